@@ -1,0 +1,105 @@
+/* base/clock.c — reads the clocks, writes and reads time as text. */
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/limits.h"
+
+_Static_assert(sizeof(time_t) == 8, "2038: a 64-bit time_t is required");
+
+static int64_t now_us(clockid_t id)
+{
+	struct timespec t;
+
+	if (clock_gettime(id, &t) != 0)
+		KB_BUG();
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_wall_us(void)
+{
+	return now_us(CLOCK_REALTIME);
+}
+
+int64_t clock_wall_s(void)
+{
+	return now_us(CLOCK_REALTIME) / 1000000;
+}
+
+int64_t clock_mono_us(void)
+{
+	return now_us(CLOCK_MONOTONIC);
+}
+
+int64_t clock_mono_ms(void)
+{
+	return now_us(CLOCK_MONOTONIC) / 1000;
+}
+
+bool clock_is_set(int64_t wall_s)
+{
+	return wall_s >= KB_EPOCH_MIN_S;
+}
+
+void clock_text(int64_t wall_us, char out[static KB_TIME_TEXT])
+{
+	time_t s = wall_us / 1000000;
+	struct tm tm;
+
+	if (wall_us < 0 || gmtime_r(&s, &tm) == NULL || tm.tm_year + 1900 > 9999) {
+		snprintf(out, KB_TIME_TEXT, "0000-00-00T00:00:00.000000Z");
+		return;
+	}
+	snprintf(out, KB_TIME_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
+		 (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100,
+		 (unsigned)(wall_us % 1000000));
+}
+
+enum kb_err clock_parse(const char *text, int64_t *wall_s)
+{
+	char *end;
+	struct tm tm = {0};
+
+	long long n = strtoll(text, &end, 10);
+	if (end != text && *end == '\0' && n >= 0) {
+		*wall_s = n;
+		return KB_OK;
+	}
+	end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	if (end == NULL || *end != '\0')
+		return KB_E_CONFIG;
+	*wall_s = timegm(&tm);
+	return KB_OK;
+}
+
+enum kb_err clock_parse_span(struct span t, int64_t *seconds)
+{
+	int64_t n = 0;
+
+	if (t.len < 2 || t.len > 8)
+		return KB_E_CONFIG;
+	for (size_t i = 0; i + 1 < t.len; i++) {
+		if (t.p[i] < '0' || t.p[i] > '9')
+			return KB_E_CONFIG;
+		n = n * 10 + (t.p[i] - '0');
+	}
+	switch (t.p[t.len - 1]) {
+	case 's':
+		break;
+	case 'm':
+		n *= 60;
+		break;
+	case 'h':
+		n *= 3600;
+		break;
+	case 'd':
+		n *= 86400;
+		break;
+	default:
+		return KB_E_CONFIG;
+	}
+	*seconds = n;
+	return KB_OK;
+}

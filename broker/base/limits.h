@@ -1,0 +1,95 @@
+/* base/limits.h — every bound of the product on one screen: unit, and why this number.  README repeats the table. */
+#ifndef KB_BASE_LIMITS_H
+#define KB_BASE_LIMITS_H
+
+/* Attestation token and the JSON in it */
+#define KB_MAX_TOKEN        (192 * 1024) /* bytes, compact form; tokens with many GPUs reach 170 KiB */
+#define KB_MAX_TOKEN_HEADER 4096         /* bytes, decoded; Azure Attestation's is ~200 */
+#define KB_MAX_JSON_DEPTH   16           /* nested arrays/objects; real tokens use 5 */
+#define KB_MAX_KID          256          /* bytes; the longest seen is 44 */
+#define KB_MAX_ISS          256          /* bytes */
+#define KB_MAX_AUD          512          /* bytes; Google Confidential Space allows 512 */
+#define KB_MAX_AUD_COUNT    16           /* entries of an `aud` array */
+#define KB_MAX_NONCE        256          /* bytes, as text */
+#define KB_MAX_RUNTIME_KEYS 16           /* entries of x-ms-runtime.keys looked at; more is refused */
+
+/* Issuer key sets */
+#define KB_MAX_JWKS       (1024 * 1024) /* bytes of one fetched document */
+#define KB_MAX_JWKS_KEYS  64            /* keys in one set; real sets hold 4–5 */
+#define KB_MAX_X5C        8             /* certificates in one x5c */
+#define KB_RSA_MIN_BITS   2048          /* NIST SP 800-131A */
+#define KB_RSA_MAX_BITS   4096          /* a verify costs the square of this */
+#define KB_RSA_MAX_E_BITS 32            /* a 3,072-bit exponent makes a verify 130 times dearer */
+
+/* Release policy */
+#define KB_MAX_POLICY       (64 * 1024) /* bytes; the default CVM policy is 27 KiB */
+#define KB_MAX_POLICY_NODES 999         /* authorities + conditions + groups; the default CVM policy has 300 */
+#define KB_MAX_POLICY_DEPTH 16          /* nested anyOf/allOf */
+#define KB_MAX_CLAIM_PATH   256         /* bytes of a claim path */
+#define KB_MAX_CLAIM_PARTS  16          /* names in a claim path */
+#define KB_MAX_POLICY_VALUE 1024        /* bytes of a compared value */
+#define KB_MAX_FAILINGS     8           /* failing conditions named in one ledger record */
+
+/* HTTP */
+#define KB_MAX_REQUEST_LINE      4096                  /* bytes */
+#define KB_MAX_HEADER_LINE       8192                  /* bytes of one header line; a bearer token of Azure AD is ~2 KiB */
+#define KB_MAX_HEADER_BYTES      16384                 /* bytes of the whole head */
+#define KB_MAX_HEADERS           64                    /* header lines; SDKs send about 12 */
+#define KB_MAX_BODY              (KB_MAX_TOKEN + 8192) /* bytes: the token and the JSON round it */
+#define KB_MAX_REPLY             (64 * 1024)           /* bytes of a reply's body: the largest RSA release with a long chain is 30 KiB */
+#define KB_MAX_CLIENT_REQUEST_ID 128                   /* bytes echoed back */
+
+/* Frames between rooms */
+#define KB_MAX_FRAME     (256 * 1024)  /* bytes of one SOCK_SEQPACKET message */
+#define KB_SOCKET_BUFFER (1024 * 1024) /* bytes of send buffer a room socket must have */
+
+/* Time, milliseconds unless said */
+#define KB_HANDSHAKE_MS  10000      /* TLS handshake, accept to finished */
+#define KB_HEADER_MS     10000      /* first byte of a head to its end */
+#define KB_BODY_MS       10000      /* end of head to end of body */
+#define KB_WRITE_MS      10000      /* reply handed to TLS until the last byte is taken */
+#define KB_IDLE_MS       60000      /* keep-alive without a request */
+#define KB_REQUEST_MS    10000      /* request complete until its reply is there; then 503 */
+#define KB_HSM_CALL_MS   5000       /* a worker this long in one request is killed */
+#define KB_DRAIN_MS      30000      /* an old generation may finish for this long */
+#define KB_RETRY_AFTER_S 1          /* seconds, in Retry-After */
+#define KB_MAX_SKEW_S    300        /* seconds of clock skew a configuration may ask for */
+#define KB_EPOCH_MIN_S   1785542400 /* 2026-08-01: a wall clock before this was never set */
+
+/* Connections: defaults, the configuration may change them */
+#define KB_CONNECTIONS        16384 /* in all */
+#define KB_CONNECTIONS_SOURCE 1024  /* from one address (IPv6: one /64) */
+#define KB_QUEUE              1024  /* requests waiting for a worker */
+
+/* Fetcher */
+#define KB_FETCH_MS        5000 /* one document, connect to last byte */
+#define KB_FETCH_MIN_S     30   /* seconds between two fetches of one issuer, whatever asks */
+#define KB_FRESH_MIN_S     300  /* Cache-Control is clamped to [this, KB_FRESH_MAX_S] */
+#define KB_FRESH_MAX_S     86400
+#define KB_FRESH_DEFAULT_S 3600  /* without Cache-Control */
+#define KB_STALE_MAX_S     86400 /* seconds: default age at which a key set counts as absent */
+
+/* Ledger */
+#define KB_MAX_RECORD     8192               /* bytes of one line */
+#define KB_LEDGER_BATCH   64                 /* records committed by one sync at the most */
+#define KB_LEDGER_SEGMENT (64 * 1024 * 1024) /* bytes; a new segment after this */
+#define KB_REPLAY_ENTRIES 262144             /* used tokens remembered for issuers with single_use; full means deny */
+
+/* HSM */
+#define KB_HSM_ATTEMPTS 2 /* one call, and once more after a lost session */
+#define KB_MAX_WORKERS  64
+#define KB_MAX_SECRET   8192         /* bytes of one secret: RSA-4096 PKCS#8 is 2.4 KiB */
+#define KB_SECRET_ARENA (256 * 1024) /* bytes locked in memory for secrets */
+#define KB_MAX_OCT      64           /* bytes of a symmetric key; Managed HSM's limit */
+#define KB_MIN_OCT      16
+
+/* Configuration */
+#define KB_MAX_CONFIG    (1024 * 1024) /* bytes of one configuration file */
+#define KB_MAX_LISTENERS 16
+#define KB_MAX_ISSUERS   256
+#define KB_MAX_KEYS      65536 /* key records; more need sealed versions */
+#define KB_MAX_VERSIONS  100   /* versions of one key */
+#define KB_MAX_KEY_NAME  127   /* bytes; Key Vault's limit */
+#define KB_MAX_TAGS      15    /* Key Vault's limit */
+
+#endif

@@ -1,0 +1,27 @@
+/* policy/decide.h — the one place where a release is decided, and the only maker of a grant. */
+#ifndef KB_POLICY_DECIDE_H
+#define KB_POLICY_DECIDE_H
+#include "policy/grant.h"
+#include "policy/issuer.h"
+
+struct token;
+struct jwks;
+struct rules;
+struct explain;
+
+struct release_case {                      /* everything borrowed */
+	struct token *token;               /* opened by token_open(), not yet verified */
+	const struct issuer_rules *issuer; /* whose `iss` the token names; NULL: none of ours */
+	const struct jwks *keys;           /* NULL: none within the stale limit */
+	const struct rules *policy;        /* NULL: the key has none */
+	struct span key_name, key_version; /* version never empty: the caller has resolved it */
+	struct span nonce;                 /* what the token must carry (NONCE_REQUEST, NONCE_BROKER); empty: nothing acceptable */
+	int64_t now_s;                     /* wall clock */
+};
+
+/* In this order: clock set, issuer, signature, time, audience, nonce, policy, debug floor, wrapping key.  KB_OK and *out non-NULL (the caller's), or the code
+ * of the first check that failed and *out NULL.  Debug floor: evidence that says it is debuggable (x-ms-sevsnpvm-is-debuggable, x-ms-sgx-is-debuggable, is-debuggable, tdx debug, at the top
+ * level or in x-ms-isolation-tee) is KB_E_DEBUG_EVIDENCE unless the policy itself speaks of that claim.  `ex` may be NULL. */
+KB_MUST_CHECK enum kb_err decide(const struct release_case *c, struct explain *ex, struct grant **out);
+
+#endif
