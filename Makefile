@@ -1,36 +1,36 @@
-# Keybroker.  `make help` says what there is.  V=1 shows commands.  BUILD=dir keeps variants apart (asan, clang).
+# Keybroker.  `make help` says what there is.  V=1 shows the commands; BUILD=DIR keeps variants (asan, clang, fuzz) apart.
 
-BUILD   ?= build
-CC      ?= gcc
-PREFIX  ?= /usr/local
-V       ?= 0
-Q       := $(if $(filter 1,$(V)),,@)
+BUILD  ?= build
+CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
+PREFIX ?= /usr/local
+V      ?= 0
+Q      := $(if $(filter 1,$(V)),,@)
 
-# ---- packages: the one list -------------------------------------------------------------------
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libssl-dev libp11-kit-dev libcjose-dev libevent-dev libjansson-dev \
-                  libcurl4-openssl-dev libseccomp-dev softhsm2
-PACKAGES_TEST  := libcmocka-dev openssl procps util-linux strace
-PACKAGES_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev mandoc
+# ---- packages: the one list ----------------------------------------------------------------------------------------------
+PACKAGES_BUILD   := gcc libc6-dev make pkg-config libssl-dev libp11-kit-dev libcjose-dev libevent-dev libjansson-dev \
+                    libcurl4-openssl-dev libseccomp-dev softhsm2
+PACKAGES_TEST    := libcmocka-dev openssl curl procps util-linux
+PACKAGES_LINT    := clang clang-format clang-tidy cppcheck libclang-rt-14-dev mandoc
 
-# ---- flags ------------------------------------------------------------------------------------
+# ---- flags ---------------------------------------------------------------------------------------------------------------
 LIBS     := openssl p11-kit-1 cjose libevent_openssl libevent_core jansson libcurl libseccomp
-CPPFLAGS += -D_GNU_SOURCE -I. -Ibroker $(shell pkg-config --cflags $(LIBS) 2>/dev/null | sed 's/-I\/usr\/include /-isystem \/usr\/include /')
-WARN     := -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Werror
+CPPFLAGS := -D_GNU_SOURCE -I. -Ibroker $(shell pkg-config --cflags $(LIBS) 2>/dev/null | sed 's/-I/-isystem /g')
+WARN     := -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+            -Wundef -Werror
 HARDEN   ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection
 OPT      ?= -O2 -g
-CFLAGS   += -std=c11 $(OPT) $(WARN) $(HARDEN) -fPIE -fno-common
-LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+CFLAGS   := -std=c11 $(OPT) $(WARN) $(HARDEN) -fPIE -fno-common -ffile-prefix-map=$(CURDIR)=.
+LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 LDLIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
 
-# ---- layers: base, policy, keystore, broker; each may use only those to its left (make lint checks) ------------
-src = $(sort $(wildcard $(1)))
+# ---- layers: each may use only what stands to its right (`make lint` checks the includes) ---------------------------------
 MAINS    := broker/keybrokerd.c broker/keybrokerctl.c
-BASE     := $(call src,broker/base/*.c)
-POLICY   := $(call src,policy/*.c)
-KEYSTORE := $(call src,keystore/*.c)
-BROKER   := $(filter-out $(MAINS),$(call src,broker/*.c))
+BASE     := $(sort $(wildcard broker/base/*.c))
+POLICY   := $(sort $(wildcard policy/*.c))
+KEYSTORE := $(sort $(wildcard keystore/*.c))
+BROKER   := $(filter-out $(MAINS),$(sort $(wildcard broker/*.c)))
+LAYERS   := $(addprefix $(BUILD)/,libbroker.a libkeystore.a libpolicy.a libbase.a)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(1))
-LAYERS   := $(BUILD)/libbroker.a $(BUILD)/libkeystore.a $(BUILD)/libpolicy.a $(BUILD)/libbase.a
 
 all: $(BUILD)/keybrokerd $(BUILD)/keybrokerctl
 
@@ -53,8 +53,29 @@ $(BUILD)/keybrokerd $(BUILD)/keybrokerctl:
 	@echo "  LD   $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# ---- tests ------------------------------------------------------------------------------------
-UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(call src,tests/unit/test_*.c))
+# ---- packages: install what is missing when root, else say the one line and stop --------------------------------------------
+define need
+	@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ]; then echo "  APT " $$missing; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null; \
+	else echo "Packages are missing. As root, run:"; echo "  apt-get install --no-install-recommends" $$missing; exit 1; fi
+endef
+deps:
+	$(call need,$(PACKAGES_BUILD))
+deps-test: deps
+	$(call need,$(PACKAGES_TEST))
+deps-lint: deps-test
+	$(call need,$(PACKAGES_LINT))
+
+# What needs packages starts a second make, because the flags above are asked of pkg-config when a Makefile is read.
+demo: deps
+	$(Q)$(MAKE) --no-print-directory run-demo
+test: deps-test
+	$(Q)$(MAKE) --no-print-directory all unit run-e2e
+
+# ---- unit tests ------------------------------------------------------------------------------------------------------------
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LAYERS)
 	@echo "  LD   $@"
@@ -62,11 +83,61 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LAYERS)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 unit: $(UNIT)
-	$(Q)tests/run-unit $(UNIT)
+	$(Q)BUILD=$(BUILD) tests/run-unit $(UNIT)
+
+# ---- checks ----------------------------------------------------------------------------------------------------------------
+C_FILES := $(sort $(wildcard broker/*.[ch] broker/base/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch]))
+
+lint: deps-lint
+	$(Q)tests/lint $(C_FILES)
+
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan: deps-test
+	$(Q)$(MAKE) --no-print-directory BUILD=build-asan OPT='$(SANITIZE)' HARDEN= all unit run-e2e
+
+clang: deps-lint
+	$(Q)$(MAKE) --no-print-directory BUILD=build-clang CC=clang all unit
+
+# ---- fuzzing: clang's libFuzzer; TIME=seconds for each target, TARGET=name for one, TIME=0 only replays the seeds -------------
+TIME   ?= 60
+TARGET ?= *
+FUZZ   := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_$(TARGET).c)))
+
+fuzz: deps-lint
+	$(Q)$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang HARDEN= \
+		OPT='-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' TARGET='$(TARGET)' build-fuzz-targets
+	$(Q)tests/run-fuzz $(TIME) $(FUZZ)
+build-fuzz-targets: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(LAYERS)
+	@echo "  LD   $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# ---- install -----------------------------------------------------------------------------------------------------------------
+install: all
+	install -D -m 0755 $(BUILD)/keybrokerd $(DESTDIR)$(PREFIX)/sbin/keybrokerd
+	install -D -m 0755 $(BUILD)/keybrokerctl $(DESTDIR)$(PREFIX)/sbin/keybrokerctl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 broker/keybrokerd.8 broker/keybrokerctl.8
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 broker/keybroker.json.5
+	install -D -m 0644 conf/keybroker.service $(DESTDIR)/etc/systemd/system/keybroker.service
+	install -D -m 0644 conf/keybroker.sysusers $(DESTDIR)/usr/lib/sysusers.d/keybroker.conf
+	install -D -m 0644 conf/keybroker.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/keybroker.conf
+
+help:
+	@echo 'make            build keybrokerd and keybrokerctl in $(BUILD)/'
+	@echo 'make demo       a throw-away instance, guests that fetch their keys, one that is refused (installs packages when root)'
+	@echo 'make test       unit and end-to-end tests (installs packages when root); make unit: only the quick ones'
+	@echo 'make interop    the official npm client against a running instance (needs Node.js 20)'
+	@echo 'make bench      CPU per release against the floor of unavoidable crypto; SECONDS=20'
+	@echo 'make fuzz       libFuzzer over every parser; TIME=60 seconds each, TARGET=http for one, TIME=0 replays the seeds'
+	@echo 'make lint       formatting, clang-tidy, cppcheck, directions of includes, man pages'
+	@echo 'make asan       everything under AddressSanitizer and UBSan;  make clang: build and unit tests with clang'
+	@echo 'make install    to $$(DESTDIR)$$(PREFIX);  make deps: only install what the build needs'
 
 clean:
-	rm -rf build
+	rm -rf build build-*
 
+-include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit clean
+.PHONY: all deps deps-test deps-lint demo test unit lint asan clang fuzz build-fuzz-targets install help clean
 .SECONDARY:

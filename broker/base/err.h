@@ -46,7 +46,7 @@ enum kb_class {
 	X(KB_E_KID_UNKNOWN, KB_CLASS_DENY, "KID_UNKNOWN")                                                                                            \
 	X(KB_E_KID_PENDING, KB_CLASS_BUSY, "KID_PENDING")               /* unknown, a fetch is under way: come back */                               \
 	X(KB_E_ISSUER, KB_CLASS_DENY, "ISSUER")                         /* `iss` is no issuer of ours */                                             \
-	X(KB_E_ISSUER_UNAVAILABLE, KB_CLASS_DENY, "ISSUER_UNAVAILABLE") /* no key set within its stale limit */                                      \
+	X(KB_E_ISSUER_UNAVAILABLE, KB_CLASS_BUSY, "ISSUER_UNAVAILABLE") /* no key set within its stale limit */                                      \
 	/* issuer key sets, policy/jwks */                                                                                                           \
 	X(KB_E_JWKS_FORMAT, KB_CLASS_DENY, "JWKS_FORMAT")                                                                                            \
 	X(KB_E_JWKS_EMPTY, KB_CLASS_DENY, "JWKS_EMPTY")                                                                                              \

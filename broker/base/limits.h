@@ -11,6 +11,7 @@
 #define KB_MAX_AUD          512          /* bytes; Google Confidential Space allows 512 */
 #define KB_MAX_AUD_COUNT    16           /* entries of an `aud` array */
 #define KB_MAX_NONCE        256          /* bytes, as text */
+#define KB_NONCE_S           600          /* seconds a nonce of ours may be used: attestation services take seconds */
 #define KB_MAX_RUNTIME_KEYS 16           /* entries of x-ms-runtime.keys looked at; more is refused */
 
 /* Issuer key sets */
@@ -36,8 +37,13 @@
 #define KB_MAX_HEADER_BYTES      16384                 /* bytes of the whole head */
 #define KB_MAX_HEADERS           64                    /* header lines; SDKs send about 12 */
 #define KB_MAX_BODY              (KB_MAX_TOKEN + 8192) /* bytes: the token and the JSON round it */
-#define KB_MAX_REPLY             (64 * 1024)           /* bytes of a reply's body: the largest RSA release with a long chain is 30 KiB */
+#define KB_MAX_REPLY             (160 * 1024)          /* bytes of a reply's body: a 64 KiB policy is in it, in base64 twice over */
 #define KB_MAX_CLIENT_REQUEST_ID 128                   /* bytes echoed back */
+#define KB_MAX_CHALLENGE         1024                  /* bytes of a WWW-Authenticate value */
+#define KB_BODY_BYTES            (256 * 1024 * 1024)   /* of request bodies that one gateway holds at once, declared sizes */
+#define KB_BODY_BYTES_SOURCE     (32 * 1024 * 1024)    /* … of one source: 160 bodies of the greatest size, 3,000 usual ones */
+#define KB_READ_IDLE             4096                  /* bytes buffered of a connection that is idle or waits for its reply */
+#define KB_MAX_METRICS           (4 * 1024 * 1024)     /* bytes of /metrics */
 
 /* Frames between rooms */
 #define KB_MAX_FRAME     (256 * 1024)  /* bytes of one SOCK_SEQPACKET message */
@@ -52,6 +58,11 @@
 #define KB_REQUEST_MS    10000      /* request complete until its reply is there; then 503 */
 #define KB_HSM_CALL_MS   5000       /* a worker this long in one request is killed */
 #define KB_DRAIN_MS      30000      /* an old generation may finish for this long */
+#define KB_DRAIN_IDLE_MS 1000       /* draining: an idle connection is closed after this */
+#define KB_LINGER_MS     2000       /* after our close_notify, wait this long for the peer's end, so that it reads the reply before a reset */
+#define KB_TICK_MS       100        /* how finely a gateway looks at its deadlines */
+#define KB_METRICS_MS    5000       /* one call of /metrics, /healthz or /readyz, accept to last byte */
+#define KB_TLS_SESSION_S 3600       /* seconds a TLS session ticket is good for */
 #define KB_RETRY_AFTER_S 1          /* seconds, in Retry-After */
 #define KB_MAX_SKEW_S    300        /* seconds of clock skew a configuration may ask for */
 #define KB_EPOCH_MIN_S   1785542400 /* 2026-08-01: a wall clock before this was never set */
@@ -60,6 +71,8 @@
 #define KB_CONNECTIONS        16384 /* in all */
 #define KB_CONNECTIONS_SOURCE 1024  /* from one address (IPv6: one /64) */
 #define KB_QUEUE              1024  /* requests waiting for a worker */
+#define KB_METRICS_CONNECTIONS 64   /* at once on the metrics listener */
+#define KB_ACCEPT_BATCH       32    /* connections taken at one go, so that those there are get their turn */
 
 /* Fetcher */
 #define KB_FETCH_MS        5000 /* one document, connect to last byte */

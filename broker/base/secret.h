@@ -21,7 +21,7 @@ size_t secret_len(const struct secret *s);
 void secret_trim(struct secret *s, size_t len);                    /* shorter only; the cut tail is wiped */
 bool secret_equal(const struct secret *a, const struct secret *b); /* constant time for equal lengths */
 bool secret_equal_span(const struct secret *a, struct span b);
-/* The whole of a descriptor (read until EOF, at most KB_MAX_SECRET), one trailing LF or CRLF removed.  The descriptor stays open. */
+/* The whole of a file (from its start, whatever the offset) or pipe, at most KB_MAX_SECRET, one trailing LF or CRLF removed.  The descriptor stays open. */
 KB_MUST_CHECK enum kb_err secret_read_fd(int fd, struct secret **out);
 /* `len` random bytes from the operating system's generator. */
 KB_MUST_CHECK enum kb_err secret_random(size_t len, struct secret **out);
