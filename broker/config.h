@@ -31,12 +31,14 @@ struct issuer_config {
 	struct span ca;               /* PEM for a private CA, empty: the system's */
 	bool allow_private_addresses; /* loopback, link-local and private ranges may be fetched from */
 	int64_t max_stale_s;          /* a set older than this is absent */
+	int64_t min_interval_s;       /* between two fetches, whatever asks */
 };
 
 struct key_config {
 	struct key_record *record;
-	struct rules *policy; /* NULL: no policy */
+	const struct rules *policy; /* NULL: no policy; keys that name one file share it */
 };
+struct config_policy; /* a compiled policy and where it came from: config_keys.c */
 
 struct config {
 	char *path, *dir; /* of keybroker.json */
@@ -53,6 +55,8 @@ struct config {
 	size_t n_issuers;
 	struct key_config *keys; /* sorted by name, compared without case (Key Vault's names are case-insensitive) */
 	size_t n_keys;
+	struct config_policy *policies; /* sorted by path */
+	size_t n_policies;
 	char *state_dir, *ledger_dir; /* absolute; ledger_dir = state/ledger */
 	char *keys_dir, *issuers_dir;
 	char *user; /* to become when started as root; NULL: none given */
@@ -61,14 +65,16 @@ struct config {
 	char digest[65]; /* of the whole configuration as the source saw it, hex */
 };
 
-struct config_faults { /* "path:line: text" each */
+enum { KB_MAX_FAULTS = 200 }; /* told of one configuration; the rest is counted in one last line */
+struct config_faults {        /* "path:line: text" each */
 	char **text;
 	size_t n;
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read; a room asks for its own and gets only that filled in.  On KB_OK *out is the caller's, borrowing bytes of `src`, which must outlive it.
- * Otherwise KB_E_CONFIG and at least one fault.  `strict_files` false: keybrokerctl as another user. */
+/* `parts`: what to read; a room asks for its own and gets only that filled in: CONFIG_GATEWAY certificates and TLS keys, CONFIG_VAULT signer, issuers, keys,
+ * policies and bearers, CONFIG_FETCHER issuers and their CAs; keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which must
+ * outlive it.  Otherwise KB_E_CONFIG and at least one fault; *faults is filled anew either way: config_faults_free(). */
 KB_MUST_CHECK enum kb_err config_load(struct source *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
 static inline void config_cleanup(struct config **c)

@@ -8,7 +8,8 @@ enum frame_method { FRAME_GET = 1, FRAME_POST, FRAME_PUT, FRAME_PATCH, FRAME_DEL
 
 /* gateway → vault: one HTTP request. */
 struct frame_request {
-	uint64_t id;                   /* of the gateway's making: its epoch in the upper 32 bits, never reused in its life */
+	uint64_t
+		id; /* of the gateway's making: top byte which gateway of its generation, then a random epoch and a count; never reused in its life */
 	uint8_t uuid[16];              /* x-ms-request-id */
 	uint8_t listener;              /* index in the configuration */
 	uint8_t method;                /* enum frame_method */
@@ -44,7 +45,7 @@ struct frame_reply {
 	struct frame_outcome outcome;
 	/* Single use: when replay_until_s is not 0 the ledger first looks whether `replay_key` was used; then it takes the answer below instead. */
 	int64_t replay_until_s;                 /* the token's exp + skew, wall clock */
-	uint8_t replay_key[32];                 /* SHA-256 of token digest and key name */
+	uint8_t replay_key[32];                 /* SHA-256 of token_replay_id() and key name */
 	struct span replay_body, replay_record; /* the refusal (403) */
 };
 
@@ -58,6 +59,8 @@ struct frame_response {
 
 /* Encode: `out` is reset and filled.  KB_E_FRAME when a field is out of its bound, KB_E_NOMEM. */
 KB_MUST_CHECK enum kb_err frame_put_request(const struct frame_request *r, struct buf *out);
+/* The same, but the body (r->body is not looked at) is the caller's to fill in: *body points to its `body_len` bytes inside `out`. */
+KB_MUST_CHECK enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, struct buf *out, uint8_t **body);
 KB_MUST_CHECK enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out);
 KB_MUST_CHECK enum kb_err frame_put_response(const struct frame_response *r, struct buf *out);
 /* Decode a whole message.  KB_E_FRAME when anything is off; *r then undefined. */

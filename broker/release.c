@@ -212,9 +212,11 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	KB_AUTO(buf) struct buf both;
+	uint8_t id[32];
 
 	buf_init(&both, 1024);
-	buf_add(&both, j->token_digest, sizeof j->token_digest);
+	token_replay_id(j->token, id);
+	buf_add(&both, id, sizeof id);
 	buf_add_str(&both, j->key->record->name);
 	sha256(buf_span(&both), v->replay_key);
 

@@ -39,6 +39,7 @@ struct control_message {
 	uint32_t type;
 	uint32_t generation;
 	uint64_t value;
+	char digest[65]; /* CONTROL_GENERATION: of its configuration, hex; else empty */
 };
 
 struct room_start { /* what main() parsed */
@@ -51,7 +52,9 @@ struct room_start { /* what main() parsed */
 };
 
 KB_MUST_CHECK enum kb_err control_send(int fd, enum control_type type, uint32_t generation, uint64_t value);
-/* With descriptors, at most 16. */
+/* The whole message, with descriptors, at most 16. */
+KB_MUST_CHECK enum kb_err control_send_message(int fd, const struct control_message *m, const int *fds, size_t n);
+/* With descriptors, at most 16.  None of these ever waits: KB_E_SYS when the other side does not read. */
 KB_MUST_CHECK enum kb_err control_send_fds(int fd, enum control_type type, uint32_t generation, uint64_t value, const int *fds, size_t n);
 /* One message; *n_fds in: room in fds, out: how many came.  KB_E_FILE at end of file. */
 KB_MUST_CHECK enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_fds);
@@ -63,6 +66,10 @@ enum {
 	ROOM_EXIT_CONFIG = 41,
 	ROOM_EXIT_RESTART = 42
 };
+
+/* What every room does first: its slot, its log, its sandbox, and an end when the supervisor ends.  `start` has what main() parsed; scoreboard and self
+ * are filled in. */
+KB_MUST_CHECK enum kb_err room_begin(struct room_start *start);
 
 int gateway_main(const struct room_start *start);
 int vault_main(const struct room_start *start);

@@ -87,17 +87,22 @@ struct scoreboard {
 	struct slot slot[SCOREBOARD_SLOTS];
 	struct issuer_slot issuer[KB_MAX_ISSUERS];
 	struct outcome_slot outcome[SCOREBOARD_OUTCOMES];
+	struct slot retired[ROOM_COUNT];  /* sums of the slots given back, a room each: so that counters only grow */
+	_Atomic int64_t clock_stepped_ms; /* clock_mono_ms() of the last jump of the wall clock, 0: none */
 };
 
 KB_MUST_CHECK enum kb_err scoreboard_create(int *fd, struct scoreboard **out);   /* memfd, close-on-exec */
 KB_MUST_CHECK enum kb_err scoreboard_attach(int fd, struct scoreboard **out);    /* checks magic and size */
 struct slot *scoreboard_slot(struct scoreboard *sb, unsigned index);             /* KB_BUG past the end */
 int scoreboard_take(struct scoreboard *sb, enum room room, uint32_t generation); /* supervisor: a free slot's index, zeroed, or -1 */
-void slot_set(struct slot *s, enum slot_state state);
-void slot_busy(struct slot *s, uint64_t request_id); /* SLOT_BUSY since now */
+void scoreboard_give_back(struct scoreboard *sb, unsigned index); /* supervisor: its process is gone for good; its counters are kept in `retired` */
+void slot_set(struct slot *s, enum slot_state state);             /* SLOT_READY also clears fault and request_id */
+void slot_busy(struct slot *s, uint64_t request_id);              /* SLOT_BUSY since now */
 void slot_count(struct slot *s, enum counter c, uint64_t n);
 void slot_gauge(struct slot *s, enum counter c, uint64_t value);
-struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name); /* found or made; NULL when full */
+struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name);          /* found or made; NULL when full */
+void scoreboard_keep_issuers(struct scoreboard *sb, const char *const *names, size_t n); /* supervisor: forget all but these */
+/* One judged call: KB_OK is a release, everything else a refusal. */
 void scoreboard_outcome(struct scoreboard *sb, enum kb_err code, struct span key, struct span issuer);
 
 /* Prometheus text format 0.0.4 of everything, and the JSON of /readyz; *ready says whether it is 200 or 503. */

@@ -22,9 +22,12 @@ struct span token_unverified_iss(const struct token *t); /* for choosing the iss
 struct span token_kid(const struct token *t);
 enum kb_alg token_alg(const struct token *t);
 void token_digest(const struct token *t, uint8_t out[static 32]); /* SHA-256 of the compact form */
+/* SHA-256 of header and claims, without the signature: what single use must remember.  An ECDSA signature (r, s) has a valid twin (r, n−s). */
+void token_replay_id(const struct token *t, uint8_t out[static 32]);
 
 /* `iss` is exactly the issuer's, `alg` is among its algorithms and fits the key, the signature is right.  keys NULL: KB_E_ISSUER_UNAVAILABLE.
- * Errors: KB_E_ISSUER, KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE}, KB_E_KID_UNKNOWN. */
+ * Profile "maa": the claims say what was attested, else KB_E_TOKEN_TYPE (an id token of the same issuer is no attestation).
+ * Errors: KB_E_ISSUER, KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE,TYPE}, KB_E_KID_UNKNOWN. */
 KB_MUST_CHECK enum kb_err token_verify(struct token *t, const struct issuer_rules *issuer, const struct jwks *keys);
 
 const struct json_t *token_claims(const struct token *t); /* NULL until token_verify() said KB_OK; borrowed */

@@ -377,7 +377,7 @@ void json_add_str(struct buf *b, struct span s)
 			buf_add(b, s.p + plain, i - plain);
 		if (c == '"' || c == '\\')
 			buf_addf(b, "\\%c", c);
-		else if (c >= 0x80)
+		else if (c >= 0x80 || c == 0) /* \u0000 is what strict readers, ours among them, refuse */
 			buf_add_str(b, "\\ufffd");
 		else
 			buf_addf(b, "\\u%04x", c);

@@ -44,7 +44,7 @@ void json_write_pretty(struct buf *b, const struct json_t *j);
 /* Line (from 1) on which the value at `path` begins in `text`, or 1 when it is not found.  Path: "listeners[0].tls.key", "" = root. */
 unsigned json_line(struct span text, const char *path);
 
-/* Text out: a quoted, escaped JSON string.  Invalid UTF-8 becomes U+FFFD, so what we write always parses. */
+/* Text out: a quoted, escaped JSON string.  Invalid UTF-8 and NUL become U+FFFD, so what we write always parses. */
 void json_add_str(struct buf *b, struct span s);
 /* ,"name":"value" — the comma only when the last byte is neither '{' nor '[' nor ':' nor the buffer empty. */
 void json_add_member(struct buf *b, const char *name, struct span value);

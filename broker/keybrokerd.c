@@ -1,0 +1,126 @@
+/* broker/keybrokerd.c — main(): the broker, or one of its rooms when the supervisor says so.  Decides nothing but which.  Never runs a room as root. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "broker/room.h"
+#include "broker/supervisor.h"
+#include "broker/version.h"
+
+static const char usage[] = "usage: keybrokerd -c FILE        run the broker in the foreground\n"
+			    "       keybrokerd -t -c FILE     check the configuration, exit 0 or 1\n"
+			    "       keybrokerd --version | --help\n"
+			    "\n"
+			    "signals: SIGHUP reload, SIGTERM finish and end, SIGUSR1 begin a new ledger segment\n"
+			    "see also: keybrokerctl --help\n";
+
+static bool parse_number(const char *text, unsigned long most, unsigned long *out)
+{
+	char *end;
+
+	*out = strtoul(text, &end, 10);
+	return *text >= '0' && *text <= '9' && *end == '\0' && *out <= most;
+}
+
+static enum room room_from_name(const char *name)
+{
+	for (enum room r = ROOM_GATEWAY; r < ROOM_COUNT; r++)
+		if (strcmp(room_name(r), name) == 0)
+			return r;
+	return ROOM_NONE;
+}
+
+static int run_room(struct room_start *start)
+{
+	enum kb_err err = KB_E_CONFIG;
+
+	if (start->config_path == NULL || geteuid() == 0) {
+		log_event(LOG_ERROR, "room.refused", "why", "rooms are started by the supervisor, and never as root", NULL);
+		return ROOM_EXIT_CONFIG;
+	}
+	if ((err = room_begin(start)) != KB_OK) {
+		log_event(LOG_ERROR, "room.begin", "err", kb_err_name(err), NULL);
+		return ROOM_EXIT_RESTART;
+	}
+	switch (start->room) {
+	case ROOM_GATEWAY:
+		return gateway_main(start);
+	case ROOM_VAULT:
+		return vault_main(start);
+	case ROOM_LEDGER:
+		return ledger_main(start);
+	case ROOM_FETCHER:
+		return fetcher_main(start);
+	case ROOM_NONE:
+	case ROOM_SUPERVISOR:
+	case ROOM_COUNT:
+		break;
+	}
+	KB_BUG();
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPT_ROOM = 256, OPT_SLOT, OPT_GENERATION };
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"test", no_argument, NULL, 't'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{"room", required_argument, NULL, OPT_ROOM},
+		{"slot", required_argument, NULL, OPT_SLOT},
+		{"generation", required_argument, NULL, OPT_GENERATION},
+		{0},
+	};
+	struct room_start start = {.room = ROOM_NONE};
+	bool is_test = false;
+	unsigned long n = 0;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:thV", options, NULL)) != -1) {
+		bool is_good = true;
+		switch (option) {
+		case 'c':
+			start.config_path = optarg;
+			break;
+		case 't':
+			is_test = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		case 'V':
+			puts("keybrokerd " KB_VERSION);
+			return 0;
+		case OPT_ROOM:
+			start.room = room_from_name(optarg);
+			is_good = start.room != ROOM_NONE;
+			break;
+		case OPT_SLOT:
+			is_good = parse_number(optarg, SCOREBOARD_SLOTS - 1, &n);
+			start.slot = (unsigned)n;
+			break;
+		case OPT_GENERATION:
+			is_good = parse_number(optarg, UINT32_MAX, &n);
+			start.generation = (uint32_t)n;
+			break;
+		default:
+			is_good = false;
+			break;
+		}
+		if (!is_good) {
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind != argc || start.config_path == NULL) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	if (start.room != ROOM_NONE)
+		return run_room(&start);
+	return is_test ? supervisor_check(start.config_path) : supervisor_run(start.config_path);
+}

@@ -1,0 +1,11 @@
+/* broker/notify.h — tell the service manager how we are (sd_notify(3), by hand: one datagram to NOTIFY_SOCKET). */
+#ifndef KB_BROKER_NOTIFY_H
+#define KB_BROKER_NOTIFY_H
+
+void notify_init(void); /* takes NOTIFY_SOCKET out of the environment, so that no room inherits it */
+void notify_ready(const char *status);
+void notify_reloading(void);
+void notify_stopping(void);
+void notify_status(const char *status);
+
+#endif

@@ -1,0 +1,225 @@
+/* keystore/engine.c — the two ways of wrapping a key for a client (PKCS#11 v3.0 §6.1.20: OAEP(kek, aes) ‖ AES-KWP(aes, key)).
+ * WRAP_MODULE: everything inside, nothing to repair outside, so only where it is proved exact.  WRAP_WORKER: the module hands the key out under the
+ * transport key, this process makes it exact and wraps it.  Plaintext and AES bytes live in struct secret alone and die with the call. */
+#include "keystore/engine.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+
+#include "base/secret.h"
+#include "keystore/kwp.h"
+#include "keystore/pkcs8.h"
+
+static const struct {
+	const char *name, *digest;
+	CK_MECHANISM_TYPE hash;
+	CK_ULONG mgf;
+} scheme[KB_ENC_COUNT] = {
+	[KB_ENC_NONE] = {"", "", 0, 0},
+	[KB_ENC_SHA1] = {"CKM_RSA_AES_KEY_WRAP", "SHA1", CKM_SHA_1, CKG_MGF1_SHA1},
+	[KB_ENC_SHA256] = {"RSA_AES_KEY_WRAP_256", "SHA256", CKM_SHA256, CKG_MGF1_SHA256},
+	[KB_ENC_SHA384] = {"RSA_AES_KEY_WRAP_384", "SHA384", CKM_SHA384, CKG_MGF1_SHA384},
+};
+
+enum kb_enc enc_from_name(struct span name)
+{
+	for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
+		if (span_eq_cstr(name, scheme[e].name))
+			return (enum kb_enc)e;
+	return KB_ENC_NONE;
+}
+
+const char *enc_name(enum kb_enc e)
+{
+	return (unsigned)e < KB_ENC_COUNT ? scheme[e].name : "";
+}
+
+const char *enc_digest(enum kb_enc e)
+{
+	return scheme[e].digest;
+}
+
+/* ---- worker ---- */
+
+/* RFC 8017 §7.1 with the empty label; the mask's hash is the label's hash (contracts: keyvault §1.3). */
+static enum kb_err oaep(const struct wrap_job *job, struct span aes, struct buf *wrapped)
+{
+	size_t size = (size_t)EVP_PKEY_get_size(job->kek), len = size, from = wrapped->len;
+	char *digest = (char *)scheme[job->enc].digest;
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE, (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST, digest, 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST, digest, 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	uint8_t *out = buf_reserve(wrapped, size);
+	if (out == NULL)
+		return KB_E_NOMEM;
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, job->kek, NULL);
+	bool good = ctx != NULL && EVP_PKEY_encrypt_init_ex(ctx, params) == 1 && EVP_PKEY_encrypt(ctx, out, &len, aes.p, aes.len) == 1 && len == size;
+	EVP_PKEY_CTX_free(ctx);
+	if (good)
+		return KB_OK;
+	wrapped->len = from;
+	return KB_E_WRAP;
+}
+
+/* The key's exact plaintext: out of the module under the transport key, unwrapped and made exact here. */
+static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, struct secret **out)
+{
+	CK_MECHANISM mech = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
+	uint8_t sealed[KB_MAX_SECRET + 8];
+	CK_ULONG n = sizeof sealed;
+	size_t len;
+	enum kb_err err;
+	KB_AUTO(secret) struct secret *plain = NULL;
+
+	*out = NULL;
+	if ((err = transport_ready(ks)) != KB_OK)
+		return err;
+	if ((err = P11(ks, C_WrapKey, ks->session, &mech, ks->transport_key, job->target, sealed, &n)) != KB_OK)
+		return err;
+	if (n < 16 || n > sizeof sealed)
+		return KB_E_HSM_OUTPUT;
+	if ((plain = secret_new(n - 8)) == NULL)
+		return KB_E_NOMEM;
+	if (kwp_unwrap(secret_bytes(ks->transport), span_of(sealed, n), secret_bytes(plain), secret_len(plain), &len) != KB_OK)
+		return KB_E_HSM_OUTPUT;
+	secret_trim(plain, len);
+	if ((err = plain_exact(&plain, job->public)) != KB_OK)
+		return err;
+	*out = plain;
+	plain = NULL;
+	return KB_OK;
+}
+
+static enum kb_err run_worker(struct keystore *ks, const struct wrap_job *job, struct buf *wrapped)
+{
+	enum kb_err err;
+	KB_AUTO(secret) struct secret *plain = NULL;
+	KB_AUTO(secret) struct secret *aes = NULL;
+
+	if ((err = fetch_plain(ks, job, &plain)) != KB_OK || (err = secret_random(AES_BYTES, &aes)) != KB_OK)
+		return err;
+	if ((err = oaep(job, secret_span(aes), wrapped)) != KB_OK)
+		return err;
+	return kwp_wrap(secret_bytes(aes), secret_span(plain), wrapped);
+}
+
+/* ---- module ---- */
+
+static enum kb_err aes_generate(struct keystore *ks, CK_OBJECT_HANDLE *out)
+{
+	CK_MECHANISM mech = {CKM_AES_KEY_GEN, NULL, 0};
+	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+	CK_ULONG len = AES_BYTES;
+	CK_ATTRIBUTE t[] = {
+		{CKA_TOKEN, &no, sizeof no},	  {CKA_PRIVATE, &yes, sizeof yes},  {CKA_SENSITIVE, &yes, sizeof yes},
+		{CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_WRAP, &yes, sizeof yes},     {CKA_VALUE_LEN, &len, sizeof len},
+	};
+
+	return P11(ks, C_GenerateKey, ks->session, &mech, t, sizeof t / sizeof t[0], out);
+}
+
+static enum kb_err kek_import(struct keystore *ks, EVP_PKEY *kek, CK_OBJECT_HANDLE *out)
+{
+	CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+	CK_KEY_TYPE type = CKK_RSA;
+	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+	uint8_t n[KB_RSA_MAX_BITS / 8], e[KB_RSA_MAX_E_BITS / 8];
+	BIGNUM *bn_n = NULL, *bn_e = NULL;
+	enum kb_err err = KB_E_WRAP;
+
+	if (EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 || EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
+	    BN_num_bytes(bn_n) > (int)sizeof n || BN_num_bytes(bn_e) > (int)sizeof e)
+		goto out;
+	CK_ATTRIBUTE t[] = {
+		{CKA_CLASS, &class, sizeof class},
+		{CKA_KEY_TYPE, &type, sizeof type},
+		{CKA_TOKEN, &no, sizeof no},
+		{CKA_PRIVATE, &no, sizeof no},
+		{CKA_WRAP, &yes, sizeof yes},
+		{CKA_ENCRYPT, &no, sizeof no},
+		{CKA_VERIFY, &no, sizeof no},
+		{CKA_MODULUS, n, (CK_ULONG)BN_bn2bin(bn_n, n)},
+		{CKA_PUBLIC_EXPONENT, e, (CK_ULONG)BN_bn2bin(bn_e, e)},
+	};
+	err = P11(ks, C_CreateObject, ks->session, t, sizeof t / sizeof t[0], out);
+out:
+	BN_free(bn_n);
+	BN_free(bn_e);
+	return err;
+}
+
+/* One C_WrapKey, whose length must be in [least, most]. */
+static enum kb_err wrap_into(struct keystore *ks, CK_MECHANISM *mech, CK_OBJECT_HANDLE by, CK_OBJECT_HANDLE key, size_t least, size_t most,
+			     struct buf *wrapped)
+{
+	uint8_t out[KB_MAX_SECRET + 8];
+	CK_ULONG n = sizeof out;
+	enum kb_err err;
+
+	if ((err = P11(ks, C_WrapKey, ks->session, mech, by, key, out, &n)) != KB_OK)
+		return err;
+	if (n < least || n > most || n > sizeof out)
+		return KB_E_HSM_OUTPUT;
+	buf_add(wrapped, out, n);
+	return buf_ok(wrapped);
+}
+
+static enum kb_err destroy(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb_err so_far)
+{
+	enum kb_err err = object == CK_INVALID_HANDLE ? KB_OK : P11(ks, C_DestroyObject, ks->session, object);
+
+	return so_far != KB_OK ? so_far : err; /* one that stays would be the first of many */
+}
+
+static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, struct buf *wrapped)
+{
+	CK_RSA_PKCS_OAEP_PARAMS params = {scheme[job->enc].hash, scheme[job->enc].mgf, CKZ_DATA_SPECIFIED, NULL, 0};
+	CK_MECHANISM mech_oaep = {CKM_RSA_PKCS_OAEP, &params, sizeof params}, mech_kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
+	CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE, kek = CK_INVALID_HANDLE;
+	size_t modulus = (size_t)EVP_PKEY_get_size(job->kek);
+	size_t exact = job->public->kty == KB_KTY_OCT ? kwp_wrapped_len(job->public->oct_len) : 0;
+	enum kb_err err;
+
+	if ((err = aes_generate(ks, &aes)) != KB_OK)
+		aes = CK_INVALID_HANDLE;
+	else if ((err = kek_import(ks, job->kek, &kek)) != KB_OK)
+		kek = CK_INVALID_HANDLE;
+	if (err == KB_OK)
+		err = wrap_into(ks, &mech_oaep, kek, aes, modulus, modulus, wrapped);
+	if (err == KB_OK)
+		err = wrap_into(ks, &mech_kwp, aes, job->target, exact > 0 ? exact : 16, exact > 0 ? exact : KB_MAX_SECRET + 8, wrapped);
+	err = destroy(ks, kek, err);
+	return destroy(ks, aes, err);
+}
+
+enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struct wrap_job *job, struct buf *wrapped)
+{
+	size_t from = wrapped->len;
+	bool had_failed = wrapped->failed;
+	enum kb_err err = KB_E_HSM_MECHANISM;
+
+	if (job->enc <= KB_ENC_NONE || job->enc >= KB_ENC_COUNT)
+		return KB_E_ENC;
+	if (!EVP_PKEY_is_a(job->kek, "RSA") || EVP_PKEY_get_bits(job->kek) < KB_RSA_MIN_BITS || EVP_PKEY_get_bits(job->kek) > KB_RSA_MAX_BITS)
+		return KB_E_WRAP;
+	switch (engine) {
+	case WRAP_NONE:
+		break;
+	case WRAP_MODULE:
+		err = run_module(ks, job, wrapped);
+		break;
+	case WRAP_WORKER:
+		err = run_worker(ks, job, wrapped);
+		break;
+	}
+	if (err != KB_OK) {
+		wrapped->len = from;
+		wrapped->failed = had_failed;
+	}
+	return err;
+}

@@ -1,0 +1,85 @@
+/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  The hash is ours: CKM_RSA_PKCS over 51 bytes costs the module the same as
+ * hashing itself (FACTS §1).  Must never sign anything but a DigestInfo made here. */
+#include "keystore/sign.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include "keystore/module.h"
+
+enum { DIGEST_BYTES = 32 };
+
+/* RFC 8017 §9.2, note 1: DigestInfo of SHA-256 up to the hash. */
+static const uint8_t digest_info[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
+
+static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, uint8_t *text, size_t text_len, uint8_t *out, size_t cap)
+{
+	CK_MECHANISM mech = {CKM_RSA_PKCS, NULL, 0};
+	CK_ULONG n = cap;
+	enum kb_err err;
+
+	if ((err = P11(ks, C_SignInit, ks->session, &mech, signer->handle)) != KB_OK)
+		return err;
+	if ((err = P11(ks, C_Sign, ks->session, text, text_len, out, &n)) != KB_OK)
+		return err;
+	return n == signer->public.n_len ? KB_OK : KB_E_HSM_OUTPUT;
+}
+
+enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer, const uint8_t digest[static 32], struct buf *signature)
+{
+	uint8_t text[sizeof digest_info + DIGEST_BYTES], out[KB_RSA_MAX_BITS / 8] = {0};
+	enum kb_err err;
+
+	if ((err = keystore_guard(ks)) != KB_OK)
+		return err;
+	if (signer->public.kty != KB_KTY_RSA)
+		return KB_E_HSM_KEY_ATTR;
+	memcpy(text, digest_info, sizeof digest_info);
+	memcpy(text + sizeof digest_info, digest, DIGEST_BYTES);
+	for (unsigned attempt = 1;; attempt++) {
+		err = sign_once(ks, signer, text, sizeof text, out, sizeof out);
+		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS || (err = session_recover(ks, signer, err)) != KB_OK)
+			break;
+	}
+	if (err != KB_OK)
+		return err;
+	buf_add(signature, out, signer->public.n_len);
+	return buf_ok(signature);
+}
+
+/* 1 only when `sig` is right. */
+static bool verify(EVP_PKEY *key, struct span text, struct span sig)
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	bool good = md != NULL && EVP_DigestVerifyInit_ex(md, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
+		    EVP_DigestVerify(md, sig.p, sig.len, text.p, text.len) == 1;
+
+	EVP_MD_CTX_free(md);
+	return good;
+}
+
+enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *signer, struct span leaf_der)
+{
+	struct span text = span_str("keybroker: is this the key of the certificate?");
+	uint8_t digest[DIGEST_BYTES];
+	unsigned len = 0;
+	const unsigned char *at = leaf_der.p;
+	enum kb_err err = KB_E_HSM_KEY_ATTR;
+	KB_AUTO(buf) struct buf sig;
+	buf_init(&sig, KB_RSA_MAX_BITS / 8);
+
+	X509 *leaf = d2i_X509(NULL, &at, (long)leaf_der.len);
+	EVP_PKEY *key = leaf == NULL ? NULL : X509_get0_pubkey(leaf);
+	if (key == NULL || at != leaf_der.p + leaf_der.len || !EVP_PKEY_is_a(key, "RSA"))
+		goto out;
+	if (EVP_Digest(text.p, text.len, digest, &len, EVP_sha256(), NULL) != 1) {
+		err = KB_E_NOMEM;
+		goto out;
+	}
+	if ((err = keystore_sign(ks, signer, digest, &sig)) != KB_OK)
+		goto out;
+	err = verify(key, text, buf_span(&sig)) ? KB_OK : KB_E_HSM_KEY_ATTR;
+out:
+	X509_free(leaf);
+	return err;
+}

@@ -1,0 +1,136 @@
+/* policy/claims.c — what every token must say, whatever the key's policy.  Trusts: the claims are verified, `now` is the wall clock.
+ * Must never take a later wrapping key instead of a bad first one, nor a number that is not an integer. */
+#include "policy/claims.h"
+
+#include "base/b64url.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "policy/pubkey.h"
+
+/* ---- times ---- */
+
+/* NumericDate (RFC 7519 §2), integers from 1970 on. */
+static enum kb_err claim_time(const struct json_t *claims, const char *name, int64_t *out)
+{
+	enum kb_err err = json_get_int(claims, name, out);
+
+	if (err == KB_E_JSON_MISSING)
+		return KB_E_CLAIM_MISSING;
+	return err == KB_OK && *out >= 0 ? KB_OK : KB_E_CLAIM_TYPE;
+}
+
+enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer, int64_t now_s)
+{
+	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which has always been */
+
+	enum kb_err err = claim_time(claims, "exp", &exp);
+	if (err != KB_OK || (err = claim_time(claims, "iat", &iat)) != KB_OK)
+		return err;
+	if (json_has(claims, "nbf") && (err = claim_time(claims, "nbf", &nbf)) != KB_OK)
+		return err;
+	/* The skew moves our own clock, never the token's numbers: those are a stranger's and could overflow. */
+	if (now_s - issuer->skew_s > exp)
+		return KB_E_EXPIRED;
+	if (nbf > now_s + issuer->skew_s || iat > now_s + issuer->skew_s)
+		return KB_E_NOT_YET;
+	if (now_s - iat > issuer->max_age_s)
+		return KB_E_TOO_OLD;
+	if (exp <= iat || exp - iat > issuer->max_lifetime_s)
+		return KB_E_LIFETIME;
+	return KB_OK;
+}
+
+/* ---- audience and nonce ---- */
+
+enum kb_err claims_check_audience(const struct json_t *claims, const struct issuer_rules *issuer)
+{
+	const struct json_t *list;
+	struct span aud;
+	bool is_ours = false;
+
+	if (issuer->audience == NULL)
+		return KB_OK;
+	if (json_get_str(claims, "aud", KB_MAX_AUD, &aud) == KB_OK)
+		return span_eq_cstr(aud, issuer->audience) ? KB_OK : KB_E_AUDIENCE;
+	if (json_get_arr(claims, "aud", &list) != KB_OK || json_len(list) > KB_MAX_AUD_COUNT)
+		return KB_E_AUDIENCE;
+	for (size_t i = 0; i < json_len(list); i++) {
+		if (json_as_str(json_at(list, i), KB_MAX_AUD, &aud) != KB_OK)
+			return KB_E_AUDIENCE;
+		is_ours |= span_eq_cstr(aud, issuer->audience);
+	}
+	return is_ours ? KB_OK : KB_E_AUDIENCE;
+}
+
+enum kb_err claims_nonce(const struct json_t *claims, struct buf *out)
+{
+	const struct json_t *at;
+	struct span text;
+
+	if (json_has(claims, "nonce")) {
+		if (json_get_str(claims, "nonce", KB_MAX_NONCE, &text) != KB_OK)
+			return KB_E_NONCE;
+		buf_add_span(out, text);
+		return buf_ok(out);
+	}
+	if (json_get_obj(claims, "x-ms-runtime", &at) != KB_OK || json_get_obj(at, "client-payload", &at) != KB_OK ||
+	    json_get_str(at, "nonce", KB_MAX_NONCE * 4 / 3 + 4, &text) != KB_OK)
+		return KB_E_NONCE;
+	enum kb_err err = b64_decode_any(text, out);
+	return err == KB_E_B64 ? KB_E_NONCE : err;
+}
+
+enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_rules *issuer, struct span expected)
+{
+	KB_AUTO(buf) struct buf nonce;
+
+	buf_init(&nonce, KB_MAX_NONCE + 4);
+	if (issuer->nonce == NONCE_IGNORED)
+		return KB_OK;
+	if (expected.len == 0)
+		return KB_E_NONCE;
+	enum kb_err err = claims_nonce(claims, &nonce);
+	if (err != KB_OK)
+		return err;
+	return span_eq(buf_span(&nonce), expected) ? KB_OK : KB_E_NONCE;
+}
+
+/* ---- the wrapping key ---- */
+
+/* contracts: kty RSA and (use "enc" or key_ops holds "encrypt").  pubkey.c then judges whether it is also a good one. */
+static bool is_for_wrapping(const struct json_t *jwk)
+{
+	const struct json_t *ops;
+	struct span text;
+
+	if (json_get_str(jwk, "kty", KB_MAX_KID, &text) != KB_OK || !span_eq_cstr(text, "RSA"))
+		return false;
+	if (json_get_str(jwk, "use", KB_MAX_KID, &text) == KB_OK && span_eq_cstr(text, "enc"))
+		return true;
+	if (json_get_arr(jwk, "key_ops", &ops) != KB_OK)
+		return false;
+	for (size_t i = 0; i < json_len(ops); i++)
+		if (json_as_str(json_at(ops, i), KB_MAX_KID, &text) == KB_OK && span_eq_cstr(text, "encrypt"))
+			return true;
+	return false;
+}
+
+enum kb_err claims_wrapping_key(const struct json_t *claims, struct pubkey **out)
+{
+	const struct json_t *runtime, *keys;
+
+	*out = NULL;
+	if (json_get_obj(claims, "x-ms-runtime", &runtime) != KB_OK || json_get_arr(runtime, "keys", &keys) != KB_OK)
+		return KB_E_KEY_BINDING;
+	if (json_len(keys) > KB_MAX_RUNTIME_KEYS)
+		return KB_E_KEY_BINDING;
+	for (size_t i = 0; i < json_len(keys); i++) {
+		const struct json_t *jwk = json_at(keys, i);
+		if (!is_for_wrapping(jwk))
+			continue;
+		if (!json_has(jwk, "kid"))
+			return KB_E_KEY_BINDING;
+		return pubkey_from_jwk(jwk, PUBKEY_WRAP, out);
+	}
+	return KB_E_KEY_BINDING;
+}

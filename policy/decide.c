@@ -1,0 +1,243 @@
+/* policy/decide.c — may this key be released to this guest?  The coordinator: every check of policy/ in one order, one result, and the only place
+ * where a struct grant is made.  Trusts: the case is filled by the vault from its own configuration, only the token is a stranger's.
+ * Must never make a grant on a path where a check was left out: there is one path. */
+#include "policy/decide.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "policy/claims.h"
+#include "policy/explain.h"
+#include "policy/jwks.h"
+#include "policy/pubkey.h"
+#include "policy/rules_priv.h"
+#include "policy/token.h"
+
+/* ---- grant ---- */
+
+struct grant {
+	char *key_name, *key_version;
+	struct pubkey *kek;
+	uint8_t kek_thumbprint[32];
+	int64_t expires_s;
+};
+
+struct span grant_key_name(const struct grant *g)
+{
+	return span_str(g->key_name);
+}
+
+struct span grant_key_version(const struct grant *g)
+{
+	return span_str(g->key_version);
+}
+
+EVP_PKEY *grant_kek(const struct grant *g)
+{
+	return pubkey_evp(g->kek);
+}
+
+struct span grant_kek_kid(const struct grant *g)
+{
+	return pubkey_kid(g->kek);
+}
+
+const uint8_t *grant_kek_thumbprint(const struct grant *g)
+{
+	return g->kek_thumbprint;
+}
+
+int64_t grant_expires(const struct grant *g)
+{
+	return g->expires_s;
+}
+
+void grant_free(struct grant *g)
+{
+	if (g == NULL)
+		return;
+	pubkey_free(g->kek);
+	free(g->key_name);
+	free(g->key_version);
+	free(g);
+}
+
+/* Takes the wrapping key over: *kek is NULL afterwards. */
+static enum kb_err grant_new(const struct release_case *c, struct pubkey **kek, struct grant **out)
+{
+	KB_AUTO(grant) struct grant *g = calloc(1, sizeof *g);
+
+	if (g == NULL)
+		return KB_E_NOMEM;
+	g->kek = *kek;
+	*kek = NULL;
+	g->key_name = span_dup(c->key_name);
+	g->key_version = span_dup(c->key_version);
+	if (g->key_name == NULL || g->key_version == NULL)
+		return KB_E_NOMEM;
+	enum kb_err err = pubkey_thumbprint(g->kek, g->kek_thumbprint);
+	if (err == KB_OK)
+		err = json_get_int(token_claims(c->token), "exp", &g->expires_s);
+	if (err != KB_OK)
+		return err;
+	*out = g;
+	g = NULL;
+	return KB_OK;
+}
+
+/* ---- the debug floor ---- */
+
+/* Claims that say the guest can be debugged: its memory, and so the released key, is open to the host.  A policy that means to allow this
+ * names the claim, or its twin (older tokens carry both). */
+static const struct {
+	const char *claim, *twin;
+	const char *harmless[4]; /* texts that mean "no"; any other value, of whatever type, counts as "yes" */
+} debug_claims[] = {
+	{"x-ms-sevsnpvm-is-debuggable", NULL, {"false", "0"}},
+	{"x-ms-sgx-is-debuggable", "is-debuggable", {"false", "0"}},
+	{"is-debuggable", "x-ms-sgx-is-debuggable", {"false", "0"}},
+	{"tdx_td_attributes_debug", "dbgstat", {"false", "0"}},
+	/* RFC 9711 §4.2.9 */
+	{"dbgstat", "tdx_td_attributes_debug", {"disabled", "disabled-since-boot", "disabled-permanently", "disabled-fully-and-permanently"}},
+};
+
+static bool is_harmless(const struct json_t *value, const char *const *texts, size_t n)
+{
+	struct scalar s = scalar_of(value);
+
+	for (size_t i = 0; i < n && texts[i] != NULL; i++)
+		if (s.kind != SCALAR_NONE && span_eq_cstr(scalar_text(&s), texts[i]))
+			return true;
+	return false;
+}
+
+/* The first claim that breaks the floor, NULL when none does. */
+static const char *debug_claim(const struct rules *policy, const struct json_t *claims)
+{
+	const struct json_t *level[2] = {claims, rules_claim(claims, span_str("x-ms-isolation-tee"))};
+
+	for (size_t i = 0; i < sizeof debug_claims / sizeof *debug_claims; i++) {
+		if (rules_mention(policy, debug_claims[i].claim) || (debug_claims[i].twin != NULL && rules_mention(policy, debug_claims[i].twin)))
+			continue;
+		for (size_t l = 0; l < 2; l++) {
+			const struct json_t *value = rules_claim(level[l], span_str(debug_claims[i].claim));
+			if (value != NULL && !is_harmless(value, debug_claims[i].harmless, 4))
+				return debug_claims[i].claim;
+		}
+	}
+	return NULL;
+}
+
+/* ---- the checks, each with its line in the explanation ---- */
+
+static enum kb_err note(struct explain *ex, enum explain_step step, enum kb_err err, const char *text)
+{
+	explain_step(ex, step, err, text);
+	return err;
+}
+
+static int width(struct span s)
+{
+	return (int)(s.len < KB_MAX_KID ? s.len : KB_MAX_KID);
+}
+
+static enum kb_err check_origin(const struct release_case *c, struct explain *ex)
+{
+	struct span iss = token_unverified_iss(c->token), kid = token_kid(c->token);
+	char text[KB_MAX_KID + KB_MAX_ISS];
+
+	enum kb_err err = token_verify(c->token, c->issuer, c->keys);
+	(void)snprintf(text, sizeof text, "%.*s", width(iss), (const char *)iss.p);
+	if (err == KB_E_ISSUER || err == KB_E_ISSUER_UNAVAILABLE)
+		return note(ex, STEP_ISSUER, err, text);
+	explain_step(ex, STEP_ISSUER, KB_OK, text);
+	(void)snprintf(text, sizeof text, "%s, kid %.*s", alg_name(token_alg(c->token)), width(kid), (const char *)kid.p);
+	return note(ex, STEP_SIGNATURE, err, text);
+}
+
+static void time_text(int64_t seconds, char out[static KB_TIME_TEXT])
+{
+	int64_t us;
+
+	clock_text(__builtin_mul_overflow(seconds, 1000000, &us) ? -1 : us, out);
+}
+
+static void claim_time_text(const struct json_t *claims, const char *name, char out[static KB_TIME_TEXT])
+{
+	int64_t seconds;
+
+	time_text(json_get_int(claims, name, &seconds) == KB_OK ? seconds : -1, out);
+}
+
+static enum kb_err check_time(const struct release_case *c, struct explain *ex)
+{
+	const struct json_t *claims = token_claims(c->token);
+	char issued[KB_TIME_TEXT], expires[KB_TIME_TEXT], now[KB_TIME_TEXT], text[128];
+
+	enum kb_err err = claims_check_time(claims, c->issuer, c->now_s);
+	claim_time_text(claims, "iat", issued);
+	claim_time_text(claims, "exp", expires);
+	time_text(c->now_s, now);
+	(void)snprintf(text, sizeof text, "issued %.19sZ, expires %.19sZ, judged at %.19sZ", issued, expires, now);
+	return note(ex, STEP_TIME, err, text);
+}
+
+static enum kb_err check_policy(const struct release_case *c, struct explain *ex)
+{
+	const struct json_t *claims = token_claims(c->token);
+	char text[128];
+
+	if (c->policy == NULL)
+		return note(ex, STEP_POLICY, KB_E_NO_POLICY, NULL);
+	enum kb_err err = note(ex, STEP_POLICY, rules_evaluate(c->policy, token_unverified_iss(c->token), claims, ex), NULL);
+	if (err != KB_OK)
+		return err;
+	const char *debug = debug_claim(c->policy, claims);
+	if (debug == NULL)
+		return KB_OK;
+	(void)snprintf(text, sizeof text, "holds, but says nothing of %s, which the token has", debug);
+	return note(ex, STEP_POLICY, KB_E_DEBUG_EVIDENCE, text);
+}
+
+static enum kb_err check_wrapping_key(const struct release_case *c, struct explain *ex, struct pubkey **kek)
+{
+	char text[128];
+
+	enum kb_err err = claims_wrapping_key(token_claims(c->token), kek);
+	if (err != KB_OK)
+		return note(ex, STEP_WRAPPING_KEY, err, NULL);
+	struct span kid = pubkey_kid(*kek);
+	(void)snprintf(text, sizeof text, "RSA-%u, kid %.*s", pubkey_bits(*kek), width(kid), (const char *)kid.p);
+	return note(ex, STEP_WRAPPING_KEY, KB_OK, text);
+}
+
+enum kb_err decide(const struct release_case *c, struct explain *ex, struct grant **out)
+{
+	enum kb_err err = KB_E_BUG;
+	KB_AUTO(pubkey) struct pubkey *kek = NULL;
+
+	*out = NULL;
+	if (c->token == NULL || c->key_name.len == 0 || c->key_version.len == 0)
+		return KB_E_BUG;
+	explain_step(ex, STEP_FORMAT, KB_OK, NULL);
+	if (!c->is_rehearsal && !clock_is_set(c->now_s))
+		return note(ex, STEP_TIME, KB_E_CLOCK_UNSET, NULL);
+	if ((err = check_origin(c, ex)) != KB_OK)
+		return err;
+	if ((err = check_time(c, ex)) != KB_OK)
+		return err;
+	err = claims_check_audience(token_claims(c->token), c->issuer);
+	if (note(ex, STEP_AUDIENCE, err, c->issuer->audience == NULL ? "any" : c->issuer->audience) != KB_OK)
+		return err;
+	err = claims_check_nonce(token_claims(c->token), c->issuer, c->nonce);
+	if (note(ex, STEP_NONCE, err, c->issuer->nonce == NONCE_IGNORED ? "left to the policy" : NULL) != KB_OK)
+		return err;
+	if ((err = check_policy(c, ex)) != KB_OK)
+		return err;
+	if ((err = check_wrapping_key(c, ex, &kek)) != KB_OK)
+		return err;
+	return c->is_rehearsal ? KB_OK : grant_new(c, &kek, out);
+}

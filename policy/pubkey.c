@@ -1,0 +1,506 @@
+/* policy/pubkey.c — is this stranger's public key one we may use?  Trusts OpenSSL's arithmetic, nothing of the key.
+ * However a key arrives (JWK or certificate) it is reduced to its numbers, the numbers are checked, and the key is built from them anew:
+ * no parameter but these ever reaches OpenSSL.  Must never take a key that holds a private part, nor keep one. */
+#include "policy/pubkey_priv.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/obj_mac.h>
+#include <openssl/params.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+
+#include "base/b64url.h"
+#include "base/json.h"
+#include "policy/issuer.h"
+#include "policy/jws.h"
+
+struct pubkey {
+	EVP_PKEY *evp;
+	struct key_numbers num;
+	unsigned bits;
+	size_t kid_len;
+	uint8_t kid[KB_MAX_KID];
+};
+
+static const struct curve curves[] = {
+	{PUBKEY_P256, "P-256", "prime256v1", NID_X9_62_prime256v1, 32},
+	{PUBKEY_P384, "P-384", "secp384r1", NID_secp384r1, 48},
+	{PUBKEY_P521, "P-521", "secp521r1", NID_secp521r1, 66},
+};
+#define N_CURVES (sizeof curves / sizeof *curves)
+
+const struct curve *curve_of(enum pubkey_kind kind)
+{
+	for (size_t i = 0; i < N_CURVES; i++)
+		if (curves[i].kind == kind)
+			return &curves[i];
+	return NULL;
+}
+
+static void bn_cleanup(BIGNUM **b)
+{
+	BN_free(*b);
+}
+
+static void evp_ctx_cleanup(EVP_PKEY_CTX **c)
+{
+	EVP_PKEY_CTX_free(*c);
+}
+
+static void x509_cleanup(X509 **x)
+{
+	X509_free(*x);
+}
+
+/* ---- what the JWK says of itself: no private member, and meant for our purpose ---- */
+
+static bool has_private_part(const struct json_t *jwk)
+{
+	static const char *const members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}; /* RFC 7518 §6.2.2, §6.3.2, §6.4.1 */
+
+	for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+		if (json_has(jwk, members[i]))
+			return true;
+	return false;
+}
+
+/* Is `name` (an optional string) absent or one of the two?  KB_E_KEY_USE when it is something else. */
+static enum kb_err check_use(const struct json_t *jwk, enum pubkey_use use)
+{
+	struct span text;
+
+	if (!json_has(jwk, "use"))
+		return KB_OK;
+	if (json_get_str(jwk, "use", KB_MAX_KID, &text) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	return span_eq_cstr(text, use == PUBKEY_WRAP ? "enc" : "sig") ? KB_OK : KB_E_KEY_USE;
+}
+
+static enum kb_err check_key_ops(const struct json_t *jwk, enum pubkey_use use)
+{
+	const struct json_t *ops;
+	bool fits = false;
+
+	if (!json_has(jwk, "key_ops"))
+		return KB_OK;
+	if (json_get_arr(jwk, "key_ops", &ops) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	for (size_t i = 0; i < json_len(ops); i++) {
+		struct span op;
+		if (json_as_str(json_at(ops, i), KB_MAX_KID, &op) != KB_OK)
+			return KB_E_KEY_FORMAT;
+		if (use == PUBKEY_WRAP)
+			fits |= span_eq_cstr(op, "encrypt") || span_eq_cstr(op, "wrapKey");
+		else
+			fits |= span_eq_cstr(op, "verify");
+	}
+	return fits ? KB_OK : KB_E_KEY_USE;
+}
+
+/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that we would use this kind of key with. */
+static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum pubkey_kind kind)
+{
+	static const char *const oaep[] = {"RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384", "RSA-OAEP-512"};
+	struct span alg;
+
+	if (!json_has(jwk, "alg"))
+		return KB_OK;
+	if (json_get_str(jwk, "alg", KB_MAX_KID, &alg) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	if (use == PUBKEY_VERIFY)
+		return jws_alg_fits(alg_from_name(alg), kind) == KB_OK ? KB_OK : KB_E_KEY_USE;
+	for (size_t i = 0; i < sizeof oaep / sizeof *oaep; i++)
+		if (span_eq_cstr(alg, oaep[i]))
+			return KB_OK;
+	return KB_E_KEY_USE;
+}
+
+/* ---- numbers in ---- */
+
+/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer: the caller knows what that means. */
+static enum kb_err member_bytes(const struct json_t *jwk, const char *name, uint8_t *out, size_t cap, size_t *len)
+{
+	KB_AUTO(buf) struct buf b;
+	struct span text;
+
+	buf_init(&b, cap);
+	if (json_get_str(jwk, name, SIZE_MAX, &text) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	if (text.len > (cap * 4 + 2) / 3)
+		return KB_E_KEY_SIZE;
+	enum kb_err err = b64url_decode(text, &b);
+	if (err != KB_OK)
+		return err == KB_E_B64 ? KB_E_KEY_FORMAT : err;
+	memcpy(out, b.p, b.len);
+	*len = b.len;
+	return KB_OK;
+}
+
+static enum kb_err rsa_from_jwk(const struct json_t *jwk, struct key_numbers *num)
+{
+	num->kind = PUBKEY_RSA;
+	enum kb_err err = member_bytes(jwk, "n", num->n, sizeof num->n, &num->n_len);
+	if (err != KB_OK)
+		return err;
+	err = member_bytes(jwk, "e", num->e, sizeof num->e, &num->e_len);
+	if (err != KB_OK)
+		return err == KB_E_KEY_SIZE ? KB_E_KEY_EXPONENT : err;
+	/* RFC 7518 §2, Base64urlUInt: the minimum number of octets.  One key has one spelling. */
+	return num->n[0] == 0 || num->e[0] == 0 ? KB_E_KEY_FORMAT : KB_OK;
+}
+
+static enum kb_err ec_from_jwk(const struct json_t *jwk, struct key_numbers *num)
+{
+	const struct curve *curve = NULL;
+	struct span crv;
+	size_t x_len, y_len;
+
+	if (json_get_str(jwk, "crv", KB_MAX_KID, &crv) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	for (size_t i = 0; i < N_CURVES; i++)
+		if (span_eq_cstr(crv, curves[i].jwk_name))
+			curve = &curves[i];
+	if (curve == NULL)
+		return KB_E_KEY_CURVE;
+	num->kind = curve->kind;
+	num->xy_len = curve->bytes;
+	enum kb_err err = member_bytes(jwk, "x", num->x, curve->bytes, &x_len);
+	if (err == KB_OK)
+		err = member_bytes(jwk, "y", num->y, curve->bytes, &y_len);
+	if (err != KB_OK)
+		return err == KB_E_KEY_SIZE ? KB_E_KEY_CURVE : err;
+	return x_len == curve->bytes && y_len == curve->bytes ? KB_OK : KB_E_KEY_CURVE; /* RFC 7518 §6.2.1.2: full width */
+}
+
+/* A number of an EVP key as big-endian bytes: `width` of them, or as few as it takes when width is 0. */
+static enum kb_err evp_number(const EVP_PKEY *key, const char *name, uint8_t *out, size_t cap, size_t width, size_t *len)
+{
+	KB_AUTO(bn) BIGNUM *b = NULL;
+
+	if (EVP_PKEY_get_bn_param(key, name, &b) != 1)
+		return KB_E_KEY_FORMAT;
+	*len = width != 0 ? width : (size_t)BN_num_bytes(b);
+	if (*len > cap || BN_bn2binpad(b, out, (int)*len) < 0)
+		return KB_E_KEY_SIZE;
+	return KB_OK;
+}
+
+static enum kb_err numbers_from_evp(const EVP_PKEY *key, struct key_numbers *num)
+{
+	char group[64];
+
+	if (EVP_PKEY_is_a(key, "RSA")) {
+		num->kind = PUBKEY_RSA;
+		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_RSA_N, num->n, sizeof num->n, 0, &num->n_len);
+		if (err != KB_OK)
+			return err;
+		err = evp_number(key, OSSL_PKEY_PARAM_RSA_E, num->e, sizeof num->e, 0, &num->e_len);
+		return err == KB_E_KEY_SIZE ? KB_E_KEY_EXPONENT : err;
+	}
+	if (!EVP_PKEY_is_a(key, "EC"))
+		return KB_E_KEY_TYPE;
+	if (EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL) != 1)
+		return KB_E_KEY_CURVE; /* explicit parameters */
+	for (size_t i = 0; i < N_CURVES; i++) {
+		if (strcmp(group, curves[i].group) != 0)
+			continue;
+		num->kind = curves[i].kind;
+		num->xy_len = curves[i].bytes;
+		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_EC_PUB_X, num->x, sizeof num->x, num->xy_len, &num->xy_len);
+		return err != KB_OK ? err : evp_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, num->y, sizeof num->y, num->xy_len, &num->xy_len);
+	}
+	return KB_E_KEY_CURVE;
+}
+
+/* The leaf's key.  The chain is not validated: the set itself came over TLS from the issuer, or from a file of the operator. */
+static enum kb_err numbers_from_x5c(const struct json_t *jwk, struct key_numbers *num)
+{
+	KB_AUTO(buf) struct buf der;
+	KB_AUTO(x509) X509 *leaf = NULL;
+	const struct json_t *chain;
+	struct span text;
+
+	buf_init(&der, KB_MAX_JWKS);
+	if (json_get_arr(jwk, "x5c", &chain) != KB_OK || json_len(chain) == 0 || json_len(chain) > KB_MAX_X5C)
+		return KB_E_KEY_FORMAT;
+	if (json_as_str(json_at(chain, 0), KB_MAX_JWKS, &text) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	enum kb_err err = b64_decode(text, &der);
+	if (err != KB_OK)
+		return err == KB_E_B64 ? KB_E_KEY_FORMAT : err;
+	const uint8_t *p = der.p;
+	leaf = d2i_X509(NULL, &p, (long)der.len);
+	if (leaf == NULL || p != der.p + der.len)
+		return KB_E_KEY_FORMAT;
+	const EVP_PKEY *key = X509_get0_pubkey(leaf);
+	return key == NULL ? KB_E_KEY_FORMAT : numbers_from_evp(key, num);
+}
+
+static bool numbers_equal(const struct key_numbers *a, const struct key_numbers *b)
+{
+	return a->kind == b->kind && span_eq(span_of(a->n, a->n_len), span_of(b->n, b->n_len)) &&
+	       span_eq(span_of(a->e, a->e_len), span_of(b->e, b->e_len)) && span_eq(span_of(a->x, a->xy_len), span_of(b->x, b->xy_len)) &&
+	       span_eq(span_of(a->y, a->xy_len), span_of(b->y, b->xy_len));
+}
+
+static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers *num)
+{
+	struct key_numbers leaf = {0};
+	struct span kty;
+
+	if (json_get_str(jwk, "kty", KB_MAX_KID, &kty) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	bool is_rsa = span_eq_cstr(kty, "RSA");
+	if (!is_rsa && !span_eq_cstr(kty, "EC"))
+		return KB_E_KEY_TYPE;
+	bool has_numbers = is_rsa ? json_has(jwk, "n") || json_has(jwk, "e") : json_has(jwk, "crv") || json_has(jwk, "x") || json_has(jwk, "y");
+	bool has_x5c = json_has(jwk, "x5c");
+	enum kb_err err;
+	if (has_numbers || !has_x5c) {
+		if ((err = is_rsa ? rsa_from_jwk(jwk, num) : ec_from_jwk(jwk, num)) != KB_OK)
+			return err;
+		if (!has_x5c)
+			return KB_OK;
+	}
+	if ((err = numbers_from_x5c(jwk, &leaf)) != KB_OK)
+		return err;
+	if (has_numbers)
+		return numbers_equal(num, &leaf) ? KB_OK : KB_E_KEY_FORMAT;
+	if ((leaf.kind == PUBKEY_RSA) != is_rsa)
+		return KB_E_KEY_TYPE;
+	*num = leaf;
+	return KB_OK;
+}
+
+/* ---- numbers judged ---- */
+
+/* Odd primes to 751, the bound of SP 800-56B's own test.  Those to 167 carry the ROCA fingerprint (CVE-2017-15361). */
+static const uint16_t primes[] = {
+	3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137,
+	139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281,
+	283, 293, 307, 311, 313, 317, 331, 337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443, 449,
+	457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599, 601, 607, 613, 617, 619,
+	631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,};
+#define N_PRIMES      (sizeof primes / sizeof *primes)
+#define N_ROCA_PRIMES 38
+
+/* Is r a power of 65537 modulo p?  So for every p of the fingerprint is a modulus of the broken generator: its primes are k·M + (65537^a mod M). */
+static bool roca_residue(unsigned r, unsigned p)
+{
+	unsigned power = 1;
+
+	do {
+		if (power == r)
+			return true;
+		power = power * (65537 % p) % p;
+	} while (power != 1);
+	return false;
+}
+
+/* A factor among the first `n_primes` odd primes, or the ROCA fingerprint.  Primes are taken as many at a time as fit a machine word: one
+ * division of the big number serves all of them. */
+static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
+{
+	bool roca = true;
+
+	for (size_t i = 0, from = 0; i < n_primes; from = i) {
+		BN_ULONG product = 1, next;
+		while (i < n_primes && !__builtin_mul_overflow(product, (BN_ULONG)primes[i], &next)) {
+			product = next;
+			i++;
+		}
+		BN_ULONG rest = BN_mod_word(n, product);
+		for (size_t j = from; j < i; j++) {
+			unsigned r = (unsigned)(rest % primes[j]);
+			if (r == 0)
+				return true;
+			if (roca && j < N_ROCA_PRIMES)
+				roca = roca_residue(r, primes[j]);
+		}
+	}
+	return roca;
+}
+
+static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enum pubkey_use use)
+{
+	uint32_t e = 0;
+
+	if (BN_num_bits(n) < KB_RSA_MIN_BITS || BN_num_bits(n) > KB_RSA_MAX_BITS)
+		return KB_E_KEY_SIZE;
+	for (size_t i = 0; i < num->e_len; i++)
+		e = e << 8 | num->e[i];
+	if (e < 3 || e % 2 == 0)
+		return KB_E_KEY_EXPONENT;
+	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good for everybody. */
+	if (!BN_is_odd(n) || is_weak_modulus(n, use == PUBKEY_WRAP ? N_ROCA_PRIMES : N_PRIMES))
+		return KB_E_KEY_WEAK;
+	return KB_OK;
+}
+
+/* ---- the key built anew ---- */
+
+static enum kb_err evp_build(const char *type, OSSL_PARAM *params, enum kb_err bad, EVP_PKEY **out)
+{
+	KB_AUTO(evp_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+
+	if (ctx == NULL || EVP_PKEY_fromdata_init(ctx) != 1)
+		return KB_E_NOMEM;
+	return EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) == 1 ? KB_OK : bad;
+}
+
+static enum kb_err build_rsa(struct pubkey *k, enum pubkey_use use)
+{
+	KB_AUTO(bn) BIGNUM *n = BN_bin2bn(k->num.n, (int)k->num.n_len, NULL);
+	KB_AUTO(bn) BIGNUM *e = BN_bin2bn(k->num.e, (int)k->num.e_len, NULL);
+	uint8_t native_n[sizeof k->num.n], native_e[sizeof k->num.e]; /* OSSL_PARAM takes numbers in the machine's order */
+
+	if (n == NULL || e == NULL)
+		return KB_E_NOMEM;
+	enum kb_err err = check_rsa(&k->num, n, use);
+	if (err != KB_OK)
+		return err;
+	if (BN_bn2nativepad(n, native_n, (int)k->num.n_len) < 0 || BN_bn2nativepad(e, native_e, (int)k->num.e_len) < 0)
+		return KB_E_BUG;
+	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, k->num.n_len),
+			       OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, native_e, k->num.e_len), OSSL_PARAM_construct_end()};
+	k->bits = (unsigned)BN_num_bits(n);
+	return evp_build("RSA", params, KB_E_KEY_WEAK, &k->evp);
+}
+
+static enum kb_err build_ec(struct pubkey *k)
+{
+	const struct curve *curve = curve_of(k->num.kind);
+	uint8_t point[1 + 2 * sizeof k->num.x] = {4}; /* uncompressed, SEC 1 §2.3.3 */
+
+	if (curve == NULL)
+		return KB_E_BUG;
+	struct curve copy = *curve; /* OSSL_PARAM is not const */
+	memcpy(point + 1, k->num.x, curve->bytes);
+	memcpy(point + 1 + curve->bytes, k->num.y, curve->bytes);
+	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, copy.group, 0),
+			       OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * curve->bytes), OSSL_PARAM_construct_end()};
+	/* The import refuses what is not a point of the curve: x or y ≥ p, off the curve (SEC 1 §3.2.2.1). */
+	enum kb_err err = evp_build("EC", params, KB_E_KEY_CURVE, &k->evp);
+	if (err == KB_OK)
+		k->bits = (unsigned)EVP_PKEY_get_bits(k->evp);
+	return err;
+}
+
+/* The slow checks, for keys that many tokens will be verified with: RSA by SP 800-56B §6.4.2 (no prime power, no small factor), EC by
+ * SP 800-56A §5.6.2.3.3 (order). */
+static enum kb_err check_slowly(const struct pubkey *k)
+{
+	KB_AUTO(evp_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->evp, NULL);
+
+	if (ctx == NULL)
+		return KB_E_NOMEM;
+	if (EVP_PKEY_public_check(ctx) == 1)
+		return KB_OK;
+	return k->num.kind == PUBKEY_RSA ? KB_E_KEY_WEAK : KB_E_KEY_CURVE;
+}
+
+enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struct pubkey **out)
+{
+	enum kb_err err = KB_E_BUG;
+	KB_AUTO(pubkey) struct pubkey *k = NULL;
+	struct span kid = {0};
+
+	*out = NULL;
+	if (!json_isa_obj(jwk))
+		return KB_E_KEY_FORMAT;
+	if (has_private_part(jwk))
+		return KB_E_KEY_PRIVATE;
+	if (json_has(jwk, "kid") && json_get_str(jwk, "kid", KB_MAX_KID, &kid) != KB_OK)
+		return KB_E_KEY_FORMAT;
+	if ((k = calloc(1, sizeof *k)) == NULL)
+		return KB_E_NOMEM;
+	if ((err = numbers_from_jwk(jwk, &k->num)) != KB_OK)
+		goto out;
+	if (use == PUBKEY_WRAP && k->num.kind != PUBKEY_RSA) {
+		err = KB_E_KEY_TYPE;
+		goto out;
+	}
+	if ((err = check_use(jwk, use)) != KB_OK || (err = check_key_ops(jwk, use)) != KB_OK || (err = check_alg(jwk, use, k->num.kind)) != KB_OK)
+		goto out;
+	if ((err = k->num.kind == PUBKEY_RSA ? build_rsa(k, use) : build_ec(k)) != KB_OK)
+		goto out;
+	if (use == PUBKEY_VERIFY && (err = check_slowly(k)) != KB_OK)
+		goto out;
+	if (kid.len > 0)
+		memcpy(k->kid, kid.p, kid.len);
+	k->kid_len = kid.len;
+	*out = k;
+	k = NULL;
+	err = KB_OK;
+out:
+	if (err != KB_OK)
+		ERR_clear_error(); /* a stranger's bad key must not stand in the queue when the next call fails */
+	return err;
+}
+
+void pubkey_free(struct pubkey *k)
+{
+	if (k == NULL)
+		return;
+	EVP_PKEY_free(k->evp);
+	free(k);
+}
+
+EVP_PKEY *pubkey_evp(const struct pubkey *k)
+{
+	return k->evp;
+}
+
+enum pubkey_kind pubkey_kind(const struct pubkey *k)
+{
+	return k->num.kind;
+}
+
+unsigned pubkey_bits(const struct pubkey *k)
+{
+	return k->bits;
+}
+
+struct span pubkey_kid(const struct pubkey *k)
+{
+	return span_of(k->kid, k->kid_len);
+}
+
+const struct key_numbers *pubkey_numbers(const struct pubkey *k)
+{
+	return &k->num;
+}
+
+static void add_number(struct buf *b, const char *before, const uint8_t *p, size_t len)
+{
+	buf_add_str(b, before);
+	b64url_encode(b, span_of(p, len));
+}
+
+/* RFC 7638 §3: the required members in lexical order, nothing else, no white space. */
+enum kb_err pubkey_thumbprint(const struct pubkey *k, uint8_t out[static 32])
+{
+	KB_AUTO(buf) struct buf b;
+	const struct curve *curve = curve_of(k->num.kind);
+
+	memset(out, 0, 32);
+	buf_init(&b, 2048);
+	if (curve == NULL) {
+		add_number(&b, "{\"e\":\"", k->num.e, k->num.e_len);
+		add_number(&b, "\",\"kty\":\"RSA\",\"n\":\"", k->num.n, k->num.n_len);
+	} else {
+		buf_add_str(&b, "{\"crv\":\"");
+		buf_add_str(&b, curve->jwk_name);
+		add_number(&b, "\",\"kty\":\"EC\",\"x\":\"", k->num.x, k->num.xy_len);
+		add_number(&b, "\",\"y\":\"", k->num.y, k->num.xy_len);
+	}
+	buf_add_str(&b, "\"}");
+	enum kb_err err = buf_ok(&b);
+	if (err == KB_OK)
+		SHA256(b.p, b.len, out);
+	return err;
+}

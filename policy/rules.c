@@ -1,0 +1,448 @@
+/* policy/rules.c — does the evidence satisfy the release policy?  Azure's grammar, compiled once into a flat array in preorder and judged
+ * without recursion or allocation.  Trusts: the claims are verified.  Must never hold because something is absent, unknown or malformed:
+ * a doubtful policy does not compile, and a missing claim satisfies nothing but exists:false. */
+#include "policy/rules_priv.h"
+
+#include <jansson.h>
+#include <openssl/sha.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+
+const char *const rule_op_names[OP_COUNT] = {"equals", "notEquals", "less", "lessOrEquals", "greater", "greaterOrEquals", "exists"};
+
+/* ---- compile ---- */
+
+struct level { /* a group whose entries are being read */
+	const struct json_t *entries;
+	const char *member; /* "anyOf" or "allOf" */
+	size_t next;
+	uint16_t node;
+};
+
+struct compiler {
+	struct rules *rules;
+	struct policy_fault *fault;
+	struct span source;
+	unsigned depth;
+	struct level stack[RULES_STACK];
+};
+
+/* Fill the fault: the sentence, and the line of the entry being read (`member` of it, or the entry itself when NULL). */
+__attribute__((format(printf, 4, 5))) static enum kb_err fail(struct compiler *c, enum kb_err err, const char *member, const char *fmt, ...)
+{
+	char path[RULES_STACK * 16 + KB_MAX_CLAIM_PATH];
+	va_list ap;
+	int at = 0;
+
+	if (c->fault == NULL)
+		return err;
+	va_start(ap, fmt);
+	(void)vsnprintf(c->fault->text, sizeof c->fault->text, fmt, ap);
+	va_end(ap);
+	path[0] = '\0';
+	for (unsigned i = 0; i < c->depth; i++)
+		at += snprintf(path + at, sizeof path - (size_t)at, "%s%s[%zu]", i > 0 ? "." : "", c->stack[i].member, c->stack[i].next - 1);
+	if (member != NULL && strlen(member) <= KB_MAX_CLAIM_PATH)
+		(void)snprintf(path + at, sizeof path - (size_t)at, "%s%s", at > 0 ? "." : "", member);
+	c->fault->line = json_line(c->source, path);
+	return err;
+}
+
+static enum kb_err node_add(struct compiler *c, enum node_kind kind, struct node **out)
+{
+	struct rules *r = c->rules;
+
+	if (r->n == RULES_NODES)
+		return fail(c, KB_E_POLICY_LIMIT, NULL, "more than %d authorities, conditions and groups", KB_MAX_POLICY_NODES);
+	struct node *n = &r->nodes[r->n];
+	*n = (struct node){.kind = kind, .end = (uint16_t)(r->n + 1), .depth = (uint16_t)c->depth};
+	if (c->depth > 0) {
+		n->parent = c->stack[c->depth - 1].node;
+		r->nodes[n->parent].n_children++;
+	}
+	r->n++;
+	*out = n;
+	return KB_OK;
+}
+
+/* The object's one group member is entered: a node for it, and a level to read its entries. */
+static enum kb_err group_open(struct compiler *c, const struct json_t *obj, struct node **out)
+{
+	const char *member = json_has(obj, "anyOf") ? "anyOf" : "allOf";
+	const struct json_t *entries = NULL;
+
+	if (json_has(obj, "anyOf") && json_has(obj, "allOf"))
+		return fail(c, KB_E_POLICY_FORMAT, "allOf", "both anyOf and allOf: an object has exactly one of them");
+	if (json_get_arr(obj, member, &entries) != KB_OK)
+		return fail(c, KB_E_POLICY_FORMAT, json_has(obj, member) ? member : NULL, "anyOf or allOf is missing or is no array");
+	if (json_len(entries) == 0)
+		return fail(c, KB_E_POLICY_FORMAT, member, "%s is empty: it needs at least one entry", member);
+	if (c->depth == RULES_STACK)
+		KB_BUG(); /* see rules_priv.h */
+	enum kb_err err = node_add(c, member[1] == 'n' ? NODE_ANY : NODE_ALL, out);
+	if (err == KB_OK)
+		c->stack[c->depth++] = (struct level){entries, member, 0, (uint16_t)(*out - c->rules->nodes)};
+	return err;
+}
+
+static enum kb_err only_members(struct compiler *c, const struct json_t *obj, const char *const *known, const char *what)
+{
+	const char *unknown = NULL;
+
+	if (json_only(obj, known, &unknown) == KB_OK)
+		return KB_OK;
+	return fail(c, KB_E_POLICY_FORMAT, unknown, "unknown member \"%.64s\": %s", unknown, what);
+}
+
+static enum kb_err read_authority(struct compiler *c, const struct json_t *entry)
+{
+	static const char *const known[] = {"authority", "anyOf", "allOf", NULL};
+	struct span iss;
+	struct node *n;
+
+	enum kb_err err = only_members(c, entry, known, "an authority has \"authority\" and one of \"anyOf\", \"allOf\"");
+	if (err != KB_OK)
+		return err;
+	err = json_get_str(entry, "authority", KB_MAX_ISS, &iss);
+	if (err == KB_E_JSON_LENGTH && json_string_length(json_object_get(entry, "authority")) > 0)
+		return fail(c, KB_E_POLICY_LIMIT, "authority", "\"authority\" is longer than %d bytes", KB_MAX_ISS);
+	if (err != KB_OK)
+		return fail(c, KB_E_POLICY_FORMAT, json_has(entry, "authority") ? "authority" : NULL,
+			    "\"authority\" must be the issuer's URL: the `iss` of its tokens");
+	if ((err = group_open(c, entry, &n)) == KB_OK)
+		n->authority = iss;
+	return err;
+}
+
+static enum kb_err read_claim_path(struct compiler *c, const struct json_t *entry, struct span *path)
+{
+	size_t parts = 0;
+
+	enum kb_err err = json_get_str(entry, "claim", SIZE_MAX, path);
+	if (err != KB_OK)
+		return fail(c, KB_E_POLICY_FORMAT, "claim", "\"claim\" must be a claim's name, or names joined by dots");
+	if (path->len > KB_MAX_CLAIM_PATH)
+		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path is longer than %d bytes", KB_MAX_CLAIM_PATH);
+	for (size_t from = 0; from <= path->len; parts++) {
+		size_t dot = span_find(*path, from, '.');
+		if (dot == from)
+			return fail(c, KB_E_POLICY_FORMAT, "claim", "a name in the claim path is empty");
+		from = dot + 1;
+	}
+	if (parts > KB_MAX_CLAIM_PARTS)
+		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path has more than %d names", KB_MAX_CLAIM_PARTS);
+	return KB_OK;
+}
+
+static enum rule_op op_from_name(struct span name)
+{
+	unsigned op = 0;
+
+	while (op < OP_COUNT && !span_eq_cstr(name, rule_op_names[op]))
+		op++;
+	return (enum rule_op)op;
+}
+
+/* {"claim":c, OP:v}, or as older policies have it {"claim":c, "condition":OP, "value":v}.  *member is where v stands. */
+static enum kb_err read_operator(struct compiler *c, const struct json_t *entry, enum rule_op *op, const char **member)
+{
+	static const char *const legacy[] = {"claim", "condition", "value", NULL};
+	struct span name;
+	void *it = NULL;
+	const char *key;
+	const struct json_t *value;
+
+	*op = OP_COUNT;
+	if (json_has(entry, "condition")) {
+		enum kb_err err = only_members(c, entry, legacy, "a condition of this form has \"claim\", \"condition\" and \"value\"");
+		if (err != KB_OK)
+			return err;
+		if (json_get_str(entry, "condition", KB_MAX_CLAIM_PATH, &name) != KB_OK || (*op = op_from_name(name)) == OP_COUNT)
+			return fail(c, KB_E_POLICY_FORMAT, "condition", "unknown operator in \"condition\"");
+		*member = "value";
+		if (!json_has(entry, "value"))
+			return fail(c, KB_E_POLICY_FORMAT, "condition", "\"value\" is missing");
+		return KB_OK;
+	}
+	while (json_next(entry, &it, &key, &value)) {
+		if (strcmp(key, "claim") == 0)
+			continue;
+		if (*op != OP_COUNT)
+			return fail(c, KB_E_POLICY_FORMAT, key, "more than one operator: a condition is one claim, one operator and its value");
+		if ((*op = op_from_name(span_str(key))) == OP_COUNT)
+			return fail(c, KB_E_POLICY_FORMAT, key,
+				    "unknown operator \"%.32s\": use equals, notEquals, less, lessOrEquals, greater, greaterOrEquals or exists", key);
+		*member = key;
+	}
+	if (*op == OP_COUNT)
+		return fail(c, KB_E_POLICY_FORMAT, "claim", "the condition has no operator");
+	return KB_OK;
+}
+
+static enum kb_err read_condition(struct compiler *c, const struct json_t *entry)
+{
+	const char *member = NULL;
+	struct span path;
+	enum rule_op op;
+	struct node *n;
+	int order;
+
+	enum kb_err err = read_claim_path(c, entry, &path);
+	if (err != KB_OK || (err = read_operator(c, entry, &op, &member)) != KB_OK)
+		return err;
+	const struct json_t *json = json_object_get(entry, member);
+	struct scalar value = scalar_of(json);
+	if (value.kind == SCALAR_NONE)
+		return fail(c, KB_E_POLICY_FORMAT, member,
+			    "the value must be a string, true, false or a number (with a fraction or exponent: below 2^53)");
+	if (scalar_text(&value).len > KB_MAX_POLICY_VALUE)
+		return fail(c, KB_E_POLICY_LIMIT, member, "the value is longer than %d bytes", KB_MAX_POLICY_VALUE);
+	if (op == OP_EXISTS && !span_eq_cstr(scalar_text(&value), "true") && !span_eq_cstr(scalar_text(&value), "false"))
+		return fail(c, KB_E_POLICY_FORMAT, member, "\"exists\" takes true or false");
+	if (op >= OP_LESS && op <= OP_GREATER_OR_EQUALS && !scalar_order(&value, &value, &order))
+		return fail(c, KB_E_POLICY_FORMAT, member, "\"%s\" compares numbers, and its value is none", rule_op_names[op]);
+	if ((err = node_add(c, NODE_CONDITION, &n)) != KB_OK)
+		return err;
+	n->op = op;
+	n->claim = path;
+	n->value = value;
+	return KB_OK;
+}
+
+static enum kb_err read_entry(struct compiler *c, const struct json_t *entry)
+{
+	static const char *const group[] = {"anyOf", "allOf", NULL};
+	struct node *n;
+
+	if (!json_isa_obj(entry))
+		return fail(c, KB_E_POLICY_FORMAT, NULL, "an entry of %s must be an object", c->stack[c->depth - 1].member);
+	if (c->depth == 1)
+		return read_authority(c, entry);
+	if (json_has(entry, "claim"))
+		return read_condition(c, entry);
+	enum kb_err err = only_members(c, entry, group, "an entry is a condition with \"claim\", or one of \"anyOf\", \"allOf\"");
+	return err != KB_OK ? err : group_open(c, entry, &n);
+}
+
+static enum kb_err compile(struct compiler *c)
+{
+	static const char *const known[] = {"version", "anyOf", "allOf", NULL};
+	const struct json_t *doc = c->rules->doc;
+	struct span version;
+	struct node *n;
+
+	if (!json_isa_obj(doc))
+		return fail(c, KB_E_POLICY_FORMAT, NULL, "a policy is a JSON object");
+	enum kb_err err = only_members(c, doc, known, "a policy has \"version\" and one of \"anyOf\", \"allOf\"");
+	if (err != KB_OK)
+		return err;
+	if (json_get_str(doc, "version", KB_MAX_CLAIM_PATH, &version) != KB_OK)
+		return fail(c, KB_E_POLICY_FORMAT, json_has(doc, "version") ? "version" : NULL, "\"version\" is missing or no string: write \"1.0.0\"");
+	if ((err = group_open(c, doc, &n)) != KB_OK)
+		return err;
+	while (c->depth > 0) {
+		struct level *top = &c->stack[c->depth - 1];
+		const struct json_t *entry = json_at(top->entries, top->next);
+		if (entry == NULL) {
+			c->rules->nodes[top->node].end = (uint16_t)c->rules->n;
+			c->depth--;
+			continue;
+		}
+		top->next++;
+		if ((err = read_entry(c, entry)) != KB_OK)
+			return err;
+	}
+	return KB_OK;
+}
+
+static const char *json_fault(enum kb_err err)
+{
+	return err == KB_E_JSON_DEPTH	    ? "nested too deep: at most 16 levels of { and ["
+	       : err == KB_E_JSON_SIZE	    ? "the policy is larger than 64 KiB"
+	       : err == KB_E_JSON_DUPLICATE ? "a member stands twice in one object"
+					    : "this is not JSON";
+}
+
+enum kb_err rules_compile(struct span source, struct rules **out, struct policy_fault *fault)
+{
+	enum kb_err err = KB_E_BUG;
+	struct compiler c = {.fault = fault, .source = source};
+	KB_AUTO(rules) struct rules *r = calloc(1, sizeof *r);
+	unsigned line = 0;
+
+	*out = NULL;
+	if (fault != NULL)
+		*fault = (struct policy_fault){.line = 1};
+	if (r == NULL || (r->nodes = calloc(RULES_NODES, sizeof *r->nodes)) == NULL)
+		return KB_E_NOMEM;
+	if ((err = json_load_strict(source, KB_MAX_POLICY, &r->doc, &line)) != KB_OK) {
+		if (fault != NULL) {
+			fault->line = line;
+			(void)snprintf(fault->text, sizeof fault->text, "%s", json_fault(err));
+		}
+		return err;
+	}
+	buf_init(&r->source, KB_MAX_POLICY);
+	buf_add_span(&r->source, source);
+	if ((err = buf_ok(&r->source)) != KB_OK)
+		return err;
+	SHA256(source.p, source.len, r->digest);
+	c.rules = r;
+	if ((err = compile(&c)) != KB_OK)
+		return err;
+	struct node *exact = realloc(r->nodes, r->n * sizeof *r->nodes); /* brokers hold many policies, and few are large */
+	if (exact != NULL)
+		r->nodes = exact;
+	*out = r;
+	r = NULL;
+	return KB_OK;
+}
+
+void rules_free(struct rules *r)
+{
+	if (r == NULL)
+		return;
+	json_free(r->doc);
+	buf_free(&r->source);
+	free(r->nodes);
+	free(r);
+}
+
+struct span rules_source(const struct rules *r)
+{
+	return buf_span(&r->source);
+}
+
+void rules_digest(const struct rules *r, uint8_t out[static 32])
+{
+	memcpy(out, r->digest, 32);
+}
+
+bool rules_mention(const struct rules *r, const char *claim_suffix)
+{
+	struct span want = span_str(claim_suffix);
+
+	for (size_t i = 0; i < r->n; i++) {
+		struct span path = r->nodes[i].claim;
+		if (path.len < want.len || !span_eq(span_sub(path, path.len - want.len, want.len), want))
+			continue;
+		if (path.len == want.len || path.p[path.len - want.len - 1] == '.')
+			return true;
+	}
+	return false;
+}
+
+/* ---- evaluate ---- */
+
+static uint8_t lower(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+static struct span without_slash(struct span s)
+{
+	return s.len > 0 && s.p[s.len - 1] == '/' ? span_sub(s, 0, s.len - 1) : s;
+}
+
+/* End of scheme and host: the first slash after "://" (RFC 3986 §6.2.2.1 makes case irrelevant up to there, and nowhere else). */
+static size_t host_end(struct span s)
+{
+	for (size_t i = 0; i + 3 <= s.len; i++)
+		if (memcmp(s.p + i, "://", 3) == 0)
+			return span_find(s, i + 3, '/');
+	return 0;
+}
+
+static bool is_authority(struct span authority, struct span iss)
+{
+	struct span a = without_slash(authority), b = without_slash(iss);
+	size_t insensitive = host_end(a);
+
+	if (a.len != b.len)
+		return false;
+	for (size_t i = 0; i < a.len; i++)
+		if (i < insensitive ? lower(a.p[i]) != lower(b.p[i]) : a.p[i] != b.p[i])
+			return false;
+	return true;
+}
+
+bool rules_name_authority(const struct rules *r, struct span iss)
+{
+	for (size_t a = 1; a < r->n; a = r->nodes[a].end)
+		if (is_authority(r->nodes[a].authority, iss))
+			return true;
+	return false;
+}
+
+const struct json_t *rules_claim(const struct json_t *claims, struct span path)
+{
+	const json_t *at = claims;
+
+	for (size_t from = 0; from <= path.len && at != NULL;) {
+		size_t dot = span_find(path, from, '.');
+		at = json_object_getn(at, (const char *)path.p + from, dot - from);
+		from = dot + 1;
+	}
+	return at;
+}
+
+static bool condition_holds(const struct node *n, const struct json_t *actual)
+{
+	int order = 0;
+
+	if (n->op == OP_EXISTS)
+		return (actual != NULL) == span_eq_cstr(scalar_text(&n->value), "true");
+	struct scalar claim = scalar_of(actual);
+	if (claim.kind == SCALAR_NONE) /* absent, null, an object, an array: nothing to compare, not even as unequal */
+		return false;
+	bool ordered = scalar_order(&claim, &n->value, &order);
+	switch (n->op) {
+	case OP_EQUALS:
+		return scalar_equal(&claim, &n->value);
+	case OP_NOT_EQUALS:
+		return !scalar_equal(&claim, &n->value);
+	case OP_LESS:
+		return ordered && order < 0;
+	case OP_LESS_OR_EQUALS:
+		return ordered && order <= 0;
+	case OP_GREATER:
+		return ordered && order > 0;
+	case OP_GREATER_OR_EQUALS:
+		return ordered && order >= 0;
+	case OP_EXISTS:
+	case OP_COUNT:
+		break;
+	}
+	KB_BUG();
+}
+
+static bool group_holds(const struct node *n, unsigned held)
+{
+	return n->kind == NODE_ANY ? held > 0 : held == n->n_children;
+}
+
+enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct json_t *claims, struct explain *ex)
+{
+	uint16_t held[RULES_NODES] = {0}; /* per group: children that hold */
+
+	explain_policy(ex, r, iss, claims);
+	for (size_t a = 1; a < r->n; a = r->nodes[a].end) {
+		if (!is_authority(r->nodes[a].authority, iss))
+			continue;
+		/* Backwards through the preorder: every child is judged before its group, and each exactly once. */
+		for (size_t i = r->nodes[a].end; i-- > a;) {
+			const struct node *n = &r->nodes[i];
+			bool is_condition = n->kind == NODE_CONDITION;
+			const struct json_t *actual = is_condition ? rules_claim(claims, n->claim) : NULL;
+			bool holds = is_condition ? condition_holds(n, actual) : group_holds(n, held[i]);
+			held[n->parent] += holds;
+			explain_node(ex, i, holds, actual);
+		}
+	}
+	bool holds = group_holds(&r->nodes[0], held[0]);
+	explain_node(ex, 0, holds, NULL);
+	return holds ? KB_OK : KB_E_POLICY;
+}

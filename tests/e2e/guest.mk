@@ -1,0 +1,18 @@
+# Guests: the demo and the end-to-end tests.  They link none of the product's libraries: what measures it must not share its faults.
+$(BUILD)/libguest.a: $(call objs,$(addprefix tests/e2e/,proof.c guest.c evidence.c harness.c))
+GUEST_LIBS := $(shell pkg-config --libs openssl jansson 2>/dev/null)
+E2E        := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(sort $(wildcard tests/e2e/test_*.c)))
+E2E_SH     := $(sort $(wildcard tests/e2e/test-*.sh))
+
+$(BUILD)/e2e/demo $(E2E): $(BUILD)/e2e/%: $(BUILD)/tests/e2e/%.o $(BUILD)/libguest.a
+	@echo "  LD   $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GUEST_LIBS) $(if $(findstring test_,$@),-lcmocka)
+
+run-demo: all $(BUILD)/e2e/test-issuer $(BUILD)/e2e/demo
+	$(Q)BUILD=$(BUILD) $(BUILD)/e2e/demo
+
+run-e2e: all $(BUILD)/e2e/test-issuer $(E2E)
+	$(Q)BUILD=$(BUILD) TEST_TIMEOUT=600 tests/run-unit $(E2E) $(E2E_SH)
+
+.PHONY: run-demo run-e2e

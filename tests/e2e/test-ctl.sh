@@ -1,0 +1,306 @@
+#!/bin/sh
+# keybrokerctl from end to end, without a broker: init, keys, check, explain, and a ledger made here by another hand.
+# BUILD is where the program is.  Prints one line a test, in cmocka's form.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+ctl=$PWD/${BUILD:-build}/keybrokerctl
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+chmod 755 "$tmp"
+in=$tmp/instance
+conf=$in/keybroker.json
+failed=0
+
+# run STATUS command…: the exit code must be that; what it said is in $out and $err
+run() {
+	want=$1
+	shift
+	"$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+	got=$?
+	out=$(cat "$tmp/out")
+	err=$(cat "$tmp/err")
+	[ "$got" = "$want" ] && return 0
+	echo "  exit $got, not $want: $*"
+	sed 's/^/  | /' "$tmp/out" "$tmp/err"
+	return 1
+}
+says() { # text pattern
+	case $1 in *$2*) return 0 ;; esac
+	echo "  '$2' is not in: $1"
+	return 1
+}
+is() {
+	[ "$1" = "$2" ] && return 0
+	echo "  '$1' is not '$2'"
+	return 1
+}
+mode() { stat -c %a "$1"; }
+t() { # one test: the function of that name
+	if "$1"; then echo "[       OK ] $1"; else
+		echo "[  FAILED  ] $1"
+		failed=$((failed + 1))
+	fi
+}
+c() { # status arguments…
+	want=$1
+	shift
+	run "$want" "$ctl" -c "$conf" "$@"
+}
+objects() { find "$in/hsm/tokens" -name '*.object' ! -name token.object | wc -l; }
+
+test_ctl_usage() {
+	run 2 "$ctl" && says "$err" 'usage:' &&
+		run 0 "$ctl" --help && says "$out" 'ledger verify' && is "$err" '' &&
+		run 0 "$ctl" --version && says "$out" 'keybrokerctl ' &&
+		run 2 "$ctl" nonsense && says "$err" "no command 'nonsense'" &&
+		run 2 "$ctl" key && says "$err" "no command 'key'" &&
+		run 2 "$ctl" key create && says "$err" 'NAME is missing' &&
+		run 2 "$ctl" key list one && says "$err" 'too many: one' &&
+		run 2 "$ctl" key list --nonsense && says "$err" 'key list --help' &&
+		run 0 "$ctl" key create --help && says "$out" '--policy FILE' &&
+		run 2 "$ctl" -c "$tmp/none.json" key list && says "$err" "$tmp/none.json"
+}
+
+test_ctl_init_refuses_bad_arguments() {
+	for args in '--port 0' '--port 65536' '--port x' '--address localhost' '--issuer http://a' '--user no-such-user'; do
+		# shellcheck disable=SC2086
+		run 2 "$ctl" init "$tmp/bad" $args && says "$err" "${args%% *}" && [ ! -e "$tmp/bad" ] || return 1
+	done
+	run 2 "$ctl" init "$tmp/bad" --module relative.so && says "$err" absolute && rm -rf "$tmp/bad" &&
+		run 2 "$ctl" init "$tmp/bad" --name 'a b' && says "$err" 'host name' && [ ! -e "$tmp/bad/keybroker.json" ]
+}
+
+test_ctl_init_makes_an_instance() {
+	run 0 "$ctl" init "$in" --name skr.example --port $((20000 + $$ % 10000)) --metrics $((30000 + $$ % 10000)) --issuer https://issuer.example && says "$err" "$in" && is "$out" '' &&
+		is "$(mode "$in/hsm/pin")" 600 && is "$(mode "$in/hsm/so-pin")" 600 && is "$(mode "$in/tls/ca.key")" 600 &&
+		is "$(mode "$in/tls/server.key")" 600 && is "$(mode "$in/state")" 700 && is "$(mode "$in")" 700 &&
+		is "$(wc -c <"$in/hsm/pin")" 32 && is "$(tr -d 0-9a-f <"$in/hsm/pin")" '' &&
+		is "$(grep -c BEGIN "$in/tls/signer-chain.pem")" 3 &&
+		! cmp -s "$in/hsm/pin" "$in/hsm/so-pin" &&
+		! grep -rqF "$(cat "$in/hsm/pin")" "$conf" "$in/hsm/softhsm2.conf" "$tmp/err"
+}
+
+test_ctl_init_certificates_verify() {
+	for file in server signer-chain; do
+		openssl verify -x509_strict -CAfile "$in/tls/root.pem" -untrusted "$in/tls/ca.pem" -verify_hostname skr.example -purpose sslserver \
+			"$in/tls/$file.pem" >/dev/null || return 1
+	done
+	openssl x509 -in "$in/tls/signer-chain.pem" -noout -text | grep -q 'Public-Key: (2048 bit)'
+}
+
+test_ctl_init_never_overwrites() {
+	before=$(find "$in" -type f -exec sha256sum {} + | sort)
+	run 2 "$ctl" init "$in" && says "$err" 'not an empty directory' && is "$(find "$in" -type f -exec sha256sum {} + | sort)" "$before"
+}
+
+test_ctl_check_is_good() {
+	c 0 check && says "$out" 'good: 1 listener, 1 issuer, 0 keys' &&
+		c 0 check --hsm --json && says "$out" '"good":true' && says "$out" '"warnings":[]'
+}
+
+test_ctl_key_create_each_type() {
+	p=$in/policies/cvm.json
+	c 0 key create rsa --kty RSA-HSM --size 3072 --policy "$p" --tag env=test --ops wrapKey,unwrapKey --immutable &&
+		c 0 key create ec --kty EC-HSM --crv P-521 --policy "$p" --nbf 2026-01-01T00:00:00Z --exp 4102444800 &&
+		c 0 key create oct --kty oct-HSM --size 20 --policy "$p" --disabled &&
+		c 0 key create internal --kty RSA-HSM --not-exportable &&
+		is "$(mode "$in/keys.d/rsa.json")" 640 &&
+		grep -q '"file": "../policies/cvm.json"' "$in/keys.d/rsa.json" && grep -q '"immutable": true' "$in/keys.d/rsa.json" &&
+		grep -q '"env": "test"' "$in/keys.d/rsa.json" && grep -q '"exp": 4102444800' "$in/keys.d/ec.json" &&
+		grep -q '"nbf": 1767225600' "$in/keys.d/ec.json" &&
+		c 0 key list && says "$out" 'KEY_DISABLED' && says "$out" 'KEY_NOT_EXPORTABLE' && is "$(echo "$out" | wc -l)" 5 &&
+		c 0 key list --json && says "$out" '"name":"rsa","kty":"RSA-HSM","state":"releasable"' &&
+		c 0 key show rsa --json && says "$out" '"versions"' && is "$err" '' &&
+		c 0 check --hsm
+}
+
+test_ctl_key_create_refuses() {
+	p=$in/policies/cvm.json
+	n=$(objects)
+	echo '{"version":"1.0.0",
+"anyOf":[{"authority":"https://issuer.example","allOf":[{"claim":"a"}]}]}' >"$tmp/bad-policy.json"
+	sed 's/issuer.example/other.example/' "$p" >"$in/policies/other.json"
+	c 2 key create x --kty RSA-HSM && says "$err" '--policy FILE is missing' &&
+		c 2 key create x --policy "$p" && says "$err" '--kty' &&
+		c 2 key create x --kty RSA --policy "$p" && says "$err" '--kty' &&
+		c 2 key create x --kty RSA-HSM --size 1024 --policy "$p" && says "$err" '--size' &&
+		c 2 key create x --kty RSA-HSM --size 2049 --policy "$p" && says "$err" '--size' &&
+		c 2 key create x --kty oct-HSM --size 15 --policy "$p" && says "$err" '--size' &&
+		c 2 key create x --kty oct-HSM --size 65 --policy "$p" && says "$err" '--size' &&
+		c 2 key create x --kty EC-HSM --crv P-256K --policy "$p" && says "$err" '--crv' &&
+		c 2 key create x --kty RSA-HSM --ops fly --policy "$p" && says "$err" "not 'fly'" &&
+		c 2 key create x --kty RSA-HSM --tag bare --policy "$p" && says "$err" 'NAME=VALUE' &&
+		c 2 key create x --kty RSA-HSM --exp soon --policy "$p" && says "$err" '--exp' &&
+		c 2 key create x_y --kty RSA-HSM --policy "$p" && says "$err" 'letters, digits and hyphens' &&
+		c 2 key create RSA --kty RSA-HSM --policy "$p" && says "$err" 'already' &&
+		c 2 key create x --kty RSA-HSM --policy "$tmp/none" && says "$err" 'No such file' &&
+		c 2 key create x --kty RSA-HSM --policy "$tmp/bad-policy.json" && says "$err" 'bad-policy.json:2:' &&
+		c 2 key create x --kty oct-HSM --policy "$in/policies/other.json" && says "$err" 'nothing was changed' &&
+		[ ! -e "$in/keys.d/x.json" ] && is "$(objects)" "$n" && rm "$in/policies/other.json"
+}
+
+test_ctl_key_import() {
+	p=$in/policies/cvm.json
+	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$tmp/ec.pem" 2>/dev/null
+	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -outform DER -out "$tmp/rsa.der" 2>/dev/null
+	openssl genpkey -algorithm ED25519 -out "$tmp/ed.pem"
+	printf '0123456789abcdef0123456789abcde\n' >"$tmp/oct.bin"
+	head -c 65 /dev/zero >"$tmp/long.bin"
+	c 0 key import ec-in --file "$tmp/ec.pem" --policy "$p" && says "$err" 'destroy it' && grep -q '"kty": "EC-HSM"' "$in/keys.d/ec-in.json" &&
+		c 0 key import rsa-in --kty RSA-HSM --file "$tmp/rsa.der" --policy "$p" &&
+		c 0 key import oct-in --kty oct-HSM --file "$tmp/oct.bin" --policy "$p" &&
+		c 2 key import x --policy "$p" && says "$err" '--file FILE is missing' &&
+		c 2 key import x --file "$tmp/ed.pem" --policy "$p" && says "$err" 'ED25519' &&
+		c 2 key import x --kty EC-HSM --file "$tmp/rsa.der" --policy "$p" && says "$err" 'EC is wanted' &&
+		c 2 key import x --file "$tmp/oct.bin" --policy "$p" && says "$err" 'say --kty oct-HSM' &&
+		c 2 key import x --kty oct-HSM --file "$tmp/long.bin" --policy "$p" && says "$err" '16 to 64' &&
+		c 2 key import x --file "$tmp/none" --policy "$p" && says "$err" 'No such file' &&
+		c 2 key import x --file /dev/null --policy "$p" && says "$err" '1 to' &&
+		c 0 check --hsm
+}
+
+test_ctl_key_rotate_disable_enable() {
+	c 0 key rotate oct && c 0 key rotate oct --json && is "$(grep -c '"object"' "$in/keys.d/oct.json")" 3 &&
+		grep -q '"updated"' "$in/keys.d/oct.json" &&
+		c 0 key disable rsa && grep -q '"enabled": false' "$in/keys.d/rsa.json" &&
+		c 0 key enable rsa && grep -q '"enabled": true' "$in/keys.d/rsa.json" &&
+		c 2 key rotate none && says "$err" "no key 'none'" && c 2 key enable none && c 2 key show none &&
+		c 0 check --hsm
+}
+
+test_ctl_key_delete() {
+	n=$(objects)
+	c 2 key delete oct && says "$err" '--yes' && is "$(objects)" "$n" &&
+		c 0 key delete oct --yes && [ ! -e "$in/keys.d/oct.json" ] && is "$(objects)" $((n - 3)) &&
+		c 2 key delete oct --yes && c 0 check --hsm
+}
+
+test_ctl_check_names_path_and_line() {
+	cp "$in/keys.d/rsa.json" "$tmp/rsa.json"
+	sed 's/"immutable"/"imutable"/' "$tmp/rsa.json" >"$in/keys.d/rsa.json"
+	line=$(grep -n imutable "$in/keys.d/rsa.json" | cut -d: -f1)
+	c 1 check && says "$err" "$in/keys.d/rsa.json:$line:" && is "$out" '' &&
+		c 1 check --json && says "$out" '"good":false' && says "$out" "rsa.json:$line:" &&
+		c 2 key disable ec && ! grep -q '"enabled": false' "$in/keys.d/ec.json" && cp "$tmp/rsa.json" "$in/keys.d/rsa.json" &&
+		chmod 666 "$in/policies/cvm.json" && c 1 check && says "$err" 'policies/cvm.json' && chmod 644 "$in/policies/cvm.json" &&
+		chmod 604 "$in/tls/server.key" && c 1 check && says "$err" 'tls/server.key' && chmod 600 "$in/tls/server.key" &&
+		c 0 check
+}
+
+test_ctl_check_hsm_finds_what_is_wrong() {
+	cp "$conf" "$tmp/keybroker.json" && cp "$in/hsm/pin" "$tmp/pin" && cp "$in/keys.d/rsa.json" "$tmp/rsa.json"
+	object=$(grep -o 'pkcs11:[^"]*' "$in/keys.d/rsa-in.json")
+	sed "s/pkcs11:[^\"]*/$object/" "$tmp/rsa.json" >"$in/keys.d/rsa.json"
+	c 1 check --hsm && says "$err" 'HSM_KEY_ATTR' && cp "$tmp/rsa.json" "$in/keys.d/rsa.json" &&
+		sed '/"signer"/s/pkcs11:[^"]*/'"$object/" "$tmp/keybroker.json" >"$conf" && c 1 check --hsm && says "$err" 'signer' &&
+		cp "$tmp/keybroker.json" "$conf" &&
+		echo 0123456789 >"$in/hsm/pin" && c 1 check --hsm && says "$err" 'HSM_PIN' && cp "$tmp/pin" "$in/hsm/pin" &&
+		chmod 604 "$in/hsm/pin" && c 1 check && says "$err" 'pin' && chmod 600 "$in/hsm/pin" && c 0 check --hsm
+}
+
+test_ctl_explain() {
+	printf 'not.a.token' >"$tmp/token"
+	c 2 explain && says "$err" '--key NAME and --token FILE' &&
+		c 2 explain --key none --token "$tmp/token" && says "$err" "no key 'none'" &&
+		c 2 explain --key rsa --token "$tmp/none" && says "$err" 'No such file' &&
+		c 2 explain --key rsa --token "$tmp/token" --at never && says "$err" '--at' &&
+		c 1 explain --key rsa --token "$tmp/token" && says "$out" 'REFUSE' && says "$out" '✗ format' &&
+		c 1 explain --key rsa --token "$tmp/token" --json && says "$out" '"released":false' &&
+		c 1 explain --key internal --token "$tmp/token" && says "$out" 'KEY_NOT_EXPORTABLE' &&
+		c 1 explain --key rsa --version 0 --token "$tmp/token" && says "$out" 'KEY_NOT_FOUND' &&
+		head -c 200000 /dev/zero | tr '\0' a >"$tmp/token" && c 1 explain --key rsa --token "$tmp/token" && says "$out" 'TOKEN_SIZE'
+}
+
+# The chain as its format says (broker/chain.h), made without our code: append a record's members.
+record() {
+	head=$(printf '{"seq":%d,"prev":"%s",%s' "$seq" "$prev" "$1")
+	printf '%s,"sum":"%s"}\n' "$head" "$(printf %s "$head" | sha256sum | cut -c1-64)" >>"$ledger"
+	prev=$(tail -n 1 "$ledger" | tr -d '\n' | sha256sum | cut -c1-64)
+	seq=$((seq + 1))
+}
+ledger_make() {
+	mkdir -p "$tmp/ledger"
+	ledger=$tmp/ledger/ledger-00000001.jsonl
+	rm -f "$ledger"
+	seq=1
+	prev=0000000000000000000000000000000000000000000000000000000000000000
+	record '"time":"2026-11-21T10:00:00.000000Z","event":"segment","segment":1,"why":"start","previous_bytes":0,"clock":0,"replay_until":0'
+	record '"time":"2026-11-21T10:00:01.000000Z","event":"release","outcome":"released","code":"OK","key":"rsa","issuer":"i","peer":"10.0.0.1"'
+	head2=2:$prev
+	record '"time":"2026-11-21T10:00:02.000000Z","event":"release","outcome":"refused","code":"POLICY","key":"\u001b[2J","failing":[{"claim":"c","op":"equals","expected":"a"}]'
+	record '"time":"2026-11-21T10:00:03.000000Z","event":"release","outcome":"refused","code":"EXPIRED","key":"ec"'
+	chmod 640 "$ledger"
+}
+
+test_ctl_ledger_verify() {
+	ledger_make
+	c 0 ledger verify && says "$out" 'good: 0 records' &&
+		run 0 "$ctl" ledger verify --dir "$tmp/ledger" && says "$out" 'good: 4 records in 1 segment' && says "$out" "head: 4:$prev" &&
+		run 0 "$ctl" ledger verify --dir "$tmp/ledger" --json && says "$out" "\"head\":\"4:$prev\"" &&
+		run 0 "$ctl" ledger verify --dir "$tmp/ledger" --expect-head "$head2" &&
+		run 1 "$ctl" ledger verify --dir "$tmp/ledger" --expect-head "3:${head2#2:}" && says "$err" 'rewritten' &&
+		run 1 "$ctl" ledger verify --dir "$tmp/ledger" --expect-head "9:${head2#2:}" && says "$err" 'cut' &&
+		run 2 "$ctl" ledger verify --dir "$tmp/ledger" --expect-head 2:xyz && run 2 "$ctl" ledger verify --dir "$tmp/none"
+}
+
+test_d05_ledger_verify_names_the_line() {
+	ledger_make
+	cp "$ledger" "$tmp/good"
+	sed -i '3s/POLICY/POLICX/' "$ledger" && run 1 "$ctl" ledger verify --dir "$tmp/ledger" && says "$err" 'ledger-00000001.jsonl:3:' &&
+		sed 2d "$tmp/good" >"$ledger" && run 1 "$ctl" ledger verify --dir "$tmp/ledger" && says "$err" 'jsonl:2:' &&
+		sed 2p "$tmp/good" >"$ledger" && run 1 "$ctl" ledger verify --dir "$tmp/ledger" && says "$err" 'jsonl:3:' &&
+		sed -n '1p;3p' "$tmp/good" >"$ledger" && sed -n '2p;4p' "$tmp/good" >>"$ledger" && run 1 "$ctl" ledger verify --dir "$tmp/ledger" && says "$err" 'jsonl:2:' &&
+		head -c -9 "$tmp/good" >"$ledger" && run 1 "$ctl" ledger verify --dir "$tmp/ledger" && says "$err" 'jsonl:4:' && says "$err" 'torn' &&
+		sed 1d "$tmp/good" >"$ledger" && run 1 "$ctl" ledger verify --dir "$tmp/ledger"
+}
+
+test_ctl_ledger_show() {
+	ledger_make
+	run 0 "$ctl" ledger show --dir "$tmp/ledger" && is "$(echo "$out" | wc -l)" 5 && says "$out" 'but is absent' &&
+		! grep -q "$(printf '\033')" "$tmp/out" &&
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --json && is "$out" "$(cat "$ledger")" &&
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --key rsa --json && is "$out" "$(sed -n 2p "$ledger")" &&
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --code EXPIRED --json && is "$out" "$(sed -n 4p "$ledger")" &&
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --since 2026-11-21T10:00:02Z --json && is "$out" "$(sed -n 3,4p "$ledger")" &&
+		run 0 "$ctl" ledger tail --dir "$tmp/ledger" -n 2 --json && is "$out" "$(sed -n 3,4p "$ledger")" &&
+		run 2 "$ctl" ledger show --dir "$tmp/ledger" --code NONSENSE && says "$err" "no code" &&
+		run 2 "$ctl" ledger tail --dir "$tmp/ledger" -n 0 && says "$err" '--lines'
+}
+
+test_ctl_ledger_follow() {
+	ledger_make
+	"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>/dev/null &
+	pid=$!
+	sleep 0.5
+	record '"time":"2026-11-21T10:00:04.000000Z","event":"release","outcome":"refused","code":"EXPIRED","key":"new"'
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ "$(wc -l <"$tmp/followed")" = 2 ] && break
+		sleep 0.3
+	done
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+	is "$(cat "$tmp/followed")" "$(tail -n 2 "$ledger")"
+}
+
+test_ctl_status_and_reload_without_a_broker() {
+	c 1 status && says "$out" 'NOT RUNNING' && c 1 status --json && says "$out" '"pid":0' &&
+		c 2 reload && says "$err" 'no broker is running' &&
+		echo 1 >"$in/state/keybrokerd.pid" && c 2 reload && says "$err" 'no broker is running' &&
+		echo $$ >"$in/state/keybrokerd.pid" && c 2 reload && says "$err" 'no broker is running' && rm "$in/state/keybrokerd.pid" &&
+		echo x >>"$conf" && c 1 reload && says "$err" 'not reloaded' && sed -i '$d' "$conf" && c 0 check
+}
+
+# As root: the rooms' user owns what his rooms write and nothing else.
+test_ctl_init_for_another_user() {
+	[ "$(id -u)" = 0 ] || return 0
+	run 0 "$ctl" init "$tmp/other" --user nobody --issuer https://issuer.example &&
+		is "$(find "$tmp/other" -user nobody | sed "s|$tmp/other/||" | grep -vE '^(hsm/tokens|state)(/|$)')" '' &&
+		run 0 "$ctl" -c "$tmp/other/keybroker.json" key create k --kty oct-HSM --policy "$tmp/other/policies/cvm.json" &&
+		is "$(find "$tmp/other/hsm/tokens" ! -user nobody)" '' && is "$(stat -c %U "$tmp/other/keys.d/k.json")" root &&
+		run 0 "$ctl" -c "$tmp/other/keybroker.json" check --hsm
+}
+
+for test in $(sed -n "s/^\(test_[a-z0-9_]*\)() {\$/\1/p" tests/e2e/test-ctl.sh); do
+	t "$test"
+done
+[ "$failed" = 0 ]

@@ -1,0 +1,531 @@
+/* tests/e2e/test_attacks.c — token attacks against the whole broker: each is refused, told nothing, and stands in the ledger by its exact code. */
+#include "tests/e2e/check.h"
+
+#include <openssl/hmac.h>
+#include <openssl/pem.h>
+#include <time.h>
+
+static EVP_PKEY *kek;
+static char *good_token; /* a container's */
+
+static int setup(void **state)
+{
+	(void)state;
+	static const uint8_t secret[32] = {1, 2, 3};
+	signal(SIGPIPE, SIG_IGN);
+	GOOD(instance_make(&in));
+	char *policy = policy_container(in.issuer_url);
+	GOOD(instance_import(&in, "secret", NULL, secret, sizeof secret, policy));
+	free(policy);
+	policy = policy_platform(in.issuer_url); /* silent on debugging */
+	GOOD(instance_import(&in, "vtpm", NULL, secret, sizeof secret, policy));
+	free(policy);
+	kek = guest_key(2048);
+	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &good_token));
+	GOOD(broker_start(&in));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	EVP_PKEY_free(kek);
+	free(good_token);
+	instance_free(&in);
+	return 0;
+}
+
+/* I4: a good request right after the attack succeeds. */
+static void still_good(void)
+{
+	char kid[44];
+	struct released got;
+	struct link *l;
+	struct ask a = {.name = "secret", .token = good_token};
+	struct expect want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)};
+	unsigned long long from = now_ms();
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_release(l, &a, &want, &got));
+	assert_true(now_ms() - from < 1000);
+	released_free(&got);
+	link_close(l);
+}
+
+static void deny(const char *token, const char *audit_name)
+{
+	struct ask a = {.name = "secret", .token = token};
+	REFUSED(&a, 403, "Forbidden", audit_name);
+}
+
+/* A token the issuer signed over changed evidence (consumed). */
+static void deny_signed(json_t *attest, const char *audit_name)
+{
+	char *token;
+	GOOD(guest_attest(&in.issuer_at, attest, &token));
+	deny(token, audit_name);
+	free(token);
+}
+
+static json_t *container(void)
+{
+	return evidence_container(kek, HOST_DATA);
+}
+
+static json_t *with(const char *claim, json_t *value)
+{
+	json_t *attest = container();
+	evidence_set(attest, claim, value);
+	return attest;
+}
+
+/* The good token with its header or claims (plain JSON text; NULL: as they are) and signature text replaced. */
+static char *forge(const char *header, const char *claims, const char *sig)
+{
+	const char *dot1 = strchr(good_token, '.'), *dot2 = strrchr(good_token, '.');
+	char *h = header == NULL ? strndup(good_token, (size_t)(dot1 - good_token)) : proof_b64url_text((const uint8_t *)header, strlen(header));
+	char *c = claims == NULL ? strndup(dot1 + 1, (size_t)(dot2 - dot1 - 1)) : proof_b64url_text((const uint8_t *)claims, strlen(claims));
+	size_t cap = strlen(h) + strlen(c) + strlen(sig == NULL ? dot2 : sig) + 8;
+	char *token = malloc(cap);
+	snprintf(token, cap, "%s.%s.%s", h, c, sig == NULL ? dot2 + 1 : sig);
+	free(h);
+	free(c);
+	return token;
+}
+
+static void deny_forged(const char *header, const char *claims, const char *sig, const char *audit_name)
+{
+	char *token = forge(header, claims, sig);
+	deny(token, audit_name);
+	free(token);
+}
+
+/* The good token's kid, for headers that must get past it. */
+static char *header_with(const char *rest)
+{
+	size_t len;
+	uint8_t *text = proof_b64url(good_token, strcspn(good_token, "."), &len);
+	json_t *j = json_loadb((const char *)text, len, 0, NULL);
+	char *header = malloc(1024);
+	snprintf(header, 1024, "{\"alg\":\"RS256\",\"kid\":\"%s\",\"typ\":\"JWT\"%s}", json_string_value(json_object_get(j, "kid")), rest);
+	json_decref(j);
+	free(text);
+	return header;
+}
+
+static void test_a01_alg_none(void **state)
+{
+	(void)state;
+	static const char *const spellings[] = {"none", "None", "nOnE", "NONE"};
+	for (unsigned i = 0; i < 4; i++) {
+		char header[128];
+		snprintf(header, sizeof header, "{\"alg\":\"%s\",\"kid\":\"k\",\"typ\":\"JWT\"}", spellings[i]);
+		deny_forged(header, NULL, "", "TOKEN_ALG");
+		deny_forged(header, NULL, NULL, "TOKEN_ALG");
+	}
+	still_good();
+}
+
+static void test_a02_hs256_with_the_public_key(void **state)
+{
+	(void)state;
+	struct reply r;
+	GOOD(place_call(&in.issuer_at, "GET", "/certs", "", NULL, &r));
+	json_t *set = json_loadb(r.body, r.len, 0, NULL);
+	const char *x5c = json_string_value(json_array_get(json_object_get(json_array_get(json_object_get(set, "keys"), 0), "x5c"), 0));
+	char *header = header_with(""), *at = strstr(header, "RS256");
+	memcpy(at, "HS256", 5);
+	char *unsigned_token = forge(header, NULL, "");
+	uint8_t mac[32];
+	unsigned mac_len;
+	HMAC(EVP_sha256(), x5c, (int)strlen(x5c), (const uint8_t *)unsigned_token, strlen(unsigned_token) - 1, mac, &mac_len);
+	char *sig = proof_b64url_text(mac, sizeof mac);
+	deny_forged(header, NULL, sig, "TOKEN_ALG");
+	free(sig);
+	free(unsigned_token);
+	free(header);
+	json_decref(set);
+	reply_free(&r);
+}
+
+static void test_a03_other_algorithm_than_configured(void **state)
+{
+	(void)state;
+	json_t *attest = container();
+	json_object_set_new(attest, "alg", json_string("PS256"));
+	deny_signed(attest, "TOKEN_ALG");
+}
+
+static void test_a08_kid_unknown(void **state)
+{
+	(void)state;
+	static const char *const kids[] = {"nosuch", "../../etc/passwd", "' OR 1=1 --"};
+	for (unsigned i = 0; i < 3; i++) {
+		char header[128];
+		struct reply r;
+		struct link *l;
+		snprintf(header, sizeof header, "{\"alg\":\"RS256\",\"kid\":\"%s\",\"typ\":\"JWT\"}", kids[i]);
+		char *token = forge(header, NULL, NULL), code[32];
+		struct ask a = {.name = "secret", .token = token};
+		/* The first one may be answered "a fetch is under way"; the next is final, as fetches of one issuer are 5 s apart here. */
+		GOOD(link_open(&in.at, &l));
+		GOOD(guest_ask(l, &a, &r));
+		link_close(l);
+		assert_true(r.status == 403 || (r.status == 503 && reply_header(&r, "Retry-After", code, sizeof code)[0] != '\0'));
+		reply_free(&r);
+		deny(token, "KID_UNKNOWN");
+		free(token);
+	}
+	deny_forged("{\"alg\":\"RS256\",\"typ\":\"JWT\"}", NULL, NULL, "KID_MISSING");
+	still_good();
+}
+
+static void test_a09_header_members_that_change_meaning(void **state)
+{
+	(void)state;
+	static const char *const rest[] = {",\"crit\":[\"exp\"]", ",\"b64\":false",      ",\"zip\":\"DEF\"",
+					   ",\"cty\":\"JWT\"",    ",\"x5c\":[\"MIIB\"]", ",\"jwk\":{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}"};
+	for (unsigned i = 0; i < sizeof rest / sizeof rest[0]; i++) {
+		char *header = header_with(rest[i]);
+		deny_forged(header, NULL, NULL, "TOKEN_HEADER");
+		free(header);
+	}
+	still_good();
+}
+
+static void test_a11_duplicate_members(void **state)
+{
+	(void)state;
+	char *header = header_with(",\"alg\":\"RS256\"");
+	deny_forged(header, NULL, NULL, "JSON_DUPLICATE");
+	free(header);
+	deny_forged(NULL, "{\"iss\":\"a\",\"iss\":\"b\"}", NULL, "JSON_DUPLICATE");
+	deny_forged(NULL, "{\"iss\":\"a\",\"\\u0069ss\":\"b\"}", NULL, "JSON_DUPLICATE");
+}
+
+static void test_a12_deep_nesting(void **state)
+{
+	(void)state;
+	char *deep = malloc(100001);
+	memset(deep, '[', 100000);
+	deep[100000] = '\0';
+	unsigned long long from = now_ms();
+	deny_forged(NULL, deep, NULL, "JSON_DEPTH");
+	assert_true(now_ms() - from < 1000);
+	free(deep);
+	still_good();
+}
+
+static void test_a13_bad_json(void **state)
+{
+	(void)state;
+	static const char *const claims[] = {"{\"iss\":NaN}",       "{} {}", "/**/{}", "\xef\xbb\xbf{}", "{\"a\":\"\xc0\xaf\"}",
+					     "{\"a\":\"\\ud800\"}", "{"};
+	for (unsigned i = 0; i < sizeof claims / sizeof claims[0]; i++)
+		deny_forged(NULL, claims[i], NULL, "JSON_SYNTAX");
+}
+
+static void test_a14_times_of_a_wrong_type(void **state)
+{
+	(void)state;
+	deny_signed(with("exp", json_string("1900000000")), "CLAIM_TYPE");
+	deny_signed(with("iat", json_real(1e10)), "CLAIM_TYPE");
+	deny_signed(with("exp", json_true()), "CLAIM_TYPE");
+}
+
+static void test_a15_expired(void **state)
+{
+	(void)state;
+	long long now = (long long)time(NULL);
+	json_t *attest = with("exp", json_integer(now - 62));
+	evidence_set(attest, "iat", json_integer(now - 3600));
+	evidence_set(attest, "nbf", json_integer(now - 3600));
+	deny_signed(attest, "EXPIRED");
+	attest = container();
+	json_object_set_new(attest, "omit", json_pack("[s]", "exp"));
+	deny_signed(attest, "CLAIM_MISSING");
+}
+
+static void test_a16_not_yet_and_too_old(void **state)
+{
+	(void)state;
+	long long now = (long long)time(NULL);
+	deny_signed(with("nbf", json_integer(now + 120)), "NOT_YET");
+	json_t *attest = with("iat", json_integer(now - 9 * 3600));
+	evidence_set(attest, "nbf", json_integer(now - 9 * 3600));
+	evidence_set(attest, "exp", json_integer(now + 3600));
+	deny_signed(attest, "TOO_OLD");
+}
+
+static void test_a20_issuer_is_compared_byte_for_byte(void **state)
+{
+	(void)state;
+	static const char *const forms[] = {"%s/", "%s.evil.example", "%s@evil.example", "x%s"};
+	for (unsigned i = 0; i < 4; i++) {
+		char iss[160];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(iss, sizeof iss, forms[i], in.issuer_url);
+#pragma GCC diagnostic pop
+		deny_signed(with("iss", json_string(iss)), "ISSUER");
+	}
+}
+
+static void test_a25_private_ephemeral_key(void **state)
+{
+	(void)state;
+	char kid[44];
+	json_t *jwk = guest_jwk(kek, evidence_thumbprint(kek, kid));
+	json_object_set_new(jwk, "d", json_string("AQAB"));
+	deny_signed(with("x-ms-runtime", json_pack("{s:[o]}", "keys", jwk)), "KEY_PRIVATE");
+}
+
+static void test_a27_no_key_bound_in_the_evidence(void **state)
+{
+	(void)state;
+	json_t *jwk = guest_jwk(kek, "k");
+	json_object_set_new(jwk, "key_ops", json_pack("[s]", "sign"));
+	deny_signed(with("x-ms-runtime", json_pack("{s:[o]}", "keys", jwk)), "KEY_BINDING");
+	deny_signed(with("x-ms-runtime", json_pack("{s:[]}", "keys")), "KEY_BINDING");
+	json_t *attest = container();
+	json_object_del(json_object_get(attest, "claims"), "x-ms-runtime");
+	deny_signed(attest, "KEY_BINDING");
+}
+
+static void test_a28_not_canonical(void **state)
+{
+	(void)state;
+	size_t len = strlen(good_token);
+	char *token = malloc(len + 8);
+	static const char *const tails[] = {"=", "==", "\n", " ", ".", ".a.b", "+"};
+	for (unsigned i = 0; i < sizeof tails / sizeof tails[0]; i++) {
+		snprintf(token, len + 8, "%s%s", good_token, tails[i]);
+		deny(token, "TOKEN_FORMAT");
+	}
+	free(token);
+	deny("a.b", "TOKEN_FORMAT");
+	deny("..", "TOKEN_FORMAT");
+}
+
+static void test_a29_sizes(void **state)
+{
+	(void)state;
+	enum { LIMIT = 192 * 1024 };
+	char *pad = malloc(LIMIT + 64);
+	memset(pad, 'a', LIMIT + 1);
+	pad[LIMIT + 1] = '\0';
+	deny(pad, "TOKEN_SIZE");
+	/* Real tokens reach 170 KiB. */
+	pad[120 * 1024] = '\0';
+	char *token, kid[44];
+	struct released got;
+	struct link *l;
+	GOOD(guest_attest(&in.issuer_at, with("padding", json_string(pad)), &token));
+	assert_true(strlen(token) > 160 * 1024 && strlen(token) < LIMIT);
+	struct ask a = {.name = "secret", .token = token};
+	struct expect want = {.root = in.root, .host = "localhost", .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)};
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_release(l, &a, &want, &got));
+	released_free(&got);
+	link_close(l);
+	free(token);
+	free(pad);
+}
+
+static void test_a31_other_kinds_of_token(void **state)
+{
+	(void)state;
+	char *header = header_with(",\"x\":1"), *at = strstr(header, "\"JWT\"");
+	memcpy(at, "\"JWE\"", 5);
+	deny_forged(header, NULL, NULL, "TOKEN_TYPE");
+	free(header);
+	deny("{\"payload\":\"\",\"signatures\":[]}", "TOKEN_TYPE");
+	/* An id_token of the same issuer attests nothing. */
+	json_t *attest = json_pack("{s:{s:s,s:s}}", "claims", "sub", "someone", "email", "a@b");
+	deny_signed(attest, "TOKEN_TYPE");
+}
+
+static void test_a32_damaged_signature(void **state)
+{
+	(void)state;
+	size_t len = strlen(good_token);
+	char *token = strdup(good_token);
+	for (size_t i = len - 300; i < len - 2; i += 37) {
+		token[i] = token[i] == 'A' ? 'B' : 'A';
+		deny(token, "TOKEN_SIGNATURE");
+		token[i] = good_token[i];
+	}
+	free(token);
+	still_good();
+}
+
+static void test_a38_debug_evidence(void **state)
+{
+	(void)state;
+	json_t *attest = evidence_platform(kek);
+	evidence_set(attest, "x-ms-sevsnpvm-is-debuggable", json_true());
+	char *token;
+	GOOD(guest_attest(&in.issuer_at, attest, &token));
+	struct ask a = {.name = "vtpm", .token = token};
+	REFUSED(&a, 403, "Forbidden", "DEBUG_EVIDENCE");
+	free(token);
+	deny_signed(with("x-ms-sevsnpvm-is-debuggable", json_true()), "POLICY");
+}
+
+static void test_refused_policy_names_the_condition_in_the_ledger(void **state)
+{
+	(void)state;
+	char *token;
+	struct reply r;
+	struct link *l;
+	GOOD(guest_attest(&in.issuer_at, with("x-ms-sevsnpvm-vmpl", json_integer(1)), &token));
+	struct ask a = {.name = "secret", .token = token};
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_ask(l, &a, &r));
+	link_close(l);
+	assert_int_equal(r.status, 403);
+	assert_null(strstr(r.body, "vmpl"));
+	char *record = record_of(&r);
+	assert_non_null(record);
+	json_t *j = json_loads(record, JSON_REJECT_DUPLICATES, NULL), *failing = json_object_get(j, "failing");
+	assert_int_equal(json_array_size(failing), 1);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(failing, 0), "claim")), "x-ms-sevsnpvm-vmpl");
+	json_decref(j);
+	free(record);
+	reply_free(&r);
+	free(token);
+}
+
+/* ---- single use and nonces: the issuer's configuration changes, so these come last ---- */
+
+static void change_issuer(const char *member, json_t *value)
+{
+	json_t *issuer = instance_json(&in, "issuers.d/issuer.json");
+	char *out = NULL;
+	json_object_set_new(issuer, member, value);
+	GOOD(instance_json_write(&in, "issuers.d/issuer.json", issuer));
+	if (CTL(&in, &out, "reload") != 0)
+		GOOD(wrong("reload: %.300s", out));
+	free(out);
+}
+
+static void test_a17_single_use(void **state)
+{
+	(void)state;
+	enum { AT_ONCE = 40 };
+	static struct link *links[AT_ONCE];
+	struct reply r;
+	unsigned released = 0, refused = 0;
+	char *token, path[] = "/keys/secret/release?api-version=7.4", *request, code[64];
+	change_issuer("single_use", json_true());
+	GOOD(guest_attest(&in.issuer_at, container(), &token));
+	size_t cap = strlen(token) + 512;
+	request = malloc(cap);
+	int n = snprintf(request, cap,
+			 "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n"
+			 "{\"target\":\"%s\"}",
+			 path, strlen(token) + 13, token);
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		GOOD(link_open(&in.at, &links[i]));
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		GOOD(link_send(links[i], request, (size_t)n));
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		GOOD(link_receive(links[i], &r));
+		released += r.status == 200;
+		refused += r.status == 403 && strcmp(reply_code(&r, code, sizeof code), "Forbidden") == 0;
+		reply_free(&r);
+		link_close(links[i]);
+	}
+	assert_int_equal(released, 1);
+	assert_int_equal(refused, AT_ONCE - 1);
+	deny(token, "REPLAY");
+	broker_stop(&in, SIGKILL, 5000); /* and across a crash */
+	GOOD(broker_start(&in));
+	deny(token, "REPLAY");
+	free(request);
+	free(token);
+	change_issuer("single_use", json_false());
+}
+
+static void test_a18_nonce_of_the_call(void **state)
+{
+	(void)state;
+	char *token;
+	change_issuer("nonce", json_string("request"));
+	GOOD(guest_attest(&in.issuer_at, with("nonce", json_string("abc")), &token));
+	struct ask a = {.name = "secret", .token = token};
+	REFUSED(&a, 403, "Forbidden", "NONCE");
+	a.nonce = "abd";
+	REFUSED(&a, 403, "Forbidden", "NONCE");
+	a.nonce = "abc";
+	struct reply r;
+	struct link *l;
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_ask(l, &a, &r));
+	link_close(l);
+	assert_int_equal(r.status, 200);
+	reply_free(&r);
+	free(token);
+}
+
+static void test_a18_nonce_of_the_broker(void **state)
+{
+	(void)state;
+	struct reply r;
+	char *token;
+	change_issuer("nonce", json_string("broker"));
+	GOOD(place_call(&in.at, "POST", "/keys/vtpm/nonce?api-version=7.4", "Authorization: Bearer x\r\n", "{}", &r));
+	assert_int_equal(r.status, 200);
+	json_t *j = json_loadb(r.body, r.len, 0, NULL);
+	const char *nonce = json_string_value(json_object_get(j, "value"));
+	assert_non_null(nonce);
+	GOOD(guest_attest(&in.issuer_at, with("nonce", json_string(nonce)), &token));
+	struct ask other_key = {.name = "secret", .token = token, .nonce = nonce};
+	REFUSED(&other_key, 403, "Forbidden", "NONCE");
+	free(token);
+	GOOD(guest_attest(&in.issuer_at, with("nonce", json_string("made-up")), &token));
+	struct ask made_up = {.name = "secret", .token = token, .nonce = "made-up"};
+	REFUSED(&made_up, 403, "Forbidden", "NONCE");
+	free(token);
+	json_decref(j);
+	reply_free(&r);
+}
+
+static void test_i7_ledger_verifies(void **state)
+{
+	(void)state;
+	char *out = NULL;
+	if (CTL(&in, &out, "ledger", "verify") != 0)
+		GOOD(wrong("%.300s", out));
+	free(out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a01_alg_none),
+		cmocka_unit_test(test_a02_hs256_with_the_public_key),
+		cmocka_unit_test(test_a03_other_algorithm_than_configured),
+		cmocka_unit_test(test_a08_kid_unknown),
+		cmocka_unit_test(test_a09_header_members_that_change_meaning),
+		cmocka_unit_test(test_a11_duplicate_members),
+		cmocka_unit_test(test_a12_deep_nesting),
+		cmocka_unit_test(test_a13_bad_json),
+		cmocka_unit_test(test_a14_times_of_a_wrong_type),
+		cmocka_unit_test(test_a15_expired),
+		cmocka_unit_test(test_a16_not_yet_and_too_old),
+		cmocka_unit_test(test_a20_issuer_is_compared_byte_for_byte),
+		cmocka_unit_test(test_a25_private_ephemeral_key),
+		cmocka_unit_test(test_a27_no_key_bound_in_the_evidence),
+		cmocka_unit_test(test_a28_not_canonical),
+		cmocka_unit_test(test_a29_sizes),
+		cmocka_unit_test(test_a31_other_kinds_of_token),
+		cmocka_unit_test(test_a32_damaged_signature),
+		cmocka_unit_test(test_a38_debug_evidence),
+		cmocka_unit_test(test_refused_policy_names_the_condition_in_the_ledger),
+		cmocka_unit_test(test_a17_single_use),
+		cmocka_unit_test(test_a18_nonce_of_the_call),
+		cmocka_unit_test(test_a18_nonce_of_the_broker),
+		cmocka_unit_test(test_i7_ledger_verifies),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
