@@ -77,18 +77,25 @@ static bool eat_seq(struct span *rest, uint64_t *seq)
 	return true;
 }
 
-static bool eat_hex(struct span *rest, uint8_t out[static 32])
+bool chain_hex(struct span text, uint8_t out[static 32])
 {
-	if (rest->len < HEX)
+	if (text.len != HEX)
 		return false;
 	for (size_t i = 0; i < HEX; i++) {
-		uint8_t c = rest->p[i];
+		uint8_t c = text.p[i];
 		bool is_digit = c >= '0' && c <= '9';
 		if (!is_digit && (c < 'a' || c > 'f'))
 			return false;
 		unsigned v = is_digit ? c - (unsigned)'0' : c - (unsigned)'a' + 10u;
 		out[i / 2] = (uint8_t)(i % 2 == 0 ? v << 4 : out[i / 2] | v);
 	}
+	return true;
+}
+
+static bool eat_hex(struct span *rest, uint8_t out[static 32])
+{
+	if (!chain_hex(span_sub(*rest, 0, HEX), out))
+		return false;
 	*rest = span_sub(*rest, HEX, rest->len);
 	return true;
 }

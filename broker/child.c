@@ -136,7 +136,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	atomic_store(&slot_of(c)->pid, c->pid);
 	return;
 fail:
-	log_event(LOG_ERROR, "room.start_failed", "name", room_name(c->room), "why", strerror(errno), NULL);
+	log_event(LOG_ERROR, "room.start_failed", "name", room_name(c->room), "why", c->slot < 0 ? "no free slot" : strerror(errno), NULL);
 	if (pair[1] >= 0)
 		close(pair[1]);
 	close_control(c);

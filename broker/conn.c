@@ -13,16 +13,15 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "broker/http.h"
 #include "broker/reply.h"
+#include "broker/request.h"
 #include "broker/tls.h"
 
 struct conn {
@@ -51,9 +50,17 @@ static const int64_t state_ms[CONN_STATES] = {
 	[CONN_WAIT] = KB_REQUEST_MS,        [CONN_WRITE] = KB_WRITE_MS, [CONN_LINGER] = KB_LINGER_MS,
 };
 
+static void on_read(struct bufferevent *bev, void *arg);
+static void on_written(struct bufferevent *bev, void *arg);
+static void on_event(struct bufferevent *bev, short what, void *arg);
+
 static void set_state(struct conn *c, enum conn_state state)
 {
+	bool is_reading = state == CONN_IDLE || state == CONN_HEAD || state == CONN_BODY;
+
 	deadline_change(&c->room->deadlines, &c->deadline, state, clock_mono_ms());
+	/* libevent repeats a read callback for as long as the input stays at its high mark: who lets bytes wait must not have one. */
+	bufferevent_setcb(c->bev, is_reading ? on_read : NULL, on_written, on_event, c);
 }
 
 static enum conn_state state_of(const struct conn *c)
@@ -143,6 +150,14 @@ static void conn_finish(struct conn *c)
 
 /* ---- the answer ---- */
 
+static void enter_idle(struct conn *c)
+{
+	set_state(c, CONN_IDLE);
+	/* A request may be here already.  By the event loop, not by a call: a row of them must not become a deep stack. */
+	if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
+		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS | BEV_TRIG_IGNORE_WATERMARKS);
+}
+
 static void reply_done(struct conn *c)
 {
 	if (c->complete_us != 0)
@@ -153,10 +168,7 @@ static void reply_done(struct conn *c)
 		conn_finish(c);
 		return;
 	}
-	set_state(c, CONN_IDLE);
-	/* A next request may be here already.  By the event loop, not by a call: a row of them must not become a deep stack. */
-	if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
-		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS | BEV_TRIG_IGNORE_WATERMARKS);
+	enter_idle(c);
 }
 
 static void answer(struct conn *c, struct reply *r)
@@ -247,126 +259,29 @@ void conn_lost(struct conn_room *room, uint64_t id)
 
 	if (p != NULL)
 		refuse(conn_of(p), KB_E_ROOM_LOST, http_status(KB_E_ROOM_LOST));
+	exchange_lost(room->exchange, id);
 }
 
 /* ---- the request ---- */
-
-/* Drop `len` bytes of input and leave none of them behind in memory: a bearer token, an attestation token. */
-static void input_wipe(struct evbuffer *in, size_t len)
-{
-	struct evbuffer_iovec v[4];
-
-	while (len > 0) {
-		int n = evbuffer_peek(in, (ev_ssize_t)len, NULL, v, 4);
-		size_t done = 0;
-		for (int i = 0; i < n && i < 4 && done < len; i++) {
-			size_t here = v[i].iov_len < len - done ? v[i].iov_len : len - done;
-			OPENSSL_cleanse(v[i].iov_base, here);
-			done += here;
-		}
-		if (done == 0 || evbuffer_drain(in, done) != 0)
-			return;
-		len -= done;
-	}
-}
-
-/* RFC 6750 §2.1: scheme without case, one or more spaces, the token. */
-static bool bearer_digest(struct span authorization, uint8_t out[static 32])
-{
-	static const char scheme[] = "bearer ";
-	size_t at = sizeof scheme - 1;
-
-	if (authorization.len <= at || strncasecmp((const char *)authorization.p, scheme, at) != 0)
-		return false;
-	while (at < authorization.len && authorization.p[at] == ' ')
-		at++;
-	struct span token = span_sub(authorization, at, authorization.len);
-	return token.len > 0 && EVP_Digest(token.p, token.len, out, NULL, EVP_sha256(), NULL) == 1;
-}
-
-static uint8_t method_of(enum http_method m)
-{
-	switch (m) {
-	case HTTP_GET:
-		return FRAME_GET;
-	case HTTP_POST:
-		return FRAME_POST;
-	case HTTP_PUT:
-		return FRAME_PUT;
-	case HTTP_PATCH:
-		return FRAME_PATCH;
-	case HTTP_DELETE:
-		return FRAME_DELETE;
-	case HTTP_HEAD:
-	case HTTP_OPTIONS:
-	case HTTP_OTHER:
-		return 0;
-	}
-	KB_BUG();
-}
-
-static bool is_json(const struct http_request *r)
-{
-	static const char json[] = "application/json";
-	size_t n = sizeof json - 1;
-
-	if (r->body_len == 0)
-		return true;
-	if (r->content_type.len < n || strncasecmp((const char *)r->content_type.p, json, n) != 0)
-		return false;
-	uint8_t next = r->content_type.len > n ? r->content_type.p[n] : ';';
-	return next == ';' || next == ' ' || next == '\t';
-}
-
-/* The frame of the request whose head is `r`; the body is copied once, from the input into the frame. */
-static enum kb_err build_frame(struct conn *c, const struct http_request *r, uint64_t id, int64_t now_ms)
-{
-	struct evbuffer *in = bufferevent_get_input(c->bev);
-	struct frame_request f = {
-		.id = id,
-		.listener = c->listener,
-		.method = method_of(r->method),
-		.has_authorization = r->authorization.len > 0,
-		.has_client_cert = tls_client_verified(bufferevent_openssl_get_ssl(c->bev)),
-		.is_json = is_json(r),
-		.deadline_ms = now_ms + KB_REQUEST_MS,
-		.peer = span_str(c->peer_text),
-		.target = r->path,
-		.query = r->query,
-		.client_request_id = r->client_request_id,
-	};
-	struct evbuffer_ptr at;
-	uint8_t *body;
-
-	memcpy(f.uuid, c->uuid, sizeof f.uuid);
-	f.has_bearer = bearer_digest(r->authorization, f.bearer_sha256);
-	enum kb_err err = frame_open_request(&f, c->body_len, &c->room->frame, &body);
-	if (err != KB_OK || c->body_len == 0)
-		return err;
-	if (evbuffer_ptr_set(in, &at, c->head_len, EVBUFFER_PTR_SET) != 0 ||
-	    evbuffer_copyout_from(in, &at, body, c->body_len) != (ev_ssize_t)c->body_len)
-		return KB_E_NOMEM;
-	return KB_OK;
-}
 
 static void submit(struct conn *c)
 {
 	struct conn_room *room = c->room;
 	struct evbuffer *in = bufferevent_get_input(c->bev);
-	struct http_request r;
-	bool done = false;
-	enum kb_err err = KB_E_NOMEM;
+	uint64_t id = exchange_next_id(room->exchange);
 
-	/* The head is parsed again rather than kept: its spans do not survive the growing buffer, and most requests come in one piece. */
-	const uint8_t *head = evbuffer_pullup(in, (ev_ssize_t)c->head_len);
-	if (head != NULL)
-		err = http_parse(span_of(head, c->head_len), &r, &done);
 	set_state(c, CONN_WAIT);
 	c->complete_us = clock_mono_us();
-	uint64_t id = exchange_next_id(room->exchange);
-	if (err == KB_OK && done)
-		err = build_frame(c, &r, id, c->complete_us / 1000);
-	input_wipe(in, c->head_len + c->body_len);
+	struct frame_request f = {
+		.id = id,
+		.listener = c->listener,
+		.has_client_cert = tls_client_verified(bufferevent_openssl_get_ssl(c->bev)),
+		.deadline_ms = c->complete_us / 1000 + KB_REQUEST_MS,
+		.peer = span_str(c->peer_text),
+	};
+	memcpy(f.uuid, c->uuid, sizeof f.uuid);
+	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, &room->frame);
+	request_wipe(in, c->head_len + c->body_len);
 	set_read_limits(c, 0, KB_READ_IDLE); /* what comes now is of the next request and waits in the kernel */
 	if (err == KB_OK)
 		err = exchange_send(room->exchange, &c->pending, id, &c->peer->lane, buf_span(&room->frame));
@@ -391,7 +306,7 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	if (c->client_id_len > 0)
 		memcpy(c->client_id, r->client_request_id.p, c->client_id_len);
 	set_state(c, CONN_BODY);
-	enum kb_err err = method_of(r->method) == 0 ? KB_E_METHOD : peers_reserve(c->room->peers, c->peer, r->body_len);
+	enum kb_err err = request_method(r->method) == 0 ? KB_E_METHOD : peers_reserve(c->room->peers, c->peer, r->body_len);
 	if (err != KB_OK) {
 		refuse(c, err, http_status(err));
 		return;
@@ -470,7 +385,7 @@ static void handshake_done(struct conn *c)
 	slot_count(c->room->self, COUNT_HANDSHAKES, 1);
 	if (SSL_session_reused(bufferevent_openssl_get_ssl(c->bev)))
 		slot_count(c->room->self, COUNT_HANDSHAKES_RESUMED, 1);
-	set_state(c, CONN_IDLE);
+	enter_idle(c);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
@@ -545,7 +460,7 @@ enum kb_err conn_open(struct conn_room *room, SSL_CTX *tls, uint8_t listener, in
 	deadline_start(&room->deadlines, &c->deadline, CONN_HANDSHAKE, clock_mono_ms());
 	slot_count(room->self, COUNT_CONNECTIONS, 1);
 	slot_gauge(room->self, COUNT_CONNECTIONS_OPEN, ++room->connections);
-	bufferevent_setcb(bev, on_read, on_written, on_event, c);
+	bufferevent_setcb(bev, NULL, on_written, on_event, c);
 	bufferevent_setwatermark(bev, EV_READ, 0, KB_READ_IDLE);
 	if (bufferevent_enable(bev, EV_READ | EV_WRITE) != 0)
 		conn_free(c);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -233,6 +234,13 @@ bool ctl_time(const char *what, const char *text, int64_t *out)
 		return true;
 	ctl_fail(CTL_FAILED, "%s: seconds since 1970 or a time like 2026-11-21T17:10:11Z is wanted, not '%s'", what, text);
 	return false;
+}
+
+void ctl_pause(unsigned ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	(void)nanosleep(&t, NULL); /* cut short by a signal is as good */
 }
 
 /* ---- files ---- */

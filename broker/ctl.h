@@ -86,6 +86,8 @@ KB_MUST_CHECK enum kb_err ctl_read(const char *path, size_t max_bytes, struct bu
 /* "dir/name" (malloc; caller frees), NULL on no memory. */
 char *ctl_path(const char *dir, const char *name);
 
+void ctl_pause(unsigned ms);
+
 /* SIGHUP and wait for the new generation; CTL_OK when it accepts.  What `reload` does, after its check. */
 int ctl_reload(const struct ctl *c, const struct config *cfg);
 /* The pid of the running broker, 0 when none runs. */

@@ -71,12 +71,10 @@ static enum kb_err keys_find(struct question *q, const char *file)
 		q->keys_from = "the issuer's jwks_file";
 		document = q->issuer->jwks_file;
 	} else if (q->issuer != NULL) {
-		KB_AUTO(cstr) char *dir = ctl_path(q->config->state_dir, "issuers");
-		if (dir == NULL)
-			return KB_E_NOMEM;
-		if (keyset_read(dir, q->issuer->rules.name, &q->keyset) != KB_OK) {
-			ctl_say("There is no fetched key set of %s in %s: is a broker running? Or name a file with --keys.", q->issuer->rules.name,
-				dir);
+		err = keyset_read(q->config->state_dir, q->issuer->rules.name, &q->keyset);
+		if (err != KB_OK) {
+			ctl_say("There is no fetched key set of %s in %s/issuers (%s): is a broker running? Or name a file with --keys.",
+				q->issuer->rules.name, q->config->state_dir, kb_err_name(err));
 			return KB_OK;
 		}
 		if (q->now_s - q->keyset.fetched_s > q->issuer->max_stale_s) {

@@ -12,9 +12,7 @@ static const char *const hint[KB_ERR_COUNT] = {
 	[KB_E_KEY_EXPIRED] = "The key is past its \"exp\".",
 	[KB_E_KEY_NOT_EXPORTABLE] = "The key was created not to be released.",
 	[KB_E_HSM] = "The module failed; its log says why.",
-	[KB_E_HSM_MODULE] =
-		"The module must be an absolute path to a PKCS#11 library that root alone can write; its own configuration and the token's "
-		"directory must be readable by the user who asks.",
+	[KB_E_HSM_MODULE] = "The module must be an absolute path to a library that root alone can write, and its own files readable by who asks.",
 	[KB_E_HSM_TOKEN] = "No single token matches: check \"hsm\".\"token\", and for SoftHSM the directory in softhsm2.conf and who may read it.",
 	[KB_E_HSM_PIN] = "The PIN was refused and is not tried again: put the right one in the PIN file, then `keybrokerctl reload`.",
 	[KB_E_HSM_MECHANISM] = "The module lacks a mechanism that is needed (AES key wrap, RSA).",

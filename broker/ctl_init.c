@@ -469,11 +469,20 @@ static bool arguments_read(const struct ctl *c, struct instance *in)
 	return true;
 }
 
+/* The configuration last: without it there is no instance. */
+static enum kb_err instance_make(struct instance *in)
+{
+	struct hsm_public signer = {0};
+	enum kb_err err = hsm_make(in, &signer);
+
+	if (err != KB_OK || (err = certificates_make(in, &signer)) != KB_OK || (err = issuer_make(in)) != KB_OK || (err = policy_make(in)) != KB_OK)
+		return err;
+	return config_make(in);
+}
+
 static int init_run(struct ctl *c)
 {
 	static struct instance in;
-	struct hsm_public signer = {0};
-	enum kb_err err = KB_E_BUG;
 
 	in = (struct instance){0};
 	if (!arguments_read(c, &in))
@@ -481,11 +490,9 @@ static int init_run(struct ctl *c)
 	umask(077);
 	if (secret_arena_init() != KB_OK)
 		return ctl_fail(CTL_FAILED, "%d KiB of memory cannot be locked for secrets; raise `ulimit -l`", KB_SECRET_ARENA / 1024);
-	if ((err = dirs_make(&in, c->arg)) != KB_OK)
+	if (dirs_make(&in, c->arg) != KB_OK)
 		return CTL_FAILED;
-	if ((err = hsm_make(&in, &signer)) == KB_OK && (err = certificates_make(&in, &signer)) == KB_OK && (err = issuer_make(&in)) == KB_OK &&
-	    (err = policy_make(&in)) == KB_OK)
-		err = config_make(&in);
+	enum kb_err err = instance_make(&in);
 	free(in.signer);
 	if (err != KB_OK)
 		return ctl_fail(CTL_FAILED, "init stopped (%s); remove %s before the next try", kb_err_name(err), in.dir);

@@ -242,11 +242,11 @@ static bool policy_read(struct key_record *r, const struct config *cfg, const ch
 
 static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kty kty, struct key_record **out)
 {
-	struct key_record *r = calloc(1, sizeof *r);
 	const char *v;
 
-	if ((*out = r) == NULL)
+	if ((*out = calloc(1, sizeof **out)) == NULL)
 		return false;
+	struct key_record *r = *out;
 	r->kty = kty;
 	r->is_hsm = true;
 	r->enabled = !ctl_has(c, OPT_DISABLED);
@@ -358,8 +358,8 @@ static bool template_read(const struct ctl *c, enum kb_kty kty, struct keystore_
 static int create_run(struct ctl *c)
 {
 	enum kb_err err = KB_E_BUG;
-	enum kb_kty kty;
-	struct keystore_template t;
+	enum kb_kty kty = KB_KTY_RSA;
+	struct keystore_template t = {0};
 	struct keystore *ks = NULL;
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
 	KB_AUTO(key_record) struct key_record *r = NULL;
@@ -426,7 +426,7 @@ static enum kb_err template_again(struct keystore *ks, const struct key_record *
 static int rotate_run(struct ctl *c)
 {
 	enum kb_err err = KB_E_BUG;
-	struct keystore_template t;
+	struct keystore_template t = {0};
 	struct keystore *ks = NULL;
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
 	KB_AUTO(key_record) struct key_record *r = NULL;

@@ -5,7 +5,6 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -28,13 +27,6 @@ static const struct ctl_opt show_opts[] = {OPTS_SELECT, {NULL, 0, NULL, NULL}};
 static const struct ctl_opt tail_opts[] = {OPTS_SELECT, [OPT_FOLLOW] = {"follow", 'f', NULL, "go on as records come"}, {NULL, 0, NULL, NULL}};
 
 enum { TAIL_LINES = 10, MAX_LINES = 1000000, FOLLOW_MS = 300, TORN_TRIES = 5, TORN_MS = 100 };
-
-static void pause_ms(long ms)
-{
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	(void)nanosleep(&t, NULL);
-}
 
 /* −1 after it was said why. */
 static int dir_open(const struct ctl *c)
@@ -113,7 +105,7 @@ static enum kb_err walk_patiently(int dir, struct proof *p, struct chain *end, s
 		err = segment_walk(dir, 0, proof_line, p, end, fault);
 		if (err == KB_OK || !fault->is_tail)
 			break;
-		pause_ms(TORN_MS);
+		ctl_pause(TORN_MS);
 	}
 	return err;
 }
@@ -384,7 +376,7 @@ static int follow(struct viewer *v, int dir)
 			v->offset = 0;
 			continue;
 		}
-		pause_ms(FOLLOW_MS);
+		ctl_pause(FOLLOW_MS);
 	}
 }
 

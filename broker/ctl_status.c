@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -77,8 +76,9 @@ static enum kb_err http_get(const char *address, const char *path, int *status, 
 	if (buf_ok(&reply) != KB_OK)
 		return KB_E_FILE_SIZE;
 	const char *text = (const char *)reply.p, *head_end = strstr(text, "\r\n\r\n");
-	if (head_end == NULL || sscanf(text, "HTTP/1.%*1d %3d", status) != 1)
+	if (head_end == NULL || strncmp(text, "HTTP/1.1 ", 9) != 0 || strspn(text + 9, "0123456789") != 3)
 		return KB_E_DEADLINE;
+	*status = (text[9] - '0') * 100 + (text[10] - '0') * 10 + (text[11] - '0');
 	size_t head = (size_t)(head_end - text) + 4;
 	buf_add(body, text + head, reply.len - 1 - head);
 	return buf_ok(body);
@@ -235,13 +235,6 @@ static int status_run(struct ctl *c)
 
 /* ---- reload ---- */
 
-static void pause_ms(long ms)
-{
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	(void)nanosleep(&t, NULL);
-}
-
 int ctl_reload(const struct ctl *c, const struct config *cfg)
 {
 	pid_t pid = ctl_broker_pid(cfg);
@@ -257,7 +250,7 @@ int ctl_reload(const struct ctl *c, const struct config *cfg)
 		ctl_say("SIGHUP sent to process %ld; without \"metrics\" its log tells what came of it.", (long)pid);
 		return CTL_OK;
 	}
-	for (int64_t until_ms = clock_mono_ms() + RELOAD_MS; clock_mono_ms() < until_ms; pause_ms(POLL_MS)) {
+	for (int64_t until_ms = clock_mono_ms() + RELOAD_MS; clock_mono_ms() < until_ms; ctl_pause(POLL_MS)) {
 		long long now = metric(cfg, "keybroker_config_generation");
 		if (now > generation) {
 			ctl_say("reloaded: generation %lld accepts", now);

@@ -9,15 +9,23 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 
 enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
+
+struct place {       /* in the window: held from the request's sending to its response, whether or not its client still waits */
+	uint64_t id; /* 0: free */
+	int64_t until_ms;
+};
 
 struct exchange {
 	struct pending **bucket;
 	size_t mask;
 	uint64_t first_id, last_id;
 	struct queue queue;
+	struct place place[KB_MAX_WINDOW];
+	unsigned window, n_free;
 	struct event *writable, *vault_closed, *readable;
 	int vault_fd;
 	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
@@ -77,6 +85,27 @@ void exchange_cancel(struct exchange *x, struct pending *p)
 	frame_drop(p);
 }
 
+static void place_hold(struct exchange *x, uint64_t id)
+{
+	for (unsigned i = 0; i < x->window; i++)
+		if (x->place[i].id == 0) {
+			x->place[i] = (struct place){id, clock_mono_ms() + KB_REQUEST_MS};
+			x->n_free--;
+			return;
+		}
+	KB_BUG();
+}
+
+static void place_free(struct exchange *x, uint64_t id)
+{
+	for (unsigned i = 0; i < x->window; i++)
+		if (x->place[i].id == id) {
+			x->place[i].id = 0;
+			x->n_free++;
+			return;
+		}
+}
+
 static void broken(struct exchange *x)
 {
 	if (x->is_broken)
@@ -90,15 +119,18 @@ static void broken(struct exchange *x)
 
 enum sent { SENT, SENT_LATER, SENT_NEVER };
 
-/* SENT_LATER: the socket is full.  SENT_NEVER: this message cannot be sent.  A closed socket takes everything: the room is about to end. */
-static enum sent try_send(struct exchange *x, struct span frame)
+/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed socket takes everything: the room is about to end. */
+static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 {
 	ssize_t n;
 
+	if (x->n_free == 0)
+		return SENT_LATER;
 	do
 		n = send(x->vault_fd, frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0) {
+		place_hold(x, id);
 		slot_count(x->self, COUNT_REQUESTS, 1);
 		return SENT;
 	}
@@ -112,7 +144,7 @@ static enum sent try_send(struct exchange *x, struct span frame)
 
 static void wait_writable(struct exchange *x)
 {
-	if (!x->is_waiting && !x->is_broken && event_add(x->writable, NULL) == 0)
+	if (!x->is_waiting && !x->is_broken && x->n_free > 0 && event_add(x->writable, NULL) == 0)
 		x->is_waiting = true;
 }
 
@@ -145,7 +177,7 @@ enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, st
 	/* Who comes while others wait, waits: the socket's free place belongs to the first in the queue. */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, lane, frame);
-	switch (try_send(x, frame)) {
+	switch (try_send(x, id, frame)) {
 	case SENT:
 		table_add(x, p, id);
 		return KB_OK;
@@ -157,17 +189,14 @@ enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, st
 	KB_BUG();
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+/* Send what the window and the socket take of the queue. */
+static void pump(struct exchange *x)
 {
-	struct exchange *x = arg;
 	struct queue_item *item;
 
-	(void)fd;
-	(void)what;
-	x->is_waiting = false;
 	while ((item = queue_first(&x->queue)) != NULL && !x->is_broken) {
 		struct pending *p = (struct pending *)((char *)item - offsetof(struct pending, item));
-		enum sent sent = try_send(x, span_of(p->frame, p->frame_len));
+		enum sent sent = try_send(x, p->id, span_of(p->frame, p->frame_len));
 		if (sent == SENT_LATER) {
 			wait_writable(x);
 			break;
@@ -182,6 +211,32 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
 }
 
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct exchange *x = arg;
+
+	(void)fd;
+	(void)what;
+	x->is_waiting = false;
+	pump(x);
+}
+
+void exchange_lost(struct exchange *x, uint64_t id)
+{
+	place_free(x, id);
+	pump(x);
+}
+
+void exchange_tick(struct exchange *x, int64_t now_ms)
+{
+	for (unsigned i = 0; i < x->window; i++)
+		if (x->place[i].id != 0 && x->place[i].until_ms <= now_ms) {
+			x->place[i].id = 0;
+			x->n_free++;
+		}
+	pump(x);
+}
+
 static void take_response(struct exchange *x, struct span message)
 {
 	struct frame_response r;
@@ -190,6 +245,7 @@ static void take_response(struct exchange *x, struct span message)
 		slot_count(x->self, COUNT_FRAMES_BAD, 1);
 		return;
 	}
+	place_free(x, r.id);
 	struct pending *p = exchange_find(x, r.id);
 	if (p == NULL) {
 		if (r.id > x->first_id && r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
@@ -209,7 +265,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	for (unsigned i = 0; i < RESPONSES_AT_ONCE && !x->is_broken; i++) {
 		ssize_t n = recv(fd, x->in, sizeof x->in, MSG_DONTWAIT | MSG_TRUNC);
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-			return;
+			break;
 		if (n <= 0) {
 			broken(x);
 			return;
@@ -219,6 +275,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		else
 			take_response(x, span_of(x->in, (size_t)n));
 	}
+	if (x->queue.n > 0)
+		pump(x);
 }
 
 /* Nothing ever comes this way: readable means that the other end is closed. */
@@ -232,8 +290,7 @@ static void on_vault_closed(evutil_socket_t fd, short what, void *arg)
 		broken(arg);
 }
 
-enum kb_err exchange_new(struct event_base *base, int vault_fd, int ledger_fd, unsigned gateway, unsigned max_queue, unsigned max_pending,
-			 struct slot *self, const struct exchange_events *events, struct exchange **out)
+enum kb_err exchange_new(struct event_base *base, const struct exchange_config *cfg, const struct exchange_events *events, struct exchange **out)
 {
 	struct exchange *x = calloc(1, sizeof *x);
 	size_t buckets = 64;
@@ -242,23 +299,24 @@ enum kb_err exchange_new(struct event_base *base, int vault_fd, int ledger_fd, u
 	*out = NULL;
 	if (x == NULL)
 		return KB_E_NOMEM;
-	while (buckets < max_pending && buckets < 1u << 20)
+	while (buckets < cfg->max_pending && buckets < 1u << 20)
 		buckets *= 2;
 	x->mask = buckets - 1;
-	x->vault_fd = vault_fd;
-	x->self = self;
+	x->vault_fd = cfg->vault_fd;
+	x->self = cfg->self;
 	x->on = *events;
-	queue_init(&x->queue, max_queue);
+	queue_init(&x->queue, cfg->max_queue);
+	x->window = x->n_free = cfg->window < KB_MAX_WINDOW ? cfg->window : KB_MAX_WINDOW;
 	x->bucket = calloc(buckets, sizeof(struct pending *));
-	x->writable = event_new(base, vault_fd, EV_WRITE, on_writable, x);
-	x->vault_closed = event_new(base, vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);
-	x->readable = event_new(base, ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
+	x->writable = event_new(base, cfg->vault_fd, EV_WRITE, on_writable, x);
+	x->vault_closed = event_new(base, cfg->vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);
+	x->readable = event_new(base, cfg->ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
 	if (x->bucket == NULL || x->writable == NULL || x->vault_closed == NULL || x->readable == NULL ||
 	    RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
 		exchange_free(x);
 		return KB_E_NOMEM;
 	}
-	x->first_id = x->last_id = (uint64_t)(gateway & 0xff) << 56 | (uint64_t)(epoch >> 8) << 32;
+	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8) << 32;
 	if (event_add(x->vault_closed, NULL) != 0 || event_add(x->readable, NULL) != 0) {
 		exchange_free(x);
 		return KB_E_SYS;

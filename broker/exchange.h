@@ -24,9 +24,19 @@ struct exchange_events {
 	void (*on_broken)(void *ctx);                                                      /* a socket is closed: the room cannot serve any more */
 };
 
-/* The descriptors stay the caller's.  `gateway`: which of its generation this is, < 256: the ledger finds the way back by it.  KB_E_NOMEM, KB_E_SYS. */
-KB_MUST_CHECK enum kb_err exchange_new(struct event_base *base, int vault_fd, int ledger_fd, unsigned gateway, unsigned max_queue,
-				       unsigned max_pending, struct slot *self, const struct exchange_events *events, struct exchange **out);
+struct exchange_config {
+	int vault_fd, ledger_fd; /* stay the caller's */
+	struct slot *self;
+	unsigned gateway; /* which of its generation this is, < 256: the ledger finds the way back by it */
+	/* How many requests may be on their way at once, ≤ KB_MAX_WINDOW.  The kernel would take thousands, in one line for all sources; kept short, the line
+	 * is ours, where sources take turns. */
+	unsigned window;
+	unsigned max_queue, max_pending;
+};
+
+/* KB_E_NOMEM, KB_E_SYS. */
+KB_MUST_CHECK enum kb_err exchange_new(struct event_base *base, const struct exchange_config *cfg, const struct exchange_events *events,
+				       struct exchange **out);
 void exchange_free(struct exchange *x);
 
 uint64_t exchange_next_id(
@@ -39,5 +49,7 @@ KB_MUST_CHECK enum kb_err exchange_send(struct exchange *x, struct pending *p, u
 void exchange_cancel(struct exchange *x, struct pending *p);
 /* What is under way with this id, or NULL. */
 struct pending *exchange_find(const struct exchange *x, uint64_t id);
+void exchange_lost(struct exchange *x, uint64_t id);    /* there will be no response to this: its place in the window is free */
+void exchange_tick(struct exchange *x, int64_t now_ms); /* every KB_TICK_MS: places whose request is past its deadline are free, too */
 
 #endif

@@ -8,7 +8,10 @@
 
 #include "base/limits.h"
 
-enum { FRAME_VERSION = 1, MAX_PEER = 64, MAX_NAME = 256 };
+enum { FRAME_VERSION = 1, MAX_PEER = 64, MAX_NAME = 256, MAX_REFUSAL = 4096 };
+
+_Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + MAX_REFUSAL + 4096 <= KB_MAX_FRAME, "the greatest reply fits a frame");
+_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + 4096 <= KB_MAX_FRAME, "the greatest request fits a frame");
 enum frame_type { TYPE_REQUEST = 'Q', TYPE_REPLY = 'R', TYPE_RESPONSE = 'S' };
 
 /* ---- encoding: little-endian integers; a span is its 32-bit length and its bytes ---- */
@@ -187,7 +190,7 @@ static bool reply_ok(const struct frame_reply *r)
 {
 	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
-	       r->outcome.key.len <= MAX_NAME && r->outcome.issuer.len <= MAX_NAME && r->replay_until_s >= 0 && r->replay_body.len <= KB_MAX_REPLY &&
+	       r->outcome.key.len <= MAX_NAME && r->outcome.issuer.len <= MAX_NAME && r->replay_until_s >= 0 && r->replay_body.len <= MAX_REFUSAL &&
 	       r->replay_record.len <= KB_MAX_RECORD;
 }
 
@@ -239,7 +242,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->outcome.total_us = (uint32_t)get_u64(&c, 4);
 	r->replay_until_s = (int64_t)get_u64(&c, 8);
 	get_bytes(&c, r->replay_key, sizeof r->replay_key);
-	r->replay_body = get_span(&c, KB_MAX_REPLY);
+	r->replay_body = get_span(&c, MAX_REFUSAL);
 	r->replay_record = get_span(&c, KB_MAX_RECORD);
 	return reply_ok(r) ? get_end(&c) : KB_E_FRAME;
 }

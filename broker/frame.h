@@ -46,7 +46,7 @@ struct frame_reply {
 	/* Single use: when replay_until_s is not 0 the ledger first looks whether `replay_key` was used; then it takes the answer below instead. */
 	int64_t replay_until_s;                 /* the token's exp + skew, wall clock */
 	uint8_t replay_key[32];                 /* SHA-256 of token_replay_id() and key name */
-	struct span replay_body, replay_record; /* the refusal (403) */
+	struct span replay_body, replay_record; /* the refusal (403); body ≤ 4 KiB */
 };
 
 /* ledger → gateway: the reply, record gone.  Also supervisor → gateway when a worker is lost (status 503, code KB_E_ROOM_LOST). */

@@ -32,7 +32,7 @@ struct gateway {
 	struct metrics_http *metrics;
 	struct listener listener[KB_MAX_LISTENERS];
 	size_t n_listeners;
-	unsigned max_connections, max_source, max_queue;
+	unsigned max_connections, max_source, max_queue, window;
 	struct event *control, *tick, *term;
 	int spare_fd;            /* given up for a moment when no descriptor is left, so that a client is told by a close */
 	int64_t paused_until_ms; /* 0: accepting */
@@ -153,6 +153,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	conn_expire(&g->room, now_ms);
+	exchange_tick(g->room.exchange, now_ms);
 	if (g->drain_ms != 0)
 		drain_tick(g, now_ms);
 	else if (g->paused_until_ms != 0 && now_ms >= g->paused_until_ms)
@@ -231,6 +232,7 @@ static enum kb_err configure(struct gateway *g)
 	g->max_connections = cfg->max_connections;
 	g->max_source = cfg->max_connections_source;
 	g->max_queue = cfg->max_queue;
+	g->window = 2 * cfg->workers + KB_LEDGER_BATCH;
 	if (cfg->n_listeners > KB_MAX_LISTENERS)
 		return KB_E_CONFIG;
 	for (size_t i = 0; i < cfg->n_listeners; i++)
@@ -271,13 +273,21 @@ static enum kb_err open_room(struct gateway *g)
 {
 	struct conn_room *room = &g->room;
 	struct exchange_events on = {.ctx = g, .on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
+	struct exchange_config exchange = {
+		.vault_fd = FD_GATEWAY_VAULT,
+		.ledger_fd = FD_GATEWAY_LEDGER,
+		.self = room->self,
+		.gateway = own_index(g),
+		.window = g->window,
+		.max_queue = g->max_queue,
+		.max_pending = g->max_connections,
+	};
 
 	raise_descriptors(g);
 	room->peers = peers_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
 	if (room->peers == NULL)
 		return KB_E_NOMEM;
-	enum kb_err err = exchange_new(room->base, FD_GATEWAY_VAULT, FD_GATEWAY_LEDGER, own_index(g), g->max_queue, g->max_connections, room->self,
-				       &on, &room->exchange);
+	enum kb_err err = exchange_new(room->base, &exchange, &on, &room->exchange);
 	if (err != KB_OK)
 		return err;
 	return metrics_http_new(room->base, FD_GATEWAY_METRICS, room->scoreboard, &g->metrics);

@@ -127,8 +127,8 @@ static bool is_host(struct span s)
 {
 	if (s.len == 0 || s.len > 261) /* 255 of a DNS name, ':', five digits */
 		return false;
-	size_t colon = s.len;
-	size_t i = 0;
+	size_t colon;
+	size_t i;
 	if (s.p[0] == '[') {
 		size_t end = span_find(s, 0, ']');
 		for (i = 1; i < end; i++)

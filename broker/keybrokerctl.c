@@ -84,11 +84,12 @@ int main(int argc, char **argv)
 		return help(CTL_FAILED);
 	if (strcmp(argv[at], "help") == 0)
 		return help(CTL_OK);
-	c.command = command_find(argc - at, argv + at, &words);
-	if (c.command == NULL)
+	const struct ctl_command *command = command_find(argc - at, argv + at, &words);
+	if (command == NULL)
 		return ctl_fail(help(CTL_FAILED), "there is no command '%s%s%s'", argv[at], at + 1 < argc ? " " : "",
 				at + 1 < argc ? argv[at + 1] : "");
+	c.command = command;
 	at += words - 1;
 	int code = ctl_parse(&c, argc - at, argv + at, &stop);
-	return stop ? code : c.command->run(&c);
+	return stop ? code : command->run(&c);
 }

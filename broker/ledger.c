@@ -1,6 +1,7 @@
 /* broker/ledger.c — the ledger room: takes answers from the vaults, makes their records durable, and only then passes the answers on.  Decides: is it recorded, and was
  * this token used before?  Trusts the vaults for what a record says, the supervisor for its sockets.  Never: an answer before its record is
- * durable, a released key without a record, a change to an answer (it may put a refusal in its place). */
+ * durable, a released key without a record, a change to an answer (it may put a refusal in its place).
+ * Longer than most files, because the promise "no durable record, no key" is easier to see when its every step stands in one place. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -52,7 +53,7 @@ struct ledger {
 	struct generation generation[MAX_GENERATIONS];
 	int64_t segment_bytes, reopen_at_ms;
 	int64_t read_until_s; /* greatest replay_until read back at start */
-	uint64_t lost; /* records refused since the ledger broke */
+	uint64_t lost;        /* records refused since the ledger broke */
 	bool is_control_closed;
 	int64_t linger_until_ms;
 	uint8_t *frames; /* KB_LEDGER_BATCH × KB_MAX_FRAME */
@@ -146,21 +147,6 @@ static void note(struct ledger *l, const char *event, const char *name, const ch
 
 /* ---- start: what was used before ---- */
 
-static bool eat_hex_key(struct span text, uint8_t key[static 32])
-{
-	if (text.len != 64)
-		return false;
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.p[i];
-		bool is_digit = c >= '0' && c <= '9';
-		if (!is_digit && (c < 'a' || c > 'f'))
-			return false;
-		unsigned v = is_digit ? c - (unsigned)'0' : c - (unsigned)'a' + 10u;
-		key[i / 2] = (uint8_t)(i % 2 == 0 ? v << 4 : key[i / 2] | v);
-	}
-	return true;
-}
-
 static enum kb_err remember(void *ctx, const struct segment_line *line)
 {
 	struct ledger *l = ctx;
@@ -177,7 +163,7 @@ static enum kb_err remember(void *ctx, const struct segment_line *line)
 		return err;
 	if (json_get_str(doc, "code", 64, &code) != KB_OK || !span_eq_cstr(code, kb_err_name(KB_OK)))
 		return KB_OK; /* a refusal used nothing */
-	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !eat_hex_key(hex, key) || json_get_int(doc, "replay_until", &until_s) != KB_OK)
+	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !chain_hex(hex, key) || json_get_int(doc, "replay_until", &until_s) != KB_OK)
 		return KB_E_LEDGER_CHAIN;
 	if (until_s > l->read_until_s)
 		l->read_until_s = until_s;

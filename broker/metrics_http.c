@@ -14,7 +14,7 @@
 #include "broker/http.h"
 
 struct probe {
-	TAILQ_ENTRY(probe) link;
+	LIST_ENTRY(probe) link;
 	struct metrics_http *room;
 	struct bufferevent *bev;
 	struct event *deadline;
@@ -25,13 +25,13 @@ struct metrics_http {
 	struct event_base *base;
 	struct event *accepting;
 	const struct scoreboard *scoreboard;
-	TAILQ_HEAD(, probe) probes;
+	LIST_HEAD(, probe) probes;
 	unsigned n;
 };
 
 static void probe_free(struct probe *p)
 {
-	TAILQ_REMOVE(&p->room->probes, p, link);
+	LIST_REMOVE(p, link);
 	p->room->n--;
 	if (p->deadline != NULL)
 		event_free(p->deadline);
@@ -141,7 +141,7 @@ static void open_probe(struct metrics_http *m, int fd)
 		return;
 	}
 	*p = (struct probe){.room = m, .bev = bev, .deadline = evtimer_new(m->base, on_deadline, p)};
-	TAILQ_INSERT_TAIL(&m->probes, p, link);
+	LIST_INSERT_HEAD(&m->probes, p, link);
 	m->n++;
 	bufferevent_setcb(bev, on_read, on_written, on_event, p);
 	bufferevent_setwatermark(bev, EV_READ, 0, KB_MAX_HEADER_BYTES + 1);
@@ -174,7 +174,7 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct score
 	if (m == NULL)
 		return KB_E_NOMEM;
 	*m = (struct metrics_http){.base = base, .scoreboard = sb};
-	TAILQ_INIT(&m->probes);
+	LIST_INIT(&m->probes);
 	m->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, m);
 	if (m->accepting == NULL || event_add(m->accepting, NULL) != 0) {
 		metrics_http_free(m);
@@ -188,8 +188,10 @@ void metrics_http_free(struct metrics_http *m)
 {
 	if (m == NULL)
 		return;
-	for (struct probe *p; (p = TAILQ_FIRST(&m->probes)) != NULL;)
+	for (struct probe *p = LIST_FIRST(&m->probes), *next; p != NULL; p = next) {
+		next = LIST_NEXT(p, link);
 		probe_free(p);
+	}
 	if (m->accepting != NULL)
 		event_free(m->accepting);
 	free(m);

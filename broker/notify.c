@@ -60,11 +60,3 @@ void notify_stopping(void)
 {
 	tell("STOPPING=1\n");
 }
-
-void notify_status(const char *status)
-{
-	char text[512];
-
-	snprintf(text, sizeof text, "STATUS=%s\n", status);
-	tell(text);
-}

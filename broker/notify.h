@@ -6,6 +6,5 @@ void notify_init(void); /* takes NOTIFY_SOCKET out of the environment, so that n
 void notify_ready(const char *status);
 void notify_reloading(void);
 void notify_stopping(void);
-void notify_status(const char *status);
 
 #endif

@@ -25,6 +25,7 @@ struct histogram {
 	_Atomic uint64_t count[HIST_BUCKETS], sum_us, n;
 };
 void histogram_add(struct histogram *h, int64_t us);
+void histogram_sum(struct histogram *to, const struct histogram *from); /* added to *to */
 
 enum counter {                         /* of one process */
 	       COUNT_CONNECTIONS,      /* gateway: accepted */
@@ -52,6 +53,8 @@ enum counter {                         /* of one process */
 	       COUNTER_COUNT
 };
 
+bool counter_is_gauge(enum counter c); /* the others only grow */
+
 struct slot {
 	_Atomic int32_t pid;                             /* 0: free */
 	_Atomic uint32_t room, state, generation, fault; /* enum room, enum slot_state, …, enum kb_err */
@@ -61,8 +64,10 @@ struct slot {
 	struct histogram total, judge, hsm; /* gateway: total; vault: all three; ledger: total is the commit */
 };
 
+enum { ENTRY_FREE, ENTRY_USED, ENTRY_CLAIMED }; /* `used` below; claimed: somebody is setting the name */
+
 struct issuer_slot {
-	_Atomic uint32_t used; /* 1: name is set */
+	_Atomic uint32_t used;
 	char name[128];
 	_Atomic int64_t fetched_s, stale_at_s, attempt_s; /* wall clock; 0: never */
 	_Atomic uint32_t fault;                           /* enum kb_err of the last attempt */

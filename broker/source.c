@@ -1,6 +1,7 @@
 /* broker/source.c — configuration bytes, from files or from a sealed archive of them.
  * Decides whose files are believed: root's and our own, that nobody else can write.  Trusts the kernel's seals on an archive and still checks
- * every length in it.  Never follows a symlink at the end of a path, never reads a file twice. */
+ * every length in it.  Never follows a symlink at the end of a path, never reads a file twice.
+ * Longer than most: files and archive are the two ways into one table, and what packs it should stand beside what unpacks it. */
 #include "broker/source.h"
 
 #include <dirent.h>

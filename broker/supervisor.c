@@ -442,7 +442,7 @@ static enum kb_err check_limits(const struct config *c)
 		return KB_E_SYS;
 	if (files.rlim_max < c->max_connections + 128u) {
 		fprintf(stderr,
-			"the limit of open files is %llu, too few for %u connections: raise LimitNOFILE (ulimit -n) or lower max_connections\n",
+			"the limit of open files is %llu, too few for %u connections: raise LimitNOFILE (ulimit -n) or lower limits.connections\n",
 			(unsigned long long)files.rlim_max, c->max_connections);
 		return KB_E_CONFIG;
 	}

@@ -17,7 +17,8 @@ static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 static CK_OBJECT_CLASS class_private = CKO_PRIVATE_KEY, class_public = CKO_PUBLIC_KEY, class_secret = CKO_SECRET_KEY;
 static CK_KEY_TYPE type_rsa = CKK_RSA, type_ec = CKK_EC, type_oct = CKK_GENERIC_SECRET;
 
-struct template {
+struct template
+{
 	CK_ATTRIBUTE a[MAX_TEMPLATE];
 	CK_ULONG n;
 };

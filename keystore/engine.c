@@ -116,8 +116,8 @@ static enum kb_err aes_generate(struct keystore *ks, CK_OBJECT_HANDLE *out)
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	CK_ULONG len = AES_BYTES;
 	CK_ATTRIBUTE t[] = {
-		{CKA_TOKEN, &no, sizeof no},	  {CKA_PRIVATE, &yes, sizeof yes},  {CKA_SENSITIVE, &yes, sizeof yes},
-		{CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_WRAP, &yes, sizeof yes},     {CKA_VALUE_LEN, &len, sizeof len},
+		{CKA_TOKEN, &no, sizeof no},         {CKA_PRIVATE, &yes, sizeof yes}, {CKA_SENSITIVE, &yes, sizeof yes},
+		{CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_WRAP, &yes, sizeof yes},    {CKA_VALUE_LEN, &len, sizeof len},
 	};
 
 	return P11(ks, C_GenerateKey, ks->session, &mech, t, sizeof t / sizeof t[0], out);
@@ -203,8 +203,6 @@ enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struc
 	bool had_failed = wrapped->failed;
 	enum kb_err err = KB_E_HSM_MECHANISM;
 
-	if (job->enc <= KB_ENC_NONE || job->enc >= KB_ENC_COUNT)
-		return KB_E_ENC;
 	if (!EVP_PKEY_is_a(job->kek, "RSA") || EVP_PKEY_get_bits(job->kek) < KB_RSA_MIN_BITS || EVP_PKEY_get_bits(job->kek) > KB_RSA_MAX_BITS)
 		return KB_E_WRAP;
 	switch (engine) {

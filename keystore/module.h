@@ -30,8 +30,8 @@ struct keystore {
 /* module.c: one file, one table */
 KB_MUST_CHECK enum kb_err module_load(const char *path, CK_FUNCTION_LIST **out); /* checked, loaded, initialised */
 void module_unload(CK_FUNCTION_LIST *p11);
-enum kb_err ckr_err(CK_RV rv);     /* KB_OK for CKR_OK alone */
-const char *ckr_name(CK_RV rv);    /* "CKR_…", "CKR_?" for a value outside the table */
+enum kb_err ckr_err(CK_RV rv);  /* KB_OK for CKR_OK alone */
+const char *ckr_name(CK_RV rv); /* "CKR_…", "CKR_?" for a value outside the table */
 /* The outcome of a call: translated, and when it is a failure remembered for keystore_fault() and logged. */
 KB_MUST_CHECK enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv);
 #define P11(ks, call, ...) p11_outcome(ks, #call, (ks)->p11->call(__VA_ARGS__))
@@ -63,6 +63,6 @@ struct hsm_key {
 	struct hsm_public public;
 };
 KB_MUST_CHECK enum kb_err key_refind(struct keystore *ks, const struct hsm_key *key); /* a new handle of the same key, or KB_E_HSM_KEY_* */
-void keys_forget(struct keystore *ks);                                              /* every cached key */
+void keys_forget(struct keystore *ks);                                                /* every cached key */
 
 #endif

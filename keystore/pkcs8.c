@@ -88,7 +88,8 @@ static enum kb_err exact_rsa(struct secret *plain, const struct hsm_public *p)
 	struct span alg, key, rsa, n;
 	size_t len;
 
-	if (!pkcs8_open(secret_span(plain), &len, &alg, &key) || !is_padding(secret_span(plain), len) || !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)))
+	if (!pkcs8_open(secret_span(plain), &len, &alg, &key) || !is_padding(secret_span(plain), len) ||
+	    !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)))
 		return KB_E_HSM_OUTPUT;
 	if (!der_next(&key, TAG_SEQUENCE, &rsa) || key.len != 0 || !der_small(&rsa, 0) || !der_next(&rsa, TAG_INTEGER, &n))
 		return KB_E_HSM_OUTPUT;
@@ -123,20 +124,17 @@ static bool ec_open(struct span in, const struct curve *c, const struct hsm_publ
 	return ec.len == 0 && d->len > 0 && d->len <= c->width;
 }
 
+/* Writing: the longest of all, P-521, is 241 bytes, so a length takes one byte or two. */
 static size_t der_size(size_t len) /* of an element with `len` bytes in it */
 {
-	return len + (len < 0x80 ? 2 : len < 0x100 ? 3 : 4);
+	return len + (len < 0x80 ? 2 : 3);
 }
 
 static uint8_t *put_head(uint8_t *p, uint8_t tag, size_t len)
 {
 	*p++ = tag;
-	if (len >= 0x100) {
-		*p++ = 0x82;
-		*p++ = (uint8_t)(len >> 8);
-	} else if (len >= 0x80) {
+	if (len >= 0x80)
 		*p++ = 0x81;
-	}
 	*p++ = (uint8_t)len;
 	return p;
 }

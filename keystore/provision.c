@@ -36,7 +36,7 @@ static bool label_pad(const char *label, CK_UTF8CHAR out[static TOKEN_LABEL_BYTE
 		if (label[i] <= ' ' || label[i] == 0x7f)
 			return false;
 	memset(out, ' ', TOKEN_LABEL_BYTES);
-	memcpy(out, label, len);
+	memcpy(out, label, len); /* NOLINT(bugprone-not-null-terminated-result): CK_TOKEN_INFO has no NUL */
 	return true;
 }
 
@@ -76,63 +76,64 @@ static enum kb_err user_pin_set(const struct provision *p, CK_SLOT_ID slot, stru
 	return err;
 }
 
-static enum kb_err token_make(const struct provision *p, CK_UTF8CHAR *label, struct span so_pin, struct span user_pin)
+enum kb_err provision_token(struct _CK_FUNCTION_LIST *p11, const char *label_text, const struct secret *so_pin, const struct secret *user_pin,
+			    char why[static PROVISION_WHY])
 {
+	const struct provision module = {p11, why}, *p = &module;
+	CK_UTF8CHAR label[TOKEN_LABEL_BYTES];
 	CK_SLOT_ID slot = 0;
-	enum kb_err err = slot_find(p, label, false, &slot);
 
+	why[0] = '\0';
+	if (!label_pad(label_text, label)) {
+		snprintf(why, PROVISION_WHY, "a token's label has 1 to %d printable bytes without blanks", TOKEN_LABEL_BYTES);
+		return KB_E_HSM_TOKEN;
+	}
+	enum kb_err err = slot_find(p, label, false, &slot);
 	if (err == KB_OK) {
-		snprintf(p->why, PROVISION_WHY, "there is a token of this label already");
+		snprintf(why, PROVISION_WHY, "there is a token of this label already");
 		return KB_E_HSM_TOKEN;
 	}
 	if (err != KB_E_HSM_TOKEN)
 		return err;
 	if ((err = slot_find(p, label, true, &slot)) != KB_OK) {
 		if (err == KB_E_HSM_TOKEN)
-			snprintf(p->why, PROVISION_WHY, "no slot with an uninitialised token");
+			snprintf(why, PROVISION_WHY, "no slot with an uninitialised token");
 		return err;
 	}
-	if ((err = outcome(p, "C_InitToken", p->p11->C_InitToken(slot, (CK_UTF8CHAR *)so_pin.p, so_pin.len, label))) != KB_OK)
+	if ((err = outcome(p, "C_InitToken", p11->C_InitToken(slot, (CK_UTF8CHAR *)secret_span(so_pin).p, secret_len(so_pin), label))) != KB_OK)
 		return err;
 	/* SoftHSM gives an initialised token another slot number: look again, by label. */
 	if ((err = slot_find(p, label, false, &slot)) != KB_OK) {
 		if (err == KB_E_HSM_TOKEN)
-			snprintf(p->why, PROVISION_WHY, "the new token is not found by its label");
+			snprintf(why, PROVISION_WHY, "the new token is not found by its label");
 		return err;
 	}
-	return user_pin_set(p, slot, so_pin, user_pin);
+	return user_pin_set(p, slot, secret_span(so_pin), secret_span(user_pin));
 }
 
 enum kb_err keystore_init_token(const char *module, const char *label, const struct secret *so_pin, const struct secret *user_pin,
 				char why[static PROVISION_WHY])
 {
-	CK_UTF8CHAR padded[TOKEN_LABEL_BYTES];
-	struct provision p = {.why = why};
-
 	why[0] = '\0';
 	if (module[0] != '/') {
 		snprintf(why, PROVISION_WHY, "the module's path must be absolute");
 		return KB_E_HSM_MODULE;
 	}
-	if (!label_pad(label, padded)) {
-		snprintf(why, PROVISION_WHY, "a token's label has 1 to %d printable bytes without blanks", TOKEN_LABEL_BYTES);
-		return KB_E_HSM_TOKEN;
-	}
 	p11_kit_be_quiet();
-	p.p11 = p11_kit_module_load(module, 0);
-	if (p.p11 == NULL) {
+	CK_FUNCTION_LIST *p11 = p11_kit_module_load(module, 0);
+	if (p11 == NULL) {
 		const char *text = p11_kit_message();
 		snprintf(why, PROVISION_WHY, "%s", text != NULL ? text : "not a PKCS#11 module");
 		return KB_E_HSM_MODULE;
 	}
-	CK_RV rv = p11_kit_module_initialize(p.p11);
+	CK_RV rv = p11_kit_module_initialize(p11);
 	if (rv != CKR_OK) {
 		snprintf(why, PROVISION_WHY, "C_Initialize: %s", p11_kit_strerror(rv));
-		p11_kit_module_release(p.p11);
+		p11_kit_module_release(p11);
 		return KB_E_HSM_MODULE;
 	}
-	enum kb_err err = token_make(&p, padded, secret_span(so_pin), secret_span(user_pin));
-	(void)p11_kit_module_finalize(p.p11);
-	p11_kit_module_release(p.p11);
+	enum kb_err err = provision_token(p11, label, so_pin, user_pin, why);
+	(void)p11_kit_module_finalize(p11);
+	p11_kit_module_release(p11);
 	return err;
 }

@@ -13,4 +13,9 @@ enum { TOKEN_LABEL_BYTES = 32, PROVISION_WHY = 160 };
 KB_MUST_CHECK enum kb_err keystore_init_token(const char *module, const char *label, const struct secret *so_pin, const struct secret *user_pin,
 					      char why[static PROVISION_WHY]);
 
+/* The same with a module that is loaded and initialised: the seam at which tests put theirs. */
+struct _CK_FUNCTION_LIST;
+KB_MUST_CHECK enum kb_err provision_token(struct _CK_FUNCTION_LIST *p11, const char *label, const struct secret *so_pin,
+					  const struct secret *user_pin, char why[static PROVISION_WHY]);
+
 #endif

@@ -180,8 +180,8 @@ enum kb_err public_of_evp(const EVP_PKEY *key, struct hsm_public *p)
 			BIGNUM *x = NULL, *y = NULL;
 			point[0] = 0x04;
 			bool good = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x) == 1 &&
-				    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1 &&
-				    BN_bn2binpad(x, point + 1, (int)w) == (int)w && BN_bn2binpad(y, point + 1 + w, (int)w) == (int)w;
+				    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1 && BN_bn2binpad(x, point + 1, (int)w) == (int)w &&
+				    BN_bn2binpad(y, point + 1 + w, (int)w) == (int)w;
 			BN_free(x);
 			BN_free(y);
 			return good ? public_ec(&curves[i], span_of(point, 1 + 2 * w), p) : KB_E_HSM_KEY_ATTR;

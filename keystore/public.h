@@ -12,7 +12,7 @@ struct curve {
 	uint8_t oid[10];          /* DER, tag and length included: CKA_EC_PARAMS of a named curve */
 	size_t oid_len;
 };
-const struct curve *crv_curve(enum kb_crv crv);        /* NULL for KB_CRV_NONE */
+const struct curve *crv_curve(enum kb_crv crv);       /* NULL for KB_CRV_NONE */
 const struct curve *curve_of_params(struct span der); /* NULL when it is none of ours */
 
 /* Each fills *p whole, fingerprint included.  KB_E_HSM_KEY_ATTR when the numbers are out of what the broker takes. */

@@ -30,15 +30,16 @@ static enum kb_err blob_check(struct keystore *ks, struct span blob, size_t modu
 	if (is_all_zero(first) || is_all_zero(second))
 		return KB_E_HSM_OUTPUT;
 	struct span last = buf_span(&ks->last_wrapped);
-	if (span_eq(span_sub(last, 0, modulus), first) || (last.len >= blob.len && span_eq(span_sub(last, last.len - second.len, second.len), second)))
+	if (span_eq(span_sub(last, 0, modulus), first) ||
+	    (last.len >= blob.len && span_eq(span_sub(last, last.len - second.len, second.len), second)))
 		return KB_E_HSM_OUTPUT;
 	buf_reset(&ks->last_wrapped);
 	buf_add_span(&ks->last_wrapped, blob);
 	return buf_ok(&ks->last_wrapped);
 }
 
-enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g, struct span name, struct span version, enum kb_enc enc,
-			  struct buf *wrapped)
+enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g, struct span name, struct span version,
+			  enum kb_enc enc, struct buf *wrapped)
 {
 	size_t from = wrapped->len;
 	enum kb_err err;

@@ -68,7 +68,8 @@ void grant_free(struct grant *g)
 /* Takes the wrapping key over: *kek is NULL afterwards. */
 static enum kb_err grant_new(const struct release_case *c, struct pubkey **kek, struct grant **out)
 {
-	KB_AUTO(grant) struct grant *g = calloc(1, sizeof *g);
+	enum kb_err err = KB_E_NOMEM;
+	struct grant *g = calloc(1, sizeof *g);
 
 	if (g == NULL)
 		return KB_E_NOMEM;
@@ -77,15 +78,17 @@ static enum kb_err grant_new(const struct release_case *c, struct pubkey **kek, 
 	g->key_name = span_dup(c->key_name);
 	g->key_version = span_dup(c->key_version);
 	if (g->key_name == NULL || g->key_version == NULL)
-		return KB_E_NOMEM;
-	enum kb_err err = pubkey_thumbprint(g->kek, g->kek_thumbprint);
-	if (err == KB_OK)
-		err = json_get_int(token_claims(c->token), "exp", &g->expires_s);
-	if (err != KB_OK)
-		return err;
+		goto out;
+	if ((err = pubkey_thumbprint(g->kek, g->kek_thumbprint)) != KB_OK)
+		goto out;
+	if ((err = json_get_int(token_claims(c->token), "exp", &g->expires_s)) != KB_OK)
+		goto out;
 	*out = g;
 	g = NULL;
-	return KB_OK;
+	err = KB_OK;
+out:
+	grant_free(g);
+	return err;
 }
 
 /* ---- the debug floor ---- */

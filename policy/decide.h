@@ -17,7 +17,7 @@ struct release_case {                      /* everything borrowed */
 	struct span key_name, key_version; /* version never empty: the caller has resolved it */
 	struct span nonce;                 /* what the token must carry (NONCE_REQUEST, NONCE_BROKER); empty: nothing acceptable */
 	int64_t now_s;                     /* wall clock */
-	bool is_rehearsal;                 /* "what if", for `keybrokerctl explain --at`: any time is believed, and KB_OK makes no grant: *out stays NULL */
+	bool is_rehearsal; /* "what if", for `keybrokerctl explain --at`: any time is believed, and KB_OK makes no grant: *out stays NULL */
 };
 
 /* In this order: clock set, issuer, signature, time, audience, nonce, policy, debug floor, wrapping key.  KB_OK and *out non-NULL (the caller's), or the code

@@ -108,7 +108,7 @@ static void add_failings(struct buf *out, const struct explain *ex, size_t autho
 {
 	const struct node *nodes = ex->rules->nodes;
 
-	for (size_t i = authority; i < nodes[authority].end && *left > 0;) {
+	for (size_t i = authority; i<nodes[authority].end && * left> 0;) {
 		struct scalar room;
 		if (ex->outcome[i] == OUTCOME_HOLDS) {
 			i = nodes[i].end;

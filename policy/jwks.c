@@ -56,10 +56,30 @@ static void jwk_clear(struct jwk *k)
 	*k = (struct jwk){0};
 }
 
+/* Every entry into `s`, or counted as dropped. */
+static enum kb_err read_keys(const struct json_t *keys, struct jwks *s, struct jwks_report *count)
+{
+	for (size_t i = 0; i < json_len(keys); i++) {
+		if (!json_isa_obj(json_at(keys, i)))
+			return KB_E_JWKS_FORMAT;
+		enum kb_err err = jwk_read(json_at(keys, i), &s->keys[s->n]);
+		if (err == KB_OK) {
+			s->n++;
+			continue;
+		}
+		jwk_clear(&s->keys[s->n]);
+		if (err == KB_E_KEY_PRIVATE || err == KB_E_NOMEM)
+			return err; /* an issuer that publishes private keys has lost control of them all */
+		if (count->dropped++ == 0)
+			count->first_drop = err;
+	}
+	count->kept = (unsigned)s->n;
+	return s->n == 0 ? KB_E_JWKS_EMPTY : KB_OK;
+}
+
 enum kb_err jwks_parse(struct span document, struct jwks **out, struct jwks_report *report)
 {
 	KB_AUTO(json) struct json_t *doc = NULL;
-	KB_AUTO(jwks) struct jwks *s = NULL;
 	struct jwks_report count = {.first_drop = KB_OK};
 	const struct json_t *keys;
 
@@ -75,29 +95,17 @@ enum kb_err jwks_parse(struct span document, struct jwks **out, struct jwks_repo
 		return KB_E_JWKS_COUNT;
 	if (has_duplicate_kid(keys))
 		return KB_E_JWKS_DUPLICATE;
-	if ((s = calloc(1, sizeof *s)) == NULL)
+	struct jwks *s = calloc(1, sizeof *s);
+	if (s == NULL)
 		return KB_E_NOMEM;
-	for (size_t i = 0; i < json_len(keys); i++) {
-		if (!json_isa_obj(json_at(keys, i)))
-			return KB_E_JWKS_FORMAT;
-		err = jwk_read(json_at(keys, i), &s->keys[s->n]);
-		if (err == KB_OK) {
-			s->n++;
-			continue;
-		}
-		jwk_clear(&s->keys[s->n]);
-		if (err == KB_E_KEY_PRIVATE || err == KB_E_NOMEM)
-			return err; /* an issuer that publishes private keys has lost control of them all */
-		if (count.dropped++ == 0)
-			count.first_drop = err;
-	}
-	count.kept = (unsigned)s->n;
+	err = read_keys(keys, s, &count);
 	if (report != NULL)
 		*report = count;
-	if (s->n == 0)
-		return KB_E_JWKS_EMPTY;
+	if (err != KB_OK) {
+		jwks_free(s);
+		return err;
+	}
 	*out = s;
-	s = NULL;
 	return KB_OK;
 }
 

@@ -168,7 +168,8 @@ enum kb_err jws_key_new(const struct pubkey *pub, struct jws_key **out)
 		k->jwk = cjose_jwk_create_RSA_spec(&spec, NULL);
 	} else {
 		struct key_numbers copy = *num;
-		cjose_jwk_ec_keyspec spec = {.crv = (cjose_jwk_ec_curve)curve->nid, .x = copy.x, .xlen = copy.xy_len, .y = copy.y, .ylen = copy.xy_len};
+		cjose_jwk_ec_keyspec spec = {
+			.crv = (cjose_jwk_ec_curve)curve->nid, .x = copy.x, .xlen = copy.xy_len, .y = copy.y, .ylen = copy.xy_len};
 		k->signature_bytes = 2 * curve->bytes;
 		k->order_bytes = curve->bytes;
 		if (read_order(curve, k->order))

@@ -280,11 +280,12 @@ static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers
 
 /* Odd primes to 751, the bound of SP 800-56B's own test.  Those to 167 carry the ROCA fingerprint (CVE-2017-15361). */
 static const uint16_t primes[] = {
-	3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137,
-	139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281,
-	283, 293, 307, 311, 313, 317, 331, 337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443, 449,
-	457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599, 601, 607, 613, 617, 619,
-	631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,};
+	3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,  67,  71,  73,  79,  83,  89,  97,  101, 103, 107,
+	109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239, 241, 251, 257,
+	263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421,
+	431, 433, 439, 443, 449, 457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599,
+	601, 607, 613, 617, 619, 631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,
+};
 #define N_PRIMES      (sizeof primes / sizeof *primes)
 #define N_ROCA_PRIMES 38
 
@@ -406,7 +407,7 @@ static enum kb_err check_slowly(const struct pubkey *k)
 enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struct pubkey **out)
 {
 	enum kb_err err = KB_E_BUG;
-	KB_AUTO(pubkey) struct pubkey *k = NULL;
+	struct pubkey *k = NULL;
 	struct span kid = {0};
 
 	*out = NULL;
@@ -437,6 +438,7 @@ enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struc
 	k = NULL;
 	err = KB_OK;
 out:
+	pubkey_free(k);
 	if (err != KB_OK)
 		ERR_clear_error(); /* a stranger's bad key must not stand in the queue when the next call fails */
 	return err;

@@ -51,12 +51,13 @@ __attribute__((format(printf, 4, 5))) static enum kb_err fail(struct compiler *c
 	return err;
 }
 
-static enum kb_err node_add(struct compiler *c, enum node_kind kind, struct node **out)
+/* NULL when the policy is too large. */
+static struct node *node_add(struct compiler *c, enum node_kind kind)
 {
 	struct rules *r = c->rules;
 
 	if (r->n == RULES_NODES)
-		return fail(c, KB_E_POLICY_LIMIT, NULL, "more than %d authorities, conditions and groups", KB_MAX_POLICY_NODES);
+		return NULL;
 	struct node *n = &r->nodes[r->n];
 	*n = (struct node){.kind = kind, .end = (uint16_t)(r->n + 1), .depth = (uint16_t)c->depth};
 	if (c->depth > 0) {
@@ -64,12 +65,16 @@ static enum kb_err node_add(struct compiler *c, enum node_kind kind, struct node
 		r->nodes[n->parent].n_children++;
 	}
 	r->n++;
-	*out = n;
-	return KB_OK;
+	return n;
 }
 
-/* The object's one group member is entered: a node for it, and a level to read its entries. */
-static enum kb_err group_open(struct compiler *c, const struct json_t *obj, struct node **out)
+static enum kb_err too_large(struct compiler *c)
+{
+	return fail(c, KB_E_POLICY_LIMIT, NULL, "more than %d authorities, conditions and groups", KB_MAX_POLICY_NODES);
+}
+
+/* The object's one group member is entered: a node for it, and a level to read its entries.  `authority` is empty but for a child of node 0. */
+static enum kb_err group_open(struct compiler *c, const struct json_t *obj, struct span authority)
 {
 	const char *member = json_has(obj, "anyOf") ? "anyOf" : "allOf";
 	const struct json_t *entries = NULL;
@@ -82,10 +87,12 @@ static enum kb_err group_open(struct compiler *c, const struct json_t *obj, stru
 		return fail(c, KB_E_POLICY_FORMAT, member, "%s is empty: it needs at least one entry", member);
 	if (c->depth == RULES_STACK)
 		KB_BUG(); /* see rules_priv.h */
-	enum kb_err err = node_add(c, member[1] == 'n' ? NODE_ANY : NODE_ALL, out);
-	if (err == KB_OK)
-		c->stack[c->depth++] = (struct level){entries, member, 0, (uint16_t)(*out - c->rules->nodes)};
-	return err;
+	struct node *n = node_add(c, member[1] == 'n' ? NODE_ANY : NODE_ALL);
+	if (n == NULL)
+		return too_large(c);
+	n->authority = authority;
+	c->stack[c->depth++] = (struct level){entries, member, 0, (uint16_t)(n - c->rules->nodes)};
+	return KB_OK;
 }
 
 static enum kb_err only_members(struct compiler *c, const struct json_t *obj, const char *const *known, const char *what)
@@ -101,7 +108,6 @@ static enum kb_err read_authority(struct compiler *c, const struct json_t *entry
 {
 	static const char *const known[] = {"authority", "anyOf", "allOf", NULL};
 	struct span iss;
-	struct node *n;
 
 	enum kb_err err = only_members(c, entry, known, "an authority has \"authority\" and one of \"anyOf\", \"allOf\"");
 	if (err != KB_OK)
@@ -112,9 +118,7 @@ static enum kb_err read_authority(struct compiler *c, const struct json_t *entry
 	if (err != KB_OK)
 		return fail(c, KB_E_POLICY_FORMAT, json_has(entry, "authority") ? "authority" : NULL,
 			    "\"authority\" must be the issuer's URL: the `iss` of its tokens");
-	if ((err = group_open(c, entry, &n)) == KB_OK)
-		n->authority = iss;
-	return err;
+	return group_open(c, entry, iss);
 }
 
 static enum kb_err read_claim_path(struct compiler *c, const struct json_t *entry, struct span *path)
@@ -187,7 +191,6 @@ static enum kb_err read_condition(struct compiler *c, const struct json_t *entry
 	const char *member = NULL;
 	struct span path;
 	enum rule_op op;
-	struct node *n;
 	int order;
 
 	enum kb_err err = read_claim_path(c, entry, &path);
@@ -204,8 +207,9 @@ static enum kb_err read_condition(struct compiler *c, const struct json_t *entry
 		return fail(c, KB_E_POLICY_FORMAT, member, "\"exists\" takes true or false");
 	if (op >= OP_LESS && op <= OP_GREATER_OR_EQUALS && !scalar_order(&value, &value, &order))
 		return fail(c, KB_E_POLICY_FORMAT, member, "\"%s\" compares numbers, and its value is none", rule_op_names[op]);
-	if ((err = node_add(c, NODE_CONDITION, &n)) != KB_OK)
-		return err;
+	struct node *n = node_add(c, NODE_CONDITION);
+	if (n == NULL)
+		return too_large(c);
 	n->op = op;
 	n->claim = path;
 	n->value = value;
@@ -215,7 +219,6 @@ static enum kb_err read_condition(struct compiler *c, const struct json_t *entry
 static enum kb_err read_entry(struct compiler *c, const struct json_t *entry)
 {
 	static const char *const group[] = {"anyOf", "allOf", NULL};
-	struct node *n;
 
 	if (!json_isa_obj(entry))
 		return fail(c, KB_E_POLICY_FORMAT, NULL, "an entry of %s must be an object", c->stack[c->depth - 1].member);
@@ -224,7 +227,7 @@ static enum kb_err read_entry(struct compiler *c, const struct json_t *entry)
 	if (json_has(entry, "claim"))
 		return read_condition(c, entry);
 	enum kb_err err = only_members(c, entry, group, "an entry is a condition with \"claim\", or one of \"anyOf\", \"allOf\"");
-	return err != KB_OK ? err : group_open(c, entry, &n);
+	return err != KB_OK ? err : group_open(c, entry, span_of(NULL, 0));
 }
 
 static enum kb_err compile(struct compiler *c)
@@ -232,7 +235,6 @@ static enum kb_err compile(struct compiler *c)
 	static const char *const known[] = {"version", "anyOf", "allOf", NULL};
 	const struct json_t *doc = c->rules->doc;
 	struct span version;
-	struct node *n;
 
 	if (!json_isa_obj(doc))
 		return fail(c, KB_E_POLICY_FORMAT, NULL, "a policy is a JSON object");
@@ -240,8 +242,9 @@ static enum kb_err compile(struct compiler *c)
 	if (err != KB_OK)
 		return err;
 	if (json_get_str(doc, "version", KB_MAX_CLAIM_PATH, &version) != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, json_has(doc, "version") ? "version" : NULL, "\"version\" is missing or no string: write \"1.0.0\"");
-	if ((err = group_open(c, doc, &n)) != KB_OK)
+		return fail(c, KB_E_POLICY_FORMAT, json_has(doc, "version") ? "version" : NULL,
+			    "\"version\" is missing or no string: write \"1.0.0\"");
+	if ((err = group_open(c, doc, span_of(NULL, 0))) != KB_OK)
 		return err;
 	while (c->depth > 0) {
 		struct level *top = &c->stack[c->depth - 1];
@@ -260,8 +263,8 @@ static enum kb_err compile(struct compiler *c)
 
 static const char *json_fault(enum kb_err err)
 {
-	return err == KB_E_JSON_DEPTH	    ? "nested too deep: at most 16 levels of { and ["
-	       : err == KB_E_JSON_SIZE	    ? "the policy is larger than 64 KiB"
+	return err == KB_E_JSON_DEPTH       ? "nested too deep: at most 16 levels of { and ["
+	       : err == KB_E_JSON_SIZE      ? "the policy is larger than 64 KiB"
 	       : err == KB_E_JSON_DUPLICATE ? "a member stands twice in one object"
 					    : "this is not JSON";
 }
@@ -270,35 +273,40 @@ enum kb_err rules_compile(struct span source, struct rules **out, struct policy_
 {
 	enum kb_err err = KB_E_BUG;
 	struct compiler c = {.fault = fault, .source = source};
-	KB_AUTO(rules) struct rules *r = calloc(1, sizeof *r);
+	struct rules *r = calloc(1, sizeof *r);
 	unsigned line = 0;
 
 	*out = NULL;
 	if (fault != NULL)
 		*fault = (struct policy_fault){.line = 1};
-	if (r == NULL || (r->nodes = calloc(RULES_NODES, sizeof *r->nodes)) == NULL)
-		return KB_E_NOMEM;
+	if (r == NULL || (r->nodes = calloc(RULES_NODES, sizeof *r->nodes)) == NULL) {
+		err = KB_E_NOMEM;
+		goto out;
+	}
 	if ((err = json_load_strict(source, KB_MAX_POLICY, &r->doc, &line)) != KB_OK) {
 		if (fault != NULL) {
 			fault->line = line;
 			(void)snprintf(fault->text, sizeof fault->text, "%s", json_fault(err));
 		}
-		return err;
+		goto out;
 	}
 	buf_init(&r->source, KB_MAX_POLICY);
 	buf_add_span(&r->source, source);
 	if ((err = buf_ok(&r->source)) != KB_OK)
-		return err;
+		goto out;
 	SHA256(source.p, source.len, r->digest);
 	c.rules = r;
 	if ((err = compile(&c)) != KB_OK)
-		return err;
+		goto out;
 	struct node *exact = realloc(r->nodes, r->n * sizeof *r->nodes); /* brokers hold many policies, and few are large */
 	if (exact != NULL)
 		r->nodes = exact;
 	*out = r;
 	r = NULL;
-	return KB_OK;
+	err = KB_OK;
+out:
+	rules_free(r);
+	return err;
 }
 
 void rules_free(struct rules *r)

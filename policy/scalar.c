@@ -128,12 +128,12 @@ bool scalar_order(const struct scalar *a, const struct scalar *b, int *order)
 	if (!numbers)
 		return false;
 	if (a->kind == SCALAR_INT && b->kind == SCALAR_INT) {
-		*order = sign(a->integer < b->integer, a->integer > b->integer);
+		*order = sign(a->integer<b->integer, a->integer> b->integer);
 		return true;
 	}
 	/* At least one is a real, smaller than 2^53 and not integral: rounding an integer beyond that to a double cannot carry it past. */
 	double x = a->kind == SCALAR_INT ? (double)a->integer : a->real;
 	double y = b->kind == SCALAR_INT ? (double)b->integer : b->real;
-	*order = sign(x < y, x > y);
+	*order = sign(x<y, x> y);
 	return true;
 }

@@ -26,6 +26,8 @@ static enum kb_err decode(struct span text, unsigned alphabets, struct buf *out)
 {
 	size_t rest = text.len % 4;
 
+	if (text.len == 0)
+		return KB_OK; /* no bytes, and no buffer to ask for */
 	if (rest == 1)
 		return KB_E_B64;
 	uint8_t *p = buf_reserve(out, text.len / 4 * 3 + (rest == 0 ? 0 : rest - 1));

@@ -71,6 +71,7 @@
 #define KB_CONNECTIONS        16384 /* in all */
 #define KB_CONNECTIONS_SOURCE 1024  /* from one address (IPv6: one /64) */
 #define KB_QUEUE              1024  /* requests waiting for a worker */
+#define KB_MAX_WINDOW         192   /* requests of one gateway that the vaults and the ledger hold at once: 2 a worker and one batch of the ledger */
 #define KB_METRICS_CONNECTIONS 64   /* at once on the metrics listener */
 #define KB_ACCEPT_BATCH       32    /* connections taken at one go, so that those there are get their turn */
 

@@ -37,6 +37,7 @@ struct room_use {
 	long rss_kib;
 };
 struct rooms {
+	struct instance *in;
 	struct room_use room[ROOMS];
 	unsigned n;
 };
@@ -68,24 +69,27 @@ static long rss_kib(pid_t pid)
 	return kib;
 }
 
-static void rooms_find(struct instance *in, struct rooms *r)
+static void rooms_find(struct rooms *r)
 {
 	static const char *const names[] = {"gateway", "vault", "ledger", "fetcher"};
 	r->n = 0;
-	r->room[r->n++] = (struct room_use){.pid = in->broker, .name = "supervisor"};
+	r->room[r->n++] = (struct room_use){.pid = r->in->broker, .name = "supervisor"};
 	for (unsigned i = 0; i < 4; i++)
 		for (unsigned nth = 0; r->n < ROOMS; nth++) {
 			struct room_use *u = &r->room[r->n];
-			if ((u->pid = broker_room(in, names[i], nth)) == 0)
+			if ((u->pid = broker_room(r->in, names[i], nth)) == 0)
 				break;
 			snprintf(u->name, sizeof u->name, "%s", names[i]);
 			r->n++;
 		}
 }
 
+/* A room that ended in between would be missing from the sum: its pid is gone, and cpu_us() of it is 0. */
 static void rooms_mark(void *context, bool is_start)
 {
 	struct rooms *r = context;
+	if (is_start)
+		rooms_find(r);
 	for (unsigned i = 0; i < r->n; i++) {
 		struct room_use *u = &r->room[i];
 		*(is_start ? &u->before_us : &u->after_us) = cpu_us(u->pid);
@@ -102,6 +106,14 @@ static double rooms_us(const struct rooms *r, const char *name) /* NULL: all */
 	return us;
 }
 
+static unsigned rooms_lost(const struct rooms *r)
+{
+	unsigned lost = 0;
+	for (unsigned i = 0; i < r->n; i++)
+		lost += r->room[i].after_us < r->room[i].before_us;
+	return lost;
+}
+
 /* ---- the floor ---- */
 
 struct floor {
@@ -109,11 +121,13 @@ struct floor {
 };
 static const char *const parts[6] = {"verify", "json", "import", "oaep", "hsm_wrap", "hsm_sign"};
 
-static const char *floor_run(struct instance *in, const char *token_file, double seconds, struct floor *f)
+/* `is_crowded`: a second one runs beside it, because two busy threads of one core slow each other down, and under load the workers are such threads. */
+static const char *floor_run(struct instance *in, const char *token_file, double seconds, bool is_crowded, struct floor *f)
 {
 	char *out = NULL, limit[32];
+	const char *script = is_crowded ? "\"$0\" \"$@\" >/dev/null & \"$0\" \"$@\"; s=$?; wait; exit $s" : "exec \"$0\" \"$@\"";
 	snprintf(limit, sizeof limit, "%.1f", seconds);
-	if (run_program(&out, (const char *const[]){program("bench/floor"), in->dir, KEY, token_file, limit, NULL}) != 0) {
+	if (run_program(&out, (const char *const[]){"/bin/sh", "-c", script, program("bench/floor"), in->dir, KEY, token_file, limit, NULL}) != 0) {
 		const char *why = wrong("floor: %.300s", out == NULL ? "" : out);
 		free(out);
 		return why;
@@ -196,7 +210,7 @@ int main(int argc, char **argv)
 	static struct corpus corpus;
 	static struct load_result keep_alive, connect, crowded;
 	static struct rooms rooms, rooms_connect;
-	struct floor before, after;
+	struct floor before, after, crowded_floor;
 	char token_file[256], keys_file[256];
 	double seconds = argc > 1 ? strtod(argv[1], NULL) : 20;
 	signal(SIGPIPE, SIG_IGN);
@@ -224,10 +238,11 @@ int main(int argc, char **argv)
 	printf("floor, broker and load share this machine's %ld processors; %.0f s each, %u guests with a token of %zu bytes each, key RSA-2048, "
 	       "%s\n\n",
 	       sysconf(_SC_NPROCESSORS_ONLN), seconds, GUESTS, corpus.item[0].len, ENC);
-	need(floor_run(&in, token_file, seconds / 2, &before), &in);
+	need(floor_run(&in, token_file, seconds / 2, false, &before), &in);
 	need(broker_start(&in), &in);
-	rooms_find(&in, &rooms);
-	rooms_find(&in, &rooms_connect);
+	for (unsigned long long end = now_ms() + 10000; broker_room(&in, "vault", 1) == 0 && now_ms() < end;)
+		sleep_ms(20); /* it is ready with its first worker; the load's warm-up is long enough for the second */
+	rooms.in = rooms_connect.in = &in;
 	struct expect want = {
 		.root = in.root, .host = "localhost", .base_url = in.base_url, .name = KEY, .api_version = "7.4", .enc = ENC, .kek_kid = KID_GUEST};
 	struct load_plan plan = {
@@ -255,9 +270,10 @@ int main(int argc, char **argv)
 	unsigned alive = idle_alive(idle);
 	idle_close(idle);
 
-	double accept_rate = metric(&in, "keybroker_hsm_errors_total");
+	double hsm_errors = metric(&in, "keybroker_hsm_errors_total");
 	int stopped = broker_stop(&in, SIGTERM, 40000);
-	need(floor_run(&in, token_file, seconds / 2, &after), &in);
+	need(floor_run(&in, token_file, seconds / 2, false, &after), &in);
+	need(floor_run(&in, token_file, seconds / 2, true, &crowded_floor), &in);
 
 	double floor = (before.release + after.release) / 2, shake = (before.handshake + after.handshake) / 2;
 	double per_release = rooms_us(&rooms, NULL) / (double)keep_alive.done, per_connect = rooms_us(&rooms_connect, NULL) / (double)connect.done;
@@ -271,6 +287,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < 6; i++)
 		printf("  %s %.0f", parts[i], (before.parts[i] + after.parts[i]) / 2);
 	printf("\n  floor, one process in a plain loop  %8.1f   (before %.1f, after %.1f)\n", floor, before.release, after.release);
+	printf("  floor, two such processes at once   %8.1f\n", crowded_floor.release);
 	printf("  all rooms together                  %8.1f\n", per_release);
 	static const char *const names[] = {"gateway", "vault", "ledger", "fetcher", "supervisor"};
 	for (unsigned i = 0; i < 5; i++)
@@ -283,12 +300,14 @@ int main(int argc, char **argv)
 
 	bool is_good = goal("CPU of a release : floor", per_release / floor, 1.25, "×");
 	goal("  next", per_release / floor, 1.10, "×");
+	goal("  against the floor beside a second one", per_release / crowded_floor.release, 1.25, "×");
 	goal("CPU with a new TLS connection : floor + handshake", per_connect / (floor + shake), 1.25, "×");
 	is_good &= goal("an idle TLS connection", idle_kib, IDLE_KIB, "KiB");
 	is_good &= goal("idle connections lost", IDLE - alive, 0, "");
 	is_good &= goal("releases refused or failed", (double)(keep_alive.refused + connect.refused + crowded.refused), 0, "");
-	is_good &= goal("HSM errors", accept_rate < 0 ? 0 : accept_rate, 0, "");
+	is_good &= goal("HSM errors", hsm_errors, 0, "");
 	is_good &= goal("exit status of the broker", stopped, 0, "");
+	is_good &= goal("rooms that ended while they were measured", rooms_lost(&rooms) + rooms_lost(&rooms_connect), 0, "");
 	corpus_free(&corpus);
 	instance_free(&in);
 	return is_good ? 0 : 1;

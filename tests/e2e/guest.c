@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -120,6 +121,17 @@ void link_close(struct link *l)
 int link_socket(const struct link *l)
 {
 	return l->fd;
+}
+
+bool link_has_reply(struct link *l)
+{
+	char c;
+	int flags = fcntl(l->fd, F_GETFL);
+	fcntl(l->fd, F_SETFL, flags | O_NONBLOCK);
+	bool has = l->in_len > 0 || SSL_peek(l->ssl, &c, 1) == 1; /* takes session tickets, which look like data to poll() */
+	fcntl(l->fd, F_SETFL, flags);
+	ERR_clear_error();
+	return has;
 }
 
 const char *link_send(struct link *l, const void *bytes, size_t len)

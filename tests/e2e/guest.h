@@ -33,6 +33,7 @@ struct link; /* one connection */
 const char *link_open(const struct place *p, struct link **out);
 void link_close(struct link *l); /* with close_notify; NULL is fine */
 int link_socket(const struct link *l);
+bool link_has_reply(struct link *l); /* without waiting */
 const char *link_send(struct link *l, const void *bytes, size_t len);
 const char *link_receive(struct link *l, struct reply *out); /* one response; "closed" when the peer just closed */
 /* method and path, headers as whole lines ("X: y\r\n") or "", body may be NULL: then no Content-Length for GET. */

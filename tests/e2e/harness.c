@@ -373,6 +373,21 @@ pid_t broker_room(struct instance *in, const char *room, unsigned nth)
 	return found;
 }
 
+const char *broker_log_clean(struct instance *in)
+{
+	static const char *const bad[] = {"Sanitizer", "runtime error:", "\"event\":\"bug\""};
+	char line[4096];
+	const char *why = NULL;
+	FILE *f = fopen(in->log, "r");
+	while (f != NULL && why == NULL && fgets(line, sizeof line, f) != NULL)
+		for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++)
+			if (strstr(line, bad[i]) != NULL)
+				why = wrong("the broker's log says: %.300s", line);
+	if (f != NULL)
+		fclose(f);
+	return why;
+}
+
 void broker_log_tail(struct instance *in)
 {
 	char text[6000];

@@ -47,6 +47,7 @@ const char *broker_start_unready(struct instance *in);                  /* witho
 const char *broker_wait_ready(struct instance *in, unsigned ms);        /* /readyz 200 */
 int broker_stop(struct instance *in, int sig, unsigned ms);             /* exit status, −1: killed by a signal, −2: had to be killed */
 pid_t broker_room(struct instance *in, const char *room, unsigned nth); /* pid of the nth child whose command line says so, 0: none */
+const char *broker_log_clean(struct instance *in);                      /* no sanitizer's report, no "should not happen" */
 void broker_log_tail(struct instance *in);                              /* last lines to stderr: for failures */
 
 /* Plain HTTP GET on the metrics port: status, 0 when nobody answers; *body (NULL allowed) malloc'd. */

@@ -75,7 +75,7 @@ test_ctl_init_makes_an_instance() {
 		is "$(mode "$in/hsm/pin")" 600 && is "$(mode "$in/hsm/so-pin")" 600 && is "$(mode "$in/tls/ca.key")" 600 &&
 		is "$(mode "$in/tls/server.key")" 600 && is "$(mode "$in/state")" 700 && is "$(mode "$in")" 700 &&
 		is "$(wc -c <"$in/hsm/pin")" 32 && is "$(tr -d 0-9a-f <"$in/hsm/pin")" '' &&
-		is "$(grep -c BEGIN "$in/tls/signer-chain.pem")" 3 &&
+		is "$(grep -cx -e '-----BEGIN CERTIFICATE-----' "$in/tls/signer-chain.pem")" 3 &&
 		! cmp -s "$in/hsm/pin" "$in/hsm/so-pin" &&
 		! grep -rqF "$(cat "$in/hsm/pin")" "$conf" "$in/hsm/softhsm2.conf" "$tmp/err"
 }
@@ -209,6 +209,23 @@ test_ctl_explain() {
 		c 1 explain --key internal --token "$tmp/token" && says "$out" 'KEY_NOT_EXPORTABLE' &&
 		c 1 explain --key rsa --version 0 --token "$tmp/token" && says "$out" 'KEY_NOT_FOUND' &&
 		head -c 200000 /dev/zero | tr '\0' a >"$tmp/token" && c 1 explain --key rsa --token "$tmp/token" && says "$out" 'TOKEN_SIZE'
+}
+
+# Where the keys come from: a file of the fetcher's, made here as its format says (broker/keyset.h), then the operator's own.
+test_ctl_explain_uses_fetched_keys() {
+	part() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
+	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$tmp/issuer.pem" 2>/dev/null
+	x5c=$(openssl req -x509 -new -key "$tmp/issuer.pem" -subj /CN=issuer -days 10 -outform DER | openssl base64 -A)
+	printf '{"keys":[{"kid":"one","kty":"RSA","x5c":["%s"]}]}' "$x5c" >"$tmp/set.jwks"
+	body=$(printf '{"alg":"RS256","kid":"one"}' | part).$(printf '{"iss":"https://issuer.example","iat":1795000000,"exp":1795003600,"x-ms-attestation-type":"none"}' | part)
+	printf '%s.%s' "$body" "$(printf %s "$body" | openssl dgst -sha256 -sign "$tmp/issuer.pem" | part)" >"$tmp/token"
+	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'no fetched key set' || return 1
+	printf '{"fetched":1795000000,"fresh_until":1795003600,"sha256":"%s"}\n' "$(sha256sum <"$tmp/set.jwks" | cut -c1-64)" |
+		cat - "$tmp/set.jwks" >"$in/state/issuers/issuer.keys"
+	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" '✓ signature' && says "$out" 'REFUSE POLICY' &&
+		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 && says "$err" 'older than its max_stale' && says "$out" 'ISSUER_UNAVAILABLE' &&
+		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 --keys "$tmp/set.jwks" && says "$out" 'REFUSE EXPIRED' &&
+		c 2 explain --key rsa --token "$tmp/token" --keys "$tmp/oct.bin" && says "$err" 'is refused' && rm "$in/state/issuers/issuer.keys"
 }
 
 # The chain as its format says (broker/chain.h), made without our code: append a record's members.

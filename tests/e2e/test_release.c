@@ -57,6 +57,7 @@ static int teardown(void **state)
 	free(token);
 	if (in.broker > 0)
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
+	GOOD(broker_log_clean(&in));
 	instance_free(&in);
 	return 0;
 }
@@ -101,6 +102,88 @@ static void test_release_is_never_the_same_blob(void **state)
 	reply_free(&r[0]);
 	reply_free(&r[1]);
 	link_close(l);
+}
+
+/* The detector detects: a reply with any one character changed, or answering another question, is not accepted. */
+static void test_proof_refuses_damaged_replies(void **state)
+{
+	(void)state;
+	struct reply r;
+	struct link *l;
+	struct released got;
+	struct ask a = {.name = "p256", .token = token, .enc = "RSA_AES_KEY_WRAP_256"};
+	struct expect right = want;
+	right.name = a.name;
+	right.enc = a.enc;
+	right.api_version = "7.4";
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_ask(l, &a, &r));
+	link_close(l);
+	GOOD(proof_open(r.body, r.len, &right, &got));
+	released_free(&got);
+	for (size_t i = 3; i < r.len; i += r.len / 97) {
+		char was = r.body[i];
+		r.body[i] = was == 'A' ? 'B' : 'A';
+		assert_non_null(proof_open(r.body, r.len, &right, &got));
+		released_free(&got);
+		r.body[i] = was;
+	}
+	const struct expect others[] = {
+		{.root = want.root, .host = "other.example", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
+		{.root = want.root, .host = "localhost", .base_url = "https://other", .kek = kek, .kek_kid = KID_PLATFORM},
+		{.root = want.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_GUEST},
+		{.root = want.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM, .nonce = "n"},
+		{.root = want.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM, .version = "0"},
+	};
+	for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++) {
+		struct expect other = others[i];
+		other.name = a.name;
+		other.enc = a.enc;
+		other.api_version = "7.4";
+		assert_non_null(proof_open(r.body, r.len, &other, &got));
+		released_free(&got);
+	}
+	right.enc = "RSA_AES_KEY_WRAP_384";
+	assert_non_null(proof_open(r.body, r.len, &right, &got));
+	released_free(&got);
+	reply_free(&r);
+}
+
+/* Zero padding that is longer, or not zero, or a length out of its range: what a careless wrap would send. */
+static void test_proof_refuses_loose_kwp(void **state)
+{
+	(void)state;
+	static const uint8_t key[32] = {7};
+	uint8_t plain[24] = {1, 2, 3}, wrapped[40], out[40];
+	size_t out_len;
+	int n = 0, more = 0;
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	EVP_CIPHER_CTX_set_flags(ctx, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
+	assert_int_equal(EVP_EncryptInit_ex(ctx, EVP_aes_256_wrap_pad(), NULL, key, NULL), 1);
+	assert_int_equal(EVP_EncryptUpdate(ctx, wrapped, &n, plain, 20), 1);
+	assert_int_equal(EVP_EncryptFinal_ex(ctx, wrapped + n, &more), 1);
+	EVP_CIPHER_CTX_free(ctx);
+	GOOD(proof_kwp_unwrap(key, wrapped, (size_t)n, out, &out_len));
+	assert_int_equal(out_len, 20);
+	assert_memory_equal(out, plain, 20);
+	for (int i = 0; i < n; i++) {
+		wrapped[i] ^= 1;
+		assert_non_null(proof_kwp_unwrap(key, wrapped, (size_t)n, out, &out_len));
+		wrapped[i] ^= 1;
+	}
+	/* AES-KW (RFC 3394) of a block that claims another length: made with the plain wrap cipher and the AIV as its IV. */
+	for (unsigned claimed = 14; claimed <= 27; claimed++) {
+		const uint8_t iv[8] = {0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, (uint8_t)claimed};
+		uint8_t block[24] = {1, 2, 3};
+		block[20] = claimed == 20; /* padding that is not zero */
+		ctx = EVP_CIPHER_CTX_new();
+		EVP_CIPHER_CTX_set_flags(ctx, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
+		assert_int_equal(EVP_EncryptInit_ex(ctx, EVP_aes_256_wrap(), NULL, key, iv), 1);
+		assert_int_equal(EVP_EncryptUpdate(ctx, wrapped, &n, block, sizeof block), 1);
+		EVP_CIPHER_CTX_free(ctx);
+		const char *why = proof_kwp_unwrap(key, wrapped, (size_t)n, out, &out_len);
+		assert_true((why == NULL) == (claimed > 16 && claimed <= 24 && claimed != 20));
+	}
 }
 
 static void test_release_to_larger_ephemeral_keys(void **state)
@@ -412,6 +495,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_release_every_type_by_every_scheme),
 		cmocka_unit_test(test_release_is_never_the_same_blob),
+		cmocka_unit_test(test_proof_refuses_damaged_replies),
+		cmocka_unit_test(test_proof_refuses_loose_kwp),
 		cmocka_unit_test(test_release_to_larger_ephemeral_keys),
 		cmocka_unit_test(test_release_echoes_nonce),
 		cmocka_unit_test(test_release_guest_token_uses_top_level_key),

@@ -134,7 +134,7 @@ test('refusals become the errors that applications expect', async () => {
 	await assert.rejects(client.releaseKey('rsa2048', 'a.b.c'), (e) => e.statusCode === 403 && e.code === 'Forbidden');
 	await assert.rejects(client.releaseKey('nosuch', token), (e) => e.statusCode === 404 && e.code === 'KeyNotFound');
 	await assert.rejects(client.getKey('nosuch'), (e) => e.statusCode === 404 && e.code === 'KeyNotFound');
-	await assert.rejects(client.releaseKey('off', token), (e) => e.statusCode === 403 && e.details.error.innererror.code === 'KeyDisabled');
+	await assert.rejects(client.releaseKey('off', token), (e) => e.statusCode === 403 && e.details.error.innerError.code === 'KeyDisabled');
 	await assert.rejects(client.releaseKey('rsa2048', token, { algorithm: 'RSA1_5' }), (e) => e.statusCode === 400 && e.code === 'BadParameter');
 });
 

@@ -33,7 +33,8 @@ enum fault_call {
 
 static struct {
 	CK_FUNCTION_LIST list, *real;
-	CK_RV rv[FAULT_COUNT];       /* what a call returns … */
+	unsigned skip[FAULT_COUNT];  /* after so many good calls … */
+	CK_RV rv[FAULT_COUNT];       /* … what a call returns … */
 	unsigned left[FAULT_COUNT];  /* … for so many times */
 	unsigned calls[FAULT_COUNT]; /* how often it was called */
 } p11_fault;
@@ -42,7 +43,7 @@ static struct {
 	static CK_RV fault_##call params                                                                                                             \
 	{                                                                                                                                            \
 		p11_fault.calls[FAULT_##call]++;                                                                                                     \
-		if (p11_fault.left[FAULT_##call] == 0)                                                                                               \
+		if (p11_fault.left[FAULT_##call] == 0 || (p11_fault.skip[FAULT_##call] > 0 && p11_fault.skip[FAULT_##call]--))                       \
 			return p11_fault.real->call args;                                                                                            \
 		p11_fault.left[FAULT_##call]--;                                                                                                      \
 		return p11_fault.rv[FAULT_##call];                                                                                                   \
@@ -70,6 +71,7 @@ static inline void fault_next(enum fault_call call, CK_RV rv, unsigned times)
 {
 	p11_fault.rv[call] = rv;
 	p11_fault.left[call] = times;
+	p11_fault.skip[call] = 0;
 	p11_fault.calls[call] = 0;
 }
 

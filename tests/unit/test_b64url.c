@@ -74,15 +74,15 @@ static void test_b64_any_takes_every_spelling(void **state)
 static void test_a28_b64url_rejects_what_is_not_canonical(void **state)
 {
 	static const char *const bad[] = {
-		"Z",				 /* one character over */
-		"Zm9vY",			 /* the same, later */
-		"Zg==",				 /* padding */
-		"Zm8=",		 "Zm9v====",	 /* too much of it */
-		"+//+",				 /* the other alphabet */
-		" Zg",		 "Zg ",		 /* white space */
-		"Zm\n9v",	 "Zm9v\r\n",	 /* the same */
-		"Zh",		 "Zm9",		 /* unused bits set */
-		"Zm\xc3\xa9",	 "Zm.v", "Zm,v", /* not of the alphabet */
+		"Z",                              /* one character over */
+		"Zm9vY",                          /* the same, later */
+		"Zg==",                           /* padding */
+		"Zm8=",       "Zm9v====",         /* too much of it */
+		"+//+",                           /* the other alphabet */
+		" Zg",        "Zg ",              /* white space */
+		"Zm\n9v",     "Zm9v\r\n",         /* the same */
+		"Zh",         "Zm9",              /* unused bits set */
+		"Zm\xc3\xa9", "Zm.v",     "Zm,v", /* not of the alphabet */
 	};
 
 	(void)state;

@@ -1,6 +1,8 @@
 /* tests/unit/test_chain.c — the ledger's line format: what is written reads back, and no byte can change unseen. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include <cmocka.h>

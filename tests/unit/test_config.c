@@ -1,4 +1,5 @@
-/* tests/unit/test_config.c — the example instance of conf/ loads, and everything that is wrong with one has its fault, with path and line. */
+/* tests/unit/test_config.c — the example instance of conf/ loads, and everything that is wrong with one has its fault, with path and line.
+ * Long because it is mostly tables: one row a fault. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -12,7 +12,8 @@
 
 #define GOOD                                                                                                                                         \
 	"POST /keys/n//release?api%2Dversion=7.4 HTTP/1.1\r\nHost: kb.example:8443\r\nAccept: application/json\r\n"                                  \
-	"Content-Type: application/json; charset=utf-8\r\nAuthorization:  Bearer abc\t \r\nx-ms-client-request-id: 1-2-3\r\nContent-Length: 12\r\n\r\n"
+	"Content-Type: application/json; charset=utf-8\r\nAuthorization:  Bearer abc\t \r\nx-ms-client-request-id: 1-2-3\r\nContent-Length: "        \
+	"12\r\n\r\n"
 
 static enum kb_err parse(const char *text, struct http_request *r, bool *done)
 {
@@ -76,7 +77,7 @@ static void test_http_knows_methods(void **state)
 	static const struct {
 		const char *text;
 		enum http_method method;
-	} known[] = {{"GET", HTTP_GET},   {"HEAD", HTTP_HEAD},       {"POST", HTTP_POST},   {"PUT", HTTP_PUT},     {"PATCH", HTTP_PATCH},
+	} known[] = {{"GET", HTTP_GET},       {"HEAD", HTTP_HEAD},       {"POST", HTTP_POST}, {"PUT", HTTP_PUT},    {"PATCH", HTTP_PATCH},
 		     {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS}, {"get", HTTP_OTHER}, {"TRACE", HTTP_OTHER}};
 	struct http_request r;
 	bool done;
@@ -177,7 +178,7 @@ static void test_b04_line_ends(void **state)
 static void test_b04_host(void **state)
 {
 	static const char *const good[] = {"h", "kb.example", "127.0.0.1:8443", "[::1]", "[::1]:8443", "h:", "a_b-c.d:1"};
-	static const char *const bad[] = {"",     "a b",   "u@h",  "h/x", "h:x",   "h:123456", "[::1",   "[]",
+	static const char *const bad[] = {"",       "a b",   "u@h",   "h/x", "h:x",  "h:123456", "[::1",    "[]",
 					  "[::1]x", "[g::]", ":8443", "h,h", "h%2e", "a:1:2",    "\xc3\xa4"};
 	char text[512];
 

@@ -15,8 +15,8 @@
 
 static void test_alg_names(void **state)
 {
-	static const char *const bad[] = {"",	   "none",  "None",  "nOnE",  "HS256",	 "HS384",    "HS512", "rs256",	"RS256 ",
-					  "RS1",   "RS257", "ES256K", "EdDSA", "RSA1_5", "RSA-OAEP", "RS",    "PS",	"ES"};
+	static const char *const bad[] = {"",    "none",  "None",   "nOnE",  "HS256",  "HS384",    "HS512", "rs256", "RS256 ",
+					  "RS1", "RS257", "ES256K", "EdDSA", "RSA1_5", "RSA-OAEP", "RS",    "PS",    "ES"};
 
 	(void)state;
 	for (unsigned a = KB_RS256; a < KB_ALG_COUNT; a++)
@@ -35,7 +35,7 @@ static void test_alg_fits_its_own_keys_only(void **state)
 		for (unsigned kind = PUBKEY_RSA; kind <= PUBKEY_P521; kind++) {
 			bool is_rsa = kind == PUBKEY_RSA, wants_rsa = a >= KB_RS256 && a <= KB_PS512, wants_ec = a >= KB_ES256 && a <= KB_ES512;
 			enum kb_err want = (wants_rsa && is_rsa) || (wants_ec && kind - PUBKEY_P256 == a - KB_ES256) ? KB_OK
-					   : wants_ec && !is_rsa							     ? KB_E_TOKEN_CURVE
+					   : wants_ec && !is_rsa                                                     ? KB_E_TOKEN_CURVE
 														     : KB_E_TOKEN_ALG;
 			ASSERT_ERR(want, jws_alg_fits((enum kb_alg)a, (enum pubkey_kind)kind));
 		}
@@ -208,8 +208,7 @@ static bool openssl_verifies(EVP_PKEY *key, struct span sig, struct span msg)
 	if (EVP_PKEY_is_a(key, "EC")) {
 		ECDSA_SIG *pair = ECDSA_SIG_new();
 		int half = (int)sig.len / 2;
-		if (sig.len != 64 ||
-		    ECDSA_SIG_set0(pair, BN_bin2bn(sig.p, half, NULL), BN_bin2bn(sig.p + half, half, NULL)) != 1) {
+		if (sig.len != 64 || ECDSA_SIG_set0(pair, BN_bin2bn(sig.p, half, NULL), BN_bin2bn(sig.p + half, half, NULL)) != 1) {
 			ECDSA_SIG_free(pair);
 			EVP_MD_CTX_free(ctx);
 			return false;
@@ -217,7 +216,8 @@ static bool openssl_verifies(EVP_PKEY *key, struct span sig, struct span msg)
 		sig = span_of(der, (size_t)i2d_ECDSA_SIG(pair, &p));
 		ECDSA_SIG_free(pair);
 	}
-	bool ok = EVP_DigestVerifyInit_ex(ctx, NULL, "SHA256", NULL, NULL, key, NULL) == 1 && EVP_DigestVerify(ctx, sig.p, sig.len, msg.p, msg.len) == 1;
+	bool ok = EVP_DigestVerifyInit_ex(ctx, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
+		  EVP_DigestVerify(ctx, sig.p, sig.len, msg.p, msg.len) == 1;
 	EVP_MD_CTX_free(ctx);
 	return ok;
 }

@@ -185,9 +185,9 @@ static void test_c10_find_refuses(void **state)
 	(void)state;
 	assert_int_equal(find("pkcs11:object=absent", KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_MISSING);
 	assert_int_equal(find("pkcs11:id=%01%02%03", KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_MISSING);
-	assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, other), KB_E_HSM_KEY_ATTR);           /* another key now */
-	assert_int_equal(find(rsa_uri, KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);             /* another type, cached */
-	assert_int_equal(find(rsa_uri, KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_ATTR);            /* the URI says private */
+	assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, other), KB_E_HSM_KEY_ATTR); /* another key now */
+	assert_int_equal(find(rsa_uri, KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);   /* another type, cached */
+	assert_int_equal(find(rsa_uri, KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_ATTR);  /* the URI says private */
 	assert_int_equal(find("pkcs11:object=rsa;type=public", KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_ATTR);
 	assert_int_equal(find("pkcs11:object=ec", KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_ATTR); /* another type, found */
 	assert_int_equal(find("pkcs11:object=rsa", KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);
@@ -285,12 +285,90 @@ static void test_c01_find_matrix(void **state)
 			keys_forget(ks);
 			fault_next(calls[c], rv, 1);
 			enum kb_err want = ckr_err(rv);
-			if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
+			if (want == KB_E_HSM_HANDLE && calls[c] == FAULT_C_FindObjectsFinal)
+				want = KB_E_HSM_SESSION; /* a second fault follows: the search is still open.  Two tries are all there are. */
+			else if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
 			assert_int_equal(find(ec_uri, KB_KTY_EC, true, NULL), want);
 			p11_fault.left[calls[c]] = 0;
 			assert_int_equal(find(ec_uri, KB_KTY_EC, true, NULL), KB_OK);
 		}
+}
+
+/* The same at each later call of a search, for each type. */
+static void test_c01_find_matrix_later_calls(void **state)
+{
+	static const enum fault_call calls[] = {FAULT_C_FindObjectsInit, FAULT_C_FindObjects, FAULT_C_GetAttributeValue, FAULT_C_GetSessionInfo};
+	const struct {
+		const char *uri;
+		enum kb_kty kty;
+	} kinds[] = {{rsa_uri, KB_KTY_RSA}, {ec_uri, KB_KTY_EC}, {oct_uri, KB_KTY_OCT}};
+
+	(void)state;
+	for (size_t c = 0; c < sizeof calls / sizeof calls[0]; c++)
+		for (size_t k = 0; k < 3; k++)
+			for (unsigned skip = 0; skip < 6; skip++) {
+				keys_forget(ks);
+				fault_next(calls[c], CKR_DEVICE_ERROR, 1);
+				p11_fault.skip[calls[c]] = skip;
+				enum kb_err err = find(kinds[k].uri, kinds[k].kty, true, NULL);
+				assert_int_equal(err, p11_fault.left[calls[c]] == 0 ? KB_E_HSM_DEVICE : KB_OK);
+				fault_next(calls[c], CKR_OK, 0);
+			}
+}
+
+/* An attribute of no length, one at a time. */
+static CK_ATTRIBUTE_TYPE emptied;
+static CK_RV empty_attribute(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_PTR t, CK_ULONG n)
+{
+	CK_RV rv = p11_fault.real->C_GetAttributeValue(s, o, t, n);
+
+	for (CK_ULONG i = 0; i < n; i++)
+		if (t[i].type == emptied)
+			t[i].ulValueLen = 0;
+	return rv;
+}
+
+static void test_c09_find_empty_attributes(void **state)
+{
+	static const struct {
+		CK_ATTRIBUTE_TYPE type;
+		enum kb_kty kty;
+		enum kb_err want;
+	} cases[] = {
+		{CKA_KEY_TYPE, KB_KTY_RSA, KB_E_HSM_OUTPUT},   {CKA_EXTRACTABLE, KB_KTY_RSA, KB_E_HSM_OUTPUT},
+		{CKA_MODULUS, KB_KTY_RSA, KB_E_HSM_KEY_ATTR},  {CKA_PUBLIC_EXPONENT, KB_KTY_RSA, KB_E_HSM_KEY_ATTR},
+		{CKA_EC_PARAMS, KB_KTY_EC, KB_E_HSM_KEY_ATTR}, {CKA_ID, KB_KTY_EC, KB_E_HSM_KEY_ATTR},
+		{CKA_EC_POINT, KB_KTY_EC, KB_E_HSM_KEY_ATTR},  {CKA_VALUE_LEN, KB_KTY_OCT, KB_E_HSM_OUTPUT},
+	};
+
+	(void)state;
+	p11_fault.list.C_GetAttributeValue = empty_attribute;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		emptied = cases[i].type;
+		keys_forget(ks);
+		assert_int_equal(find(cases[i].kty == KB_KTY_RSA  ? rsa_uri
+				      : cases[i].kty == KB_KTY_EC ? ec_uri
+								  : oct_uri,
+				      cases[i].kty, true, NULL),
+				 cases[i].want);
+	}
+}
+
+/* A curve the broker does not speak, in the token. */
+static void test_c10_find_foreign_curve(void **state)
+{
+	static uint8_t secp256k1[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a};
+	CK_BBOOL yes = CK_TRUE;
+	CK_MECHANISM mech = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+	CK_ATTRIBUTE pub[] = {{CKA_TOKEN, &yes, 1}, {CKA_ID, "k1", 2}, {CKA_EC_PARAMS, secp256k1, sizeof secp256k1}};
+	CK_ATTRIBUTE priv[] = {{CKA_TOKEN, &yes, 1}, {CKA_ID, "k1", 2}, {CKA_PRIVATE, &yes, 1}, {CKA_EXTRACTABLE, &yes, 1}};
+	CK_OBJECT_HANDLE public, private;
+
+	(void)state;
+	assert_int_equal(ks->p11->C_GenerateKeyPair(ks->session, &mech, pub, 3, priv, 4, &public, &private), CKR_OK);
+	assert_int_equal(find("pkcs11:id=k1", KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(keystore_destroy(ks, "pkcs11:id=k1"), KB_OK);
 }
 
 static void test_keystore_find_gives_up_after_two(void **state)
@@ -338,6 +416,32 @@ static void test_c04_pin_refused_once_is_final(void **state)
 		assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, NULL), KB_E_HSM_PIN);
 		assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
 		assert_int_equal(p11_fault.calls[FAULT_C_Login], 1);
+	}
+}
+
+static void test_keystore_login_by_another_session(void **state)
+{
+	(void)state;
+	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
+	fault_next(FAULT_C_Login, CKR_USER_ALREADY_LOGGED_IN, 1); /* no failure; whether it is true is asked again */
+	assert_int_equal(keystore_alive(ks), KB_E_HSM_SESSION);
+	assert_int_equal(ks->login_err, KB_OK);
+	assert_int_equal(keystore_alive(ks), KB_OK);
+}
+
+/* What fails on the way to a login is no refused PIN: it may be tried again. */
+static void test_keystore_faults_before_login(void **state)
+{
+	static const enum fault_call calls[] = {FAULT_C_GetTokenInfo, FAULT_C_GetSessionInfo, FAULT_C_OpenSession};
+
+	(void)state;
+	for (size_t c = 0; c < 3; c++) {
+		assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
+		fault_next(calls[c], CKR_DEVICE_ERROR, 1);
+		p11_fault.skip[calls[c]] = calls[c] == FAULT_C_OpenSession ? 0 : 1; /* the first is the look that finds the session gone */
+		assert_int_equal(keystore_alive(ks), KB_E_HSM_DEVICE);
+		assert_int_equal(ks->login_err, KB_OK);
+		assert_int_equal(keystore_alive(ks), KB_OK);
 	}
 }
 
@@ -420,10 +524,8 @@ static void test_c12_child_may_not_use_it(void **state)
 static void test_keystore_generate_all(void **state)
 {
 	static const struct keystore_template all[] = {
-		{.label = "a", .kty = KB_KTY_RSA, .size = 3072},
-		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P384},
-		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P521},
-		{.label = NULL, .kty = KB_KTY_OCT, .size = KB_MIN_OCT},
+		{.label = "a", .kty = KB_KTY_RSA, .size = 3072},       {.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P384},
+		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P521},  {.label = NULL, .kty = KB_KTY_OCT, .size = KB_MIN_OCT},
 		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MAX_OCT},
 	};
 
@@ -452,10 +554,14 @@ static void test_keystore_generate_all(void **state)
 static void test_keystore_generate_refuses(void **state)
 {
 	static const struct keystore_template bad[] = {
-		{.label = "a", .kty = KB_KTY_RSA, .size = KB_RSA_MIN_BITS - 8}, {.label = "a", .kty = KB_KTY_RSA, .size = KB_RSA_MAX_BITS + 8},
-		{.label = "a", .kty = KB_KTY_RSA, .size = 2049},                {.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_NONE},
-		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MIN_OCT - 1},      {.label = "a", .kty = KB_KTY_OCT, .size = KB_MAX_OCT + 1},
-		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MAX_OCT * 10},     {.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P256, .is_signer = true},
+		{.label = "a", .kty = KB_KTY_RSA, .size = KB_RSA_MIN_BITS - 8},
+		{.label = "a", .kty = KB_KTY_RSA, .size = KB_RSA_MAX_BITS + 8},
+		{.label = "a", .kty = KB_KTY_RSA, .size = 2049},
+		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_NONE},
+		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MIN_OCT - 1},
+		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MAX_OCT + 1},
+		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MAX_OCT * 10},
+		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P256, .is_signer = true},
 	};
 	char *uri;
 
@@ -619,9 +725,10 @@ static void test_keystore_destroy_refuses(void **state)
 /* RFC 7638 §3.1's own example. */
 static void test_public_thumbprint_rfc7638(void **state)
 {
-	static const char n[] = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
-				"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI"
-				"SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+	static const char n[] =
+		"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
+		"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI"
+		"SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
 	struct hsm_public p;
 	KB_AUTO(buf) struct buf bytes, text;
 
@@ -715,8 +822,8 @@ static void test_c15_token_directory_gone(void **state)
 	assert_int_equal(err, KB_E_HSM_TOKEN); /* and not "no such key" */
 }
 
-#define WITH_FAULTS(t)   cmocka_unit_test_setup_teardown(t, faults_on, faults_off)
-#define WITH_NOTHING(t)  cmocka_unit_test_setup_teardown(t, closed, opened)
+#define WITH_FAULTS(t)  cmocka_unit_test_setup_teardown(t, faults_on, faults_off)
+#define WITH_NOTHING(t) cmocka_unit_test_setup_teardown(t, closed, opened)
 
 int main(void)
 {
@@ -732,10 +839,15 @@ int main(void)
 		WITH_FAULTS(test_keystore_find_is_cached),
 		cmocka_unit_test(test_keystore_refind_notices_another_key),
 		WITH_FAULTS(test_c01_find_matrix),
+		WITH_FAULTS(test_c01_find_matrix_later_calls),
+		WITH_FAULTS(test_c09_find_empty_attributes),
+		cmocka_unit_test(test_c10_find_foreign_curve),
 		WITH_FAULTS(test_keystore_find_gives_up_after_two),
 		WITH_FAULTS(test_c02_session_lost_is_reopened),
 		WITH_FAULTS(test_keystore_logout_is_noticed),
 		WITH_FAULTS(test_c04_pin_refused_once_is_final),
+		WITH_FAULTS(test_keystore_login_by_another_session),
+		WITH_FAULTS(test_keystore_faults_before_login),
 		WITH_FAULTS(test_c05_pin_locked_is_not_tried),
 		WITH_FAULTS(test_c03_device_error),
 		WITH_FAULTS(test_keystore_another_token_in_the_slot),

@@ -199,10 +199,12 @@ static void test_a33_wycheproof_aes_kwp(void **state)
 
 	(void)state;
 	assert_non_null(doc);
-	json_array_foreach(json_object_get(doc, "testGroups"), g, group) {
+	json_array_foreach(json_object_get(doc, "testGroups"), g, group)
+	{
 		if (json_integer_value(json_object_get(group, "keySize")) != 256)
 			continue;
-		json_array_foreach(json_object_get(group, "tests"), i, t) {
+		json_array_foreach(json_object_get(group, "tests"), i, t)
+		{
 			uint8_t key[32], msg[4096], ct[4096], back[4096];
 			assert_int_equal(unhex(json_string_value(json_object_get(t, "key")), key, sizeof key), 32);
 			size_t msg_len = unhex(json_string_value(json_object_get(t, "msg")), msg, sizeof msg);

@@ -153,6 +153,123 @@ static void test_provision_reports_a_module_that_does_not_start(void **state)
 	assert_int_equal(setenv("SOFTHSM2_CONF", good, 1), 0);
 }
 
+/* ---- a module of our own, at the standard's seam ---- */
+
+static struct {
+	CK_RV rv[8];            /* by call, below */
+	CK_FLAGS flags;         /* of its one token */
+	const char *label;      /* of its token, before and after C_InitToken */
+	bool forgets_its_token; /* C_InitToken says OK and nothing has changed */
+	unsigned inits;
+} fake;
+enum { AT_SLOTS, AT_INFO, AT_INIT, AT_SESSION, AT_LOGIN, AT_PIN };
+
+static CK_RV fake_slots(CK_BBOOL present, CK_SLOT_ID *ids, CK_ULONG *n)
+{
+	(void)present;
+	ids[0] = 7;
+	*n = 1;
+	return fake.rv[AT_SLOTS];
+}
+static CK_RV fake_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
+{
+	(void)slot;
+	memset(info, ' ', sizeof *info);
+	memcpy(info->label, fake.label, strlen(fake.label));
+	info->flags = fake.flags;
+	return fake.rv[AT_INFO];
+}
+static CK_RV fake_init(CK_SLOT_ID slot, CK_UTF8CHAR *pin, CK_ULONG len, CK_UTF8CHAR *label)
+{
+	(void)slot, (void)pin, (void)len, (void)label;
+	fake.inits++;
+	if (!fake.forgets_its_token && fake.rv[AT_INIT] == CKR_OK) {
+		fake.flags = CKF_TOKEN_INITIALIZED;
+		fake.label = "new";
+	}
+	return fake.rv[AT_INIT];
+}
+static CK_RV fake_session(CK_SLOT_ID slot, CK_FLAGS flags, void *ctx, CK_NOTIFY notify, CK_SESSION_HANDLE *out)
+{
+	(void)slot, (void)flags, (void)ctx, (void)notify;
+	*out = 1;
+	return fake.rv[AT_SESSION];
+}
+static CK_RV fake_login(CK_SESSION_HANDLE session, CK_USER_TYPE who, CK_UTF8CHAR *pin, CK_ULONG len)
+{
+	(void)session, (void)who, (void)pin, (void)len;
+	return fake.rv[AT_LOGIN];
+}
+static CK_RV fake_pin(CK_SESSION_HANDLE session, CK_UTF8CHAR *pin, CK_ULONG len)
+{
+	(void)session, (void)pin, (void)len;
+	return fake.rv[AT_PIN];
+}
+static CK_RV fake_close(CK_SESSION_HANDLE session)
+{
+	(void)session;
+	return CKR_OK;
+}
+
+static enum kb_err fake_run(void)
+{
+	static CK_FUNCTION_LIST list = {
+		.C_GetSlotList = fake_slots,
+		.C_GetTokenInfo = fake_info,
+		.C_InitToken = fake_init,
+		.C_OpenSession = fake_session,
+		.C_Login = fake_login,
+		.C_InitPIN = fake_pin,
+		.C_CloseSession = fake_close,
+	};
+
+	fake.flags = 0;
+	fake.label = "";
+	fake.inits = 0;
+	return provision_token(&list, "new", so_pin, user_pin, why);
+}
+
+static void test_provision_reports_each_call_that_fails(void **state)
+{
+	static const char *const name[] = {"C_GetSlotList", "C_GetTokenInfo", "C_InitToken", "C_OpenSession", "C_Login", "C_InitPIN"};
+	static const CK_RV pin_faults[] = {CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE, CKR_PIN_LOCKED};
+	(void)state;
+
+	assert_int_equal(fake_run(), KB_OK);
+	for (unsigned at = AT_SLOTS; at <= AT_PIN; at++) {
+		fake.rv[at] = CKR_DEVICE_ERROR;
+		assert_int_equal(fake_run(), KB_E_HSM_DEVICE);
+		assert_non_null(strstr(why, name[at]));
+		for (unsigned i = 0; i < 4; i++) {
+			fake.rv[at] = pin_faults[i];
+			assert_int_equal(fake_run(), KB_E_HSM_PIN);
+		}
+		fake.rv[at] = CKR_OK;
+	}
+}
+
+static void test_provision_never_wipes_the_only_token(void **state)
+{
+	static CK_FUNCTION_LIST list = {.C_GetSlotList = fake_slots, .C_GetTokenInfo = fake_info, .C_InitToken = fake_init};
+	(void)state;
+
+	fake.flags = CKF_TOKEN_INITIALIZED;
+	fake.label = "somebody's";
+	fake.inits = 0;
+	assert_int_equal(provision_token(&list, "new", so_pin, user_pin, why), KB_E_HSM_TOKEN);
+	assert_non_null(strstr(why, "no slot"));
+	assert_int_equal(fake.inits, 0);
+}
+
+static void test_provision_reports_a_token_that_is_not_found_again(void **state)
+{
+	(void)state;
+	fake.forgets_its_token = true;
+	assert_int_equal(fake_run(), KB_E_HSM_TOKEN);
+	assert_non_null(strstr(why, "not found"));
+	fake.forgets_its_token = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +280,9 @@ int main(void)
 		cmocka_unit_test(test_provision_refuses_a_pin_the_module_refuses),
 		cmocka_unit_test(test_provision_refuses_a_module),
 		cmocka_unit_test(test_provision_reports_a_module_that_does_not_start),
+		cmocka_unit_test(test_provision_reports_each_call_that_fails),
+		cmocka_unit_test(test_provision_never_wipes_the_only_token),
+		cmocka_unit_test(test_provision_reports_a_token_that_is_not_found_again),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

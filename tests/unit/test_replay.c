@@ -1,6 +1,8 @@
 /* tests/unit/test_replay.c — a token is used once, and the table rather denies than forgets. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 

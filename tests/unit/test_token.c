@@ -12,8 +12,8 @@
 #include "tests/unit/mint.h"
 
 #define ASSERT_ERR(want, call) assert_string_equal(kb_err_name(call), kb_err_name(want))
-#define CLAIMS		       "{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"sgx\"}"
-#define ALL_ALGS	       ((1u << KB_ALG_COUNT) - 2)
+#define CLAIMS                 "{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"sgx\"}"
+#define ALL_ALGS               ((1u << KB_ALG_COUNT) - 2)
 
 /* Open and verify as the vault does; claims come out exactly when it is KB_OK. */
 static enum kb_err judge_with(const char *compact, const struct issuer_rules *issuer, const struct jwks *keys)
@@ -307,27 +307,21 @@ static void test_token_header_size(void **state)
 static void test_a09_header_members(void **state)
 {
 	static const char *const refused[] = {
-		"\"crit\":[\"exp\"]",
-		"\"crit\":[]",
-		"\"crit\":[\"x\"],\"x\":1",
-		"\"b64\":false",
-		"\"b64\":true",
-		"\"zip\":\"DEF\"",
-		"\"cty\":\"JWT\"",
-		"\"x5c\":[\"MIIB\"]",
-		"\"jwk\":{}",
-		"\"enc\":\"A256GCM\"",
-		"\"epk\":{}",
-		"\"apu\":\"\"",
-		"\"apv\":\"\"",
-		"\"iv\":\"\"",
-		"\"tag\":\"\"",
-		"\"p2s\":\"\"",
-		"\"p2c\":1",
+		"\"crit\":[\"exp\"]",  "\"crit\":[]",        "\"crit\":[\"x\"],\"x\":1",
+		"\"b64\":false",       "\"b64\":true",       "\"zip\":\"DEF\"",
+		"\"cty\":\"JWT\"",     "\"x5c\":[\"MIIB\"]", "\"jwk\":{}",
+		"\"enc\":\"A256GCM\"", "\"epk\":{}",         "\"apu\":\"\"",
+		"\"apv\":\"\"",        "\"iv\":\"\"",        "\"tag\":\"\"",
+		"\"p2s\":\"\"",        "\"p2c\":1",
 	};
 	static const char *const ignored[] = {
-		"\"jku\":\"https://evil.test/certs\"", "\"x5u\":\"file:///etc/passwd\"", "\"x5t\":\"AAAA\"",	"\"x5t#S256\":\"AAAA\"",
-		"\"jku\":7",			       "\"nobody\":{\"knows\":[1]}",	 "\"typ\":\"JWT\"",
+		"\"jku\":\"https://evil.test/certs\"",
+		"\"x5u\":\"file:///etc/passwd\"",
+		"\"x5t\":\"AAAA\"",
+		"\"x5t#S256\":\"AAAA\"",
+		"\"jku\":7",
+		"\"nobody\":{\"knows\":[1]}",
+		"\"typ\":\"JWT\"",
 	};
 
 	(void)state;
@@ -373,11 +367,21 @@ static void test_a12_depth(void **state)
 
 static void test_a13_payload_syntax(void **state)
 {
-#define BAD(s) {(const uint8_t *)(s), sizeof s - 1}
+#define BAD(s)                                                                                                                                       \
+	{                                                                                                                                            \
+		(const uint8_t *)(s), sizeof s - 1                                                                                                   \
+	}
 	static const struct span bad[] = {
-		BAD("{\"iss\":\"a\0\"}"), BAD("{\"iss\":\"\\u0000\"}"),	 BAD("{\"iss\":\"\\ud800\"}"), BAD("{\"iss\":\"\xc0\xaf\"}"),
-		BAD("\xef\xbb\xbf{}"),	  BAD("{\"iss\":\"a\",\"x\":NaN}"), BAD("{}{}"),		     BAD("{}//"),
-		BAD("/**/{}"),		  BAD(" "),
+		BAD("{\"iss\":\"a\0\"}"),
+		BAD("{\"iss\":\"\\u0000\"}"),
+		BAD("{\"iss\":\"\\ud800\"}"),
+		BAD("{\"iss\":\"\xc0\xaf\"}"),
+		BAD("\xef\xbb\xbf{}"),
+		BAD("{\"iss\":\"a\",\"x\":NaN}"),
+		BAD("{}{}"),
+		BAD("{}//"),
+		BAD("/**/{}"),
+		BAD(" "),
 	};
 #undef BAD
 
@@ -390,9 +394,9 @@ static void test_a13_payload_syntax(void **state)
 static void test_a20_iss_byte_for_byte(void **state)
 {
 	static const char *const others[] = {
-		"https://issuer.test.evil.com", "https://issuer.test/", "HTTPS://issuer.test", "https://Issuer.test",
+		"https://issuer.test.evil.com", "https://issuer.test/",     "HTTPS://issuer.test",       "https://Issuer.test",
 		"https://issuer.test@evil.com", "https://good@issuer.test", "https://\\u0456ssuer.test", "https://issuer%2etest",
-		"http://issuer.test",		"https://issuer.test:443", "https://issuer.tes",	"https://issuer.test ",
+		"http://issuer.test",           "https://issuer.test:443",  "https://issuer.tes",        "https://issuer.test ",
 	};
 
 	(void)state;
@@ -528,7 +532,8 @@ static void test_a31_id_token_of_the_same_issuer(void **state)
 	(void)state;
 	ASSERT_ERR(KB_E_TOKEN_TYPE, judge_with(id_token, &issuer, keys));
 	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\"}"), &issuer, keys));
-	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"x-ms-sgx-is-debuggable\":false}"), &issuer, keys));
+	ASSERT_ERR(KB_OK,
+		   judge_with(mint_token(mint_rsa(0), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"x-ms-sgx-is-debuggable\":false}"), &issuer, keys));
 	issuer.is_maa = false;
 	ASSERT_ERR(KB_OK, judge_with(id_token, &issuer, keys));
 	jwks_free(keys);

@@ -1,0 +1,108 @@
+/* The two clocks and time as text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+static void test_clock_reads(void **state)
+{
+	(void)state;
+	assert_true(clock_wall_s() - (int64_t)time(NULL) <= 1 && (int64_t)time(NULL) - clock_wall_s() <= 1);
+	assert_true(clock_wall_us() / 1000000 - clock_wall_s() <= 1);
+	int64_t a = clock_mono_us(), ms = clock_mono_ms();
+	struct timespec pause = {.tv_nsec = 2000000};
+	nanosleep(&pause, NULL);
+	assert_true(clock_mono_us() - a >= 2000);
+	assert_true(clock_mono_ms() > ms);
+}
+
+static void test_f04_clock_never_set(void **state)
+{
+	(void)state;
+	assert_false(clock_is_set(0));
+	assert_false(clock_is_set(-1));
+	assert_false(clock_is_set(KB_EPOCH_MIN_S - 1));
+	assert_true(clock_is_set(KB_EPOCH_MIN_S));
+}
+
+static void test_clock_text(void **state)
+{
+	static const struct {
+		int64_t us;
+		const char *text;
+	} cases[] = {
+		{0, "1970-01-01T00:00:00.000000Z"},
+		{1, "1970-01-01T00:00:00.000001Z"},
+		{1795281011123456, "2026-11-21T17:10:11.123456Z"},
+		{4294967296000000, "2106-02-07T06:28:16.000000Z"}, /* past 32 bits */
+		{253402300799999999, "9999-12-31T23:59:59.999999Z"},
+		{253402300800000000, "0000-00-00T00:00:00.000000Z"}, /* year 10000 does not fit */
+		{-1, "0000-00-00T00:00:00.000000Z"},
+		{INT64_MAX, "0000-00-00T00:00:00.000000Z"},
+	};
+	char out[KB_TIME_TEXT];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		clock_text(cases[i].us, out);
+		assert_string_equal(out, cases[i].text);
+	}
+}
+
+static void test_clock_parse(void **state)
+{
+	static const char *const bad[] = {"",
+					  "x",
+					  "-1",
+					  "12x",
+					  "2026-11-21",
+					  "2026-11-21T17:10:11",
+					  "2026-11-21T17:10:11Zx",
+					  "2026-13-21T17:10:11Z",
+					  "2026-11-21T17:10:11+01:00"};
+	int64_t s;
+
+	(void)state;
+	assert_int_equal(clock_parse("0", &s), KB_OK);
+	assert_int_equal(s, 0);
+	assert_int_equal(clock_parse("4294967296", &s), KB_OK);
+	assert_int_equal(s, 4294967296);
+	assert_int_equal(clock_parse("2026-11-21T17:10:11Z", &s), KB_OK);
+	assert_int_equal(s, 1795281011);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(clock_parse(bad[i], &s), KB_E_CONFIG);
+}
+
+static void test_clock_parse_span(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t s;
+	} good[] = {{"0s", 0}, {"60s", 60}, {"5m", 300}, {"8h", 28800}, {"1d", 86400}, {"9999999d", 9999999 * INT64_C(86400)}};
+	static const char *const bad[] = {"", "s", "60", "60 s", "-1s", "1.5h", "1w", "1S", "99999999d", "s60"};
+	int64_t s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		assert_int_equal(clock_parse_span(span_str(good[i].text), &s), KB_OK);
+		assert_int_equal(s, good[i].s);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(clock_parse_span(span_str(bad[i]), &s), KB_E_CONFIG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_clock_reads), cmocka_unit_test(test_f04_clock_never_set), cmocka_unit_test(test_clock_text),
+		cmocka_unit_test(test_clock_parse), cmocka_unit_test(test_clock_parse_span),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
