@@ -122,6 +122,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	if (c->reader == NULL || event_add(c->reader, NULL) != 0)
 		goto fail;
 	s.slot = (unsigned)c->slot;
+	s.index = c->index;
 	s.fds[0] = pair[1];
 	s.fds[1] = h->scoreboard_fd;
 	s.fds[2] = archive;

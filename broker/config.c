@@ -9,7 +9,7 @@
 #include "broker/config_doc.h"
 #include "broker/x509.h"
 
-enum { WORKERS = 2, MAX_GATEWAYS = 16, MAX_CHAIN = 256 * 1024, MAX_ENVIRONMENT = 16 };
+enum { WORKERS = 2, MAX_CHAIN = 256 * 1024, MAX_ENVIRONMENT = 16 };
 
 static bool present(const struct node *n, const char *name)
 {
@@ -122,7 +122,7 @@ static void limits_load(const struct node *root, struct config *c)
 		(void)node_int_opt(&limits, "connections", 1, 1000000, &connections);
 		(void)node_int_opt(&limits, "connections_per_source", 1, 1000000, &per_source);
 		(void)node_int_opt(&limits, "queue", 1, 65536, &queue);
-		(void)node_int_opt(&limits, "gateways", 1, MAX_GATEWAYS, &gateways);
+		(void)node_int_opt(&limits, "gateways", 1, KB_MAX_GATEWAYS, &gateways);
 		(void)node_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD, INT64_C(1) << 40, &c->ledger_segment_bytes);
 	}
 	c->max_connections = (unsigned)connections;

@@ -2,7 +2,8 @@
  * the head and exchange.c for the answer; of a body it knows only the length.  Must never have two requests of one connection under way, answer out of
  * turn, or keep a token longer than until its frame is sent.
  *
- * Every path that ends a connection frees it at once or by conn_finish(); after answer(), refuse() or conn_free() the connection may be gone. */
+ * Every path that ends a connection frees it at once or by conn_finish(); after answer(), refuse() or conn_free() the connection may be gone.
+ * Longer than most: the states of a connection are understood side by side. */
 #include "broker/conn.h"
 
 #include <event2/buffer.h>

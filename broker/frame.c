@@ -8,9 +8,9 @@
 
 #include "base/limits.h"
 
-enum { FRAME_VERSION = 1, MAX_PEER = 64, MAX_NAME = 256, MAX_REFUSAL = 4096 };
+enum { FRAME_VERSION = 1 };
 
-_Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + MAX_REFUSAL + 4096 <= KB_MAX_FRAME, "the greatest reply fits a frame");
+_Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME, "the greatest reply fits a frame");
 _Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + 4096 <= KB_MAX_FRAME, "the greatest request fits a frame");
 enum frame_type { TYPE_REQUEST = 'Q', TYPE_REPLY = 'R', TYPE_RESPONSE = 'S' };
 
@@ -122,7 +122,7 @@ static enum kb_err get_end(const struct cursor *c)
 
 static bool request_ok(const struct frame_request *r, size_t body_len)
 {
-	return r->method >= FRAME_GET && r->method <= FRAME_DELETE && (r->has_authorization || !r->has_bearer) && r->peer.len <= MAX_PEER &&
+	return r->method >= FRAME_GET && r->method <= FRAME_DELETE && (r->has_authorization || !r->has_bearer) && r->peer.len <= KB_MAX_PEER &&
 	       r->target.len <= KB_MAX_REQUEST_LINE && r->query.len <= KB_MAX_REQUEST_LINE &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && body_len <= KB_MAX_BODY;
 }
@@ -176,7 +176,7 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 	r->has_client_cert = get_bool(&c);
 	r->is_json = get_bool(&c);
 	r->deadline_ms = (int64_t)get_u64(&c, 8);
-	r->peer = get_span(&c, MAX_PEER);
+	r->peer = get_span(&c, KB_MAX_PEER);
 	r->target = get_span(&c, KB_MAX_REQUEST_LINE);
 	r->query = get_span(&c, KB_MAX_REQUEST_LINE);
 	r->client_request_id = get_span(&c, KB_MAX_CLIENT_REQUEST_ID);
@@ -190,8 +190,8 @@ static bool reply_ok(const struct frame_reply *r)
 {
 	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
-	       r->outcome.key.len <= MAX_NAME && r->outcome.issuer.len <= MAX_NAME && r->replay_until_s >= 0 && r->replay_body.len <= MAX_REFUSAL &&
-	       r->replay_record.len <= KB_MAX_RECORD;
+	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME && r->replay_until_s >= 0 &&
+	       r->replay_body.len <= KB_MAX_REFUSAL && r->replay_record.len <= KB_MAX_RECORD;
 }
 
 enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
@@ -235,14 +235,14 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->record = get_span(&c, KB_MAX_RECORD);
 	r->outcome.code = (uint16_t)get_u64(&c, 2);
 	r->outcome.is_release = get_bool(&c);
-	r->outcome.key = get_span(&c, MAX_NAME);
-	r->outcome.issuer = get_span(&c, MAX_NAME);
+	r->outcome.key = get_span(&c, KB_MAX_NAME);
+	r->outcome.issuer = get_span(&c, KB_MAX_NAME);
 	r->outcome.judge_us = (uint32_t)get_u64(&c, 4);
 	r->outcome.hsm_us = (uint32_t)get_u64(&c, 4);
 	r->outcome.total_us = (uint32_t)get_u64(&c, 4);
 	r->replay_until_s = (int64_t)get_u64(&c, 8);
 	get_bytes(&c, r->replay_key, sizeof r->replay_key);
-	r->replay_body = get_span(&c, MAX_REFUSAL);
+	r->replay_body = get_span(&c, KB_MAX_REFUSAL);
 	r->replay_record = get_span(&c, KB_MAX_RECORD);
 	return reply_ok(r) ? get_end(&c) : KB_E_FRAME;
 }

@@ -16,8 +16,6 @@
 #include "broker/room.h"
 #include "broker/tls.h"
 
-enum { SPARE_DESCRIPTORS = 64, ACCEPT_PAUSE_MS = 1000 };
-
 struct listener {
 	struct gateway *gateway;
 	SSL_CTX *tls;
@@ -52,7 +50,7 @@ static void pause_accept(struct gateway *g)
 {
 	for (size_t i = 0; i < g->n_listeners; i++)
 		(void)event_del(g->listener[i].accepting);
-	g->paused_until_ms = clock_mono_ms() + ACCEPT_PAUSE_MS;
+	g->paused_until_ms = clock_mono_ms() + KB_ACCEPT_PAUSE_MS;
 }
 
 static void resume_accept(struct gateway *g)
@@ -241,23 +239,10 @@ static enum kb_err configure(struct gateway *g)
 	return KB_OK;
 }
 
-/* Which gateway of its generation this is: the supervisor gives slots in the order of the ledger's sockets. */
-static unsigned own_index(const struct gateway *g)
-{
-	unsigned index = 0;
-
-	for (unsigned i = 0; i < g->start->slot; i++) {
-		const struct slot *s = scoreboard_slot(g->start->scoreboard, i);
-		if (atomic_load(&s->room) == ROOM_GATEWAY && atomic_load(&s->generation) == g->start->generation)
-			index++;
-	}
-	return index;
-}
-
 static void raise_descriptors(const struct gateway *g)
 {
 	struct rlimit r;
-	rlim_t want = (rlim_t)g->max_connections + SPARE_DESCRIPTORS;
+	rlim_t want = (rlim_t)g->max_connections + KB_SPARE_DESCRIPTORS;
 
 	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
 		return;
@@ -277,7 +262,7 @@ static enum kb_err open_room(struct gateway *g)
 		.vault_fd = FD_GATEWAY_VAULT,
 		.ledger_fd = FD_GATEWAY_LEDGER,
 		.self = room->self,
-		.gateway = own_index(g),
+		.gateway = g->start->index,
 		.window = g->window,
 		.max_queue = g->max_queue,
 		.max_pending = g->max_connections,

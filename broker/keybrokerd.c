@@ -64,7 +64,7 @@ static int run_room(struct room_start *start)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_ROOM = 256, OPT_SLOT, OPT_GENERATION };
+	enum { OPT_ROOM = 256, OPT_SLOT, OPT_INDEX, OPT_GENERATION };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"test", no_argument, NULL, 't'},
@@ -72,6 +72,7 @@ int main(int argc, char **argv)
 		{"version", no_argument, NULL, 'V'},
 		{"room", required_argument, NULL, OPT_ROOM},
 		{"slot", required_argument, NULL, OPT_SLOT},
+		{"index", required_argument, NULL, OPT_INDEX},
 		{"generation", required_argument, NULL, OPT_GENERATION},
 		{0},
 	};
@@ -102,6 +103,10 @@ int main(int argc, char **argv)
 		case OPT_SLOT:
 			is_good = parse_number(optarg, SCOREBOARD_SLOTS - 1, &n);
 			start.slot = (unsigned)n;
+			break;
+		case OPT_INDEX:
+			is_good = parse_number(optarg, SCOREBOARD_SLOTS - 1, &n);
+			start.index = (unsigned)n;
 			break;
 		case OPT_GENERATION:
 			is_good = parse_number(optarg, UINT32_MAX, &n);

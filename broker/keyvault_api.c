@@ -165,29 +165,46 @@ enum kb_err keyvault_route(const struct frame_request *rq, const struct listener
 	return call->version.len == 0 || version_ok(call->version) ? KB_OK : KB_E_KEY_NOT_FOUND;
 }
 
+/* A member of the body as either reader found it: absent (null is as good), a string, or something else. */
+enum member { MEMBER_ABSENT, MEMBER_STRING, MEMBER_OTHER };
+
+static enum member body_member(const struct keyvault_call *call, const struct json_pair *pairs, size_t n, const char *name, struct span *out)
+{
+	*out = span_of(NULL, 0);
+	if (call->body == NULL) {
+		for (size_t i = 0; i < n; i++)
+			if (span_eq_cstr(pairs[i].name, name)) {
+				*out = pairs[i].value;
+				return out->len > 0 ? MEMBER_STRING : MEMBER_OTHER;
+			}
+		return MEMBER_ABSENT;
+	}
+	if (!json_has(call->body, name) || json_has_null(call->body, name))
+		return MEMBER_ABSENT;
+	return json_get_str(call->body, name, KB_MAX_BODY, out) == KB_OK ? MEMBER_STRING : MEMBER_OTHER;
+}
+
 enum kb_err keyvault_body(const struct frame_request *rq, struct keyvault_call *call)
 {
+	struct json_pair pairs[8];
 	struct span enc;
 
 	if (!rq->is_json)
 		return KB_E_CONTENT_TYPE;
-	enum kb_err err = json_load_strict(rq->body, KB_MAX_BODY, &call->body, NULL);
-	if (err != KB_OK)
-		return err == KB_E_NOMEM ? err : KB_E_BODY_FORMAT;
-	if (!json_isa_obj(call->body))
-		return KB_E_BODY_FORMAT;
-	err = json_get_str(call->body, "nonce", KB_MAX_NONCE, &call->nonce);
-	if (err != KB_OK && err != KB_E_JSON_MISSING && !json_has_null(call->body, "nonce"))
+	size_t n = rq->body.len <= KB_MAX_BODY ? json_scan_plain(rq->body, pairs, sizeof pairs / sizeof pairs[0]) : 0;
+	if (n == 0) {
+		enum kb_err err = json_load_strict(rq->body, KB_MAX_BODY, &call->body, NULL);
+		if (err != KB_OK)
+			return err == KB_E_NOMEM ? err : KB_E_BODY_FORMAT;
+		if (!json_isa_obj(call->body))
+			return KB_E_BODY_FORMAT;
+	}
+	if (body_member(call, pairs, n, "nonce", &call->nonce) == MEMBER_OTHER || call->nonce.len > KB_MAX_NONCE)
 		return KB_E_BODY_MEMBER;
-	err = json_get_str(call->body, "enc", 64, &enc);
-	if (err == KB_OK)
-		call->enc = enc_from_name(enc);
-	else if (err != KB_E_JSON_MISSING && !json_has_null(call->body, "enc"))
-		call->enc = KB_ENC_NONE;
-	if (call->enc == KB_ENC_NONE)
+	enum member m = body_member(call, pairs, n, "enc", &enc);
+	if (m != MEMBER_ABSENT && (call->enc = enc_from_name(enc)) == KB_ENC_NONE)
 		return KB_E_ENC;
-	err = json_get_str(call->body, "target", KB_MAX_BODY, &call->token);
-	if (err != KB_OK)
+	if (body_member(call, pairs, n, "target", &call->token) != MEMBER_STRING)
 		return KB_E_BODY_MEMBER;
 	return call->token.len <= KB_MAX_TOKEN ? KB_OK : KB_E_TOKEN_SIZE;
 }

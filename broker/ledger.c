@@ -21,7 +21,6 @@
 
 enum {
 	MAX_GENERATIONS = 8,
-	MAX_GATEWAYS = 15,  /* descriptors of one control message, less one */
 	REOPEN_MS = 1000,   /* between two attempts at a new segment */
 	TAKE_MS = 1000,     /* a gateway this long without reading loses replies */
 	LINGER_MS = 5000,   /* the supervisor is gone: this long for what is in flight */
@@ -31,8 +30,8 @@ enum {
 struct generation {
 	uint32_t number; /* 0: free */
 	int replies;
-	int responses[MAX_GATEWAYS];
-	bool is_stuck[MAX_GATEWAYS];
+	int responses[KB_MAX_GATEWAYS];
+	bool is_stuck[KB_MAX_GATEWAYS];
 	size_t n_gateways;
 };
 
@@ -215,7 +214,7 @@ static void add_generation(struct ledger *l, const struct control_message *m, co
 	for (size_t i = 0; i < MAX_GENERATIONS && g == NULL; i++)
 		if (l->generation[i].number == 0)
 			g = &l->generation[i];
-	if (g == NULL || n < 2 || n - 1 > MAX_GATEWAYS || m->generation == 0) {
+	if (g == NULL || n < 2 || n - 1 > KB_MAX_GATEWAYS || m->generation == 0) {
 		for (size_t i = 0; i < n; i++)
 			close(fds[i]);
 		log_event(LOG_ERROR, "generation.refused", "generation", log_i64(m->generation), NULL);
@@ -229,8 +228,8 @@ static void add_generation(struct ledger *l, const struct control_message *m, co
 static void on_control(struct ledger *l)
 {
 	struct control_message m;
-	int fds[MAX_GATEWAYS + 1];
-	size_t n = MAX_GATEWAYS + 1;
+	int fds[KB_MAX_GATEWAYS + 1];
+	size_t n = KB_MAX_GATEWAYS + 1;
 	enum kb_err err = control_recv(FD_CONTROL, &m, fds, &n);
 
 	if (err == KB_E_FRAME) {
@@ -457,6 +456,35 @@ static int wait_ms(const struct ledger *l)
 	return -1;
 }
 
+/* A worker is in a request, so its record will come: worth a moment, as a sync costs as much processor time as all else of a record.  With one client
+ * at a time nobody is, and nothing waits. */
+static bool is_more_coming(const struct ledger *l)
+{
+	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++) {
+		const struct slot *s = &l->start->scoreboard->slot[i];
+		if (atomic_load_explicit(&s->room, memory_order_relaxed) == ROOM_VAULT &&
+		    atomic_load_explicit(&s->state, memory_order_relaxed) == SLOT_BUSY)
+			return true;
+	}
+	return false;
+}
+
+static void collect_more(struct ledger *l, struct pollfd *p, const size_t *which, size_t n)
+{
+	const int64_t until_us = clock_mono_us() + KB_COMMIT_WAIT_US;
+
+	for (;;) {
+		const int64_t left_us = until_us - clock_mono_us();
+		if (left_us <= 0 || l->n == 0 || l->n == KB_LEDGER_BATCH || !is_more_coming(l))
+			return;
+		for (size_t i = 0; i < n; i++) /* a generation that has ended is not polled again */
+			p[i].fd = l->generation[which[i]].replies;
+		struct timespec left = {.tv_nsec = left_us * 1000};
+		if (ppoll(p, n, &left, NULL) > 0)
+			collect_all(l, p, which, n);
+	}
+}
+
 static void serve(struct ledger *l)
 {
 	for (;;) {
@@ -483,6 +511,7 @@ static void serve(struct ledger *l)
 			on_control(l);
 		if (n > 0)
 			collect_all(l, p, which, n);
+		collect_more(l, p, which, n);
 		if (l->n > 0)
 			serve_batch(l);
 	}

@@ -1,5 +1,5 @@
 /* broker/room.h — how a room is started: re-exec'd by the supervisor with these descriptors and nothing else.
- *   keybrokerd --room NAME --slot N --generation G --config PATH
+ *   keybrokerd --room NAME --slot N --index I --generation G --config PATH
  * stdin is /dev/null, stdout and stderr are the supervisor's. */
 #ifndef KB_BROKER_ROOM_H
 #define KB_BROKER_ROOM_H
@@ -45,6 +45,7 @@ struct control_message {
 struct room_start { /* what main() parsed */
 	enum room room;
 	unsigned slot;
+	unsigned index; /* among its kind in its generation: a gateway's is the upper byte of its request ids */
 	uint32_t generation;
 	const char *config_path;
 	struct scoreboard *scoreboard;

@@ -49,14 +49,15 @@ static bool reset_signals(void)
 
 __attribute__((noreturn)) static void become_room(const struct spawn *s)
 {
-	char title[32], slot[16], generation[16];
+	char title[32], slot[16], index[16], generation[16];
 	int exe = -1;
 
 	snprintf(title, sizeof title, "keybrokerd: %s", room_name(s->room));
 	snprintf(slot, sizeof slot, "%u", s->slot);
+	snprintf(index, sizeof index, "%u", s->index);
 	snprintf(generation, sizeof generation, "%u", s->generation);
-	const char *const args[] = {title,          "--room",   room_name(s->room), "--slot",       slot,
-				    "--generation", generation, "--config",         s->config_path, NULL};
+	const char *const args[] = {title, "--room",       room_name(s->room), "--slot",   slot,           "--index",
+				    index, "--generation", generation,         "--config", s->config_path, NULL};
 	if (!reset_signals())
 		log_event(LOG_ERROR, "spawn.signals", NULL);
 	else if (!place_fds(s, &exe))

@@ -10,7 +10,7 @@ enum { SPAWN_MAX_FDS = 32 };
 
 struct spawn {
 	enum room room;
-	unsigned slot;
+	unsigned slot, index; /* in the scoreboard; among its kind in its generation */
 	uint32_t generation;
 	const char *config_path;
 	int exe; /* /proc/self/exe, opened at start: a binary replaced on disk changes nothing until a restart */

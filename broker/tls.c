@@ -14,8 +14,6 @@
 #define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS      "X25519:P-256:P-384"
 
-enum { MAX_CLIENT_CHAIN = 32 * 1024 /* bytes of a client's certificates; strangers send them before they are anyone */ };
-
 static BIO *bio_of(struct span pem)
 {
 	return pem.len == 0 || pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.p, (int)pem.len);
@@ -109,7 +107,7 @@ static bool set_protocol(SSL_CTX *ctx)
 	/* Tickets hold the session, encrypted, at the client: nothing is kept here. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, KB_TLS_SESSION_S);
-	SSL_CTX_set_max_cert_list(ctx, MAX_CLIENT_CHAIN);
+	SSL_CTX_set_max_cert_list(ctx, KB_MAX_CLIENT_CHAIN);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 &&
 	       SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1 && SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 &&

@@ -136,6 +136,10 @@ enum kb_class {
 	X(KB_E_FILE_SIZE, KB_CLASS_LOCAL, "FILE_SIZE")                                                                                               \
 	X(KB_E_CONFIG, KB_CLASS_LOCAL, "CONFIG")                                                                                                     \
 	X(KB_E_SYS, KB_CLASS_LOCAL, "SYSTEM")                                                                                                        \
+	/* a guest's TPM, broker/guest/tpm */                                                                                                        \
+	X(KB_E_TPM, KB_CLASS_LOCAL, "TPM")                                                                                                           \
+	X(KB_E_TPM_PCR, KB_CLASS_LOCAL, "TPM_PCR")         /* the PCRs are not as they were */                                                       \
+	X(KB_E_TPM_MISSING, KB_CLASS_LOCAL, "TPM_MISSING") /* no TPM answers, or no key at a handle */                                               \
 	/* fetcher */                                                                                                                                \
 	X(KB_E_FETCH_CONNECT, KB_CLASS_LOCAL, "FETCH_CONNECT")                                                                                       \
 	X(KB_E_FETCH_TLS, KB_CLASS_LOCAL, "FETCH_TLS")                                                                                               \

@@ -11,7 +11,7 @@
 #define KB_MAX_AUD          512          /* bytes; Google Confidential Space allows 512 */
 #define KB_MAX_AUD_COUNT    16           /* entries of an `aud` array */
 #define KB_MAX_NONCE        256          /* bytes, as text */
-#define KB_NONCE_S           600          /* seconds a nonce of ours may be used: attestation services take seconds */
+#define KB_NONCE_S          600          /* seconds a nonce of ours may be used: attestation services take seconds */
 #define KB_MAX_RUNTIME_KEYS 16           /* entries of x-ms-runtime.keys looked at; more is refused */
 
 /* Issuer key sets */
@@ -47,6 +47,9 @@
 
 /* Frames between rooms */
 #define KB_MAX_FRAME     (256 * 1024)  /* bytes of one SOCK_SEQPACKET message */
+#define KB_MAX_PEER      64            /* bytes of a client's address as text */
+#define KB_MAX_NAME      256           /* bytes of a key's or an issuer's name beside a reply */
+#define KB_MAX_REFUSAL   4096          /* bytes of the refusal that goes along with a single-use release */
 #define KB_SOCKET_BUFFER (1024 * 1024) /* bytes of send buffer a room socket must have */
 
 /* Time, milliseconds unless said */
@@ -68,12 +71,15 @@
 #define KB_EPOCH_MIN_S   1785542400 /* 2026-08-01: a wall clock before this was never set */
 
 /* Connections: defaults, the configuration may change them */
-#define KB_CONNECTIONS        16384 /* in all */
-#define KB_CONNECTIONS_SOURCE 1024  /* from one address (IPv6: one /64) */
-#define KB_QUEUE              1024  /* requests waiting for a worker */
-#define KB_MAX_WINDOW         192   /* requests of one gateway that the vaults and the ledger hold at once: 2 a worker and one batch of the ledger */
-#define KB_METRICS_CONNECTIONS 64   /* at once on the metrics listener */
-#define KB_ACCEPT_BATCH       32    /* connections taken at one go, so that those there are get their turn */
+#define KB_CONNECTIONS         16384 /* in all */
+#define KB_CONNECTIONS_SOURCE  1024  /* from one address (IPv6: one /64) */
+#define KB_QUEUE               1024  /* requests waiting for a worker */
+#define KB_MAX_WINDOW          192   /* requests of one gateway that the vaults and the ledger hold at once: 2 a worker and one batch of the ledger */
+#define KB_METRICS_CONNECTIONS 64    /* at once on the metrics listener */
+#define KB_ACCEPT_BATCH        32    /* connections taken at one go, so that those there are get their turn */
+#define KB_ACCEPT_PAUSE_MS     1000  /* after the descriptors ran out */
+#define KB_SPARE_DESCRIPTORS   64    /* beside one a connection: listeners, rooms, the loop */
+#define KB_MAX_CLIENT_CHAIN    32768 /* bytes of a TLS client's certificates: strangers send them before they are anyone */
 
 /* Fetcher */
 #define KB_FETCH_MS        5000 /* one document, connect to last byte */
@@ -86,8 +92,21 @@
 /* Ledger */
 #define KB_MAX_RECORD     8192               /* bytes of one line */
 #define KB_LEDGER_BATCH   64                 /* records committed by one sync at the most */
+#define KB_COMMIT_WAIT_US 2000               /* µs a batch waits for the record of a worker that is in a request: one sync serves more */
 #define KB_LEDGER_SEGMENT (64 * 1024 * 1024) /* bytes; a new segment after this */
 #define KB_REPLAY_ENTRIES 262144             /* used tokens remembered for issuers with single_use; full means deny */
+
+/* Guest program, broker/guest */
+#define KB_GUEST_HEAD           32768         /* bytes of a reply's head */
+#define KB_GUEST_REPLY          (1024 * 1024) /* bytes of a reply's body: what the clients that exist allow */
+#define KB_GUEST_URLS           16            /* brokers of one --url */
+#define KB_GUEST_TIMEOUT_S      120           /* seconds: default of --timeout, all attempts together */
+#define KB_GUEST_CONNECT_MS     5000          /* one address; then the next one gets its chance */
+#define KB_GUEST_CALL_MS        30000         /* one call, connect to last byte */
+#define KB_GUEST_BACKOFF_MS     500           /* the first wait is a random part of this, every next one of twice as much */
+#define KB_GUEST_BACKOFF_MAX_MS 30000         /* … up to this */
+#define KB_GUEST_RETRY_AFTER_S  60            /* seconds a Retry-After is honoured for */
+#define KB_GUEST_CERTIFICATES   (64 * 1024)   /* bytes of a VCEK's chain; AMD's is 6 KiB */
 
 /* HSM */
 #define KB_HSM_ATTEMPTS 2 /* one call, and once more after a lost session */
@@ -100,6 +119,7 @@
 /* Configuration */
 #define KB_MAX_CONFIG    (1024 * 1024) /* bytes of one configuration file */
 #define KB_MAX_LISTENERS 16
+#define KB_MAX_GATEWAYS  15 /* of one generation: a control message carries 16 descriptors, one of them for replies */
 #define KB_MAX_ISSUERS   256
 #define KB_MAX_KEYS      65536 /* key records; more need sealed versions */
 #define KB_MAX_VERSIONS  100   /* versions of one key */

@@ -1,4 +1,5 @@
-/* tests/e2e/test_attacks.c — token attacks against the whole broker: each is refused, told nothing, and stands in the ledger by its exact code. */
+/* tests/e2e/test_attacks.c — token attacks against the whole broker: each is refused, told nothing, and stands in the ledger by its exact code.
+ * Long: an attack a test. */
 #include "tests/e2e/check.h"
 
 #include <openssl/hmac.h>

@@ -1,5 +1,5 @@
 /* tests/e2e/test_faults.c — rooms that die, configurations that change, issuers that go away, disks that tore, crowds and slow clients: what was promised
- * (DESIGN §5) still holds, and service comes back by itself. */
+ * (DESIGN §5) still holds, and service comes back by itself.  Long: every fault is a test of its own, on one instance. */
 #include "tests/e2e/check.h"
 
 #include <arpa/inet.h>

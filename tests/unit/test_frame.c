@@ -229,7 +229,7 @@ static void test_frame_bounds(void **state)
 	REFUSES_REQUEST(r.method = 0);
 	REFUSES_REQUEST(r.method = FRAME_DELETE + 1);
 	REFUSES_REQUEST(r.has_authorization = false); /* a bearer without an Authorization header */
-	REFUSES_REQUEST(r.peer = bytes(65));
+	REFUSES_REQUEST(r.peer = bytes(KB_MAX_PEER + 1));
 	REFUSES_REQUEST(r.target = bytes(KB_MAX_REQUEST_LINE + 1));
 	REFUSES_REQUEST(r.query = bytes(KB_MAX_REQUEST_LINE + 1));
 	REFUSES_REQUEST(r.client_request_id = bytes(KB_MAX_CLIENT_REQUEST_ID + 1));
@@ -242,10 +242,10 @@ static void test_frame_bounds(void **state)
 	REFUSES_REPLY(r.client_request_id = span_str("a\nb"));
 	REFUSES_REPLY(r.body = bytes(KB_MAX_REPLY + 1));
 	REFUSES_REPLY(r.record = bytes(KB_MAX_RECORD + 1));
-	REFUSES_REPLY(r.outcome.key = bytes(257));
-	REFUSES_REPLY(r.outcome.issuer = bytes(257));
+	REFUSES_REPLY(r.outcome.key = bytes(KB_MAX_NAME + 1));
+	REFUSES_REPLY(r.outcome.issuer = bytes(KB_MAX_NAME + 1));
 	REFUSES_REPLY(r.replay_until_s = -1);
-	REFUSES_REPLY(r.replay_body = bytes(4097));
+	REFUSES_REPLY(r.replay_body = bytes(KB_MAX_REFUSAL + 1));
 	REFUSES_REPLY(r.replay_record = bytes(KB_MAX_RECORD + 1));
 	REFUSES_RESPONSE(r.status = 100);
 	REFUSES_RESPONSE(r.code = KB_ERR_COUNT);
@@ -269,7 +269,7 @@ static void test_frame_greatest(void **state)
 	assert_int_equal(frame_put_request(&q, &b), KB_OK);
 	assert_int_equal(as_request(buf_span(&b)), KB_OK);
 	p.body = bytes(KB_MAX_REPLY);
-	p.replay_body = bytes(4096);
+	p.replay_body = bytes(KB_MAX_REFUSAL);
 	p.record = p.replay_record = bytes(KB_MAX_RECORD);
 	p.challenge = bytes(KB_MAX_CHALLENGE);
 	assert_int_equal(frame_put_reply(&p, &b), KB_OK);

@@ -165,6 +165,8 @@ static void test_b04_line_ends(void **state)
 	assert_refused("GET / HTTP/1.1\r\nHost: h\r\r\n\r\n");
 	assert_refused("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
 	assert_refused("\n");
+	assert_refused("GET / HTTP/1.1 \nHost: h \n \n"); /* any byte in the place of the CR */
+	assert_refused("GET / HTTP/1.1\r\nHost: h\r\nX: ab\n\r\n");
 	assert_refused(GET("X: a\r\n b\r\n"));
 	assert_refused(GET("X: a\r\n\tb\r\n"));
 	static const char nul[] = "GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n";

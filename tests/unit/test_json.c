@@ -234,9 +234,70 @@ static void test_json_write_round_trips(void **state)
 	assert_int_equal(b.p[b.len - 1], '\n');
 }
 
+static size_t scan(const char *text, struct json_pair *pairs)
+{
+	return json_scan_plain(span_str(text), pairs, 3);
+}
+
+static void test_scan_plain_reads_flat_strings(void **state)
+{
+	struct json_pair p[3];
+
+	(void)state;
+	assert_int_equal(scan(" { \"a\" : \"x.y-z_9\" ,\r\n\t\"\":\"\" } ", p), 2);
+	assert_true(span_eq_cstr(p[0].name, "a"));
+	assert_true(span_eq_cstr(p[0].value, "x.y-z_9"));
+	assert_int_equal(p[1].name.len, 0);
+	assert_int_equal(p[1].value.len, 0);
+	assert_int_equal(scan("{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\"}", p), 3);
+}
+
+static void test_scan_plain_leaves_all_else_to_the_parser(void **state)
+{
+	static const char *const other[] = {"",
+					    " ",
+					    "[]",
+					    "{}",
+					    "{",
+					    "{\"",
+					    "{\"a",
+					    "{\"a\"",
+					    "{\"a\":",
+					    "{\"a\":\"",
+					    "{\"a\":\"1\"",
+					    "{\"a\":\"1\",",
+					    "{\"a\":\"1\",}",
+					    "{\"a\":1}",
+					    "{\"a\":null}",
+					    "{\"a\":{}}",
+					    "{\"a\":\"\\n\"}",
+					    "{\"\\u0061\":\"1\"}",
+					    "{\"a\":\"\xc3\xa9\"}",
+					    "{\"a\":\"\x7f\"}",
+					    "{\"a\":\"\n\"}",
+					    "{\"a\":\"1\",\"a\":\"2\"}",
+					    "{\"a\" \"1\"}",
+					    "{\"a\":\"1\"} x",
+					    "{\"a\":\"1\"}}",
+					    "{,\"a\":\"1\"}",
+					    "\xef\xbb\xbf{\"a\":\"1\"}",
+					    "{a:\"1\"}",
+					    "{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\",\"d\":\"4\"}"};
+	struct json_pair p[3];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+		if (scan(other[i], p) != 0)
+			fail_msg("%s is taken", other[i]);
+	assert_int_equal(json_scan_plain(span_of("{\"a\":\"\0\"}", 9), p, 3), 0);
+	assert_int_equal(json_scan_plain(span_of("{\"a\":\"1\"}\0", 10), p, 3), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scan_plain_reads_flat_strings),
+		cmocka_unit_test(test_scan_plain_leaves_all_else_to_the_parser),
 		cmocka_unit_test(test_a11_duplicate_members),
 		cmocka_unit_test(test_a12_depth),
 		cmocka_unit_test(test_a13_syntax),

@@ -114,6 +114,22 @@ static void test_b11_full_by_one_source_makes_room_for_another(void **state)
 	assert_int_equal(q.n, 6);
 }
 
+/* One more is no injustice: two sources do not turn each other out in turns. */
+static void test_g06_no_eviction_for_a_difference_of_one(void **state)
+{
+	struct queue_item *evicted;
+
+	(void)state;
+	queue_init(&q, 5);
+	for (int i = 0; i < 3; i++)
+		push(&a, i);
+	push(&b, 10);
+	push(&b, 11);
+	assert_false(queue_push(&q, &b, &item[12], &evicted));
+	assert_null(evicted);
+	assert_int_equal(a.n, 3);
+}
+
 static void test_queue_drop_from_anywhere(void **state)
 {
 	(void)state;
@@ -148,6 +164,7 @@ int main(void)
 		cmocka_unit_test_setup(test_queue_first_does_not_change_turns, fresh),
 		cmocka_unit_test_setup(test_g06_full_for_a_single_source, fresh),
 		cmocka_unit_test_setup(test_b11_full_by_one_source_makes_room_for_another, fresh),
+		cmocka_unit_test_setup(test_g06_no_eviction_for_a_difference_of_one, fresh),
 		cmocka_unit_test_setup(test_queue_drop_from_anywhere, fresh),
 		cmocka_unit_test_setup(test_queue_of_nothing_refuses, fresh),
 	};
