@@ -28,7 +28,8 @@ static bool policy_find(const struct config *c, const char *path, size_t *index)
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
-		int order = strcmp(c->policies[mid].path, path);
+		int order =
+			strcmp(c->policies[mid].path, path); /* NOLINT(clang-analyzer-core.NonNullParamChecker): every one in the list has a path */
 		if (order == 0) {
 			*index = mid;
 			return true;

@@ -81,7 +81,7 @@ enum kb_err keyset_write(const char *state_dir, const char *name, int64_t fetche
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (fd < 0)
 		return KB_E_FILE;
-	if ((err = write_synced(fd, buf_span(&bytes))) != KB_OK || rename(temporary, path) != 0) {
+	if (write_synced(fd, buf_span(&bytes)) != KB_OK || rename(temporary, path) != 0) {
 		(void)unlink(temporary);
 		return KB_E_FILE;
 	}

@@ -480,7 +480,7 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 {
 	__attribute__((cleanup(x509_stack_cleanup))) STACK_OF(X509) *chain = sk_X509_new_null();
 	KB_AUTO(buf) struct buf json, certs;
-	uint8_t sha1[20], sha256[32];
+	uint8_t sha1[20] = {0}, sha256[32] = {0};
 
 	buf_init(&json, KB_MAX_REPLY);
 	buf_init(&certs, KB_MAX_REPLY);

@@ -474,7 +474,7 @@ enum kb_err source_pack(const struct source *s, unsigned parts, int *out)
 	if (fcntl(fd, F_ADD_SEALS, SEALS) != 0)
 		return KB_E_SYS;
 	*out = fd;
-	fd = -1;
+	fd = -1; /* NOLINT(clang-analyzer-deadcode.DeadStores): the cleanup attribute reads it */
 	return KB_OK;
 }
 

@@ -127,8 +127,8 @@ enum kb_err session_check(struct keystore *ks)
 	bool is_user;
 	enum kb_err err;
 
-	if ((err = P11(ks, C_GetTokenInfo, ks->slot, &info)) != KB_OK)
-		return KB_E_HSM_TOKEN;
+	if (P11(ks, C_GetTokenInfo, ks->slot, &info) != KB_OK)
+		return KB_E_HSM_TOKEN; /* whatever the call said: the token does not answer */
 	if (memcmp(info.serialNumber, ks->token.serialNumber, sizeof info.serialNumber) != 0)
 		return token_fault(ks, "another token is in the slot");
 	if ((err = session_state(ks, &is_user)) != KB_OK)

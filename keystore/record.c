@@ -318,7 +318,7 @@ static enum kb_err read_version(struct key_record *r, const struct json_t *j, si
 	if (!is_hex(text, 64))
 		return fault(f, KB_E_CONFIG, path, "a fingerprint is 64 lower-case hexadecimal digits");
 	for (size_t i = 0; i < sizeof v->fingerprint; i++)
-		v->fingerprint[i] = (uint8_t)(nibble(text.p[2 * i]) << 4 | nibble(text.p[2 * i + 1]));
+		v->fingerprint[i] = (uint8_t)((unsigned)nibble(text.p[2 * i]) << 4 | (unsigned)nibble(text.p[2 * i + 1]));
 	v->has_fingerprint = true;
 	return KB_OK;
 }
