@@ -198,7 +198,7 @@ void keys_free(struct config *c)
 
 const struct key_config *config_key(const struct config *c, struct span name)
 {
-	size_t low = 0, high = c->n_keys;
+	size_t low = 0, high = name.len == 0 ? 0 : c->n_keys; /* no key has no name */
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
