@@ -8,8 +8,8 @@ Q      := $(if $(filter 1,$(V)),,@)
 
 # ---- packages: the one list ----------------------------------------------------------------------------------------------
 PACKAGES_BUILD   := gcc libc6-dev make pkg-config libssl-dev libp11-kit-dev libcjose-dev libevent-dev libjansson-dev \
-                    libcurl4-openssl-dev libseccomp-dev softhsm2
-PACKAGES_TEST    := libcmocka-dev openssl curl procps util-linux
+                    libcurl4-openssl-dev libseccomp-dev libtss2-dev softhsm2
+PACKAGES_TEST    := libcmocka-dev openssl curl procps util-linux swtpm cryptsetup-bin
 PACKAGES_LINT    := clang clang-format clang-tidy cppcheck libclang-rt-14-dev mandoc
 
 # ---- flags ---------------------------------------------------------------------------------------------------------------
@@ -24,20 +24,22 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 LDLIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
 
 # ---- layers: each may use only what stands to its right (`make lint` checks the includes) ---------------------------------
-MAINS    := broker/keybrokerd.c broker/keybrokerctl.c
+MAINS    := broker/keybrokerd.c broker/keybrokerctl.c broker/keybroker-guest.c
 BASE     := $(sort $(wildcard broker/base/*.c))
 POLICY   := $(sort $(wildcard policy/*.c))
 KEYSTORE := $(sort $(wildcard keystore/*.c))
 BROKER   := $(filter-out $(MAINS),$(sort $(wildcard broker/*.c)))
+GUEST    := $(sort $(wildcard broker/guest/*.c))
 LAYERS   := $(addprefix $(BUILD)/,libbroker.a libkeystore.a libpolicy.a libbase.a)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-all: $(BUILD)/keybrokerd $(BUILD)/keybrokerctl
+all: $(BUILD)/keybrokerd $(BUILD)/keybrokerctl $(BUILD)/keybroker-guest
 
 $(BUILD)/libbase.a: $(call objs,$(BASE))
 $(BUILD)/libpolicy.a: $(call objs,$(POLICY))
 $(BUILD)/libkeystore.a: $(call objs,$(KEYSTORE))
 $(BUILD)/libbroker.a: $(call objs,$(BROKER))
+$(BUILD)/libkeybroker-guest.a: $(call objs,$(GUEST))
 $(BUILD)/%.a:
 	@echo "  AR   $@"
 	$(Q)rm -f $@ && $(AR) rcsD $@ $^
@@ -52,6 +54,13 @@ $(BUILD)/keybrokerctl: $(BUILD)/broker/keybrokerctl.o $(LAYERS)
 $(BUILD)/keybrokerd $(BUILD)/keybrokerctl:
 	@echo "  LD   $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The guest program goes into an initramfs: of ours it takes base/ and the unwrap, of others TLS, JSON and the TPM stack.
+GUEST_LAYERS := $(BUILD)/libkeybroker-guest.a $(BUILD)/keystore/kwp.o $(BUILD)/libbase.a
+GUEST_LDLIBS := $(shell pkg-config --libs libssl libcrypto jansson tss2-esys tss2-mu tss2-tctildr 2>/dev/null)
+$(BUILD)/keybroker-guest: $(BUILD)/broker/keybroker-guest.o $(GUEST_LAYERS)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GUEST_LDLIBS)
 
 # ---- packages: install what is missing when root, else say the one line and stop --------------------------------------------
 define need
@@ -82,11 +91,16 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LAYERS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+$(BUILD)/unit/test_guest_%: $(BUILD)/tests/unit/test_guest_%.o $(GUEST_LAYERS)
+	@echo "  LD   $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GUEST_LDLIBS) -lcmocka
+
 unit: $(UNIT)
 	$(Q)BUILD=$(BUILD) tests/run-unit $(UNIT)
 
 # ---- checks ----------------------------------------------------------------------------------------------------------------
-C_FILES := $(sort $(wildcard broker/*.[ch] broker/base/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch]))
+C_FILES := $(sort $(wildcard broker/*.[ch] broker/base/*.[ch] broker/guest/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch]))
 
 lint: deps-lint
 	$(Q)tests/lint $(C_FILES)
@@ -117,27 +131,40 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(LAYERS)
 install: all
 	install -D -m 0755 $(BUILD)/keybrokerd $(DESTDIR)$(PREFIX)/sbin/keybrokerd
 	install -D -m 0755 $(BUILD)/keybrokerctl $(DESTDIR)$(PREFIX)/sbin/keybrokerctl
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 broker/keybrokerd.8 broker/keybrokerctl.8
+	install -D -m 0755 $(BUILD)/keybroker-guest $(DESTDIR)$(PREFIX)/sbin/keybroker-guest
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 broker/keybrokerd.8 broker/keybrokerctl.8 broker/keybroker-guest.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 broker/keybroker.json.5
 	install -D -m 0644 conf/keybroker.service $(DESTDIR)/etc/systemd/system/keybroker.service
 	install -D -m 0644 conf/keybroker.sysusers $(DESTDIR)/usr/lib/sysusers.d/keybroker.conf
 	install -D -m 0644 conf/keybroker.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/keybroker.conf
 
+# Inside a guest: the program and what its boot needs.  A configuration that is there stays.
+install-guest: $(BUILD)/keybroker-guest
+	install -D -m 0755 $(BUILD)/keybroker-guest $(DESTDIR)$(PREFIX)/sbin/keybroker-guest
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 broker/keybroker-guest.8
+	install -D -m 0755 conf/guest/keyscript $(DESTDIR)$(PREFIX)/lib/keybroker/keyscript
+	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system conf/guest/keybroker-unlock.socket conf/guest/keybroker-unlock@.service
+	install -D -m 0755 conf/guest/initramfs-tools/hook $(DESTDIR)/etc/initramfs-tools/hooks/keybroker
+	install -D -m 0755 conf/guest/initramfs-tools/local-top $(DESTDIR)/etc/initramfs-tools/scripts/local-top/keybroker
+	install -D -m 0755 -t $(DESTDIR)/usr/lib/dracut/modules.d/90keybroker conf/guest/dracut/90keybroker/module-setup.sh
+	[ -e $(DESTDIR)/etc/keybroker/guest.conf ] || install -D -m 0644 -t $(DESTDIR)/etc/keybroker conf/guest/guest.conf
+
 help:
-	@echo 'make            build keybrokerd and keybrokerctl in $(BUILD)/'
+	@echo 'make            build keybrokerd, keybrokerctl and keybroker-guest in $(BUILD)/'
 	@echo 'make demo       a throw-away instance, guests that fetch their keys, one that is refused (installs packages when root)'
+	@echo 'make demo-boot  a confidential VM boots: keys from the broker, swtpm as its vTPM, a LUKS2 disk; and six that do not boot'
 	@echo 'make test       unit and end-to-end tests (installs packages when root); make unit: only the quick ones'
-	@echo 'make interop    the official npm client against a running instance (needs Node.js 20)'
+	@echo 'make interop    the official npm client against a running instance (brings Node.js 20 where it is older)'
 	@echo 'make bench      CPU per release against the floor of unavoidable crypto; SECONDS=20'
 	@echo 'make fuzz       libFuzzer over every parser; TIME=60 seconds each, TARGET=http for one, TIME=0 replays the seeds'
 	@echo 'make lint       formatting, clang-tidy, cppcheck, directions of includes, man pages'
 	@echo 'make asan       everything under AddressSanitizer and UBSan;  make clang: build and unit tests with clang'
-	@echo 'make install    to $$(DESTDIR)$$(PREFIX);  make deps: only install what the build needs'
+	@echo 'make install    to $$(DESTDIR)$$(PREFIX); make install-guest: what a guest needs;  make deps: only install what the build needs'
 
 clean:
 	rm -rf build build-*
 
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all deps deps-test deps-lint demo test unit lint asan clang fuzz build-fuzz-targets install help clean
+.PHONY: all deps deps-test deps-lint demo test unit lint asan clang fuzz build-fuzz-targets install install-guest help clean
 .SECONDARY:

@@ -1,10 +1,10 @@
 # Guests: the demo and the end-to-end tests.  They link none of the product's libraries: what measures it must not share its faults.
-$(BUILD)/libguest.a: $(call objs,$(addprefix tests/e2e/,proof.c guest.c evidence.c harness.c))
-GUEST_LIBS := $(shell pkg-config --libs openssl jansson 2>/dev/null)
+$(BUILD)/libguest.a: $(call objs,$(addprefix tests/e2e/,proof.c guest.c evidence.c harness.c relay.c vtpm.c boot.c))
+GUEST_LIBS := $(shell pkg-config --libs openssl jansson tss2-esys tss2-mu tss2-tctildr 2>/dev/null)
 E2E        := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(sort $(wildcard tests/e2e/test_*.c)))
 E2E_SH     := $(sort $(wildcard tests/e2e/test-*.sh))
 
-$(BUILD)/e2e/demo $(E2E): $(BUILD)/e2e/%: $(BUILD)/tests/e2e/%.o $(BUILD)/libguest.a
+$(BUILD)/e2e/demo $(BUILD)/e2e/demo_boot $(E2E): $(BUILD)/e2e/%: $(BUILD)/tests/e2e/%.o $(BUILD)/libguest.a
 	@echo "  LD   $@"
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GUEST_LIBS) $(if $(findstring test_,$@),-lcmocka)

@@ -6,6 +6,8 @@
  *   GET  /.well-known/openid-configuration, /certs
  *   POST /attest   {"claims":{…}} → {"token":"…"}; "alg" (RS256 …, "none"), "kid", "typ", "jku" (null: left out), "header":{more members},
  *                  "iss", "iat", "nbf", "exp", "jti" (any JSON value), "omit":["claim", …]
+ *   POST /attest/SevSnpVm   as Azure Attestation takes it: {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report
+ *                  must be made over the runtime data, and its claims stand in the token
  *   POST /admin/rotate[?drop=1]       a new signing key; the old one leaves the set
  *   POST /admin/fault?mode=M[&on=certs|metadata]   M: slow 500 404 redirect html huge endless empty duplicate drop ok
  *   POST /admin/cache?control=TEXT    the Cache-Control of what follows ("" for none)
@@ -28,6 +30,7 @@
 #include <unistd.h>
 
 #include "issuer_keys.h"
+#include "issuer_snp.h"
 
 enum { MAX_HEAD = 16 * 1024, MAX_BODY = 512 * 1024, HUGE_BODY = 1200 * 1024 };
 
@@ -185,11 +188,16 @@ static void certs(SSL *s)
 		answer_fault(s, mode);
 }
 
-static void attest(SSL *s, const char *body)
+static void attest(SSL *s, const char *body, bool is_snp)
 {
 	const char *why = "the body is not a JSON object";
 	json_t *request = json_loads(body, 0, NULL);
 
+	if (is_snp && request != NULL) {
+		json_t *evidence = request;
+		request = issuer_snp_claims(evidence, &why);
+		json_decref(evidence);
+	}
 	pthread_mutex_lock(&state.lock);
 	state.n_attest++;
 	char *token = json_is_object(request) ? issuer_token(request, &why) : NULL;
@@ -297,7 +305,9 @@ static bool serve_one(SSL *s, char *head, const char *body)
 	else if (!is_post && strcmp(target, "/certs") == 0)
 		certs(s);
 	else if (is_post && strcmp(target, "/attest") == 0)
-		attest(s, body);
+		attest(s, body, false);
+	else if (is_post && strcasecmp(target, "/attest/SevSnpVm") == 0)
+		attest(s, body, true);
 	else if (strncmp(target, "/admin/", 7) == 0)
 		administer(s, target + 7, query);
 	else

@@ -1,4 +1,4 @@
-# make interop: the unmodified npm client against a running instance.  Node.js 20 or newer and npm must be there.
+# make interop: the unmodified npm client against a running instance.  tests/interop/node finds or brings Node.js 20.
 $(BUILD)/interop/stand: $(call objs,tests/interop/stand.c) $(BUILD)/libguest.a
 	@echo "  LD   $@"
 	@mkdir -p $(@D)
@@ -7,11 +7,11 @@ $(BUILD)/interop/stand: $(call objs,tests/interop/stand.c) $(BUILD)/libguest.a
 interop: deps
 	$(Q)$(MAKE) --no-print-directory run-interop
 run-interop: all $(BUILD)/e2e/test-issuer $(BUILD)/interop/stand tests/interop/node_modules/.installed
-	$(Q)BUILD=$(abspath $(BUILD)) node --test tests/interop/*.test.mjs
+	$(Q)BUILD=$(abspath $(BUILD)) tests/interop/node --test tests/interop/*.test.mjs
 
 # `npm ci` takes exactly the versions and hashes of package-lock.json.
 tests/interop/node_modules/.installed: tests/interop/package-lock.json
 	@echo "  NPM  tests/interop"
-	$(Q)cd tests/interop && npm ci --no-audit --no-fund --loglevel=error >/dev/null && touch node_modules/.installed
+	$(Q)tests/interop/node --version >/dev/null && cd tests/interop && npm ci --no-audit --no-fund --loglevel=error >/dev/null && touch node_modules/.installed
 
 .PHONY: interop run-interop

@@ -1,0 +1,58 @@
+/* guest/attest.c — how an attestation service is asked about an SEV-SNP guest.  Decides nothing: the service judges the report, the broker the token. */
+#include "guest/attest.h"
+
+#include <openssl/evp.h>
+
+#include "base/b64url.h"
+#include "base/json.h"
+#include "base/limits.h"
+
+enum { BODY_MAX = 512 * 1024 };
+
+static void add_b64(struct buf *out, const char *name, struct span bytes)
+{
+	json_add_name(out, name);
+	buf_add_str(out, "\"");
+	b64url_encode(out, bytes);
+	buf_add_str(out, "\"");
+}
+
+enum kb_err attest_report_data(struct span runtime_data, uint8_t out[static 64])
+{
+	memset(out, 0, 64);
+	return EVP_Digest(runtime_data.p, runtime_data.len, out, NULL, EVP_sha256(), NULL) == 1 ? KB_OK : KB_E_NOMEM;
+}
+
+enum kb_err attest_body(struct span report, struct span chain_pem, struct span runtime_data, struct span nonce, struct buf *out)
+{
+	KB_AUTO(buf) struct buf inner;
+
+	buf_init(&inner, BODY_MAX);
+	buf_init(out, BODY_MAX);
+	buf_add_str(&inner, "{");
+	add_b64(&inner, "SnpReport", report);
+	add_b64(&inner, "VcekCertChain", chain_pem);
+	buf_add_str(&inner, "}");
+	buf_add_str(out, "{");
+	add_b64(out, "report", buf_span(&inner));
+	json_add_name(out, "runtimeData");
+	buf_add_str(out, "{");
+	add_b64(out, "data", runtime_data);
+	json_add_member(out, "dataType", span_str("JSON"));
+	buf_add_str(out, "}");
+	if (nonce.len > 0)
+		json_add_member(out, "nonce", nonce);
+	buf_add_str(out, "}");
+	return buf_ok(&inner) != KB_OK ? KB_E_NOMEM : buf_ok(out);
+}
+
+enum kb_err attest_token(struct span reply_body, struct buf *token)
+{
+	KB_AUTO(json) struct json_t *doc = NULL;
+	struct span text;
+
+	if (json_load_strict(reply_body, KB_GUEST_REPLY, &doc, NULL) != KB_OK || json_get_str(doc, "token", KB_MAX_TOKEN, &text) != KB_OK)
+		return KB_E_FETCH_CONTENT;
+	buf_add_span(token, text);
+	return buf_ok(token);
+}

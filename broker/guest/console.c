@@ -1,0 +1,36 @@
+/* guest/console.c — lines for the console.  Decides nothing; must never pass on a control character that a server sent. */
+#include "guest/console.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void say(const char *fmt, ...)
+{
+	static const char prefix[] = "keybroker-guest: ";
+	char line[1024];
+	va_list ap;
+
+	memcpy(line, prefix, sizeof prefix);
+	va_start(ap, fmt);
+	int n = vsnprintf(line + sizeof prefix - 1, sizeof line - sizeof prefix, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	size_t len = strlen(line);
+	line[len++] = '\n';
+	/* One write a line: lines of several guests on one console stay whole.  Nobody is left to tell when it fails. */
+	if (write(STDERR_FILENO, line, len) < 0)
+		return;
+}
+
+const char *plain(struct span s)
+{
+	static char text[201];
+	size_t n = s.len < sizeof text ? s.len : sizeof text - 1;
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = s.p[i] >= 0x20 && s.p[i] < 0x7f ? (char)s.p[i] : '?';
+	text[n] = '\0';
+	return text;
+}

@@ -1,0 +1,37 @@
+/* tests/e2e/relay.h — stands between a guest and the broker, with the broker's own certificate, and is honest or not. */
+#ifndef KB_TESTS_RELAY_H
+#define KB_TESTS_RELAY_H
+#include <pthread.h>
+
+#include "tests/e2e/harness.h"
+
+enum relay_mode {
+	RELAY_PASS,
+	RELAY_CHUNKED,     /* the same answer, framed in chunks */
+	RELAY_BUSY_ONCE,   /* 503 with Retry-After: 1, then as RELAY_PASS */
+	RELAY_DAMAGED,     /* the last character but one of the JWS changed */
+	RELAY_OLD,         /* the answer to an earlier request */
+	RELAY_OTHER_KEY,   /* the answer for the key "ec" to the same request */
+	RELAY_REDIRECT,    /* 302 */
+	RELAY_HTML,        /* 200 and a page */
+	RELAY_TWO_LENGTHS, /* the answer with a second Content-Length */
+};
+
+struct relay {
+	char url[64];
+	struct instance *in;
+	SSL_CTX *tls;
+	int listener;
+	unsigned port, calls;
+	enum relay_mode mode;
+	char *old; /* the last honest answer's body */
+	pthread_t thread;
+	pthread_mutex_t lock;
+};
+
+const char *relay_start(struct relay *r, struct instance *in);
+void relay_stop(struct relay *r);
+void relay_mode(struct relay *r, enum relay_mode mode); /* and count anew */
+unsigned relay_calls(struct relay *r);
+
+#endif
