@@ -72,10 +72,10 @@ define need
 endef
 deps:
 	$(call need,$(PACKAGES_BUILD))
-deps-test: deps
-	$(call need,$(PACKAGES_TEST))
-deps-lint: deps-test
-	$(call need,$(PACKAGES_LINT))
+deps-test:
+	$(call need,$(PACKAGES_BUILD) $(PACKAGES_TEST))
+deps-lint:
+	$(call need,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_LINT))
 
 # What needs packages starts a second make, because the flags above are asked of pkg-config when a Makefile is read.
 demo: deps
