@@ -21,7 +21,7 @@ HARDEN   ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fsta
 OPT      ?= -O2 -g
 CFLAGS   := -std=c11 $(OPT) $(WARN) $(HARDEN) -fPIE -fno-common -ffile-prefix-map=$(CURDIR)=.
 LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
-LDLIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
+LDLIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
 
 # ---- layers: each may use only what stands to its right (`make lint` checks the includes) ---------------------------------
 MAINS    := broker/keybrokerd.c broker/keybrokerctl.c broker/keybroker-guest.c
