@@ -278,5 +278,5 @@ int main(int argc, char **argv)
 		return GUEST_OUTPUT;
 	}
 	alarm((unsigned)o.timeout_s + BACKSTOP_S);
-	return release(&o);
+	return (int)release(&o);
 }
