@@ -231,10 +231,11 @@ const char *instance_make(struct instance *in)
 	snprintf(metrics_port, sizeof metrics_port, "%u", in->metrics_port);
 	snprintf(in->base_url, sizeof in->base_url, "https://localhost:%u", in->port);
 	snprintf(in->issuer_url, sizeof in->issuer_url, "https://localhost:%u", in->issuer_port);
-	const char *argv[] = {program("keybrokerctl"), "init",   in->dir,     "--port", port,       "--metrics", metrics_port, "--issuer",
-			      in->issuer_url,          "--name", "localhost", "--name", OTHER_NAME, "--user",    "nobody",     NULL};
+	const char *path = program("keybrokerctl");
+	const char *argv[] = {path,     "init",      in->dir,  "--port",   port,     "--metrics", metrics_port, "--issuer", in->issuer_url,
+			      "--name", "localhost", "--name", OTHER_NAME, "--name", VAULT_NAME,  "--user",     "nobody",   NULL};
 	if (geteuid() != 0)
-		argv[13] = NULL;
+		argv[15] = NULL;
 	if (run_program(&out, argv) != 0)
 		why = wrong("keybrokerctl init: %s", out == NULL ? "" : out);
 	else

@@ -16,7 +16,8 @@ struct instance {
 	X509 *root;                 /* of the release signer's chain */
 };
 
-#define OTHER_NAME "v.skr.test" /* certificates hold it beside localhost */
+#define OTHER_NAME "v.skr.test"              /* certificates hold these beside localhost */
+#define VAULT_NAME "kb.vault.azure.net.test" /* for clients that look for Azure's name in a URL */
 
 /* keybrokerctl init, free ports, the issuer running and configured.  No key yet and no broker. */
 const char *instance_make(struct instance *in);

@@ -76,8 +76,8 @@ static void test_a34_malformed_policies(void **state)
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":7,\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\",\"x\":1,\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
-		"{\"version\":\"1\",\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"less\":1}],\"anyOf\":[{\"claim\":\"c\",\"less\":1}]"
-		"}]}",
+		("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}],"
+		 "\"anyOf\":[{\"claim\":\"c\",\"less\":1}]}]}"),
 		"{\"version\":\"1.0.0\",\"allOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}],\"anyOf\":[]}",
 		"{\"version\":\"1.0.0\",\"x\":0,\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
 	};
