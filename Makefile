@@ -156,6 +156,7 @@ help:
 	@echo 'make test       unit and end-to-end tests (installs packages when root); make unit: only the quick ones'
 	@echo 'make interop    the official npm client against a running instance (brings Node.js 20 where it is older)'
 	@echo 'make bench      CPU per release against the floor of unavoidable crypto; SECONDS=20'
+	@echo 'make bench-storm  many guests that boot at once: how long, what it costs, who waits for whom; GUESTS=10000'
 	@echo 'make fuzz       libFuzzer over every parser; TIME=60 seconds each, TARGET=http for one, TIME=0 replays the seeds'
 	@echo 'make lint       formatting, clang-tidy, cppcheck, directions of includes, man pages'
 	@echo 'make asan       everything under AddressSanitizer and UBSan;  make clang: build and unit tests with clang'

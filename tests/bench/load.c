@@ -105,6 +105,13 @@ const char *corpus_requests(struct corpus *c, const struct place *issuer, const 
 	return NULL;
 }
 
+char *corpus_token(const struct corpus *c, unsigned item)
+{
+	static const char mark[] = "{\"target\":\"";
+	const char *from = item < c->n && c->item[item].request != NULL ? strstr(c->item[item].request, mark) : NULL;
+	return from == NULL ? NULL : strndup(from + sizeof mark - 1, strcspn(from + sizeof mark - 1, "\""));
+}
+
 void corpus_free(struct corpus *c)
 {
 	for (unsigned i = 0; i < c->n; i++) {

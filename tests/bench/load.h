@@ -16,6 +16,7 @@ struct corpus {
 const char *corpus_keys(struct corpus *c, const char *file, unsigned n);
 /* A token each from the issuer (a confidential VM's), as a release of key `name` with `enc`. */
 const char *corpus_requests(struct corpus *c, const struct place *issuer, const struct place *broker, const char *name, const char *enc);
+char *corpus_token(const struct corpus *c, unsigned item); /* that its request brings; malloc'd, NULL when there is none */
 void corpus_free(struct corpus *c);
 
 struct load_plan {

@@ -1,0 +1,35 @@
+/* tests/bench/measure.h — what the rooms of a running broker use, and the floor that it is compared with. */
+#ifndef KB_TESTS_MEASURE_H
+#define KB_TESTS_MEASURE_H
+#include "tests/e2e/harness.h"
+
+enum { ROOMS = 16, FLOOR_PARTS = 6 };
+#define FLOOR_TOKEN "bench-token" /* in the instance's directory */
+
+struct room_use {
+	pid_t pid;
+	char name[24];
+	double before_us, after_us;
+	long rss_kib, peak_kib; /* resident now, and the most there ever was */
+};
+struct rooms {
+	struct instance *in;
+	struct room_use room[ROOMS];
+	unsigned n;
+};
+void rooms_mark(void *context, bool is_start);            /* a struct rooms with its instance: note what was used so far */
+double rooms_us(const struct rooms *r, const char *name); /* processor time between the two marks; NULL: all */
+unsigned rooms_lost(const struct rooms *r);               /* rooms that ended in between: their time is missing from the sum */
+long rss_kib(pid_t pid);
+
+extern const char *const floor_part[FLOOR_PARTS];
+struct floor { /* µs of CPU */
+	double release, handshake, parts[FLOOR_PARTS];
+};
+/* Keep a token, and the issuer's certificate that verifies it, where the floor finds them. */
+const char *floor_token(struct instance *in, const char *token);
+/* Releases of `key` for so long.  `is_crowded`: a second one runs beside it, because two busy threads of one core slow each other down, and under load the
+ * workers are such threads. */
+const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded, struct floor *f);
+
+#endif
