@@ -106,7 +106,6 @@ enum kb_class {
 	X(KB_E_QUEUE_FULL, KB_CLASS_BUSY, "QUEUE_FULL")                                                                                              \
 	X(KB_E_CONN_LIMIT, KB_CLASS_BUSY, "CONN_LIMIT")                                                                                              \
 	X(KB_E_TLS, KB_CLASS_BAD, "TLS")                                                                                                             \
-	X(KB_E_DRAINING, KB_CLASS_BUSY, "DRAINING")                                                                                                  \
 	/* between rooms, broker/frame */                                                                                                            \
 	X(KB_E_FRAME, KB_CLASS_BUG, "FRAME")                                                                                                         \
 	X(KB_E_ROOM_LOST, KB_CLASS_HSM, "ROOM_LOST") /* the worker that had the request is gone */                                                   \

@@ -149,11 +149,6 @@ bool json_isa_obj(const struct json_t *j)
 	return json_is_object(j);
 }
 
-bool json_isa_arr(const struct json_t *j)
-{
-	return json_is_array(j);
-}
-
 size_t json_len(const struct json_t *j)
 {
 	return json_is_array(j) ? json_array_size(j) : json_object_size(j);

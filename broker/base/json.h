@@ -30,7 +30,6 @@ bool json_has_null(const struct json_t *obj, const char *name); /* present and n
 KB_MUST_CHECK enum kb_err json_only(const struct json_t *obj, const char *const *known, const char **unknown);
 
 bool json_isa_obj(const struct json_t *j);
-bool json_isa_arr(const struct json_t *j);
 size_t json_len(const struct json_t *arr);                        /* entries of an array or members of an object, else 0 */
 const struct json_t *json_at(const struct json_t *arr, size_t i); /* NULL past the end */
 KB_MUST_CHECK enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, struct span *out);

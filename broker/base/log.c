@@ -73,14 +73,3 @@ const char *log_i64(int64_t n)
 	snprintf(text, 24, "%lld", (long long)n);
 	return text;
 }
-
-const char *log_span(struct span s)
-{
-	char *text = ring_next();
-	size_t n = s.len < KB_MAX_LOG_VALUE ? s.len : KB_MAX_LOG_VALUE;
-
-	for (size_t i = 0; i < n; i++)
-		text[i] = s.p[i] == 0 ? '?' : (char)s.p[i];
-	text[n] = '\0';
-	return text;
-}

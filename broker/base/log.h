@@ -17,7 +17,5 @@ void log_event(enum log_level level, const char *event, ...) __attribute__((sent
 
 /* Text of a number for a pair, in a ring of 8 static buffers: good until the 8th next call. */
 const char *log_i64(int64_t n);
-/* Text of wire bytes for a pair: cut and NUL-safe; same ring. */
-const char *log_span(struct span s);
 
 #endif

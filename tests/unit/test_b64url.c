@@ -23,6 +23,7 @@ static void expect(decoder *decode, const char *text, enum kb_err want, const ch
 static const struct {
 	const char *plain, *url, *std;
 } rfc4648[] = {
+	{"", "", ""},
 	{"f", "Zg", "Zg=="},
 	{"fo", "Zm8", "Zm8="},
 	{"foo", "Zm9v", "Zm9v"},

@@ -301,6 +301,38 @@ static void test_ledger_order_is_kept_and_unrecorded_answers_pass(void **state)
 	assert_true(atomic_load(&sb->slot[0].counter[COUNT_SYNCS]) <= 28);
 }
 
+/* The shortest of some times from submitting to the answer: noise only ever adds. */
+static int64_t quickest_us(uint32_t first_id)
+{
+	int64_t least = INT64_MAX;
+
+	for (uint32_t i = 0; i < 20; i++) {
+		struct frame_reply r = released(id_of(0, first_id + i));
+		const int64_t from = clock_mono_us();
+		submit(&r);
+		assert_true(gets(0).id == id_of(0, first_id + i));
+		const int64_t took = clock_mono_us() - from;
+		if (took < least)
+			least = took;
+	}
+	return least;
+}
+
+static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state)
+{
+	(void)state;
+	run();
+	const int64_t alone = quickest_us(0);
+	atomic_store(&sb->slot[1].room, ROOM_VAULT);
+	slot_set(&sb->slot[1], SLOT_BUSY);
+	const int64_t beside = quickest_us(100);
+	slot_set(&sb->slot[1], SLOT_HANDOVER); /* its record is here already */
+	const int64_t after = quickest_us(200);
+	assert_true(beside >= KB_COMMIT_WAIT_US);
+	assert_true(alone + KB_COMMIT_WAIT_US / 2 < beside);
+	assert_true(after + KB_COMMIT_WAIT_US / 2 < beside);
+}
+
 static void test_d01_ledger_key_without_record_does_not_leave(void **state)
 {
 	struct frame_reply r = released(1);
@@ -664,6 +696,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_ledger_record_is_there_when_the_answer_comes),
 		T(test_ledger_order_is_kept_and_unrecorded_answers_pass),
+		T(test_ledger_waits_for_a_busy_worker_and_for_nobody_else),
 		T(test_d01_ledger_key_without_record_does_not_leave),
 		T(test_ledger_bad_record_refuses_its_answer_alone),
 		T(test_i06_ledger_bad_frames_are_dropped_and_counted),
