@@ -73,7 +73,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 		b->p = p;
 		b->cap = cap;
 	}
-	uint8_t *at = b->p + b->len;
+	uint8_t *at = b->p == NULL ? NULL : b->p + b->len; /* NULL + 0 is undefined (C11 §6.5.6) */
 	b->len = need;
 	return at;
 }

@@ -54,7 +54,7 @@ void buf_init(struct buf *b, size_t max_bytes);
 void buf_free(struct buf *b);  /* NULL and a zeroed struct are fine; not for secrets */
 void buf_reset(struct buf *b); /* empty again, memory kept */
 void buf_add(struct buf *b, const void *p, size_t len);
-uint8_t *buf_reserve(struct buf *b, size_t len); /* `len` uninitialised bytes appended; NULL when that fails */
+uint8_t *buf_reserve(struct buf *b, size_t len); /* `len` uninitialised bytes appended; NULL when that fails, or for none of none */
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_span(struct buf *b, struct span s);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* short text, ≤ 512 bytes */

@@ -7,7 +7,9 @@
 
 #include "base/limits.h"
 
+/* All our own times are int64_t (2038, SECURITY F5); what we ask the system in must not be narrower. */
 _Static_assert(sizeof(time_t) == 8, "2038: a 64-bit time_t is required");
+_Static_assert(sizeof(((struct timespec *)0)->tv_sec) == 8, "2038: clock_gettime() must count 64-bit seconds");
 
 static int64_t now_us(clockid_t id)
 {

@@ -1,6 +1,7 @@
 /* base/err.c — the table of err.h as data.  Trusts nothing; decides nothing but the HTTP status of a class. */
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,11 @@ enum kb_err kb_err_from_name(const char *name)
 		if (strcmp(table[i].name, name) == 0)
 			return (enum kb_err)i;
 	return KB_E_BUG;
+}
+
+enum kb_err kb_err_or_nomem(enum kb_err e)
+{
+	return e != KB_OK && errno == ENOMEM ? KB_E_NOMEM : e;
 }
 
 void kb_bug(const char *file, int line)

@@ -160,6 +160,9 @@ const char *kb_err_name(enum kb_err e);         /* audit name; never NULL, "BUG"
 enum kb_class kb_err_class(enum kb_err e);      /* KB_CLASS_BUG for a value outside the table */
 int kb_err_status(enum kb_err e);               /* HTTP status of its class */
 enum kb_err kb_err_from_name(const char *name); /* KB_E_BUG when unknown */
+/* For libraries that say no without a reason: KB_E_NOMEM when memory was it, else `e`.  The caller has set errno to 0 before the call; malloc() sets it
+ * to ENOMEM.  The difference counts: a refusal is final, while out of memory a client may come back. */
+enum kb_err kb_err_or_nomem(enum kb_err e);
 
 /* A state the code proves impossible.  Stays on in production: prints file and line, then aborts (no core, see sandbox). */
 #define KB_BUG() kb_bug(__FILE__, __LINE__)

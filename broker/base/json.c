@@ -8,10 +8,12 @@
 
 #include "base/limits.h"
 
-/* Depth of nesting, without recursion: quotes are honoured, the rest is left to the parser. */
-static bool depth_ok(struct span t)
+/* Depth of nesting and number of values, without recursion: quotes are honoured, the rest is left to the parser.  A value costs the parser far more than the two
+ * bytes that it may be long (SECURITY G4). */
+static enum kb_err shape_check(struct span t)
 {
 	unsigned depth = 0;
+	size_t values = 1;
 	bool in_string = false;
 
 	for (size_t i = 0; i < t.len; i++) {
@@ -25,14 +27,29 @@ static bool depth_ok(struct span t)
 		}
 		if (c == '"') {
 			in_string = true;
+		} else if (c == ',') {
+			values++;
 		} else if (c == '{' || c == '[') {
+			values++;
 			if (++depth > KB_MAX_JSON_DEPTH)
-				return false;
+				return KB_E_JSON_DEPTH;
 		} else if ((c == '}' || c == ']') && depth > 0) {
 			depth--;
 		}
 	}
-	return true;
+	return values <= KB_MAX_JSON_VALUES ? KB_OK : KB_E_JSON_SIZE;
+}
+
+/* Without memory jansson (2.14) calls good text invalid, or, worse, leaves bytes out of a string or a number and says nothing.  So every allocation of
+ * a parse is watched; rooms have one thread. */
+static bool was_refused;
+
+static void *checked_malloc(size_t size)
+{
+	void *p = malloc(size);
+
+	was_refused |= p == NULL;
+	return p;
 }
 
 enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out, unsigned *line)
@@ -46,9 +63,16 @@ enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t *
 		return KB_E_JSON_SYNTAX;
 	if (text.len > max_bytes)
 		return KB_E_JSON_SIZE;
-	if (!depth_ok(text))
-		return KB_E_JSON_DEPTH;
+	enum kb_err err = shape_check(text);
+	if (err != KB_OK)
+		return err;
+	json_set_alloc_funcs(checked_malloc, free);
+	was_refused = false;
 	json_t *j = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, &fault);
+	if (was_refused) {
+		json_decref(j);
+		return KB_E_NOMEM;
+	}
 	if (j == NULL) {
 		if (line != NULL && fault.line > 0)
 			*line = (unsigned)fault.line;

@@ -6,6 +6,7 @@
 #define KB_MAX_TOKEN        (192 * 1024) /* bytes, compact form; tokens with many GPUs reach 170 KiB */
 #define KB_MAX_TOKEN_HEADER 4096         /* bytes, decoded; Azure Attestation's is ~200 */
 #define KB_MAX_JSON_DEPTH   16           /* nested arrays/objects; real tokens use 5 */
+#define KB_MAX_JSON_VALUES  16384        /* values of one document, commas and brackets counted; real tokens have some hundred */
 #define KB_MAX_KID          256          /* bytes; the longest seen is 44 */
 #define KB_MAX_ISS          256          /* bytes */
 #define KB_MAX_AUD          512          /* bytes; Google Confidential Space allows 512 */
@@ -53,7 +54,9 @@
 #define KB_SOCKET_BUFFER (1024 * 1024) /* bytes of send buffer a room socket must have */
 
 /* Time, milliseconds unless said */
-#define KB_HANDSHAKE_MS  10000      /* TLS handshake, accept to finished */
+#define KB_HANDSHAKE_MS  10000      /* TLS handshake, accept to finished; from its turn, when it had to wait for one */
+#define KB_DOOR_MS       20000      /* first byte there until the handshake's turn: our own slowness, in a crowd */
+#define KB_SEAT_MS       500        /* a handshake counts as service for so long; after that it is the client who is slow */
 #define KB_HEADER_MS     10000      /* first byte of a head to its end */
 #define KB_BODY_MS       10000      /* end of head to end of body */
 #define KB_WRITE_MS      10000      /* reply handed to TLS until the last byte is taken */
@@ -61,6 +64,7 @@
 #define KB_REQUEST_MS    10000      /* request complete until its reply is there; then 503 */
 #define KB_HSM_CALL_MS   5000       /* a worker this long in one request is killed */
 #define KB_DRAIN_MS      30000      /* an old generation may finish for this long */
+#define KB_SPARE_IDLE_MS 1000       /* when connections are all taken, one that is idle for so long makes room */
 #define KB_DRAIN_IDLE_MS 1000       /* draining: an idle connection is closed after this */
 #define KB_LINGER_MS     2000       /* after our close_notify, wait this long for the peer's end, so that it reads the reply before a reset */
 #define KB_TICK_MS       100        /* how finely a gateway looks at its deadlines */
@@ -76,10 +80,14 @@
 #define KB_QUEUE               1024  /* requests waiting for a worker */
 #define KB_MAX_WINDOW          192   /* requests of one gateway that the vaults and the ledger hold at once: 2 a worker and one batch of the ledger */
 #define KB_METRICS_CONNECTIONS 64    /* at once on the metrics listener */
-#define KB_ACCEPT_BATCH        32    /* connections taken at one go, so that those there are get their turn */
+#define KB_ACCEPT_BATCH        32    /* connections taken, and handshakes begun, at one go, so that those there are get their turn */
+#define KB_SEATS               128   /* connections in service, beyond which nobody's handshake begins but a source's that has less than its share */
 #define KB_ACCEPT_PAUSE_MS     1000  /* after the descriptors ran out */
-#define KB_SPARE_DESCRIPTORS   64    /* beside one a connection: listeners, rooms, the loop */
-#define KB_MAX_CLIENT_CHAIN    32768 /* bytes of a TLS client's certificates: strangers send them before they are anyone */
+#define KB_CONNECTION_BYTES    (32 * 1024)  /* of memory a connection takes, about: TLS, buffers, itself */
+#define KB_TRIM_BYTES          (128 * 1024) /* given back to the system when a gateway holds half of what it held, and so much less … */
+#define KB_TRIM_MS             1000         /* … but not more often than this */
+#define KB_SPARE_DESCRIPTORS   64           /* beside one a connection: listeners, rooms, the loop */
+#define KB_MAX_CLIENT_CHAIN    32768        /* bytes of a TLS client's certificates: strangers send them before they are anyone */
 
 /* Fetcher */
 #define KB_FETCH_MS        5000 /* one document, connect to last byte */
@@ -94,6 +102,7 @@
 #define KB_LEDGER_BATCH   64                 /* records committed by one sync at the most */
 #define KB_COMMIT_WAIT_US 2000               /* µs a batch waits for the record of a worker that is in a request: one sync serves more */
 #define KB_LEDGER_SEGMENT (64 * 1024 * 1024) /* bytes; a new segment after this */
+#define KB_LEDGER_CONFIGS 64                 /* configurations remembered, so that an old one that comes back is seen */
 #define KB_REPLAY_ENTRIES 262144             /* used tokens remembered for issuers with single_use; full means deny */
 
 /* Guest program, broker/guest */
@@ -109,12 +118,24 @@
 #define KB_GUEST_CERTIFICATES   (64 * 1024)   /* bytes of a VCEK's chain; AMD's is 6 KiB */
 
 /* HSM */
-#define KB_HSM_ATTEMPTS 2 /* one call, and once more after a lost session */
-#define KB_MAX_WORKERS  64
-#define KB_MAX_SECRET   8192         /* bytes of one secret: RSA-4096 PKCS#8 is 2.4 KiB */
-#define KB_SECRET_ARENA (256 * 1024) /* bytes locked in memory for secrets */
-#define KB_MAX_OCT      64           /* bytes of a symmetric key; Managed HSM's limit */
-#define KB_MIN_OCT      16
+#define KB_LOGIN_TURN_MS 10000 /* a worker that starts waits this long for the others' logins: they take turns */
+#define KB_LOGIN_LOOK_MS 2000  /* one that serves, for a token that cannot be read while somebody logs in */
+#define KB_HSM_ATTEMPTS  2     /* one call, and once more after a lost session */
+#define KB_HSM_FAULTS    3     /* device errors without a success between them; then a worker proves its HSM again, or makes room for one that can */
+#define KB_MAX_WORKERS   64
+#define KB_MAX_SECRET    8192         /* bytes of one secret: RSA-4096 PKCS#8 is 2.4 KiB */
+#define KB_SECRET_ARENA  (256 * 1024) /* bytes locked in memory for secrets */
+#define KB_MAX_OCT       64           /* bytes of a symmetric key; Managed HSM's limit */
+#define KB_MIN_OCT       16
+
+/* Rooms: what the kernel gives them at the most, and must be able to give */
+#define KB_VAULT_FILES   64   /* descriptors of a vault; 9, and one that SoftHSM opens for each look at its token */
+#define KB_LEDGER_FILES  256  /* … of the ledger: 16 a generation */
+#define KB_FETCHER_FILES 2048 /* … of the fetcher: 6 an issuer, while it is fetched */
+#define KB_LEDGER_MIB    512  /* MiB of the ledger's memory; one batch and the used tokens are 50 */
+#define KB_FETCHER_MIB   4096 /* … of the fetcher's: 256 issuers, each with a thread that resolves a name */
+#define KB_MIN_PROCESSES 8    /* processes the user may have, beside two a gateway and two a worker */
+#define KB_MIN_MIB       1024 /* MiB of address space a process may have, if that is limited at all */
 
 /* Configuration */
 #define KB_MAX_CONFIG    (1024 * 1024) /* bytes of one configuration file */
