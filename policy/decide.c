@@ -79,9 +79,8 @@ static enum kb_err grant_new(const struct release_case *c, struct pubkey **kek, 
 	g->key_version = span_dup(c->key_version);
 	if (g->key_name == NULL || g->key_version == NULL)
 		goto out;
-	if ((err = pubkey_thumbprint(g->kek, g->kek_thumbprint)) != KB_OK)
-		goto out;
-	if ((err = json_get_int(token_claims(c->token), "exp", &g->expires_s)) != KB_OK)
+	if ((err = pubkey_thumbprint(g->kek, g->kek_thumbprint)) != KB_OK ||
+	    (err = json_get_int(token_claims(c->token), "exp", &g->expires_s)) != KB_OK)
 		goto out;
 	*out = g;
 	g = NULL;
@@ -142,22 +141,17 @@ static enum kb_err note(struct explain *ex, enum explain_step step, enum kb_err 
 	return err;
 }
 
-static int width(struct span s)
-{
-	return (int)(s.len < KB_MAX_KID ? s.len : KB_MAX_KID);
-}
-
 static enum kb_err check_origin(const struct release_case *c, struct explain *ex)
 {
 	struct span iss = token_unverified_iss(c->token), kid = token_kid(c->token);
 	char text[KB_MAX_KID + KB_MAX_ISS];
 
 	enum kb_err err = token_verify(c->token, c->issuer, c->keys);
-	(void)snprintf(text, sizeof text, "%.*s", width(iss), (const char *)iss.p);
+	(void)snprintf(text, sizeof text, "%.*s", (int)iss.len, (const char *)iss.p);
 	if (err == KB_E_ISSUER || err == KB_E_ISSUER_UNAVAILABLE)
 		return note(ex, STEP_ISSUER, err, text);
 	explain_step(ex, STEP_ISSUER, KB_OK, text);
-	(void)snprintf(text, sizeof text, "%s, kid %.*s", alg_name(token_alg(c->token)), width(kid), (const char *)kid.p);
+	(void)snprintf(text, sizeof text, "%s, kid %.*s", alg_name(token_alg(c->token)), (int)kid.len, (const char *)kid.p);
 	return note(ex, STEP_SIGNATURE, err, text);
 }
 
@@ -213,7 +207,7 @@ static enum kb_err check_wrapping_key(const struct release_case *c, struct expla
 	if (err != KB_OK)
 		return note(ex, STEP_WRAPPING_KEY, err, NULL);
 	struct span kid = pubkey_kid(*kek);
-	(void)snprintf(text, sizeof text, "RSA-%u, kid %.*s", pubkey_bits(*kek), width(kid), (const char *)kid.p);
+	(void)snprintf(text, sizeof text, "RSA-%u, kid %.*s", pubkey_bits(*kek), (int)kid.len, (const char *)kid.p);
 	return note(ex, STEP_WRAPPING_KEY, KB_OK, text);
 }
 

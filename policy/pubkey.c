@@ -3,17 +3,18 @@
  * no parameter but these ever reaches OpenSSL.  Must never take a key that holds a private part, nor keep one. */
 #include "policy/pubkey_priv.h"
 
+#include <errno.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/obj_mac.h>
 #include <openssl/params.h>
-#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 
 #include "base/b64url.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "policy/issuer.h"
 #include "policy/jws.h"
@@ -204,7 +205,7 @@ static enum kb_err numbers_from_evp(const EVP_PKEY *key, struct key_numbers *num
 	if (!EVP_PKEY_is_a(key, "EC"))
 		return KB_E_KEY_TYPE;
 	if (EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL) != 1)
-		return KB_E_KEY_CURVE; /* explicit parameters */
+		return KB_E_KEY_CURVE; /* explicit parameters that are no curve's (CVE-2020-0601) */
 	for (size_t i = 0; i < N_CURVES; i++) {
 		if (strcmp(group, curves[i].group) != 0)
 			continue;
@@ -365,7 +366,7 @@ static enum kb_err build_rsa(struct pubkey *k, enum pubkey_use use)
 	if (err != KB_OK)
 		return err;
 	if (BN_bn2nativepad(n, native_n, (int)k->num.n_len) < 0 || BN_bn2nativepad(e, native_e, (int)k->num.e_len) < 0)
-		return KB_E_BUG;
+		KB_BUG(); /* they came from so many bytes */
 	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, k->num.n_len),
 			       OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, native_e, k->num.e_len), OSSL_PARAM_construct_end()};
 	k->bits = (unsigned)BN_num_bits(n);
@@ -378,7 +379,7 @@ static enum kb_err build_ec(struct pubkey *k)
 	uint8_t point[1 + 2 * sizeof k->num.x] = {4}; /* uncompressed, SEC 1 §2.3.3 */
 
 	if (curve == NULL)
-		return KB_E_BUG;
+		KB_BUG();
 	struct curve copy = *curve; /* OSSL_PARAM is not const */
 	memcpy(point + 1, k->num.x, curve->bytes);
 	memcpy(point + 1 + curve->bytes, k->num.y, curve->bytes);
@@ -419,6 +420,7 @@ enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struc
 		return KB_E_KEY_FORMAT;
 	if ((k = calloc(1, sizeof *k)) == NULL)
 		return KB_E_NOMEM;
+	errno = 0;
 	if ((err = numbers_from_jwk(jwk, &k->num)) != KB_OK)
 		goto out;
 	if (use == PUBKEY_WRAP && k->num.kind != PUBKEY_RSA) {
@@ -439,9 +441,10 @@ enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struc
 	err = KB_OK;
 out:
 	pubkey_free(k);
-	if (err != KB_OK)
-		ERR_clear_error(); /* a stranger's bad key must not stand in the queue when the next call fails */
-	return err;
+	if (err == KB_OK)
+		return KB_OK;
+	ERR_clear_error();           /* a stranger's bad key must not stand in the queue when the next call fails */
+	return kb_err_or_nomem(err); /* OpenSSL's checks call a key bad that they had no memory for */
 }
 
 void pubkey_free(struct pubkey *k)
@@ -503,6 +506,6 @@ enum kb_err pubkey_thumbprint(const struct pubkey *k, uint8_t out[static 32])
 	buf_add_str(&b, "\"}");
 	enum kb_err err = buf_ok(&b);
 	if (err == KB_OK)
-		SHA256(b.p, b.len, out);
+		digest_sha256(buf_span(&b), out);
 	return err;
 }

@@ -4,11 +4,11 @@
 #include "policy/rules_priv.h"
 
 #include <jansson.h>
-#include <openssl/sha.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/digest.h"
 #include "base/json.h"
 
 const char *const rule_op_names[OP_COUNT] = {"equals", "notEquals", "less", "lessOrEquals", "greater", "greaterOrEquals", "exists"};
@@ -82,7 +82,7 @@ static enum kb_err group_open(struct compiler *c, const struct json_t *obj, stru
 	if (json_has(obj, "anyOf") && json_has(obj, "allOf"))
 		return fail(c, KB_E_POLICY_FORMAT, "allOf", "both anyOf and allOf: an object has exactly one of them");
 	if (json_get_arr(obj, member, &entries) != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, json_has(obj, member) ? member : NULL, "anyOf or allOf is missing or is no array");
+		return fail(c, KB_E_POLICY_FORMAT, member, "anyOf or allOf is missing or is no array");
 	if (json_len(entries) == 0)
 		return fail(c, KB_E_POLICY_FORMAT, member, "%s is empty: it needs at least one entry", member);
 	if (c->depth == RULES_STACK)
@@ -116,8 +116,7 @@ static enum kb_err read_authority(struct compiler *c, const struct json_t *entry
 	if (err == KB_E_JSON_LENGTH && json_string_length(json_object_get(entry, "authority")) > 0)
 		return fail(c, KB_E_POLICY_LIMIT, "authority", "\"authority\" is longer than %d bytes", KB_MAX_ISS);
 	if (err != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, json_has(entry, "authority") ? "authority" : NULL,
-			    "\"authority\" must be the issuer's URL: the `iss` of its tokens");
+		return fail(c, KB_E_POLICY_FORMAT, "authority", "\"authority\" must be the issuer's URL: the `iss` of its tokens");
 	return group_open(c, entry, iss);
 }
 
@@ -242,8 +241,7 @@ static enum kb_err compile(struct compiler *c)
 	if (err != KB_OK)
 		return err;
 	if (json_get_str(doc, "version", KB_MAX_CLAIM_PATH, &version) != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, json_has(doc, "version") ? "version" : NULL,
-			    "\"version\" is missing or no string: write \"1.0.0\"");
+		return fail(c, KB_E_POLICY_FORMAT, "version", "\"version\" is missing or no string: write \"1.0.0\"");
 	if ((err = group_open(c, doc, span_of(NULL, 0))) != KB_OK)
 		return err;
 	while (c->depth > 0) {
@@ -294,7 +292,7 @@ enum kb_err rules_compile(struct span source, struct rules **out, struct policy_
 	buf_add_span(&r->source, source);
 	if ((err = buf_ok(&r->source)) != KB_OK)
 		goto out;
-	SHA256(source.p, source.len, r->digest);
+	digest_sha256(source, r->digest);
 	c.rules = r;
 	if ((err = compile(&c)) != KB_OK)
 		goto out;

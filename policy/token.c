@@ -2,9 +2,9 @@
  * The issuer's configuration names the algorithms, the token can only agree.  Must never give out claims of a token that it has not verified. */
 #include "policy/token.h"
 
-#include <openssl/sha.h>
 #include <stdlib.h>
 
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "policy/jwks.h"
@@ -73,12 +73,12 @@ enum kb_alg token_alg(const struct token *t)
 
 void token_digest(const struct token *t, uint8_t out[static 32])
 {
-	SHA256(t->jws.compact.p, t->jws.compact.len, out);
+	digest_sha256(t->jws.compact, out);
 }
 
 void token_replay_id(const struct token *t, uint8_t out[static 32])
 {
-	SHA256(t->jws.signing_input.p, t->jws.signing_input.len, out);
+	digest_sha256(t->jws.signing_input, out);
 }
 
 /* The same issuer and key may sign other things (id tokens): an attestation says what was attested.  Old SGX tokens say it in other words. */

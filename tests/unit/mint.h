@@ -6,6 +6,7 @@
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -98,7 +99,7 @@ static inline char *mint_b64(const void *p, size_t len)
 
 /* ---- keys ---- */
 
-static inline EVP_PKEY *mint_rsa_e(unsigned bits, unsigned e)
+static inline EVP_PKEY *mint_rsa_new(unsigned bits, unsigned e)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
 	BIGNUM *exponent = BN_new();
@@ -110,6 +111,29 @@ static inline EVP_PKEY *mint_rsa_e(unsigned bits, unsigned e)
 		   "RSA key");
 	BN_free(exponent);
 	EVP_PKEY_CTX_free(ctx);
+	return key;
+}
+
+/* Whoever runs the same program a thousand times (tests/mutation) names a directory in MINT_KEYS: keys are made once and kept there. */
+static inline EVP_PKEY *mint_rsa_e(unsigned bits, unsigned e)
+{
+	static unsigned count;
+	const char *dir = getenv("MINT_KEYS");
+	EVP_PKEY *key = NULL;
+	char path[512];
+
+	if (dir == NULL)
+		return mint_rsa_new(bits, e);
+	snprintf(path, sizeof path, "%s/rsa-%u-%u-%u.pem", dir, bits, e, count++);
+	FILE *f = fopen(path, "r");
+	if (f != NULL) {
+		key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+		fclose(f);
+		mint_check(key != NULL, "PEM_read_PrivateKey");
+		return key;
+	}
+	key = mint_rsa_new(bits, e);
+	mint_check((f = fopen(path, "w")) != NULL && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 && fclose(f) == 0, path);
 	return key;
 }
 

@@ -271,6 +271,10 @@ static void test_wrapping_key_is_the_first_that_fits(void **state)
 	assert_string_equal(choose(mint_text("[%s,%s,%s]", rsa("sign", ",\"key_ops\":[\"sign\"]"), ec, rsa("b", ",\"use\":\"enc\""))), "b");
 	assert_string_equal(choose(mint_text("[1,[],null,{},%s]", rsa("b", ",\"use\":\"enc\""))), "b");
 	assert_string_equal(choose(mint_text("[%s,%s]", rsa("plain", ""), rsa("b", ",\"use\":\"enc\""))), "b");
+	/* One that is meant for signing is passed over, it is not a bad first one. */
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("sig", ",\"use\":\"sig\""), rsa("b", ",\"use\":\"enc\""))), "b");
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("one", ",\"use\":1"), rsa("b", ",\"use\":\"enc\""))), "b");
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("no", ",\"key_ops\":[1,\"sign\"]"), rsa("b", ",\"use\":\"enc\""))), "b");
 	/* wrapKey alone is not documented to be enough. */
 	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"key_ops\":[\"wrapKey\"]"))), "KEY_BINDING");
 }

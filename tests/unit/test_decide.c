@@ -146,6 +146,7 @@ static void test_decide_issuer(void **state)
 	w->c.issuer = &w->issuer;
 	w->c.keys = NULL;
 	ASSERT_ERR(KB_E_ISSUER_UNAVAILABLE, run(w));
+	assert_non_null(strstr(w->text, "✗ issuer        " MINT_ISS "\n– signature\n"));
 	w->c.keys = w->keys;
 	w->issuer.issuer = other;
 	ASSERT_ERR(KB_E_ISSUER, run(w));
@@ -187,6 +188,8 @@ static void test_decide_audience_and_nonce(void **state)
 	struct world *w = *state;
 	static char ours[] = "https://broker.test";
 
+	ASSERT_ERR(KB_OK, run(w));
+	assert_non_null(strstr(w->text, "✓ audience      any\n✓ nonce         left to the policy\n"));
 	w->issuer.audience = ours;
 	ASSERT_ERR(KB_E_AUDIENCE, run(w));
 	assert_non_null(strstr(w->text, "✗ audience      https://broker.test\n"));
@@ -200,9 +203,27 @@ static void test_decide_audience_and_nonce(void **state)
 	ASSERT_ERR(KB_OK, run(w));
 	w->issuer.nonce = NONCE_BROKER;
 	ASSERT_ERR(KB_OK, run(w));
+	assert_non_null(strstr(w->text, "✓ audience      https://broker.test\n✓ nonce\n"));
 }
 
-static void test_decide_policy(void **state)
+/* What a stranger writes into iss and kid is shown cut, and a time that no calendar has is shown as one. */
+static void test_decide_shows_long_texts_cut(void **state)
+{
+	struct world *w = *state;
+	char kid[KB_MAX_KID + 1];
+
+	memset(kid, 'k', KB_MAX_KID);
+	kid[KB_MAX_KID] = '\0';
+	set_token(w, mint_token(mint_rsa(0), "RS256", kid, mint_claims(mint_rsa(1), "")));
+	ASSERT_ERR(KB_E_KID_UNKNOWN, run(w));
+	assert_non_null(strstr(w->text, mint_text("✗ signature     RS256, kid %.*s", 140, kid)));
+	set_token(w, mint_token(mint_rsa(0), "RS256", "k",
+				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":1790000000,\"exp\":9223372036854775807}"));
+	ASSERT_ERR(KB_E_LIFETIME, run(w));
+	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires 0000-00-00T00:00:00Z, judged"));
+}
+
+static void test_e03_decide_policy(void **state)
 {
 	struct world *w = *state;
 
@@ -402,7 +423,8 @@ int main(void)
 		T(test_decide_signature),
 		T(test_decide_time),
 		T(test_decide_audience_and_nonce),
-		T(test_decide_policy),
+		T(test_decide_shows_long_texts_cut),
+		T(test_e03_decide_policy),
 		T(test_a38_debug_evidence),
 		T(test_a38_policy_that_speaks_of_debugging),
 		T(test_a27_wrapping_key),

@@ -303,13 +303,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_alg_names),
 		cmocka_unit_test(test_alg_fits_its_own_keys_only),
-		cmocka_unit_test(test_a33_wycheproof_signatures),
 		cmocka_unit_test(test_a33_wycheproof_keys),
 		cmocka_unit_test(test_a33_wycheproof_crypto),
 		cmocka_unit_test(test_a31_wycheproof_encrypted_tokens),
 		cmocka_unit_test(test_a33_wycheproof_p1363),
 		cmocka_unit_test(test_a33_wycheproof_rsa),
 		cmocka_unit_test(test_jws_verifies_every_algorithm),
+		cmocka_unit_test(test_a33_wycheproof_signatures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

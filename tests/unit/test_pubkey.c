@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <openssl/param_build.h>
 #include <openssl/params.h>
 #include <openssl/x509.h>
 
@@ -303,6 +304,8 @@ static void test_a26_use_and_key_ops(void **state)
 		{",\"key_ops\":[\"encrypt\"]", KB_OK, KB_E_KEY_USE},
 		{",\"key_ops\":[\"sign\",\"wrapKey\"]", KB_OK, KB_E_KEY_USE},
 		{",\"key_ops\":[\"verify\"]", KB_E_KEY_USE, KB_OK},
+		{",\"key_ops\":[\"verify\",\"sign\"]", KB_E_KEY_USE, KB_OK}, /* wherever in the list it stands */
+		{",\"key_ops\":[\"encrypt\",\"decrypt\"]", KB_OK, KB_E_KEY_USE},
 		{",\"key_ops\":[\"sign\"]", KB_E_KEY_USE, KB_E_KEY_USE},
 		{",\"key_ops\":[]", KB_E_KEY_USE, KB_E_KEY_USE},
 		{",\"key_ops\":\"encrypt\"", KB_E_KEY_FORMAT, KB_E_KEY_FORMAT},
@@ -407,6 +410,21 @@ static char *certificate_of_size(size_t bytes)
 	return text;
 }
 
+/* The y of the other point that has the same x. */
+static char *negated_y(EVP_PKEY *p384)
+{
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_secp384r1);
+	BIGNUM *p = BN_new(), *y = NULL;
+	uint8_t bytes[48];
+
+	assert_true(EC_GROUP_get_curve(group, p, NULL, NULL, NULL) == 1 && EVP_PKEY_get_bn_param(p384, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1);
+	assert_true(BN_sub(y, p, y) == 1 && BN_bn2binpad(y, bytes, sizeof bytes) == sizeof bytes);
+	BN_free(p);
+	BN_free(y);
+	EC_GROUP_free(group);
+	return mint_b64(bytes, sizeof bytes);
+}
+
 static void test_pubkey_from_x5c(void **state)
 {
 	char *rsa = certificate(mint_rsa(0), 0), *ec = certificate(mint_ec("P-384"), 0);
@@ -416,7 +434,19 @@ static void test_pubkey_from_x5c(void **state)
 	ASSERT_ERR(KB_OK, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\",\"whatever\"]}", ec), PUBKEY_VERIFY));
 	ASSERT_ERR(KB_OK, import_both(mint_jwk(mint_rsa(0), "k", mint_text(",\"x5c\":[\"%s\"]", rsa))));
 	ASSERT_ERR(KB_OK, import(mint_jwk(mint_ec("P-384"), "k", mint_text(",\"x5c\":[\"%s\"]", ec)), PUBKEY_VERIFY));
-	/* They must agree, and be what kty says. */
+	/* Half a key beside a certificate is no key. */
+	char *n = mint_number(mint_rsa(0), OSSL_PKEY_PARAM_RSA_N, 0), *x = mint_number(mint_ec("P-384"), OSSL_PKEY_PARAM_EC_PUB_X, 48),
+	     *y = mint_number(mint_ec("P-384"), OSSL_PKEY_PARAM_EC_PUB_Y, 48);
+	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"e\":\"AQAB\",\"x5c\":[\"%s\"]}", rsa)));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"x5c\":[\"%s\"]}", n, rsa)));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x5c\":[\"%s\"]}", ec), PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"x\":\"%s\",\"x5c\":[\"%s\"]}", x, ec), PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"y\":\"%s\",\"x5c\":[\"%s\"]}", y, ec), PUBKEY_VERIFY));
+	/* They must agree in every number, and be what kty says. */
+	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"Aw\",\"x5c\":[\"%s\"]}", n, rsa)));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"%s\",\"y\":\"%s\",\"x5c\":[\"%s\"]}", x,
+						     negated_y(mint_ec("P-384")), ec),
+					   PUBKEY_VERIFY));
 	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_jwk(mint_rsa(2), "k", mint_text(",\"x5c\":[\"%s\"]", rsa))));
 	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_jwk(mint_ec("P-256"), "k", mint_text(",\"x5c\":[\"%s\"]", ec)), PUBKEY_VERIFY));
 	ASSERT_ERR(KB_E_KEY_TYPE, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", ec)));
@@ -452,6 +482,100 @@ static void test_pubkey_from_x5c_at_the_size_limit(void **state)
 	while (err == KB_E_KEY_WEAK);
 	ASSERT_ERR(KB_OK, err);
 	ASSERT_ERR(KB_E_KEY_SIZE, import(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_of_size(513)), PUBKEY_WRAP));
+}
+
+/* A modulus with a public exponent of more than KB_RSA_MAX_E_BITS, which no key generator makes by itself. */
+static EVP_PKEY *rsa_with_exponent(const BIGNUM *e)
+{
+	BIGNUM *n = modulus();
+	uint8_t n_bytes[512], e_bytes[512];
+	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, n_bytes, (size_t)BN_num_bytes(n)),
+			       OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e_bytes, (size_t)BN_num_bytes(e)), OSSL_PARAM_construct_end()};
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+	EVP_PKEY *key = NULL;
+
+	assert_true(BN_bn2nativepad(n, n_bytes, BN_num_bytes(n)) > 0 && BN_bn2nativepad(e, e_bytes, BN_num_bytes(e)) > 0);
+	assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
+	assert_int_equal(EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params), 1);
+	EVP_PKEY_CTX_free(ctx);
+	BN_free(n);
+	return key;
+}
+
+static void test_a22_x5c_with_a_long_exponent(void **state)
+{
+	BIGNUM *e = BN_new();
+
+	(void)state;
+	assert_true(BN_one(e) == 1 && BN_lshift(e, e, KB_RSA_MAX_E_BITS) == 1 && BN_add_word(e, 1) == 1);
+	EVP_PKEY *key = rsa_with_exponent(e);
+	ASSERT_ERR(KB_E_KEY_EXPONENT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_by(key, mint_rsa(0), 0))));
+	EVP_PKEY_free(key);
+	BN_free(e);
+}
+
+/* P-256 by its numbers instead of by its name, as OpenSSL writes it; `by` is how many times the real generator is taken for the generator. */
+static EVP_PKEY *explicit_p256(unsigned by)
+{
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	EC_POINT *generator = EC_POINT_new(group);
+	BIGNUM *p = BN_new(), *a = BN_new(), *b = BN_new(), *times = BN_new();
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+	EVP_PKEY *key = NULL;
+	uint8_t point[65];
+
+	assert_true(BN_set_word(times, by) == 1 && EC_POINT_mul(group, generator, times, NULL, NULL, NULL) == 1);
+	assert_int_equal(EC_GROUP_get_curve(group, p, a, b, NULL), 1);
+	assert_int_equal(EC_POINT_point2oct(group, generator, POINT_CONVERSION_UNCOMPRESSED, point, sizeof point, NULL), sizeof point);
+	assert_true(OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_EC_FIELD_TYPE, "prime-field", 0) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_P, p) == 1 && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_A, a) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_B, b) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_ORDER, EC_GROUP_get0_order(group)) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_COFACTOR, BN_value_one()) == 1 &&
+		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_EC_GENERATOR, point, sizeof point) == 1 &&
+		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point) == 1);
+	OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
+	assert_true(EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1);
+	OSSL_PARAM_free(params);
+	OSSL_PARAM_BLD_free(bld);
+	EVP_PKEY_CTX_free(ctx);
+	BN_free(p);
+	BN_free(a);
+	BN_free(b);
+	BN_free(times);
+	EC_POINT_free(generator);
+	EC_GROUP_free(group);
+	return key;
+}
+
+/* Another generator makes another key of the same public point: CVE-2020-0601.  Parameters that are the curve's own are that curve. */
+static void test_a24_x5c_with_explicit_parameters(void **state)
+{
+	(void)state;
+	for (unsigned by = 1; by <= 2; by++) {
+		EVP_PKEY *key = explicit_p256(by);
+		const char *jwk = mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", certificate_by(key, mint_rsa(0), 0));
+		ASSERT_ERR(by == 1 ? KB_OK : KB_E_KEY_CURVE, import(jwk, PUBKEY_VERIFY));
+		EVP_PKEY_free(key);
+	}
+}
+
+/* The key's algorithm is one that nobody knows: its OID is changed in the certificate. */
+static void test_pubkey_rejects_x5c_of_an_unknown_algorithm(void **state)
+{
+	static const uint8_t oid[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01}; /* rsaEncryption */
+	KB_AUTO(buf) struct buf der, text;
+
+	(void)state;
+	buf_init(&der, 16384);
+	buf_init(&text, 16384);
+	ASSERT_ERR(KB_OK, b64_decode(span_str(certificate(mint_rsa(0), 0)), &der));
+	uint8_t *at = memmem(der.p, der.len, oid, sizeof oid);
+	assert_non_null(at);
+	at[sizeof oid - 1] = 0x7f;
+	b64_encode(&text, buf_span(&der));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%.*s\"]}", (int)text.len, (const char *)text.p)));
 }
 
 static void test_pubkey_rejects_other_certificates(void **state)
@@ -521,6 +645,9 @@ int main(void)
 		cmocka_unit_test(test_pubkey_from_x5c),
 		cmocka_unit_test(test_pubkey_rejects_bad_x5c),
 		cmocka_unit_test(test_pubkey_from_x5c_at_the_size_limit),
+		cmocka_unit_test(test_a22_x5c_with_a_long_exponent),
+		cmocka_unit_test(test_a24_x5c_with_explicit_parameters),
+		cmocka_unit_test(test_pubkey_rejects_x5c_of_an_unknown_algorithm),
 		cmocka_unit_test(test_pubkey_rejects_other_certificates),
 		cmocka_unit_test(test_pubkey_thumbprint_rfc7638),
 		cmocka_unit_test(test_pubkey_thumbprint_of_ec),

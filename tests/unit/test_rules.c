@@ -159,13 +159,17 @@ static void test_rules_report_json_faults(void **state)
 	assert_int_equal(fault.line, 3);
 	assert_string_equal(fault.text, "this is not JSON");
 	ASSERT_ERR(KB_E_JSON_DUPLICATE, compile("{\"version\":\"1\",\"version\":\"2\"}", &fault));
+	assert_string_equal(fault.text, "a member stands twice in one object");
 	char *big = mint_keep(calloc(1, KB_MAX_POLICY + 2));
 	memset(big, ' ', KB_MAX_POLICY + 1);
 	const char *small = policy("{\"claim\":\"c\",\"equals\":1}");
 	memcpy(big, small, strlen(small));
 	ASSERT_ERR(KB_E_JSON_SIZE, compile(big, &fault));
+	assert_string_equal(fault.text, "the policy is larger than 64 KiB");
 	big[KB_MAX_POLICY] = '\0';
+	fault.line = 77;
 	ASSERT_ERR(KB_OK, compile(big, &fault));
+	assert_true(fault.line == 1 && fault.text[0] == '\0');
 }
 
 static void test_rules_name_the_line_of_a_fault(void **state)
@@ -192,6 +196,27 @@ static void test_rules_name_the_line_of_a_fault(void **state)
 	ASSERT_ERR(KB_E_POLICY_FORMAT, compile(text, &fault));
 	assert_int_equal(fault.line, 11);
 	assert_non_null(strstr(fault.text, "\"equal\""));
+	/* A stranger's name is searched for only as long as a claim path may be. */
+	char name[KB_MAX_CLAIM_PATH + 2];
+	for (unsigned extra = 0; extra < 2; extra++) {
+		memset(name, 'n', sizeof name);
+		name[KB_MAX_CLAIM_PATH + extra] = '\0';
+		ASSERT_ERR(KB_E_POLICY_FORMAT, compile(policy(mint_text("\n{\"claim\":\"c\",\n\"%s\":1}", name)), &fault));
+		assert_int_equal(fault.line, extra == 0 ? 3 : 2);
+	}
+	/* A member that is there is named by its own line, one that is missing by the line of the object that lacks it. */
+	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"anyOf\":[],\n\"version\": 1}", &fault));
+	assert_int_equal(fault.line, 2);
+	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("\n{\"anyOf\":\n[]}", &fault));
+	assert_int_equal(fault.line, 2);
+	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"version\":\"1\",\n\"allOf\": 7}", &fault));
+	assert_int_equal(fault.line, 2);
+	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("\n{\"version\":\n\"1\"}", &fault));
+	assert_int_equal(fault.line, 2);
+	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"version\":\"1\",\"anyOf\":[\n{\"allOf\":[1],\n\"authority\": 7}]}", &fault));
+	assert_int_equal(fault.line, 3);
+	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"version\":\"1\",\"anyOf\":[\n{\"allOf\":\n[1]}]}", &fault));
+	assert_int_equal(fault.line, 2);
 }
 
 static void test_rules_faults_say_what_is_wrong(void **state)
@@ -484,6 +509,7 @@ static void test_rules_authority_and_iss(void **state)
 		{"https://A.Test", "https://a.test", true},
 		{"https://AZ.test", "https://az.test", true},
 		{"https://a[.test", "https://a{.test", false},
+		{"https://a@b.test", "https://a`b.test", false},
 		{"HTTPS://a.test", "https://a.test", true},
 		{"https://a.test/Path", "https://A.test/Path/", true},
 		{"https://a.test/Path", "https://a.test/path", false},

@@ -475,6 +475,7 @@ static void test_a28_form(void **state)
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, judge(loose));
 	struct token *t = NULL;
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, token_open(span_of(good, strlen(good) + 1), &t)); /* a NUL at the end */
+	ASSERT_ERR(KB_E_TOKEN_FORMAT, token_open(span_of(NULL, 0), &t));
 }
 
 /* A good token of the largest length ≤ want: the payload is what base64 leaves for it. */
