@@ -385,6 +385,15 @@ void ctl_user_leave(void)
 		KB_BUG(); /* neither user nor root: nothing sensible can follow */
 }
 
+static int pin_fd = -1; /* open while the HSM is: who logs in takes turns by it */
+
+static void pin_close(void)
+{
+	if (pin_fd >= 0)
+		close(pin_fd);
+	pin_fd = -1;
+}
+
 static enum kb_err pin_read(const char *path, struct secret **out)
 {
 	struct stat st;
@@ -401,7 +410,9 @@ static enum kb_err pin_read(const char *path, struct secret **out)
 	} else if ((err = secret_read_fd(fd, out)) != KB_OK) {
 		ctl_fail(CTL_FAILED, "%s: no PIN in it (%s)", path, kb_err_name(err));
 	}
-	close(fd);
+	pin_fd = fd;
+	if (err != KB_OK)
+		pin_close();
 	return err;
 }
 
@@ -424,8 +435,10 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	}
 	if ((err = ctl_user_enter(cfg->user)) != KB_OK)
 		return err;
-	struct keystore_params params = {cfg->hsm_module, cfg->hsm_token, pin, is_writable};
+	struct keystore_params params = {
+		.module = cfg->hsm_module, .token = cfg->hsm_token, .pin = pin, .is_writable = is_writable, .login_lock = pin_fd};
 	if ((err = keystore_open(&params, out)) != KB_OK) {
+		pin_close();
 		ctl_user_leave();
 		ctl_fail(CTL_FAILED, "the HSM (%s, %s) does not open: %s. %s", cfg->hsm_module, cfg->hsm_token, kb_err_name(err), ctl_hint(err));
 	}
@@ -435,5 +448,6 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 void ctl_hsm_close(struct keystore *ks)
 {
 	keystore_close(ks);
+	pin_close();
 	ctl_user_leave();
 }

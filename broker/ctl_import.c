@@ -20,13 +20,13 @@
 /* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for this. */
 static enum kb_err file_read(const char *path, struct secret **out)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	KB_AUTO(secret) struct secret *s = secret_new(KB_MAX_SECRET);
 	size_t n = 0;
 	ssize_t got = 1;
 
 	if (s == NULL)
 		return KB_E_NOMEM;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	while (fd >= 0 && n < KB_MAX_SECRET && got != 0) {
 		got = read(fd, secret_bytes(s) + n, KB_MAX_SECRET - n);
 		if (got < 0 && errno != EINTR)

@@ -248,7 +248,7 @@ enum kb_err keystore_import(struct keystore *ks, const struct keystore_template 
 	if ((err = key_put(ks, &w, t->kty, plain, &key)) != KB_OK)
 		return err;
 	if (t->kty != KB_KTY_OCT && (err = public_put(ks, &w, &p)) != KB_OK) {
-		(void)ks->p11->C_DestroyObject(ks->session, key); /* half a key is none */
+		(void)P11_RAW(ks, C_DestroyObject, ks->session, key); /* half a key is none */
 		return err;
 	}
 	*object = uri;

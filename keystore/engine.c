@@ -66,23 +66,66 @@ static enum kb_err oaep(const struct wrap_job *job, struct span aes, struct buf 
 	return KB_E_WRAP;
 }
 
-/* The key's exact plaintext: out of the module under the transport key, unwrapped and made exact here. */
-static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, struct secret **out)
+/* A token's file may be damaged where the key lies: the module decrypts it to another one without an error, and for RSA and EC alone do the numbers tell. */
+bool check_value_fits(const struct keystore *ks, const struct hsm_public *p, const struct secret *plain)
+{
+	uint8_t digest[20];
+
+	if (!ks->has_check_values || !p->has_check || !p->is_generic)
+		return true;
+	struct span s = secret_span(plain);
+	bool fits = EVP_Digest(s.p, s.len, digest, NULL, EVP_sha1(), NULL) == 1 && memcmp(digest, p->check, sizeof p->check) == 0;
+	explicit_bzero(digest, sizeof digest);
+	return fits;
+}
+
+/* Out of the module under the transport key. */
+static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed, size_t cap, size_t *len)
 {
 	CK_MECHANISM mech = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
+	CK_ULONG n = cap;
+	enum kb_err err;
+
+	*len = 0;
+	if ((err = transport_ready(ks)) != KB_OK)
+		return err;
+	if ((err = P11(ks, C_WrapKey, ks->session, &mech, ks->transport_key, target, sealed, &n)) != KB_OK)
+		return err;
+	if (n < 16 || n > cap)
+		return KB_E_HSM_OUTPUT;
+	*len = n;
+	return KB_OK;
+}
+
+/* The same, and not what the module gave for another key a moment ago: of two symmetric keys nothing else could tell.  Two objects may hold the same key;
+ * under a new transport key an old answer does not unwrap. */
+static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed, size_t cap, size_t *len)
+{
+	enum kb_err err = seal(ks, target, sealed, cap, len);
+
+	if (err == KB_OK && target != ks->last_sealed_key && span_eq(buf_span(&ks->last_sealed), span_of(sealed, *len))) {
+		transport_drop(ks);
+		err = seal(ks, target, sealed, cap, len);
+	}
+	if (err != KB_OK)
+		return err;
+	buf_reset(&ks->last_sealed);
+	buf_add(&ks->last_sealed, sealed, *len);
+	ks->last_sealed_key = target;
+	return buf_ok(&ks->last_sealed);
+}
+
+/* The key's exact plaintext: unwrapped and made exact here. */
+static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, struct secret **out)
+{
 	uint8_t sealed[KB_MAX_SECRET + 8];
-	CK_ULONG n = sizeof sealed;
-	size_t len;
+	size_t n, len;
 	enum kb_err err;
 	KB_AUTO(secret) struct secret *plain = NULL;
 
 	*out = NULL;
-	if ((err = transport_ready(ks)) != KB_OK)
+	if ((err = seal_fresh(ks, job->target, sealed, sizeof sealed, &n)) != KB_OK)
 		return err;
-	if ((err = P11(ks, C_WrapKey, ks->session, &mech, ks->transport_key, job->target, sealed, &n)) != KB_OK)
-		return err;
-	if (n < 16 || n > sizeof sealed)
-		return KB_E_HSM_OUTPUT;
 	if ((plain = secret_new(n - 8)) == NULL)
 		return KB_E_NOMEM;
 	if (kwp_unwrap(secret_bytes(ks->transport), span_of(sealed, n), secret_bytes(plain), secret_len(plain), &len) != KB_OK)
@@ -90,6 +133,8 @@ static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, 
 	secret_trim(plain, len);
 	if ((err = plain_exact(&plain, job->public)) != KB_OK)
 		return err;
+	if (!check_value_fits(ks, job->public, plain))
+		return KB_E_HSM_OUTPUT;
 	*out = plain;
 	plain = NULL;
 	return KB_OK;

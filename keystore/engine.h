@@ -17,4 +17,7 @@ struct wrap_job {
 KB_MUST_CHECK enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struct wrap_job *job, struct buf *wrapped);
 const char *enc_digest(enum kb_enc enc); /* OpenSSL's name of the OAEP and MGF1 hash */
 
+/* Is this the symmetric key whose check value `p` has?  True when there is none, or none that this module makes right. */
+bool check_value_fits(const struct keystore *ks, const struct hsm_public *p, const struct secret *plain);
+
 #endif

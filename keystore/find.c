@@ -1,5 +1,6 @@
 /* keystore/find.c — decides which object a pkcs11: URI means: exactly one, of the right class and type, the same key as ever.
  * Trusts the token's attributes once they were read and bounded.  Must never say "no such key" when it is the token that is gone. */
+#include <openssl/evp.h>
 #include <search.h>
 #include <stdlib.h>
 
@@ -20,8 +21,10 @@ static void key_free(void *p)
 {
 	struct hsm_key *key = p;
 
-	if (key != NULL)
+	if (key != NULL) {
+		EVP_PKEY_free(key->verifier);
 		free(key->uri);
+	}
 	free(key);
 }
 
@@ -127,7 +130,7 @@ static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct 
 	return public_ec(c, span_of(point, point_len), p);
 }
 
-static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p)
+static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool is_generic, struct hsm_public *p)
 {
 	CK_ULONG len = 0;
 	size_t got;
@@ -135,7 +138,12 @@ static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, struct
 
 	if (err != KB_OK)
 		return err;
-	return got == sizeof len ? public_oct(len, p) : KB_E_HSM_OUTPUT;
+	if (got != sizeof len)
+		return KB_E_HSM_OUTPUT;
+	if ((err = public_oct(len, p)) != KB_OK)
+		return err;
+	p->is_generic = is_generic;
+	return attr_check_value(ks, object, p);
 }
 
 static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb_kty kty, bool *is_extractable, struct hsm_public *p)
@@ -155,7 +163,7 @@ static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum k
 	case KB_KTY_EC:
 		return type == CKK_EC ? read_ec(ks, object, p) : KB_E_HSM_KEY_ATTR;
 	case KB_KTY_OCT:
-		return type == CKK_GENERIC_SECRET || type == CKK_AES ? read_oct(ks, object, p) : KB_E_HSM_KEY_ATTR;
+		return type == CKK_GENERIC_SECRET || type == CKK_AES ? read_oct(ks, object, type == CKK_GENERIC_SECRET, p) : KB_E_HSM_KEY_ATTR;
 	}
 	KB_BUG();
 }

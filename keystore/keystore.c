@@ -2,15 +2,20 @@
  * Trusts the module's answers about state, never that they stay true.  Must never send a PIN a second time after it was refused. */
 #include "keystore/keystore.h"
 
+#include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/module.h"
 
-enum { MAX_SLOTS = 256, TRANSPORT_BYTES = 32 };
+enum { MAX_SLOTS = 256, TRANSPORT_BYTES = 32, TURN_POLL_MS = 5 };
 
 enum kb_err keystore_guard(const struct keystore *ks)
 {
@@ -46,7 +51,7 @@ static enum kb_err token_find(struct keystore *ks, const char *text)
 		return err;
 	for (CK_ULONG i = 0; i < n && i < MAX_SLOTS; i++) {
 		CK_TOKEN_INFO info;
-		if (ks->p11->C_GetTokenInfo(ids[i], &info) != CKR_OK || (info.flags & CKF_TOKEN_INITIALIZED) == 0 ||
+		if (P11_RAW(ks, C_GetTokenInfo, ids[i], &info) != CKR_OK || (info.flags & CKF_TOKEN_INITIALIZED) == 0 ||
 		    !p11_kit_uri_match_token_info(uri, &info))
 			continue;
 		ks->slot = ids[i];
@@ -72,7 +77,32 @@ static enum kb_err session_state(struct keystore *ks, bool *is_user)
 	return KB_OK;
 }
 
-/* At most one refused login in the life of a process: tokens count them, and lock. */
+/* Among all processes that hold the file: LOCK_EX alone, LOCK_SH while nobody is alone.  The kernel lets go when a process ends; one that hangs must not hold up the
+ * others for ever. */
+static enum kb_err turn_take(const struct keystore *ks, int operation, int64_t limit_ms)
+{
+	const struct timespec pause = {0, TURN_POLL_MS * 1000000L};
+	const int64_t end_ms = clock_mono_ms() + limit_ms;
+
+	while (ks->login_lock != 0 && flock(ks->login_lock, operation | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return KB_E_SYS;
+		if (clock_mono_ms() >= end_ms) {
+			log_event(LOG_ERROR, "hsm.turn", "why", "another process has been logging in to the token all the time", NULL);
+			return KB_E_HSM_TOKEN;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return KB_OK;
+}
+
+static void turn_end(const struct keystore *ks)
+{
+	if (ks->login_lock != 0 && flock(ks->login_lock, LOCK_UN) != 0)
+		KB_BUG();
+}
+
+/* At most one refused login in the life of a process, and of all that share the PIN: tokens count them, and lock. */
 static enum kb_err login(struct keystore *ks)
 {
 	CK_TOKEN_INFO info;
@@ -85,19 +115,27 @@ static enum kb_err login(struct keystore *ks)
 		return err;
 	if (ks->login_err != KB_OK)
 		return ks->login_err;
+	if (ks->pin_refused != NULL && atomic_load(ks->pin_refused) == ks->turn) {
+		snprintf(ks->fault, sizeof ks->fault, "the PIN was refused to another worker: not tried again");
+		return ks->login_err = KB_E_HSM_PIN;
+	}
 	if ((err = P11(ks, C_GetTokenInfo, ks->slot, &info)) != KB_OK)
 		return err;
 	if ((info.flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)) != 0) {
 		snprintf(ks->fault, sizeof ks->fault, "the token says that its PIN is locked or has one try left: not tried");
 		log_event(LOG_ERROR, "hsm.login", "why", ks->fault, NULL);
+		if (ks->pin_refused != NULL)
+			atomic_store(ks->pin_refused, ks->turn);
 		return ks->login_err = KB_E_HSM_PIN;
 	}
 	struct span pin = secret_span(ks->pin);
-	CK_RV rv = ks->p11->C_Login(ks->session, CKU_USER, (CK_UTF8CHAR_PTR)pin.p, pin.len);
+	CK_RV rv = P11_RAW(ks, C_Login, ks->session, CKU_USER, (CK_UTF8CHAR_PTR)pin.p, pin.len);
 	if (rv == CKR_USER_ALREADY_LOGGED_IN)
 		return KB_OK;
 	if ((err = p11_outcome(ks, "C_Login", rv)) != KB_OK)
 		ks->login_err = err;
+	if (err == KB_E_HSM_PIN && ks->pin_refused != NULL)
+		atomic_store(ks->pin_refused, ks->turn);
 	return err;
 }
 
@@ -105,7 +143,7 @@ static void session_close(struct keystore *ks)
 {
 	transport_drop(ks);
 	if (ks->session != CK_INVALID_HANDLE)
-		(void)ks->p11->C_CloseSession(ks->session); /* it may be gone already */
+		(void)P11_RAW(ks, C_CloseSession, ks->session); /* it may be gone already */
 	ks->session = CK_INVALID_HANDLE;
 }
 
@@ -142,11 +180,18 @@ enum kb_err session_recover(struct keystore *ks, const struct hsm_key *key, enum
 		return err;
 	log_event(LOG_WARN, "hsm.recover", "err", kb_err_name(err), "fault", ks->fault, NULL);
 	transport_drop(ks); /* the handle that went stale may have been this one */
-	if (err == KB_E_HSM_SESSION) {
-		session_close(ks);
-		if ((err = session_open(ks)) != KB_OK)
+	if (err == KB_E_HSM_HANDLE) {
+		err = key == NULL ? KB_OK : key_refind(ks, key);
+		if (err != KB_E_HSM_SESSION) /* an operation that a failed call left behind stands in the way: it ends with its session */
 			return err;
 	}
+	session_close(ks);
+	if ((err = turn_take(ks, LOCK_EX, KB_LOGIN_LOOK_MS)) != KB_OK)
+		return err;
+	err = session_open(ks);
+	turn_end(ks);
+	if (err != KB_OK)
+		return err;
 	return key == NULL ? KB_OK : key_refind(ks, key);
 }
 
@@ -157,6 +202,11 @@ enum kb_err keystore_alive(struct keystore *ks)
 	if (err != KB_OK)
 		return err;
 	err = session_check(ks);
+	/* SoftHSM's token cannot be read while somebody logs in to it: only what is gone when nobody does is gone. */
+	if (err == KB_E_HSM_TOKEN && ks->login_lock != 0 && (err = turn_take(ks, LOCK_SH, KB_LOGIN_LOOK_MS)) == KB_OK) {
+		err = session_check(ks);
+		turn_end(ks);
+	}
 	if (err != KB_E_HSM_SESSION)
 		return err;
 	if ((err = session_recover(ks, NULL, err)) != KB_OK)
@@ -169,10 +219,11 @@ enum kb_err keystore_alive(struct keystore *ks)
 void transport_drop(struct keystore *ks)
 {
 	if (ks->transport_key != CK_INVALID_HANDLE)
-		(void)ks->p11->C_DestroyObject(ks->session, ks->transport_key);
+		(void)P11_RAW(ks, C_DestroyObject, ks->session, ks->transport_key);
 	ks->transport_key = CK_INVALID_HANDLE;
 	secret_free(ks->transport);
 	ks->transport = NULL;
+	buf_reset(&ks->last_sealed); /* under another key nothing can be the same */
 }
 
 /* Known to this process by design (FACTS: what SoftHSM wraps must be repaired outside), so the module gets our bytes and not the reverse. */
@@ -212,6 +263,7 @@ enum kb_err transport_ready(struct keystore *ks)
 enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out)
 {
 	enum kb_err err = KB_E_BUG;
+	bool has_turn = false;
 
 	*out = NULL;
 	struct keystore *ks = calloc(1, sizeof *ks);
@@ -219,6 +271,11 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 		return KB_E_NOMEM;
 	ks->owner = getpid();
 	ks->is_writable = p->is_writable;
+	ks->login_lock = p->login_lock;
+	ks->call_since_ms = p->call_since_ms;
+	ks->pin_refused = p->pin_refused;
+	ks->turn = p->turn;
+	buf_init(&ks->last_sealed, KB_MAX_SECRET + 8);
 	buf_init(&ks->last_wrapped, KB_RSA_MAX_BITS / 8 + KB_MAX_SECRET + 8);
 	if (p->pin != NULL) {
 		struct span pin = secret_span(p->pin);
@@ -228,17 +285,25 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 		}
 		memcpy(secret_bytes(ks->pin), pin.p, pin.len);
 	}
-	if ((err = module_load(p->module, &ks->p11)) != KB_OK)
+	if ((err = turn_take(ks, LOCK_EX, KB_LOGIN_TURN_MS)) != KB_OK)
+		goto out;
+	has_turn = true;
+	p11_begin(ks);
+	err = module_load(p->module, &ks->p11);
+	(void)p11_end(ks, CKR_OK);
+	if (err != KB_OK)
 		goto out;
 	ks->is_loaded = true;
 	if ((err = token_find(ks, p->token)) != KB_OK)
 		goto out;
 	if ((err = session_open(ks)) != KB_OK)
 		goto out;
+	turn_end(ks);
 	*out = ks;
-	ks = NULL;
-	err = KB_OK;
+	return KB_OK;
 out:
+	if (has_turn)
+		turn_end(ks);
 	keystore_close(ks);
 	return err;
 }
@@ -254,6 +319,8 @@ void keystore_close(struct keystore *ks)
 	keys_forget(ks);
 	secret_free(ks->transport);
 	secret_free(ks->pin);
+	EVP_PKEY_free(ks->sample);
+	buf_free(&ks->last_sealed);
 	buf_free(&ks->last_wrapped);
 	free(ks);
 }

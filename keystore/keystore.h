@@ -2,6 +2,8 @@
  * PKCS#11 v2.40; the module is loaded by explicit path through p11-kit. */
 #ifndef KB_KEYSTORE_KEYSTORE_H
 #define KB_KEYSTORE_KEYSTORE_H
+#include <stdatomic.h>
+
 #include "base/bytes.h"
 
 struct secret;
@@ -16,10 +18,17 @@ struct keystore_params {          /* borrowed during the call */
 	const char *token;        /* pkcs11:token=… URI; must match exactly one token; pin-value and pin-source are refused */
 	const struct secret *pin; /* NULL: no login (public objects only) */
 	bool is_writable;         /* read-write session, for keybrokerctl */
+	/* A descriptor of its own on a file that all have who log in to this token (the PIN's), 0: none.  Locked while the module starts and logs in: SoftHSM
+	 * rewrites its token then, and who reads it at that moment finds no token, or a PIN that was never set. */
+	int login_lock;
+	/* Of a process that is one of many and is watched; borrowed until keystore_close(), NULL for the others. */
+	_Atomic int64_t *call_since_ms; /* clock_mono_ms() when the call of the module began that runs now, 0: none runs */
+	_Atomic uint32_t *pin_refused;  /* whoever is refused writes its `turn` there; who finds its own turn there does not try */
+	uint32_t turn;
 };
 
-/* Load, C_Initialize, find the token, open one session, log in once.  A failed login is KB_E_HSM_PIN and is never repeated; a token that says
- * CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the caller's. */
+/* Load, C_Initialize, find the token, open one session, log in once.  A failed login is KB_E_HSM_PIN and is never repeated, by no process that shares
+ * `pin_refused`; a token that says CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the caller's. */
 KB_MUST_CHECK enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out);
 void keystore_close(struct keystore *ks); /* NULL is fine */
 /* C_GetTokenInfo and C_GetSessionInfo: is the token still there and the session logged in? */
@@ -37,7 +46,10 @@ struct hsm_public { /* public part; numbers big-endian without leading zeros for
 	enum kb_crv crv;
 	uint8_t n[512], e[8], x[66], y[66];
 	size_t n_len, e_len, xy_len;
-	size_t oct_len;          /* bytes of a symmetric key */
+	size_t oct_len;   /* bytes of a symmetric key */
+	uint8_t check[3]; /* … and its CKA_CHECK_VALUE, when there is one: of symmetric keys nothing else can be compared.  Leaves the vault never */
+	bool has_check;
+	bool is_generic;         /* CKK_GENERIC_SECRET: the check value begins the SHA-1 of the key (PKCS#11 v2.40 §2.4) */
 	uint8_t fingerprint[32]; /* RSA, EC: RFC 7638 thumbprint; oct: zero (a digest of a secret would be a check value) */
 };
 const struct hsm_public *keystore_public(const struct hsm_key *key); /* read when found; borrowed */

@@ -3,11 +3,13 @@
 #include "keystore/module.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* PKCS#11 v2.40 §5.1, all of it, and v3.0's additions.  What is worth a new session is _SESSION, what is worth a new search is _HANDLE;
@@ -77,8 +79,8 @@
 	X(CKR_UNWRAPPING_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                                                                          \
 	X(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                                                                   \
 	X(CKR_USER_ALREADY_LOGGED_IN, KB_E_HSM)                                                                                                      \
-	X(CKR_USER_NOT_LOGGED_IN, KB_E_HSM_SESSION) /* the login went with another session: one reopening asks again */                              \
-	X(CKR_USER_PIN_NOT_INITIALIZED, KB_E_HSM_PIN)                                                                                                \
+	X(CKR_USER_NOT_LOGGED_IN, KB_E_HSM_SESSION)     /* the login went with another session: one reopening asks again */                          \
+	X(CKR_USER_PIN_NOT_INITIALIZED, KB_E_HSM_TOKEN) /* no try was counted; SoftHSM says it of a token that is being written */                   \
 	X(CKR_USER_TYPE_INVALID, KB_E_HSM_PIN)                                                                                                       \
 	X(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KB_E_HSM)                                                                                              \
 	X(CKR_USER_TOO_MANY_TYPES, KB_E_HSM)                                                                                                         \
@@ -116,6 +118,12 @@ static const struct {
 #define X(rv, err) {rv, #rv, err},
 	CKR_TABLE(X)
 #undef X
+	/* p11-kit's header numbers these five otherwise than PKCS#11 v2.40 does; a module returns the standard's. */
+	{0x1b5, "CKR_EXCEEDED_MAX_ITERATIONS", KB_E_HSM},
+	{0x1b6, "CKR_FIPS_SELF_TEST_FAILED", KB_E_HSM_DEVICE},
+	{0x1b7, "CKR_LIBRARY_LOAD_FAILED", KB_E_HSM_MODULE},
+	{0x1b8, "CKR_PIN_TOO_WEAK", KB_E_HSM_PIN},
+	{0x1b9, "CKR_PUBLIC_KEY_INVALID", KB_E_HSM_KEY_ATTR},
 };
 
 enum { CKR_COUNT = sizeof ckr_table / sizeof ckr_table[0] };
@@ -136,6 +144,19 @@ const char *ckr_name(CK_RV rv)
 	return "CKR_?";
 }
 
+void p11_begin(struct keystore *ks)
+{
+	if (ks->call_since_ms != NULL)
+		atomic_store(ks->call_since_ms, clock_mono_ms());
+}
+
+CK_RV p11_end(struct keystore *ks, CK_RV rv)
+{
+	if (ks->call_since_ms != NULL)
+		atomic_store(ks->call_since_ms, 0);
+	return rv;
+}
+
 enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv)
 {
 	if (rv == CKR_OK)
@@ -145,7 +166,31 @@ enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv)
 	return ckr_err(rv);
 }
 
-/* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is who can change the code that will run. */
+/* Nobody but root and this user can put something else in the place of `path`: of no directory or link on the way to it.  Others may write into a sticky
+ * directory, but they cannot replace there what is not theirs. */
+static bool way_is_ours(const char *path)
+{
+	char part[PATH_MAX];
+	struct stat st;
+
+	for (const char *end = path; end != NULL && end[1] != '\0';) {
+		end = strchr(end + 1, '/');
+		size_t len = end == NULL ? strlen(path) : (size_t)(end - path);
+		if (len >= sizeof part)
+			return false;
+		memcpy(part, path, len);
+		part[len] = '\0';
+		if (lstat(part, &st) != 0 || (st.st_uid != 0 && st.st_uid != geteuid()))
+			return false;
+		bool others_write = (st.st_mode & S_IWOTH) != 0 || ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0);
+		if (S_ISDIR(st.st_mode) && others_write && (st.st_mode & S_ISVTX) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is who can change the code that will run: the file, and
+ * every directory and link on the way that is written in the configuration and on the one behind the links. */
 static enum kb_err file_check(const char *path, char **real)
 {
 	struct stat st;
@@ -166,6 +211,10 @@ static enum kb_err file_check(const char *path, char **real)
 	}
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
 		log_event(LOG_ERROR, "hsm.module", "path", file, "why", "must belong to root or to this user and be writable by nobody else", NULL);
+		return KB_E_FILE_MODE;
+	}
+	if (!way_is_ours(path) || !way_is_ours(file)) {
+		log_event(LOG_ERROR, "hsm.module", "path", path, "why", "a directory or link on the way to it can be changed by other users", NULL);
 		return KB_E_FILE_MODE;
 	}
 	*real = file;
@@ -215,6 +264,15 @@ enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_
 		return KB_E_HSM_OUTPUT;
 	*len = a.ulValueLen;
 	return KB_OK;
+}
+
+enum kb_err attr_check_value(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p)
+{
+	size_t len;
+	enum kb_err err = attr_get(ks, object, CKA_CHECK_VALUE, p->check, sizeof p->check, &len);
+
+	p->has_check = err == KB_OK && len == sizeof p->check;
+	return err == KB_E_HSM_KEY_ATTR ? KB_OK : err; /* a module need not have it */
 }
 
 enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, bool *out)

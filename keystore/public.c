@@ -189,7 +189,29 @@ enum kb_err public_of_evp(const EVP_PKEY *key, struct hsm_public *p)
 	return KB_E_HSM_KEY_ATTR;
 }
 
+enum kb_err public_rsa_evp(const struct hsm_public *p, EVP_PKEY **out)
+{
+	BIGNUM *n = BN_bin2bn(p->n, (int)p->n_len, NULL), *e = BN_bin2bn(p->e, (int)p->e_len, NULL);
+	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+	OSSL_PARAM *params = NULL;
+	EVP_PKEY_CTX *ctx = NULL;
+
+	*out = NULL;
+	if (n != NULL && e != NULL && bld != NULL && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+	    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 && (params = OSSL_PARAM_BLD_to_param(bld)) != NULL &&
+	    (ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL)) != NULL && EVP_PKEY_fromdata_init(ctx) == 1 &&
+	    EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
+		*out = NULL;
+	EVP_PKEY_CTX_free(ctx);
+	OSSL_PARAM_free(params);
+	OSSL_PARAM_BLD_free(bld);
+	BN_free(n);
+	BN_free(e);
+	return *out != NULL ? KB_OK : KB_E_NOMEM;
+}
+
 bool public_eq(const struct hsm_public *a, const struct hsm_public *b)
 {
-	return a->kty == b->kty && a->crv == b->crv && a->oct_len == b->oct_len && memcmp(a->fingerprint, b->fingerprint, sizeof a->fingerprint) == 0;
+	return a->kty == b->kty && a->crv == b->crv && a->oct_len == b->oct_len && a->has_check == b->has_check &&
+	       memcmp(a->check, b->check, sizeof a->check) == 0 && memcmp(a->fingerprint, b->fingerprint, sizeof a->fingerprint) == 0;
 }

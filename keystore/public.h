@@ -21,7 +21,9 @@ KB_MUST_CHECK enum kb_err public_rsa(struct span n, struct span e, struct hsm_pu
 KB_MUST_CHECK enum kb_err public_ec(const struct curve *c, struct span point, struct hsm_public *p);
 KB_MUST_CHECK enum kb_err public_oct(size_t len, struct hsm_public *p);
 KB_MUST_CHECK enum kb_err public_of_evp(const EVP_PKEY *key, struct hsm_public *p);
-/* The same public part?  For oct nothing but the length can be compared. */
+/* An RSA public key for OpenSSL, the caller's.  KB_E_NOMEM. */
+KB_MUST_CHECK enum kb_err public_rsa_evp(const struct hsm_public *p, EVP_PKEY **out);
+/* The same public part?  For oct: length and check value. */
 bool public_eq(const struct hsm_public *a, const struct hsm_public *b);
 
 #endif

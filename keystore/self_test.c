@@ -39,20 +39,19 @@ static enum kb_err pkcs8_of(EVP_PKEY *key, struct secret **out)
 }
 
 /* Its encoding must not be a multiple of 8, or a module that pads would pass: one in five is. */
-static enum kb_err rsa_make(EVP_PKEY **key, struct secret **plain)
+static enum kb_err rsa_make(struct keystore *ks, struct secret **plain)
 {
-	*key = NULL;
 	*plain = NULL;
 	for (unsigned i = 0; i < RSA_TRIES; i++) {
-		if ((*key = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)KB_RSA_MIN_BITS)) == NULL)
+		if (ks->sample == NULL && (ks->sample = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)KB_RSA_MIN_BITS)) == NULL)
 			return KB_E_NOMEM;
-		enum kb_err err = pkcs8_of(*key, plain);
+		enum kb_err err = pkcs8_of(ks->sample, plain);
 		if (err != KB_OK || secret_len(*plain) % 8 != 0)
 			return err;
 		secret_free(*plain);
 		*plain = NULL;
-		EVP_PKEY_free(*key);
-		*key = NULL;
+		EVP_PKEY_free(ks->sample);
+		ks->sample = NULL;
 	}
 	return KB_E_BUG;
 }
@@ -108,19 +107,26 @@ static bool is_outage(enum kb_err err)
 	       err == KB_E_NOMEM;
 }
 
-static enum kb_err samples_make(struct keystore *ks, struct sample sample[static KB_KTY_OCT + 1], EVP_PKEY **kek)
+/* Says perhaps nothing about it: some modules answer "general error" to what they do not know.  Where another way works it was an answer; where none does,
+ * it is tried again by the next process. */
+static bool is_doubtful(enum kb_err err)
+{
+	return err == KB_E_HSM_DEVICE || err == KB_E_HSM_HANDLE;
+}
+
+static enum kb_err samples_make(struct keystore *ks, struct sample sample[static KB_KTY_OCT + 1], enum kb_err *doubt)
 {
 	const struct key_place where = {.label = "self-test"};
 	enum kb_err err;
 
-	if ((err = rsa_make(kek, &sample[KB_KTY_RSA].plain)) != KB_OK)
+	if ((err = rsa_make(ks, &sample[KB_KTY_RSA].plain)) != KB_OK)
 		return err;
 	EVP_PKEY *ec = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 	err = ec == NULL ? KB_E_NOMEM : pkcs8_of(ec, &sample[KB_KTY_EC].plain);
 	if (err == KB_OK)
 		err = public_of_evp(ec, &sample[KB_KTY_EC].public);
 	EVP_PKEY_free(ec);
-	if (err != KB_OK || (err = public_of_evp(*kek, &sample[KB_KTY_RSA].public)) != KB_OK)
+	if (err != KB_OK || (err = public_of_evp(ks->sample, &sample[KB_KTY_RSA].public)) != KB_OK)
 		return err;
 	if ((err = secret_random(OCT_BYTES, &sample[KB_KTY_OCT].plain)) != KB_OK ||
 	    (err = public_oct(OCT_BYTES, &sample[KB_KTY_OCT].public)) != KB_OK)
@@ -131,12 +137,30 @@ static enum kb_err samples_make(struct keystore *ks, struct sample sample[static
 			return err;
 		if (err != KB_OK)
 			sample[t].handle = CK_INVALID_HANDLE; /* a type this module does not take: no engine for it */
+		if (is_doubtful(err))
+			*doubt = err;
 	}
 	return KB_OK;
 }
 
+/* A check value is of use where it is what the standard says, and where a wrong one is seen. */
+static enum kb_err prove_check_value(struct keystore *ks, const struct sample *oct)
+{
+	struct hsm_public p = oct->public;
+
+	ks->has_check_values = false;
+	if (oct->handle == CK_INVALID_HANDLE)
+		return KB_OK;
+	enum kb_err err = attr_check_value(ks, oct->handle, &p);
+	if (err != KB_OK)
+		return is_outage(err) ? err : KB_OK;
+	ks->has_check_values = p.is_generic = true; /* for the comparison */
+	ks->has_check_values = p.has_check && check_value_fits(ks, &p, oct->plain);
+	return KB_OK;
+}
+
 /* Both ways are tried; inside the module is preferred, as then nothing secret is outside. */
-static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sample *s, EVP_PKEY *kek, enum wrap_engine *out)
+static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sample *s, EVP_PKEY *kek, enum wrap_engine *out, enum kb_err *doubt)
 {
 	*out = WRAP_NONE;
 	if (s->handle == CK_INVALID_HANDLE)
@@ -148,6 +172,8 @@ static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sam
 	if (is_outage(module))
 		return module;
 	*out = module == KB_OK ? WRAP_MODULE : worker == KB_OK ? WRAP_WORKER : WRAP_NONE;
+	if (*out == WRAP_NONE && (is_doubtful(worker) || is_doubtful(module)))
+		*doubt = is_doubtful(worker) ? worker : module;
 	log_event(*out == WRAP_NONE ? LOG_ERROR : LOG_DEBUG, "hsm.self_test", "enc", enc_name(enc), "kty", kty_name(s->public.kty), "module",
 		  kb_err_name(module), "worker", kb_err_name(worker), NULL);
 	return KB_OK;
@@ -156,30 +182,28 @@ static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sam
 enum kb_err keystore_self_test(struct keystore *ks)
 {
 	struct sample sample[KB_KTY_OCT + 1] = {0};
-	EVP_PKEY *kek = NULL;
 	bool is_whole = true;
-	enum kb_err err;
+	enum kb_err err, doubt = KB_OK;
 
 	if ((err = keystore_guard(ks)) != KB_OK)
 		return err;
 	ks->plan = (struct wrap_plan){0};
 	ks->is_probing = true;
-	if ((err = samples_make(ks, sample, &kek)) != KB_OK)
+	if ((err = samples_make(ks, sample, &doubt)) != KB_OK || (err = prove_check_value(ks, &sample[KB_KTY_OCT])) != KB_OK)
 		goto out;
 	for (unsigned enc = KB_ENC_NONE + 1; enc < KB_ENC_COUNT; enc++)
 		for (unsigned t = KB_KTY_RSA; t <= KB_KTY_OCT; t++) {
-			if ((err = choose(ks, (enum kb_enc)enc, &sample[t], kek, &ks->plan.engine[enc][t])) != KB_OK)
+			if ((err = choose(ks, (enum kb_enc)enc, &sample[t], ks->sample, &ks->plan.engine[enc][t], &doubt)) != KB_OK)
 				goto out;
 			is_whole = is_whole && ks->plan.engine[enc][t] != WRAP_NONE;
 		}
-	err = is_whole ? KB_OK : KB_E_HSM_MECHANISM;
+	err = is_whole ? KB_OK : doubt != KB_OK ? doubt : KB_E_HSM_MECHANISM;
 out:
 	for (unsigned t = KB_KTY_RSA; t <= KB_KTY_OCT; t++) {
 		if (sample[t].handle != CK_INVALID_HANDLE)
-			(void)ks->p11->C_DestroyObject(ks->session, sample[t].handle);
+			(void)P11_RAW(ks, C_DestroyObject, ks->session, sample[t].handle);
 		secret_free(sample[t].plain);
 	}
-	EVP_PKEY_free(kek);
 	ks->is_probing = false;
 	return err;
 }

@@ -1,17 +1,42 @@
 /* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  The hash is ours: CKM_RSA_PKCS over 51 bytes costs the module the same as
- * hashing itself (FACTS §1).  Must never sign anything but a DigestInfo made here. */
+ * hashing itself (FACTS §1).  Must never sign anything but a DigestInfo made here, nor give a signature that does not verify: one fault in an RSA-CRT
+ * computation, seen by a stranger, is the private key (Boneh, DeMillo, Lipton 1997). */
 #include "keystore/sign.h"
 
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "keystore/module.h"
+#include "keystore/public.h"
 
 enum { DIGEST_BYTES = 32 };
 
 /* RFC 8017 §9.2, note 1: DigestInfo of SHA-256 up to the hash. */
 static const uint8_t digest_info[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
 				      0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
+
+/* A way to verify with the key's public numbers, made once. */
+static enum kb_err verifier(const struct hsm_key *signer)
+{
+	struct hsm_key *own = (struct hsm_key *)signer; /* ours: the const is for our callers */
+
+	return own->verifier != NULL ? KB_OK : public_rsa_evp(&signer->public, &own->verifier);
+}
+
+static enum kb_err signature_check(const struct hsm_key *signer, const uint8_t *digest, struct span sig)
+{
+	enum kb_err err = verifier(signer);
+
+	if (err != KB_OK)
+		return err;
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(signer->verifier, NULL);
+	bool is_made = ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
+		       EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) == 1;
+	bool good = is_made && EVP_PKEY_verify(ctx, sig.p, sig.len, digest, DIGEST_BYTES) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	return good ? KB_OK : is_made ? KB_E_HSM_OUTPUT : KB_E_NOMEM;
+}
 
 static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, uint8_t *text, size_t text_len, uint8_t *out, size_t cap)
 {
@@ -43,6 +68,8 @@ enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer, con
 			break;
 	}
 	if (err != KB_OK)
+		return err;
+	if ((err = signature_check(signer, digest, span_of(out, signer->public.n_len))) != KB_OK)
 		return err;
 	buf_add(signature, out, signer->public.n_len);
 	return buf_ok(signature);

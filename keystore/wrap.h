@@ -20,7 +20,8 @@ struct wrap_plan { /* decided by proof at start, by keystore_self_test(); indexe
 };
 
 /* Wrap session keys made for the purpose and unwrap them with OpenSSL, per scheme and key type, then keep the plan in `ks`.  FACTS §1 says why.
- * KB_OK when every scheme has an engine; otherwise KB_E_HSM_MECHANISM and the plan tells which. */
+ * KB_OK when every scheme has an engine; KB_E_HSM_MECHANISM when the module can not, and the plan tells what; another KB_E_HSM_* when it did not answer well
+ * enough to tell. */
 KB_MUST_CHECK enum kb_err keystore_self_test(struct keystore *ks);
 const struct wrap_plan *keystore_plan(const struct keystore *ks);
 

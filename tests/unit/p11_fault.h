@@ -1,32 +1,14 @@
-/* tests/unit/p11_fault.h — faults at the standard's own seam: a copy of the module's function list in which named calls fail when told to. */
+/* tests/unit/p11_fault.h — faults at the standard's own seam: a copy of the module's function list in which named calls fail when told to.
+ * The fake module of the end-to-end tests (tests/fault/fake_p11.c) stands between two processes and is scripted through a file; here both are one, and a test
+ * also puts functions of its own into the list: they share the list of calls, not the bodies. */
 #ifndef KB_TESTS_P11_FAULT_H
 #define KB_TESTS_P11_FAULT_H
 #include "keystore/module.h"
-
-#define FAULT_CALLS(X)                                                                                                                               \
-	X(C_GetTokenInfo, (CK_SLOT_ID a, CK_TOKEN_INFO_PTR b), (a, b))                                                                               \
-	X(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, CK_VOID_PTR c, CK_NOTIFY d, CK_SESSION_HANDLE_PTR e), (a, b, c, d, e))                           \
-	X(C_GetSessionInfo, (CK_SESSION_HANDLE a, CK_SESSION_INFO_PTR b), (a, b))                                                                    \
-	X(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR_PTR c, CK_ULONG d), (a, b, c, d))                                               \
-	X(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c, CK_OBJECT_HANDLE_PTR d), (a, b, c, d))                               \
-	X(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, b))                                                                        \
-	X(C_GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE_PTR c, CK_ULONG d), (a, b, c, d))                              \
-	X(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c), (a, b, c))                                                       \
-	X(C_FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE_PTR b, CK_ULONG c, CK_ULONG_PTR d), (a, b, c, d))                                    \
-	X(C_FindObjectsFinal, (CK_SESSION_HANDLE a), (a))                                                                                            \
-	X(C_GenerateKey, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_ATTRIBUTE_PTR c, CK_ULONG d, CK_OBJECT_HANDLE_PTR e), (a, b, c, d, e))         \
-	X(C_SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))                                                      \
-	X(C_Sign, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c, CK_BYTE_PTR d, CK_ULONG_PTR e), (a, b, c, d, e))                                  \
-	X(C_WrapKey, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE_PTR e, CK_ULONG_PTR f),               \
-	  (a, b, c, d, e, f))                                                                                                                        \
-	X(C_UnwrapKey,                                                                                                                               \
-	  (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c, CK_BYTE_PTR d, CK_ULONG e, CK_ATTRIBUTE_PTR f, CK_ULONG g,                   \
-	   CK_OBJECT_HANDLE_PTR h),                                                                                                                  \
-	  (a, b, c, d, e, f, g, h))
+#include "tests/fault/p11_calls.h"
 
 enum fault_call {
 #define X(call, params, args) FAULT_##call,
-	FAULT_CALLS(X)
+	P11_CALLS(X)
 #undef X
 		FAULT_COUNT
 };
@@ -48,7 +30,7 @@ static struct {
 		p11_fault.left[FAULT_##call]--;                                                                                                      \
 		return p11_fault.rv[FAULT_##call];                                                                                                   \
 	}
-FAULT_CALLS(X)
+P11_CALLS(X)
 #undef X
 
 static inline void fault_install(struct keystore *ks)
@@ -57,7 +39,7 @@ static inline void fault_install(struct keystore *ks)
 	p11_fault.real = ks->p11;
 	p11_fault.list = *ks->p11;
 #define X(call, params, args) p11_fault.list.call = fault_##call;
-	FAULT_CALLS(X)
+	P11_CALLS(X)
 #undef X
 	ks->p11 = &p11_fault.list;
 }

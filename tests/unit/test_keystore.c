@@ -419,6 +419,35 @@ static void test_c04_pin_refused_once_is_final(void **state)
 	}
 }
 
+/* One worker's refused PIN is everybody's: the others, whose sessions are lost later, do not spend the token's tries. */
+static void test_c04_pin_refused_to_another_is_not_tried(void **state)
+{
+	_Atomic uint32_t refused = 0;
+	_Atomic int64_t since = 0;
+
+	(void)state;
+	ks->pin_refused = &refused;
+	ks->turn = 3;
+	ks->call_since_ms = &since;
+	atomic_store(&refused, 2); /* that was another configuration's PIN */
+	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
+	assert_int_equal(keystore_alive(ks), KB_OK);
+	assert_int_equal(atomic_load(&since), 0); /* no call runs */
+	atomic_store(&refused, 3);
+	unsigned before = p11_fault.calls[FAULT_C_Login];
+	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
+	assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
+	assert_int_equal(p11_fault.calls[FAULT_C_Login], before);
+	/* and who is refused says so */
+	ks->login_err = KB_OK;
+	atomic_store(&refused, 0);
+	fault_next(FAULT_C_Login, CKR_PIN_INCORRECT, 1);
+	assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
+	assert_int_equal(atomic_load(&refused), 3);
+	ks->pin_refused = NULL;
+	ks->call_since_ms = NULL;
+}
+
 static void test_keystore_login_by_another_session(void **state)
 {
 	(void)state;
@@ -846,6 +875,7 @@ int main(void)
 		WITH_FAULTS(test_c02_session_lost_is_reopened),
 		WITH_FAULTS(test_keystore_logout_is_noticed),
 		WITH_FAULTS(test_c04_pin_refused_once_is_final),
+		WITH_FAULTS(test_c04_pin_refused_to_another_is_not_tried),
 		WITH_FAULTS(test_keystore_login_by_another_session),
 		WITH_FAULTS(test_keystore_faults_before_login),
 		WITH_FAULTS(test_c05_pin_locked_is_not_tried),
