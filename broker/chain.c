@@ -2,10 +2,11 @@
  * lengths and both digests are checked.  Never: I/O, a clock, JSON beyond the frame it writes itself. */
 #include "broker/chain.h"
 
-#include <openssl/sha.h>
+#include "base/digest.h"
 
 static const char head_seq[] = "{\"seq\":";
 static const char head_prev[] = ",\"prev\":\"";
+static const char head_synced[] = ",\"synced\":";
 static const char tail_sum[] = ",\"sum\":\"";
 enum { HEX = 64, TAIL = sizeof tail_sum - 1 + HEX + 2 /* "} */ };
 
@@ -21,6 +22,11 @@ static bool is_record(struct span r)
 
 enum kb_err chain_add(struct chain *c, struct span record, struct buf *out)
 {
+	return chain_add_batch(c, c->seq, record, out);
+}
+
+enum kb_err chain_add_batch(struct chain *c, uint64_t synced, struct span record, struct buf *out)
+{
 	uint8_t sum[32];
 	size_t start = out->len;
 
@@ -32,18 +38,21 @@ enum kb_err chain_add(struct chain *c, struct span record, struct buf *out)
 	buf_addf(out, "%llu", (unsigned long long)c->seq + 1);
 	buf_add_str(out, head_prev);
 	buf_add_hex(out, span_of(c->last, sizeof c->last));
-	buf_add_str(out, "\",");
+	buf_add_str(out, "\"");
+	if (synced != c->seq)
+		buf_addf(out, "%s%llu", head_synced, (unsigned long long)synced);
+	buf_add_str(out, ",");
 	buf_add_span(out, span_sub(record, 1, record.len - 2));
 	if (buf_ok(out) != KB_OK)
 		goto full;
-	SHA256(out->p + start, out->len - start, sum);
+	digest_sha256(span_of(out->p + start, out->len - start), sum);
 	buf_add_str(out, tail_sum);
 	buf_add_hex(out, span_of(sum, sizeof sum));
 	buf_add_str(out, "\"}\n");
 	if (buf_ok(out) != KB_OK)
 		goto full;
 	c->seq++;
-	SHA256(out->p + start, out->len - 1 - start, c->last);
+	digest_sha256(span_of(out->p + start, out->len - 1 - start), c->last);
 	return KB_OK;
 full:
 	out->len = start;
@@ -63,7 +72,7 @@ static bool eat(struct span *rest, const char *text)
 	return true;
 }
 
-/* As chain_add() writes it: no sign, no leading zero, from 1. */
+/* As chain_add() writes it: no sign, no leading zero. */
 static bool eat_seq(struct span *rest, uint64_t *seq)
 {
 	size_t n = 0;
@@ -71,7 +80,7 @@ static bool eat_seq(struct span *rest, uint64_t *seq)
 	*seq = 0;
 	for (; n < rest->len && n < 19 && rest->p[n] >= '0' && rest->p[n] <= '9'; n++)
 		*seq = *seq * 10 + (unsigned)(rest->p[n] - '0');
-	if (n == 0 || rest->p[0] == '0')
+	if (n == 0 || (n > 1 && rest->p[0] == '0'))
 		return false;
 	*rest = span_sub(*rest, n, rest->len);
 	return true;
@@ -111,7 +120,13 @@ enum kb_err chain_parse(struct span line, struct chain_line *out)
 	for (size_t i = 0; i < line.len; i++)
 		if (line.p[i] < 0x20 || line.p[i] == 0x7f)
 			return KB_E_LEDGER_CHAIN;
-	if (!eat(&rest, head_seq) || !eat_seq(&rest, &out->seq) || !eat(&rest, head_prev) || !eat_hex(&rest, out->prev) || !eat(&rest, "\","))
+	if (!eat(&rest, head_seq) || !eat_seq(&rest, &out->seq) || out->seq == 0 || !eat(&rest, head_prev) || !eat_hex(&rest, out->prev) ||
+	    !eat(&rest, "\""))
+		return KB_E_LEDGER_CHAIN;
+	out->synced = out->seq - 1;
+	if (eat(&rest, head_synced) && (!eat_seq(&rest, &out->synced) || out->synced + 1 >= out->seq))
+		return KB_E_LEDGER_CHAIN;
+	if (!eat(&rest, ","))
 		return KB_E_LEDGER_CHAIN;
 	if (rest.len <= TAIL || rest.len - TAIL > KB_MAX_RECORD - 2)
 		return KB_E_LEDGER_CHAIN;
@@ -119,7 +134,7 @@ enum kb_err chain_parse(struct span line, struct chain_line *out)
 	rest = span_sub(rest, out->members.len, TAIL);
 	if (!eat(&rest, tail_sum) || !eat_hex(&rest, said) || !span_eq_cstr(rest, "\"}"))
 		return KB_E_LEDGER_CHAIN;
-	SHA256(line.p, line.len - TAIL, is);
+	digest_sha256(span_of(line.p, line.len - TAIL), is);
 	return memcmp(said, is, sizeof is) == 0 ? KB_OK : KB_E_LEDGER_CHAIN;
 }
 
@@ -132,7 +147,7 @@ enum kb_err chain_next(struct chain *c, struct span line, struct chain_line *out
 	if (out->seq != c->seq + 1 || memcmp(out->prev, c->last, sizeof c->last) != 0)
 		return KB_E_LEDGER_CHAIN;
 	c->seq = out->seq;
-	SHA256(line.p, line.len, c->last);
+	digest_sha256(line, c->last);
 	return KB_OK;
 }
 

@@ -2,6 +2,9 @@
  *
  *   {"seq":N,"prev":"<64 hex>",<members of the record>,"sum":"<64 hex>"}
  *
+ * A line that is written together with others before it, by one sync, also says which line was the last durable one before that: "synced":N, after prev.
+ * So whoever finds damage can tell a batch that was never synced from lines that were.
+ *
  * prev is the SHA-256 of the previous line without its newline, 64 zeros before the first.  sum is the SHA-256 of this line's bytes before ,"sum":
  * so that a changed byte is found in the line it stands in, the last line included, which nothing follows. */
 #ifndef KB_BROKER_CHAIN_H
@@ -17,7 +20,7 @@ struct chain {            /* where a chain ends; all zero: before the first line
 };
 
 struct chain_line {
-	uint64_t seq;
+	uint64_t seq, synced; /* synced: this line was durable before this one was written; seq − 1 when the line does not say */
 	uint8_t prev[32];
 	struct span members; /* the record's text without its braces; into the line */
 };
@@ -26,6 +29,9 @@ struct chain_line {
  * line: braces at both ends, a member between them, no control character; else KB_E_LEDGER.  KB_E_NOMEM when `out` is full.  On an error neither
  * the chain nor `out` has changed. */
 KB_MUST_CHECK enum kb_err chain_add(struct chain *c, struct span record, struct buf *out);
+
+/* The same for a line of a batch: `synced` is the chain's seq before the batch's first line. */
+KB_MUST_CHECK enum kb_err chain_add_batch(struct chain *c, uint64_t synced, struct span record, struct buf *out);
 
 /* One line, without newline, by itself: form and sum.  KB_E_LEDGER_CHAIN when it is not what chain_add() wrote. */
 KB_MUST_CHECK enum kb_err chain_parse(struct span line, struct chain_line *out);

@@ -2,12 +2,12 @@
  * Believes nothing that segment_walk() has not checked.  Opens files for reading only; a running broker does not notice. */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "broker/ctl.h"
 #include "broker/segment.h"
@@ -64,7 +64,7 @@ static enum kb_err proof_line(void *ctx, const struct segment_line *line)
 		p->segments++;
 	}
 	if (p->expect_seq != 0 && line->parsed.seq == p->expect_seq) {
-		SHA256(line->text.p, line->text.len, digest);
+		digest_sha256(line->text, digest);
 		p->is_expect_seen = memcmp(digest, p->expect, sizeof digest) == 0;
 	}
 	return KB_OK;
@@ -243,6 +243,8 @@ static void line_text(struct buf *out, const struct json_t *doc)
 	add_field(out, doc, "vm", "to ");
 	add_field(out, doc, "peer", "from ");
 	add_field(out, doc, "why", "");
+	if (json_get_int(doc, "returned", &seq) == KB_OK)
+		buf_addf(out, "  the configuration of record %lld again", (long long)seq);
 	add_failings(out, doc);
 	buf_add_str(out, "\n");
 }

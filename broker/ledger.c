@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "broker/configs.h"
+#include "broker/confine.h"
 #include "broker/frame.h"
 #include "broker/replay.h"
 #include "broker/room.h"
@@ -25,10 +27,13 @@ enum {
 	TAKE_MS = 1000,     /* a gateway this long without reading loses replies */
 	LINGER_MS = 5000,   /* the supervisor is gone: this long for what is in flight */
 	EVENT_BYTES = 1024, /* of a record of our own */
+	EXTRA_BYTES = 4096, /* of what else stands in a segment's first line */
 };
 
 struct generation {
 	uint32_t number; /* 0: free */
+	char digest[65]; /* of its configuration */
+	bool is_noted;   /* in the ledger */
 	int replies;
 	int responses[KB_MAX_GATEWAYS];
 	bool is_stuck[KB_MAX_GATEWAYS];
@@ -49,6 +54,8 @@ struct ledger {
 	struct slot *self;
 	struct segments log;
 	struct replay *replay;
+	struct configs configs;
+	uint32_t newest; /* generation seen */
 	struct generation generation[MAX_GENERATIONS];
 	int64_t segment_bytes, reopen_at_ms;
 	int64_t read_until_s; /* greatest replay_until read back at start */
@@ -72,7 +79,7 @@ static void see_time(struct ledger *l)
 
 	if (now_s > l->log.clock_s)
 		l->log.clock_s = now_s;
-	replay_see(l->replay, l->log.clock_s);
+	replay_see(l->replay, now_s);
 }
 
 static void set_broken(struct ledger *l)
@@ -101,31 +108,30 @@ static enum kb_err commit(struct ledger *l, const struct chain *after, uint64_t 
 	return KB_OK;
 }
 
-static void rotate(struct ledger *l, const char *why)
+/* The next segment; its first line says why, how many records were refused before it, and which configurations there were. */
+static enum kb_err begin_segment(struct ledger *l, const char *why)
 {
-	if (segment_begin(&l->log, why, span_of(NULL, 0)) != KB_OK)
-		log_event(LOG_ERROR, "ledger.rotate_failed", "segment", log_i64(l->log.number), NULL); /* the old one goes on */
+	KB_AUTO(buf) struct buf extra;
+	buf_init(&extra, EXTRA_BYTES);
+	buf_addf(&extra, "\"lost\":%llu,\"configs\":\"", (unsigned long long)l->lost);
+	configs_write(&l->configs, &extra);
+	buf_add_str(&extra, "\"");
+	enum kb_err err = buf_ok(&extra);
+	return err == KB_OK ? segment_begin(&l->log, why, buf_span(&extra)) : err;
 }
 
-/* A broken ledger tries a new segment once a second; its first line says what happened. */
-static void reopen(struct ledger *l)
+static void rotate(struct ledger *l, const char *why)
 {
-	char extra[64];
-
-	if (l->log.fd >= 0 || clock_mono_ms() < l->reopen_at_ms)
+	if (begin_segment(l, why) == KB_OK)
 		return;
-	snprintf(extra, sizeof extra, "\"lost\":%llu", (unsigned long long)l->lost);
-	if (segment_begin(&l->log, "write failed", span_str(extra)) != KB_OK) {
-		l->reopen_at_ms = clock_mono_ms() + REOPEN_MS;
-		return;
-	}
-	log_event(LOG_WARN, "ledger.recovered", "segment", log_i64(l->log.number), "lost", log_i64((int64_t)l->lost), NULL);
-	l->lost = 0;
-	slot_set(l->self, SLOT_READY);
+	log_event(LOG_ERROR, "ledger.rotate_failed", "segment", log_i64(l->log.number), "goes_on", l->log.fd < 0 ? "no" : "yes", NULL);
+	if (l->log.fd < 0)
+		set_broken(l);
 }
 
 /* A record of our own: `members` follow time and event. */
-static void note(struct ledger *l, const char *event, const char *name, const char *text, const char *number_name, int64_t number)
+static bool note(struct ledger *l, const char *event, const char *name, const char *text, const char *number_name, int64_t number,
+		 const char *second_name, int64_t second)
 {
 	char when[KB_TIME_TEXT];
 	struct chain next = l->log.chain;
@@ -138,13 +144,77 @@ static void note(struct ledger *l, const char *event, const char *name, const ch
 	json_add_member(&record, "event", span_str(event));
 	json_add_int(&record, number_name, number);
 	json_add_member(&record, name, span_str(text));
+	if (second_name != NULL)
+		json_add_int(&record, second_name, second);
 	buf_add_str(&record, "}");
 	buf_reset(&l->lines);
-	if (buf_ok(&record) != KB_OK || chain_add(&next, buf_span(&record), &l->lines) != KB_OK || commit(l, &next, 1) != KB_OK)
-		log_event(LOG_ERROR, "ledger.event_lost", "what", event, NULL);
+	if (buf_ok(&record) == KB_OK && chain_add(&next, buf_span(&record), &l->lines) == KB_OK && commit(l, &next, 1) == KB_OK)
+		return true;
+	log_event(LOG_ERROR, "ledger.event_lost", "what", event, NULL);
+	return false;
 }
 
-/* ---- start: what was used before ---- */
+/* Which configuration a generation judges by, and whether that one was left before: then somebody went back, or somebody put old files in place of new
+ * ones.  It is said, not refused (SECURITY J7). */
+static void note_generation(struct ledger *l, struct generation *g)
+{
+	struct configs before = l->configs;
+	uint64_t returned = 0;
+
+	if (g->number >= l->newest) { /* an older one only finishes what it began; after our own restart it is introduced again */
+		l->newest = g->number;
+		returned = configs_take(&l->configs, span_str(g->digest), l->log.chain.seq + 1);
+	}
+	if (returned != 0)
+		g->is_noted = note(l, "generation", "config", g->digest, "generation", g->number, "returned", (int64_t)returned);
+	else
+		g->is_noted = note(l, "generation", "config", g->digest, "generation", g->number, NULL, 0);
+	if (!g->is_noted) { /* again when the ledger works again */
+		l->configs = before;
+		return;
+	}
+	if (g->number == l->newest)
+		atomic_store(&l->start->scoreboard->config_returned, returned);
+	if (returned != 0)
+		log_event(LOG_WARN, "config.returned", "config", g->digest, "record", log_i64((int64_t)returned), "what",
+			  "this configuration was in force before, and others followed it: was it put back on purpose?", NULL);
+}
+
+/* A broken ledger tries a new segment once a second; its first line says what happened. */
+static void reopen(struct ledger *l)
+{
+	if (l->log.fd >= 0 || clock_mono_ms() < l->reopen_at_ms)
+		return;
+	if (begin_segment(l, "write failed") != KB_OK) {
+		l->reopen_at_ms = clock_mono_ms() + REOPEN_MS;
+		return;
+	}
+	log_event(LOG_WARN, "ledger.recovered", "segment", log_i64(l->log.number), "lost", log_i64((int64_t)l->lost), NULL);
+	l->lost = 0;
+	slot_set(l->self, SLOT_READY);
+	for (size_t i = 0; i < MAX_GENERATIONS; i++)
+		if (l->generation[i].number != 0 && !l->generation[i].is_noted)
+			note_generation(l, &l->generation[i]);
+}
+
+/* ---- start: what was before ---- */
+
+/* Strangers' text in a record is escaped: none of it looks like a member. */
+static bool has_member(struct span line, const char *member)
+{
+	return memmem(line.p, line.len, member, strlen(member)) != NULL;
+}
+
+static void remember_configs(struct ledger *l, const struct json_t *doc)
+{
+	struct span text;
+	int64_t seq;
+
+	if (json_get_str(doc, "configs", EXTRA_BYTES, &text) == KB_OK)
+		configs_read(&l->configs, text);
+	else if (json_get_str(doc, "config", 64, &text) == KB_OK && json_get_int(doc, "seq", &seq) == KB_OK)
+		(void)configs_take(&l->configs, text, (uint64_t)seq);
+}
 
 static enum kb_err remember(void *ctx, const struct segment_line *line)
 {
@@ -154,21 +224,26 @@ static enum kb_err remember(void *ctx, const struct segment_line *line)
 	uint8_t key[32];
 	int64_t until_s;
 
-	static const char mark[] = "\"replay\":\"";
-	if (memmem(line->text.p, line->text.len, mark, sizeof mark - 1) == NULL)
+	bool is_use = has_member(line->text, "\"replay\":\"");
+	bool is_config = has_member(line->text, "\"event\":\"generation\"") || has_member(line->text, "\"configs\":\"");
+	if (!is_use && !is_config)
 		return KB_OK;
 	enum kb_err err = json_load_strict(line->text, CHAIN_MAX_LINE, &doc, NULL);
 	if (err != KB_OK)
 		return err;
-	if (json_get_str(doc, "code", 64, &code) != KB_OK || !span_eq_cstr(code, kb_err_name(KB_OK)))
+	if (is_config)
+		remember_configs(l, doc);
+	if (!is_use || json_get_str(doc, "code", 64, &code) != KB_OK || !span_eq_cstr(code, kb_err_name(KB_OK)))
 		return KB_OK; /* a refusal used nothing */
 	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !chain_hex(hex, key) || json_get_int(doc, "replay_until", &until_s) != KB_OK)
 		return KB_E_LEDGER_CHAIN;
 	if (until_s > l->read_until_s)
 		l->read_until_s = until_s;
-	/* Past its time, or seen twice: both are fine here.  No room left: the table is full, and so denies, for as long as that matters. */
-	if (replay_use(l->replay, key, until_s) == KB_E_NOMEM)
+	/* Past its time, or seen twice: both are fine here.  What there is no room for counts as used, with all that ends no later. */
+	if (replay_use(l->replay, key, until_s) == KB_E_NOMEM) {
 		log_event(LOG_WARN, "replay.full", NULL);
+		replay_assume(l->replay, until_s);
+	}
 	return KB_OK;
 }
 
@@ -182,6 +257,11 @@ static enum kb_err open_log(struct ledger *l)
 	if (err == KB_OK) {
 		if (l->read_until_s > l->log.replay_until_s)
 			l->log.replay_until_s = l->read_until_s;
+		replay_assume(l->replay, l->log.unread_until_s);
+		if (l->log.unread_until_s >= now_s)
+			log_event(LOG_WARN, "replay.unknown", "what",
+				  "segments are missing that say which tokens were used: those that end before are refused", "until",
+				  log_i64(l->log.unread_until_s), NULL);
 		return KB_OK;
 	}
 	const char *fix = "see keybrokerctl ledger verify; to begin a new ledger, move the old directory aside and keep it";
@@ -222,7 +302,8 @@ static void add_generation(struct ledger *l, const struct control_message *m, co
 	}
 	*g = (struct generation){.number = m->generation, .replies = fds[0], .n_gateways = n - 1};
 	memcpy(g->responses, fds + 1, (n - 1) * sizeof *fds);
-	note(l, "generation", "config", m->digest, "generation", m->generation);
+	memcpy(g->digest, m->digest, sizeof g->digest);
+	note_generation(l, g);
 }
 
 static void on_control(struct ledger *l)
@@ -266,7 +347,7 @@ static void collect(struct ledger *l, struct generation *g)
 			continue;
 		if (len < 0 && errno == EAGAIN)
 			return;
-		if (len <= 0) { /* the last vault of this generation has ended */
+		if (len < 0 || (len == 0 && frame_at_end(g->replies))) { /* the last vault of this generation has ended */
 			log_event(LOG_INFO, "generation.ended", "generation", log_i64(g->number), NULL);
 			/* Items of this batch may still point at it: it is closed when they are answered. */
 			close(g->replies);
@@ -390,8 +471,11 @@ static void respond(struct ledger *l, const struct item *it)
 	slot_count(l->self, COUNT_REPLIES_LOST, 1);
 }
 
+/* Calls that are recorded, and those that should have been: the disk's refusals are refusals. */
 static void count_outcome(struct ledger *l, const struct item *it)
 {
+	if (it->record.len == 0 && it->code != KB_E_LEDGER)
+		return;
 	if (it->code != KB_OK || it->reply.outcome.is_release)
 		scoreboard_outcome(l->start->scoreboard, (enum kb_err)it->code, it->reply.outcome.key, it->reply.outcome.issuer);
 }
@@ -411,7 +495,7 @@ static void serve_batch(struct ledger *l)
 		judge(l, it);
 		if (it->record.len == 0)
 			continue;
-		if (l->log.fd >= 0 && chain_add(&next, it->record, &l->lines) == KB_OK) {
+		if (l->log.fd >= 0 && chain_add_batch(&next, l->log.chain.seq, it->record, &l->lines) == KB_OK) {
 			records++;
 			if (it->took_token && it->reply.replay_until_s > l->log.replay_until_s)
 				l->log.replay_until_s = it->reply.replay_until_s;
@@ -427,8 +511,7 @@ static void serve_batch(struct ledger *l)
 			give_token_back(l, it);
 			answer_unavailable(l, it);
 		}
-		if (it->record.len > 0)
-			count_outcome(l, it);
+		count_outcome(l, it);
 		respond(l, it);
 	}
 	l->n = 0;
@@ -551,14 +634,16 @@ static int run(struct ledger *l)
 		/* A disk that is full now may not be later, a ledger that ends will let go of its lock; the rest wants an operator. */
 		return err == KB_E_LEDGER || err == KB_E_LEDGER_LOCKED || err == KB_E_NOMEM ? ROOM_EXIT_RESTART : ROOM_EXIT_CONFIG;
 	}
+	if (confine_room(l->start, NULL) != KB_OK)
+		return ROOM_EXIT_RESTART;
 	see_time(l);
-	note(l, "start", "version", KB_VERSION, "segment", l->log.number);
+	(void)note(l, "start", "version", KB_VERSION, "segment", l->log.number, NULL, 0);
 	if (control_send(FD_CONTROL, CONTROL_READY, 0, 0) != KB_OK)
 		return ROOM_EXIT_RESTART;
 	log_event(LOG_INFO, "ledger.ready", "segment", log_i64(l->log.number), "seq", log_i64((int64_t)l->log.chain.seq), "used_tokens",
 		  log_i64((int64_t)replay_count(l->replay)), NULL);
 	serve(l);
-	note(l, "stop", "version", KB_VERSION, "segment", l->log.number);
+	(void)note(l, "stop", "version", KB_VERSION, "segment", l->log.number, NULL, 0);
 	return ROOM_EXIT_OK;
 }
 

@@ -1,7 +1,9 @@
 /* broker/replay.c — a bounded hash table of used tokens.  Decides: first use or not.  Trusts the ledger room for keys and times.  Never forgets a key before
- * its time, never permits what it cannot remember.  Keys are SHA-256 digests of signed tokens: their own bytes are the hash. */
+ * its time, never permits what it cannot remember.  Keys are SHA-256 digests of signed tokens: their own bytes, times a secret
+ * number, are the hash. */
 #include "broker/replay.h"
 
+#include <openssl/rand.h>
 #include <stdlib.h>
 
 struct entry {
@@ -14,8 +16,9 @@ struct replay {
 	struct entry *entry;
 	uint32_t *bucket; /* index + 1 of the first entry; 0: none */
 	size_t cap, used, count, mask;
+	uint64_t seed; /* odd: whoever can choose among many tokens cannot choose a bucket (SECURITY G5) */
 	uint32_t free_list;
-	int64_t seen_s, swept_s;
+	int64_t now_s, swept_s, assumed_s;
 };
 
 struct replay *replay_new(size_t entries)
@@ -29,8 +32,9 @@ struct replay *replay_new(size_t entries)
 		buckets *= 2;
 	r->entry = calloc(entries, sizeof *r->entry);
 	r->bucket = calloc(buckets, sizeof *r->bucket);
-	if (r->entry == NULL || r->bucket == NULL)
+	if (r->entry == NULL || r->bucket == NULL || RAND_bytes((unsigned char *)&r->seed, sizeof r->seed) != 1)
 		goto fail;
+	r->seed |= 1;
 	r->cap = entries;
 	r->mask = buckets - 1;
 	return r;
@@ -50,8 +54,13 @@ void replay_free(struct replay *r)
 
 void replay_see(struct replay *r, int64_t wall_s)
 {
-	if (wall_s > r->seen_s)
-		r->seen_s = wall_s;
+	r->now_s = wall_s;
+}
+
+void replay_assume(struct replay *r, int64_t until_s)
+{
+	if (until_s > r->assumed_s)
+		r->assumed_s = until_s;
 }
 
 static uint32_t *bucket_of(struct replay *r, const uint8_t *key)
@@ -59,7 +68,7 @@ static uint32_t *bucket_of(struct replay *r, const uint8_t *key)
 	uint64_t h;
 
 	memcpy(&h, key, sizeof h);
-	return &r->bucket[h & r->mask];
+	return &r->bucket[h * r->seed >> 1 >> (63 - __builtin_ctzll(r->mask + 1))]; /* the product's top bits */
 }
 
 /* The link that points at the key's entry, or at the 0 that ends its chain. */
@@ -83,23 +92,29 @@ static void drop(struct replay *r, uint32_t *link)
 	r->count--;
 }
 
-/* Free what is past its time; at most once a second of seen time, so that a full table costs no sweep a request. */
+/* Free what is past its time; at most once a second, so that a full table costs no sweep a request. */
 static void sweep(struct replay *r)
 {
-	if (r->swept_s == r->seen_s)
+	if (r->swept_s == r->now_s)
 		return;
-	r->swept_s = r->seen_s;
+	r->swept_s = r->now_s;
 	for (size_t b = 0; b <= r->mask; b++)
-		for (uint32_t *link = &r->bucket[b]; *link != 0;)
-			if (r->entry[*link - 1].until_s < r->seen_s)
+		for (uint32_t *link = &r->bucket[b]; *link != 0;) {
+			const struct entry *e = &r->entry[*link - 1];
+			if (e->until_s < r->now_s) {
+				replay_assume(r, e->until_s);
 				drop(r, link);
-			else
-				link = &r->entry[*link - 1].next;
+				continue;
+			}
+			link = &r->entry[*link - 1].next;
+		}
 }
 
 enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t until_s)
 {
-	if (until_s < r->seen_s || *link_of(r, key) != 0)
+	if (until_s < r->now_s)
+		replay_assume(r, until_s); /* it is not kept, and the clock may go back */
+	if (until_s <= r->assumed_s || *link_of(r, key) != 0)
 		return KB_E_REPLAY;
 	if (r->count == r->cap)
 		sweep(r);

@@ -2,7 +2,6 @@
  * after a failed write or sync, never changes a confirmed line. */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -10,11 +9,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "broker/segment_priv.h"
 
-enum { SEGMENT_MODE = 0640 };
+enum {
+	SEGMENT_MODE = 0640,
+	UNCONFIRMED = KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1), /* bytes: one batch is all that can be */
+};
 static const char new_name[] = "ledger.new";
 
 static enum kb_err write_all(int fd, struct span bytes)
@@ -30,18 +33,38 @@ static enum kb_err write_all(int fd, struct span bytes)
 	return KB_OK;
 }
 
+/* Is the file we write the one that its name stands for?  Records in a file that was moved, removed or replaced are lost to whoever reads the ledger. */
+static bool is_in_place(const struct segments *s)
+{
+	char name[SEGMENT_NAME];
+	struct stat written, named;
+
+	segment_name(s->number, name);
+	int fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK); /* no stat() by name: the sandbox has none for this room */
+	if (fd < 0)
+		return false;
+	bool is_same = fstat(s->fd, &written) == 0 && fstat(fd, &named) == 0 && written.st_dev == named.st_dev && written.st_ino == named.st_ino;
+	close(fd);
+	return is_same;
+}
+
 enum kb_err segment_commit(struct segments *s, struct span lines, const struct chain *after)
 {
+	const char *why;
+
 	if (s->fd < 0)
 		return KB_E_LEDGER;
-	if (write_all(s->fd, lines) == KB_OK && fdatasync(s->fd) == 0) {
+	if (write_all(s->fd, lines) != KB_OK || fdatasync(s->fd) != 0) {
+		why = strerror(errno);
+	} else if (!is_in_place(s)) {
+		why = "the file was moved, removed or replaced";
+	} else {
 		s->bytes += (int64_t)lines.len;
 		s->chain = *after;
 		return KB_OK;
 	}
 	/* After a failed sync the kernel may have dropped the pages and the next sync would lie: this file is done with.  Cutting it back is
 	 * for tidiness; the next segment's first line says how much of it counts. */
-	const char *why = strerror(errno);
 	bool is_cut = ftruncate(s->fd, s->bytes) == 0 && fdatasync(s->fd) == 0;
 	log_event(LOG_ERROR, "ledger.write_failed", "segment", log_i64(s->number), "why", why, "cut_back", is_cut ? "yes" : "no", NULL);
 	close(s->fd);
@@ -66,6 +89,7 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 	json_add_member(&record, "time", span_str(when));
 	json_add_member(&record, "event", span_str("segment"));
 	json_add_int(&record, "segment", s->number + 1);
+	json_add_int(&record, "format", SEGMENT_FORMAT);
 	json_add_member(&record, "why", span_str(why));
 	json_add_int(&record, "previous_bytes", s->bytes);
 	json_add_int(&record, "clock", s->clock_s);
@@ -87,15 +111,15 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 	if (fd < 0)
 		return KB_E_LEDGER;
 	segment_name(s->number + 1, name);
-	if (fchmod(fd, SEGMENT_MODE) != 0 || write_all(fd, buf_span(&line)) != KB_OK || fsync(fd) != 0 ||
-	    renameat(s->dir, new_name, s->dir, name) != 0)
+	if (fchmod(fd, SEGMENT_MODE) != 0 || write_all(fd, buf_span(&line)) != KB_OK || fsync(fd) != 0)
 		goto fail;
-	if (fsync(s->dir) != 0) {
-		(void)unlinkat(s->dir, name, 0);
-		goto fail;
-	}
+	/* From here on the new name may be on the disk, whatever the calls say, and it says where the old file ends: nothing is appended to that any more.
+	 * If this fails, the next try puts the same segment in its place. */
 	if (s->fd >= 0)
 		close(s->fd);
+	s->fd = -1;
+	if (renameat(s->dir, new_name, s->dir, name) != 0 || fsync(s->dir) != 0)
+		goto fail;
 	s->fd = fd;
 	s->number++;
 	s->bytes = bytes;
@@ -131,20 +155,19 @@ static enum kb_err repair(struct segments *s, int fd, const struct segment_fault
 	uint8_t digest[32];
 	int64_t left = size - torn->offset;
 	struct chain next = s->chain;
-	enum { MOST = KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1) }; /* one batch is all that can be unconfirmed */
 
 	KB_AUTO(buf) struct buf cut, record, line;
-	buf_init(&cut, MOST);
+	buf_init(&cut, UNCONFIRMED);
 	buf_init(&record, KB_MAX_RECORD);
 	buf_init(&line, CHAIN_MAX_LINE + 1);
-	if (left > MOST)
+	if (left > UNCONFIRMED)
 		return KB_E_LEDGER_CHAIN;
 	uint8_t *p = buf_reserve(&cut, (size_t)left);
 	if (p == NULL)
 		return KB_E_NOMEM;
 	if (pread(fd, p, (size_t)left, torn->offset) != left)
 		return KB_E_FILE;
-	SHA256(p, (size_t)left, digest);
+	digest_sha256(span_of(p, (size_t)left), digest);
 	clock_text(clock_wall_us(), when);
 	buf_add_str(&record, "{");
 	json_add_member(&record, "time", span_str(when));
@@ -166,6 +189,22 @@ static enum kb_err repair(struct segments *s, int fd, const struct segment_fault
 	return KB_OK;
 }
 
+/* What was read back may be in the page cache alone: it was not synced, or its sync failed, after which the kernel takes the pages for clean and the next
+ * sync says nothing of them.  Write what may be unconfirmed once more, as it is, and sync, before anything is built on it. */
+static enum kb_err confirm(const struct segments *s, int fd)
+{
+	int64_t from = s->bytes > UNCONFIRMED ? s->bytes - UNCONFIRMED : 0, len = s->bytes - from;
+
+	KB_AUTO(buf) struct buf tail;
+	buf_init(&tail, UNCONFIRMED);
+	uint8_t *p = buf_reserve(&tail, (size_t)len);
+	if (p == NULL)
+		return KB_E_NOMEM;
+	if (pread(fd, p, (size_t)len, from) != len)
+		return KB_E_FILE;
+	return pwrite(fd, p, (size_t)len, from) == len && fdatasync(fd) == 0 ? KB_OK : KB_E_LEDGER;
+}
+
 /* The newest segment from which on every record needed after now_s is read. */
 static enum kb_err choose_start(int dir, const struct segment_listing *l, struct segments *s, int64_t now_s, uint32_t *from,
 				struct segment_fault *fault)
@@ -181,6 +220,7 @@ static enum kb_err choose_start(int dir, const struct segment_listing *l, struct
 			s->replay_until_s = h.replay_until_s;
 		}
 		*from = l->number[i];
+		s->unread_until_s = h.replay_until_s;
 		if (h.replay_until_s < now_s)
 			break;
 	}
@@ -205,9 +245,8 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 	err = segment_walk(s->dir, from, visit, ctx, &s->chain, fault);
 	if (err == KB_E_LEDGER_CHAIN && fault->is_tail)
 		err = repair(s, fd, fault, size);
-	/* What was read back may have been written but never synced: sync it before anything is built on it. */
-	if (err == KB_OK && fdatasync(fd) != 0)
-		err = KB_E_LEDGER;
+	if (err == KB_OK)
+		err = confirm(s, fd);
 	if (err == KB_OK && fcntl(fd, F_SETFL, O_APPEND) != 0)
 		err = KB_E_SYS;
 out:

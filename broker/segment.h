@@ -1,14 +1,15 @@
 /* broker/segment.h — the ledger's files: ledger-00000001.jsonl, -00000002 …, each a run of one hash chain (chain.h).  Opened and locked by the ledger room
  * alone; segment_walk() reads them for anyone (keybrokerctl).
  *
- * A segment's first line says {"event":"segment","segment":N,"previous_bytes":B,"clock":S,"replay_until":S,…}: B bytes of segment N−1 are the
+ * A segment's first line says {"event":"segment","segment":N,"format":F,"previous_bytes":B,"clock":S,"replay_until":S,…}: B bytes of segment N−1 are the
  * ledger's; what may stand after them was never confirmed (a write or sync had failed).  clock: the greatest time seen; replay_until: no record in an
- * earlier segment is needed after it. */
+ * earlier segment is needed after it.  format: a reader refuses a greater one than it knows; without it, it is 1. */
 #ifndef KB_BROKER_SEGMENT_H
 #define KB_BROKER_SEGMENT_H
 #include "broker/chain.h"
 
-#define SEGMENT_NAME 24 /* bytes of a file name, with its NUL */
+#define SEGMENT_NAME   24 /* bytes of a file name, with its NUL */
+#define SEGMENT_FORMAT 1
 void segment_name(uint32_t number, char out[static SEGMENT_NAME]);
 
 struct segment_fault { /* where and what, for people: "file:line: text" */
@@ -42,6 +43,7 @@ struct segments { /* read only but for the two marks */
 	int64_t bytes;                   /* of it, durable */
 	struct chain chain;              /* ends with the last durable line */
 	int64_t clock_s, replay_until_s; /* the caller's marks, written into the next first line */
+	int64_t unread_until_s;          /* no record before those that were read back is needed after it */
 };
 
 /* Lock the directory (KB_E_LEDGER_LOCKED), read back what is needed, repair a torn tail (with a record of it), be ready to append.  `visit` sees at least every
@@ -49,11 +51,11 @@ struct segments { /* read only but for the two marks */
  * On KB_OK the caller has *out until segment_close(). */
 KB_MUST_CHECK enum kb_err segment_open(int dir, int64_t now_s, segment_visit *visit, void *ctx, struct segments *out, struct segment_fault *fault);
 void segment_close(struct segments *s);
-/* Append `lines`, made by chain_add() on a copy of the chain, and sync.  KB_OK: they are durable and the chain is `after`.  KB_E_LEDGER: they are not part
- * of the ledger; the file is closed and never appended to again. */
+/* Append `lines`, made by chain_add() on a copy of the chain, and sync.  KB_OK: they are durable, in the file of that name, and the chain is `after`.
+ * KB_E_LEDGER: they are not part of the ledger; the file is closed and never appended to again. */
 KB_MUST_CHECK enum kb_err segment_commit(struct segments *s, struct span lines, const struct chain *after);
 /* Begin the next segment; `why` and what else there is to say stand in its first line (`extra`: members as JSON text, or empty).  On KB_E_LEDGER the
- * state is as before. */
+ * state is as before, unless fd is −1: then the new segment may or may not be on the disk, and the old one must not be appended to. */
 KB_MUST_CHECK enum kb_err segment_begin(struct segments *s, const char *why, struct span extra);
 
 #endif

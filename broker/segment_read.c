@@ -182,6 +182,20 @@ static enum kb_err header_parse(struct span line, struct segment_header *h)
 	return KB_OK;
 }
 
+/* A first line of a format that is not known here: said before anything else of it is looked at, because anything may be different. */
+static bool is_newer(uint32_t number, struct span line, struct segment_fault *fault)
+{
+	KB_AUTO(json) struct json_t *doc = NULL;
+	int64_t format;
+
+	if (json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK || json_get_int(doc, "format", &format) != KB_OK || format <= SEGMENT_FORMAT)
+		return false;
+	segment_set_fault(fault, number, 1, 0, "");
+	snprintf(fault->text, sizeof fault->text, "is of format %lld, and this version reads %d at the most: it was written by a newer one, use that",
+		 (long long)format, SEGMENT_FORMAT);
+	return true;
+}
+
 /* Of a segment on disk.  KB_E_LEDGER_CHAIN when its first line is not good. */
 enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header *h, struct segment_fault *fault)
 {
@@ -195,6 +209,8 @@ enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header 
 		segment_set_fault(fault, number, 0, 0, "cannot be read");
 		return err;
 	}
+	if (is_newer(number, line, fault))
+		return KB_E_LEDGER_CHAIN;
 	if (!whole || chain_parse(line, &parsed) != KB_OK || header_parse(line, h) != KB_OK || h->segment != number) {
 		segment_set_fault(fault, number, 1, 0, "is not the first line of this segment");
 		return KB_E_LEDGER_CHAIN;
@@ -204,15 +220,16 @@ enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header 
 
 /* ---- walking ---- */
 
-/* Does a good line follow anywhere after a bad one?  Then it is no torn tail. */
-static bool good_line_follows(struct reader *r)
+/* Does a line follow anywhere that was written when the bad one, number `seq`, was durable?  Then it is no torn tail.  Good lines of the same batch may
+ * follow: their pages reached the disk, and its did not. */
+static bool was_durable(struct reader *r, uint64_t seq)
 {
 	struct chain_line parsed;
 	struct span line;
 	bool whole;
 
 	while (reader_line(r, &line, &whole) == KB_OK && line.p != NULL) {
-		if (whole && chain_parse(line, &parsed) == KB_OK)
+		if (whole && chain_parse(line, &parsed) == KB_OK && (parsed.synced >= seq || parsed.seq <= seq))
 			return true;
 		if (!whole) { /* too long, or the end: on to what comes after these bytes */
 			r->from = r->len = 0;
@@ -253,6 +270,8 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 		}
 		if (at.text.p == NULL && at.line > 1)
 			return KB_OK;
+		if (at.line == 1 && is_newer(number, at.text, fault))
+			return KB_E_LEDGER_CHAIN;
 		if (!whole)
 			wrong = at.text.len > CHAIN_MAX_LINE ? "is too long for a line of the ledger" : "is incomplete: no newline ends it";
 		else if (chain_parse(at.text, &at.parsed) != KB_OK)
@@ -264,7 +283,7 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 		if (wrong != NULL) {
 			bool is_whole_alone = whole && chain_parse(at.text, &at.parsed) == KB_OK;
 			segment_set_fault(fault, number, at.line, offset, wrong);
-			fault->is_tail = limit < 0 && at.line > 1 && !is_whole_alone && !good_line_follows(&r);
+			fault->is_tail = limit < 0 && at.line > 1 && !is_whole_alone && !was_durable(&r, c->seq + 1);
 			return KB_E_LEDGER_CHAIN;
 		}
 		*c = before;
@@ -285,6 +304,8 @@ static enum kb_err chain_at(int dir, uint32_t number, struct chain *c, struct se
 		segment_set_fault(fault, number, 0, 0, "cannot be read");
 		return err;
 	}
+	if (is_newer(number, line, fault))
+		return KB_E_LEDGER_CHAIN;
 	if (!whole || chain_before(line, c) != KB_OK) {
 		segment_set_fault(fault, number, 1, 0, "is not as it was written: its own digest does not fit");
 		return KB_E_LEDGER_CHAIN;

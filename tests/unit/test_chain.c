@@ -207,6 +207,29 @@ static void test_d05_chain_removed_repeated_moved_lines(void **state)
 	assert_int_equal(chain_next(&after_one, without_newline(&two), &l), KB_E_LEDGER_CHAIN);
 }
 
+static void test_d04_chain_lines_of_one_batch_say_so(void **state)
+{
+	struct chain c = {.seq = 0}, again = {.seq = 0};
+	struct chain_line l;
+	KB_AUTO(buf) struct buf b;
+
+	(void)state;
+	buf_init(&b, 1 << 16);
+	for (unsigned i = 0; i < 3; i++) {
+		size_t at = b.len;
+		assert_int_equal(chain_add_batch(&c, 0, span_str("{\"a\":1}"), &b), KB_OK);
+		assert_int_equal(memmem(b.p + at, b.len - at, "\"synced\":0,", 11) != NULL, i > 0);
+		assert_int_equal(chain_next(&again, span_of(b.p + at, b.len - at - 1), &l), KB_OK);
+		assert_int_equal(l.seq, i + 1);
+		assert_int_equal(l.synced, 0);
+		assert_true(span_eq_cstr(l.members, "\"a\":1"));
+	}
+	size_t at = b.len;
+	assert_int_equal(chain_add(&c, span_str("{\"a\":1}"), &b), KB_OK);
+	assert_int_equal(chain_next(&again, span_of(b.p + at, b.len - at - 1), &l), KB_OK);
+	assert_int_equal(l.synced, 3);
+}
+
 static void test_chain_before_lets_a_reader_begin_in_the_middle(void **state)
 {
 	struct chain w = {0}, r;
@@ -278,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_d05_chain_any_flipped_bit_is_seen),
 		cmocka_unit_test(test_d05_chain_any_shortened_line_is_seen),
 		cmocka_unit_test(test_d05_chain_removed_repeated_moved_lines),
+		cmocka_unit_test(test_d04_chain_lines_of_one_batch_say_so),
 		cmocka_unit_test(test_chain_before_lets_a_reader_begin_in_the_middle),
 		cmocka_unit_test(test_chain_form_is_exact),
 	};

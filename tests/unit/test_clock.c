@@ -31,6 +31,23 @@ static void test_f04_clock_never_set(void **state)
 	assert_true(clock_is_set(KB_EPOCH_MIN_S));
 }
 
+static void test_f05_clock_beyond_2038(void **state)
+{
+	char text[KB_TIME_TEXT];
+	int64_t s = 0;
+
+	(void)state;
+	for (int64_t at = INT64_C(2147483646); at <= INT64_C(2147483649); at++) { /* 2³¹ */
+		clock_text(at * 1000000, text);
+		memcpy(text + 19, "Z", 2);
+		assert_int_equal(clock_parse(text, &s), KB_OK);
+		assert_true(s == at);
+	}
+	clock_text(INT64_C(4294967296) * 1000000, text); /* 2³² */
+	assert_string_equal(text, "2106-02-07T06:28:16.000000Z");
+	assert_true(clock_is_set(INT64_C(4294967296)));
+}
+
 static void test_clock_text(void **state)
 {
 	static const struct {
@@ -100,8 +117,8 @@ static void test_clock_parse_span(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clock_reads), cmocka_unit_test(test_f04_clock_never_set), cmocka_unit_test(test_clock_text),
-		cmocka_unit_test(test_clock_parse), cmocka_unit_test(test_clock_parse_span),
+		cmocka_unit_test(test_clock_reads), cmocka_unit_test(test_f04_clock_never_set), cmocka_unit_test(test_f05_clock_beyond_2038),
+		cmocka_unit_test(test_clock_text),  cmocka_unit_test(test_clock_parse),         cmocka_unit_test(test_clock_parse_span),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

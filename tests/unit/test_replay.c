@@ -71,10 +71,37 @@ static void test_f02_replay_clock_set_back_forgets_nothing(void **state)
 	assert_int_equal(use(r, 1, 1100), KB_OK);
 	replay_see(r, 2000);                      /* the entry is past its time … */
 	assert_int_equal(use(r, 2, 2100), KB_OK); /* … and makes room */
-	replay_see(r, 500);                       /* the clock goes back: what was forgotten stays denied */
+	replay_see(r, 500);                       /* the clock goes back: what was forgotten stays denied, and all that ends no later */
 	assert_int_equal(use(r, 1, 1100), KB_E_REPLAY);
-	assert_int_equal(use(r, 3, 1999), KB_E_REPLAY);
+	assert_int_equal(use(r, 3, 1050), KB_E_REPLAY);
 	assert_int_equal(use(r, 2, 2100), KB_E_REPLAY);
+}
+
+/* A bogus time far ahead must not deny for as long as it lies ahead. */
+static void test_f01_replay_clock_set_forth_and_back_denies_no_longer_than_needed(void **state)
+{
+	(void)state;
+	KB_AUTO(replay) struct replay *r = replay_new(4);
+	replay_see(r, 1000);
+	assert_int_equal(use(r, 1, 1100), KB_OK);
+	replay_see(r, 4291747200); /* 2106 */
+	assert_int_equal(use(r, 1, 1100), KB_E_REPLAY);
+	assert_int_equal(use(r, 2, 1090), KB_E_REPLAY);
+	replay_see(r, 1000);
+	assert_int_equal(use(r, 1, 1100), KB_E_REPLAY);
+	assert_int_equal(use(r, 2, 1090), KB_E_REPLAY);
+	assert_int_equal(use(r, 3, 1101), KB_OK);
+}
+
+static void test_d09_replay_what_is_not_known_is_denied(void **state)
+{
+	(void)state;
+	KB_AUTO(replay) struct replay *r = replay_new(4);
+	replay_see(r, 1000);
+	replay_assume(r, 1500);
+	replay_assume(r, 1400);
+	assert_int_equal(use(r, 1, 1500), KB_E_REPLAY);
+	assert_int_equal(use(r, 1, 1501), KB_OK);
 }
 
 static void test_d09_replay_full_table_denies(void **state)
@@ -129,6 +156,8 @@ int main(void)
 		cmocka_unit_test(test_replay_keys_of_one_bucket_are_told_apart),
 		cmocka_unit_test(test_replay_a_use_that_did_not_happen_is_forgotten),
 		cmocka_unit_test(test_f02_replay_clock_set_back_forgets_nothing),
+		cmocka_unit_test(test_f01_replay_clock_set_forth_and_back_denies_no_longer_than_needed),
+		cmocka_unit_test(test_d09_replay_what_is_not_known_is_denied),
 		cmocka_unit_test(test_d09_replay_full_table_denies),
 		cmocka_unit_test(test_replay_edge_of_its_time),
 		cmocka_unit_test(test_replay_entries_are_used_again),

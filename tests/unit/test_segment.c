@@ -15,6 +15,9 @@
 
 #include "broker/segment.h"
 
+#define GOLDEN_HEAD "fdb6a4a6839ce6b897114303d35ff651b1603ba16c42833e6190ccde25a0414d"
+enum { GOLDEN_SEGMENTS = 2, GOLDEN_LINES = 94 };
+
 static char path[64];
 static int dir = -1;
 
@@ -299,6 +302,44 @@ static void test_d03_segment_garbled_tail_is_cut(void **state)
 	assert_int_equal(seen.repairs, 1);
 }
 
+/* Three lines of one sync that never ended: any of them may be on the disk and any not.  Damage to what was durable before is no torn tail. */
+static void test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not(void **state)
+{
+	struct segments s;
+	struct segment_fault f;
+
+	(void)state;
+	make(2); /* lines 1 to 3 */
+	s = start();
+	struct chain after = s.chain;
+	KB_AUTO(buf) struct buf lines;
+	buf_init(&lines, 1 << 16);
+	for (unsigned i = 0; i < 3; i++) /* 4 to 6 */
+		assert_int_equal(chain_add_batch(&after, s.chain.seq, span_str("{\"event\":\"release\",\"b\":1}"), &lines), KB_OK);
+	assert_int_equal(segment_commit(&s, buf_span(&lines), &after), KB_OK);
+	segment_close(&s);
+	KB_AUTO(buf) struct buf whole;
+	slurp(1, &whole);
+	for (unsigned line = 2; line <= 6; line++) {
+		size_t at = line_at(&whole, line) + 20;
+		uint8_t was = whole.p[at];
+		whole.p[at] = 0;
+		spill(1, buf_span(&whole));
+		whole.p[at] = was;
+		f = walk_bad(KB_E_LEDGER_CHAIN);
+		assert_int_equal(f.line, line);
+		assert_int_equal(f.is_tail, line >= 4);
+		if (line < 4) {
+			assert_int_equal(open_fails(&f), KB_E_LEDGER_CHAIN);
+			continue;
+		}
+		make(1);
+		struct seen seen = walk_good();
+		assert_int_equal(seen.repairs, 1);
+		assert_int_equal(seen.n, line + 1); /* those before it, the repair, and a new one */
+	}
+}
+
 static void test_segment_tail_of_more_than_a_batch_is_not_cut(void **state)
 {
 	struct segment_fault f;
@@ -548,6 +589,120 @@ static void test_d02_segment_unconfirmed_end_of_an_older_segment_does_not_count(
 	assert_int_equal(walk_good().n, 3);
 }
 
+/* What a crash left after a failed sync: lines that are whole, in the page cache.  They are written again before anything is built on them. */
+static void test_d02_segment_tail_is_written_again_at_the_start(void **state)
+{
+	(void)state;
+	make(3);
+	KB_AUTO(buf) struct buf before;
+	slurp(1, &before);
+	int fd = openat(dir, "ledger-00000001.jsonl", O_RDONLY);
+	struct stat was, is;
+	assert_int_equal(fstat(fd, &was), 0);
+	const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	assert_int_equal(futimens(fd, old), 0);
+	struct segments s = start();
+	segment_close(&s);
+	assert_int_equal(fstat(fd, &is), 0);
+	close(fd);
+	assert_true(is.st_mtim.tv_sec > 1000); /* it was written */
+	KB_AUTO(buf) struct buf after;
+	slurp(1, &after);
+	assert_true(span_eq(buf_span(&before), buf_span(&after)));
+}
+
+static void test_d06_segment_moved_removed_or_replaced_is_not_written_on(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		char name[SEGMENT_NAME];
+		struct segments s = start();
+		segment_name(s.number, name);
+		struct chain good_end = s.chain;
+		int64_t bytes = s.bytes;
+		assert_int_equal(renameat(dir, name, dir, "elsewhere"), 0);
+		if (i == 1)
+			assert_int_equal(symlinkat("elsewhere", dir, name), 0);
+		if (i == 2)
+			close(openat(dir, name, O_WRONLY | O_CREAT | O_EXCL, 0640));
+		assert_int_equal(append(&s, "{\"a\":1}"), KB_E_LEDGER);
+		assert_int_equal(s.fd, -1);
+		assert_int_equal(s.bytes, bytes);
+		assert_memory_equal(&s.chain, &good_end, sizeof good_end);
+		assert_int_equal(segment_begin(&s, "write failed", span_of(NULL, 0)), KB_OK);
+		assert_int_equal(append(&s, "{\"a\":2}"), KB_OK);
+		segment_close(&s);
+		assert_int_equal(renameat(dir, "elsewhere", dir, name), 0);
+		(void)walk_good();
+	}
+}
+
+/* Segments put away too early: what they may have told is to be assumed. */
+static void test_d09_segment_says_what_it_has_not_read(void **state)
+{
+	struct segments s = start();
+	struct segment_fault f;
+
+	(void)state;
+	assert_int_equal(s.unread_until_s, 0);
+	s.replay_until_s = 5000;
+	assert_int_equal(segment_begin(&s, "size", span_of(NULL, 0)), KB_OK);
+	segment_close(&s);
+	assert_int_equal(segment_open(dir, 1000, NULL, NULL, &s, &f), KB_OK);
+	assert_int_equal(s.unread_until_s, 0); /* all was read */
+	segment_close(&s);
+	assert_int_equal(segment_open(dir, 6000, NULL, NULL, &s, &f), KB_OK);
+	assert_int_equal(s.unread_until_s, 5000);
+	segment_close(&s);
+	assert_int_equal(unlinkat(dir, "ledger-00000001.jsonl", 0), 0);
+	assert_int_equal(segment_open(dir, 1000, NULL, NULL, &s, &f), KB_OK);
+	assert_int_equal(s.unread_until_s, 5000);
+	segment_close(&s);
+}
+
+static void test_j06_segment_of_a_newer_format_is_refused(void **state)
+{
+	static const char newer[] = "{\"seq\":1,\"event\":\"segment\",\"format\":2}\n";
+	struct segments s = start();
+	struct segment_fault f;
+
+	(void)state;
+	segment_close(&s);
+	for (unsigned i = 2; i >= 1; i--) {
+		spill(i, span_str(newer));
+		f = walk_bad(KB_E_LEDGER_CHAIN);
+		assert_non_null(strstr(f.text, "is of format 2, and this version reads 1"));
+		assert_int_equal(f.line, 1);
+		assert_false(f.is_tail);
+		assert_int_equal(open_fails(&f), KB_E_LEDGER_CHAIN);
+		assert_non_null(strstr(f.text, "is of format 2"));
+		if (i == 2)
+			assert_int_equal(unlinkat(dir, "ledger-00000002.jsonl", 0), 0);
+	}
+}
+
+/* Files as earlier versions wrote them stay readable: tests/vectors/ledger. */
+static void test_j06_segments_of_earlier_versions_are_read(void **state)
+{
+	struct segment_fault f;
+	struct chain end;
+	struct seen seen = {0};
+
+	(void)state;
+	int vectors = open("tests/vectors/ledger", O_RDONLY | O_DIRECTORY);
+	assert_true(vectors >= 0);
+	assert_int_equal(segment_walk(vectors, 0, count, &seen, &end, &f), KB_OK);
+	close(vectors);
+	assert_int_equal(seen.first_seq, 1);
+	assert_int_equal(seen.segments, GOLDEN_SEGMENTS);
+	assert_int_equal(seen.n, GOLDEN_LINES);
+	assert_int_equal(end.seq, GOLDEN_LINES);
+	char head[65];
+	for (size_t i = 0; i < sizeof end.last; i++)
+		snprintf(head + 2 * i, 3, "%02x", end.last[i]);
+	assert_string_equal(head, GOLDEN_HEAD);
+}
+
 static void test_segment_leftover_of_a_crash_is_replaced(void **state)
 {
 	struct segments s = start();
@@ -610,6 +765,7 @@ int main(void)
 		T(test_d07_segment_second_writer_is_refused),
 		T(test_d03_segment_any_torn_tail_is_cut_and_recorded),
 		T(test_d03_segment_garbled_tail_is_cut),
+		T(test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not),
 		T(test_segment_tail_of_more_than_a_batch_is_not_cut),
 		T(test_d05_segment_good_lines_after_a_merged_pair_are_not_cut),
 		T(test_d05_segment_flipped_byte_is_named),
@@ -620,6 +776,11 @@ int main(void)
 		T(test_segment_no_directory),
 		T(test_d01_segment_failed_write_is_cut_back_and_never_trusted),
 		T(test_d02_segment_unconfirmed_end_of_an_older_segment_does_not_count),
+		T(test_d02_segment_tail_is_written_again_at_the_start),
+		T(test_d06_segment_moved_removed_or_replaced_is_not_written_on),
+		T(test_d09_segment_says_what_it_has_not_read),
+		T(test_j06_segment_of_a_newer_format_is_refused),
+		T(test_j06_segments_of_earlier_versions_are_read),
 		T(test_segment_leftover_of_a_crash_is_replaced),
 		T(test_segment_full_disk_at_the_first_start),
 		T(test_segment_extra_too_long),
