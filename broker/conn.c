@@ -4,13 +4,11 @@
  *
  * Every path that ends a connection frees it at once or by conn_finish(); after answer(), refuse() or conn_free() the connection may be gone.
  * Longer than most: the states of a connection are understood side by side. */
-#include "broker/conn.h"
+#include "broker/conn_priv.h"
 
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/bufferevent_struct.h>
-#include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -19,57 +17,36 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "broker/http.h"
 #include "broker/reply.h"
 #include "broker/request.h"
 #include "broker/tls.h"
 
-struct conn {
-	struct deadline deadline; /* its kind is the connection's state */
-	struct pending pending;
-	struct conn_room *room;
-	struct peer *peer;
-	struct bufferevent *bev;
-	struct event *linger;
-	int fd;
-	uint8_t listener;
-	bool is_keep_alive;
-	bool is_eof;               /* the client will send no more */
-	bool is_head;              /* the request's method is HEAD: no body in the reply */
-	size_t head_len, body_len; /* of the request in CONN_BODY */
-	size_t reserved;           /* bytes of body accounted to the peer */
-	int64_t complete_us;       /* when the request was; 0: it never was */
-	uint8_t uuid[16];
-	size_t client_id_len;
-	char client_id[KB_MAX_CLIENT_REQUEST_ID];
-	char peer_text[PEER_TEXT];
-};
-
-static const int64_t state_ms[CONN_STATES] = {
-	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_IDLE] = KB_IDLE_MS,   [CONN_HEAD] = KB_HEADER_MS,   [CONN_BODY] = KB_BODY_MS,
-	[CONN_WAIT] = KB_REQUEST_MS,        [CONN_WRITE] = KB_WRITE_MS, [CONN_LINGER] = KB_LINGER_MS,
+static const int64_t after_ms[DEADLINE_SEAT + 1] = {
+	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_DOOR] = KB_DOOR_MS,     [CONN_IDLE] = KB_IDLE_MS,
+	[CONN_HEAD] = KB_HEADER_MS,         [CONN_BODY] = KB_BODY_MS,     [CONN_WAIT] = KB_REQUEST_MS,
+	[CONN_WRITE] = KB_WRITE_MS,         [CONN_LINGER] = KB_LINGER_MS, [DEADLINE_SEAT] = KB_SEAT_MS,
 };
 
 static void on_read(struct bufferevent *bev, void *arg);
 static void on_written(struct bufferevent *bev, void *arg);
 static void on_event(struct bufferevent *bev, short what, void *arg);
 
-static void set_state(struct conn *c, enum conn_state state)
+void conn_set_state(struct conn *c, enum conn_state state)
 {
 	bool is_reading = state == CONN_IDLE || state == CONN_HEAD || state == CONN_BODY;
 
 	deadline_change(&c->room->deadlines, &c->deadline, state, clock_mono_ms());
+	if (state == CONN_WAIT)
+		door_enter(&c->room->door, &c->peer->door, &c->door);
+	else if (state != CONN_HANDSHAKE)
+		conn_leave_service(c);
 	/* libevent repeats a read callback for as long as the input stays at its high mark: who lets bytes wait must not have one. */
-	bufferevent_setcb(c->bev, is_reading ? on_read : NULL, on_written, on_event, c);
+	if (c->bev != NULL)
+		bufferevent_setcb(c->bev, is_reading ? on_read : NULL, on_written, on_event, c);
 }
 
-static enum conn_state state_of(const struct conn *c)
-{
-	return (enum conn_state)c->deadline.kind;
-}
-
-static void count_refused(struct conn_room *room, enum kb_err err)
+void conn_count_refused(struct conn_room *room, enum kb_err err)
 {
 	atomic_fetch_add_explicit(&room->scoreboard->refused[err], 1, memory_order_relaxed);
 	slot_count(room->self, COUNT_REFUSED, 1);
@@ -95,22 +72,30 @@ static void end_request(struct conn *c)
 	c->reserved = 0;
 }
 
-static void conn_free(struct conn *c)
+void conn_free(struct conn *c)
 {
 	struct conn_room *room = c->room;
 
 	end_request(c);
+	conn_leave_service(c);
 	deadline_stop(&room->deadlines, &c->deadline);
-	if (c->linger != NULL)
-		event_free(c->linger);
-	bufferevent_free(c->bev); /* closes the socket and frees the SSL, too */
+	if (c->watch != NULL)
+		event_free(c->watch);
+	SSL_CTX_free(c->tls);
+	if (c->bev != NULL)
+		bufferevent_free(c->bev); /* closes the socket and frees the SSL, too */
+	else
+		(void)close(c->fd);
 	peers_leave(room->peers, c->peer);
 	slot_gauge(room->self, COUNT_CONNECTIONS_OPEN, --room->connections);
 	free(c);
+	if (room->is_full_told) {
+		room->is_full_told = false;
+		room->on_space(room->ctx);
+	}
 }
 
-/* No more patience: what is unsent is dropped, in the kernel too. */
-static void conn_abort(struct conn *c)
+void conn_abort(struct conn *c)
 {
 	struct linger hard = {.l_onoff = 1, .l_linger = 0};
 
@@ -133,12 +118,12 @@ static void on_linger(evutil_socket_t fd, short what, void *arg)
 static void conn_linger(struct conn *c)
 {
 	(void)bufferevent_disable(c->bev, EV_READ | EV_WRITE);
-	c->linger = event_new(c->room->base, c->fd, EV_READ | EV_PERSIST, on_linger, c);
-	if (c->is_eof || shutdown(c->fd, SHUT_WR) != 0 || c->linger == NULL || event_add(c->linger, NULL) != 0) {
+	c->watch = event_new(c->room->base, c->fd, EV_READ | EV_PERSIST, on_linger, c);
+	if (c->is_eof || shutdown(c->fd, SHUT_WR) != 0 || c->watch == NULL || event_add(c->watch, NULL) != 0) {
 		conn_free(c);
 		return;
 	}
-	set_state(c, CONN_LINGER);
+	conn_set_state(c, CONN_LINGER);
 }
 
 static void conn_finish(struct conn *c)
@@ -153,7 +138,7 @@ static void conn_finish(struct conn *c)
 
 static void enter_idle(struct conn *c)
 {
-	set_state(c, CONN_IDLE);
+	conn_set_state(c, CONN_IDLE);
 	/* A request may be here already.  By the event loop, not by a call: a row of them must not become a deep stack. */
 	if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
 		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS | BEV_TRIG_IGNORE_WATERMARKS);
@@ -185,7 +170,7 @@ static void answer(struct conn *c, struct reply *r)
 	r->client_request_id = span_of(c->client_id, c->client_id_len);
 	buf_reset(out);
 	reply_write(r, out);
-	set_state(c, CONN_WRITE);
+	conn_set_state(c, CONN_WRITE);
 	bool is_lost = buf_ok(out) != KB_OK;
 	/* The usual reply goes out here, in one record of one segment; only what the socket does not take goes through libevent's buffer. */
 	if (!is_lost && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0) {
@@ -225,7 +210,7 @@ static void refuse(struct conn *c, enum kb_err err, int status)
 {
 	struct reply r = {.status = status, .body = reply_error_body(err, status), .retry_after_s = status == 503 ? KB_RETRY_AFTER_S : 0};
 
-	count_refused(c->room, err);
+	conn_count_refused(c->room, err);
 	if (c->is_head)
 		r.body = span_of(NULL, 0);
 	if (state_of(c) == CONN_HEAD)
@@ -271,7 +256,7 @@ static void submit(struct conn *c)
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	uint64_t id = exchange_next_id(room->exchange);
 
-	set_state(c, CONN_WAIT);
+	conn_set_state(c, CONN_WAIT);
 	c->complete_us = clock_mono_us();
 	struct frame_request f = {
 		.id = id,
@@ -306,7 +291,7 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	c->client_id_len = r->client_request_id.len;
 	if (c->client_id_len > 0)
 		memcpy(c->client_id, r->client_request_id.p, c->client_id_len);
-	set_state(c, CONN_BODY);
+	conn_set_state(c, CONN_BODY);
 	enum kb_err err = request_method(r->method) == 0 ? KB_E_METHOD : peers_reserve(c->room->peers, c->peer, r->body_len);
 	if (err != KB_OK) {
 		refuse(c, err, http_status(err));
@@ -353,7 +338,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	case CONN_IDLE:
 		if (have == 0)
 			return;
-		set_state(c, CONN_HEAD);
+		conn_set_state(c, CONN_HEAD);
 		read_head(c);
 		return;
 	case CONN_HEAD:
@@ -364,6 +349,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 			submit(c);
 		return;
 	case CONN_HANDSHAKE:
+	case CONN_DOOR:
 	case CONN_WAIT:
 	case CONN_WRITE:
 	case CONN_LINGER:
@@ -402,7 +388,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	switch (state_of(c)) {
 	case CONN_HANDSHAKE:
 		slot_count(c->room->self, COUNT_HANDSHAKES_FAILED, 1);
-		count_refused(c->room, KB_E_TLS);
+		conn_count_refused(c->room, KB_E_TLS);
 		conn_linger(c); /* the alert should be read */
 		return;
 	case CONN_WAIT:
@@ -426,6 +412,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		else
 			conn_free(c);
 		return;
+	case CONN_DOOR:
 	case CONN_LINGER:
 	case CONN_STATES:
 		return;
@@ -433,47 +420,30 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	KB_BUG();
 }
 
-/* ---- the beginning ---- */
-
-enum kb_err conn_open(struct conn_room *room, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *addr)
+void conn_handshake(struct conn *c)
 {
-	struct peer *peer = NULL;
-	SSL *ssl = NULL;
-	struct bufferevent *bev = NULL;
-	struct conn *c = NULL;
 	int on = 1;
-	enum kb_err err = peers_enter(room->peers, addr, &peer);
+	SSL *ssl = SSL_new(c->tls);
 
-	if (err != KB_OK)
-		goto out;
-	err = KB_E_NOMEM;
-	c = calloc(1, sizeof *c);
-	ssl = SSL_new(tls);
-	if (c == NULL || ssl == NULL)
-		goto out;
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (ssl == NULL) {
+		conn_abort(c);
+		return;
+	}
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	/* Deferred: no callback runs inside a call of ours, so nothing is freed under our feet. */
-	bev = bufferevent_openssl_socket_new(room->base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (bev == NULL)
-		goto out;
-	*c = (struct conn){.room = room, .peer = peer, .bev = bev, .fd = fd, .listener = listener};
-	peers_text(addr, c->peer_text);
-	deadline_start(&room->deadlines, &c->deadline, CONN_HANDSHAKE, clock_mono_ms());
-	slot_count(room->self, COUNT_CONNECTIONS, 1);
-	slot_gauge(room->self, COUNT_CONNECTIONS_OPEN, ++room->connections);
-	bufferevent_setcb(bev, NULL, on_written, on_event, c);
-	bufferevent_setwatermark(bev, EV_READ, 0, KB_READ_IDLE);
-	if (bufferevent_enable(bev, EV_READ | EV_WRITE) != 0)
+	c->bev =
+		bufferevent_openssl_socket_new(c->room->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	if (c->bev == NULL) {
+		SSL_free(ssl);
+		conn_abort(c);
+		return;
+	}
+	SSL_CTX_free(c->tls); /* the SSL has its own reference */
+	c->tls = NULL;
+	bufferevent_setcb(c->bev, NULL, on_written, on_event, c);
+	bufferevent_setwatermark(c->bev, EV_READ, 0, KB_READ_IDLE);
+	if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
 		conn_free(c);
-	return KB_OK;
-out:
-	SSL_free(ssl);
-	free(c);
-	if (peer != NULL)
-		peers_leave(room->peers, peer);
-	(void)close(fd);
-	count_refused(room, err);
-	return err;
 }
 
 /* ---- the clock ---- */
@@ -483,7 +453,11 @@ static void expire(struct conn *c)
 	switch (state_of(c)) {
 	case CONN_HANDSHAKE:
 		slot_count(c->room->self, COUNT_HANDSHAKES_FAILED, 1);
-		count_refused(c->room, KB_E_DEADLINE);
+		conn_count_refused(c->room, KB_E_DEADLINE);
+		conn_abort(c);
+		return;
+	case CONN_DOOR:
+		conn_count_refused(c->room, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
 	case CONN_IDLE:
@@ -498,7 +472,7 @@ static void expire(struct conn *c)
 		return;
 	case CONN_WRITE:
 		slot_count(c->room->self, COUNT_REPLIES_LOST, 1);
-		count_refused(c->room, KB_E_DEADLINE);
+		conn_count_refused(c->room, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
 	case CONN_LINGER:
@@ -521,6 +495,8 @@ void conn_expire(struct conn_room *room, int64_t now_ms)
 	for (unsigned state = 0; state < CONN_STATES; state++)
 		for (struct conn *c; (c = due(room, state, now_ms)) != NULL;)
 			expire(c);
+	for (struct deadline *d; (d = deadline_due(&room->deadlines, DEADLINE_SEAT, now_ms)) != NULL;)
+		conn_leave_service((struct conn *)((char *)d - offsetof(struct conn, seat)));
 }
 
 void conn_close_idle(struct conn_room *room)
@@ -531,10 +507,11 @@ void conn_close_idle(struct conn_room *room)
 
 void conn_room_init(struct conn_room *room)
 {
-	_Static_assert((int)CONN_STATES <= (int)DEADLINE_KINDS, "one deadline a state");
+	_Static_assert((int)DEADLINE_SEAT < (int)DEADLINE_KINDS, "one deadline a state, and the seat's");
 	_Static_assert(offsetof(struct conn, deadline) == 0, "a deadline is a connection");
 
-	deadlines_init(&room->deadlines, state_ms, CONN_STATES);
+	deadlines_init(&room->deadlines, after_ms, DEADLINE_SEAT + 1);
+	door_init(&room->door, KB_SEATS);
 	buf_init(&room->frame, KB_MAX_FRAME);
 	buf_init(&room->reply, KB_MAX_REPLY + KB_MAX_CHALLENGE + 1024);
 }
@@ -544,6 +521,7 @@ void conn_room_free(struct conn_room *room)
 	for (unsigned state = 0; state < CONN_STATES; state++)
 		for (struct conn *c; (c = due(room, state, INT64_MAX)) != NULL;)
 			conn_free(c);
+	conn_door_free(room);
 	buf_free(&room->frame);
 	buf_free(&room->reply);
 }

@@ -11,13 +11,14 @@
 
 /* What a connection does now; each state has one deadline (base/limits.h), counted from its beginning. */
 enum conn_state {
-	CONN_HANDSHAKE,
-	CONN_IDLE,   /* no byte of a request yet */
-	CONN_HEAD,   /* a part of one */
-	CONN_BODY,   /* the head is good, the body is not all there */
-	CONN_WAIT,   /* the request is with the vault, or queued */
-	CONN_WRITE,  /* the reply is not all taken */
-	CONN_LINGER, /* we are done; the peer may still read */
+	CONN_HANDSHAKE, /* or no byte has come yet */
+	CONN_DOOR,      /* its first byte is there, others' handshakes are before it */
+	CONN_IDLE,      /* no byte of a request yet */
+	CONN_HEAD,      /* a part of one */
+	CONN_BODY,      /* the head is good, the body is not all there */
+	CONN_WAIT,      /* the request is with the vault, or queued */
+	CONN_WRITE,     /* the reply is not all taken */
+	CONN_LINGER,    /* we are done; the peer may still read */
 	CONN_STATES
 };
 
@@ -25,17 +26,26 @@ struct conn_room { /* what all connections share; the gateway owns it */
 	struct event_base *base;
 	struct exchange *exchange;
 	struct peers *peers;
+	struct door door;
+	struct event *next_turn; /* a timer: armed while somebody at the door may be begun */
 	struct deadlines deadlines;
 	struct scoreboard *scoreboard;
 	struct slot *self;
 	struct buf frame, reply; /* scratch: empty between calls */
 	unsigned connections;
-	bool is_draining; /* every reply says Connection: close */
+	unsigned begun;            /* handshakes, in this turn of the loop … */
+	struct timeval begun_turn; /* … that began at this time */
+	bool is_draining;          /* every reply says Connection: close */
+	bool is_full_told;
+	void (*on_space)(void *ctx); /* after conn_room_is_full() said so: it is not full any more */
+	void *ctx;
 };
 
-void conn_room_init(struct conn_room *room); /* deadlines and scratch; the rest is the caller's to fill in */
+void conn_room_init(struct conn_room *room); /* deadlines, door and scratch; the rest is the caller's to fill in */
 void conn_room_free(struct conn_room *room); /* closes what is open */
 
+/* One more connection, whoever's, would be turned away: better left with the kernel until on_space(). */
+bool conn_room_is_full(struct conn_room *room);
 /* Take an accepted, non-blocking socket (always: on any error it is closed).  KB_E_CONN_LIMIT, KB_E_NOMEM: counted. */
 KB_MUST_CHECK enum kb_err conn_open(struct conn_room *room, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *peer);
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/sock_diag.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/limits.h"
 
 enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
+enum { WINDOW_STEP = 8 };        /* more places at once, one less at a time: a worker without work costs more than a longer line */
 
 struct place {       /* in the window: held from the request's sending to its response, whether or not its client still waits */
 	uint64_t id; /* 0: free */
@@ -25,7 +27,8 @@ struct exchange {
 	uint64_t first_id, last_id;
 	struct queue queue;
 	struct place place[KB_MAX_WINDOW];
-	unsigned window, n_free;
+	unsigned n_held, window; /* window: how many places may be held now, within least and most */
+	unsigned window_least, window_most;
 	struct event *writable, *vault_closed, *readable;
 	int vault_fd;
 	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
@@ -87,10 +90,10 @@ void exchange_cancel(struct exchange *x, struct pending *p)
 
 static void place_hold(struct exchange *x, uint64_t id)
 {
-	for (unsigned i = 0; i < x->window; i++)
+	for (unsigned i = 0; i < x->window_most; i++)
 		if (x->place[i].id == 0) {
 			x->place[i] = (struct place){id, clock_mono_ms() + KB_REQUEST_MS};
-			x->n_free--;
+			x->n_held++;
 			return;
 		}
 	KB_BUG();
@@ -98,10 +101,10 @@ static void place_hold(struct exchange *x, uint64_t id)
 
 static void place_free(struct exchange *x, uint64_t id)
 {
-	for (unsigned i = 0; i < x->window; i++)
+	for (unsigned i = 0; i < x->window_most; i++)
 		if (x->place[i].id == id) {
 			x->place[i].id = 0;
-			x->n_free++;
+			x->n_held--;
 			return;
 		}
 }
@@ -124,7 +127,7 @@ static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 {
 	ssize_t n;
 
-	if (x->n_free == 0)
+	if (x->n_held >= x->window)
 		return SENT_LATER;
 	do
 		n = send(x->vault_fd, frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -144,7 +147,7 @@ static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 
 static void wait_writable(struct exchange *x)
 {
-	if (!x->is_waiting && !x->is_broken && x->n_free > 0 && event_add(x->writable, NULL) == 0)
+	if (!x->is_waiting && !x->is_broken && x->n_held < x->window && event_add(x->writable, NULL) == 0)
 		x->is_waiting = true;
 }
 
@@ -229,10 +232,10 @@ void exchange_lost(struct exchange *x, uint64_t id)
 
 void exchange_tick(struct exchange *x, int64_t now_ms)
 {
-	for (unsigned i = 0; i < x->window; i++)
+	for (unsigned i = 0; i < x->window_most; i++)
 		if (x->place[i].id != 0 && x->place[i].until_ms <= now_ms) {
 			x->place[i].id = 0;
-			x->n_free++;
+			x->n_held--;
 		}
 	pump(x);
 }
@@ -257,6 +260,20 @@ static void take_response(struct exchange *x, struct span message)
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
+/* Requests are waiting, and responses came: were there still requests in the kernel's line for the workers?  If so it could be shorter, and who comes next would
+ * wait less behind others; if not, a worker may have had nothing to do while the ledger's disk was slow. */
+static void adapt_window(struct exchange *x)
+{
+	uint32_t memory[SK_MEMINFO_VARS];
+	socklen_t size = sizeof memory;
+
+	if (getsockopt(x->vault_fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 || size <= SK_MEMINFO_WMEM_ALLOC * sizeof memory[0] ||
+	    memory[SK_MEMINFO_WMEM_ALLOC] == 0)
+		x->window += x->window_most - x->window < WINDOW_STEP ? x->window_most - x->window : WINDOW_STEP;
+	else if (x->window > x->window_least)
+		x->window--;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct exchange *x = arg;
@@ -275,8 +292,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		else
 			take_response(x, span_of(x->in, (size_t)n));
 	}
-	if (x->queue.n > 0)
+	if (x->queue.n > 0) {
+		adapt_window(x);
 		pump(x);
+	}
 }
 
 /* Nothing ever comes this way: readable means that the other end is closed. */
@@ -306,7 +325,8 @@ enum kb_err exchange_new(struct event_base *base, const struct exchange_config *
 	x->self = cfg->self;
 	x->on = *events;
 	queue_init(&x->queue, cfg->max_queue);
-	x->window = x->n_free = cfg->window < KB_MAX_WINDOW ? cfg->window : KB_MAX_WINDOW;
+	x->window = x->window_most = cfg->window < KB_MAX_WINDOW ? cfg->window : KB_MAX_WINDOW;
+	x->window_least = cfg->window_least < x->window_most ? cfg->window_least : x->window_most;
 	x->bucket = calloc(buckets, sizeof(struct pending *));
 	x->writable = event_new(base, cfg->vault_fd, EV_WRITE, on_writable, x);
 	x->vault_closed = event_new(base, cfg->vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);

@@ -28,9 +28,9 @@ struct exchange_config {
 	int vault_fd, ledger_fd; /* stay the caller's */
 	struct slot *self;
 	unsigned gateway; /* which of its generation this is, < 256: the ledger finds the way back by it */
-	/* How many requests may be on their way at once, ≤ KB_MAX_WINDOW.  The kernel would take thousands, in one line for all sources; kept short, the line
-	 * is ours, where sources take turns. */
-	unsigned window;
+	/* How many requests may be on their way at once, window_least to window ≤ KB_MAX_WINDOW.  The kernel would take thousands, in one line for all sources;
+	 * kept as short as the workers can do with, the line is ours, where sources take turns. */
+	unsigned window, window_least;
 	unsigned max_queue, max_pending;
 };
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/confine.h"
 #include "broker/conn.h"
 #include "broker/metrics_http.h"
 #include "broker/room.h"
@@ -34,7 +36,11 @@ struct gateway {
 	struct event *control, *tick, *term;
 	int spare_fd;            /* given up for a moment when no descriptor is left, so that a client is told by a close */
 	int64_t paused_until_ms; /* 0: accepting */
-	int64_t drain_ms;        /* when draining began; 0: it did not */
+	bool is_full;            /* not accepting until a connection ends */
+	bool is_trim_due;
+	int64_t trimmed_ms;
+	size_t most_held; /* memory for strangers, an estimate, since it was last given back */
+	int64_t drain_ms; /* when draining began; 0: it did not */
 	int exit_code;
 };
 
@@ -46,21 +52,42 @@ static void leave(struct gateway *g, int exit_code)
 
 /* ---- accepting ---- */
 
-static void pause_accept(struct gateway *g)
+static void stop_accept(struct gateway *g)
 {
 	for (size_t i = 0; i < g->n_listeners; i++)
 		(void)event_del(g->listener[i].accepting);
+}
+
+static void pause_accept(struct gateway *g)
+{
+	stop_accept(g);
 	g->paused_until_ms = clock_mono_ms() + KB_ACCEPT_PAUSE_MS;
 }
 
 static void resume_accept(struct gateway *g)
 {
 	g->paused_until_ms = 0;
+	g->is_full = false;
 	if (g->spare_fd < 0)
 		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	for (size_t i = 0; i < g->n_listeners; i++)
 		if (event_add(g->listener[i].accepting, NULL) != 0)
 			pause_accept(g);
+}
+
+/* Who cannot be let in waits in the kernel, where it costs us nothing, and need not come again. */
+static void full(struct gateway *g)
+{
+	g->is_full = true;
+	stop_accept(g);
+}
+
+static void on_space(void *ctx)
+{
+	struct gateway *g = ctx;
+
+	if (g->is_full && g->paused_until_ms == 0)
+		resume_accept(g);
 }
 
 /* No descriptor is left (SECURITY G1).  Without this the listening socket would stay readable and the loop would spin. */
@@ -85,6 +112,10 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
+		if (conn_room_is_full(&l->gateway->room)) {
+			full(l->gateway);
+			return;
+		}
 		struct sockaddr_storage addr = {0};
 		socklen_t len = sizeof addr;
 		int client = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -143,6 +174,23 @@ static void drain_tick(struct gateway *g, int64_t now_ms)
 		leave(g, g->exit_code);
 }
 
+/* The C library keeps what was freed.  After a flood that is memory which the vaults and the ledger could use; and it must not look like a leak. */
+static void give_memory_back(struct gateway *g, int64_t now_ms)
+{
+	size_t held = g->room.connections * (size_t)KB_CONNECTION_BYTES + peers_bytes(g->room.peers);
+
+	if (g->is_trim_due)
+		(void)malloc_trim(0);
+	g->is_trim_due = false;
+	if (held > g->most_held)
+		g->most_held = held;
+	if (held > g->most_held / 2 || g->most_held - held < KB_TRIM_BYTES || now_ms - g->trimmed_ms < KB_TRIM_MS)
+		return;
+	g->most_held = held;
+	g->trimmed_ms = now_ms;
+	g->is_trim_due = true; /* at the next tick: libevent frees a connection's buffers a turn after the connection */
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct gateway *g = arg;
@@ -152,9 +200,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	conn_expire(&g->room, now_ms);
 	exchange_tick(g->room.exchange, now_ms);
+	give_memory_back(g, now_ms);
 	if (g->drain_ms != 0)
 		drain_tick(g, now_ms);
-	else if (g->paused_until_ms != 0 && now_ms >= g->paused_until_ms)
+	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms : g->is_full && !conn_room_is_full(&g->room))
 		resume_accept(g);
 }
 
@@ -239,6 +288,20 @@ static enum kb_err configure(struct gateway *g)
 	return KB_OK;
 }
 
+/* libevent keeps a small struct for every descriptor that it ever saw.  Made one by one among a crowd's memory, each would hold a page of it for ever; made now,
+ * they lie side by side, and what the crowd had goes back to the system. */
+static void make_slots(struct gateway *g)
+{
+	int n = (int)(g->max_connections + KB_SPARE_DESCRIPTORS);
+	struct event *e = event_new(g->room.base, 0, EV_READ, on_accept, NULL);
+
+	for (int fd = STDERR_FILENO + 1; e != NULL && fd < n; fd++)
+		if (event_assign(e, g->room.base, fd, EV_READ, on_accept, NULL) != 0 || event_add(e, NULL) != 0 || event_del(e) != 0)
+			break; /* the changelist takes both; the kernel hears of neither */
+	if (e != NULL)
+		event_free(e);
+}
+
 static void raise_descriptors(const struct gateway *g)
 {
 	struct rlimit r;
@@ -264,11 +327,13 @@ static enum kb_err open_room(struct gateway *g)
 		.self = room->self,
 		.gateway = g->start->index,
 		.window = g->window,
+		.window_least = g->window - KB_LEDGER_BATCH,
 		.max_queue = g->max_queue,
 		.max_pending = g->max_connections,
 	};
 
 	raise_descriptors(g);
+	make_slots(g);
 	room->peers = peers_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
 	if (room->peers == NULL)
 		return KB_E_NOMEM;
@@ -330,9 +395,15 @@ int gateway_main(const struct room_start *start)
 
 	g.room.scoreboard = start->scoreboard;
 	g.room.self = start->self;
+	g.room.on_space = on_space;
+	g.room.ctx = &g;
 	conn_room_init(&g.room);
+	/* Fixed, or the C library learns from the first large buffer (a body, /metrics) to keep the next ones in the heap. */
+	(void)mallopt(M_MMAP_THRESHOLD, KB_TRIM_BYTES);
+	(void)mallopt(M_TRIM_THRESHOLD, 4 * KB_TRIM_BYTES);
 	g.room.base = new_base();
-	if (g.room.base == NULL || (err = configure(&g)) != KB_OK || (err = open_room(&g)) != KB_OK || (err = start_events(&g)) != KB_OK)
+	if (g.room.base == NULL || (err = configure(&g)) != KB_OK || (err = open_room(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
+	    (err = confine_room(start, NULL)) != KB_OK)
 		goto failed;
 	slot_set(start->self, SLOT_READY);
 	if ((err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0)) != KB_OK)

@@ -2,9 +2,11 @@
  * holds, and with nothing else; still bounded in connections, bytes and time, so that a scraper that hangs cannot hold the gateway's memory. */
 #include "broker/metrics_http.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -27,16 +29,30 @@ struct metrics_http {
 	const struct scoreboard *scoreboard;
 	LIST_HEAD(, probe) probes;
 	unsigned n;
+	struct event *retry;
+	int spare_fd; /* given up when no descriptor is left, so that operators can see why */
 };
+
+static void keep_spare(struct metrics_http *m)
+{
+	if (m->spare_fd < 0)
+		m->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+}
 
 static void probe_free(struct probe *p)
 {
+	struct metrics_http *m = p->room;
+	int fd = bufferevent_getfd(p->bev);
+
 	LIST_REMOVE(p, link);
-	p->room->n--;
+	m->n--;
 	if (p->deadline != NULL)
 		event_free(p->deadline);
 	bufferevent_free(p->bev);
 	free(p);
+	/* Not by libevent, which closes a turn of the loop later: nobody else may take the number before it is the spare one again. */
+	(void)close(fd);
+	keep_spare(m);
 }
 
 static int fill(const struct metrics_http *m, const struct http_request *r, struct buf *body, const char **type)
@@ -134,7 +150,7 @@ static void open_probe(struct metrics_http *m, int fd)
 	struct probe *p = m->n < KB_METRICS_CONNECTIONS ? calloc(1, sizeof *p) : NULL;
 
 	if (p != NULL)
-		bev = bufferevent_socket_new(m->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+		bev = bufferevent_socket_new(m->base, fd, BEV_OPT_DEFER_CALLBACKS);
 	if (bev == NULL) {
 		free(p);
 		(void)close(fd);
@@ -149,14 +165,43 @@ static void open_probe(struct metrics_http *m, int fd)
 		probe_free(p);
 }
 
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct metrics_http *m = arg;
+
+	(void)fd;
+	(void)what;
+	(void)event_add(m->accepting, NULL);
+}
+
+/* No descriptor is left, not even the spare one: without a pause the listening socket would stay readable and the loop would spin (SECURITY G1). */
+static void pause_accept(struct metrics_http *m)
+{
+	static const struct timeval pause = {KB_ACCEPT_PAUSE_MS / 1000, KB_ACCEPT_PAUSE_MS % 1000 * 1000};
+
+	(void)event_del(m->accepting);
+	(void)evtimer_add(m->retry, &pause);
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
+	struct metrics_http *m = arg;
+
 	(void)what;
+	keep_spare(m);
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
 		int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		bool is_out = client < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+		if (is_out && m->spare_fd >= 0) {
+			(void)close(m->spare_fd);
+			m->spare_fd = -1;
+			client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		} else if (is_out) {
+			pause_accept(m);
+		}
 		if (client < 0)
 			return;
-		open_probe(arg, client);
+		open_probe(m, client);
 	}
 }
 
@@ -173,10 +218,11 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct score
 	struct metrics_http *m = calloc(1, sizeof *m);
 	if (m == NULL)
 		return KB_E_NOMEM;
-	*m = (struct metrics_http){.base = base, .scoreboard = sb};
+	*m = (struct metrics_http){.base = base, .scoreboard = sb, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
 	LIST_INIT(&m->probes);
 	m->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, m);
-	if (m->accepting == NULL || event_add(m->accepting, NULL) != 0) {
+	m->retry = evtimer_new(base, on_retry, m);
+	if (m->accepting == NULL || m->retry == NULL || event_add(m->accepting, NULL) != 0) {
 		metrics_http_free(m);
 		return KB_E_NOMEM;
 	}
@@ -194,5 +240,9 @@ void metrics_http_free(struct metrics_http *m)
 	}
 	if (m->accepting != NULL)
 		event_free(m->accepting);
+	if (m->retry != NULL)
+		event_free(m->retry);
+	if (m->spare_fd >= 0)
+		(void)close(m->spare_fd);
 	free(m);
 }

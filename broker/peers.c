@@ -90,18 +90,25 @@ static struct peer **bucket_of(const struct peers *p, uint64_t key)
 	return &p->bucket[((key ^ key >> 32) * p->seed) >> p->shift];
 }
 
+static struct peer *find(const struct peers *p, uint64_t key, bool is_v6)
+{
+	struct peer *e = *bucket_of(p, key);
+
+	while (e != NULL && (e->key != key || e->is_v6 != is_v6))
+		e = e->next;
+	return e;
+}
+
 enum kb_err peers_enter(struct peers *p, const struct sockaddr *addr, struct peer **out)
 {
 	uint64_t key;
 	bool is_v6 = source_of(addr, &key);
 	struct peer **bucket = bucket_of(p, key);
-	struct peer *e = *bucket;
+	struct peer *e = find(p, key, is_v6);
 
 	*out = NULL;
 	if (p->n >= p->max)
 		return KB_E_CONN_LIMIT;
-	while (e != NULL && (e->key != key || e->is_v6 != is_v6))
-		e = e->next;
 	if (e != NULL && e->connections >= p->max_source)
 		return KB_E_CONN_LIMIT;
 	if (e == NULL) {
@@ -117,6 +124,25 @@ enum kb_err peers_enter(struct peers *p, const struct sockaddr *addr, struct pee
 	p->n++;
 	*out = e;
 	return KB_OK;
+}
+
+bool peers_may_enter(const struct peers *p, const struct sockaddr *addr, const struct peer **same)
+{
+	uint64_t key;
+	bool is_v6 = source_of(addr, &key);
+
+	*same = find(p, key, is_v6);
+	return *same == NULL || (*same)->connections < p->max_source;
+}
+
+size_t peers_bytes(const struct peers *p)
+{
+	return p->bytes;
+}
+
+bool peers_full(const struct peers *p)
+{
+	return p->n >= p->max;
 }
 
 void peers_leave(struct peers *p, struct peer *peer)

@@ -6,6 +6,7 @@ void queue_init(struct queue *q, size_t max)
 {
 	TAILQ_INIT(&q->lanes);
 	q->n = 0;
+	q->n_lanes = 0;
 	q->max = max;
 }
 
@@ -20,19 +21,27 @@ static struct queue_lane *longest(const struct queue *q)
 	return most;
 }
 
+struct queue_item *queue_newest(const struct queue *q, size_t least)
+{
+	/* When every lane has one, none has two: a crowd of sources is not searched in vain. */
+	const struct queue_lane *l = q->n >= q->n_lanes + (least > 0 ? least - 1 : 0) ? longest(q) : NULL;
+
+	return l == NULL || l->n < least ? NULL : TAILQ_LAST(&l->items, queue_items);
+}
+
 bool queue_push(struct queue *q, struct queue_lane *lane, struct queue_item *item, struct queue_item **evicted)
 {
 	*evicted = NULL;
 	if (q->n >= q->max) {
-		struct queue_lane *l = longest(q);
-		if (l == NULL || l->n < lane->n + 2)
+		*evicted = queue_newest(q, lane->n + 2);
+		if (*evicted == NULL)
 			return false;
-		*evicted = TAILQ_LAST(&l->items, queue_items);
 		queue_drop(q, *evicted);
 	}
 	if (lane->n == 0) {
 		TAILQ_INIT(&lane->items);
 		TAILQ_INSERT_TAIL(&q->lanes, lane, link);
+		q->n_lanes++;
 	}
 	TAILQ_INSERT_TAIL(&lane->items, item, link);
 	item->lane = lane;
@@ -57,8 +66,10 @@ void queue_drop(struct queue *q, struct queue_item *item)
 	TAILQ_REMOVE(&lane->items, item, link);
 	item->lane = NULL;
 	q->n--;
-	if (--lane->n == 0)
+	if (--lane->n == 0) {
 		TAILQ_REMOVE(&q->lanes, lane, link);
+		q->n_lanes--;
+	}
 }
 
 void queue_take(struct queue *q, struct queue_item *first)

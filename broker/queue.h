@@ -19,7 +19,7 @@ struct queue_lane { /* one source's items; zero it before first use */
 };
 struct queue {
 	TAILQ_HEAD(, queue_lane) lanes; /* those with items, next to be served first */
-	size_t n, max;
+	size_t n, max, n_lanes;
 };
 
 void queue_init(struct queue *q, size_t max);
@@ -29,5 +29,7 @@ bool queue_push(struct queue *q, struct queue_lane *lane, struct queue_item *ite
 struct queue_item *queue_first(const struct queue *q);      /* whose turn it is; NULL when empty */
 void queue_take(struct queue *q, struct queue_item *first); /* remove what queue_first() gave: its lane goes to the end */
 void queue_drop(struct queue *q, struct queue_item *item);  /* remove from anywhere; turns do not change */
+/* The newest item of the longest lane, when that lane has `least` or more; NULL otherwise.  It stays. */
+struct queue_item *queue_newest(const struct queue *q, size_t least);
 
 #endif

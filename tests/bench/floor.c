@@ -4,6 +4,7 @@
  * Decides nothing; must never do less than a broker has to: RS256 verify, one parse of the claims, the ephemeral key's import, OAEP, the HSM's wrap of the key and
  * the HSM's signature. */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <openssl/core_names.h>
 #include <openssl/param_build.h>
@@ -12,7 +13,9 @@
 #include <p11-kit/pkcs11.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/e2e/guest.h"
 
@@ -115,13 +118,19 @@ static void open_hsm(struct work *w, const char *dir, const char *key)
 	void *so = module == NULL ? NULL : dlopen(module, RTLD_NOW);
 	need(so != NULL, "the PKCS#11 module");
 	*(void **)&get = dlsym(so, "C_GetFunctionList");
-	char *pin = read_file(dir, json_string_value(json_object_get(hsm, "pin_file")));
+	/* SoftHSM rewrites its token at a login, and whoever looks at that moment finds none: the broker's workers take turns by the PIN file's lock. */
+	const char *pin_file = json_string_value(json_object_get(hsm, "pin_file"));
+	snprintf(path, sizeof path, "%s%s%s", pin_file[0] == '/' ? "" : dir, pin_file[0] == '/' ? "" : "/", pin_file);
+	int turn = open(path, O_RDONLY | O_CLOEXEC);
+	need(turn >= 0 && flock(turn, LOCK_EX) == 0, path);
+	char *pin = read_file("", path);
 	need(get != NULL && get(&w->p11) == CKR_OK && w->p11->C_Initialize(NULL) == CKR_OK && w->p11->C_GetSlotList(CK_TRUE, slots, &n) == CKR_OK &&
 		     n > 0,
 	     "C_Initialize");
 	need(w->p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &w->session) == CKR_OK &&
 		     w->p11->C_Login(w->session, CKU_USER, (CK_BYTE *)pin, strlen(pin)) == CKR_OK,
 	     "C_Login");
+	close(turn);
 	OPENSSL_cleanse(pin, strlen(pin));
 	free(pin);
 	w->target = find_target(w, dir, key);

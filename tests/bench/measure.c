@@ -93,7 +93,7 @@ const char *const floor_part[FLOOR_PARTS] = {"verify", "json", "import", "oaep",
 const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded, struct floor *f)
 {
 	char *out = NULL, limit[32], token_file[256];
-	const char *script = is_crowded ? "\"$0\" \"$@\" >/dev/null & \"$0\" \"$@\"; s=$?; wait; exit $s" : "exec \"$0\" \"$@\"";
+	const char *script = is_crowded ? "\"$0\" \"$@\" >/dev/null 2>&1 & \"$0\" \"$@\"; s=$?; wait; exit $s" : "exec \"$0\" \"$@\"";
 	snprintf(token_file, sizeof token_file, "%s/" FLOOR_TOKEN, in->dir);
 	snprintf(limit, sizeof limit, "%.1f", seconds);
 	if (run_program(&out, (const char *const[]){"/bin/sh", "-c", script, program("bench/floor"), in->dir, key, token_file, limit, NULL}) != 0) {

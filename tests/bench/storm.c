@@ -1,7 +1,7 @@
 /* tests/bench/storm.c — a boot storm: many confidential VMs start at once, and every one wants the key of its vTPM's state, then its disk's.
  *   storm [GUESTS]       (default 10,000; make bench-storm GUESTS=500)
  * Starts an instance of its own, prints nothing that it did not measure.  Exits 1 when a guest did not boot, a room ended, or memory grew with the number of
- * guests; the goal for time is printed and decides nothing, because the guests share the broker's processors. */
+ * guests; the goals for time are printed and decide nothing: the guests, and whoever else is on this machine, share the broker's processors. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,8 +18,8 @@
 #include "tests/e2e/evidence.h"
 #include "tests/e2e/issuer_keys.h"
 
-enum { KEYS = 1000, MAX_CONNECTIONS = 1024, LIMIT_S = 180, FLOOR_S = 2, SAMPLE_MS = 100 };
-#define MAX_GROWTH 1.25 /* of memory, from one storm to four times the guests: the heap's own waste */
+enum { KEYS = 1000, LIMIT_S = 180, FLOOR_S = 2, SAMPLE_MS = 100 };
+#define MAX_GROWTH 1.15 /* of memory, from one storm to four times the guests */
 enum { NOISY = 600, ROUNDS = 5, ROUND_GUESTS = 20, QUIET = ROUNDS * ROUND_GUESTS };
 #define NOISY_ADDRESS 0x7f000002u
 #define QUIET_ADDRESS 0x7f000003u
@@ -107,10 +107,12 @@ static void watch_stop(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-static void set_limits(json_t *limits)
+static void set_limits(json_t *limits) /* NULL: the usual ones */
 {
 	json_t *config = instance_json(&in, "keybroker.json");
-	json_object_set_new(config, "limits", limits);
+	json_object_del(config, "limits");
+	if (limits != NULL)
+		json_object_set_new(config, "limits", limits);
 	json_object_set_new(json_object_get(config, "hsm"), "workers", json_integer(2));
 	need(instance_json_write(&in, "keybroker.json", config));
 }
@@ -187,18 +189,25 @@ static void storm_run(struct storm *s, unsigned n)
 	stop();
 }
 
+static const char *seconds_text(double ms, char out[static 16])
+{
+	snprintf(out, 16, ms < 0 ? "never" : "%.2f s", ms / 1e3);
+	return out;
+}
+
 static void storm_print(const struct storm *s, double floor_us)
 {
 	static const char *const names[] = {"gateway", "vault", "ledger", "fetcher", "supervisor"};
 	const struct fleet_result *r = &s->got;
 	double cores = (double)sysconf(_SC_NPROCESSORS_ONLN), rooms = rooms_us(&s->rooms, NULL);
-	double ideal_s = floor_us * s->n / cores / 1e6;
+	double goal_s = 1.3 * floor_us * s->n / cores / 1e6, rooms_s = rooms / 1e6, guests_s = r->client_us / 1e6;
+	char half[16], most_all[16];
 	unsigned most = 0;
 	for (unsigned i = 0; i < s->n; i++)
 		most = s->guest[i].n_attempts > most ? s->guest[i].n_attempts : most;
 	printf("\n%u guests at once\n", s->n);
-	printf("  booted              50 %% %.2f s   99 %% %.2f s   all %.2f s\n", fleet_quantile(s->guest, s->n, 0.5) / 1e3,
-	       fleet_quantile(s->guest, s->n, 0.99) / 1e3, r->seconds);
+	printf("  booted              50 %% %s   99 %% %s   all %.2f s\n", seconds_text(fleet_quantile(s->guest, s->n, 0.5), half),
+	       seconds_text(fleet_quantile(s->guest, s->n, 0.99), most_all), r->seconds);
 	printf("  failed              %u   (%u replies opened to the key)\n", r->failed, r->checked);
 	printf("  overload            %llu turned away before TLS, %llu answered 429 or 503, %llu connections lost; %llu retries, at most %u "
 	       "connections a "
@@ -213,10 +222,13 @@ static void storm_print(const struct storm *s, double floor_us)
 		printf("  %s %.0f", names[i], rooms_us(&s->rooms, names[i]) / s->n);
 	printf("\n                      floor (handshake + %d releases) %.0f, ratio %.2f; the guests themselves %.0f\n", FLEET_KEYS, floor_us,
 	       rooms / s->n / floor_us, r->client_us / s->n);
-	printf("  time                %.2f s, goal ≤ 1.3 × (floor × N ÷ %.0f cores) = %.2f s  %s", r->seconds, cores, 1.3 * ideal_s,
-	       r->seconds <= 1.3 * ideal_s ? "✓" : "✗");
-	double all_s = r->seconds * cores, rooms_s = rooms / 1e6, guests_s = r->client_us / 1e6, rest_s = all_s - rooms_s - guests_s - s->idle_s;
-	printf("\n                      the processors' time: rooms %.0f %%, guests %.0f %%, others on this machine and the kernel's own work %.0f "
+	/* The goal is the broker's; the guests' own work, done by the same processors, is not its matter but takes their time all the same. */
+	double all_s = r->seconds * cores, rest_s = all_s - rooms_s - guests_s - s->idle_s;
+	printf("  time, broker alone  %.2f s of %.0f processors, goal ≤ 1.3 × (floor × N ÷ %.0f) = %.2f s  %s\n", rooms_s / cores, cores, cores,
+	       goal_s, rooms_s / cores <= goal_s ? "✓" : "✗");
+	printf("  time, by the wall   %.2f s, goal ≤ 1.3 × ((floor + the guests' own) × N ÷ %.0f) = %.2f s  %s\n", r->seconds, cores,
+	       goal_s + 1.3 * guests_s / cores, r->seconds <= goal_s + 1.3 * guests_s / cores ? "✓" : "✗");
+	printf("                      the processors' time: rooms %.0f %%, guests %.0f %%, others on this machine and the kernel's own work %.0f "
 	       "%%, idle %.0f %%\n",
 	       100 * rooms_s / all_s, 100 * guests_s / all_s, 100 * (rest_s > 0 ? rest_s : 0) / all_s, 100 * s->idle_s / all_s);
 	check(r->failed == 0 && r->booted == s->n, wrong("%u guests did not boot, last status %d", s->n - r->booted, r->bad_status));
@@ -269,8 +281,7 @@ static void neighbours_run(bool is_noisy, unsigned n_tokens, struct neighbours *
 	check(failed == 0, wrong("%u guests did not boot", failed));
 }
 
-/* Requests take turns by source.  What comes before a request, the handshake, is bounded by how many connections a source may hold: so both are shown,
- * with the usual number and with a small one. */
+/* Handshakes and requests take turns by source.  Shown with the usual number of connections a source may hold, and with a small one. */
 static void fairness(unsigned n_tokens, int per_source)
 {
 	struct neighbours *at = mmap(NULL, 2 * sizeof *at, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), *alone = at, *beside = at + 1;
@@ -325,20 +336,17 @@ int main(int argc, char **argv)
 		need(mint(i));
 	need(floor_token(&in, tokens[0]));
 
-	/* Half as many connections as the smaller storm has guests: what they hold at once is the configuration's choice and not theirs.  Whoever is let in
-	 * finds a place in the queue; who is not is told at the door, before TLS, where it costs next to nothing.  With all of 10,000 let in, many a handshake
-	 * passes its deadline and is done again. */
-	int connections = n / 8 < MAX_CONNECTIONS ? (int)n / 8 : MAX_CONNECTIONS;
-	set_limits(json_pack("{s:i, s:i, s:i}", "connections", connections, "connections_per_source", connections, "queue", connections));
-	printf("guests and broker share this machine's %ld processors; a token of %zu bytes each, keys RSA-2048, %s; limits.connections %d\n",
-	       sysconf(_SC_NPROCESSORS_ONLN), strlen(tokens[0]), ENC, connections);
-	need(floor_run(&in, VTPM_KEY, FLOOR_S, false, &before));
+	set_limits(NULL);
+	printf("guests and broker share this machine's %ld processors; a token of %zu bytes each, keys RSA-2048, %s; the usual limits\n",
+	       sysconf(_SC_NPROCESSORS_ONLN), strlen(tokens[0]), ENC);
+	need(floor_run(&in, VTPM_KEY, FLOOR_S, true, &before));
 	storm_run(&quarter, (unsigned)n / 4);
 	storm_run(&whole, (unsigned)n);
-	need(floor_run(&in, VTPM_KEY, FLOOR_S, false, &after));
+	need(floor_run(&in, VTPM_KEY, FLOOR_S, true, &after));
 	double floor_us = (before.handshake + after.handshake) / 2 + FLEET_KEYS * (before.release + after.release) / 2;
-	printf("floor, µs: a release %.0f, a handshake %.0f (before %.0f, %.0f; after %.0f, %.0f)\n", (before.release + after.release) / 2,
-	       (before.handshake + after.handshake) / 2, before.release, before.handshake, after.release, after.handshake);
+	printf("floor with both threads of a core busy, µs: a release %.0f, a handshake %.0f (before %.0f, %.0f; after %.0f, %.0f)\n",
+	       (before.release + after.release) / 2, (before.handshake + after.handshake) / 2, before.release, before.handshake, after.release,
+	       after.handshake);
 	storm_print(&quarter, floor_us);
 	storm_print(&whole, floor_us);
 	double grown = (double)peak_kib(&whole, NULL) / (double)peak_kib(&quarter, NULL);

@@ -911,7 +911,7 @@ static void test_drain(void **state)
 	assert_int_equal(room.connections, 0);
 }
 
-static void test_i6_frames_that_do_not_decode(void **state)
+static void test_i06_frames_that_do_not_decode(void **state)
 {
 	struct client c = dial();
 
@@ -986,7 +986,7 @@ int main(void)
 		ROOM_TEST(test_b15_methods_no_vault_sees),
 		ROOM_TEST(test_connection_close_is_honoured),
 		ROOM_TEST(test_drain),
-		ROOM_TEST(test_i6_frames_that_do_not_decode),
+		ROOM_TEST(test_i06_frames_that_do_not_decode),
 		ROOM_TEST(test_closed_vault_is_noticed),
 		ROOM_TEST(test_closed_ledger_is_noticed),
 	};
