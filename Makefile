@@ -9,8 +9,8 @@ Q      := $(if $(filter 1,$(V)),,@)
 # ---- packages: the one list ----------------------------------------------------------------------------------------------
 PACKAGES_BUILD   := gcc libc6-dev make pkg-config libssl-dev libp11-kit-dev libcjose-dev libevent-dev libjansson-dev \
                     libcurl4-openssl-dev libseccomp-dev libtss2-dev softhsm2
-PACKAGES_TEST    := libcmocka-dev openssl curl procps util-linux swtpm cryptsetup-bin
-PACKAGES_LINT    := clang clang-format clang-tidy cppcheck libclang-rt-14-dev mandoc
+PACKAGES_TEST    := libcmocka-dev openssl curl procps util-linux swtpm cryptsetup-bin strace
+PACKAGES_LINT    := clang clang-format clang-tidy cppcheck libclang-rt-14-dev llvm mandoc valgrind systemd
 
 # ---- flags ---------------------------------------------------------------------------------------------------------------
 LIBS     := openssl p11-kit-1 cjose libevent_openssl libevent_core jansson libcurl libseccomp
@@ -120,7 +120,8 @@ FUZZ   := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_$(T
 fuzz: deps-lint
 	$(Q)$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang HARDEN= \
 		OPT='-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' TARGET='$(TARGET)' build-fuzz-targets
-	$(Q)tests/run-fuzz $(TIME) $(FUZZ)
+	$(Q)$(MAKE) --no-print-directory replay-targets
+	$(Q)REPLAY=$(BUILD)/replay tests/run-fuzz $(TIME) $(FUZZ)
 build-fuzz-targets: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(LAYERS)
 	@echo "  LD   $@"
@@ -157,7 +158,12 @@ help:
 	@echo 'make interop    the official npm client against a running instance (brings Node.js 20 where it is older)'
 	@echo 'make bench      CPU per release against the floor of unavoidable crypto; SECONDS=20'
 	@echo 'make bench-storm  many guests that boot at once: how long, what it costs, who waits for whom; GUESTS=10000'
+	@echo 'make soak       under load for MINUTES=30, with a fault every ten seconds: nothing lost, no key without a record, no growth; SEED=n'
+	@echo 'make security   the list of attacks and faults, item by item: all tests, and the long ones; ONLY=C or ONLY=C06 for a part'
 	@echo 'make fuzz       libFuzzer over every parser; TIME=60 seconds each, TARGET=http for one, TIME=0 replays the seeds'
+	@echo 'make mutation   each check of policy/ and of the wrapping changed, one at a time: the tests must notice; SAMPLE=15, FILES=…'
+	@echo 'make differential  the token gate against a second implementation;  make controls: every detector meets a planted fault'
+	@echo 'make coverage   places where errors are made that no test reaches'
 	@echo 'make lint       formatting, clang-tidy, cppcheck, directions of includes, man pages'
 	@echo 'make asan       everything under AddressSanitizer and UBSan;  make clang: build and unit tests with clang'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX); make install-guest: what a guest needs;  make deps: only install what the build needs'

@@ -13,10 +13,11 @@
 #include "base/log.h"
 
 enum {
-	READY_MS = 20000, /* start until READY, or it is killed */
-	BACKOFF_MS = 100, /* before the first restart; doubled each time … */
-	BACKOFF_MAX_MS = 10000,
-	HEALTHY_MS = 30000, /* … until it was READY for this long */
+	READY_MS = 20000,      /* start until READY, or it is killed */
+	BACKOFF_MS = 100,      /* before the first restart; doubled each time … */
+	BACKOFF_MAX_MS = 3000, /* an HSM that comes back is served from within 10 s (SECURITY C3), a hung call at the start included */
+	HEALTHY_MS = 30000,    /* … until it was READY for this long */
+	EARLY_MS = 200,        /* the supervisor looks every 100 ms and a kill takes a moment: KB_HSM_CALL_MS is a promise to the client */
 };
 
 void child_init(struct child *c, struct host *host, enum room room, uint32_t generation, unsigned index)
@@ -61,9 +62,9 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
-	if (err == KB_E_FRAME) {
-		log_event(LOG_ERROR, "control.bad", "room", room_name(c->room), NULL);
-		return;
+	if (err == KB_E_FRAME) { /* no room says such a thing: this one is broken or captured */
+		log_event(LOG_ERROR, "control.bad", "name", room_name(c->room), "child", log_i64(c->pid), NULL);
+		child_signal(c, SIGKILL);
 	}
 	if (err != KB_OK) { /* it is ending: its exit code will say more */
 		event_del(c->reader);
@@ -152,6 +153,11 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 
 	log_event(is_expected ? LOG_INFO : LOG_WARN, "room.ended", "name", room_name(c->room), "child", log_i64(c->pid), "generation",
 		  log_i64(c->generation), WIFSIGNALED(status) ? "signal" : "exit_code", log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its list lacks a call */
+		slot_count(&c->host->scoreboard->retired[ROOM_SUPERVISOR], COUNT_KILLED_FORBIDDEN, 1);
+		log_event(LOG_ERROR, "room.forbidden_call", "name", room_name(c->room), "child", log_i64(c->pid), "why",
+			  "it made a system call that its sandbox forbids", "fix", "the kernel's audit log has the call: type=1326", NULL);
+	}
 	c->pid = 0;
 	close_control(c);
 	atomic_store(&s->pid, 0);
@@ -173,6 +179,16 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	return request;
 }
 
+/* How long a worker has been in one request, or in one call of the HSM: that may hang at the start and between requests, too. */
+static int64_t hung_for(const struct slot *s, int64_t now_ms)
+{
+	int64_t call_ms = atomic_load(&s->call_since_ms), hung_ms = 0;
+
+	if (atomic_load(&s->state) == SLOT_BUSY)
+		hung_ms = now_ms - atomic_load(&s->busy_since_ms);
+	return call_ms != 0 && now_ms - call_ms > hung_ms ? now_ms - call_ms : hung_ms;
+}
+
 bool child_watch(struct child *c, int64_t now_ms)
 {
 	if (c->pid == 0)
@@ -186,11 +202,13 @@ bool child_watch(struct child *c, int64_t now_ms)
 	if (c->room != ROOM_VAULT)
 		return false;
 	struct slot *s = slot_of(c);
-	int64_t busy_ms = now_ms - atomic_load(&s->busy_since_ms);
-	if (atomic_load(&s->state) != SLOT_BUSY || busy_ms <= KB_HSM_CALL_MS)
+	int64_t hung_ms = hung_for(s, now_ms);
+	if (hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
 		return false;
-	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "busy_ms", log_i64(busy_ms), NULL);
+	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms), NULL);
 	child_signal(c, SIGKILL);
+	atomic_store(&s->call_since_ms, 0);
+	atomic_store(&s->fault, KB_E_HSM_DEVICE);
 	slot_set(s, SLOT_FAILED);
 	return true;
 }

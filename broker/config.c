@@ -175,8 +175,10 @@ static void root_load(struct loader *l, const struct node *root)
 	if (node_path(root, "state", &c->state_dir) && (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
 		node_fault(root, "state", "no memory");
 	bool has_issuers = node_path(root, "issuers", &c->issuers_dir), has_keys = node_path(root, "keys", &c->keys_dir);
+	size_t before = l->n_faults;
 	if (has_issuers && (l->parts & (CONFIG_VAULT | CONFIG_FETCHER)) != 0)
 		issuers_load(l, root);
+	l->is_issuers_faulty = !has_issuers || l->n_faults > before;
 	if (has_keys && (l->parts & CONFIG_VAULT) != 0) /* after the issuers: a policy must name one of them */
 		keys_load(l, root);
 }

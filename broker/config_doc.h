@@ -10,7 +10,8 @@ struct loader { /* one config_load() */
 	unsigned parts;
 	struct config *c;
 	struct config_faults *faults;
-	size_t n_faults; /* found, told or not; nothing is loaded unless it is zero */
+	size_t n_faults;        /* found, told or not; nothing is loaded unless it is zero */
+	bool is_issuers_faulty; /* then what does not fit them is no fault of its own */
 };
 struct doc {
 	struct loader *l;

@@ -34,6 +34,11 @@ static bool url_ok(const char *url)
 	return host > 0 && memchr(url + 8, '@', host) == NULL && strpbrk(url, " \"<>\\^`{|}#") == NULL;
 }
 
+static bool is_plain_http(const char *url)
+{
+	return strncasecmp(url, "http://", 7) == 0;
+}
+
 static void algorithms_load(const struct node *n, struct issuer_config *out)
 {
 	const struct json_t *array;
@@ -103,7 +108,8 @@ static void keys_source_load(const struct node *n, struct issuer_config *out)
 	out->source = discovery ? KEYS_DISCOVERY : KEYS_JWKS_URI;
 	if (uri && node_str(&keys, "jwks_uri", MAX_URL, &out->jwks_uri) && !url_ok(out->jwks_uri))
 		node_fault(&keys, "jwks_uri", "\"jwks_uri\" must be an https URL");
-	if (discovery && out->rules.issuer != NULL && (!url_ok(out->rules.issuer) || strchr(out->rules.issuer, '?') != NULL))
+	if (discovery && out->rules.issuer != NULL && !is_plain_http(out->rules.issuer) &&
+	    (!url_ok(out->rules.issuer) || strchr(out->rules.issuer, '?') != NULL))
 		node_fault(n, "issuer", "discovery needs an issuer that is an https URL without query");
 }
 
@@ -131,7 +137,7 @@ static void issuer_load(const struct node *n, struct issuer_config *out)
 	KB_AUTO(cstr) char *profile = NULL;
 
 	(void)node_known(n, known);
-	if (node_str(n, "issuer", KB_MAX_ISS, &r->issuer) && strncasecmp(r->issuer, "http://", 7) == 0)
+	if (node_str(n, "issuer", KB_MAX_ISS, &r->issuer) && is_plain_http(r->issuer))
 		node_fault(n, "issuer", "an http:// issuer cannot prove who it is: https");
 	if (node_str_opt(n, "profile", 16, &profile) && profile != NULL && strcmp(profile, "maa") != 0 && strcmp(profile, "generic") != 0)
 		node_fault(n, "profile", "\"profile\" must be \"maa\" or \"generic\"");

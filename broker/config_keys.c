@@ -129,7 +129,7 @@ static void key_load(struct loader *l, const char *file, struct key_config *out)
 	if (policy == NULL || policy->rules == NULL)
 		return;
 	out->policy = policy->rules;
-	if (!policy->names_our_issuer && l->c->n_issuers > 0)
+	if (!policy->names_our_issuer && !l->is_issuers_faulty)
 		fault_add(l, path, json_line(text, "release_policy"),
 			  "no authority of the release policy is a configured issuer: the key could never be released");
 }

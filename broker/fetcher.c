@@ -10,7 +10,9 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "broker/confine.h"
 #include "broker/fetch.h"
+#include "broker/frame.h"
 #include "broker/keyset.h"
 #include "broker/room.h"
 #include "policy/jwks.h"
@@ -267,7 +269,7 @@ static void take_pokes(struct fetcher *r)
 	uint32_t index;
 	ssize_t n;
 
-	while ((n = recv(FD_FETCHER_POKES, &index, sizeof index, MSG_DONTWAIT)) > 0) {
+	while ((n = recv(FD_FETCHER_POKES, &index, sizeof index, MSG_DONTWAIT | MSG_TRUNC)) > 0 || (n == 0 && !frame_at_end(FD_FETCHER_POKES))) {
 		if (n != sizeof index || index >= r->config->n_issuers) {
 			slot_count(r->self, COUNT_FRAMES_BAD, 1);
 			continue;
@@ -341,6 +343,11 @@ static enum kb_err serve(struct fetcher *r)
 		for (size_t i = 0; i < r->config->n_issuers; i++)
 			if (is_due(&r->feed[i], now_ms, now_s))
 				attempt(r, &r->feed[i]);
+		const char *replaced = confine_outdated();
+		if (replaced != NULL) {
+			log_event(LOG_INFO, "fetcher.outdated", "replaced", replaced, NULL);
+			return KB_E_FILE; /* started again, it may read the new one */
+		}
 		if ((err = fetch_wait(r->set, extra, r->is_deaf ? 1 : 2, TICK_MS, &done)) != KB_OK)
 			return err;
 		if (done != NULL)
@@ -399,6 +406,10 @@ int fetcher_main(const struct room_start *start)
 		return fail(start, KB_E_NOMEM, ROOM_EXIT_RESTART);
 	for (size_t i = 0; i < config->n_issuers; i++)
 		begin_feed(&r, &r.feed[i], &config->issuers[i], start->scoreboard);
+	if ((err = confine_room(start, config)) != KB_OK) {
+		free_feeds(&r);
+		return fail(start, err, ROOM_EXIT_RESTART);
+	}
 	slot_set(start->self, SLOT_READY);
 	err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0);
 	if (err == KB_OK)

@@ -3,6 +3,7 @@
 #include "broker/frame.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -326,6 +327,13 @@ enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len)
 		*len = (size_t)n;
 		return KB_OK;
 	}
+}
+
+bool frame_at_end(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) != 0; /* POLLHUP and errors are told unasked */
 }
 
 enum kb_err frame_pair(int fd[static 2])

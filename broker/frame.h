@@ -73,6 +73,9 @@ void frame_uuid_text(const uint8_t uuid[static 16], char out[static 37]); /* 8-4
 /* Blocking send and receive of one message, EINTR handled.  frame_recv: *len 0 at end of file. */
 KB_MUST_CHECK enum kb_err frame_send(int fd, struct span message);
 KB_MUST_CHECK enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len);
+/* After recv() gave no byte: true at the end of the socket, false when it was an empty message.  No room sends one; a captured room might, so that others
+ * take it for the end. */
+bool frame_at_end(int fd);
 /* A SEQPACKET pair with KB_SOCKET_BUFFER of send buffer each, close-on-exec; KB_E_SYS when the kernel gives less than KB_MAX_FRAME. */
 KB_MUST_CHECK enum kb_err frame_pair(int fd[static 2]);
 

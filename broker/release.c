@@ -5,6 +5,7 @@
 
 #include "base/b64url.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "broker/audit.h"
@@ -37,12 +38,6 @@ static void job_free(struct job *j)
 	token_free(j->token);
 	grant_free(j->grant);
 	keyvault_call_free(&j->call);
-}
-
-static void sha256(struct span s, uint8_t out[static 32])
-{
-	if (EVP_Digest(s.p, s.len, out, NULL, EVP_sha256(), NULL) != 1)
-		KB_BUG();
 }
 
 static enum kb_err authenticate(const struct frame_request *rq, const struct listener_config *listener)
@@ -192,7 +187,7 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	err = keystore_wrap(v->hsm, key, j->grant, span_str(record->name), span_str(j->version->version), j->call.enc, &v->wrapped);
 	if (err != KB_OK)
 		return err;
-	sha256(buf_span(&v->wrapped), j->blob_digest);
+	digest_sha256(buf_span(&v->wrapped), j->blob_digest);
 	j->audit.blob_digest = j->blob_digest;
 	j->audit.kek_thumbprint = grant_kek_thumbprint(j->grant);
 	j->audit.kek_kid = grant_kek_kid(j->grant);
@@ -201,7 +196,7 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	keyvault_jws_input(&j->call, &k, grant_kek_kid(j->grant), buf_span(&v->wrapped), buf_span(&v->header_b64), &v->payload, &v->input);
 	if ((err = buf_ok(&v->input)) != KB_OK)
 		return err;
-	sha256(buf_span(&v->input), digest);
+	digest_sha256(buf_span(&v->input), digest);
 	if ((err = keystore_sign(v->hsm, v->signer, digest, &v->signature)) != KB_OK)
 		return err;
 	keyvault_release(buf_span(&v->input), buf_span(&v->signature), &v->body);
@@ -218,7 +213,7 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	token_replay_id(j->token, id);
 	buf_add(&both, id, sizeof id);
 	buf_add_str(&both, j->key->record->name);
-	sha256(buf_span(&both), v->replay_key);
+	digest_sha256(buf_span(&both), v->replay_key);
 
 	struct audit refusal = j->audit;
 	refusal.code = KB_E_REPLAY;
@@ -274,9 +269,11 @@ static void note_hsm(struct vault *v, enum kb_err err)
 {
 	slot_count(v->self, COUNT_HSM_ERRORS, 1);
 	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
-	/* One key's fault is that key's; a token that is gone stays gone for this process even when it comes back (FACTS §1). */
-	if (err == KB_E_HSM_PIN || keystore_alive(v->hsm) != KB_OK)
-		v->must_restart = true;
+	vault_look_after_hsm(v);
+	/* One key's fault is that key's; but what fails again and again may be the device. */
+	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY || err == KB_E_HSM_MODULE || err == KB_E_HSM_SESSION || err == KB_E_HSM;
+	if (is_device && ++v->hsm_faults % KB_HSM_FAULTS == 0)
+		v->wants_proof = true;
 }
 
 void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_reply *reply)
@@ -323,6 +320,7 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 	if (err != KB_OK)
 		goto refuse;
 	reply->status = 200;
+	v->hsm_faults = j.call.op == KEYVAULT_RELEASE ? 0 : v->hsm_faults;
 	reply->outcome.is_release = j.call.op == KEYVAULT_RELEASE;
 	goto out;
 refuse:

@@ -147,6 +147,7 @@ enum kb_err room_begin(struct room_start *start)
 		return KB_E_SYS;
 	if ((err = scoreboard_attach(FD_SCOREBOARD, &start->scoreboard)) != KB_OK)
 		return err;
+	(void)close(FD_SCOREBOARD); /* mapped: nobody needs its number again */
 	if (start->slot >= SCOREBOARD_SLOTS)
 		return KB_E_CONFIG;
 	start->self = scoreboard_slot(start->scoreboard, start->slot);

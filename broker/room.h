@@ -20,7 +20,7 @@ enum room_fd {
 	FD_VAULT_REQUESTS = 6, /* shared by the generation's workers */
 	FD_VAULT_LEDGER = 7,   /* replies out, shared */
 	FD_VAULT_FETCHER = 8,  /* pokes out: one uint32_t, the index of an issuer */
-	FD_VAULT_PIN = 9,      /* the PIN file, open for reading at offset 0 */
+	FD_VAULT_PIN = 9,      /* the PIN file, open for reading at offset 0; stays open: who logs in takes turns by its lock */
 	/* ledger: FD_LEDGER_DIR is a directory; sockets of generations come over control */
 	FD_LEDGER_DIR = 6,
 	/* fetcher */
@@ -41,6 +41,15 @@ struct control_message {
 	uint64_t value;
 	char digest[65]; /* CONTROL_GENERATION: of its configuration, hex; else empty */
 };
+
+/* At its steady state a room has these open and nothing else (SECURITY I-5; the end-to-end test compares).  "socket" counts the control socket and, of a gateway, one listener; a
+ * gateway has one more for each further listener and for each client, a ledger two for each further gateway or generation.
+ *   gateway: null 3, log 2, socket 5, eventpoll 1, pipe 2
+ *   vault: null 1, log 2, socket 4, pin 1
+ *   ledger: null 1, log 2, socket 3, ledger 2, segment 1
+ *   fetcher: null 1, log 2, socket 4
+ * null is stdin, and a gateway's two reserves for when no descriptor is left.  The pipe is libevent's, for signals.  pin: the PIN file, whose lock lets one worker at a time log in.
+ * ledger: the directory, and once more for its lock.  The fetcher's are control, pokes, and libcurl's pair to be woken by. */
 
 struct room_start { /* what main() parsed */
 	enum room room;

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include "base/bytes.h"
+#include "broker/scoreboard.h"
 
 struct sandbox_user {
 	const char *name; /* borrowed; NULL: nobody to become, the process is not root */
@@ -26,5 +27,31 @@ KB_MUST_CHECK enum kb_err sandbox_close_from(int first);
 void sandbox_oom(int score);
 /* SIGKILL when the parent dies.  KB_E_SYS. */
 KB_MUST_CHECK enum kb_err sandbox_die_with_parent(void);
+
+/* ---- for good: what a room may still do once it has opened what it needs ---- */
+
+enum { SANDBOX_PATHS = 32 };
+struct sandbox_needs { /* beside what is open */
+	struct {
+		const char *path; /* borrowed until sandbox_enter(); NULL: `fd` */
+		int fd;
+		bool is_writable; /* a directory: files in it may be made, written, renamed and removed; else only read */
+	} path[SANDBOX_PATHS];
+	size_t n;
+	bool has_network; /* sockets towards others; a vault with it has a module that may make threads and talk to devices, too */
+};
+/* A path that does not exist is left out.  More than SANDBOX_PATHS: KB_BUG. */
+void sandbox_need(struct sandbox_needs *needs, const char *path, bool is_writable);
+
+/* Enter the room's sandbox: limits, files (Landlock), system calls (seccomp; a call that is not allowed ends the process with SIGSYS).  Needs sandbox_harden() before.
+ * KB_E_SYS, logged: the caller must stop. */
+KB_MUST_CHECK enum kb_err sandbox_enter(enum room room, const struct sandbox_needs *needs);
+/* For the supervisor: no call that traces, mounts, loads code into the kernel, sets clocks …; its rooms inherit it.  KB_E_SYS, logged. */
+KB_MUST_CHECK enum kb_err sandbox_enter_supervisor(void);
+/* False in a build with a sanitizer or coverage counters: their run-times open files, trace and start threads at the end, so sandbox_enter() leaves calls and files as they
+ * are.  Such a build is for tests. */
+bool sandbox_is_complete(void);
+/* Landlock's version in this kernel, 0: it has none. */
+int sandbox_landlock(void);
 
 #endif

@@ -49,7 +49,8 @@ enum counter {                         /* of one process */
 	       COUNT_RESTARTS,
 	       COUNT_RELOADS,
 	       COUNT_RELOADS_FAILED,
-	       COUNT_KILLED_HUNG, /* supervisor */
+	       COUNT_KILLED_HUNG,
+	       COUNT_KILLED_FORBIDDEN, /* supervisor */
 	       COUNTER_COUNT
 };
 
@@ -59,6 +60,7 @@ struct slot {
 	_Atomic int32_t pid;                             /* 0: free */
 	_Atomic uint32_t room, state, generation, fault; /* enum room, enum slot_state, …, enum kb_err */
 	_Atomic int64_t busy_since_ms;                   /* clock_mono_ms() */
+	_Atomic int64_t call_since_ms;                   /* vault: of the HSM call that runs now, 0: none */
 	_Atomic uint64_t request_id;                     /* the frame in work, 0 when none */
 	_Atomic uint64_t counter[COUNTER_COUNT];
 	struct histogram total, judge, hsm; /* gateway: total; vault: all three; ledger: total is the commit */
@@ -93,6 +95,8 @@ struct scoreboard {
 	struct issuer_slot issuer[KB_MAX_ISSUERS];
 	struct outcome_slot outcome[SCOREBOARD_OUTCOMES];
 	struct slot retired[ROOM_COUNT];  /* sums of the slots given back, a room each: so that counters only grow */
+	_Atomic uint32_t pin_refused;     /* the last generation whose PIN the HSM refused, 0: none */
+	_Atomic uint64_t config_returned; /* the configuration in force was left before: the record it was last taken up in; 0: it was not */
 	_Atomic int64_t clock_stepped_ms; /* clock_mono_ms() of the last jump of the wall clock, 0: none */
 };
 

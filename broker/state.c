@@ -45,7 +45,7 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 }
 
 /* Where SoftHSM keeps its token, if its configuration names it: "directories.tokendir = DIR". */
-static bool softhsm_dir(const char *conf, char dir[static 256])
+bool state_token_dir(const char *conf, char dir[static STATE_TOKEN_DIR])
 {
 	char line[512];
 	bool found = false;
@@ -63,7 +63,7 @@ static bool softhsm_dir(const char *conf, char dir[static 256])
 static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user, char why[static 512])
 {
 	static const char name[] = "SOFTHSM2_CONF=";
-	char dir[256];
+	char dir[STATE_TOKEN_DIR];
 
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++) {
 		if (strncmp(*e, name, sizeof name - 1) != 0)
@@ -73,7 +73,7 @@ static enum kb_err check_token_dir(const struct config *c, const struct sandbox_
 			snprintf(why, 512, "%s: cannot be read by the broker's user", conf);
 			return KB_E_FILE_MODE;
 		}
-		if (softhsm_dir(conf, dir) && !sandbox_can_use(user, dir, R_OK | W_OK | X_OK)) {
+		if (state_token_dir(conf, dir) && !sandbox_can_use(user, dir, R_OK | W_OK | X_OK)) {
 			snprintf(why, 512, "%s: the HSM's token directory cannot be used by the broker's user%s%s; chown -R it", dir,
 				 user->name == NULL ? "" : " ", user->name == NULL ? "" : user->name);
 			return KB_E_FILE_MODE;

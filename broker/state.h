@@ -13,4 +13,8 @@ struct state {
 KB_MUST_CHECK enum kb_err state_open(const struct config *c, const struct sandbox_user *user, struct state *out, char why[static 512]);
 void state_close(struct state *s); /* the pid file is emptied */
 
+/* The token directory that SoftHSM's configuration file `conf` names; false when it names none. */
+enum { STATE_TOKEN_DIR = 256 };
+bool state_token_dir(const char *conf, char dir[static STATE_TOKEN_DIR]);
+
 #endif

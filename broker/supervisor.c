@@ -36,6 +36,7 @@ struct supervisor {
 	uint32_t last_number;
 	int64_t last_reload_ms, clock_offset_ms, ledger_end_ms;
 	bool is_reload_wanted, is_stopping, was_told_ready, was_ledger_ready;
+	bool is_unfit; /* it stops because it could never serve */
 	int exit_code;
 	struct event *signal[6], *tick;
 	int own_slot;
@@ -118,6 +119,14 @@ static void tell_ready(struct supervisor *s, const char *what)
 	s->was_told_ready = true;
 }
 
+/* The first worker, which is the proof of a generation, cannot work with this configuration, whatever is tried again (SECURITY C11). */
+static bool is_unfit(const struct generation *g)
+{
+	return !g->has_proof && g->vault[0].held == KB_E_CONFIG;
+}
+
+static void stop(struct supervisor *s);
+
 static void check_ready(struct supervisor *s)
 {
 	if (s->was_told_ready || s->is_stopping)
@@ -125,6 +134,9 @@ static void check_ready(struct supervisor *s)
 	if (s->ledger.is_ready && generation_serves(s->current)) {
 		log_event(LOG_INFO, "broker.ready", "config", s->current->config->digest, NULL);
 		tell_ready(s, "serving");
+	} else if (is_unfit(s->current)) {
+		s->is_unfit = true;
+		stop(s);
 	} else if (s->current->is_pin_refused) {
 		/* Up, and saying on /readyz why it does not serve: a service manager that starts us again would spend the token's PIN tries. */
 		tell_ready(s, "not serving: the HSM refused the PIN");
@@ -140,9 +152,10 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
-	for (size_t i = 0; i < MAX_GENERATIONS; i++)
-		if (s->generation[i] != NULL && generation_introduce(s->generation[i], c) != KB_OK)
-			child_signal(c, SIGKILL); /* without its sockets it is of no use; started again, it gets them */
+	for (uint32_t number = s->last_number; number > 0; number--) /* the newest first: the ledger must not take an older one for a return to it */
+		for (size_t i = 0; i < MAX_GENERATIONS; i++)
+			if (s->generation[i] != NULL && s->generation[i]->number == number && generation_introduce(s->generation[i], c) != KB_OK)
+				child_signal(c, SIGKILL); /* without its sockets it is of no use; started again, it gets them */
 }
 
 static void end_loop(struct supervisor *s, int exit_code)
@@ -155,7 +168,7 @@ static void ledger_ended(struct supervisor *s, int status)
 {
 	(void)child_ended(&s->ledger, status, s->is_stopping);
 	if (s->ledger_end_ms != 0)
-		end_loop(s, 0);
+		end_loop(s, s->is_unfit ? 1 : 0);
 	else if (s->ledger.held != KB_OK && !s->was_ledger_ready) /* it refuses this ledger: so do we */
 		end_loop(s, 1);
 }
@@ -269,6 +282,8 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 	}
 	if (s->next->is_pin_refused)
 		why = "the HSM refuses its PIN";
+	else if (is_unfit(s->next))
+		why = "its workers cannot work with it";
 	else if (now_ms > s->next->deadline_ms)
 		why = "its rooms did not become ready in time";
 	if (why == NULL)
@@ -320,7 +335,7 @@ static void stop_ledger(struct supervisor *s, int64_t now_ms)
 	if (s->ledger_end_ms == 0) {
 		s->ledger_end_ms = now_ms + LEDGER_END_MS;
 		if (s->ledger.pid == 0) {
-			end_loop(s, 0);
+			end_loop(s, s->is_unfit ? 1 : 0);
 			return;
 		}
 		event_del(s->ledger.reader);
@@ -433,10 +448,26 @@ static enum kb_err choose_user(struct supervisor *s, const struct config *c)
 /* Too small a limit is said at the start, not at the first request (SECURITY G7). */
 static enum kb_err check_limits(const struct config *c)
 {
-	struct rlimit files, locked;
+	const rlim_t rooms = KB_MIN_PROCESSES + 2 * (rlim_t)(c->gateways + c->workers); /* while generations change there are twice as many */
+	struct rlimit files, locked, processes, memory;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0)
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || getrlimit(RLIMIT_NPROC, &processes) != 0 ||
+	    getrlimit(RLIMIT_AS, &memory) != 0)
 		return KB_E_SYS;
+	if (processes.rlim_cur < rooms) {
+		fprintf(stderr,
+			"the limit of processes is %llu, too few for the rooms: raise LimitNPROC (ulimit -u) to %llu, and more for what else this "
+			"user runs\n",
+			(unsigned long long)processes.rlim_cur, (unsigned long long)rooms);
+		return KB_E_CONFIG;
+	}
+	if (memory.rlim_cur < (rlim_t)KB_MIN_MIB << 20) {
+		fprintf(stderr,
+			"the limit of address space is %llu MiB, too little for a room: raise LimitAS (ulimit -v) to %d MiB, or bound memory with "
+			"MemoryMax\n",
+			(unsigned long long)memory.rlim_cur >> 20, KB_MIN_MIB);
+		return KB_E_CONFIG;
+	}
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
 		return KB_E_SYS;
@@ -489,7 +520,8 @@ static enum kb_err prepare(struct supervisor *s)
 		goto fail;
 	}
 	s->host.exe = spawn_exe();
-	if (s->host.exe < 0 || make_scoreboard(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK) {
+	if (s->host.exe < 0 || make_scoreboard(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
+	    sandbox_enter_supervisor() != KB_OK) {
 		fprintf(stderr, "cannot start: %s\n", strerror(errno));
 		err = KB_E_SYS;
 		goto fail;
@@ -541,8 +573,15 @@ int supervisor_run(const char *config_path)
 	child_init(&s.ledger, &s.host, ROOM_LEDGER, 0, 0);
 	if (prepare(&s) == KB_OK) {
 		log_event(LOG_INFO, "broker.start", "version", KB_VERSION, "config", s.current->config->digest, NULL);
-		on_tick(-1, 0, &s); /* ledger, fetcher, vault, gateways */
-		if (event_base_dispatch(s.host.base) < 0)
+		if (sandbox_landlock() == 0)
+			log_event(LOG_WARN, "sandbox.landlock", "why", "this kernel has no Landlock: the rooms may reach what their user may", "fix",
+				  "Linux 5.13 or later with landlock in lsm=", NULL);
+		if (!sandbox_is_complete())
+			log_event(LOG_WARN, "sandbox.incomplete", "why", "this build has a sanitizer or counts coverage: it is for tests", NULL);
+		on_tick(-1, 0, &s);    /* ledger, fetcher, vault, gateways */
+		if (s.ledger.pid == 0) /* the very first room: it would be the same for all */
+			fprintf(stderr, "no process can be started: is the limit of processes reached (LimitNPROC, TasksMax, ulimit -u)?\n");
+		else if (event_base_dispatch(s.host.base) < 0)
 			log_event(LOG_ERROR, "broker.loop", NULL);
 		log_event(LOG_INFO, "broker.end", "exit_code", log_i64(s.exit_code), NULL);
 	}

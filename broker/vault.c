@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "broker/confine.h"
 #include "broker/keyset.h"
 #include "broker/keyvault_api.h"
 #include "broker/room.h"
@@ -76,7 +77,7 @@ bool vault_poke(struct vault *v, struct vault_issuer *issuer, int64_t now_s)
 
 /* ---- start ---- */
 
-static enum kb_err open_hsm(struct vault *v)
+static enum kb_err open_hsm(struct vault *v, const struct room_start *start)
 {
 	const struct config *c = v->config;
 	KB_AUTO(secret) struct secret *pin = NULL;
@@ -94,8 +95,15 @@ static enum kb_err open_hsm(struct vault *v)
 		log_event(LOG_ERROR, "pin.unreadable", "err", kb_err_name(err), "file", c->hsm_pin_file, NULL);
 		return err;
 	}
-	(void)close(FD_VAULT_PIN);
-	struct keystore_params p = {.module = c->hsm_module, .token = c->hsm_token, .pin = pin};
+	struct keystore_params p = {
+		.module = c->hsm_module,
+		.token = c->hsm_token,
+		.pin = pin,
+		.login_lock = FD_VAULT_PIN,
+		.call_since_ms = &v->self->call_since_ms,
+		.pin_refused = &start->scoreboard->pin_refused,
+		.turn = start->generation,
+	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module, "token", c->hsm_token, NULL);
 		return err;
@@ -103,16 +111,38 @@ static enum kb_err open_hsm(struct vault *v)
 	return KB_OK;
 }
 
+/* A key that some scheme cannot wrap, for which a client may ask. */
+static const struct key_config *unfit_key(const struct vault *v, const struct wrap_plan *plan)
+{
+	for (size_t i = 0; i < v->config->n_keys; i++)
+		for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
+			if (plan->engine[e][v->config->keys[i].record->kty] == WRAP_NONE)
+				return &v->config->keys[i];
+	return NULL;
+}
+
 static enum kb_err prove_hsm(struct vault *v)
 {
 	static const char *const engine[] = {[WRAP_NONE] = "none", [WRAP_MODULE] = "module", [WRAP_WORKER] = "worker"};
 	enum kb_err err = keystore_self_test(v->hsm);
+	if (err == KB_E_HSM_MECHANISM) /* a verdict that keeps this worker away until a reload: one bad answer is not enough for it */
+		err = keystore_self_test(v->hsm);
 	const struct wrap_plan *plan = keystore_plan(v->hsm);
 
 	for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
 		log_event(err == KB_OK ? LOG_INFO : LOG_ERROR, "wrap.plan", "enc", enc_name((enum kb_enc)e), "rsa",
 			  engine[plan->engine[e][KB_KTY_RSA]], "ec", engine[plan->engine[e][KB_KTY_EC]], "oct", engine[plan->engine[e][KB_KTY_OCT]],
 			  NULL);
+	if (err != KB_E_HSM_MECHANISM)
+		return err;
+	const struct key_config *key = unfit_key(v, plan);
+	if (key == NULL)
+		return KB_OK; /* what this module cannot do, nobody needs */
+	log_event(
+		LOG_ERROR, "hsm.mechanism", "key", key->record->name, "kty", kty_name(key->record->kty), "call", keystore_fault(v->hsm), "why",
+		"the module cannot wrap keys of this type: it needs CKM_AES_KEY_WRAP_PAD, exact, for C_WrapKey and C_UnwrapKey, under an AES key of "
+		"the session",
+		NULL);
 	return err;
 }
 
@@ -199,6 +229,34 @@ static enum kb_err prepare(struct vault *v, const struct room_start *start)
 
 /* ---- the room ---- */
 
+/* A token that is gone stays gone for this process even when it comes back (FACTS §1): the next one finds it, or says why not. */
+void vault_look_after_hsm(struct vault *v)
+{
+	enum kb_err err = keystore_alive(v->hsm);
+
+	if (err == KB_OK)
+		return;
+	log_event(LOG_ERROR, "hsm.gone", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
+	v->must_restart = true;
+	v->is_pin_refused = err == KB_E_HSM_PIN;
+}
+
+/* The device fails though its token says that it is well: wrap and sign something of ours.  When that works, too, it is the one key. */
+static void prove_again(struct vault *v)
+{
+	static const uint8_t digest[32];
+
+	v->wants_proof = false;
+	buf_reset(&v->signature);
+	enum kb_err err = keystore_sign(v->hsm, v->signer, digest, &v->signature);
+	if (err == KB_OK && (err = keystore_self_test(v->hsm)) == KB_E_HSM_MECHANISM)
+		err = unfit_key(v, keystore_plan(v->hsm)) == NULL ? KB_OK : err;
+	buf_reset(&v->signature);
+	log_event(LOG_WARN, "hsm.proof", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
+	if (err != KB_OK)
+		v->must_restart = true;
+}
+
 enum step { STEP_SERVED, STEP_IDLE, STEP_END, STEP_BROKEN };
 
 /* One frame: take it, answer it, hand the answer over. */
@@ -210,11 +268,15 @@ static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 	ssize_t n = recv(FD_VAULT_REQUESTS, in, KB_MAX_FRAME, MSG_TRUNC);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? STEP_IDLE : STEP_BROKEN;
-	if (n == 0)
+	if (n == 0 && frame_at_end(FD_VAULT_REQUESTS))
 		return STEP_END; /* every gateway of this generation is gone */
-	if (n > KB_MAX_FRAME || frame_get_request(span_of(in, (size_t)n), &rq) != KB_OK) {
+	/* Of a gateway that is not there: the ledger would have nobody to give the reply to. */
+	if (n > KB_MAX_FRAME || frame_get_request(span_of(in, (size_t)n), &rq) != KB_OK || rq.id >> 56 >= v->config->gateways) {
 		slot_count(v->self, COUNT_FRAMES_BAD, 1);
-		log_event(LOG_ERROR, "frame.bad", "bytes", log_i64(n), NULL);
+		/* Told when their number doubles: who sends them could fill the log otherwise. */
+		if ((v->bad_frames & (v->bad_frames + 1)) == 0)
+			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64(n), "so_far", log_i64((int64_t)v->bad_frames + 1), NULL);
+		v->bad_frames++;
 		return STEP_SERVED;
 	}
 	if (clock_mono_ms() > rq.deadline_ms)
@@ -259,14 +321,14 @@ static int serve(struct vault *v)
 	for (;;) {
 		slot_set(v->self, SLOT_READY);
 		enum step step = serve_one(v, in, &out);
-		if (step == STEP_IDLE && keystore_alive(v->hsm) != KB_OK) {
-			log_event(LOG_ERROR, "hsm.gone", "call", keystore_fault(v->hsm), NULL);
-			v->must_restart = true;
-		}
+		if (step == STEP_IDLE)
+			vault_look_after_hsm(v);
 		if (step == STEP_END)
 			break;
+		if (v->wants_proof && !v->must_restart)
+			prove_again(v);
 		if (step == STEP_BROKEN || v->must_restart) {
-			exit_code = ROOM_EXIT_RESTART;
+			exit_code = v->is_pin_refused ? ROOM_EXIT_PIN : ROOM_EXIT_RESTART;
 			break;
 		}
 	}
@@ -299,12 +361,17 @@ int vault_main(const struct room_start *start)
 		return ROOM_EXIT_CONFIG;
 	}
 	v.config = config;
-	if ((err = prepare(&v, start)) == KB_OK && (err = open_hsm(&v)) == KB_OK && (err = prove_hsm(&v)) == KB_OK &&
+	if ((err = prepare(&v, start)) == KB_OK && (err = open_hsm(&v, start)) == KB_OK && (err = prove_hsm(&v)) == KB_OK &&
 	    (err = open_signer(&v)) == KB_OK)
 		err = derive_nonce_key(&v);
+	if (err == KB_OK)
+		err = confine_room(start, config);
 	if (err != KB_OK) {
 		report_failure(start, err);
-		_exit(err == KB_E_HSM_PIN ? ROOM_EXIT_PIN : kb_err_class(err) == KB_CLASS_LOCAL ? ROOM_EXIT_CONFIG : ROOM_EXIT_RESTART);
+		bool is_pin =
+			err == KB_E_HSM_PIN && atomic_load(&start->scoreboard->pin_refused) == start->generation; /* not just a call that says so */
+		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM;
+		_exit(is_pin ? ROOM_EXIT_PIN : is_config ? ROOM_EXIT_CONFIG : ROOM_EXIT_RESTART);
 	}
 	if (control_send(FD_CONTROL, CONTROL_READY, start->generation, 0) != KB_OK)
 		_exit(ROOM_EXIT_RESTART);

@@ -34,7 +34,11 @@ struct vault {
 	struct explain *explain;
 	struct vault_issuer *issuers;
 	struct vault_key *keys;
-	bool must_restart; /* the HSM is not what it was: hand over the answer, then leave */
+	bool must_restart;   /* the HSM is not what it was: hand over the answer, then leave */
+	uint64_t bad_frames; /* from the gateways, so far */
+	bool is_pin_refused; /* … and stay away: it refused the PIN */
+	bool wants_proof;    /* hand over the answer, then see whether the HSM works at all */
+	unsigned hsm_faults; /* of the device, since the last success */
 	/* Buffers of one request, kept between requests for their memory only. */
 	struct buf wrapped, payload, input, signature, body, record, challenge, replay_body, replay_record;
 	uint8_t replay_key[32];
@@ -42,6 +46,9 @@ struct vault {
 
 /* Judge one request from top to bottom.  Always fills *reply, a refusal when anything is off; its spans are good until the next call. */
 void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_reply *reply);
+
+/* Set must_restart when token or session are gone. */
+void vault_look_after_hsm(struct vault *v);
 
 /* The issuer's keys as the fetcher last left them, NULL when there are none within the stale limit. */
 const struct jwks *vault_issuer_keys(struct vault *v, struct vault_issuer *issuer, int64_t now_s);

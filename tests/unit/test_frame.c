@@ -321,9 +321,14 @@ static void test_frame_pair_carries_a_whole_frame(void **state)
 	assert_int_equal(frame_send(fd[1], bytes(11)), KB_OK);
 	assert_int_equal(frame_recv(fd[0], in, 10, &len), KB_E_FRAME); /* longer than asked for */
 	assert_int_equal(len, 0);
+	assert_int_equal(send(fd[1], "", 0, 0), 0);
+	assert_int_equal(frame_recv(fd[0], in, sizeof in, &len), KB_OK);
+	assert_int_equal(len, 0);
+	assert_false(frame_at_end(fd[0])); /* an empty message is not the end */
 	close(fd[1]);
 	assert_int_equal(frame_recv(fd[0], in, sizeof in, &len), KB_OK);
-	assert_int_equal(len, 0); /* end of file */
+	assert_int_equal(len, 0);
+	assert_true(frame_at_end(fd[0]));
 	assert_int_equal(frame_send(fd[0], bytes(1)), KB_E_SYS);
 	close(fd[0]);
 	assert_int_equal(frame_recv(fd[0], in, sizeof in, &len), KB_E_SYS);

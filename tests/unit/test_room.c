@@ -194,7 +194,7 @@ static int look_at_all(const struct room_start *start)
 		return 4;
 	if (atomic_load(&start->self->pid) != getpid() || start->self != &start->scoreboard->slot[5])
 		return 5;
-	if (fstat(FD_SCOREBOARD, &st) != 0 || (umask(0) & 027) != 027)
+	if (fstat(FD_SCOREBOARD, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped, not kept open */
 		return 6;
 	return 0;
 }

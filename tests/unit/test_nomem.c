@@ -1,0 +1,359 @@
+/* tests/unit/test_nomem.c — memory runs out at the n-th allocation, for every n of a judgement (SECURITY G2).  Each time there must be a clean end: what was
+ * asked for, or KB_E_NOMEM and nothing; never a grant that a check did not see, never another code (the client would take it for a final refusal), no leak.
+ * This program's malloc() is everybody's, OpenSSL's, jansson's and cjose's too.  The sanitizers bring a malloc of their own: there the test is skipped. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "keystore/kwp.h"
+#include "policy/explain.h"
+#include "tests/unit/mint.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define IS_SANITIZED 1
+#endif
+#endif
+
+static long fail_at, calls, live; /* fail_at: which call from now on gets nothing; 0: none */
+static bool fails_on;             /* … and all that follow it */
+
+#ifndef IS_SANITIZED
+static bool is_refused(void)
+{
+	calls++;
+	if (fail_at == 0 || calls < fail_at || (calls > fail_at && !fails_on))
+		return false;
+	errno = ENOMEM; /* as POSIX has it */
+	return true;
+}
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void __libc_free(void *p);
+
+void *malloc(size_t size)
+{
+	void *p = is_refused() ? NULL : __libc_malloc(size);
+
+	live += p != NULL;
+	return p;
+}
+
+void *calloc(size_t n, size_t size)
+{
+	void *p = is_refused() ? NULL : __libc_calloc(n, size);
+
+	live += p != NULL;
+	return p;
+}
+
+void *realloc(void *old, size_t size)
+{
+	void *p = is_refused() ? NULL : __libc_realloc(old, size);
+
+	live += old == NULL && p != NULL;
+	return p;
+}
+
+void free(void *p)
+{
+	live -= p != NULL;
+	__libc_free(p);
+}
+#endif
+
+enum { EVERY = 250 };
+
+/* What is tried: its inputs are made before memory is short. */
+struct trial {
+	const char *name;
+	enum kb_err (*run)(void);
+	unsigned deaths; /* at so many allocations at the most a library follows a NULL: nothing is released, the worker is replaced */
+	long stride;     /* between allocations past EVERY, where a slow trial only makes bignums */
+	long lost;       /* blocks that a library loses at the most when its own allocation fails half-way */
+};
+
+/* The trial with the n-th allocation refused (and all that follow, if `forever`).  True when the trial ended before that. */
+static bool once(const struct trial *t, long n, bool forever)
+{
+	ERR_clear_error();
+	const long before = live;
+	fails_on = forever;
+	calls = 0;
+	fail_at = n;
+	enum kb_err err = t->run();
+	fail_at = 0;
+	const bool is_past = calls < n;
+	ERR_clear_error();
+	if (err != KB_OK && err != KB_E_NOMEM)
+		print_error("%s, allocation %ld%s: %s\n", t->name, n, forever ? " and all after" : "", kb_err_name(err));
+	assert_true(err == KB_OK || (err == KB_E_NOMEM && !is_past));
+	if (live > before + t->lost)
+		print_error("%s, allocation %ld%s: %ld blocks more\n", t->name, n, forever ? " and all after" : "", live - before);
+	assert_true(live <= before + t->lost);
+	return is_past;
+}
+
+/* Libraries with a fault of their own: a child tries each n.  It may die, but never end otherwise than well. */
+static void sweep_in_children(const struct trial *t)
+{
+	unsigned deaths = 0;
+	int status = 0;
+
+	for (long n = 1; status != 256; n++) {
+		pid_t pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the parent's tests */
+			signal(SIGABRT, SIG_DFL);
+			_exit(once(t, n, false) ? 1 : 0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFSIGNALED(status))
+			assert_int_equal(WTERMSIG(status), SIGSEGV);
+		else
+			assert_true(WEXITSTATUS(status) <= 1);
+		deaths += WIFSIGNALED(status) != 0;
+	}
+	if (deaths > t->deaths)
+		print_error("%s: %u deaths\n", t->name, deaths);
+	assert_true(deaths <= t->deaths);
+}
+
+static void sweep(const struct trial *t)
+{
+	for (int i = 0; i < 3; i++) /* what libraries keep for later is made now */
+		assert_int_equal(t->run(), KB_OK);
+	if (t->deaths > 0) {
+		sweep_in_children(t);
+		return;
+	}
+	for (int forever = 0; forever < 2; forever++)
+		for (long n = 1; !once(t, n, forever == 1); n += n < EVERY ? 1 : t->stride)
+			continue;
+}
+
+static void sweep_all(const struct trial *t, size_t n)
+{
+#ifdef IS_SANITIZED
+	(void)t;
+	(void)n;
+	skip();
+#else
+	for (size_t i = 0; i < n; i++)
+		sweep(&t[i]);
+#endif
+}
+
+/* ---- a judgement ---- */
+
+static struct {
+	struct issuer_rules issuer;
+	struct jwks *keys;
+	struct rules *rules;
+	struct explain *ex;
+	const char *token;
+} world;
+
+static const char policy[] =
+	"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS "\",\"allOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":"
+	"\"sevsnpvm\"},{\"anyOf\":[{\"claim\":\"x-ms-sevsnpvm-vmpl\",\"lessOrEquals\":0},{\"claim\":\"a.b\",\"exists\":true}]}]}]}";
+
+static enum kb_err decide_once(void)
+{
+	KB_AUTO(token) struct token *token = NULL;
+	KB_AUTO(grant) struct grant *grant = NULL;
+
+	explain_reset(world.ex);
+	enum kb_err err = token_open(span_str(world.token), &token);
+	assert_true((err == KB_OK) == (token != NULL));
+	if (err != KB_OK)
+		return err;
+	struct release_case c = {.token = token,
+				 .issuer = &world.issuer,
+				 .keys = world.keys,
+				 .policy = world.rules,
+				 .key_name = span_str("k"),
+				 .key_version = span_str("v"),
+				 .nonce = span_str("nonce"),
+				 .now_s = MINT_NOW};
+	err = decide(&c, world.ex, &grant);
+	assert_true((err == KB_OK) == (grant != NULL));
+	if (grant != NULL) {
+		assert_true(span_eq_cstr(grant_key_name(grant), "k") && span_eq_cstr(grant_key_version(grant), "v"));
+		assert_int_equal(grant_expires(grant), MINT_NOW + 28800);
+	}
+	return err;
+}
+
+static void decide_with(EVP_PKEY *key, const char *alg, enum kb_alg allowed, unsigned deaths)
+{
+	const struct trial t = {alg, decide_once, deaths, 1, 0};
+
+	world.issuer = mint_issuer();
+	world.issuer.algorithms = 1u << allowed;
+	world.issuer.nonce = NONCE_REQUEST;
+	world.keys = mint_jwks(key, "k");
+	world.token = mint_token(key, alg, "k", mint_claims(mint_rsa(1), ",\"nonce\":\"nonce\""));
+	assert_int_equal(rules_compile(span_str(policy), &world.rules, NULL), KB_OK);
+	assert_non_null(world.ex = explain_new());
+	sweep_all(&t, 1);
+	explain_free(world.ex);
+	rules_free(world.rules);
+	jwks_free(world.keys);
+}
+
+static void test_g02_decide_without_memory(void **state)
+{
+	(void)state;
+	decide_with(mint_rsa(0), "RS256", KB_RS256, 0);
+	decide_with(mint_rsa(0), "PS384", KB_PS384, 0);
+	decide_with(mint_ec("P-256"), "ES256", KB_ES256, 3); /* cjose 0.6.2 does not look at what ECDSA_SIG_new() and BN_bin2bn() give it */
+}
+
+/* ---- what is loaded beforehand ---- */
+
+static struct span document;
+static unsigned keys_in_document;
+
+static enum kb_err jwks_once(void)
+{
+	struct jwks *set = NULL;
+	struct jwks_report report;
+
+	enum kb_err err = jwks_parse(document, &set, &report);
+	assert_true((err == KB_OK) == (set != NULL));
+	/* A set that is taken is whole: a key must not be missing for an hour because memory was short for a moment. */
+	if (err == KB_OK)
+		assert_int_equal(report.kept, keys_in_document);
+	jwks_free(set);
+	return err;
+}
+
+/* A certificate as Azure Attestation's key sets hold: self-signed, the key in x5c alone. */
+static const char *x5c_jwk(EVP_PKEY *key, const char *kid, const char *kty)
+{
+	X509 *x = X509_new();
+	uint8_t *der = NULL;
+	struct buf b;
+
+	mint_check(x != NULL && X509_set_version(x, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
+			   X509_gmtime_adj(X509_getm_notBefore(x), 0) != NULL && X509_gmtime_adj(X509_getm_notAfter(x), 3600) != NULL &&
+			   X509_set_pubkey(x, key) == 1 && X509_sign(x, key, EVP_sha256()) > 0,
+		   "certificate");
+	int len = i2d_X509(x, &der);
+	mint_check(len > 0, "i2d_X509");
+	buf_init(&b, 16384);
+	b64_encode(&b, span_of(der, (size_t)len));
+	buf_add(&b, "", 1);
+	mint_check(buf_ok(&b) == KB_OK, "base64");
+	const char *jwk = mint_text("{\"kty\":\"%s\",\"kid\":\"%s\",\"x5c\":[\"%s\"]}", kty, kid, (const char *)b.p);
+	buf_free(&b);
+	OPENSSL_free(der);
+	X509_free(x);
+	return jwk;
+}
+
+static void test_g02_key_set_without_memory(void **state)
+{
+	const struct trial t = {"key set", jwks_once, 0, 11, 4};
+
+	(void)state;
+	const char *const jwk[] = {mint_jwk(mint_rsa(0), "a", ",\"use\":\"sig\",\"alg\":\"RS256\""), mint_jwk(mint_ec("P-256"), "b", ""),
+				   x5c_jwk(mint_rsa(1), "c", "RSA"), x5c_jwk(mint_ec("P-256"), "d", "EC")};
+	keys_in_document = 2;
+	for (size_t i = 0; i < sizeof jwk / sizeof *jwk; i++) {
+		document = span_str(mint_text("{\"keys\":[%s,%s]}", jwk[i], mint_jwk(mint_ec("P-256"), "z", "")));
+		sweep_all(&t, 1);
+	}
+}
+
+static enum kb_err policy_once(void)
+{
+	struct rules *r = NULL;
+	struct policy_fault fault;
+
+	enum kb_err err = rules_compile(span_str(policy), &r, &fault);
+	assert_true((err == KB_OK) == (r != NULL));
+	rules_free(r);
+	return err;
+}
+
+static enum kb_err explain_once(void)
+{
+	struct explain *ex = explain_new();
+
+	explain_free(ex);
+	return ex == NULL ? KB_E_NOMEM : KB_OK;
+}
+
+static enum kb_err base64_once(void)
+{
+	KB_AUTO(buf) struct buf b;
+
+	buf_init(&b, 64);
+	return b64url_decode(span_str("Zm9vYmFy"), &b);
+}
+
+static void test_g02_small_parts_without_memory(void **state)
+{
+	const struct trial t[] = {{"policy", policy_once, 0, 1, 0}, {"explanation", explain_once, 0, 1, 0}, {"base64", base64_once, 0, 1, 0}};
+
+	(void)state;
+	sweep_all(t, sizeof t / sizeof *t);
+}
+
+static enum kb_err kwp_once(void)
+{
+	static const uint8_t kek[32] = {1}, plain[20] = {2};
+	uint8_t back[24];
+	size_t len = 0;
+	KB_AUTO(buf) struct buf wrapped;
+
+	buf_init(&wrapped, 64);
+	enum kb_err err = kwp_wrap(kek, span_of(plain, sizeof plain), &wrapped);
+	if (err != KB_OK) {
+		assert_int_equal(wrapped.len, 0); /* the plaintext was there: it is gone */
+		return err;
+	}
+	err = kwp_unwrap(kek, buf_span(&wrapped), back, sizeof back, &len);
+	if (err == KB_OK)
+		assert_true(len == sizeof plain && memcmp(back, plain, len) == 0);
+	else
+		assert_int_equal(len, 0);
+	return err;
+}
+
+static void test_g02_key_wrap_without_memory(void **state)
+{
+	const struct trial t = {"key wrap", kwp_once, 0, 1, 0};
+
+	(void)state;
+	sweep_all(&t, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_g02_small_parts_without_memory),
+		cmocka_unit_test(test_g02_key_wrap_without_memory),
+		cmocka_unit_test(test_g02_decide_without_memory),
+		cmocka_unit_test(test_g02_key_set_without_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
