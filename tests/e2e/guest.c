@@ -31,6 +31,7 @@ const char *place_init(struct place *p, const char *host, unsigned port, const c
 {
 	snprintf(p->host, sizeof p->host, "%s", host);
 	p->port = port;
+	p->from = 0;
 	p->tls = SSL_CTX_new(TLS_client_method());
 	if (p->tls == NULL || SSL_CTX_load_verify_file(p->tls, ca_file) != 1)
 		return wrong("no certificates in %s", ca_file);
@@ -76,6 +77,7 @@ const char *link_open(const struct place *p, struct link **out)
 {
 	const char *why;
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK - 1 + p->from)}};
 	struct timeval limit = {.tv_sec = CALL_SECONDS};
 	struct link *l = calloc(1, sizeof *l);
 	*out = NULL;
@@ -84,6 +86,13 @@ const char *link_open(const struct place *p, struct link **out)
 	memcpy(l->host, p->host, sizeof l->host);
 	l->port = p->port;
 	l->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (p->from != 0 && l->fd >= 0) {
+		setsockopt(l->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+		if (bind(l->fd, (struct sockaddr *)&from, sizeof from) != 0) {
+			why = wrong("bind to 127.0.0.%u: %s", p->from, strerror(errno));
+			goto bad;
+		}
+	}
 	if (l->fd < 0 || connect(l->fd, (struct sockaddr *)&to, sizeof to) != 0) {
 		why = wrong("connect to port %u: %s", p->port, strerror(errno));
 		goto bad;

@@ -11,7 +11,8 @@
 struct place {
 	char host[64];
 	unsigned port;
-	SSL_CTX *tls; /* verifies against one root and the host's name */
+	SSL_CTX *tls;  /* verifies against one root and the host's name */
+	unsigned from; /* connections come from 127.0.0.<from>; 0: as the kernel likes */
 };
 const char *place_init(struct place *p, const char *host, unsigned port, const char *ca_file);
 void place_free(struct place *p);

@@ -9,9 +9,13 @@
  *   POST /attest/SevSnpVm   as Azure Attestation takes it: {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report
  *                  must be made over the runtime data, and its claims stand in the token
  *   POST /admin/rotate[?drop=1]       a new signing key; the old one leaves the set
- *   POST /admin/fault?mode=M[&on=certs|metadata]   M: slow 500 404 redirect html huge endless empty duplicate drop ok
+ *   POST /admin/fault?mode=M[&on=certs|metadata]   a mode of issuer_answer.h
  *   POST /admin/cache?control=TEXT    the Cache-Control of what follows ("" for none)
- *   GET  /admin/count                 {"metadata":N,"certs":N,"attest":N}: requests so far
+ *   POST /admin/later                 from now on /later/M is as bad as /fault/M
+ *   GET  /admin/count                 requests so far: {"metadata":N,"certs":N,"attest":N,"flap":N,"counted":N,"connections":N}
+ * Key sets for tests that want many faults at once, each at a path of its own:
+ *   GET  /fault/M, /later/M (good at first), /cache/CONTROL (with that Cache-Control), /flap (good and bad by turns, each second), /counted
+ * Faults of TLS go by the host's name: issuer_tls.h.
  * One thread a connection: a slow answer holds up nobody else. */
 #include <arpa/inet.h>
 #include <getopt.h>
@@ -27,34 +31,24 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "issuer_answer.h"
 #include "issuer_keys.h"
 #include "issuer_snp.h"
+#include "issuer_tls.h"
 
-enum { MAX_HEAD = 16 * 1024, MAX_BODY = 512 * 1024, HUGE_BODY = 1200 * 1024 };
+#define METADATA "/.well-known/openid-configuration"
 
-enum mode {
-	MODE_OK,
-	MODE_SLOW,
-	MODE_500,
-	MODE_404,
-	MODE_REDIRECT,
-	MODE_HTML,
-	MODE_HUGE,
-	MODE_ENDLESS,
-	MODE_EMPTY,
-	MODE_DUPLICATE,
-	MODE_DROP,
-	MODE_COUNT
-};
-static const char *const mode_name[MODE_COUNT] = {"ok", "slow", "500", "404", "redirect", "html", "huge", "endless", "empty", "duplicate", "drop"};
+enum { MAX_HEAD = 16 * 1024, MAX_BODY = 512 * 1024 };
 
 static struct {
 	pthread_mutex_t lock;
-	enum mode certs, metadata;
+	enum answer_mode certs, metadata;
+	bool is_later;
 	char cache_control[128];
-	unsigned n_metadata, n_certs, n_attest;
+	unsigned n_metadata, n_certs, n_attest, n_flap, n_counted, n_connections;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static char url[256];
 static SSL_CTX *tls;
@@ -68,99 +62,18 @@ static void die(const char *what)
 
 /* ---- answers ---- */
 
-static void send_all(SSL *s, const char *p, size_t len)
-{
-	while (len > 0) {
-		size_t n;
-		if (SSL_write_ex(s, p, len, &n) != 1)
-			return;
-		p += n;
-		len -= n;
-	}
-}
-
-static void answer(SSL *s, int status, const char *type, const char *more_headers, const char *body)
-{
-	char head[1024];
-
-	int n = snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n", status,
-			 status == 200 ? "OK" : "No", type, strlen(body), more_headers);
-	send_all(s, head, (size_t)n);
-	send_all(s, body, strlen(body));
-}
-
-/* Takes the value over. */
-static void answer_json(SSL *s, int status, const char *more_headers, json_t *j)
-{
-	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
-
-	answer(s, text == NULL ? 500 : status, "application/json; charset=utf-8", more_headers, text == NULL ? "{}" : text);
-	free(text);
-	json_decref(j);
-}
-
-static void answer_fault(SSL *s, enum mode mode)
-{
-	static const char endless[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-	char *huge;
-
-	switch (mode) {
-	case MODE_SLOW:
-		send_all(s, "HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n", 40);
-		for (unsigned i = 0; i < 60 && SSL_get_shutdown(s) == 0; i++) {
-			send_all(s, " ", 1);
-			sleep(1);
-		}
-		return;
-	case MODE_500:
-	case MODE_404:
-		answer(s, mode == MODE_500 ? 500 : 404, "text/plain", "", "no");
-		return;
-	case MODE_REDIRECT:
-		answer(s, 302, "text/plain", "Location: /admin/count\r\n", "");
-		return;
-	case MODE_HTML:
-		answer(s, 200, "text/html", "", "<!doctype html><title>Sign in to the hotel's network</title>");
-		return;
-	case MODE_HUGE:
-		huge = malloc(HUGE_BODY + 1);
-		if (huge != NULL) {
-			memset(huge, ' ', HUGE_BODY);
-			huge[HUGE_BODY] = '\0';
-			answer(s, 200, "application/json", "", huge);
-		}
-		free(huge);
-		return;
-	case MODE_ENDLESS:
-		send_all(s, endless, sizeof endless - 1);
-		for (unsigned i = 0; i < 4096; i++)
-			send_all(s, "400\r\n", 5), send_all(s, (const char[1026]){[1024] = '\r', [1025] = '\n'}, 1026);
-		return;
-	case MODE_EMPTY:
-		answer(s, 200, "application/json", "", "{\"keys\":[]}");
-		return;
-	case MODE_DUPLICATE:
-		answer(s, 200, "application/json", "", "{\"keys\":[],\"keys\":[]}");
-		return;
-	case MODE_OK:
-	case MODE_DROP:
-	case MODE_COUNT:
-		return;
-	}
-}
-
 static void metadata(SSL *s)
 {
 	char jwks_uri[300], revoke[300], headers[200] = "";
 
 	pthread_mutex_lock(&state.lock);
-	enum mode mode = state.metadata;
+	enum answer_mode mode = state.metadata;
 	state.n_metadata++;
 	if (state.cache_control[0] != '\0')
 		snprintf(headers, sizeof headers, "Cache-Control: %s\r\n", state.cache_control);
 	pthread_mutex_unlock(&state.lock);
 	if (mode != MODE_OK) {
-		answer_fault(s, mode);
+		answer_fault(s, mode, url, METADATA, NULL);
 		return;
 	}
 	snprintf(jwks_uri, sizeof jwks_uri, "%s/certs", url);
@@ -176,16 +89,57 @@ static void certs(SSL *s)
 	char headers[200] = "";
 
 	pthread_mutex_lock(&state.lock);
-	enum mode mode = state.certs;
+	enum answer_mode mode = state.certs;
 	state.n_certs++;
 	if (state.cache_control[0] != '\0')
 		snprintf(headers, sizeof headers, "Cache-Control: %s\r\n", state.cache_control);
-	json_t *set = mode == MODE_OK ? issuer_keys_set() : NULL;
+	json_t *set = issuer_keys_set();
 	pthread_mutex_unlock(&state.lock);
 	if (mode == MODE_OK)
 		answer_json(s, 200, headers, set);
 	else
-		answer_fault(s, mode);
+		answer_fault(s, mode, url, "/certs", set);
+}
+
+static void answer_mode(SSL *s, const char *name, bool is_bad, const char *path)
+{
+	enum answer_mode mode = answer_mode_find(name);
+
+	pthread_mutex_lock(&state.lock);
+	json_t *set = issuer_keys_set();
+	pthread_mutex_unlock(&state.lock);
+	if (!is_bad || mode == MODE_OK || mode == MODE_COUNT)
+		answer_json(s, mode == MODE_COUNT ? 404 : 200, "", set);
+	else
+		answer_fault(s, mode, url, path, set);
+}
+
+static void flap(SSL *s)
+{
+	pthread_mutex_lock(&state.lock);
+	state.n_flap++;
+	pthread_mutex_unlock(&state.lock);
+	answer_mode(s, "500", time(NULL) % 2 == 0, "/flap");
+}
+
+static void counted(SSL *s)
+{
+	pthread_mutex_lock(&state.lock);
+	state.n_counted++;
+	pthread_mutex_unlock(&state.lock);
+	answer_mode(s, "ok", false, "/counted");
+}
+
+static void cache(SSL *s, const char *control)
+{
+	char headers[200] = "";
+
+	pthread_mutex_lock(&state.lock);
+	json_t *set = issuer_keys_set();
+	pthread_mutex_unlock(&state.lock);
+	if (control[0] != '\0')
+		snprintf(headers, sizeof headers, "Cache-Control: %.150s\r\n", control);
+	answer_json(s, 200, headers, set);
 }
 
 static void attest(SSL *s, const char *body, bool is_snp)
@@ -229,19 +183,18 @@ static void set_fault(SSL *s, const char *query)
 	char mode[32] = "", on[32] = "";
 
 	(void)parameter(query, "on", on, sizeof on);
-	for (unsigned i = 0; parameter(query, "mode", mode, sizeof mode) && i < MODE_COUNT; i++) {
-		if (strcmp(mode, mode_name[i]) != 0)
-			continue;
-		pthread_mutex_lock(&state.lock);
-		if (strcmp(on, "metadata") != 0)
-			state.certs = (enum mode)i;
-		if (strcmp(on, "certs") != 0)
-			state.metadata = (enum mode)i;
-		pthread_mutex_unlock(&state.lock);
-		answer(s, 200, "application/json", "", "{}");
+	enum answer_mode m = parameter(query, "mode", mode, sizeof mode) ? answer_mode_find(mode) : MODE_COUNT;
+	if (m == MODE_COUNT) {
+		answer(s, 400, "text/plain", "", "unknown mode");
 		return;
 	}
-	answer(s, 400, "text/plain", "", "unknown mode");
+	pthread_mutex_lock(&state.lock);
+	if (strcmp(on, "metadata") != 0)
+		state.certs = m;
+	if (strcmp(on, "certs") != 0)
+		state.metadata = m;
+	pthread_mutex_unlock(&state.lock);
+	answer(s, 200, "application/json", "", "{}");
 }
 
 static void administer(SSL *s, const char *what, const char *query)
@@ -255,7 +208,8 @@ static void administer(SSL *s, const char *what, const char *query)
 	}
 	if (strcmp(what, "count") == 0) {
 		pthread_mutex_lock(&state.lock);
-		json_t *count = json_pack("{s:i, s:i, s:i}", "metadata", state.n_metadata, "certs", state.n_certs, "attest", state.n_attest);
+		json_t *count = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "metadata", state.n_metadata, "certs", state.n_certs, "attest",
+					  state.n_attest, "flap", state.n_flap, "counted", state.n_counted, "connections", state.n_connections);
 		pthread_mutex_unlock(&state.lock);
 		answer_json(s, 200, "", count);
 		return;
@@ -269,6 +223,10 @@ static void administer(SSL *s, const char *what, const char *query)
 		pthread_mutex_lock(&state.lock);
 		memcpy(state.cache_control, value, sizeof value);
 		pthread_mutex_unlock(&state.lock);
+	} else if (strcmp(what, "later") == 0) {
+		pthread_mutex_lock(&state.lock);
+		state.is_later = true;
+		pthread_mutex_unlock(&state.lock);
 	} else {
 		why = "no such thing";
 	}
@@ -280,8 +238,7 @@ static void administer(SSL *s, const char *what, const char *query)
 static bool is_dropped(const char *path)
 {
 	pthread_mutex_lock(&state.lock);
-	bool drop = (strcmp(path, "/certs") == 0 && state.certs == MODE_DROP) ||
-		    (strcmp(path, "/.well-known/openid-configuration") == 0 && state.metadata == MODE_DROP);
+	bool drop = (strcmp(path, "/certs") == 0 && state.certs == MODE_DROP) || (strcmp(path, METADATA) == 0 && state.metadata == MODE_DROP);
 	pthread_mutex_unlock(&state.lock);
 	return drop;
 }
@@ -297,13 +254,26 @@ static bool serve_one(SSL *s, char *head, const char *body)
 		*query++ = '\0';
 	else
 		query = target + strlen(target);
-	if (is_dropped(target))
+	if (is_dropped(target) || strcmp(target, "/fault/drop") == 0)
 		return false;
+	pthread_mutex_lock(&state.lock);
+	bool is_later = state.is_later;
+	pthread_mutex_unlock(&state.lock);
 	bool is_post = strcmp(method, "POST") == 0;
-	if (!is_post && strcmp(target, "/.well-known/openid-configuration") == 0)
+	if (!is_post && strcmp(target, METADATA) == 0)
 		metadata(s);
 	else if (!is_post && strcmp(target, "/certs") == 0)
 		certs(s);
+	else if (!is_post && strncmp(target, "/fault/", 7) == 0)
+		answer_mode(s, target + 7, true, target);
+	else if (!is_post && strncmp(target, "/later/", 7) == 0)
+		answer_mode(s, target + 7, is_later, target);
+	else if (!is_post && strncmp(target, "/cache/", 7) == 0)
+		cache(s, target + 7);
+	else if (!is_post && strcmp(target, "/flap") == 0)
+		flap(s);
+	else if (!is_post && strcmp(target, "/counted") == 0)
+		counted(s);
 	else if (is_post && strcmp(target, "/attest") == 0)
 		attest(s, body, false);
 	else if (is_post && strcasecmp(target, "/attest/SevSnpVm") == 0)
@@ -374,6 +344,9 @@ static void accept_one(int listener)
 {
 	pthread_t thread;
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	pthread_mutex_lock(&state.lock);
+	state.n_connections++;
+	pthread_mutex_unlock(&state.lock);
 	SSL *s = fd < 0 ? NULL : SSL_new(tls);
 
 	if (s == NULL || SSL_set_fd(s, fd) != 1 || pthread_create(&thread, NULL, begin, s) != 0) {
@@ -407,7 +380,6 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"dir", 1, NULL, 'd'}, {"port", 1, NULL, 'p'}, {"state", 1, NULL, 's'}, {"host", 1, NULL, 'h'}, {0}};
 	const char *dir = ".", *keep = NULL, *host = "localhost", *why;
-	char certificate[4096], key[4096];
 	unsigned port = 0;
 	struct stat st;
 	int listener;
@@ -426,10 +398,7 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, on_term);
-	snprintf(certificate, sizeof certificate, "%s/server.pem", dir);
-	snprintf(key, sizeof key, "%s/server.key", dir);
-	tls = SSL_CTX_new(TLS_server_method());
-	if (tls == NULL || SSL_CTX_use_certificate_chain_file(tls, certificate) != 1 || SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1)
+	if ((tls = issuer_tls_new(dir)) == NULL)
 		die("cannot use server.pem and server.key");
 	port = listen_on(port, &listener);
 	snprintf(url, sizeof url, "https://%s:%u", host, port);

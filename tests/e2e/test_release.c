@@ -457,7 +457,7 @@ static void test_release_keys_made_in_the_hsm(void **state)
 	link_close(l);
 }
 
-static void test_i3_no_canary_in_logs_or_ledger(void **state)
+static void test_d11_no_canary_in_logs_or_ledger(void **state)
 {
 	(void)state;
 	char path[128], pin[128] = "", *text = ledger_text(&in);
@@ -481,7 +481,7 @@ static void test_i3_no_canary_in_logs_or_ledger(void **state)
 	free(b64);
 }
 
-static void test_i7_ledger_verifies(void **state)
+static void test_ledger_verifies(void **state)
 {
 	(void)state;
 	char *out = NULL;
@@ -508,8 +508,8 @@ int main(void)
 		cmocka_unit_test(test_rotated_key_keeps_its_old_version),
 		cmocka_unit_test(test_disabled_key_is_refused),
 		cmocka_unit_test(test_release_keys_made_in_the_hsm),
-		cmocka_unit_test(test_i3_no_canary_in_logs_or_ledger),
-		cmocka_unit_test(test_i7_ledger_verifies),
+		cmocka_unit_test(test_d11_no_canary_in_logs_or_ledger),
+		cmocka_unit_test(test_ledger_verifies),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,346 @@
+/* tests/e2e/test_captured.c — the gateway is captured: whoever holds its sockets sends the other rooms whatever he likes.  He can ask, as any client can,
+ * and lie about who asked; he cannot bring keys or decisions, and nobody else stops working. */
+#include "tests/e2e/check.h"
+
+#include <errno.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/e2e/invariants.h"
+
+/* broker/room.h and broker/frame.c, as the attacker knows them. */
+enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_REQUESTS = 6 };
+enum { AT_TYPE = 0, AT_VERSION = 1, AT_LISTENER = 26, AT_METHOD = 27, AT_DEADLINE = 64, AT_PEER = 72, MAX_FRAME = 256 * 1024 };
+enum { MESSAGE = 88 }; /* struct control_message */
+
+static EVP_PKEY *kek;
+static const uint8_t secret[32] = "captured: thirty-two secret byte";
+static struct good good;
+static uint8_t frame[MAX_FRAME];
+static size_t frame_len;
+
+/* Nobody else may take a room's descriptors. */
+static void needs_root(void)
+{
+	if (geteuid() != 0)
+		skip();
+}
+
+static void wait_workers(void)
+{
+	bool are_there = false;
+	for (unsigned long long end = now_ms() + 15000; !are_there && now_ms() < end; sleep_ms(20)) {
+		char *body = NULL;
+		metrics_get(&in, "/readyz", &body);
+		are_there = body != NULL && strstr(body, "\"workers\":{\"serving\":2") != NULL;
+		free(body);
+	}
+	assert_true(are_there);
+}
+
+/* Stopped, not only told to: a process on its way there may still take a message. */
+static void stop(pid_t pid)
+{
+	char path[64], text[512], is_at = '?';
+	kill(pid, SIGSTOP);
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	for (unsigned long long end = now_ms() + 5000; is_at != 'T' && now_ms() < end; sleep_ms(1)) {
+		FILE *f = fopen(path, "r");
+		if (f != NULL && fgets(text, sizeof text, f) != NULL && strrchr(text, ')') != NULL)
+			is_at = strrchr(text, ')')[2];
+		if (f != NULL)
+			fclose(f);
+	}
+	assert_true(is_at == 'T');
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	static char kid[44];
+	char *token;
+	if (geteuid() != 0)
+		return 0;
+	signal(SIGPIPE, SIG_IGN);
+	GOOD(instance_make(&in));
+	char *policy = policy_container(in.issuer_url);
+	GOOD(instance_import(&in, "key", NULL, secret, sizeof secret, policy));
+	free(policy);
+	kek = guest_key(2048);
+	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
+	good = (struct good){
+		.ask = {.name = "key", .token = token},
+		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)},
+		.plain = secret,
+		.plain_len = sizeof secret};
+	GOOD(broker_start(&in));
+	wait_workers();
+	GOOD(invariants_begin(&in, &good));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		return 0;
+	if (in.broker > 0)
+		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
+	GOOD(broker_log_clean(&in));
+	free((char *)(uintptr_t)good.ask.token);
+	EVP_PKEY_free(kek);
+	instance_free(&in);
+	return 0;
+}
+
+/* A copy of another process's descriptor, as root may have it. */
+static int steal(const char *room, int fd)
+{
+	int pidfd = pidfd_open(broker_room(&in, room, 0), 0), copy = pidfd < 0 ? -1 : pidfd_getfd(pidfd, fd, 0);
+	if (copy < 0)
+		GOOD(wrong("descriptor %d of %s: %s", fd, room, strerror(errno)));
+	close(pidfd);
+	return copy;
+}
+
+static unsigned log_lines(const char *part)
+{
+	char text[4096];
+	unsigned n = 0;
+	FILE *f = fopen(in.log, "r");
+	while (f != NULL && fgets(text, sizeof text, f) != NULL)
+		n += strstr(text, part) != NULL;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+static void put_deadline(uint8_t *f)
+{
+	uint64_t until = now_ms() + 8000;
+	for (unsigned i = 0; i < 8; i++)
+		f[AT_DEADLINE + i] = (uint8_t)(until >> (8 * i));
+}
+
+static void give(int fd, const void *bytes, size_t len)
+{
+	for (unsigned long long end = now_ms() + 10000; send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len; sleep_ms(1))
+		if (errno != EAGAIN || now_ms() > end)
+			GOOD(wrong("send of %zu bytes: %s", len, strerror(errno)));
+}
+
+/* The vaults have taken all there is: a genuine request behind it was answered (they share one line). */
+static void wait_bad(double bad)
+{
+	for (unsigned long long end = now_ms() + 10000; metric(&in, "keybroker_frames_bad_total") < bad && now_ms() < end;)
+		sleep_ms(20);
+	double got = metric(&in, "keybroker_frames_bad_total");
+	if (got < bad || got > bad)
+		GOOD(wrong("%.0f bad frames, expected %.0f", got, bad));
+}
+
+/* A genuine request, taken off the line while the workers sleep, and put back by another hand: answered as if nothing had been.  So what follows is tried
+ * with frames that are right but for one thing. */
+static void test_h13_a_genuine_frame(void **state)
+{
+	(void)state;
+	needs_root();
+	struct link *l;
+	struct reply r;
+	pid_t vault[2] = {broker_room(&in, "--room vault", 0), broker_room(&in, "--room vault", 1)};
+	int requests = steal("--room vault", VAULT_REQUESTS), line = steal("--room gateway", GATEWAY_VAULT);
+	char *request = malloc(strlen(good.ask.token) + 512);
+	int n = sprintf(request,
+			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
+			strlen(good.ask.token) + 13, good.ask.token);
+	GOOD(link_open(&in.at, &l));
+	for (unsigned i = 0; i < 2; i++)
+		stop(vault[i]);
+	GOOD(link_send(l, request, (size_t)n));
+	free(request);
+	ssize_t got = -1;
+	for (unsigned long long end = now_ms() + 5000; got <= 0 && now_ms() < end; sleep_ms(5))
+		got = recv(requests, frame, sizeof frame, MSG_DONTWAIT);
+	for (unsigned i = 0; i < 2; i++)
+		kill(vault[i], SIGCONT);
+	if (got <= AT_PEER)
+		GOOD(wrong("a frame of %zd bytes", got));
+	frame_len = (size_t)got;
+	put_deadline(frame);
+	give(line, frame, frame_len);
+	GOOD(link_receive(l, &r));
+	assert_int_equal(r.status, 200);
+	reply_free(&r);
+	link_close(l);
+	close(requests);
+	close(line);
+	GOOD(invariants_hold(&in));
+}
+
+/* No type of message but one is listened to: there is none that brings keys, none that decides. */
+static void test_h13_other_types_of_message(void **state)
+{
+	(void)state;
+	needs_root();
+	struct reply set;
+
+	assert_true(frame_len > 0);
+	int line = steal("--room gateway", GATEWAY_VAULT);
+	double bad = metric(&in, "keybroker_frames_bad_total");
+	unsigned lines = ledger_count(&in, "\"seq\":");
+	GOOD(place_call(&in.issuer_at, "GET", "/certs", "", NULL, &set));
+	for (unsigned type = 0; type < 256; type++) {
+		if (type == frame[AT_TYPE])
+			continue;
+		uint8_t was = frame[AT_TYPE];
+		put_deadline(frame);
+		frame[AT_TYPE] = (uint8_t)type;
+		give(line, frame, frame_len);
+		/* A key set behind it is no better. */
+		uint8_t *forged = malloc(set.len + 2);
+		forged[AT_TYPE] = (uint8_t)type;
+		forged[AT_VERSION] = frame[AT_VERSION];
+		memcpy(forged + 2, set.body, set.len);
+		give(line, forged, set.len + 2);
+		free(forged);
+		frame[AT_TYPE] = was;
+	}
+	give(line, set.body, set.len);
+	reply_free(&set);
+	wait_bad(bad + 2 * 255 + 1);
+	assert_int_equal(ledger_count(&in, "\"seq\":"), lines);
+	close(line);
+	GOOD(invariants_hold(&in));
+}
+
+/* Cut anywhere, with more behind it, with lengths that lie, of another version, too long, empty. */
+static void test_h13_i06_malformed_frames(void **state)
+{
+	(void)state;
+	needs_root();
+	static uint8_t text[MAX_FRAME + 4096];
+	assert_true(frame_len > 0);
+	int line = steal("--room gateway", GATEWAY_VAULT);
+	double bad = metric(&in, "keybroker_frames_bad_total"), restarts = metric(&in, "keybroker_room_restarts_total");
+	unsigned n = 0, lines = ledger_count(&in, "\"seq\":");
+	put_deadline(frame);
+	for (size_t len = 1; len < frame_len; len += len < 400 ? 1 : 211, n++)
+		give(line, frame, len);
+	memcpy(text, frame, frame_len);
+	for (size_t more = 1; more <= 64; more *= 4, n++)
+		give(line, text, frame_len + more);
+	for (unsigned i = 1; i < 4; i++, n++) { /* the peer's length */
+		memcpy(text, frame, frame_len);
+		text[AT_PEER + i] = 0xff;
+		give(line, text, frame_len);
+	}
+	memcpy(text, frame, frame_len);
+	text[AT_VERSION] ^= 3;
+	give(line, text, frame_len), n++;
+	text[AT_VERSION] ^= 3;
+	text[AT_METHOD] = 77;
+	give(line, text, frame_len), n++;
+	memset(text, 'Q', sizeof text);
+	give(line, text, sizeof text), n++;
+	for (unsigned i = 0; i < 20; i++, n++)
+		give(line, text, 0); /* not the end of the line: the workers stay */
+	wait_bad(bad + n);
+	assert_int_equal(ledger_count(&in, "\"seq\":"), lines);
+	assert_true(metric(&in, "keybroker_room_restarts_total") <= restarts);
+	close(line);
+	/* Told when their number doubles, by each of two workers. */
+	assert_true(log_lines("frame.bad") <= 2 * 12);
+	GOOD(invariants_hold(&in));
+}
+
+/* Every bit of what is not the token: whatever it asks for then, no key leaves that the token does not open, and no worker dies of it. */
+static void test_h13_every_bit_of_a_frame(void **state)
+{
+	(void)state;
+	needs_root();
+	assert_true(frame_len > 0);
+	int line = steal("--room gateway", GATEWAY_VAULT);
+	double restarts = metric(&in, "keybroker_room_restarts_total");
+	size_t body = frame_len - strlen(good.ask.token) - 13;
+	for (size_t bit = 0; bit < body * 8; bit++) {
+		if (bit / 8 >= AT_DEADLINE && bit / 8 < AT_PEER)
+			continue;
+		put_deadline(frame);
+		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		give(line, frame, frame_len);
+		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	GOOD(broker_wait_ready(&in, 10000));
+	assert_true(metric(&in, "keybroker_room_restarts_total") <= restarts);
+	/* Of another listener than there is: refused, nothing behind it. */
+	put_deadline(frame);
+	frame[AT_LISTENER] = 200;
+	give(line, frame, frame_len);
+	frame[AT_LISTENER] = 0;
+	close(line);
+	/* Answers nobody waits for are released keys all the same: each has its record, and each is wrapped to the guest of this token. */
+	char *text = ledger_text(&in), *end;
+	unsigned released = 0;
+	for (char *at = text; (end = strchr(at, '\n')) != NULL; at = end + 1) {
+		*end = '\0';
+		if (strstr(at, "\"outcome\":\"released\"") == NULL)
+			continue;
+		released++;
+		if (strstr(at, "\"key\":\"key\"") == NULL || strstr(at, good.want.kek_kid) == NULL)
+			GOOD(wrong("released: %s", at));
+	}
+	free(text);
+	assert_true(released > 0);
+	GOOD(invariants_hold(&in));
+}
+
+/* Against the stream: the ledger and the supervisor listen to no gateway. */
+static void test_h13_other_rooms_do_not_listen(void **state)
+{
+	(void)state;
+	needs_root();
+	uint8_t junk[4096];
+	int responses = steal("--room gateway", GATEWAY_LEDGER), control = steal("--room gateway", CONTROL);
+	pid_t ledger = broker_room(&in, "--room ledger", 0), gateway = broker_room(&in, "--room gateway", 0);
+	for (unsigned i = 0; i < 200; i++) {
+		memset(junk, (int)i, sizeof junk);
+		(void)send(responses, junk, i * 20, MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)send(responses, frame, frame_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	for (uint32_t type = 0; type < 64; type++) {
+		memset(junk, 0, sizeof junk);
+		memcpy(junk, &type, sizeof type);
+		give(control, junk, MESSAGE);
+	}
+	sleep_ms(300);
+	assert_int_equal(broker_room(&in, "--room ledger", 0), ledger);
+	assert_int_equal(broker_room(&in, "--room gateway", 0), gateway);
+	GOOD(invariants_hold(&in));
+	/* What is no message at all no room sends: the supervisor ends it and starts another. */
+	give(control, junk, 5);
+	close(responses);
+	close(control);
+	for (unsigned long long end = now_ms() + 10000; broker_room(&in, "--room gateway", 0) == gateway && now_ms() < end;)
+		sleep_ms(10);
+	GOOD(broker_wait_ready(&in, 10000));
+	assert_int_not_equal(broker_room(&in, "--room gateway", 0), gateway);
+	assert_int_equal(broker_room(&in, "--room ledger", 0), ledger);
+	GOOD(invariants_hold(&in));
+	char *out = NULL;
+	if (CTL(&in, &out, "reload") != 0) /* and it still does what it is told by those it listens to */
+		GOOD(wrong("%s", out));
+	free(out);
+	GOOD(broker_wait_ready(&in, 10000));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_h13_a_genuine_frame),           cmocka_unit_test(test_h13_other_types_of_message),
+		cmocka_unit_test(test_h13_i06_malformed_frames),      cmocka_unit_test(test_h13_every_bit_of_a_frame),
+		cmocka_unit_test(test_h13_other_rooms_do_not_listen),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

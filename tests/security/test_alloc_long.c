@@ -1,0 +1,20 @@
+/* tests/security/test_alloc_long.c — G2 at length: every allocation of a release fails once, room by room. */
+#include "tests/fault/alloc_walk.h"
+
+static void test_g02_every_allocation_fails_once(void **state)
+{
+	(void)state;
+#ifdef __SANITIZE_ADDRESS__ /* brings a malloc of its own */
+	skip();
+#else
+	(void)alloc_walk("vault", 1, 120000);
+	(void)alloc_walk("gateway", 1, 80000);
+	(void)alloc_walk("ledger", 1, 10000);
+#endif
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_g02_every_allocation_fails_once)};
+	return cmocka_run_group_tests(tests, alloc_setup, alloc_teardown);
+}
