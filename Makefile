@@ -121,7 +121,7 @@ fuzz: deps-lint
 	$(Q)$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang HARDEN= \
 		OPT='-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' TARGET='$(TARGET)' build-fuzz-targets
 	$(Q)$(MAKE) --no-print-directory replay-targets
-	$(Q)REPLAY=$(BUILD)/replay tests/run-fuzz $(TIME) $(FUZZ)
+	$(Q)BUILD=build-fuzz REPLAY=$(BUILD)/replay tests/run-fuzz $(TIME) $(FUZZ)
 build-fuzz-targets: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(LAYERS)
 	@echo "  LD   $@"

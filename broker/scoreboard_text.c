@@ -191,7 +191,8 @@ void scoreboard_metrics(const struct scoreboard *sb, struct buf *out)
 		{ROOM_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter", "Configurations taken over."},
 		{ROOM_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter", "Configurations refused; the old one stayed."},
 		{ROOM_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter", "Workers killed because a request took too long."},
-		{ROOM_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter", "Rooms killed because of a system call that their sandbox forbids."},
+		{ROOM_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
+		 "Rooms killed because of a system call that their sandbox forbids."},
 	};
 	uint64_t bad = 0;
 
@@ -200,7 +201,8 @@ void scoreboard_metrics(const struct scoreboard *sb, struct buf *out)
 	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.", (uint64_t)atomic_load(&sb->started_s));
 	add_one(out, "config_load_time_seconds", "gauge", "When the configuration in force was taken over.", (uint64_t)atomic_load(&sb->loaded_s));
 	add_one(out, "config_generation", "gauge", "Number of the configuration in force.", atomic_load(&sb->generation));
-	add_one(out, "config_returned", "gauge", "The configuration in force was left before, and came back: the record of then. 0: it is none of the old ones.",
+	add_one(out, "config_returned", "gauge",
+		"The configuration in force was left before, and came back: the record of then. 0: it is none of the old ones.",
 		atomic_load(&sb->config_returned));
 	add_rooms(sb, out);
 	add_outcomes(sb, out, true);

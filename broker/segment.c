@@ -247,6 +247,9 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 		err = repair(s, fd, fault, size);
 	if (err == KB_OK)
 		err = confirm(s, fd);
+	/* Its name, too: whoever gave it may have died before the directory was synced, and a power cut would take records that replies stand on. */
+	if (err == KB_OK && fsync(s->dir) != 0)
+		err = KB_E_LEDGER;
 	if (err == KB_OK && fcntl(fd, F_SETFL, O_APPEND) != 0)
 		err = KB_E_SYS;
 out:

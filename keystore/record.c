@@ -2,6 +2,7 @@
  * Trusts base/json for the text.  Pure: no file, no clock, no HSM.  Must never guess a missing attribute into permission. */
 #include "keystore/record.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,13 +171,15 @@ static enum kb_err read_attributes(struct key_record *r, const struct json_t *do
 }
 
 /* json_as_str() takes no empty string; a tag may be one. */
-static bool is_empty_string(const struct json_t *value)
+static enum kb_err check_empty(const struct json_t *value)
 {
 	KB_AUTO(buf) struct buf text;
 	buf_init(&text, KB_MAX_CONFIG);
 
 	json_write(&text, value);
-	return span_eq_cstr(buf_span(&text), "\"\"");
+	if (buf_ok(&text) != KB_OK)
+		return KB_E_NOMEM;
+	return span_eq_cstr(buf_span(&text), "\"\"") ? KB_OK : KB_E_JSON_LENGTH;
 }
 
 static enum kb_err read_tags(struct key_record *r, const struct json_t *doc, struct record_fault *f)
@@ -197,8 +200,10 @@ static enum kb_err read_tags(struct key_record *r, const struct json_t *doc, str
 	while (json_next(obj, &it, &name, &value)) {
 		struct span text;
 		err = json_as_str(value, MAX_TAG, &text);
-		if (err == KB_E_JSON_LENGTH && is_empty_string(value))
-			err = KB_OK;
+		if (err == KB_E_JSON_LENGTH)
+			err = check_empty(value);
+		if (err == KB_E_NOMEM)
+			return err;
 		if (err != KB_OK)
 			return fault(f, err, "tags", "tag \"%.64s\" %s", name, why(err));
 		if (strlen(name) > MAX_TAG)
@@ -216,6 +221,7 @@ static enum kb_err read_policy_data(struct key_record *r, const struct json_t *p
 	struct span text;
 	enum kb_err err;
 
+	errno = 0;
 	if (json_get_obj(p, "data", &inline_policy) == KB_OK) {
 		json_write(&r->policy, inline_policy);
 	} else {
@@ -225,7 +231,7 @@ static enum kb_err read_policy_data(struct key_record *r, const struct json_t *p
 			return fault(f, KB_E_CONFIG, "release_policy.data", "neither a JSON object nor base64url of one");
 	}
 	if (buf_ok(&r->policy) != KB_OK)
-		return fault(f, KB_E_CONFIG, "release_policy.data", "the policy is longer than %d bytes", KB_MAX_POLICY);
+		return fault(f, kb_err_or_nomem(KB_E_CONFIG), "release_policy.data", "the policy is longer than %d bytes", KB_MAX_POLICY);
 	return KB_OK;
 }
 

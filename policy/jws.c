@@ -13,6 +13,7 @@
 #include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/scarce.h"
 #include "policy/pubkey_priv.h"
 
 struct jws_key {
@@ -23,66 +24,18 @@ struct jws_key {
 	cjose_jwk_t *jwk;
 };
 
-/* ---- cjose without memory ---- */
-
-/* cjose (0.6.2) does not look at what malloc() gives it and follows the NULL.  So it is never given one: when memory is short it works in a reserve, and
- * whatever comes of that is thrown away.  A token is copied fewer than six times; pages that are not used cost nothing. */
-static struct {
-	_Alignas(16) uint8_t bytes[8 * KB_MAX_TOKEN];
-	size_t used;
-} reserve;
-
-static bool is_reserve(const void *p)
-{
-	return (uintptr_t)p >= (uintptr_t)reserve.bytes && (uintptr_t)p < (uintptr_t)reserve.bytes + sizeof reserve.bytes;
-}
-
-static void *cjose_malloc(size_t size)
-{
-	void *p = malloc(size);
-
-	if (p != NULL || size > sizeof reserve.bytes - reserve.used)
-		return p;
-	p = reserve.bytes + reserve.used;
-	reserve.used += (size + 15) / 16 * 16;
-	return p;
-}
-
-static void cjose_free(void *p)
-{
-	if (!is_reserve(p))
-		free(p);
-}
-
-static void *cjose_realloc(void *p, size_t size)
-{
-	if (is_reserve(p)) { /* its old size is not known, and need not be: the result is thrown away */
-		void *other = cjose_malloc(size);
-		if (other != NULL)
-			memset(other, 0, size);
-		return other;
-	}
-	void *other = realloc(p, size);
-	if (other != NULL)
-		return other;
-	free(p);
-	other = cjose_malloc(size);
-	if (other != NULL)
-		memset(other, 0, size);
-	return other;
-}
-
+/* cjose does not look at what it allocates (base/scarce.h); OpenSSL below it does, and says so in errno. */
 static void cjose_begin(void)
 {
-	cjose_set_alloc_funcs(cjose_malloc, cjose_realloc, cjose_free);
-	reserve.used = 0;
+	cjose_set_alloc_funcs(scarce_malloc, scarce_realloc, scarce_free);
+	scarce_begin();
 	errno = 0;
 }
 
-/* Everything cjose made since cjose_begin() that it has reserve in is released by now, or must be. */
+/* Whatever cjose made since cjose_begin() is to be released, and counts for nothing. */
 static bool cjose_was_short(void)
 {
-	return reserve.used > 0 || errno == ENOMEM;
+	return scarce_was_used() || errno == ENOMEM;
 }
 
 /* ---- the gate ---- */

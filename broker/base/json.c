@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "base/scarce.h"
 
 /* Depth of nesting and number of values, without recursion: quotes are honoured, the rest is left to the parser.  A value costs the parser far more than the two
  * bytes that it may be long (SECURITY G4). */
@@ -40,18 +41,6 @@ static enum kb_err shape_check(struct span t)
 	return values <= KB_MAX_JSON_VALUES ? KB_OK : KB_E_JSON_SIZE;
 }
 
-/* Without memory jansson (2.14) calls good text invalid, or, worse, leaves bytes out of a string or a number and says nothing.  So every allocation of
- * a parse is watched; rooms have one thread. */
-static bool was_refused;
-
-static void *checked_malloc(size_t size)
-{
-	void *p = malloc(size);
-
-	was_refused |= p == NULL;
-	return p;
-}
-
 enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out, unsigned *line)
 {
 	json_error_t fault;
@@ -66,10 +55,10 @@ enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t *
 	enum kb_err err = shape_check(text);
 	if (err != KB_OK)
 		return err;
-	json_set_alloc_funcs(checked_malloc, free);
-	was_refused = false;
+	json_set_alloc_funcs(scarce_malloc, scarce_free);
+	scarce_begin();
 	json_t *j = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, &fault);
-	if (was_refused) {
+	if (scarce_was_used()) {
 		json_decref(j);
 		return KB_E_NOMEM;
 	}
@@ -229,16 +218,22 @@ static int dump_into(const char *text, size_t len, void *ctx)
 	return 0;
 }
 
+static void dump(struct buf *b, const struct json_t *j, size_t flags)
+{
+	json_set_alloc_funcs(scarce_malloc, scarce_free);
+	scarce_begin();
+	if (json_dump_callback(j, dump_into, b, flags | JSON_ENCODE_ANY) != 0 || scarce_was_used())
+		b->failed = true;
+}
+
 void json_write(struct buf *b, const struct json_t *j)
 {
-	if (json_dump_callback(j, dump_into, b, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
-		b->failed = true;
+	dump(b, j, JSON_COMPACT);
 }
 
 void json_write_pretty(struct buf *b, const struct json_t *j)
 {
-	if (json_dump_callback(j, dump_into, b, JSON_INDENT(2) | JSON_ENCODE_ANY) != 0)
-		b->failed = true;
+	dump(b, j, JSON_INDENT(2));
 	buf_add_str(b, "\n");
 }
 

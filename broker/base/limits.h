@@ -3,17 +3,18 @@
 #define KB_BASE_LIMITS_H
 
 /* Attestation token and the JSON in it */
-#define KB_MAX_TOKEN        (192 * 1024) /* bytes, compact form; tokens with many GPUs reach 170 KiB */
-#define KB_MAX_TOKEN_HEADER 4096         /* bytes, decoded; Azure Attestation's is ~200 */
-#define KB_MAX_JSON_DEPTH   16           /* nested arrays/objects; real tokens use 5 */
-#define KB_MAX_JSON_VALUES  16384        /* values of one document, commas and brackets counted; real tokens have some hundred */
-#define KB_MAX_KID          256          /* bytes; the longest seen is 44 */
-#define KB_MAX_ISS          256          /* bytes */
-#define KB_MAX_AUD          512          /* bytes; Google Confidential Space allows 512 */
-#define KB_MAX_AUD_COUNT    16           /* entries of an `aud` array */
-#define KB_MAX_NONCE        256          /* bytes, as text */
-#define KB_NONCE_S          600          /* seconds a nonce of ours may be used: attestation services take seconds */
-#define KB_MAX_RUNTIME_KEYS 16           /* entries of x-ms-runtime.keys looked at; more is refused */
+#define KB_MAX_TOKEN        (192 * 1024)      /* bytes, compact form; tokens with many GPUs reach 170 KiB */
+#define KB_MAX_TOKEN_HEADER 4096              /* bytes, decoded; Azure Attestation's is ~200 */
+#define KB_MAX_JSON_DEPTH   16                /* nested arrays/objects; real tokens use 5 */
+#define KB_MAX_JSON_VALUES  16384             /* values of one document, commas and brackets counted; real tokens have some hundred */
+#define KB_SCARCE           (8 * 1024 * 1024) /* bytes reserved for a parse that memory fails: 16384 values and three copies of the longest text */
+#define KB_MAX_KID          256               /* bytes; the longest seen is 44 */
+#define KB_MAX_ISS          256               /* bytes */
+#define KB_MAX_AUD          512               /* bytes; Google Confidential Space allows 512 */
+#define KB_MAX_AUD_COUNT    16                /* entries of an `aud` array */
+#define KB_MAX_NONCE        256               /* bytes, as text */
+#define KB_NONCE_S          600               /* seconds a nonce of ours may be used: attestation services take seconds */
+#define KB_MAX_RUNTIME_KEYS 16                /* entries of x-ms-runtime.keys looked at; more is refused */
 
 /* Issuer key sets */
 #define KB_MAX_JWKS       (1024 * 1024) /* bytes of one fetched document */

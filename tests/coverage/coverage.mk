@@ -5,8 +5,8 @@ COVERAGE := -O0 -g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-c
 
 coverage: deps-lint
 	$(Q)$(MAKE) --no-print-directory BUILD=build-coverage CC=clang HARDEN= OPT='$(COVERAGE)' run-coverage
-run-coverage: all $(UNIT) $(BUILD)/e2e/test-issuer $(E2E) $(BUILD)/coverage/gate
-	$(Q)BUILD=$(BUILD) tests/coverage/run $(UNIT) $(E2E)
+run-coverage: all $(UNIT) ready-e2e $(BUILD)/coverage/gate
+	$(Q)BUILD=$(BUILD) tests/coverage/run $(UNIT) $(E2E) $(E2E_SH)
 
 $(BUILD)/coverage/gate: $(BUILD)/tests/coverage/gate.o
 	@echo "  LD   $@"

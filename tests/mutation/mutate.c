@@ -5,7 +5,7 @@
  *   equal    == and != change places                                                choose  c ? a : b takes the same side always
  *   forgive  an error code that is returned or set becomes KB_OK                    flip    true and false that are returned change places
  *   forget   x |= y          y does not count, or only the last one does
- * mutate list FILE: "number TAB line TAB kind TAB the line as it will be"; mutate apply FILE NUMBER: the whole file, changed. */
+ * mutate list FILE: "number TAB line TAB kind TAB the line as it will be"; mutate apply FILE NUMBER: the whole file, changed (0: as it is). */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -304,8 +304,12 @@ static void list(void)
 
 static void apply(size_t which)
 {
-	if (which == 0 || which > n_mutant)
+	if (which > n_mutant)
 		die("no such mutant");
+	if (which == 0) { /* as it is */
+		fwrite(text, 1, text_len, stdout);
+		return;
+	}
 	const struct mutant *m = &mutant[which - 1];
 	fwrite(text, 1, m->from, stdout);
 	fputs(m->with, stdout);

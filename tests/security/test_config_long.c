@@ -1,4 +1,4 @@
-/* tests/security/test_config_long.c — the long form of tests/e2e/test_config.c: a hundred reloads while a thousand requests are in flight, and many
+/* tests/security/test_config_long.c — the long form of tests/e2e/test_reload.c: a hundred reloads while a thousand requests are in flight, and many
  * damaged configurations. */
 #include <sys/stat.h>
 

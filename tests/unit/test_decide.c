@@ -221,6 +221,11 @@ static void test_decide_shows_long_texts_cut(void **state)
 				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":1790000000,\"exp\":9223372036854775807}"));
 	ASSERT_ERR(KB_E_LIFETIME, run(w));
 	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires 0000-00-00T00:00:00Z, judged"));
+	/* In microseconds this is 2^64 and a little: cut, it would be shown as 1970. */
+	set_token(w, mint_token(mint_rsa(0), "RS256", "k",
+				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":1790000000,\"exp\":18446744073710}"));
+	ASSERT_ERR(KB_E_LIFETIME, run(w));
+	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires 0000-00-00T00:00:00Z, judged"));
 }
 
 static void test_e03_decide_policy(void **state)

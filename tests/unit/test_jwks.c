@@ -75,6 +75,9 @@ static void test_jwks_rejects_what_is_no_set(void **state)
 	ASSERT_ERR(KB_E_JSON_DUPLICATE, parse("{\"keys\":[],\"keys\":[]}", &r));
 	ASSERT_ERR(KB_E_JWKS_EMPTY, parse("{\"keys\":[]}", &r));
 	ASSERT_ERR(KB_E_JWKS_FORMAT, parse(mint_text("{\"keys\":[%s,7]}", good("a")), &r)); /* one good key does not heal it */
+	r = (struct jwks_report){77, 77, KB_E_BUG};                                         /* a report never says what an earlier set was like */
+	ASSERT_ERR(KB_E_JWKS_FORMAT, parse("{}", &r));
+	assert_true(r.kept == 0 && r.dropped == 0 && r.first_drop == KB_OK);
 }
 
 static void test_jwks_size(void **state)

@@ -257,6 +257,34 @@ static void test_a24_ec_points(void **state)
 }
 
 /* A coordinate that ends in a zero byte, without it: read into a buffer of zeros it would be the point again. */
+static char *certificate_by(EVP_PKEY *key, EVP_PKEY *signer, size_t extra);
+
+/* One coordinate in 256 begins with a zero byte: it must be read at full width from a certificate, and cut short it is no key. */
+static void test_a24_ec_coordinates_with_a_leading_zero(void **state)
+{
+	(void)state;
+	for (unsigned which = 0; which < 2; which++) {
+		const char *name = which == 0 ? OSSL_PKEY_PARAM_EC_PUB_X : OSSL_PKEY_PARAM_EC_PUB_Y;
+		EVP_PKEY *key = NULL;
+		BIGNUM *b = NULL;
+		do {
+			EVP_PKEY_free(key);
+			BN_free(b);
+			b = NULL;
+			key = EVP_EC_gen("P-256");
+			assert_int_equal(EVP_PKEY_get_bn_param(key, name, &b), 1);
+		} while (BN_num_bytes(b) != 31);
+		BN_free(b);
+		char *x = mint_number(key, OSSL_PKEY_PARAM_EC_PUB_X, which == 0 ? 31 : 32),
+		     *y = mint_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, which == 1 ? 31 : 32);
+		const char *x5c = certificate_by(key, mint_rsa(0), 0);
+		ASSERT_ERR(KB_OK, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", x5c), PUBKEY_VERIFY));
+		ASSERT_ERR(KB_OK, import(mint_jwk(key, "k", mint_text(",\"x5c\":[\"%s\"]", x5c)), PUBKEY_VERIFY));
+		ASSERT_ERR(KB_E_KEY_CURVE, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", x, y), PUBKEY_VERIFY));
+		EVP_PKEY_free(key);
+	}
+}
+
 static void test_a24_ec_coordinate_cut_short(void **state)
 {
 	uint8_t x[32], y[32];
@@ -639,6 +667,7 @@ int main(void)
 		cmocka_unit_test(test_a23_roca),
 		cmocka_unit_test(test_a24_ec_points),
 		cmocka_unit_test(test_a24_ec_coordinate_cut_short),
+		cmocka_unit_test(test_a24_ec_coordinates_with_a_leading_zero),
 		cmocka_unit_test(test_a25_private_members),
 		cmocka_unit_test(test_a26_use_and_key_ops),
 		cmocka_unit_test(test_pubkey_rejects_malformed_jwk),

@@ -1,4 +1,4 @@
-/* tests/e2e/test_sandbox.c — the rooms of a running broker, looked at from outside: their rights, their descriptors, where the PIN lies, and what becomes of one that does what it
+/* tests/e2e/test_rooms.c — the rooms of a running broker, looked at from outside: their rights, their descriptors, where the PIN lies, and what becomes of one that does what it
  * must not.  Long: one instance serves all. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"

@@ -1,4 +1,4 @@
-/* tests/e2e/test_config.c — configurations that change under a running broker: bad ones change nothing, good ones are taken up whole, nobody waits for
+/* tests/e2e/test_reload.c — configurations that change under a running broker: bad ones change nothing, good ones are taken up whole, nobody waits for
  * either.  Long: a table of faults, each tried for real. */
 #include "tests/e2e/crowd.h"
 
