@@ -71,12 +71,9 @@ static void need_of_module(struct sandbox_needs *needs, const char *path)
 static void need_hsm(struct sandbox_needs *needs, const struct config *c, char token_dir[static STATE_TOKEN_DIR], char module_dir[static MAX_PATH])
 {
 	static const char softhsm[] = "SOFTHSM2_CONF";
-	const char *conf = getenv(softhsm);
 	char *slash;
 
-	if (conf == NULL && strstr(c->hsm_module, "softhsm") != NULL)
-		conf = "/etc/softhsm/softhsm2.conf";
-	if (conf != NULL && state_token_dir(conf, token_dir))
+	if (state_own_token_dir(c->hsm_module, token_dir))
 		sandbox_need(needs, token_dir, true);
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
 		if (strncmp(*e, softhsm, sizeof softhsm - 1) != 0) /* a file it has read by now */

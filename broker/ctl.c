@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "broker/state.h"
 #include "keystore/keystore.h"
 
 /* ---- what is said ---- */
@@ -420,6 +421,7 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 {
 	enum kb_err err = KB_E_BUG;
 	KB_AUTO(secret) struct secret *pin = NULL;
+	char token_dir[STATE_TOKEN_DIR];
 
 	*out = NULL;
 	if ((err = secret_arena_init()) != KB_OK) {
@@ -435,8 +437,12 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	}
 	if ((err = ctl_user_enter(cfg->user)) != KB_OK)
 		return err;
-	struct keystore_params params = {
-		.module = cfg->hsm_module, .token = cfg->hsm_token, .pin = pin, .is_writable = is_writable, .login_lock = pin_fd};
+	struct keystore_params params = {.module = cfg->hsm_module,
+					 .token = cfg->hsm_token,
+					 .pin = pin,
+					 .is_writable = is_writable,
+					 .login_lock = pin_fd,
+					 .token_dir = state_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
 	if ((err = keystore_open(&params, out)) != KB_OK) {
 		pin_close();
 		ctl_user_leave();

@@ -59,6 +59,15 @@ bool state_token_dir(const char *conf, char dir[static STATE_TOKEN_DIR])
 	return found;
 }
 
+bool state_own_token_dir(const char *module, char dir[static STATE_TOKEN_DIR])
+{
+	const char *conf = getenv("SOFTHSM2_CONF");
+
+	if (conf == NULL && strstr(module, "softhsm") != NULL)
+		conf = "/etc/softhsm/softhsm2.conf";
+	return conf != NULL && state_token_dir(conf, dir);
+}
+
 /* An HSM in files must be usable by the user of the vaults; any other module is its own affair. */
 static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user, char why[static 512])
 {

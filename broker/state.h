@@ -16,5 +16,7 @@ void state_close(struct state *s); /* the pid file is emptied */
 /* The token directory that SoftHSM's configuration file `conf` names; false when it names none. */
 enum { STATE_TOKEN_DIR = 256 };
 bool state_token_dir(const char *conf, char dir[static STATE_TOKEN_DIR]);
+/* The same for the module and the environment of this process; false: it is not SoftHSM, or says nothing of it. */
+bool state_own_token_dir(const char *module, char dir[static STATE_TOKEN_DIR]);
 
 #endif

@@ -19,6 +19,7 @@
 #include "broker/keyset.h"
 #include "broker/keyvault_api.h"
 #include "broker/room.h"
+#include "broker/state.h"
 #include "keystore/sign.h"
 #include "keystore/wrap.h"
 #include "policy/explain.h"
@@ -81,6 +82,7 @@ static enum kb_err open_hsm(struct vault *v, const struct room_start *start)
 {
 	const struct config *c = v->config;
 	KB_AUTO(secret) struct secret *pin = NULL;
+	char token_dir[STATE_TOKEN_DIR];
 
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
 		if (putenv(*e) != 0)
@@ -100,6 +102,7 @@ static enum kb_err open_hsm(struct vault *v, const struct room_start *start)
 		.token = c->hsm_token,
 		.pin = pin,
 		.login_lock = FD_VAULT_PIN,
+		.token_dir = state_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
 		.call_since_ms = &v->self->call_since_ms,
 		.pin_refused = &start->scoreboard->pin_refused,
 		.turn = start->generation,

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/module.h"
+#include "keystore/token_keep.h"
 
 enum { MAX_SLOTS = 256, TRANSPORT_BYTES = 32, TURN_POLL_MS = 5 };
 
@@ -272,6 +273,10 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 	ks->owner = getpid();
 	ks->is_writable = p->is_writable;
 	ks->login_lock = p->login_lock;
+	if (p->token_dir != NULL && (ks->token_dir = strdup(p->token_dir)) == NULL) {
+		err = KB_E_NOMEM;
+		goto out;
+	}
 	ks->call_since_ms = p->call_since_ms;
 	ks->pin_refused = p->pin_refused;
 	ks->turn = p->turn;
@@ -288,6 +293,8 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 	if ((err = turn_take(ks, LOCK_EX, KB_LOGIN_TURN_MS)) != KB_OK)
 		goto out;
 	has_turn = true;
+	if (ks->token_dir != NULL)
+		token_keep(ks->token_dir);
 	p11_begin(ks);
 	err = module_load(p->module, &ks->p11);
 	(void)p11_end(ks, CKR_OK);
@@ -322,6 +329,7 @@ void keystore_close(struct keystore *ks)
 	EVP_PKEY_free(ks->sample);
 	buf_free(&ks->last_sealed);
 	buf_free(&ks->last_wrapped);
+	free(ks->token_dir);
 	free(ks);
 }
 

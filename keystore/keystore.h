@@ -21,6 +21,7 @@ struct keystore_params {          /* borrowed during the call */
 	/* A descriptor of its own on a file that all have who log in to this token (the PIN's), 0: none.  Locked while the module starts and logs in: SoftHSM
 	 * rewrites its token then, and who reads it at that moment finds no token, or a PIN that was never set. */
 	int login_lock;
+	const char *token_dir; /* where SoftHSM keeps its tokens: a copy of what a login may tear is kept there; NULL: another module */
 	/* Of a process that is one of many and is watched; borrowed until keystore_close(), NULL for the others. */
 	_Atomic int64_t *call_since_ms; /* clock_mono_ms() when the call of the module began that runs now, 0: none runs */
 	_Atomic uint32_t *pin_refused;  /* whoever is refused writes its `turn` there; who finds its own turn there does not try */

@@ -17,6 +17,7 @@ struct keystore {
 	CK_SESSION_HANDLE session;      /* CK_INVALID_HANDLE: none */
 	struct secret *pin;             /* for the one login that a reopened session may need; NULL: no login */
 	int login_lock;                 /* as in keystore_params */
+	char *token_dir;                /* as in keystore_params; NULL: none */
 	enum kb_err login_err;          /* KB_OK until a login failed; then every later one fails with it, untried */
 	bool is_writable, is_loaded;    /* is_loaded: C_Initialize was ours to undo */
 	bool has_check_values;          /* proved at start: this module's check values of symmetric keys are right */

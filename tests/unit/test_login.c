@@ -1,6 +1,7 @@
 /* Many processes log in to one token at once: workers that start together, an admin's command beside them.  SoftHSM rewrites its token at each login. */
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,9 +61,71 @@ static void test_c04_control_logins_at_once_fail(void **state)
 	assert_true(failed > 0);
 }
 
+/* ---- a process that ends in the middle of a login ---- */
+
+static char tokens[96];
+
+static enum kb_err open_kept(bool is_kept)
+{
+	struct keystore *ks;
+	struct secret *pin = softhsm_secret(SOFTHSM_PIN);
+	struct keystore_params p = {.module = SOFTHSM_MODULE, .token = SOFTHSM_TOKEN, .pin = pin, .token_dir = is_kept ? tokens : NULL};
+	enum kb_err err = keystore_open(&p, &ks);
+
+	keystore_close(ks);
+	secret_free(pin);
+	return err;
+}
+
+static void tear(long size)
+{
+	char command[256];
+
+	snprintf(command, sizeof command, "truncate -s %ld %s/*/token.object", size, tokens);
+	assert_int_equal(system(command), 0);
+}
+
+static void test_c15_torn_token_is_restored(void **state)
+{
+	struct softhsm hsm;
+	(void)state;
+	assert_true(softhsm_start(&hsm));
+	snprintf(tokens, sizeof tokens, "%s/tokens", hsm.dir);
+	assert_int_equal(open_kept(true), KB_OK);
+	for (long size = 0; size < 300; size += 60) {
+		tear(size);
+		assert_int_equal(open_kept(true), KB_OK);
+	}
+	tear(100); /* and without the copy it is lost */
+	assert_int_not_equal(open_kept(false), KB_OK);
+	softhsm_stop(&hsm);
+}
+
+static void test_c15_killed_while_logging_in(void **state)
+{
+	enum { KILLS = 60 };
+	struct softhsm hsm;
+	unsigned seed = 1;
+	(void)state;
+	assert_true(softhsm_start(&hsm));
+	snprintf(tokens, sizeof tokens, "%s/tokens", hsm.dir);
+	for (unsigned i = 0; i < KILLS; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			for (;;)
+				(void)open_kept(true);
+		usleep(2000 + (unsigned)rand_r(&seed) % 9000);
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	}
+	assert_int_equal(open_kept(true), KB_OK);
+	softhsm_stop(&hsm);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_c04_logins_take_turns), cmocka_unit_test(test_c04_control_logins_at_once_fail)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_c04_logins_take_turns), cmocka_unit_test(test_c04_control_logins_at_once_fail),
+					   cmocka_unit_test(test_c15_torn_token_is_restored), cmocka_unit_test(test_c15_killed_while_logging_in)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

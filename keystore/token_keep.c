@@ -1,0 +1,75 @@
+/* keystore/token_keep.c — decides by the length alone which of two files is the whole one: SoftHSM's is cut to nothing first and then written from the beginning, and has
+ * the same length whatever its flags and PIN.  Trusts the directory's owner.  Must never replace a whole file by an older one. */
+#include "keystore/token_keep.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum { MOST_BYTES = 16384 }; /* the file has some 300 */
+
+struct file {
+	unsigned char bytes[MOST_BYTES];
+	size_t len; /* 0: there is none, or none that we know how to keep */
+};
+
+static void file_read(int dir, const char *name, struct file *out)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out->bytes, sizeof out->bytes);
+
+	out->len = n <= 0 || n == (ssize_t)sizeof out->bytes ? 0 : (size_t)n;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Whole under its name, or not there: never torn. */
+static bool file_replace(int dir, const char *name, const struct file *f)
+{
+	static const char temporary[] = "token.keep.new";
+	int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	bool good = fd >= 0 && write(fd, f->bytes, f->len) == (ssize_t)f->len && fsync(fd) == 0;
+
+	if (fd >= 0 && close(fd) != 0)
+		good = false;
+	return good && renameat(dir, temporary, dir, name) == 0 && fsync(dir) == 0;
+}
+
+static void keep_one(int dir, const char *token)
+{
+	static const char object[] = "token.object", keep[] = "token.keep";
+	static struct file is, kept; /* one thread a room */
+
+	file_read(dir, object, &is);
+	file_read(dir, keep, &kept);
+	if (is.len < kept.len) {
+		bool good = file_replace(dir, object, &kept);
+		log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
+			  good ? "its file was torn by the end of a process that logged in" : strerror(errno), NULL);
+	} else if (is.len > 0 && (is.len != kept.len || memcmp(is.bytes, kept.bytes, is.len) != 0) && !file_replace(dir, keep, &is)) {
+		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
+	}
+}
+
+void token_keep(const char *dir)
+{
+	DIR *tokens = opendir(dir);
+
+	for (const struct dirent *e; tokens != NULL && (e = readdir(tokens)) != NULL;) {
+		if (e->d_name[0] == '.')
+			continue;
+		int fd = openat(dirfd(tokens), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		keep_one(fd, e->d_name);
+		close(fd);
+	}
+	if (tokens != NULL)
+		closedir(tokens);
+}
