@@ -97,6 +97,16 @@ static enum kb_err turn_take(const struct keystore *ks, int operation, int64_t l
 	return KB_OK;
 }
 
+/* Alone, to log in: what an end of another process left torn is mended first. */
+static enum kb_err turn_to_login(const struct keystore *ks, int64_t limit_ms)
+{
+	enum kb_err err = turn_take(ks, LOCK_EX, limit_ms);
+
+	if (err == KB_OK && ks->token_dir != NULL)
+		token_restore(ks->token_dir);
+	return err;
+}
+
 static void turn_end(const struct keystore *ks)
 {
 	if (ks->login_lock != 0 && flock(ks->login_lock, LOCK_UN) != 0)
@@ -157,6 +167,8 @@ static enum kb_err session_open(struct keystore *ks)
 		return err;
 	if ((err = login(ks)) != KB_OK)
 		session_close(ks);
+	else if (ks->token_dir != NULL)
+		token_keep(ks->token_dir);
 	return err;
 }
 
@@ -187,7 +199,7 @@ enum kb_err session_recover(struct keystore *ks, const struct hsm_key *key, enum
 			return err;
 	}
 	session_close(ks);
-	if ((err = turn_take(ks, LOCK_EX, KB_LOGIN_LOOK_MS)) != KB_OK)
+	if ((err = turn_to_login(ks, KB_LOGIN_LOOK_MS)) != KB_OK)
 		return err;
 	err = session_open(ks);
 	turn_end(ks);
@@ -290,11 +302,9 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 		}
 		memcpy(secret_bytes(ks->pin), pin.p, pin.len);
 	}
-	if ((err = turn_take(ks, LOCK_EX, KB_LOGIN_TURN_MS)) != KB_OK)
+	if ((err = turn_to_login(ks, KB_LOGIN_TURN_MS)) != KB_OK)
 		goto out;
 	has_turn = true;
-	if (ks->token_dir != NULL)
-		token_keep(ks->token_dir);
 	p11_begin(ks);
 	err = module_load(p->module, &ks->p11);
 	(void)p11_end(ks, CKR_OK);

@@ -41,23 +41,29 @@ static bool file_replace(int dir, const char *name, const struct file *f)
 	return good && renameat(dir, temporary, dir, name) == 0 && fsync(dir) == 0;
 }
 
-static void keep_one(int dir, const char *token)
-{
-	static const char object[] = "token.object", keep[] = "token.keep";
-	static struct file is, kept; /* one thread a room */
+static const char object_name[] = "token.object", keep_name[] = "token.keep";
+static struct file is, kept; /* one thread a room */
 
-	file_read(dir, object, &is);
-	file_read(dir, keep, &kept);
+static void restore_one(int dir, const char *token)
+{
+	file_read(dir, object_name, &is);
+	file_read(dir, keep_name, &kept);
 	if (is.len < kept.len) {
-		bool good = file_replace(dir, object, &kept);
+		bool good = file_replace(dir, object_name, &kept);
 		log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
 			  good ? "its file was torn by the end of a process that logged in" : strerror(errno), NULL);
-	} else if (is.len > 0 && (is.len != kept.len || memcmp(is.bytes, kept.bytes, is.len) != 0) && !file_replace(dir, keep, &is)) {
-		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
 	}
 }
 
-void token_keep(const char *dir)
+static void keep_one(int dir, const char *token)
+{
+	file_read(dir, object_name, &is);
+	file_read(dir, keep_name, &kept);
+	if (is.len > 0 && (is.len != kept.len || memcmp(is.bytes, kept.bytes, is.len) != 0) && !file_replace(dir, keep_name, &is))
+		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
+}
+
+static void each_token(const char *dir, void (*act)(int dir, const char *token))
 {
 	DIR *tokens = opendir(dir);
 
@@ -67,9 +73,19 @@ void token_keep(const char *dir)
 		int fd = openat(dirfd(tokens), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			continue;
-		keep_one(fd, e->d_name);
+		act(fd, e->d_name);
 		close(fd);
 	}
 	if (tokens != NULL)
 		closedir(tokens);
+}
+
+void token_restore(const char *dir)
+{
+	each_token(dir, restore_one);
+}
+
+void token_keep(const char *dir)
+{
+	each_token(dir, keep_one);
 }

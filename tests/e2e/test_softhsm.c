@@ -136,7 +136,32 @@ static void test_c15_token_files_deleted(void **state)
 {
 	(void)state;
 	damaged("cd \"$0/hsm/tokens\"; rm -f */*.object", false);
-	damaged("cd \"$0/hsm/tokens\"; rm -f */token.object", false);
+}
+
+/* The one file that logins write: it comes back from its copy, and with it every key. */
+static void test_c15_token_object_deleted(void **state)
+{
+	char *out = NULL;
+
+	(void)state;
+	shell("cd \"$0/hsm/tokens\"; ls */token.keep >/dev/null; rm -f */token.object");
+	assert_int_equal(CTL(&in, &out, "reload"), 0);
+	free(out);
+	shell("cd \"$0/hsm/tokens\"; cmp */token.object */token.keep");
+	GOOD(ask_within("key", 10000));
+	GOOD(ask_within("rsa", 10000));
+}
+
+/* A copy is made of what a login was good for, and of nothing else. */
+static void test_c15_garbage_is_not_kept(void **state)
+{
+	char *out = NULL;
+
+	(void)state;
+	shell("cd \"$0/hsm\"; rm -rf away; cp -a tokens away; for f in tokens/*/token.object; do head -c 400 /dev/urandom >\"$f\"; done");
+	assert_int_not_equal(CTL(&in, &out, "reload"), 0);
+	free(out);
+	shell("cd \"$0/hsm\"; cmp tokens/*/token.keep away/*/token.keep");
 }
 
 static void test_c15_token_files_read_only(void **state)
@@ -319,6 +344,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(test_c15_token_directory_goes_and_comes_back),
 		T(test_c15_token_files_deleted),
+		T(test_c15_token_object_deleted),
+		T(test_c15_garbage_is_not_kept),
 		T(test_c15_token_files_read_only),
 		T(test_c15_token_files_empty_or_garbage),
 		T(test_c15_one_damaged_byte_is_no_other_key),

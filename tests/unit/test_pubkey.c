@@ -187,7 +187,9 @@ static void test_a22_checking_a_key_takes_no_time(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 5; i++) {
 		int64_t from = mint_cpu_us();
-		ASSERT_ERR(KB_OK, import(jwk, PUBKEY_VERIFY));
+		/* The number is no product of two primes: OpenSSL, which draws at random, may come upon a factor this time. */
+		enum kb_err err = import(jwk, PUBKEY_VERIFY);
+		assert_true(err == KB_OK || err == KB_E_KEY_WEAK);
 		best = mint_cpu_us() - from < best ? mint_cpu_us() - from : best;
 	}
 	assert_true(best < 40000); /* 10 ms is the aim: machines for tests are slow */

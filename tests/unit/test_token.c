@@ -240,6 +240,26 @@ static void test_a06_psychic_signatures(void **state)
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge_es256(sig, 64));
 }
 
+/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with it. */
+static void test_token_accepts_numbers_that_end_in_zero(void **state)
+{
+	bool seen[2] = {false, false};
+	const char *header = "{\"alg\":\"ES256\",\"kid\":\"k\"}";
+	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)), mint_b64(CLAIMS, sizeof CLAIMS - 1));
+
+	(void)state;
+	for (unsigned i = 0; i < 8000 && !(seen[0] && seen[1]); i++) {
+		size_t len = 0;
+		uint8_t *sig = mint_sign(mint_ec("P-256"), "ES256", span_str(input), &len);
+		if (sig[31] != 0 && sig[63] != 0)
+			continue;
+		seen[0] |= sig[31] == 0;
+		seen[1] |= sig[63] == 0;
+		ASSERT_ERR(KB_OK, judge_by(mint_text("%s.%s", input, mint_b64(sig, len)), mint_ec("P-256")));
+	}
+	assert_true(seen[0] && seen[1]);
+}
+
 /* The twin is valid mathematics; what single use remembers must be the same for both. */
 static void test_a07_signature_twin(void **state)
 {
@@ -647,6 +667,7 @@ int main(void)
 		cmocka_unit_test(test_a05_ecdsa_signature_lengths),
 		cmocka_unit_test(test_a05_rsa_signature_lengths),
 		cmocka_unit_test(test_a06_psychic_signatures),
+		cmocka_unit_test(test_token_accepts_numbers_that_end_in_zero),
 		cmocka_unit_test(test_a07_signature_twin),
 		cmocka_unit_test(test_a08_kid),
 		cmocka_unit_test(test_token_header_size),
