@@ -2,6 +2,7 @@
  * and trusting a server takes.  Decides by the configuration.  Trusts its paths: the operator's.  Never keeps a path "to be safe". */
 #include "broker/confine.h"
 
+#include <fcntl.h>
 #include <nss.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,14 +114,16 @@ static enum kb_err confine_fetcher(const struct config *c)
 	return sandbox_enter(ROOM_FETCHER, &needs);
 }
 
-enum kb_err confine_room(const struct room_start *start, const struct config *config)
+enum kb_err confine_room(const struct room_start *start, const struct config *config, size_t n_listeners)
 {
 	struct sandbox_needs needs = {0};
 
-	/* The archive holds what the room was configured with, the TLS key for a gateway: nobody reads it again. */
-	(void)close(FD_ARCHIVE);
+	/* The archive holds what the room was configured with, the TLS key for a gateway: nobody reads it again.  Its number stays taken: see own_fd. */
+	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE)
+		return KB_E_SYS;
 	switch (start->room) {
 	case ROOM_GATEWAY:
+		needs.own_fd = FD_GATEWAY_LISTEN + (int)n_listeners;
 		return sandbox_enter(ROOM_GATEWAY, &needs);
 	case ROOM_VAULT:
 		return confine_vault(config);

@@ -406,7 +406,7 @@ int fetcher_main(const struct room_start *start)
 		return fail(start, KB_E_NOMEM, ROOM_EXIT_RESTART);
 	for (size_t i = 0; i < config->n_issuers; i++)
 		begin_feed(&r, &r.feed[i], &config->issuers[i], start->scoreboard);
-	if ((err = confine_room(start, config)) != KB_OK) {
+	if ((err = confine_room(start, config, 0)) != KB_OK) {
 		free_feeds(&r);
 		return fail(start, err, ROOM_EXIT_RESTART);
 	}

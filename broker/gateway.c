@@ -403,7 +403,7 @@ int gateway_main(const struct room_start *start)
 	(void)mallopt(M_TRIM_THRESHOLD, 4 * KB_TRIM_BYTES);
 	g.room.base = new_base();
 	if (g.room.base == NULL || (err = configure(&g)) != KB_OK || (err = open_room(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
-	    (err = confine_room(start, NULL)) != KB_OK)
+	    (err = confine_room(start, NULL, g.n_listeners)) != KB_OK)
 		goto failed;
 	slot_set(start->self, SLOT_READY);
 	if ((err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0)) != KB_OK)

@@ -634,7 +634,7 @@ static int run(struct ledger *l)
 		/* A disk that is full now may not be later, a ledger that ends will let go of its lock; the rest wants an operator. */
 		return err == KB_E_LEDGER || err == KB_E_LEDGER_LOCKED || err == KB_E_NOMEM ? ROOM_EXIT_RESTART : ROOM_EXIT_CONFIG;
 	}
-	if (confine_room(l->start, NULL) != KB_OK)
+	if (confine_room(l->start, NULL, 0) != KB_OK)
 		return ROOM_EXIT_RESTART;
 	see_time(l);
 	(void)note(l, "start", "version", KB_VERSION, "segment", l->log.number, NULL, 0);

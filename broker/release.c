@@ -150,7 +150,7 @@ static enum kb_err judge(struct vault *v, struct job *j)
 		j->audit.issuer = issuer->rules.name;
 		keys = vault_issuer_keys(v, j->issuer, now_s);
 		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
-		if (!has_kid && issuer->source != KEYS_JWKS_FILE && vault_poke(v, j->issuer, now_s))
+		if (!has_kid && issuer->source != KEYS_JWKS_FILE && (vault_poke(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
 		/* A nonce that is not ours is no nonce: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER && nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)

@@ -44,11 +44,11 @@ struct control_message {
 
 /* At its steady state a room has these open and nothing else (SECURITY I-5; the end-to-end test compares).  "socket" counts the control socket and, of a gateway, one listener; a
  * gateway has one more for each further listener and for each client, a ledger two for each further gateway or generation.
- *   gateway: null 3, log 2, socket 5, eventpoll 1, pipe 2
- *   vault: null 1, log 2, socket 4, pin 1
- *   ledger: null 1, log 2, socket 3, ledger 2, segment 1
- *   fetcher: null 1, log 2, socket 4
- * null is stdin, and a gateway's two reserves for when no descriptor is left.  The pipe is libevent's, for signals.  pin: the PIN file, whose lock lets one worker at a time log in.
+ *   gateway: null 4, log 2, socket 5, eventpoll 1, pipe 2
+ *   vault: null 2, log 2, socket 4, pin 1
+ *   ledger: null 2, log 2, socket 3, ledger 2, segment 1
+ *   fetcher: null 2, log 2, socket 4
+ * null is stdin, what stands where the archive was, and a gateway's two reserves for when no descriptor is left.  The pipe is libevent's, for signals.  pin: the PIN file, whose lock lets one worker at a time log in.
  * ledger: the directory, and once more for its lock.  The fetcher's are control, pokes, and libcurl's pair to be woken by. */
 
 struct room_start { /* what main() parsed */

@@ -39,6 +39,7 @@ struct sandbox_needs { /* beside what is open */
 	} path[SANDBOX_PATHS];
 	size_t n;
 	bool has_network; /* sockets towards others; a vault with it has a module that may make threads and talk to devices, too */
+	int own_fd; /* gateway: descriptors from this one on are its clients', whose connections it may shut down; lower ones it shares with others.  0: none */
 };
 /* A path that does not exist is left out.  More than SANDBOX_PATHS: KB_BUG. */
 void sandbox_need(struct sandbox_needs *needs, const char *path, bool is_writable);

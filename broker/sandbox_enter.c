@@ -85,5 +85,5 @@ enum kb_err sandbox_enter(enum room room, const struct sandbox_needs *needs)
 	}
 	if ((err = sandbox_limit_files(needs)) != KB_OK)
 		return err;
-	return sandbox_limit_calls(room, needs->has_network);
+	return sandbox_limit_calls(room, needs);
 }

@@ -54,7 +54,6 @@ static const struct rule rules[] = {
 	{ALL, CALL(ppoll)},
 	{ALL, CALL(fstat)},
 	{ALL, CALL1(newfstatat, BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH))}, /* glibc's fstat() */
-	{ALL, CALL1(fcntl, IS(1, F_DUPFD_CLOEXEC))},
 	{ALL, CALL1(fcntl, IS(1, F_GETFD))},
 	{ALL, CALL1(fcntl, IS(1, F_SETFD))},
 	{ALL, CALL1(fcntl, IS(1, F_GETFL))},
@@ -102,10 +101,10 @@ static const struct rule rules[] = {
 	{ALL, CALL(sendto)},
 	{ALL, CALL(sendmsg)},
 	{G, CALL(accept4)},
+	{G, CALL2(fcntl, IS(0, STDIN_FILENO), IS(1, F_DUPFD_CLOEXEC))}, /* the one in reserve */
 	{G, CALL(epoll_ctl)},
 	{G, CALL(epoll_wait)},
 	{G, CALL(epoll_pwait)},
-	{G, CALL(shutdown)},
 	{G, CALL(getsockname)},
 	{G, CALL(getpeername)},
 	{G, CALL(getsockopt)},
@@ -135,7 +134,6 @@ static const struct rule rules[] = {
 	{V | N | F, CALL(mkdirat)},
 	{V | N | L | F, CALL(pread64)},
 	{V | N | L, CALL(pwrite64)},
-	{V | N, CALL(flock)}, /* of the file it has open: one login at a time among all workers */
 	{V | N, CALL(getdents64)},
 	{V | N, CALL(rmdir)},
 	{V | N, CALL1(fcntl, IS(1, F_GETLK))},
@@ -210,6 +208,14 @@ static int add_own_signals(scmp_filter_ctx filter)
 	return r != 0 ? r : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, &self);
 }
 
+/* A socket that is shut down is so for all who have it: the vaults' requests, the listener of the next gateway. */
+static int add_own_sockets(scmp_filter_ctx filter, int own_fd)
+{
+	const struct scmp_arg_cmp own = {0, SCMP_CMP_GE, (scmp_datum_t)own_fd, 0};
+
+	return own_fd == 0 ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(shutdown), 1, &own);
+}
+
 static enum kb_err load(scmp_filter_ctx filter)
 {
 	/* The other instruction sets of the machine would be a way round: their calls have other numbers. */
@@ -225,12 +231,14 @@ static enum kb_err load(scmp_filter_ctx filter)
 	return r == 0 ? KB_OK : KB_E_SYS;
 }
 
-enum kb_err sandbox_limit_calls(enum room room, bool has_network)
+enum kb_err sandbox_limit_calls(enum room room, const struct sandbox_needs *needs)
 {
-	unsigned bit = room == ROOM_VAULT && has_network ? N : 1u << room;
+	unsigned bit = room == ROOM_VAULT && needs->has_network ? N : 1u << room;
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = filter == NULL ? -ENOMEM : add_own_signals(filter);
 
+	if (r == 0)
+		r = add_own_sockets(filter, needs->own_fd);
 	for (size_t i = 0; r == 0 && i < sizeof rules / sizeof rules[0]; i++)
 		if ((rules[i].rooms & bit) != 0)
 			r = add(filter, &rules[i]);

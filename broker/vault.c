@@ -76,6 +76,11 @@ bool vault_poke(struct vault *v, struct vault_issuer *issuer, int64_t now_s)
 	return true;
 }
 
+bool vault_is_asking(const struct vault_issuer *issuer)
+{
+	return issuer->slot != NULL && atomic_load(&issuer->slot->attempt_s) > issuer->fetched_s;
+}
+
 /* ---- start ---- */
 
 static enum kb_err open_hsm(struct vault *v, const struct room_start *start)
@@ -368,7 +373,7 @@ int vault_main(const struct room_start *start)
 	    (err = open_signer(&v)) == KB_OK)
 		err = derive_nonce_key(&v);
 	if (err == KB_OK)
-		err = confine_room(start, config);
+		err = confine_room(start, config, 0);
 	if (err != KB_OK) {
 		report_failure(start, err);
 		bool is_pin =

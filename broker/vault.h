@@ -52,7 +52,9 @@ void vault_look_after_hsm(struct vault *v);
 
 /* The issuer's keys as the fetcher last left them, NULL when there are none within the stale limit. */
 const struct jwks *vault_issuer_keys(struct vault *v, struct vault_issuer *issuer, int64_t now_s);
-/* Ask the fetcher for this issuer now.  False when its last attempt is too young: then what we have is what there is. */
+/* Ask the fetcher for this issuer now.  False when its last attempt is too young. */
 bool vault_poke(struct vault *v, struct vault_issuer *issuer, int64_t now_s);
+/* The newest attempt has brought nothing yet, so what we have is not all there is: an unknown key is not unknown for good. */
+bool vault_is_asking(const struct vault_issuer *issuer);
 
 #endif

@@ -70,20 +70,21 @@ static void deny(const char *token, const char *audit_name)
 
 static char *forge(const char *header, const char *claims, const char *sig);
 
-/* Unknown to the issuer: the first one may be answered "a fetch is under way"; fetches of one issuer are 5 s apart here, so the next is final. */
+/* Unknown to the issuer: "a fetch is under way" until one has ended; fetches of one issuer are 5 s apart here, so the next answer is final. */
 static void deny_kid(const char *kid)
 {
 	char *header = malloc(strlen(kid) + 64), code[32];
-	struct reply r;
+	struct reply r = {.status = 503};
 	struct link *l;
 	sprintf(header, "{\"alg\":\"RS256\",\"kid\":\"%s\",\"typ\":\"JWT\"}", kid);
 	char *token = forge(header, NULL, NULL);
 	struct ask a = {.name = "secret", .token = token};
 	GOOD(link_open(&in.at, &l));
-	GOOD(guest_ask(l, &a, &r));
+	for (unsigned long long end = now_ms() + 10000; r.status == 503 && now_ms() < end; reply_free(&r)) {
+		GOOD(guest_ask(l, &a, &r));
+		assert_true(r.status == 403 || (r.status == 503 && reply_header(&r, "Retry-After", code, sizeof code)[0] != '\0'));
+	}
 	link_close(l);
-	assert_true(r.status == 403 || (r.status == 503 && reply_header(&r, "Retry-After", code, sizeof code)[0] != '\0'));
-	reply_free(&r);
 	deny(token, "KID_UNKNOWN");
 	free(token);
 	free(header);
@@ -538,8 +539,8 @@ static void test_a08_a09_nothing_is_looked_for(void **state)
 	assert_non_null(f);
 	while (fgets(line, sizeof line, f) != NULL) {
 		n_lines++;
-		bool is_own = strstr(line, "/state/issuers/") != NULL || strstr(line, "/hsm/") != NULL || strchr(line, '"') == NULL ||
-			      strstr(line, "\"\"") != NULL;
+		bool is_own = strstr(line, "/state/issuers/") != NULL || strstr(line, "/state\"") != NULL || strstr(line, "/hsm/") != NULL ||
+			      strchr(line, '"') == NULL || strstr(line, "\"\"") != NULL;
 		bool is_call = strstr(line, "open") != NULL || strstr(line, "stat") != NULL || strstr(line, "access") != NULL ||
 			       strstr(line, "link") != NULL;
 		if (strstr(line, "passwd") != NULL || strstr(line, "connect(") != NULL || strstr(line, "socket(") != NULL ||

@@ -296,6 +296,7 @@ static void test_c07_module_dies_in_a_call(void **state)
 	for (size_t c = 0; c < 3; c++)
 		for (size_t a = 0; a < 3; a++) {
 			unsigned released = ledger_count(&in, "\"outcome\":\"released\"");
+			workers_are_up(WORKERS); /* or one that starts would take it */
 			fake_next(calls[c], 1, acts[a], 0);
 			struct outcome o = ask_key("key");
 			if (o.status != 503 || o.records != 0 || fake_hits(0) != 1)
@@ -312,6 +313,7 @@ static void test_c08_worker_dies_before_the_hand_over(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		unsigned released = ledger_count(&in, "\"outcome\":\"released\"");
+		workers_are_up(WORKERS);
 		fake_next(i == 0 ? FAKE_C_WrapKey : FAKE_C_Sign, 1, FAKE_KILL, 0);
 		struct outcome o = ask_key("key");
 		if (o.status != 503 || o.records != 0)

@@ -65,6 +65,8 @@ static int tear_down(void **state)
 
 /* ---- acts: 0, or errno ---- */
 
+enum { OWN_FD = 200 };
+
 static int outcome(long r)
 {
 	return r < 0 ? errno : 0;
@@ -110,6 +112,20 @@ static int bind_port(void)
 {
 	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	return outcome(bind(stream, (const struct sockaddr *)&any, sizeof any));
+}
+static int end_socket(void) /* of which others have the same end */
+{
+	long r = shutdown(stream, SHUT_RDWR);
+	return r < 0 && errno == ENOTCONN ? 0 : outcome(r);
+}
+static int end_own_socket(void) /* a client's */
+{
+	long r = shutdown(OWN_FD, SHUT_RDWR);
+	return r < 0 && errno == EBADF ? 0 : outcome(r);
+}
+static int other_number(void) /* for a socket that calls may be allowed on by its number */
+{
+	return outcome(fcntl(stream, F_DUPFD_CLOEXEC, 100));
 }
 static int run_true(void)
 {
@@ -255,7 +271,7 @@ static const struct sandbox_needs *needs_of(enum room room)
 {
 	static struct sandbox_needs n;
 
-	n = (struct sandbox_needs){.has_network = room == ROOM_FETCHER};
+	n = (struct sandbox_needs){.has_network = room == ROOM_FETCHER, .own_fd = room == ROOM_GATEWAY ? OWN_FD : 0};
 	if (room != ROOM_GATEWAY)
 		sandbox_need(&n, dir, true);
 	if (room == ROOM_FETCHER)
@@ -304,6 +320,9 @@ static const struct {
 	{"packet socket", socket_packet, KILLED, KILLED, KILLED, KILLED, OUT},
 	{"connect", connect_there, KILLED, KILLED, KILLED, 0, 0},
 	{"bind", bind_port, KILLED, KILLED, KILLED, KILLED, 0},
+	{"shutdown", end_socket, KILLED, KILLED, KILLED, 0, 0},
+	{"shutdown of a client", end_own_socket, 0, KILLED, KILLED, 0, 0},
+	{"fcntl, another number", other_number, KILLED, KILLED, KILLED, KILLED, 0},
 	{"execve", run_true, KILLED, KILLED, KILLED, KILLED, 0},
 	{"fork", fork_one, KILLED, KILLED, KILLED, KILLED, 0},
 	{"clone of a process", vfork_one, KILLED, KILLED, KILLED, KILLED, 0},
