@@ -191,7 +191,7 @@ static bool reply_ok(const struct frame_reply *r)
 {
 	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
-	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME && r->replay_until_s >= 0 &&
+	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME && r->replay_from_s >= 0 && r->replay_until_s >= 0 &&
 	       r->replay_body.len <= KB_MAX_REFUSAL && r->replay_record.len <= KB_MAX_RECORD;
 }
 
@@ -215,6 +215,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 	put_u64(out, r->outcome.judge_us, 4);
 	put_u64(out, r->outcome.hsm_us, 4);
 	put_u64(out, r->outcome.total_us, 4);
+	put_u64(out, (uint64_t)r->replay_from_s, 8);
 	put_u64(out, (uint64_t)r->replay_until_s, 8);
 	buf_add(out, r->replay_key, sizeof r->replay_key);
 	put_span(out, r->replay_body);
@@ -241,6 +242,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->outcome.judge_us = (uint32_t)get_u64(&c, 4);
 	r->outcome.hsm_us = (uint32_t)get_u64(&c, 4);
 	r->outcome.total_us = (uint32_t)get_u64(&c, 4);
+	r->replay_from_s = (int64_t)get_u64(&c, 8);
 	r->replay_until_s = (int64_t)get_u64(&c, 8);
 	get_bytes(&c, r->replay_key, sizeof r->replay_key);
 	r->replay_body = get_span(&c, KB_MAX_REFUSAL);

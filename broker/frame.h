@@ -44,7 +44,7 @@ struct frame_reply {
 	struct span record; /* the ledger's line without seq and prev: one JSON object without control characters; empty: nothing to record */
 	struct frame_outcome outcome;
 	/* Single use: when replay_until_s is not 0 the ledger first looks whether `replay_key` was used; then it takes the answer below instead. */
-	int64_t replay_until_s;                 /* the token's exp + skew, wall clock */
+	int64_t replay_from_s, replay_until_s;  /* the token's iat, and exp + skew; wall clock */
 	uint8_t replay_key[32];                 /* SHA-256 of token_replay_id() and key name */
 	struct span replay_body, replay_record; /* the refusal (403); body ≤ 4 KiB */
 };

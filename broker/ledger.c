@@ -80,6 +80,8 @@ static void see_time(struct ledger *l)
 	if (now_s > l->log.clock_s)
 		l->log.clock_s = now_s;
 	replay_see(l->replay, now_s);
+	if (l->log.born_s > now_s)
+		l->log.born_s = now_s; /* a clock that was ahead: it must not refuse tokens until then */
 }
 
 static void set_broken(struct ledger *l)
@@ -255,6 +257,9 @@ static enum kb_err open_log(struct ledger *l)
 	replay_see(l->replay, now_s);
 	enum kb_err err = segment_open(FD_LEDGER_DIR, now_s, remember, l, &l->log, &fault);
 	if (err == KB_OK) {
+		if (l->log.chain.seq <= 1)
+			log_event(LOG_WARN, "ledger.new", "what",
+				  "no ledger was in this directory: tokens issued until now are refused for issuers with single_use", NULL);
 		if (l->read_until_s > l->log.replay_until_s)
 			l->log.replay_until_s = l->read_until_s;
 		replay_assume(l->replay, l->log.unread_until_s);
@@ -414,7 +419,8 @@ static void judge(struct ledger *l, struct item *it)
 		answer_unavailable(l, it);
 		return;
 	}
-	enum kb_err err = replay_use(l->replay, r->replay_key, r->replay_until_s);
+	/* What was used before the ledger's first line nobody knows: its directory may have been lost. */
+	enum kb_err err = r->replay_from_s <= l->log.born_s ? KB_E_REPLAY : replay_use(l->replay, r->replay_key, r->replay_until_s);
 	if (err == KB_OK) {
 		it->took_token = true;
 		return;

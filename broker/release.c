@@ -226,6 +226,7 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	if ((err = buf_ok(&v->replay_body)) != KB_OK)
 		return err;
 	memcpy(reply->replay_key, v->replay_key, sizeof v->replay_key);
+	reply->replay_from_s = grant_issued(j->grant);
 	reply->replay_until_s = grant_expires(j->grant) + j->issuer->config->rules.skew_s;
 	reply->replay_body = buf_span(&v->replay_body);
 	reply->replay_record = buf_span(&v->replay_record);

@@ -94,6 +94,7 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 	json_add_int(&record, "previous_bytes", s->bytes);
 	json_add_int(&record, "clock", s->clock_s);
 	json_add_int(&record, "replay_until", s->replay_until_s);
+	json_add_int(&record, "born", s->born_s);
 	if (extra.len > 0) {
 		buf_add_str(&record, ",");
 		buf_add_span(&record, extra);
@@ -218,6 +219,7 @@ static enum kb_err choose_start(int dir, const struct segment_listing *l, struct
 		if (i + 1 == l->n) {
 			s->clock_s = h.clock_s;
 			s->replay_until_s = h.replay_until_s;
+			s->born_s = h.born_s;
 		}
 		*from = l->number[i];
 		s->unread_until_s = h.replay_until_s;
@@ -281,7 +283,7 @@ enum kb_err segment_open(int dir, int64_t now_s, segment_visit *visit, void *ctx
 	if ((err = segment_list(s.dir, &l)) != KB_OK)
 		goto fail;
 	if (l.n == 0) {
-		s.clock_s = now_s;
+		s.clock_s = s.born_s = now_s;
 		if ((err = segment_begin(&s, "first", span_of(NULL, 0))) != KB_OK)
 			goto fail;
 	} else {

@@ -1,9 +1,9 @@
 /* broker/segment.h — the ledger's files: ledger-00000001.jsonl, -00000002 …, each a run of one hash chain (chain.h).  Opened and locked by the ledger room
  * alone; segment_walk() reads them for anyone (keybrokerctl).
  *
- * A segment's first line says {"event":"segment","segment":N,"format":F,"previous_bytes":B,"clock":S,"replay_until":S,…}: B bytes of segment N−1 are the
+ * A segment's first line says {"event":"segment","segment":N,"format":F,"previous_bytes":B,"clock":S,"replay_until":S,"born":S,…}: B bytes of segment N−1 are the
  * ledger's; what may stand after them was never confirmed (a write or sync had failed).  clock: the greatest time seen; replay_until: no record in an
- * earlier segment is needed after it.  format: a reader refuses a greater one than it knows; without it, it is 1. */
+ * earlier segment is needed after it.  born: when there was no ledger at all.  format: a reader refuses a greater one than it knows; without it, it is 1. */
 #ifndef KB_BROKER_SEGMENT_H
 #define KB_BROKER_SEGMENT_H
 #include "broker/chain.h"
@@ -36,13 +36,14 @@ KB_MUST_CHECK enum kb_err segment_walk(int dir, uint32_t from, segment_visit *vi
 
 /* ---- the ledger room's side ---- */
 
-struct segments { /* read only but for the two marks */
+struct segments { /* read only but for the three marks */
 	int dir;  /* locked */
 	int fd;   /* the newest segment; -1: broken, segment_begin() must make a new one */
 	uint32_t number;
 	int64_t bytes;                   /* of it, durable */
 	struct chain chain;              /* ends with the last durable line */
 	int64_t clock_s, replay_until_s; /* the caller's marks, written into the next first line */
+	int64_t born_s;                  /* such a mark, too: wall clock of the first segment; 0: of a time before it was kept */
 	int64_t unread_until_s;          /* no record before those that were read back is needed after it */
 };
 

@@ -11,7 +11,7 @@ void segment_listing_cleanup(struct segment_listing *l);
 KB_MUST_CHECK enum kb_err segment_list(int dir, struct segment_listing *out);
 
 struct segment_header { /* of a segment's first line */
-	int64_t segment, previous_bytes, clock_s, replay_until_s;
+	int64_t segment, previous_bytes, clock_s, replay_until_s, born_s;
 };
 /* KB_E_LEDGER_CHAIN when the first line is not good; *fault filled on any error. */
 KB_MUST_CHECK enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header *h, struct segment_fault *fault);

@@ -179,7 +179,9 @@ static enum kb_err header_parse(struct span line, struct segment_header *h)
 	    json_get_int(doc, "previous_bytes", &h->previous_bytes) != KB_OK || json_get_int(doc, "clock", &h->clock_s) != KB_OK ||
 	    json_get_int(doc, "replay_until", &h->replay_until_s) != KB_OK || h->previous_bytes < 0)
 		return KB_E_LEDGER_CHAIN;
-	return KB_OK;
+	h->born_s = 0;
+	enum kb_err err = json_get_int(doc, "born", &h->born_s);
+	return err == KB_OK || err == KB_E_JSON_MISSING ? KB_OK : KB_E_LEDGER_CHAIN;
 }
 
 /* A first line of a format that is not known here: said before anything else of it is looked at, because anything may be different. */

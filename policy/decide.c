@@ -22,7 +22,7 @@ struct grant {
 	char *key_name, *key_version;
 	struct pubkey *kek;
 	uint8_t kek_thumbprint[32];
-	int64_t expires_s;
+	int64_t issued_s, expires_s;
 };
 
 struct span grant_key_name(const struct grant *g)
@@ -48,6 +48,11 @@ struct span grant_kek_kid(const struct grant *g)
 const uint8_t *grant_kek_thumbprint(const struct grant *g)
 {
 	return g->kek_thumbprint;
+}
+
+int64_t grant_issued(const struct grant *g)
+{
+	return g->issued_s;
 }
 
 int64_t grant_expires(const struct grant *g)
@@ -80,6 +85,7 @@ static enum kb_err grant_new(const struct release_case *c, struct pubkey **kek, 
 	if (g->key_name == NULL || g->key_version == NULL)
 		goto out;
 	if ((err = pubkey_thumbprint(g->kek, g->kek_thumbprint)) != KB_OK ||
+	    (err = json_get_int(token_claims(c->token), "iat", &g->issued_s)) != KB_OK ||
 	    (err = json_get_int(token_claims(c->token), "exp", &g->expires_s)) != KB_OK)
 		goto out;
 	*out = g;

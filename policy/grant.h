@@ -12,6 +12,7 @@ struct span grant_key_version(const struct grant *g);
 EVP_PKEY *grant_kek(const struct grant *g);                 /* the wrapping key (RSA), checked; borrowed */
 struct span grant_kek_kid(const struct grant *g);           /* its kid in the evidence */
 const uint8_t *grant_kek_thumbprint(const struct grant *g); /* 32 bytes, RFC 7638 */
+int64_t grant_issued(const struct grant *g);                /* the token's iat */
 int64_t grant_expires(const struct grant *g);               /* the token's exp */
 void grant_free(struct grant *g);
 static inline void grant_cleanup(struct grant **g)

@@ -14,7 +14,7 @@
  *   POST /admin/later                 from now on /later/M is as bad as /fault/M
  *   GET  /admin/count                 requests so far: {"metadata":N,"certs":N,"attest":N,"flap":N,"counted":N,"connections":N}
  * Key sets for tests that want many faults at once, each at a path of its own:
- *   GET  /fault/M, /later/M (good at first), /cache/CONTROL (with that Cache-Control), /flap (good and bad by turns, each second), /counted
+ *   GET  /fault/M, /later/M (good at first), /cache/CONTROL (with that Cache-Control), /flap (good and bad by turns), /counted
  * Faults of TLS go by the host's name: issuer_tls.h.
  * One thread a connection: a slow answer holds up nobody else. */
 #include <arpa/inet.h>
@@ -117,9 +117,9 @@ static void answer_mode(SSL *s, const char *name, bool is_bad, const char *path)
 static void flap(SSL *s)
 {
 	pthread_mutex_lock(&state.lock);
-	state.n_flap++;
+	bool is_bad = ++state.n_flap % 2 == 0;
 	pthread_mutex_unlock(&state.lock);
-	answer_mode(s, "500", time(NULL) % 2 == 0, "/flap");
+	answer_mode(s, "500", is_bad, "/flap");
 }
 
 static void counted(SSL *s)

@@ -56,6 +56,7 @@ static struct frame_reply sample_reply(void)
 					    .judge_us = 1,
 					    .hsm_us = 2,
 					    .total_us = 3},
+				.replay_from_s = 1700000000,
 				.replay_until_s = 1800000000,
 				.replay_body = span_str("{}"),
 				.replay_record = span_str("{\"r\":2}")};
@@ -102,7 +103,8 @@ static void test_frame_reply_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_reply(&in, &b), KB_OK);
 	assert_int_equal(frame_get_reply(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == 7 && out.status == 200 && out.retry_after_s == 2 && out.replay_until_s == 1800000000);
+	assert_true(out.id == 7 && out.status == 200 && out.retry_after_s == 2 && out.replay_from_s == 1700000000 &&
+		    out.replay_until_s == 1800000000);
 	assert_true(span_eq(out.challenge, in.challenge) && span_eq(out.client_request_id, in.client_request_id));
 	assert_true(span_eq(out.body, in.body) && span_eq(out.record, in.record));
 	assert_true(out.outcome.code == KB_E_POLICY && out.outcome.is_release);
@@ -244,6 +246,7 @@ static void test_frame_bounds(void **state)
 	REFUSES_REPLY(r.record = bytes(KB_MAX_RECORD + 1));
 	REFUSES_REPLY(r.outcome.key = bytes(KB_MAX_NAME + 1));
 	REFUSES_REPLY(r.outcome.issuer = bytes(KB_MAX_NAME + 1));
+	REFUSES_REPLY(r.replay_from_s = -1);
 	REFUSES_REPLY(r.replay_until_s = -1);
 	REFUSES_REPLY(r.replay_body = bytes(KB_MAX_REFUSAL + 1));
 	REFUSES_REPLY(r.replay_record = bytes(KB_MAX_RECORD + 1));

@@ -381,12 +381,14 @@ static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
 /* ---- single use ---- */
 
 static char token_record[512];
+static int64_t issued_s = INT64_MAX; /* of the tokens below; after any ledger began */
 
 static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s)
 {
 	struct frame_reply r = released(id);
 
 	memset(r.replay_key, token, sizeof r.replay_key);
+	r.replay_from_s = issued_s;
 	r.replay_until_s = until_s;
 	r.replay_body = span_str("{\"error\":{\"code\":\"Forbidden\"}}");
 	r.replay_record = span_str("{\"event\":\"release\",\"code\":\"REPLAY\"}");
@@ -438,6 +440,26 @@ static void test_a17_ledger_second_use_is_refused_also_after_kill_9(void **state
 	for (uint8_t token = 1; token <= 4; token++)
 		assert_int_equal(status_of_use(token, until_s), 403);
 	assert_int_equal(lines_with("\"code\":\"REPLAY\""), 7);
+}
+
+/* What was used before it the first ledger of a directory cannot know; nor can those that follow it. */
+static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **state)
+{
+	int64_t until_s = clock_wall_s() + 1000;
+
+	(void)state;
+	run();
+	issued_s = clock_wall_s();
+	assert_int_equal(status_of_use(1, until_s), 403);
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(2, until_s), 403);
+	kill(room, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	run();
+	assert_int_equal(status_of_use(3, until_s), 403);
+	issued_s = clock_wall_s() + 1;
+	assert_int_equal(status_of_use(4, until_s), 200);
+	issued_s = INT64_MAX;
 }
 
 static void test_a17_ledger_first_line_of_a_segment_leads_back(void **state)
@@ -701,6 +723,7 @@ int main(void)
 		T(test_ledger_bad_record_refuses_its_answer_alone),
 		T(test_i06_ledger_bad_frames_are_dropped_and_counted),
 		T(test_a17_ledger_second_use_is_refused_also_after_kill_9),
+		T(test_d09_ledger_that_was_lost_denies_what_it_may_have_held),
 		T(test_a17_ledger_first_line_of_a_segment_leads_back),
 		T(test_ledger_token_past_its_time_is_refused),
 		T(test_ledger_single_use_record_must_name_its_token),
