@@ -259,7 +259,7 @@ static enum kb_err open_log(struct ledger *l)
 	if (err == KB_OK) {
 		if (l->log.chain.seq <= 1)
 			log_event(LOG_WARN, "ledger.new", "what",
-				  "no ledger was in this directory: tokens issued until now are refused for issuers with single_use", NULL);
+				  "no ledger was in this directory: tokens issued before now are refused for issuers with single_use", NULL);
 		if (l->read_until_s > l->log.replay_until_s)
 			l->log.replay_until_s = l->read_until_s;
 		replay_assume(l->replay, l->log.unread_until_s);
@@ -420,7 +420,7 @@ static void judge(struct ledger *l, struct item *it)
 		return;
 	}
 	/* What was used before the ledger's first line nobody knows: its directory may have been lost. */
-	enum kb_err err = r->replay_from_s <= l->log.born_s ? KB_E_REPLAY : replay_use(l->replay, r->replay_key, r->replay_until_s);
+	enum kb_err err = r->replay_from_s < l->log.born_s ? KB_E_REPLAY : replay_use(l->replay, r->replay_key, r->replay_until_s);
 	if (err == KB_OK) {
 		it->took_token = true;
 		return;

@@ -289,7 +289,7 @@ static inline int hold(void **state)
 	GOOD(invariants_hold(&in));
 	return 0;
 }
-/* I5 is against what was before this attack, not before all of them: what several floods leave in the heap's cracks comes to an end at about a megabyte. */
+/* I5 is against what was before this attack, not before all of them: what several floods leave in the heap's cracks comes to an end at about a megabyte, and a baseline may be taken right after the heap was trimmed. */
 static inline int measure(void **state)
 {
 	(void)state;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_SECRETS = 16, WARM_UP = 24, PATIENCE_MS = 5000, GOOD_MS = 1000, SLACK_KIB = 1024, IN_FLIGHT = 128 };
+enum { MOST_SECRETS = 16, WARM_UP = 24, PATIENCE_MS = 5000, GOOD_MS = 1000, SLACK_KIB = 1536, IN_FLIGHT = 128 };
 
 static const char *const room_names[] = {"gateway", "vault", "ledger", "fetcher"};
 enum { ROOMS = 4, VAULT = 1 };

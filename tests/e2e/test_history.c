@@ -242,13 +242,13 @@ static void test_d09_missing_segments_deny_what_they_may_have_told(void **state)
 	snprintf(command, sizeof command, "mkdir %s/newest && mv %s/state/ledger/*.jsonl %s/newest/", aside, in.dir, aside);
 	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
 	free(out);
+	sleep_ms(1100); /* times of tokens are whole seconds */
 	GOOD(shim_start(&in));
 	assert_true(log_says("\"event\":\"ledger.new\""));
 	REFUSED(&again, 403, "Forbidden", "REPLAY");
 	again.token = later;
 	REFUSED(&again, 403, "Forbidden", "REPLAY");
 	free(later);
-	sleep_ms(1100); /* times of tokens are whole seconds */
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &later));
 	GOOD(ask_with(later, &status));
 	assert_int_equal(status, 200);

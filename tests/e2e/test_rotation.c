@@ -6,6 +6,16 @@
 
 enum { PATIENCE_MS = 15000, CROWD = 25, EACH = 40 };
 
+static void wait_issuer(const char *name)
+{
+	char reason[64];
+	for (unsigned long long end = now_ms() + PATIENCE_MS; !issuer_state(name, reason);)
+		if (now_ms() > end)
+			GOOD(wrong("issuer %s: %s", name, reason));
+		else
+			sleep_ms(20);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -30,6 +40,7 @@ static int setup(void **state)
 	}
 	upstream_key();
 	GOOD(broker_start(&in));
+	wait_issuer("issuer");
 	GOOD(invariants_begin(&in, &good));
 	return 0;
 }
@@ -42,16 +53,6 @@ static int teardown(void **state)
 	GOOD(broker_log_clean(&in));
 	upstream_free();
 	return 0;
-}
-
-static void wait_issuer(const char *name)
-{
-	char reason[64];
-	for (unsigned long long end = now_ms() + PATIENCE_MS; !issuer_state(name, reason);)
-		if (now_ms() > end)
-			GOOD(wrong("issuer %s: %s", name, reason));
-		else
-			sleep_ms(20);
 }
 
 /* A thousand requests with key ids nobody published, many at once: one fetch at the most, and none of them gets anything. */

@@ -448,8 +448,8 @@ static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **st
 	int64_t until_s = clock_wall_s() + 1000;
 
 	(void)state;
+	issued_s = clock_wall_s() - 1;
 	run();
-	issued_s = clock_wall_s();
 	assert_int_equal(status_of_use(1, until_s), 403);
 	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
 	assert_int_equal(status_of_use(2, until_s), 403);
@@ -457,7 +457,7 @@ static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **st
 	assert_int_equal(ended(), -SIGKILL);
 	run();
 	assert_int_equal(status_of_use(3, until_s), 403);
-	issued_s = clock_wall_s() + 1;
+	issued_s = clock_wall_s();
 	assert_int_equal(status_of_use(4, until_s), 200);
 	issued_s = INT64_MAX;
 }
