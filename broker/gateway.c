@@ -370,8 +370,10 @@ static void close_room(struct gateway *g)
 		event_free(g->tick);
 	if (g->term != NULL)
 		event_free(g->term);
-	if (g->room.base != NULL)
+	if (g->room.base != NULL) {
+		(void)event_base_loop(g->room.base, EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its deferred callback was due */
 		event_base_free(g->room.base);
+	}
 	if (g->spare_fd >= 0)
 		(void)close(g->spare_fd);
 }

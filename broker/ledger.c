@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -545,30 +546,40 @@ static int wait_ms(const struct ledger *l)
 	return -1;
 }
 
-/* A worker is in a request, so its record will come: worth a moment, as a sync costs as much processor time as all else of a record.  With one client
- * at a time nobody is, and nothing waits. */
-static bool is_more_coming(const struct ledger *l)
+/* How long a batch waits for more.  A worker that is in a request will send a record: worth a moment, as a sync costs more processor time than all else of a record.
+ * With one client at a time nobody is, and nothing waits.  When no worker is without a request, more of them wait before the vaults than here: then a
+ * longer wait costs nobody anything. */
+static int64_t patience_us(const struct ledger *l)
 {
+	bool is_any_busy = false, is_any_idle = false;
+
 	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++) {
 		const struct slot *s = &l->start->scoreboard->slot[i];
-		if (atomic_load_explicit(&s->room, memory_order_relaxed) == ROOM_VAULT &&
-		    atomic_load_explicit(&s->state, memory_order_relaxed) == SLOT_BUSY)
-			return true;
+		if (atomic_load_explicit(&s->room, memory_order_relaxed) != ROOM_VAULT)
+			continue;
+		const uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+		is_any_busy |= state == SLOT_BUSY;
+		is_any_idle |= state == SLOT_READY;
 	}
-	return false;
+	return !is_any_busy ? 0 : is_any_idle ? KB_COMMIT_WAIT_US : KB_COMMIT_WAIT_BUSY_US;
 }
 
 static void collect_more(struct ledger *l, struct pollfd *p, const size_t *which, size_t n)
 {
-	const int64_t until_us = clock_mono_us() + KB_COMMIT_WAIT_US;
+	const int64_t from_us = clock_mono_us();
 
-	for (;;) {
-		const int64_t left_us = until_us - clock_mono_us();
-		if (left_us <= 0 || l->n == 0 || l->n == KB_LEDGER_BATCH || !is_more_coming(l))
+	while (l->n > 0 && l->n < KB_LEDGER_BATCH) {
+		const int64_t patience = patience_us(l), left_us = from_us + patience - clock_mono_us();
+		if (left_us <= 0)
 			return;
 		for (size_t i = 0; i < n; i++) /* a generation that has ended is not polled again */
 			p[i].fd = l->generation[which[i]].replies;
-		struct timespec left = {.tv_nsec = left_us * 1000};
+		struct timespec left = {.tv_nsec = left_us * 1000}, none = {0};
+		if (patience == KB_COMMIT_WAIT_BUSY_US) { /* not woken by each record */
+			left.tv_nsec = left.tv_nsec < KB_COMMIT_LOOK_US * 1000 ? left.tv_nsec : KB_COMMIT_LOOK_US * 1000;
+			(void)nanosleep(&left, NULL);
+			left = none;
+		}
 		if (ppoll(p, n, &left, NULL) > 0)
 			collect_all(l, p, which, n);
 	}

@@ -99,12 +99,14 @@
 #define KB_STALE_MAX_S     86400 /* seconds: default age at which a key set counts as absent */
 
 /* Ledger */
-#define KB_MAX_RECORD     8192               /* bytes of one line */
-#define KB_LEDGER_BATCH   64                 /* records committed by one sync at the most */
-#define KB_COMMIT_WAIT_US 2000               /* µs a batch waits for the record of a worker that is in a request: one sync serves more */
-#define KB_LEDGER_SEGMENT (64 * 1024 * 1024) /* bytes; a new segment after this */
-#define KB_LEDGER_CONFIGS 64                 /* configurations remembered, so that an old one that comes back is seen */
-#define KB_REPLAY_ENTRIES 262144             /* used tokens remembered for issuers with single_use; full means deny */
+#define KB_MAX_RECORD          8192               /* bytes of one line */
+#define KB_LEDGER_BATCH        64                 /* records committed by one sync at the most */
+#define KB_COMMIT_WAIT_US      2000               /* µs a batch waits for the record of a worker that is in a request: one sync serves more */
+#define KB_COMMIT_WAIT_BUSY_US 6000               /* … while every worker is in one, because requests queue for them */
+#define KB_COMMIT_LOOK_US      1500               /* … looking so often whether that is still so */
+#define KB_LEDGER_SEGMENT      (64 * 1024 * 1024) /* bytes; a new segment after this */
+#define KB_LEDGER_CONFIGS      64                 /* configurations remembered, so that an old one that comes back is seen */
+#define KB_REPLAY_ENTRIES      262144             /* used tokens remembered for issuers with single_use; full means deny */
 
 /* Guest program, broker/guest */
 #define KB_GUEST_HEAD           32768         /* bytes of a reply's head */

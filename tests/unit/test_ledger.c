@@ -325,10 +325,14 @@ static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state
 	const int64_t alone = quickest_us(0);
 	atomic_store(&sb->slot[1].room, ROOM_VAULT);
 	slot_set(&sb->slot[1], SLOT_BUSY);
+	const int64_t all = quickest_us(300);
+	atomic_store(&sb->slot[2].room, ROOM_VAULT);
+	slot_set(&sb->slot[2], SLOT_READY);
 	const int64_t beside = quickest_us(100);
 	slot_set(&sb->slot[1], SLOT_HANDOVER); /* its record is here already */
 	const int64_t after = quickest_us(200);
-	assert_true(beside >= KB_COMMIT_WAIT_US);
+	assert_true(all >= KB_COMMIT_WAIT_BUSY_US);
+	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
 	assert_true(alone + KB_COMMIT_WAIT_US / 2 < beside);
 	assert_true(after + KB_COMMIT_WAIT_US / 2 < beside);
 }
