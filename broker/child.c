@@ -168,7 +168,8 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 		log_event(LOG_ERROR, "room.held", "name", room_name(c->room), "why",
 			  "the HSM refused the PIN; it is not tried again, because a token may count tries", "fix",
 			  "put the right PIN in the PIN file, then reload", NULL);
-	} else if (code == ROOM_EXIT_CONFIG) {
+	} else if (code == ROOM_EXIT_CONFIG &&
+		   !(c->room == ROOM_VAULT && c->ready_ms != 0)) { /* an HSM with which this worker was ready will be well again */
 		c->held = KB_E_CONFIG;
 		log_event(LOG_ERROR, "room.held", "name", room_name(c->room), "why", "it cannot work with this configuration", "fix",
 			  "mend what it logged above, then reload", NULL);

@@ -13,6 +13,7 @@ weak=$tmp/weak
 printf 'int main(void) { return 0; }\n' >"$tmp/weak.c"
 ${CC:-gcc} -no-pie -fno-pie -fno-stack-protector -fcf-protection=none -U_FORTIFY_SOURCE -Wl,-z,norelro,-z,lazy,-z,execstack -o "$weak" "$tmp/weak.c" 2>/dev/null ||
 	{ echo "[  FAILED  ] test_i10_control"; exit 1; }
+echo "[       OK ] test_i10_control"
 t() {
 	bad=
 	for p in $programs; do "$1" "$p" || bad="$bad $p"; done

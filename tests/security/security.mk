@@ -9,7 +9,8 @@ $(SECURITY): $(BUILD)/security/%: $(BUILD)/tests/security/%.o $(BUILD)/libguest.
 
 security: deps-lint
 	$(Q)$(MAKE) --no-print-directory run-security
-run-security: all $(UNIT) $(SECURITY) ready-e2e
+# Made here, what two of its scripts that run at once would both make.
+run-security: all $(UNIT) $(SECURITY) ready-e2e $(BUILD)/mutation/mutate $(MUTATION_TESTS)
 	$(Q)BUILD=$(BUILD) tests/security/run $(ONLY)
 
 .PHONY: security run-security

@@ -239,6 +239,20 @@ static void test_child_with_a_bad_configuration_is_held(void **state)
 	assert_false(child_is_due(&child, INT64_MAX));
 }
 
+/* What it was ready with before is no bad configuration: its HSM is not well. */
+static void test_c03_child_that_was_ready_is_not_held(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	child_signal(&child, SIGKILL);
+	(void)child_ended(&child, wait_status(), false);
+	start("exit:41");
+	(void)child_ended(&child, wait_status(), false);
+	assert_int_equal(child.held, KB_OK);
+	assert_true(child_is_due(&child, child.next_ms));
+}
+
 static void test_c08_child_takes_its_request_along(void **state)
 {
 	(void)state;
@@ -346,19 +360,13 @@ static void test_child_exec_that_fails_is_an_exit(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_i05_child_gets_exactly_its_descriptors),
-		T(test_child_reports_ready),
-		T(test_child_failed_message_is_not_ready),
-		T(test_i06_child_that_sends_garbage_is_killed),
-		T(test_i07_child_backs_off_and_resets),
-		T(test_c04_child_with_a_refused_pin_is_never_started_again),
-		T(test_child_with_a_bad_configuration_is_held),
-		T(test_c08_child_takes_its_request_along),
-		T(test_child_fault_is_kept_until_it_is_ready_again),
-		T(test_c06_child_hung_in_a_request_is_killed),
-		T(test_c06_child_hung_in_a_call_is_killed),
-		T(test_child_that_never_gets_ready_is_killed),
-		T(test_g08_child_without_a_slot_backs_off),
+		T(test_i05_child_gets_exactly_its_descriptors), T(test_child_reports_ready),
+		T(test_child_failed_message_is_not_ready),      T(test_i06_child_that_sends_garbage_is_killed),
+		T(test_i07_child_backs_off_and_resets),         T(test_c04_child_with_a_refused_pin_is_never_started_again),
+		T(test_child_with_a_bad_configuration_is_held), T(test_c03_child_that_was_ready_is_not_held),
+		T(test_c08_child_takes_its_request_along),      T(test_child_fault_is_kept_until_it_is_ready_again),
+		T(test_c06_child_hung_in_a_request_is_killed),  T(test_c06_child_hung_in_a_call_is_killed),
+		T(test_child_that_never_gets_ready_is_killed),  T(test_g08_child_without_a_slot_backs_off),
 		T(test_child_exec_that_fails_is_an_exit),
 	};
 

@@ -183,8 +183,11 @@ static void test_explain_json_before_the_policy(void **state)
 	(void)state;
 	explain_step(ex, STEP_FORMAT, KB_OK, NULL);
 	explain_step(ex, STEP_ISSUER, KB_E_ISSUER, ISS);
-	ASSERT_ERR(KB_OK, json_load_strict(span_str(rendered(ex, explain_json)), 4096, &j, NULL));
+	char *json = rendered(ex, explain_json);
+	ASSERT_ERR(KB_OK, json_load_strict(span_str(json), 4096, &j, NULL));
 	assert_false(json_has(j, "policy"));
+	assert_non_null(strstr(json, "\"outcome\":\"ISSUER\",\"note\":\"" ISS "\"}"));
+	assert_non_null(strstr(json, "\"outcome\":\"OK\"}")); /* what nothing was said of has no note */
 	char *text = rendered(ex, explain_text);
 	assert_non_null(strstr(text, "\nREFUSE ISSUER: "));
 	assert_non_null(strstr(text, "– signature\n"));
