@@ -19,14 +19,27 @@ static struct {
 	CK_RV rv[FAULT_COUNT];       /* … what a call returns … */
 	unsigned left[FAULT_COUNT];  /* … for so many times */
 	unsigned calls[FAULT_COUNT]; /* how often it was called */
+	int *inside;                 /* not NULL: counts up while the module works */
 } p11_fault;
+
+static inline void fault_counted(int by)
+{
+	if (p11_fault.inside != NULL)
+		*p11_fault.inside += by;
+}
+
+static inline CK_RV fault_counted_rv(CK_RV rv)
+{
+	fault_counted(-1);
+	return rv;
+}
 
 #define X(call, params, args)                                                                                                                        \
 	static CK_RV fault_##call params                                                                                                             \
 	{                                                                                                                                            \
 		p11_fault.calls[FAULT_##call]++;                                                                                                     \
 		if (p11_fault.left[FAULT_##call] == 0 || (p11_fault.skip[FAULT_##call] > 0 && p11_fault.skip[FAULT_##call]--))                       \
-			return p11_fault.real->call args;                                                                                            \
+			return fault_counted(1), fault_counted_rv(p11_fault.real->call args);                                                        \
 		p11_fault.left[FAULT_##call]--;                                                                                                      \
 		return p11_fault.rv[FAULT_##call];                                                                                                   \
 	}

@@ -1,6 +1,6 @@
 /* tests/unit/test_nomem.c — memory runs out at the n-th allocation, for every n of a judgement (SECURITY G2).  Each time there must be a clean end: what was
  * asked for, or KB_E_NOMEM and nothing; never a grant that a check did not see, never another code (the client would take it for a final refusal), no leak.
- * This program's malloc() is everybody's, OpenSSL's, jansson's and cjose's too.  The sanitizers bring a malloc of their own: there the test is skipped. */
+ * What memory is short for: short_memory.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,63 +19,7 @@
 #include "keystore/record.h"
 #include "policy/explain.h"
 #include "tests/unit/mint.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-
-static long fail_at, calls, live; /* fail_at: which call from now on gets nothing; 0: none */
-static bool fails_on;             /* … and all that follow it */
-
-#ifndef IS_SANITIZED
-static bool is_refused(void)
-{
-	calls++;
-	if (fail_at == 0 || calls < fail_at || (calls > fail_at && !fails_on))
-		return false;
-	errno = ENOMEM; /* as POSIX has it */
-	return true;
-}
-
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void __libc_free(void *p);
-
-void *malloc(size_t size)
-{
-	void *p = is_refused() ? NULL : __libc_malloc(size);
-
-	live += p != NULL;
-	return p;
-}
-
-void *calloc(size_t n, size_t size)
-{
-	void *p = is_refused() ? NULL : __libc_calloc(n, size);
-
-	live += p != NULL;
-	return p;
-}
-
-void *realloc(void *old, size_t size)
-{
-	void *p = is_refused() ? NULL : __libc_realloc(old, size);
-
-	live += old == NULL && p != NULL;
-	return p;
-}
-
-void free(void *p)
-{
-	live -= p != NULL;
-	__libc_free(p);
-}
-#endif
+#include "tests/unit/short_memory.h"
 
 enum { EVERY = 250 };
 
@@ -97,11 +41,11 @@ static int once(const struct trial *t, long n, bool forever)
 	ERR_clear_error();
 	const long before = live;
 	fails_on = forever;
-	calls = 0;
+	allocations = 0;
 	fail_at = n;
 	enum kb_err err = t->run();
 	fail_at = 0;
-	const bool is_past = calls < n;
+	const bool is_past = allocations < n;
 	ERR_clear_error();
 	bool is_good = err == KB_OK || (!is_past && (err == KB_E_NOMEM || t->is_local));
 	if (!is_good)

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -20,6 +21,7 @@
 #include "keystore/public.h"
 #include "p11_fault.h"
 #include "policy/grant.h"
+#include "short_memory.h"
 #include "softhsm.h"
 
 /* The real one is made by decide() alone; here stands what the keystore reads of it. */
@@ -979,6 +981,70 @@ static void test_plain_exact_rebuilds_ec(void **state)
 	assert_int_equal(exact(b, 37, p), KB_E_HSM_OUTPUT);
 }
 
+/* ---- memory ---- */
+
+static size_t which;
+
+static enum kb_err wrap_once(void)
+{
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 8192);
+	enum kb_err err = wrap_with(keys[which].key, &grant, KB_ENC_SHA256, &b);
+	if (err == KB_OK) {
+		const long was = fail_at; /* what it gave is a key, whatever there was no memory for */
+		fail_at = 0;
+		assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, keys[which].plain);
+		fail_at = was;
+	} else {
+		assert_int_equal(b.len, 0);
+	}
+	return err;
+}
+
+static enum kb_err prove_once(void)
+{
+	return keystore_self_test(ks);
+}
+
+/* The n-th allocation of ours and of OpenSSL's gives nothing, for every n, past 200 for one in `stride`: done, or an error that passes.  What the module does without
+ * memory is the module's. */
+static void short_of_memory(enum kb_err (*run)(void), long stride)
+{
+	bool is_past = false;
+
+	p11_fault.inside = &spared;
+	for (long n = 1; !is_past; n += n < 200 ? 1 : stride) {
+		allocations = 0;
+		fail_at = n;
+		enum kb_err err = run();
+		fail_at = 0;
+		is_past = allocations < n;
+		ERR_clear_error();
+		if (err != KB_OK && (is_past || (kb_err_class(err) != KB_CLASS_BUSY && kb_err_class(err) != KB_CLASS_HSM)))
+			fail_msg("allocation %ld: %s", n, kb_err_name(err));
+	}
+	p11_fault.inside = NULL;
+}
+
+static void test_g02_wrap_without_memory(void **state)
+{
+	(void)state;
+#ifdef IS_SANITIZED
+	skip();
+#endif
+	for (which = 0; which < KEYS; which++)
+		short_of_memory(wrap_once, 1);
+}
+
+static void test_g02_self_test_without_memory(void **state)
+{
+	(void)state;
+#ifdef IS_SANITIZED
+	skip();
+#endif
+	short_of_memory(prove_once, 11);
+}
+
 #define WITH_FAULTS(t) cmocka_unit_test_setup_teardown(t, faults_on, faults_off)
 
 int main(void)
@@ -1008,6 +1074,8 @@ int main(void)
 		WITH_FAULTS(test_self_test_sees_through_a_wrong_hash),
 		WITH_FAULTS(test_c11_mechanism_absent),
 		WITH_FAULTS(test_self_test_outage_is_no_verdict),
+		WITH_FAULTS(test_g02_wrap_without_memory),
+		WITH_FAULTS(test_g02_self_test_without_memory),
 		cmocka_unit_test(test_plain_exact_refuses),
 		cmocka_unit_test(test_plain_exact_rebuilds_ec),
 	};
