@@ -92,6 +92,8 @@ static void test_scalar_order(void **state)
 	compare("\"0\"", "-1", '>');
 	compare("\"-0\"", "1", '<');
 	compare("\"0.5\"", "0", '>');
+	compare("\"1.50\"", "1.5", '0');                                /* another text, the same number */
+	compare("0.30000000000000004", "\"0.30000000000000004\"", '='); /* one that needs seventeen digits */
 }
 
 static void test_scalar_strings_that_are_no_numbers(void **state)
