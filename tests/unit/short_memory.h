@@ -14,9 +14,11 @@
 #endif
 #endif
 
-static long fail_at, allocations, live; /* fail_at: which call from now on gets nothing; 0: none */
-static bool fails_on;                   /* … and all that follow it */
-static int spared;                      /* while it is not 0, whoever allocations has what he wants: code whose memory is not what is tried */
+/* Unused where a sanitizer has malloc(). */
+#define UNUSED __attribute__((unused))
+static long fail_at UNUSED, allocations UNUSED, live UNUSED; /* fail_at: which call from now on gets nothing; 0: none */
+static bool fails_on UNUSED;                                 /* … and all that follow it */
+static int spared UNUSED; /* while it is not 0, whoever allocates has what he wants: code whose memory is not what is tried */
 
 #ifndef IS_SANITIZED
 static bool is_refused(void)
