@@ -2,10 +2,12 @@
  * and trusting a server takes.  Decides by the configuration.  Trusts its paths: the operator's.  Never keeps a path "to be safe". */
 #include "broker/confine.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <nss.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -119,8 +121,10 @@ enum kb_err confine_room(const struct room_start *start, const struct config *co
 	struct sandbox_needs needs = {0};
 
 	/* The archive holds what the room was configured with, the TLS key for a gateway: nobody reads it again.  Its number stays taken: see own_fd. */
-	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE)
+	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE) {
+		log_event(LOG_ERROR, "sandbox.descriptors", "why", strerror(errno), NULL);
 		return KB_E_SYS;
+	}
 	switch (start->room) {
 	case ROOM_GATEWAY:
 		needs.own_fd = FD_GATEWAY_LISTEN + (int)n_listeners;

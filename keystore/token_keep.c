@@ -44,23 +44,35 @@ static bool file_replace(int dir, const char *name, const struct file *f)
 static const char object_name[] = "token.object", keep_name[] = "token.keep";
 static struct file is, kept; /* one thread a room */
 
-static void restore_one(int dir, const char *token)
+static void both_read(int dir)
 {
 	file_read(dir, object_name, &is);
 	file_read(dir, keep_name, &kept);
-	if (is.len < kept.len) {
-		bool good = file_replace(dir, object_name, &kept);
-		log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
-			  good ? "its file was torn by the end of a process that logged in" : strerror(errno), NULL);
-	}
+}
+
+static void copy(int dir, const char *token)
+{
+	if (!file_replace(dir, keep_name, &is))
+		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
+}
+
+static void restore_one(int dir, const char *token)
+{
+	both_read(dir);
+	if (kept.len == 0 && is.len > 0)
+		copy(dir, token); /* the first login here: it may tear the file as any other */
+	if (is.len >= kept.len)
+		return;
+	bool good = file_replace(dir, object_name, &kept);
+	log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
+		  good ? "its file was torn by the end of a process that logged in" : strerror(errno), NULL);
 }
 
 static void keep_one(int dir, const char *token)
 {
-	file_read(dir, object_name, &is);
-	file_read(dir, keep_name, &kept);
-	if (is.len > 0 && (is.len != kept.len || memcmp(is.bytes, kept.bytes, is.len) != 0) && !file_replace(dir, keep_name, &is))
-		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
+	both_read(dir);
+	if (is.len > 0 && (is.len != kept.len || memcmp(is.bytes, kept.bytes, is.len) != 0))
+		copy(dir, token);
 }
 
 static void each_token(const char *dir, void (*act)(int dir, const char *token))

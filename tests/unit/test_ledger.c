@@ -326,12 +326,26 @@ static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state
 	atomic_store(&sb->slot[1].room, ROOM_VAULT);
 	slot_set(&sb->slot[1], SLOT_BUSY);
 	const int64_t all = quickest_us(300);
+	int64_t idle_soon = INT64_MAX;
+	for (uint32_t i = 0; i < 20; i++) {
+		struct frame_reply r = released(id_of(0, 400 + i));
+		slot_set(&sb->slot[1], SLOT_BUSY);
+		const int64_t from = clock_mono_us();
+		submit(&r);
+		usleep(300);
+		slot_set(&sb->slot[1], SLOT_HANDOVER);
+		assert_true(gets(0).id == id_of(0, 400 + i));
+		const int64_t took = clock_mono_us() - from;
+		idle_soon = took < idle_soon ? took : idle_soon;
+	}
+	slot_set(&sb->slot[1], SLOT_BUSY);
 	atomic_store(&sb->slot[2].room, ROOM_VAULT);
 	slot_set(&sb->slot[2], SLOT_READY);
 	const int64_t beside = quickest_us(100);
 	slot_set(&sb->slot[1], SLOT_HANDOVER); /* its record is here already */
 	const int64_t after = quickest_us(200);
 	assert_true(all >= KB_COMMIT_WAIT_BUSY_US);
+	assert_true(idle_soon < KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US); /* it looks before that is over */
 	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
 	assert_true(alone + KB_COMMIT_WAIT_US / 2 < beside);
 	assert_true(after + KB_COMMIT_WAIT_US / 2 < beside);

@@ -65,16 +65,21 @@ static void test_c04_control_logins_at_once_fail(void **state)
 
 static char tokens[96];
 
-static enum kb_err open_kept(bool is_kept)
+static enum kb_err open_with(bool is_kept, const char *pin_text)
 {
 	struct keystore *ks;
-	struct secret *pin = softhsm_secret(SOFTHSM_PIN);
+	struct secret *pin = softhsm_secret(pin_text);
 	struct keystore_params p = {.module = SOFTHSM_MODULE, .token = SOFTHSM_TOKEN, .pin = pin, .token_dir = is_kept ? tokens : NULL};
 	enum kb_err err = keystore_open(&p, &ks);
 
 	keystore_close(ks);
 	secret_free(pin);
 	return err;
+}
+
+static enum kb_err open_kept(bool is_kept)
+{
+	return open_with(is_kept, SOFTHSM_PIN);
 }
 
 static void tear(long size)
@@ -96,6 +101,14 @@ static void test_c15_torn_token_is_restored(void **state)
 		tear(size);
 		assert_int_equal(open_kept(true), KB_OK);
 	}
+	/* an instance that has no copy yet has one before its first login */
+	char command[256];
+	snprintf(command, sizeof command, "cd %s && rm */token.keep && cp */token.object ..", tokens);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(open_with(true, "not the PIN"), KB_E_HSM_PIN);
+	snprintf(command, sizeof command, "cd %s && cmp */token.keep ../token.object", tokens);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(open_kept(true), KB_OK);
 	tear(100); /* and without the copy it is lost */
 	assert_int_not_equal(open_kept(false), KB_OK);
 	softhsm_stop(&hsm);
