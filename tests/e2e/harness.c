@@ -389,6 +389,15 @@ const char *broker_log_clean(struct instance *in)
 	return why;
 }
 
+const char *instance_end(struct instance *in)
+{
+	int status = in->broker > 0 ? broker_stop(in, SIGTERM, 40000) : 0;
+	const char *why = status != 0 ? wrong("the broker ended with %d", status) : broker_log_clean(in);
+	if (why == NULL)
+		instance_free(in);
+	return why;
+}
+
 void broker_log_tail(struct instance *in)
 {
 	char text[6000];

@@ -49,7 +49,9 @@ const char *broker_wait_ready(struct instance *in, unsigned ms);        /* /read
 int broker_stop(struct instance *in, int sig, unsigned ms);             /* exit status, −1: killed by a signal, −2: had to be killed */
 pid_t broker_room(struct instance *in, const char *room, unsigned nth); /* pid of the nth child whose command line says so, 0: none */
 const char *broker_log_clean(struct instance *in);                      /* no sanitizer's report, no "should not happen" */
-void broker_log_tail(struct instance *in);                              /* last lines to stderr: for failures */
+/* At the end of a program: the broker, if it runs, ends well and in time, its log is clean; then the instance is freed. */
+const char *instance_end(struct instance *in);
+void broker_log_tail(struct instance *in); /* last lines to stderr: for failures */
 
 /* Plain HTTP GET on the metrics port: status, 0 when nobody answers; *body (NULL allowed) malloc'd. */
 int metrics_get(struct instance *in, const char *path, char **body);

@@ -48,10 +48,7 @@ static int teardown(void **state)
 	(void)state;
 	EVP_PKEY_free(kek);
 	free(token);
-	if (in.broker > 0)
-		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	GOOD(broker_log_clean(&in));
-	instance_free(&in);
+	GOOD(instance_end(&in));
 	return 0;
 }
 

@@ -55,10 +55,7 @@ static int teardown(void **state)
 		EVP_PKEY_free(known[i].key);
 	EVP_PKEY_free(kek);
 	free(token);
-	if (in.broker > 0)
-		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	GOOD(broker_log_clean(&in));
-	instance_free(&in);
+	GOOD(instance_end(&in));
 	return 0;
 }
 

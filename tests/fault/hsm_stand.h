@@ -175,10 +175,7 @@ static inline void stand_stop(void)
 	EVP_PKEY_free(kek);
 	EVP_PKEY_free(rsa);
 	free(token);
-	if (in.broker > 0)
-		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	GOOD(broker_log_clean(&in));
-	instance_free(&in);
+	GOOD(instance_end(&in));
 }
 
 static inline void stand_restart(void)
