@@ -21,20 +21,29 @@
 
 /* ---- what is said ---- */
 
+static bool has_spoken;
+
 void ctl_say(const char *fmt, ...)
 {
 	va_list ap;
 
+	has_spoken = true;
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
 }
 
+int ctl_end(int code)
+{
+	return code == CTL_FAILED && !has_spoken ? ctl_fail(code, "there is not enough memory") : code;
+}
+
 int ctl_fail(int code, const char *fmt, ...)
 {
 	va_list ap;
 
+	has_spoken = true;
 	fputs("keybrokerctl: ", stderr);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);

@@ -51,6 +51,7 @@ bool ctl_time(const char *what, const char *text, int64_t *out); /* seconds or R
 
 void ctl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));           /* a line on stderr */
 int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* "keybrokerctl: …" on stderr; returns code */
+int ctl_end(int code);                  /* `code`; a failure of which nothing was said is told here, for no command ends without a word */
 int ctl_put(struct buf *out, int code); /* out to stdout; `code`, or CTL_FAILED when it cannot be written.  Frees `out` */
 const char *ctl_hint(enum kb_err err);  /* one sentence: what it means and what to do; "" when there is nothing to add */
 

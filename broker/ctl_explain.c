@@ -190,6 +190,8 @@ static int explain_run(struct ctl *c)
 	enum kb_err outcome = judge(&q, version == NULL ? "" : version, ctl_value(c, OPT_KEYS), &is_judged);
 	if (!is_judged)
 		return CTL_FAILED;
+	if (outcome == KB_E_NOMEM)
+		return ctl_fail(CTL_FAILED, "there is not enough memory to judge it");
 	buf_init(&out, CTL_MAX_OUTPUT);
 	if (c->is_json)
 		answer_json(&q, outcome, &out);

@@ -48,6 +48,7 @@ struct instance {
 	const char *host; /* in key ids */
 	uid_t uid;        /* of the rooms; ours when no user was given */
 	gid_t gid;
+	bool is_begun;           /* something stands in `dir` */
 	char *signer;            /* its pkcs11: URI */
 	const char *state;       /* as the configuration says it: "state", or an absolute path */
 	char tokens[PATH_BYTES]; /* SoftHSM's directory, as `state` */
@@ -89,6 +90,7 @@ static enum kb_err put_buf(const struct instance *in, const char *name, mode_t m
 	return buf_ok(text) != KB_OK ? KB_E_NOMEM : put(in, name, mode, buf_span(text));
 }
 
+/* Otherwise errno says why: ENOTEMPTY, or what hinders looking. */
 static bool dir_is_empty(const char *path)
 {
 	DIR *d = opendir(path);
@@ -99,6 +101,7 @@ static bool dir_is_empty(const char *path)
 	for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d))
 		n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
 	closedir(d);
+	errno = ENOTEMPTY;
 	return n == 0;
 }
 
@@ -111,7 +114,7 @@ static enum kb_err dir_make(const struct instance *in, const char *name, bool is
 	if (path == NULL)
 		return KB_E_NOMEM;
 	if ((mkdir(path, mode) != 0 && !(errno == EEXIST && dir_is_empty(path))) || chmod(path, mode) != 0) { /* chmod: whatever the umask says */
-		ctl_fail(CTL_FAILED, "%s: %s", path, errno == EEXIST ? "is there, and is not an empty directory" : strerror(errno));
+		ctl_fail(CTL_FAILED, "%s: %s", path, errno == ENOTEMPTY ? "is there, and is not an empty directory" : strerror(errno));
 		return KB_E_FILE;
 	}
 	return own(in, name, is_rooms ? in->uid : geteuid());
@@ -129,9 +132,12 @@ static enum kb_err dirs_make(struct instance *in, const char *dir)
 		return KB_E_FILE;
 	}
 	if (realpath(dir, in->dir) == NULL || !dir_is_empty(dir)) {
-		ctl_fail(CTL_FAILED, "%s is not an empty directory: an instance is never overwritten. Name another one", dir);
+		bool is_taken = errno == ENOTEMPTY || errno == ENOTDIR;
+		ctl_fail(CTL_FAILED, "%s%s%s", dir, is_taken ? "" : ": ",
+			 is_taken ? " is not an empty directory: an instance is never overwritten. Name another one" : strerror(errno));
 		return KB_E_FILE;
 	}
+	in->is_begun = true;
 	if ((err = dir_make(in, ".", false)) != KB_OK)
 		return err;
 	for (size_t i = 0; i < sizeof owners / sizeof owners[0]; i++)
@@ -490,10 +496,12 @@ static int init_run(struct ctl *c)
 	umask(077);
 	if (secret_arena_init() != KB_OK)
 		return ctl_fail(CTL_FAILED, "%d KiB of memory cannot be locked for secrets; raise `ulimit -l`", KB_SECRET_ARENA / 1024);
-	if (dirs_make(&in, c->arg) != KB_OK)
-		return CTL_FAILED;
-	enum kb_err err = instance_make(&in);
+	enum kb_err err = dirs_make(&in, c->arg);
+	if (err == KB_OK)
+		err = instance_make(&in);
 	free(in.signer);
+	if (err != KB_OK && !in.is_begun)
+		return CTL_FAILED;
 	if (err != KB_OK)
 		return ctl_fail(CTL_FAILED, "init stopped (%s); remove %s before the next try", kb_err_name(err), in.dir);
 

@@ -91,5 +91,5 @@ int main(int argc, char **argv)
 	c.command = command;
 	at += words - 1;
 	int code = ctl_parse(&c, argc - at, argv + at, &stop);
-	return stop ? code : command->run(&c);
+	return stop ? code : ctl_end(command->run(&c));
 }

@@ -4,11 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -31,8 +31,7 @@ static enum kb_err digest_hex(struct span document, struct buf *out)
 {
 	uint8_t digest[32];
 
-	if (EVP_Digest(document.p, document.len, digest, NULL, EVP_sha256(), NULL) != 1)
-		return KB_E_NOMEM;
+	digest_sha256(document, digest);
 	buf_add_hex(out, span_of(digest, sizeof digest));
 	return buf_ok(out);
 }

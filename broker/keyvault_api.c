@@ -7,6 +7,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/b64url.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -481,6 +482,7 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 	__attribute__((cleanup(x509_stack_cleanup))) STACK_OF(X509) *chain = sk_X509_new_null();
 	KB_AUTO(buf) struct buf json, certs;
 	uint8_t sha1[20] = {0}, sha256[32] = {0};
+	bool is_hashed = false;
 
 	buf_init(&json, KB_MAX_REPLY);
 	buf_init(&certs, KB_MAX_REPLY);
@@ -496,9 +498,8 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 			return KB_E_NOMEM;
 		if (i == 0) {
 			buf_add(leaf_der, der, (size_t)len);
-			if (EVP_Digest(der, (size_t)len, sha1, NULL, EVP_sha1(), NULL) != 1 ||
-			    EVP_Digest(der, (size_t)len, sha256, NULL, EVP_sha256(), NULL) != 1)
-				KB_BUG();
+			digest_sha256(span_of(der, (size_t)len), sha256);
+			is_hashed = EVP_Digest(der, (size_t)len, sha1, NULL, EVP_sha1(), NULL) == 1;
 		}
 		buf_add_str(&certs, i == 0 ? "\"" : ",\"");
 		b64_encode(&certs, span_of(der, (size_t)len));
@@ -516,6 +517,8 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 	buf_add_str(&json, ",\"x5c\":[");
 	buf_add_span(&json, buf_span(&certs));
 	buf_add_str(&json, "]}");
+	if (!is_hashed)
+		return KB_E_NOMEM;
 	if ((err = buf_ok(&certs)) != KB_OK || (err = buf_ok(&json)) != KB_OK)
 		return err;
 	b64url_encode(header_b64, buf_span(&json));

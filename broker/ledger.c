@@ -62,6 +62,7 @@ struct ledger {
 	int64_t read_until_s; /* greatest replay_until read back at start */
 	uint64_t lost;        /* records refused since the ledger broke */
 	bool is_control_closed;
+	bool is_broken; /* a socket of the vaults': what was collected is answered, then it ends */
 	int64_t linger_until_ms;
 	uint8_t *frames; /* KB_LEDGER_BATCH × KB_MAX_FRAME */
 	struct item item[KB_LEDGER_BATCH];
@@ -342,6 +343,12 @@ static void on_control(struct ledger *l)
 
 /* ---- one batch ---- */
 
+static void broken(struct ledger *l)
+{
+	log_event(LOG_ERROR, "ledger.socket", "err", strerror(errno), NULL);
+	l->is_broken = true;
+}
+
 /* Non-blocking: as many messages as there are and the batch has room for. */
 static void collect(struct ledger *l, struct generation *g)
 {
@@ -353,6 +360,10 @@ static void collect(struct ledger *l, struct generation *g)
 			continue;
 		if (len < 0 && errno == EAGAIN)
 			return;
+		if (len < 0 && errno != ECONNRESET) { /* it may have more to come: a ledger that is started again goes on with it */
+			broken(l);
+			return;
+		}
 		if (len < 0 || (len == 0 && frame_at_end(g->replies))) { /* the last vault of this generation has ended */
 			log_event(LOG_INFO, "generation.ended", "generation", log_i64(g->number), NULL);
 			/* Items of this batch may still point at it: it is closed when they are answered. */
@@ -604,8 +615,10 @@ static void serve(struct ledger *l)
 		if (l->is_control_closed && (n == 0 || clock_mono_ms() > l->linger_until_ms))
 			return;
 		p[n] = (struct pollfd){.fd = l->is_control_closed ? -1 : FD_CONTROL, .events = POLLIN};
-		if (poll(p, n + 1, wait_ms(l)) < 0 && errno != EINTR)
-			KB_BUG();
+		if (poll(p, n + 1, wait_ms(l)) < 0 && errno != EINTR) {
+			broken(l);
+			return;
+		}
 		reopen(l);
 		if (p[n].revents != 0)
 			on_control(l);
@@ -614,6 +627,8 @@ static void serve(struct ledger *l)
 		collect_more(l, p, which, n);
 		if (l->n > 0)
 			serve_batch(l);
+		if (l->is_broken)
+			return;
 	}
 }
 
@@ -661,7 +676,7 @@ static int run(struct ledger *l)
 		  log_i64((int64_t)replay_count(l->replay)), NULL);
 	serve(l);
 	(void)note(l, "stop", "version", KB_VERSION, "segment", l->log.number, NULL, 0);
-	return ROOM_EXIT_OK;
+	return l->is_broken ? ROOM_EXIT_RESTART : ROOM_EXIT_OK;
 }
 
 int ledger_main(const struct room_start *start)

@@ -4,8 +4,9 @@
 
 #include <event2/buffer.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <strings.h>
+
+#include "base/digest.h"
 
 void request_wipe(struct evbuffer *in, size_t len)
 {
@@ -36,7 +37,10 @@ static bool bearer_digest(struct span authorization, uint8_t out[static 32])
 	while (at < authorization.len && authorization.p[at] == ' ')
 		at++;
 	struct span token = span_sub(authorization, at, authorization.len);
-	return token.len > 0 && EVP_Digest(token.p, token.len, out, NULL, EVP_sha256(), NULL) == 1;
+	if (token.len == 0)
+		return false;
+	digest_sha256(token, out);
+	return true;
 }
 
 uint8_t request_method(enum http_method m)

@@ -8,12 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/digest.h"
 
 enum kind { KIND_FILE = 1, KIND_LIST = 2 };
 
@@ -416,18 +417,16 @@ void source_digest(const struct source *s, uint8_t out[static 32])
 		memcpy(out, s->digest, 32);
 		return;
 	}
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
-	for (size_t i = 0; ok && i < s->n; i++) {
+	struct digest d;
+	digest_begin(&d);
+	for (size_t i = 0; i < s->n; i++) {
 		const struct entry *e = s->entry[i];
 		struct archive_entry head = head_of(e); /* lengths first, so that no two sets of files run together */
-		ok = EVP_DigestUpdate(md, &head, sizeof head) == 1 && EVP_DigestUpdate(md, e->key, head.key_len) == 1 &&
-		     EVP_DigestUpdate(md, e->data.p, e->data.len) == 1;
+		digest_add(&d, span_of(&head, sizeof head));
+		digest_add(&d, span_of(e->key, head.key_len));
+		digest_add(&d, span_of(e->data.p, e->data.len));
 	}
-	ok = ok && EVP_DigestFinal_ex(md, out, NULL) == 1;
-	EVP_MD_CTX_free(md);
-	if (!ok)
-		KB_BUG();
+	digest_end(&d, out);
 }
 
 static enum kb_err write_all(int fd, const void *p, size_t len)

@@ -452,8 +452,10 @@ static enum kb_err check_limits(const struct config *c)
 	struct rlimit files, locked, processes, memory;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || getrlimit(RLIMIT_NPROC, &processes) != 0 ||
-	    getrlimit(RLIMIT_AS, &memory) != 0)
+	    getrlimit(RLIMIT_AS, &memory) != 0) {
+		fprintf(stderr, "the limits of resources cannot be read: %s\n", strerror(errno));
 		return KB_E_SYS;
+	}
 	if (processes.rlim_cur < rooms) {
 		fprintf(stderr,
 			"the limit of processes is %llu, too few for the rooms: raise LimitNPROC (ulimit -u) to %llu, and more for what else this "
@@ -469,8 +471,10 @@ static enum kb_err check_limits(const struct config *c)
 		return KB_E_CONFIG;
 	}
 	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+	if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
+		fprintf(stderr, "the limit of open files cannot be raised to %llu: %s\n", (unsigned long long)files.rlim_max, strerror(errno));
 		return KB_E_SYS;
+	}
 	if (files.rlim_max < c->max_connections + 128u) {
 		fprintf(stderr,
 			"the limit of open files is %llu, too few for %u connections: raise LimitNOFILE (ulimit -n) or lower limits.connections\n",
@@ -519,8 +523,10 @@ static enum kb_err prepare(struct supervisor *s)
 		fprintf(stderr, "%s\n", why);
 		goto fail;
 	}
+	/* The name belongs to the configuration, which ends with its generation; the user stays. */
+	bool has_name = s->host.user.name == NULL || (s->host.user.name = strdup(s->host.user.name)) != NULL;
 	s->host.exe = spawn_exe();
-	if (s->host.exe < 0 || make_scoreboard(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
+	if (!has_name || s->host.exe < 0 || make_scoreboard(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
 	    sandbox_enter_supervisor() != KB_OK) {
 		fprintf(stderr, "cannot start: %s\n", strerror(errno));
 		err = KB_E_SYS;
@@ -531,8 +537,6 @@ static enum kb_err prepare(struct supervisor *s)
 		goto fail;
 	}
 	s->current = s->generation[0];
-	/* The name belongs to the configuration, which ends with its generation; the user stays. */
-	s->host.user.name = s->host.user.name == NULL ? NULL : strdup(s->host.user.name);
 	s->last_number = 1;
 	announce(s, s->current);
 	return KB_OK;
@@ -560,8 +564,10 @@ int supervisor_run(const char *config_path)
 	static struct supervisor s;
 	char *path = absolute(config_path);
 
-	if (path == NULL)
+	if (path == NULL) {
+		fprintf(stderr, "%s: %s\n", config_path, strerror(errno));
 		return 1;
+	}
 	log_init(room_name(ROOM_SUPERVISOR), LOG_INFO);
 	s = (struct supervisor){
 		.exit_code = 1, .state = {.ledger_dir = -1, .pid_file = -1}, .host = {.config_path = path, .exe = -1, .scoreboard_fd = -1}};

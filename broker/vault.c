@@ -4,7 +4,6 @@
 #include "broker/vault.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -12,6 +11,7 @@
 
 #include "base/b64url.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
@@ -182,16 +182,15 @@ static enum kb_err derive_nonce_key(struct vault *v)
 	uint8_t digest[32];
 
 	buf_init(&signature, 1024);
-	if (EVP_Digest(text, sizeof text - 1, digest, NULL, EVP_sha256(), NULL) != 1)
-		return KB_E_NOMEM;
+	digest_sha256(span_str(text), digest);
 	enum kb_err err = keystore_sign(v->hsm, v->signer, digest, &signature);
 	if (err != KB_OK)
 		return err;
 	if ((v->nonce_key = secret_new(32)) == NULL)
 		return KB_E_NOMEM;
-	err = EVP_Digest(signature.p, signature.len, secret_bytes(v->nonce_key), NULL, EVP_sha256(), NULL) == 1 ? KB_OK : KB_E_NOMEM;
+	digest_sha256(buf_span(&signature), secret_bytes(v->nonce_key));
 	explicit_bzero(signature.p, signature.len);
-	return err;
+	return KB_OK;
 }
 
 static enum kb_err prepare(struct vault *v, const struct room_start *start)

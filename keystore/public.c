@@ -8,6 +8,7 @@
 #include <openssl/param_build.h>
 
 #include "base/b64url.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -55,7 +56,6 @@ static void add_number(struct buf *json, const char *name, const uint8_t *p, siz
 /* RFC 7638 §3: the required members, sorted, without white space. */
 static enum kb_err fingerprint(struct hsm_public *p)
 {
-	unsigned len = 0;
 	KB_AUTO(buf) struct buf json;
 	buf_init(&json, 2048);
 
@@ -71,9 +71,8 @@ static enum kb_err fingerprint(struct hsm_public *p)
 		add_number(&json, "y", p->y, p->xy_len);
 	}
 	buf_add_str(&json, "}");
-	if (buf_ok(&json) != KB_OK || EVP_Digest(json.p, json.len, p->fingerprint, &len, EVP_sha256(), NULL) != 1)
-		return KB_E_NOMEM;
-	return KB_OK;
+	digest_sha256(buf_span(&json), p->fingerprint);
+	return buf_ok(&json);
 }
 
 /* ---- RSA ---- */

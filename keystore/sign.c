@@ -7,6 +7,7 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "base/digest.h"
 #include "keystore/module.h"
 #include "keystore/public.h"
 
@@ -90,7 +91,6 @@ enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *sig
 {
 	struct span text = span_str("keybroker: is this the key of the certificate?");
 	uint8_t digest[DIGEST_BYTES];
-	unsigned len = 0;
 	const unsigned char *at = leaf_der.p;
 	enum kb_err err = KB_E_HSM_KEY_ATTR;
 	KB_AUTO(buf) struct buf sig;
@@ -100,10 +100,7 @@ enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *sig
 	EVP_PKEY *key = leaf == NULL ? NULL : X509_get0_pubkey(leaf);
 	if (key == NULL || at != leaf_der.p + leaf_der.len || !EVP_PKEY_is_a(key, "RSA"))
 		goto out;
-	if (EVP_Digest(text.p, text.len, digest, &len, EVP_sha256(), NULL) != 1) {
-		err = KB_E_NOMEM;
-		goto out;
-	}
+	digest_sha256(text, digest);
 	if ((err = keystore_sign(ks, signer, digest, &sig)) != KB_OK)
 		goto out;
 	err = verify(key, text, buf_span(&sig)) ? KB_OK : KB_E_HSM_KEY_ATTR;

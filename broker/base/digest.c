@@ -3,12 +3,32 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/digest.h"
 
-#include <openssl/sha.h>
+#include <openssl/crypto.h>
+
+void digest_begin(struct digest *d)
+{
+	if (SHA256_Init(&d->ctx) != 1)
+		KB_BUG();
+}
+
+void digest_add(struct digest *d, struct span s)
+{
+	if (SHA256_Update(&d->ctx, s.p, s.len) != 1)
+		KB_BUG();
+}
+
+void digest_end(struct digest *d, uint8_t out[static 32])
+{
+	if (SHA256_Final(out, &d->ctx) != 1)
+		KB_BUG();
+	OPENSSL_cleanse(d, sizeof *d);
+}
 
 void digest_sha256(struct span s, uint8_t out[static 32])
 {
-	SHA256_CTX ctx;
+	struct digest d;
 
-	if (SHA256_Init(&ctx) != 1 || SHA256_Update(&ctx, s.p, s.len) != 1 || SHA256_Final(out, &ctx) != 1)
-		KB_BUG();
+	digest_begin(&d);
+	digest_add(&d, s);
+	digest_end(&d, out);
 }

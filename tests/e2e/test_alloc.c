@@ -1,6 +1,6 @@
 /* tests/e2e/test_alloc.c — G2: an allocation fails in the vault, the gateway or the ledger while a release is under way.  A clean error or a success, never a
  * key without a record.  Some of them here; tests/security/test_alloc_long.c walks all. */
-#include "tests/fault/alloc_walk.h"
+#include "tests/fault/fail_walk.h"
 
 static void walk(const char *room, unsigned stride)
 {
@@ -8,7 +8,7 @@ static void walk(const char *room, unsigned stride)
 	(void)room, (void)stride;
 	skip();
 #else
-	(void)alloc_walk(room, stride, 12000);
+	(void)fail_walk("fault/alloc_fail.so", room, stride, 12000);
 #endif
 }
 
@@ -39,5 +39,5 @@ int main(int argc, char **argv)
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, alloc_setup, alloc_teardown);
+	return cmocka_run_group_tests(tests, fail_setup, fail_teardown);
 }

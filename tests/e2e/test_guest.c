@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 #include "tests/e2e/relay.h"
+#include "tests/e2e/tsm.h"
 
-enum { OK = 0, USAGE = 2, REFUSED_ = 10, UNREACHABLE = 11, BAD_REPLY = 12, NO_EVIDENCE = 13, OUTPUT = 15, OUT_FD = 9, REPORT_BYTES = 1184 };
+enum { OK = 0, USAGE = 2, REFUSED_ = 10, UNREACHABLE = 11, BAD_REPLY = 12, NO_EVIDENCE = 13, OUTPUT = 15, OUT_FD = 9 };
 
 static EVP_PKEY *rsa, *ec, *kek;
 static uint8_t oct[32];
@@ -358,93 +359,27 @@ static void test_guest_version(void **state)
 	assert_memory_equal(out, oct, sizeof oct);
 }
 
-/* ---- evidence: a directory that plays the kernel's configfs-tsm ---- */
-
-static size_t put_entry(uint8_t *table, size_t n, const uint8_t guid[16], size_t at, size_t len)
-{
-	uint8_t *e = table + n * 24;
-	memcpy(e, guid, 16);
-	for (unsigned i = 0; i < 4; i++) {
-		e[16 + i] = (uint8_t)(at >> (8 * i));
-		e[20 + i] = (uint8_t)(len >> (8 * i));
-	}
-	return n + 1;
-}
-
-static void make_entry(bool has_chain, const char *provider)
-{
-	static const uint8_t vcek[16] = {0x8d, 0x75, 0xda, 0x63, 0x64, 0xe6, 0x64, 0x45, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd};
-	static const uint8_t ark[16] = {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae};
-	uint8_t table[8192] = {0}, *der = NULL;
-	mkdir(path_of("tsm"), 0700);
-	mkdir(path_of("tsm/keybroker-guest"), 0700);
-	unlink(path_of("tsm/keybroker-guest/inblob"));
-	unlink(path_of("tsm/keybroker-guest/outblob"));
-	unlink(path_of("tsm/keybroker-guest/auxblob"));
-	assert_int_equal(mkfifo(path_of("tsm/keybroker-guest/inblob"), 0600), 0);
-	assert_int_equal(mkfifo(path_of("tsm/keybroker-guest/outblob"), 0600), 0);
-	spit(path_of("tsm/keybroker-guest/generation"), "1\n", 2);
-	spit(path_of("tsm/keybroker-guest/provider"), provider, strlen(provider));
-	if (!has_chain)
-		return;
-	int len = i2d_X509(in.root, &der);
-	assert_true(len > 0 && len < 4096);
-	put_entry(table, put_entry(table, 0, ark, 4096, (size_t)len), vcek, 4096, (size_t)len);
-	memcpy(table + 4096, der, (size_t)len);
-	spit(path_of("tsm/keybroker-guest/auxblob"), table, sizeof table);
-	OPENSSL_free(der);
-}
-
-/* The kernel's side of one question; `lies`: about other data. */
-static pid_t play_kernel(bool lies)
-{
-	char *in_path = path_of("tsm/keybroker-guest/inblob"), *out_path = path_of("tsm/keybroker-guest/outblob");
-	pid_t parent = getpid(), pid = fork();
-	if (pid != 0)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	uint8_t report[REPORT_BYTES] = {2}, data[128];
-	int fd = open(in_path, O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
-	for (ssize_t got; (got = read(fd, data + n, sizeof data - n)) > 0;)
-		n += (size_t)got;
-	close(fd);
-	if (n != 64)
-		_exit(2);
-	memcpy(report + 0x50, data, 64);
-	report[0x50] ^= lies;
-	memset(report + 0x90, 0xab, 48);
-	fd = open(out_path, O_WRONLY | O_CLOEXEC);
-	_exit(write(fd, report, sizeof report) == sizeof report ? 0 : 3);
-}
-
-static void end_kernel(pid_t pid)
-{
-	kill(pid, SIGKILL); /* it may still wait for a question that never came */
-	waitpid(pid, NULL, 0);
-}
+/* ---- evidence ---- */
 
 static void test_guest_attests(void **state)
 {
 	(void)state;
-	make_entry(true, "sev_guest\n");
-	pid_t kernel = play_kernel(false);
+	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
+	pid_t kernel = tsm_play(path_of("tsm"), false);
 	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
-	end_kernel(kernel);
+	tsm_end(kernel);
 	assert_memory_equal(out, oct, sizeof oct);
 	/* Without the host's certificates: from a file, or not at all. */
-	make_entry(false, "sev_guest\n");
-	kernel = play_kernel(false);
+	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
+	kernel = tsm_play(path_of("tsm"), false);
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
-	end_kernel(kernel);
+	tsm_end(kernel);
 	SAYS("--vcek-chain");
-	make_entry(false, "sev_guest\n");
-	kernel = play_kernel(false);
+	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
+	kernel = tsm_play(path_of("tsm"), false);
 	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout", "--vcek-chain",
 	    in.ca_file);
-	end_kernel(kernel);
+	tsm_end(kernel);
 	assert_memory_equal(out, oct, sizeof oct);
 }
 
@@ -452,27 +387,27 @@ static void test_guest_without_evidence(void **state)
 {
 	char url[64];
 	(void)state;
-	make_entry(true, "sev_guest\n");
-	pid_t kernel = play_kernel(true);
+	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
+	pid_t kernel = tsm_play(path_of("tsm"), true);
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
-	end_kernel(kernel);
+	tsm_end(kernel);
 	SAYS("not one over our data");
-	make_entry(true, "tdx_guest\n");
-	kernel = play_kernel(false);
+	tsm_make(path_of("tsm"), "tdx_guest\n", in.root);
+	kernel = tsm_play(path_of("tsm"), false);
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
-	end_kernel(kernel);
+	tsm_end(kernel);
 	SAYS("not sev_guest");
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", "/nonexistent", "--out", "stdout");
 	/* The broker is no attestation service: its refusal is not the broker's refusal of a key. */
-	make_entry(true, "sev_guest\n");
-	kernel = play_kernel(false);
+	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
+	kernel = tsm_play(path_of("tsm"), false);
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.base_url, "--tsm", path_of("tsm"), "--out", "stdout");
-	end_kernel(kernel);
+	tsm_end(kernel);
 	snprintf(url, sizeof url, "https://localhost:%u", free_port());
-	make_entry(true, "sev_guest\n");
-	kernel = play_kernel(false);
+	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
+	kernel = tsm_play(path_of("tsm"), false);
 	RUN(UNREACHABLE, "--url", in.base_url, "--key", "disk", "--attest", url, "--tsm", path_of("tsm"), "--out", "stdout", "--timeout", "1");
-	end_kernel(kernel);
+	tsm_end(kernel);
 }
 
 /* ---- boot: what conf/guest holds, with the program that was just built ---- */

@@ -1,5 +1,5 @@
 /* tests/security/test_alloc_long.c — G2 at length: every allocation of a release fails once, room by room. */
-#include "tests/fault/alloc_walk.h"
+#include "tests/fault/fail_walk.h"
 
 static void test_g02_every_allocation_fails_once(void **state)
 {
@@ -7,14 +7,14 @@ static void test_g02_every_allocation_fails_once(void **state)
 #ifdef __SANITIZE_ADDRESS__ /* brings a malloc of its own */
 	skip();
 #else
-	(void)alloc_walk("vault", 1, 120000);
-	(void)alloc_walk("gateway", 1, 80000);
-	(void)alloc_walk("ledger", 1, 10000);
+	(void)fail_walk("fault/alloc_fail.so", "vault", 1, 120000);
+	(void)fail_walk("fault/alloc_fail.so", "gateway", 1, 80000);
+	(void)fail_walk("fault/alloc_fail.so", "ledger", 1, 10000);
 #endif
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_g02_every_allocation_fails_once)};
-	return cmocka_run_group_tests(tests, alloc_setup, alloc_teardown);
+	return cmocka_run_group_tests(tests, fail_setup, fail_teardown);
 }

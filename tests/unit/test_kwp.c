@@ -5,14 +5,50 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "keystore/kwp.h"
 
 static const uint8_t kek[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+
+/* libcrypto's calls, made to go wrong: these stand before the library's own. */
+static struct {
+	unsigned fetches, blocks, fail_block; /* fail_block: which block from now on goes wrong; 0: none */
+	int result, n;                        /* … answering this, and claiming so many bytes, though the block is done */
+	bool no_padding_call;
+} crypto;
+
+EVP_CIPHER *EVP_CIPHER_fetch(OSSL_LIB_CTX *ctx, const char *name, const char *properties)
+{
+	EVP_CIPHER *(*real)(OSSL_LIB_CTX *, const char *, const char *) = dlsym(RTLD_NEXT, "EVP_CIPHER_fetch");
+
+	crypto.fetches++;
+	return real(ctx, name, properties);
+}
+
+int EVP_CIPHER_CTX_set_padding(EVP_CIPHER_CTX *c, int pad)
+{
+	int (*real)(EVP_CIPHER_CTX *, int) = dlsym(RTLD_NEXT, "EVP_CIPHER_CTX_set_padding");
+
+	return crypto.no_padding_call ? 0 : real(c, pad);
+}
+
+int EVP_CipherUpdate(EVP_CIPHER_CTX *c, unsigned char *out, int *n, const unsigned char *in, int len)
+{
+	int (*real)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int) = dlsym(RTLD_NEXT, "EVP_CipherUpdate");
+	int result = real(c, out, n, in, len);
+
+	if (++crypto.blocks != crypto.fail_block)
+		return result;
+	*n = crypto.n;
+	return crypto.result;
+}
 
 static size_t unhex(const char *text, uint8_t *out, size_t cap)
 {
@@ -107,6 +143,11 @@ static void test_kwp_refuses_lengths(void **state)
 		if (n < 16 || n % 8 != 0)
 			assert_int_equal(kwp_unwrap(kek, span_of(in, n), out, sizeof out, &len), KB_E_WRAP);
 	assert_int_equal(len, 0);
+	/* what is right up to a stray byte behind it, and what is right but too long for any secret */
+	static uint8_t whole[KB_MAX_SECRET + 8], sealed[KB_MAX_SECRET + 24];
+	for (size_t n = openssl_wrap(whole, 24, sealed) + 1; n % 8 != 0; n++)
+		assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), out, sizeof out, &len), KB_E_WRAP);
+	assert_int_equal(kwp_unwrap(kek, span_of(sealed, openssl_wrap(whole, sizeof whole, sealed)), whole, sizeof whole, &len), KB_E_WRAP);
 }
 
 /* Any bit: the integrity check of the whole. */
@@ -191,6 +232,78 @@ static void test_kwp_refuses_forged_headers(void **state)
 	}
 }
 
+/* A block that OpenSSL did not encrypt, whichever it is and however that is told: no blob, no key, and nothing of it left. */
+static void test_kwp_cipher_fails(void **state)
+{
+	static const struct {
+		int result, n;
+	} ways[] = {{0, 16}, {1, 8}, {-1, 16}};
+	uint8_t plain[24], zero[24] = {0}, sealed[32], out[40] = {0};
+	size_t len;
+
+	(void)state;
+	memset(plain, 'p', sizeof plain);
+	for (size_t halves = 1; halves <= 3; halves += 2)
+		for (size_t w = 0; w < sizeof ways / sizeof *ways; w++)
+			for (unsigned at = 1; at <= (halves == 1 ? 1 : 6 * halves); at++) {
+				size_t n = openssl_wrap(plain, halves * 8, sealed);
+				KB_AUTO(buf) struct buf b;
+				buf_init(&b, sizeof out);
+				crypto.result = ways[w].result, crypto.n = ways[w].n;
+				crypto.blocks = 0, crypto.fail_block = at;
+				assert_int_equal(kwp_wrap(kek, span_of(plain, halves * 8), &b), KB_E_NOMEM);
+				assert_int_equal(crypto.blocks, at); /* nothing is done with what went wrong */
+				assert_int_equal(b.len, 0);
+				assert_memory_equal(b.p, out, n);
+				crypto.blocks = 0;
+				assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), plain, sizeof plain, &len), KB_E_WRAP);
+				assert_int_equal(crypto.blocks, at);
+				crypto.fail_block = 0;
+				assert_int_equal(len, 0);
+				assert_memory_equal(plain, zero, halves * 8);
+				memset(plain, 'p', sizeof plain);
+			}
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, sizeof out);
+	crypto.no_padding_call = true;
+	assert_int_equal(kwp_wrap(kek, span_of(plain, sizeof plain), &b), KB_E_NOMEM);
+	assert_int_equal(kwp_unwrap(kek, span_of(sealed, sizeof sealed), plain, sizeof plain, &len), KB_E_NOMEM);
+	crypto.no_padding_call = false;
+}
+
+/* Fetching costs more than wrapping: not at each call. */
+static void test_kwp_fetches_its_cipher_once(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+
+	(void)state;
+	buf_init(&b, 256);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(kwp_wrap(kek, span_of("secret", 6), &b), KB_OK);
+		if (i == 0)
+			crypto.fetches = 0;
+	}
+	assert_int_equal(crypto.fetches, 0);
+}
+
+/* Nothing is read or written past the caller's bytes: they end where a page without rights begins. */
+static void test_kwp_stays_in_its_bytes(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), len;
+	uint8_t *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), sealed[48];
+
+	(void)state;
+	assert_true(p != MAP_FAILED);
+	assert_int_equal(mprotect(p + page, page, PROT_NONE), 0);
+	for (size_t n = 1; n <= 32; n++) {
+		size_t padded = (n + 7) / 8 * 8;
+		size_t sealed_len = openssl_wrap((const uint8_t *)"a secret of thirty-two bytes ...", n, sealed);
+		assert_int_equal(kwp_unwrap(kek, span_of(sealed, sealed_len), p + page - padded, padded, &len), KB_OK);
+		assert_int_equal(len, n);
+	}
+	munmap(p, 2 * page);
+}
+
 static void test_a33_wycheproof_aes_kwp(void **state)
 {
 	json_t *doc = json_load_file("tests/vectors/wycheproof/aes_kwp.json", JSON_REJECT_DUPLICATES, NULL), *group, *t;
@@ -241,6 +354,9 @@ int main(void)
 		cmocka_unit_test(test_kwp_refuses_lengths),
 		cmocka_unit_test(test_kwp_refuses_flipped_bits),
 		cmocka_unit_test(test_kwp_refuses_forged_headers),
+		cmocka_unit_test(test_kwp_cipher_fails),
+		cmocka_unit_test(test_kwp_fetches_its_cipher_once),
+		cmocka_unit_test(test_kwp_stays_in_its_bytes),
 		cmocka_unit_test(test_a33_wycheproof_aes_kwp),
 	};
 

@@ -1,0 +1,47 @@
+/* tests/e2e/test_calls.c — calls of the programs and the rooms to a library that fail, one a run: some of them; tests/security/test_calls_long.c tries all. */
+#include "tests/fault/call_walk.h"
+
+static void test_g02_calls_of_keybrokerctl(void **state)
+{
+	(void)state;
+	walk_init(53);
+	walk_keys(101);
+	serve();
+	walk_looks(67);
+}
+
+static void test_g02_calls_of_the_guest(void **state)
+{
+	(void)state;
+	serve();
+	walk_guest(59);
+}
+
+static void test_g02_calls_at_a_release(void **state)
+{
+	(void)state;
+	(void)fail_walk("fault/call_fail.so", "vault", 19, 10000);
+	(void)fail_walk("fault/call_fail.so", "gateway", 5, 10000);
+	(void)fail_walk("fault/call_fail.so", "ledger", 3, 10000);
+}
+
+static void test_g02_calls_of_the_supervisor(void **state)
+{
+	(void)state;
+	walk_supervisor(true, 31, 10000);
+	walk_start("keybrokerd", -100, 29, 5000);
+	walk_start("keybrokerd: vault", -100, 29, 5000);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_keybrokerctl, walk_setup, fail_teardown),
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_guest, walk_setup, fail_teardown),
+		cmocka_unit_test_setup_teardown(test_g02_calls_at_a_release, walk_setup, fail_teardown),
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_supervisor, walk_setup, fail_teardown),
+	};
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

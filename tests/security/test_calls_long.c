@@ -1,0 +1,42 @@
+/* tests/security/test_calls_long.c — every call of keybrokerctl and keybroker-guest to a library fails once, in a run of its own;
+ * tests/e2e/test_calls.c tries some of them. */
+#include "tests/fault/call_walk.h"
+
+static void test_g02_calls_of_init(void **state)
+{
+	(void)state;
+	walk_init(1);
+}
+
+static void test_g02_calls_of_changes(void **state)
+{
+	(void)state;
+	walk_keys(3);
+}
+
+static void test_g02_calls_of_looks(void **state)
+{
+	(void)state;
+	serve();
+	walk_looks(1);
+}
+
+static void test_g02_calls_of_the_guest(void **state)
+{
+	(void)state;
+	serve();
+	walk_guest(1);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_init, walk_setup, fail_teardown),
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_changes, walk_setup, fail_teardown),
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_looks, walk_setup, fail_teardown),
+		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_guest, walk_setup, fail_teardown),
+	};
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
