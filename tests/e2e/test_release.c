@@ -454,6 +454,68 @@ static void test_release_keys_made_in_the_hsm(void **state)
 	link_close(l);
 }
 
+/* A listener that knows its callers: of a credential, its digest is in a file. */
+static void listener_auth(const char *auth, const char *file)
+{
+	json_t *config = instance_json(&in, "keybroker.json"), *listener = json_array_get(json_object_get(config, "listeners"), 0);
+
+	json_object_set_new(listener, "auth", json_string(auth));
+	if (file != NULL)
+		json_object_set_new(listener, "bearer_file", json_string(file));
+	else
+		json_object_del(listener, "bearer_file");
+	GOOD(instance_json_write(&in, "keybroker.json", config));
+	assert_int_equal(CTL(&in, NULL, "reload"), 0);
+}
+
+static void released_once(const struct ask *a)
+{
+	struct released got;
+	struct link *l;
+
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_release(l, a, &want, &got));
+	released_free(&got);
+	link_close(l);
+}
+
+static void test_bearer_credentials(void **state)
+{
+	static const char digests[] = "# printf let-me-in | sha256sum\n"
+				      "0000000000000000000000000000000000000000000000000000000000000000\n"
+				      "%s\n";
+	static const char *const refused[] = {"Authorization: Bearer let-me-i\r\n", "Authorization: Bearer let-me-in2\r\n",
+					      "Authorization: Basic bGV0LW1lLWlu\r\n"};
+	uint8_t digest[32];
+	char hex[65], text[512];
+	struct ask a = {.name = "p256", .token = token, .enc = "RSA_AES_KEY_WRAP_256", .headers = ""};
+	struct reply r;
+
+	(void)state;
+	assert_int_equal(EVP_Digest("let-me-in", 9, digest, NULL, EVP_sha256(), NULL), 1);
+	for (unsigned i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	int len = snprintf(text, sizeof text, digests, hex);
+	GOOD(instance_write(&in, "bearers", text, (size_t)len));
+	listener_auth("bearer_file", "bearers");
+	REFUSED(&a, 401, "Unauthorized", NULL); /* who may not ask has asked nothing: there is no record */
+	for (unsigned i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+		a.headers = refused[i];
+		REFUSED(&a, 401, "Unauthorized", NULL);
+	}
+	a.headers = "Authorization: bearer   let-me-in\r\n"; /* RFC 9110 §11.1: the scheme's case does not matter */
+	released_once(&a);
+	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", "Authorization: Bearer guest\r\n", NULL, &r));
+	assert_int_equal(r.status, 401);
+	reply_free(&r);
+	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", a.headers, NULL, &r));
+	assert_int_equal(r.status, 200);
+	reply_free(&r);
+	listener_auth("none", NULL);
+	a.headers = NULL;
+	released_once(&a);
+}
+
 static void test_d11_no_canary_in_logs_or_ledger(void **state)
 {
 	(void)state;
@@ -505,6 +567,7 @@ int main(void)
 		cmocka_unit_test(test_rotated_key_keeps_its_old_version),
 		cmocka_unit_test(test_disabled_key_is_refused),
 		cmocka_unit_test(test_release_keys_made_in_the_hsm),
+		cmocka_unit_test(test_bearer_credentials),
 		cmocka_unit_test(test_d11_no_canary_in_logs_or_ledger),
 		cmocka_unit_test(test_ledger_verifies),
 	};
