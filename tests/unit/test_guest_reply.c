@@ -22,7 +22,7 @@
 
 enum { NOW = 1800000000, DAY = 86400 };
 
-static EVP_PKEY *root_key, *leaf_key, *ec_leaf_key, *rsa, *ec;
+static EVP_PKEY *root_key, *leaf_key, *ec_leaf_key, *small_leaf_key, *rsa, *ec;
 static X509 *root, *other_root;
 static struct ephemeral *eph;
 static EVP_PKEY *eph_public;
@@ -30,7 +30,8 @@ static EVP_PKEY *eph_public;
 /* What is in the reply; the zero value of a member is the right one. */
 struct made {
 	const char *alg, *host, *request_kid, *key_kid, *nonce, *enc, *hsm_kid, *hsm_enc, *kty;
-	bool leaf_is_ec, is_expired, no_root, reversed, crit, bad_signature, bad_oaep, bad_kwp, short_aes, wrong_public;
+	const char *header, *payload, *blob; /* instead of what is made: in clear, for the signature covers them */
+	bool leaf_is_ec, leaf_is_small, is_expired, no_root, reversed, crit, bad_signature, bad_oaep, bad_kwp, short_aes, wrong_public;
 	EVP_PKEY *key;
 	const void *plain;
 	size_t plain_len;
@@ -85,6 +86,7 @@ static int setup(void **state)
 	root_key = EVP_RSA_gen(2048);
 	leaf_key = EVP_RSA_gen(2048);
 	ec_leaf_key = EVP_EC_gen("P-256");
+	small_leaf_key = EVP_RSA_gen(1024);
 	rsa = EVP_RSA_gen(2048);
 	ec = EVP_EC_gen("P-521");
 	root = certificate(root_key, "root", NULL, root_key, -DAY, DAY);
@@ -100,6 +102,7 @@ static int teardown(void **state)
 	EVP_PKEY_free(root_key);
 	EVP_PKEY_free(leaf_key);
 	EVP_PKEY_free(ec_leaf_key);
+	EVP_PKEY_free(small_leaf_key);
 	EVP_PKEY_free(rsa);
 	EVP_PKEY_free(ec);
 	EVP_PKEY_free(eph_public);
@@ -159,11 +162,21 @@ static void make_payload(const struct made *m, struct buf *out)
 		plain.p = der;
 		PKCS8_PRIV_KEY_INFO_free(info);
 	}
+	if (m->payload != NULL) {
+		buf_add_str(out, m->payload);
+		OPENSSL_free(der);
+		return;
+	}
 	wrap(m, plain, &blob);
-	buf_addf(&hsm, "{\"schema_version\":\"1.0\",\"header\":{\"kid\":\"%s\",\"alg\":\"dir\",\"enc\":\"%s\"},\"ciphertext\":\"",
-		 or (m->hsm_kid, "k"), or (m->hsm_enc, "RSA_AES_KEY_WRAP_256"));
-	b64url_encode(&hsm, buf_span(&blob));
-	buf_add_str(&hsm, "\"}");
+	if (m->blob != NULL)
+		buf_add_str(&hsm, m->blob);
+	else
+		buf_addf(&hsm, "{\"schema_version\":\"1.0\",\"header\":{\"kid\":\"%s\",\"alg\":\"dir\",\"enc\":\"%s\"},\"ciphertext\":\"",
+			 or (m->hsm_kid, "k"), or (m->hsm_enc, "RSA_AES_KEY_WRAP_256"));
+	if (m->blob == NULL) {
+		b64url_encode(&hsm, buf_span(&blob));
+		buf_add_str(&hsm, "\"}");
+	}
 	buf_addf(out, "{\"request\":{\"enc\":\"%s\",\"kid\":\"%s\"", or (m->enc, "RSA_AES_KEY_WRAP_256"), or (m->request_kid, "https://v/keys/disk"));
 	if (m->nonce == NULL || m->nonce[0] != '\0')
 		json_add_member(out, "nonce", span_str(or (m->nonce, "n1")));
@@ -198,7 +211,7 @@ static void add_der(struct buf *b, X509 *x)
 static void make_reply(const struct made *m, struct buf *out)
 {
 	KB_AUTO(buf) struct buf header, payload;
-	EVP_PKEY *key = m->leaf_is_ec ? ec_leaf_key : leaf_key;
+	EVP_PKEY *key = m->leaf_is_ec ? ec_leaf_key : m->leaf_is_small ? small_leaf_key : leaf_key;
 	X509 *leaf = certificate(key, or (m->host, "broker.test"), root, root_key, -DAY, m->is_expired ? -1 : DAY);
 	uint8_t signature[512];
 	size_t len = sizeof signature;
@@ -206,11 +219,15 @@ static void make_reply(const struct made *m, struct buf *out)
 	buf_init(&header, 65536);
 	buf_init(&payload, 65536);
 	buf_init(out, 262144);
-	buf_addf(&header, "{\"alg\":\"%s\",\"x5c\":[", or (m->alg, "RS256"));
-	add_der(&header, m->reversed ? root : leaf);
-	if (!m->no_root)
-		add_der(&header, m->reversed ? leaf : root);
-	buf_add_str(&header, m->crit ? "],\"crit\":[\"x\"],\"x\":1}" : "]}");
+	if (m->header != NULL) {
+		buf_add_str(&header, m->header);
+	} else {
+		buf_addf(&header, "{\"alg\":\"%s\",\"x5c\":[", or (m->alg, "RS256"));
+		add_der(&header, m->reversed ? root : leaf);
+		if (!m->no_root)
+			add_der(&header, m->reversed ? leaf : root);
+		buf_add_str(&header, m->crit ? "],\"crit\":[\"x\"],\"x\":1}" : "]}");
+	}
 	make_payload(m, &payload);
 	buf_add_str(out, "{\"value\":\"");
 	size_t from = out->len;
@@ -303,6 +320,26 @@ static void test_reply_is_not_the_answer(void **state)
 		{{.kty = "RSA", .key = rsa, .wrong_public = true}, KB_E_KEY_FORMAT},
 		{{.kty = "EC", .key = ec, .wrong_public = true}, KB_E_KEY_FORMAT},
 		{{.kty = "EC", .key = rsa}, KB_E_KEY_FORMAT},
+		{{.leaf_is_small = true}, KB_E_KEY_SIZE},
+		{{.header = "[]"}, KB_E_TOKEN_FORMAT},
+		{{.header = "{\"alg\":\"RS256\""}, KB_E_TOKEN_FORMAT},
+		{{.header = "{\"alg\":7}"}, KB_E_TOKEN_ALG},
+		{{.header = "{\"alg\":\"RS256\"}"}, KB_E_TOKEN_HEADER},
+		{{.header = "{\"alg\":\"RS256\",\"x5c\":[]}"}, KB_E_TOKEN_HEADER},
+		{{.header = "{\"alg\":\"RS256\",\"x5c\":[7]}"}, KB_E_TOKEN_HEADER},
+		{{.header = "{\"alg\":\"RS256\",\"x5c\":[\"MI-_\"]}"}, KB_E_TOKEN_HEADER},
+		{{.header = "{\"alg\":\"RS256\",\"x5c\":[\"MAA=\"]}"}, KB_E_TOKEN_HEADER}, /* base64, and no certificate */
+		{{.payload = "[]"}, KB_E_TOKEN_FORMAT},
+		{{.payload = "{}"}, KB_E_FETCH_CONTENT},
+		{{.payload = "{\"request\":{\"kid\":7}}"}, KB_E_FETCH_CONTENT},
+		{{.payload = "{\"request\":{\"kid\":\"https://v/keys/disk\",\"nonce\":\"n1\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}}"},
+		 KB_E_FETCH_CONTENT},
+		{{.blob = "{}"}, KB_E_FETCH_CONTENT},
+		{{.blob = "no JSON"}, KB_E_FETCH_CONTENT},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}}"}, KB_E_FETCH_CONTENT},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_256\"},\"ciphertext\":\"*\"}"}, KB_E_FETCH_CONTENT},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_256\"},\"ciphertext\":\"AAAA\"}"}, KB_E_WRAP},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"RSA\",\"enc\":\"RSA_AES_KEY_WRAP_256\"},\"ciphertext\":\"AAAA\"}"}, KB_E_ENC},
 		{{.plain = bytes, .plain_len = 15}, KB_E_KEY_SIZE},
 		{{.plain = bytes, .plain_len = 65}, KB_E_KEY_SIZE},
 	};
@@ -318,6 +355,35 @@ static void test_reply_is_not_the_answer(void **state)
 	}
 	assert_int_equal(open_with(&(struct made){0}, other_root, NULL, &got), KB_E_KID_UNKNOWN);
 	assert_int_equal(open_with(&(struct made){0}, root, "ffffffffffffffffffffffffffffffff", &got), KB_E_PATH);
+}
+
+/* What is no JWS at all, and no member that could be one. */
+static void test_reply_is_no_reply(void **state)
+{
+	static const struct {
+		const char *body;
+		enum kb_err err;
+	} cases[] = {
+		{"", KB_E_FETCH_CONTENT},
+		{"[]", KB_E_FETCH_CONTENT},
+		{"{}", KB_E_FETCH_CONTENT},
+		{"{\"value\":7}", KB_E_FETCH_CONTENT},
+		{"{\"value\":\"x\"}", KB_E_TOKEN_FORMAT},
+		{"{\"value\":\"e30.e30\"}", KB_E_TOKEN_FORMAT},
+		{"{\"value\":\"e30.e30.*\"}", KB_E_TOKEN_FORMAT},
+		{"{\"value\":\"*.e30.e30\"}", KB_E_TOKEN_FORMAT},
+		{"{\"value\":\"e30.e30.e30\"}", KB_E_TOKEN_ALG},
+	};
+	const struct asked asked = {.signer = {.host = "broker.test", .now_s = NOW}, .name = span_str("disk"), .key = eph};
+	struct released got;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		enum kb_err err = reply_open(span_str(cases[i].body), &asked, &got);
+		if (err != cases[i].err)
+			fail_msg("%s: %s, expected %s", cases[i].body, kb_err_name(err), kb_err_name(cases[i].err));
+		assert_null(got.plain);
+	}
 }
 
 static void test_output_forms(void **state)
@@ -367,6 +433,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reply_opens_every_type),
 		cmocka_unit_test(test_reply_is_not_the_answer),
+		cmocka_unit_test(test_reply_is_no_reply),
 		cmocka_unit_test(test_output_forms),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
