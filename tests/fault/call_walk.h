@@ -448,6 +448,43 @@ static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 	GOOD(invariants_hold(&in));
 }
 
+/* Something is asked of a room while its n-th call fails; `ask` makes it happen.  Afterwards it releases, and what it was asked happens once more. */
+static inline void walk_room(const char *room, const char *what, bool (*ask)(void), unsigned stride, unsigned ms)
+{
+	char who[32];
+	unsigned n = 1, tried = 0, done = 0;
+	bool is_past = false;
+
+	script_in("fault/call_fail.so", room);
+	snprintf(who, sizeof who, "keybrokerd: %s", room);
+	for (unsigned long long end = now_ms() + ms; !is_past && now_ms() < end; n += stride) {
+		script_set(who, n);
+		done += ask();
+		atomic_store(&script->armed, 0);
+		is_past = atomic_load(&script->failed) == 0;
+		tried += !is_past;
+		const char *why = ask_within("key", 15000);
+		for (unsigned long long patience = now_ms() + 5000; why == NULL && !ask(); sleep_ms(20))
+			if (now_ms() > patience)
+				why = "it cannot be had again";
+		if (why != NULL)
+			fail_msg("%s: %s, %s (call %u) fails: %s", room, what, script->name, n, why);
+	}
+	print_message("%s: %s: %u calls made to fail%s, %u times it was done\n", room, what, tried, is_past ? ", all that there are" : "", done);
+	assert_true(tried > 0);
+	GOOD(invariants_hold(&in));
+}
+
+static inline bool ask_metrics(void)
+{
+	char *text = NULL;
+	int status = metrics_get(&in, "/metrics", &text);
+	bool is_whole = status == 200 && strstr(text, "keybroker_") != NULL;
+
+	free(text);
+	return is_whole;
+}
+
 static inline void serve(void)
 {
 	GOOD(broker_start(&in));

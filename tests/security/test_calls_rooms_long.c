@@ -7,6 +7,7 @@ static void test_g02_calls_at_a_release(void **state)
 	(void)fail_walk("fault/call_fail.so", "vault", 1, 120000);
 	(void)fail_walk("fault/call_fail.so", "gateway", 1, 60000);
 	(void)fail_walk("fault/call_fail.so", "ledger", 1, 60000);
+	walk_room("gateway", "metrics", ask_metrics, 1, 60000);
 }
 
 static void test_g02_calls_of_the_supervisor(void **state)
