@@ -21,7 +21,8 @@ static void test_g02_calls_at_the_start(void **state)
 {
 	(void)state;
 	walk_start("keybrokerd", -250, 1, 180000);
-	walk_start("keybrokerd: gateway", 1, 1, 100000);
+	walk_start("keybrokerd: gateway", 1, 1, 60000);
+	walk_start("keybrokerd: gateway", -200, 1, 60000); /* between them: an event for each place in the queue */
 	walk_start("keybrokerd: ledger", 1, 1, 60000);
 	walk_start("keybrokerd: fetcher", 1, 1, 100000);
 	walk_start("keybrokerd: vault", 1, 1, 100000);
