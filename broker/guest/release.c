@@ -120,7 +120,8 @@ static enum guest_exit make_key(struct run *r)
 		err = o->ephemeral_key == NULL ? ephemeral_make(&r->key) : ephemeral_load(o->ephemeral_key, &r->key);
 		if (err == KB_OK)
 			return GUEST_OK;
-		say("no ephemeral key: %s", kb_err_name(err));
+		say("no ephemeral key: %s%s", kb_err_name(err),
+		    o->ephemeral_key == NULL ? "" : "; --ephemeral-key wants the PEM of an RSA key of 2048 bits");
 		return o->ephemeral_key == NULL ? GUEST_NO_EVIDENCE : GUEST_USAGE;
 	}
 	say("using an ephemeral RSA-2048 key in the TPM");

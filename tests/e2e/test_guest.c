@@ -285,6 +285,14 @@ static void test_guest_refused_once_with_request_id(void **state)
 	    "stdout");
 	assert_int_equal(relay_calls(&relay), 1);
 	SAYS("another ephemeral key");
+	/* An ephemeral key that the protocol has no place for. */
+	EVP_PKEY *large = EVP_RSA_gen(3072);
+	write_pem(path_of("large.pem"), large);
+	write_pem(path_of("ec.pem"), ec);
+	EVP_PKEY_free(large);
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("large.pem"), "--out", "stdout");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("ec.pem"), "--out", "stdout");
+	SAYS("2048 bits");
 	free(token);
 	EVP_PKEY_free(other);
 }

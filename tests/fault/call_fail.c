@@ -132,7 +132,9 @@ CALL(reallocarray, nothing)
 CALL(aligned_alloc, nothing)
 CALL(strdup, nothing)
 CALL(strndup, nothing)
-CALL(__asprintf_chk, minus_one)
+CALL(asprintf, minus_one)
+CALL(__asprintf_chk, minus_one) /* the same, where it is fortified */
+CALL(vasprintf, minus_one)
 CALL(__vasprintf_chk, minus_one)
 /* libc: files */
 CALL(open, minus_one)

@@ -384,7 +384,7 @@ static inline const char *start_failing(const char *who, unsigned n)
 		is_held = read_text(in.log, said, sizeof said) > 0 && strstr(said, "\"event\":\"room.held\"") != NULL;
 	atomic_store(&script->armed, 0);
 	if (is_held) { /* the configuration was what the room could not work with, for all it knows: the operator is told what to do */
-		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
+		assert_in_range(broker_stop(&in, SIGTERM, 40000), 0, 1);
 		return NULL;
 	}
 	if (why == NULL && (why = ask_within("key", 5000)) == NULL)

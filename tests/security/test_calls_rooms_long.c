@@ -20,7 +20,7 @@ static void test_g02_calls_of_the_supervisor(void **state)
 static void test_g02_calls_at_the_start(void **state)
 {
 	(void)state;
-	walk_start("keybrokerd", -250, 1, 180000);
+	walk_start("keybrokerd", -450, 1, 240000); /* before them it reads the configuration, as keybrokerctl does */
 	walk_start("keybrokerd: gateway", 1, 1, 60000);
 	walk_start("keybrokerd: gateway", -200, 1, 60000); /* between them: an event for each place in the queue */
 	walk_start("keybrokerd: ledger", 1, 1, 60000);

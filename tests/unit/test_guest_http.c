@@ -88,6 +88,8 @@ static void test_http_reply_refuses(void **state)
 		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", KB_E_HTTP_SYNTAX},
 		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore", KB_E_HTTP_SYNTAX},
 		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100001\r\n", KB_E_FETCH_SIZE},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", KB_E_HTTP_SYNTAX},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0000001\r\na\r\n0\r\n\r\n", KB_E_HTTP_SYNTAX},
 	};
 	struct http_reply r;
 	bool is_complete;
@@ -113,7 +115,13 @@ static void test_http_reply_limits(void **state)
 	assert_true(is_complete);
 	assert_int_equal(r.body.len, KB_GUEST_REPLY);
 	http_reply_free(&r);
-	/* A head without end. */
+	/* A head without end, and one that is too long when its end comes at last. */
+	memset(wire, 'a', KB_GUEST_HEAD + 1024);
+	memcpy(wire, head, 17);
+	for (size_t i = 17; i + 4 < KB_GUEST_HEAD + 600; i += 500)
+		memcpy(wire + i, i == 17 ? "A: " : "\r\nB: ", i == 17 ? 3 : 5);
+	memcpy(wire + KB_GUEST_HEAD + 700, "\r\n\r\n", 4);
+	assert_int_equal(parse(wire, KB_GUEST_HEAD + 704, &r, &is_complete), KB_E_FETCH_SIZE);
 	memset(wire, 'a', 10 * KB_GUEST_HEAD);
 	assert_int_equal(parse(wire, KB_GUEST_HEAD, &r, &is_complete), KB_OK);
 	assert_int_equal(parse(wire, KB_GUEST_HEAD + 1, &r, &is_complete), KB_E_FETCH_SIZE);
@@ -182,6 +190,9 @@ static void test_url_refuses(void **state)
 		if (url_parse(span_str(bad[i]), &u) != KB_E_HTTP_URI)
 			fail_msg("%s", bad[i]);
 	assert_int_equal(url_parse(span_of("https://h\0", 10), &u), KB_E_HTTP_URI);
+	char longest[sizeof "https://" + 2048] = "https://";
+	memset(longest + 8, 'h', 2048);
+	assert_int_equal(url_parse(span_str(longest), &u), KB_E_HTTP_URI);
 }
 
 static void test_url_list_limit(void **state)
