@@ -29,8 +29,8 @@ static void test_g02_calls_of_the_supervisor(void **state)
 {
 	(void)state;
 	walk_supervisor(true, 31, 10000);
-	walk_start("keybrokerd", -100, 29, 5000);
-	walk_start("keybrokerd: vault", -100, 29, 5000);
+	walk_start("keybrokerd", -100, 100, 23);
+	walk_start("keybrokerd: vault", -100, 100, 23);
 }
 
 int main(int argc, char **argv)

@@ -392,9 +392,9 @@ static inline const char *start_failing(const char *who, unsigned n)
 	return in.broker == 0 && read_text(in.log, said, sizeof said) > 0 ? NULL : why;
 }
 
-/* It starts while a call of `who` fails, from the `from`-th on, or from the last −from on ("keybrokerd: vault", "keybrokerd" for the supervisor): it serves all the
- * same, or it ends and says why. */
-static inline void walk_start(const char *who, int from, unsigned stride, unsigned ms)
+/* It starts while a call of `who` fails, `most` of them from the `from`-th on, or from the last −from on ("keybrokerd: vault", "keybrokerd" for the supervisor): it
+ * serves all the same, or it ends or is held and says why. */
+static inline void walk_start(const char *who, int from, unsigned most, unsigned stride)
 {
 	unsigned ended = 0, served = 0, tried = 0;
 	bool is_past = false;
@@ -404,7 +404,7 @@ static inline void walk_start(const char *who, int from, unsigned stride, unsign
 	GOOD(start_failing(who, UINT32_MAX));
 	int all = (int)atomic_load(&script->count);
 	unsigned n = (unsigned)(from > 0 ? from : all + from > 0 ? all + from : 1);
-	for (unsigned long long end = now_ms() + ms; !is_past && now_ms() < end; n += stride, tried++) {
+	for (; !is_past && tried * stride < most; n += stride, tried++) {
 		if (in.broker > 0)
 			assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 		const char *why = start_failing(who, n);

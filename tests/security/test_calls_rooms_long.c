@@ -20,13 +20,15 @@ static void test_g02_calls_of_the_supervisor(void **state)
 static void test_g02_calls_at_the_start(void **state)
 {
 	(void)state;
-	walk_start("keybrokerd", -450, 1, 240000); /* before them it reads the configuration, as keybrokerctl does */
-	walk_start("keybrokerd: gateway", 1, 1, 60000);
-	walk_start("keybrokerd: gateway", -200, 1, 60000); /* between them: an event for each place in the queue */
-	walk_start("keybrokerd: ledger", 1, 1, 60000);
-	walk_start("keybrokerd: fetcher", 1, 1, 100000);
-	walk_start("keybrokerd: vault", 1, 1, 100000);
-	walk_start("keybrokerd: vault", -300, 2, 100000); /* between them: each block of a self-test's wrapping */
+	/* What comes before these is reading the configuration, which test_calls_long.c tries in keybrokerctl; what lies between them is an event for each place in the
+	 * gateway's queue, a block of a self-test's wrapping, an entry of the ledger's table. */
+	walk_start("keybrokerd", -450, 450, 2);
+	walk_start("keybrokerd: gateway", 140, 100, 1);
+	walk_start("keybrokerd: gateway", -400, 400, 5);
+	walk_start("keybrokerd: ledger", 130, 120, 1);
+	walk_start("keybrokerd: fetcher", 140, 320, 2);
+	walk_start("keybrokerd: vault", 140, 120, 1);
+	walk_start("keybrokerd: vault", -300, 300, 5);
 }
 
 int main(int argc, char **argv)
