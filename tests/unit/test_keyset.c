@@ -12,6 +12,7 @@
 
 #include "base/limits.h"
 #include "broker/keyset.h"
+#include "tests/unit/short_system.h"
 
 static char dir[64], file[128];
 
@@ -191,6 +192,41 @@ static void test_keyset_bad_heads(void **state)
 	}
 }
 
+/* Whatever fails, the set that is read afterwards is the old one or the new one, whole, and a set that was not read is none. */
+static void test_keyset_each_call_fails_once(void **state)
+{
+	struct span before = span_str("{\"keys\":[]}"), after = span_str("{\"keys\":[{\"kty\":\"RSA\"}]}");
+	struct keyset k;
+	bool is_past = false;
+
+	(void)state;
+	for (unsigned n = 1; !is_past; n++) {
+		assert_int_equal(keyset_write(dir, "a", 1, 2, before), KB_OK);
+		calls_fail(n);
+		enum kb_err err = keyset_write(dir, "a", 3, 4, after);
+		is_past = !calls_end();
+		assert_int_equal(err == KB_OK, is_past);
+		assert_int_equal(keyset_read(dir, "a", &k), KB_OK);
+		assert_true(span_eq(k.document, after) ? k.fetched_s == 3 : !is_past && span_eq(k.document, before) && k.fetched_s == 1);
+		keyset_free(&k);
+	}
+	is_past = false;
+	for (unsigned n = 1; !is_past; n++) {
+		calls_fail(n);
+		enum kb_err err = keyset_read(dir, "a", &k);
+		is_past = !calls_end();
+		assert_int_equal(err, is_past ? KB_OK : KB_E_FILE);
+		keyset_free(&k);
+	}
+	assert_int_equal(
+		keyset_write(dir,
+			     "a-name-that-is-longer-than-any-path-may-be-0123456789012345678901234567890123456789012345678901234567890123456789"
+			     "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+			     "0123456789012345678901234567890123456789",
+			     1, 2, before),
+		KB_E_FILE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +242,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keyset_symlink, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_changed_document, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_bad_heads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_keyset_each_call_fails_once, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "broker/segment.h"
+#include "tests/unit/short_system.h"
 
 #define GOLDEN_HEAD "fdb6a4a6839ce6b897114303d35ff651b1603ba16c42833e6190ccde25a0414d"
 enum { GOLDEN_SEGMENTS = 2, GOLDEN_LINES = 94 };
@@ -738,6 +739,45 @@ static void test_segment_full_disk_at_the_first_start(void **state)
 	assert_true(walk_good().repairs >= 1);
 }
 
+/* Whatever fails while a ledger with a torn tail is opened, a record is added and a segment is begun: what was confirmed before is there, what was confirmed then is,
+ * too, and the next start goes on with it. */
+static void test_d02_segment_each_call_fails_once(void **state)
+{
+	bool is_past = false;
+
+	for (unsigned n = 1; !is_past; n++) {
+		struct segments s;
+		struct segment_fault f;
+		unsigned confirmed = 4;
+
+		make(3);
+		KB_AUTO(buf) struct buf whole;
+		slurp(1, &whole);
+		buf_add_str(&whole, "{\"seq\":5,\"prev\":\"torn");
+		spill(1, buf_span(&whole));
+		calls_fail(n);
+		if (segment_open(dir, 1000, NULL, NULL, &s, &f) == KB_OK) {
+			confirmed++; /* the repair */
+			confirmed += append(&s, "{\"event\":\"release\",\"n\":\"then\"}") == KB_OK;
+			if (segment_begin(&s, "size", span_of(NULL, 0)) == KB_OK)
+				confirmed += append(&s, "{\"event\":\"release\",\"n\":\"last\"}") == KB_OK ? 2 : 1;
+			segment_close(&s);
+		}
+		is_past = !calls_end();
+		s = start();
+		assert_int_equal(append(&s, "{\"event\":\"release\",\"n\":\"again\"}"), KB_OK);
+		segment_close(&s);
+		struct seen seen = walk_good();
+		if (seen.n < confirmed + 1)
+			fail_msg("call %u fails: %u lines were confirmed, %u are there", n, confirmed + 1, seen.n);
+		assert_true(seen.repairs > 0 && (!is_past || n > 30));
+		if (!is_past) {
+			assert_int_equal(tear_down(state), 0);
+			assert_int_equal(set_up(state), 0);
+		}
+	}
+}
+
 static void test_segment_extra_too_long(void **state)
 {
 	struct segments s = start();
@@ -783,6 +823,7 @@ int main(void)
 		T(test_j06_segments_of_earlier_versions_are_read),
 		T(test_segment_leftover_of_a_crash_is_replaced),
 		T(test_segment_full_disk_at_the_first_start),
+		T(test_d02_segment_each_call_fails_once),
 		T(test_segment_extra_too_long),
 	};
 
