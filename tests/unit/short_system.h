@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -66,7 +67,13 @@ FAILING(int, mkdir, (const char *path, mode_t mode), (path, mode))
 FAILING(int, rename, (const char *from, const char *to), (from, to))
 FAILING(int, renameat, (int a, const char *from, int b, const char *to), (a, from, b, to))
 
-#undef read
+FAILING(int, memfd_create, (const char *name, unsigned flags), (name, flags))
+
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+	return call_fails("mmap") ? MAP_FAILED : REAL(mmap)(at, len, protection, flags, fd, offset);
+}
+
 ssize_t read(int fd, void *p, size_t n)
 {
 	return call_fails("read") ? -1 : REAL(read)(fd, p, n);
