@@ -4,17 +4,17 @@
 static void test_g02_calls_of_keybrokerctl(void **state)
 {
 	(void)state;
-	walk_init(53);
-	walk_keys(101);
+	walk_init(97);
+	walk_keys(211);
 	serve();
-	walk_looks(67);
+	walk_looks(131);
 }
 
 static void test_g02_calls_of_the_guest(void **state)
 {
 	(void)state;
 	serve();
-	walk_guest(59);
+	walk_guest(113);
 }
 
 static void test_g02_calls_at_a_release(void **state)
