@@ -97,7 +97,7 @@ $(BUILD)/unit/test_guest_%: $(BUILD)/tests/unit/test_guest_%.o $(GUEST_LAYERS)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GUEST_LDLIBS) -lcmocka
 
 unit: $(UNIT)
-	$(Q)BUILD=$(BUILD) tests/run-unit $(UNIT)
+	$(Q)BUILD=$(BUILD) AGAIN=1 tests/run-unit $(UNIT)
 
 # ---- checks ----------------------------------------------------------------------------------------------------------------
 C_FILES := $(sort $(wildcard broker/*.[ch] broker/base/*.[ch] broker/guest/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch]))

@@ -269,7 +269,7 @@ static void test_fetcher_ready_and_fetched(void **state)
 	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
 	assert_int_equal(m.type, CONTROL_READY);
 	assert_int_equal(m.generation, 7);
-	wait_fault("good", KB_OK, true, 3000);
+	wait_fault("good", KB_OK, true, 15000);
 	assert_int_equal(slot_of("good")->keys, 1);
 	assert_int_equal(slot_of("good")->stale_at_s - slot_of("good")->fetched_s, KB_STALE_MAX_S);
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
@@ -301,10 +301,10 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 		trust(bad[i].kind, here);
 	start_room(false);
 	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
-	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 3000);
+	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-		wait_fault(bad[i].kind, bad[i].err, false, 3000);
+		wait_fault(bad[i].kind, bad[i].err, false, 15000);
 		assert_int_equal(keyset_stamp(state_dir, bad[i].kind), 0);
 	}
 	assert_int_equal(slot_of("slow")->fault, KB_OK); /* still waiting for it, alone */
@@ -316,7 +316,7 @@ static void test_h12_issuer_down_at_start(void **state)
 	trust("good", here);
 	stub.shared->mode = MODE_DOWN;
 	start_room(false);
-	wait_fault("good", KB_E_FETCH_STATUS, false, 3000);
+	wait_fault("good", KB_E_FETCH_STATUS, false, 15000);
 	usleep(2500000);
 	assert_in_range(stub.shared->requests, 2, 3); /* H11: asked again, not hammered */
 	stub.shared->mode = MODE_GOOD;
@@ -350,7 +350,7 @@ static void test_h04_bad_answer_leaves_the_old_set(void **state)
 	int64_t then_s = clock_wall_s() - 4000;
 	assert_int_equal(keyset_write(state_dir, "html", then_s, then_s + 3600, span_str(good_keys)), KB_OK);
 	start_room(false);
-	wait_fault("html", KB_E_JSON_SYNTAX, true, 3000);
+	wait_fault("html", KB_E_JSON_SYNTAX, true, 15000);
 	assert_int_equal(slot_of("html")->fetched_s, then_s);
 	assert_int_equal(slot_of("html")->keys, 1);
 	assert_int_equal(keyset_read(state_dir, "html", &k), KB_OK);
@@ -369,7 +369,7 @@ static void test_f01_set_from_the_future(void **state)
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	assert_int_equal(keyset_write(state_dir, "good", now_s + 5000, now_s + 9000, span_str(good_keys)), KB_OK);
 	start_room(false);
-	wait_fault("good", KB_OK, true, 3000);
+	wait_fault("good", KB_OK, true, 15000);
 	assert_true(slot_of("good")->fetched_s <= clock_wall_s());
 }
 
@@ -430,7 +430,7 @@ static void test_fetcher_jwks_uri(void **state)
 		 stub.url);
 	put("issuers.d/uri.json", text);
 	start_room(false);
-	wait_fault("uri", KB_OK, true, 3000);
+	wait_fault("uri", KB_OK, true, 15000);
 	assert_int_equal(stub.shared->requests, 1);
 }
 
@@ -443,7 +443,7 @@ static void test_fetcher_cannot_write_its_state(void **state)
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	assert_int_equal(rmdir(state_dir), 0);
 	start_room(false);
-	wait_fault("good", KB_E_FILE, false, 3000);
+	wait_fault("good", KB_E_FILE, false, 15000);
 }
 
 static void test_fetcher_ends_with_the_supervisor(void **state)
@@ -451,7 +451,7 @@ static void test_fetcher_ends_with_the_supervisor(void **state)
 	(void)state;
 	trust("good", here);
 	start_room(false);
-	wait_fault("good", KB_OK, true, 3000);
+	wait_fault("good", KB_OK, true, 15000);
 	close(pokes); /* the vaults' end is no reason to end, nor to spin */
 	pokes = -1;
 	usleep(200000);
