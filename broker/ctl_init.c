@@ -132,9 +132,10 @@ static enum kb_err dirs_make(struct instance *in, const char *dir)
 		return KB_E_FILE;
 	}
 	if (realpath(dir, in->dir) == NULL || !dir_is_empty(dir)) {
-		bool is_taken = errno == ENOTEMPTY || errno == ENOTDIR;
-		ctl_fail(CTL_FAILED, "%s%s%s", dir, is_taken ? "" : ": ",
-			 is_taken ? " is not an empty directory: an instance is never overwritten. Name another one" : strerror(errno));
+		if (errno == ENOTEMPTY || errno == ENOTDIR)
+			ctl_fail(CTL_FAILED, "%s is not an empty directory: an instance is never overwritten. Name another one", dir);
+		else
+			ctl_fail(CTL_FAILED, "%s: %s", dir, strerror(errno));
 		return KB_E_FILE;
 	}
 	in->is_begun = true;
@@ -500,10 +501,8 @@ static int init_run(struct ctl *c)
 	if (err == KB_OK)
 		err = instance_make(&in);
 	free(in.signer);
-	if (err != KB_OK && !in.is_begun)
-		return CTL_FAILED;
 	if (err != KB_OK)
-		return ctl_fail(CTL_FAILED, "init stopped (%s); remove %s before the next try", kb_err_name(err), in.dir);
+		return in.is_begun ? ctl_fail(CTL_FAILED, "init stopped (%s); remove %s before the next try", kb_err_name(err), in.dir) : CTL_FAILED;
 
 	ctl_say("Made %s. Next:", in.dir);
 	ctl_say("  keybrokerctl -c %s/keybroker.json key create disk-key --kty RSA-HSM --policy %s/policies/cvm.json", in.dir, in.dir);

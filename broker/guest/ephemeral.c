@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/b64url.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "guest/tpm.h"
@@ -138,8 +139,9 @@ enum kb_err ephemeral_thumbprint(const struct ephemeral *e, struct buf *out)
 	buf_add_str(&b, "\",\"kty\":\"RSA\",\"n\":\"");
 	b64url_encode(&b, ephemeral_n(e));
 	buf_add_str(&b, "\"}");
-	if (buf_ok(&b) != KB_OK || EVP_Digest(b.p, b.len, digest, NULL, EVP_sha256(), NULL) != 1)
+	if (buf_ok(&b) != KB_OK)
 		return KB_E_NOMEM;
+	digest_sha256(buf_span(&b), digest);
 	b64url_encode(out, span_of(digest, sizeof digest));
 	return buf_ok(out);
 }
