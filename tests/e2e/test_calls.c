@@ -1,4 +1,5 @@
-/* tests/e2e/test_calls.c — calls of the programs and the rooms to a library that fail, one a run: some of them; tests/security/test_calls_long.c tries all. */
+/* tests/e2e/test_calls.c — calls of the programs and the rooms to a library that fail, one a run: some of them; more of them, and all that
+ * are not one like the other, in tests/security/test_calls_long.c and test_calls_rooms_long.c. */
 #include "tests/fault/call_walk.h"
 
 static void test_g02_calls_of_keybrokerctl(void **state)
@@ -36,10 +37,10 @@ static void test_g02_calls_of_the_supervisor(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_keybrokerctl, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_guest, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_at_a_release, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_supervisor, walk_setup, fail_teardown),
+		WALKS(test_g02_calls_of_keybrokerctl),
+		WALKS(test_g02_calls_of_the_guest),
+		WALKS(test_g02_calls_at_a_release),
+		WALKS(test_g02_calls_of_the_supervisor),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/e2e/files.h"
 #include "tests/e2e/relay.h"
 #include "tests/e2e/tsm.h"
 
@@ -32,23 +33,6 @@ static char *path_of(const char *name)
 	char *p = path[turn++ % 8];
 	snprintf(p, sizeof path[0], "%s/%s", work, name);
 	return p;
-}
-
-static size_t slurp(const char *path, char *to, size_t cap)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, to, cap - 1);
-	if (fd >= 0)
-		close(fd);
-	to[n > 0 ? n : 0] = '\0';
-	return n > 0 ? (size_t)n : 0;
-}
-
-static void spit(const char *path, const void *bytes, size_t len)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
-	assert_int_equal(write(fd, bytes, len), (ssize_t)len);
-	close(fd);
 }
 
 /* keybroker-guest release --ca … args: its exit status; `out` and `err` hold what it wrote. */
@@ -71,8 +55,8 @@ static int guest_run(const char *const args[])
 		_exit(127);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	out_len = slurp(out_path, out, sizeof out);
-	slurp(err_path, err, sizeof err);
+	out_len = file_read(out_path, out, sizeof out);
+	file_read(err_path, err, sizeof err);
 	if (!WIFEXITED(status))
 		fail_msg("killed by a signal; stderr: %s", err);
 	return WEXITSTATUS(status);
@@ -88,27 +72,6 @@ static int guest_run(const char *const args[])
 		if (strstr(err, (text)) == NULL)                                                                                                     \
 			fail_msg("stderr lacks \"%s\":\n%s", (text), err);                                                                           \
 	} while (0)
-
-/* A token program: asks the test issuer for a platform token that holds the runtime data's key. */
-static void write_token_program(void)
-{
-	char text[2048];
-	snprintf(text, sizeof text,
-		 "#!/bin/sh\nruntime=$(cat)\necho \"$KEYBROKER_NONCE\" >%s\n"
-		 "printf '{\"claims\":{\"x-ms-compliance-status\":\"azure-compliant-cvm\",\"x-ms-attestation-type\":\"sevsnpvm\","
-		 "\"x-ms-sevsnpvm-is-debuggable\":false,\"nonce\":\"%%s\",\"x-ms-runtime\":%%s}}' \"$KEYBROKER_NONCE\" \"$runtime\" |\n"
-		 "curl -sf --cacert %s --data-binary @- -H 'Content-Type: application/json' %s/attest | sed 's/.*\"token\": *\"//; s/\".*//'\n",
-		 path_of("nonce"), in.ca_file, in.issuer_url);
-	spit(path_of("token-program"), text, strlen(text));
-}
-
-static void write_pem(const char *path, EVP_PKEY *key)
-{
-	FILE *f = fopen(path, "we");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
-	fclose(f);
-}
 
 static int setup(void **state)
 {
@@ -129,10 +92,10 @@ static int setup(void **state)
 	GOOD(instance_import(&in, "disk", NULL, oct, sizeof oct, policy));
 	free(policy);
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
-	spit(path_of("token"), token, strlen(token));
+	file_write(path_of("token"), token, strlen(token), 0700);
 	free(token);
-	write_pem(path_of("kek.pem"), kek);
-	write_token_program();
+	file_write_key(path_of("kek.pem"), kek);
+	file_write_token_program(&in, path_of("token-program"), path_of("nonce"));
 	GOOD(broker_start(&in));
 	GOOD(relay_start(&relay, &in));
 	return 0;
@@ -161,10 +124,10 @@ static void test_guest_token_file_and_places(void **state)
 	assert_int_equal(out_len, sizeof oct);
 	assert_memory_equal(out, oct, sizeof oct);
 	RUN(OK, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "fd:9");
-	assert_int_equal(slurp(path_of("fd"), text, sizeof text), sizeof oct);
+	assert_int_equal(file_read(path_of("fd"), text, sizeof text), sizeof oct);
 	assert_memory_equal(text, oct, sizeof oct);
 	/* A link at the place is replaced, what it points to stays. */
-	spit(path_of("victim"), "untouched", 9);
+	file_write(path_of("victim"), "untouched", 9, 0700);
 	assert_int_equal(symlink(path_of("victim"), path_of("disk.key")), 0);
 	snprintf(place, sizeof place, "file:%s", path_of("disk.key"));
 	umask(0);
@@ -172,9 +135,9 @@ static void test_guest_token_file_and_places(void **state)
 	assert_int_equal(lstat(path_of("disk.key"), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
 	assert_int_equal(st.st_mode & 07777, 0600);
-	assert_int_equal(slurp(path_of("disk.key"), text, sizeof text), sizeof oct);
+	assert_int_equal(file_read(path_of("disk.key"), text, sizeof text), sizeof oct);
 	assert_memory_equal(text, oct, sizeof oct);
-	assert_int_equal(slurp(path_of("victim"), text, sizeof text), 9);
+	assert_int_equal(file_read(path_of("victim"), text, sizeof text), 9);
 	RUN(OUTPUT, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "file:/nonexistent/key");
 	SAYS("No such file or directory");
 }
@@ -238,15 +201,15 @@ static void test_guest_token_command_and_nonce(void **state)
 	(void)state;
 	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout");
 	assert_memory_equal(out, oct, sizeof oct);
-	assert_int_equal(slurp(path_of("nonce"), nonce, sizeof nonce), 33); /* 16 random bytes in hex */
+	assert_int_equal(file_read(path_of("nonce"), nonce, sizeof nonce), 33); /* 16 random bytes in hex */
 	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--nonce", "ADE0101");
-	slurp(path_of("nonce"), nonce, sizeof nonce);
+	file_read(path_of("nonce"), nonce, sizeof nonce);
 	assert_string_equal(nonce, "ADE0101\n");
 	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--nonce", "broker");
-	assert_true(slurp(path_of("nonce"), nonce, sizeof nonce) > 33);
+	assert_true(file_read(path_of("nonce"), nonce, sizeof nonce) > 33);
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", "false", "--out", "stdout");
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", "/nonexistent", "--out", "stdout");
-	spit(path_of("slow"), "#!/bin/sh\nsleep 30\n", 19);
+	file_write(path_of("slow"), "#!/bin/sh\nsleep 30\n", 19, 0700);
 	unsigned long long begin = now_ms();
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", path_of("slow"), "--out", "stdout", "--timeout", "1");
 	assert_true(now_ms() - begin < 5000);
@@ -262,8 +225,8 @@ static void test_guest_refused_once_with_request_id(void **state)
 	(void)state;
 	evidence_set(evidence, "x-ms-compliance-status", json_string("none"));
 	GOOD(guest_attest(&in.issuer_at, evidence, &token));
-	spit(path_of("bad-token"), token, strlen(token));
-	write_pem(path_of("other.pem"), other);
+	file_write(path_of("bad-token"), token, strlen(token), 0700);
+	file_write_key(path_of("other.pem"), other);
 	relay_mode(&relay, RELAY_PASS);
 	/* The second URL is as good: a refusal does not try it. */
 	char urls[256];
@@ -287,8 +250,8 @@ static void test_guest_refused_once_with_request_id(void **state)
 	SAYS("another ephemeral key");
 	/* An ephemeral key that the protocol has no place for. */
 	EVP_PKEY *large = EVP_RSA_gen(3072);
-	write_pem(path_of("large.pem"), large);
-	write_pem(path_of("ec.pem"), ec);
+	file_write_key(path_of("large.pem"), large);
+	file_write_key(path_of("ec.pem"), ec);
 	EVP_PKEY_free(large);
 	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("large.pem"), "--out", "stdout");
 	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("ec.pem"), "--out", "stdout");
@@ -424,7 +387,7 @@ static void test_guest_without_evidence(void **state)
 static void line_of(const char *path, const char *start, char *value, size_t cap)
 {
 	char text[8192];
-	slurp(path, text, sizeof text);
+	file_read(path, text, sizeof text);
 	char *at = strstr(text, start);
 	if (at == NULL)
 		fail_msg("%s: no line %s", path, start);
@@ -437,7 +400,7 @@ static void write_conf(void)
 	char text[2048];
 	int n = snprintf(text, sizeof text, "KEYBROKER_GUEST_ARGS=\"--url %s --key disk --ca %s --token-command %s\"\n", in.base_url, in.ca_file,
 			 path_of("token-program"));
-	spit(path_of("guest.conf"), text, (size_t)n);
+	file_write(path_of("guest.conf"), text, (size_t)n, 0700);
 }
 
 /* Accept one connection and run the service's command with it, as its unit says: standard output is the connection. */
@@ -498,7 +461,7 @@ static void test_guest_boot_keyscript(void **state)
 	snprintf(command, sizeof command, "KEYBROKER_CONF=%s KEYBROKER_GUEST=%s conf/guest/keyscript none >%s 2>/dev/null", path_of("guest.conf"),
 		 program("keybroker-guest"), path_of("key"));
 	assert_int_equal(run_program(NULL, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
-	assert_int_equal(slurp(path_of("key"), text, sizeof text), sizeof oct);
+	assert_int_equal(file_read(path_of("key"), text, sizeof text), sizeof oct);
 	assert_memory_equal(text, oct, sizeof oct);
 }
 

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/e2e/files.h"
+
 enum { TSM_REPORT = 1184, TSM_DATA = 64 };
 
 static inline const char *tsm_path(const char *dir, const char *name)
@@ -21,14 +23,6 @@ static inline const char *tsm_path(const char *dir, const char *name)
 
 	snprintf(path, sizeof path, "%s/keybroker-guest%s%s", dir, name[0] == '\0' ? "" : "/", name);
 	return path;
-}
-
-static inline void tsm_write(const char *dir, const char *name, const void *bytes, size_t len)
-{
-	int fd = open(tsm_path(dir, name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_int_equal(write(fd, bytes, len), (ssize_t)len);
-	close(fd);
 }
 
 /* An entry of the host's certificate table (AMD's GHCB specification, §4.1.8.1). */
@@ -55,8 +49,8 @@ static inline void tsm_make(const char *dir, const char *provider, X509 *certifi
 		unlink(tsm_path(dir, left[i]));
 	assert_int_equal(mkfifo(tsm_path(dir, "inblob"), 0600), 0);
 	assert_int_equal(mkfifo(tsm_path(dir, "outblob"), 0600), 0);
-	tsm_write(dir, "generation", "1\n", 2);
-	tsm_write(dir, "provider", provider, strlen(provider));
+	file_write(tsm_path(dir, "generation"), "1\n", 2, 0600);
+	file_write(tsm_path(dir, "provider"), provider, strlen(provider), 0600);
 	if (certificate == NULL)
 		return;
 	int len = i2d_X509(certificate, &der);
@@ -64,7 +58,7 @@ static inline void tsm_make(const char *dir, const char *provider, X509 *certifi
 	tsm_certificate(table, ark, 4096, (size_t)len);
 	tsm_certificate(table + 24, vcek, 4096, (size_t)len);
 	memcpy(table + 4096, der, (size_t)len);
-	tsm_write(dir, "auxblob", table, sizeof table);
+	file_write(tsm_path(dir, "auxblob"), table, sizeof table, 0600);
 	OPENSSL_free(der);
 }
 

@@ -4,14 +4,15 @@
 #ifndef KB_TESTS_CALL_WALK_H
 #define KB_TESTS_CALL_WALK_H
 #include <ftw.h>
-#include <openssl/pem.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "tests/e2e/vtpm.h"
 #include "tests/fault/fail_walk.h"
 
-#include "tests/e2e/tsm.h" /* it uses cmocka */
+/* They use cmocka. */
+#include "tests/e2e/files.h"
+#include "tests/e2e/tsm.h"
 
 enum { RUN_S = 30, MOST_ARGS = 40, STOPPED = 255, LONG_RUN = 1000, LAST_CALLS = 150 };
 
@@ -21,24 +22,6 @@ static char said[16384];
 static struct {
 	char token[160], policy[160], pem[160], kek[160], err[160], out[160];
 } at;
-
-static inline size_t read_text(const char *path, char *to, size_t cap)
-{
-	FILE *f = fopen(path, "re");
-	size_t n = f == NULL ? 0 : fread(to, 1, cap - 1, f);
-	if (f != NULL)
-		fclose(f);
-	to[n] = '\0';
-	return n;
-}
-
-static inline void write_text(const char *path, const void *bytes, size_t len, mode_t mode)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, bytes, len), (ssize_t)len);
-	close(fd);
-}
 
 static inline int remove_one(const char *path, const struct stat *st, int kind, struct FTW *level)
 {
@@ -74,15 +57,15 @@ static inline int run_failing(const char *who, unsigned n, const char *const arg
 	}
 	free(so);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	atomic_store(&script->armed, 0);
-	(void)read_text(at.err, said, sizeof said);
+	script_disarm();
+	(void)file_read(at.err, said, sizeof said);
 	/* Neither root nor the user, or a lock that it cannot give back: it stops at once, and that is meant. */
 	bool is_meant = strncmp(script->name, "set", 3) == 0 || strcmp(script->name, "flock") == 0;
 	if (is_meant && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(said, "\"event\":\"bug\"") != NULL)
 		return STOPPED;
 	if (!WIFEXITED(status))
 		fail_msg("%s, %s (call %u) fails: killed by signal %d; it said:\n%s", argv[1], script->name, n, WTERMSIG(status), said);
-	if (WEXITSTATUS(status) != 0 && said[0] == '\0' && read_text(at.out, said, sizeof said) == 0)
+	if (WEXITSTATUS(status) != 0 && said[0] == '\0' && file_read(at.out, said, sizeof said) == 0)
 		fail_msg("%s %s, %s (call %u) fails: exit status %d without a word", argv[3], argv[4], script->name, n, WEXITSTATUS(status));
 	return WEXITSTATUS(status);
 }
@@ -91,8 +74,8 @@ static inline int run_failing(const char *who, unsigned n, const char *const arg
 struct command {
 	const char *who;
 	const char *args[MOST_ARGS];
-	void (*before)(unsigned n);                   /* NULL: nothing to do */
-	const char *(*after)(unsigned n, int status); /* what is wrong, NULL: nothing */
+	void (*before)(void);             /* NULL: nothing to do */
+	const char *(*after)(int status); /* what is wrong, NULL: nothing */
 };
 
 static inline int run_command(const struct command *c, unsigned n)
@@ -101,7 +84,7 @@ static inline int run_command(const struct command *c, unsigned n)
 
 	memcpy(argv + 1, c->args, sizeof c->args);
 	if (c->before != NULL)
-		c->before(n);
+		c->before();
 	return run_failing(c->who, n, argv);
 }
 
@@ -130,7 +113,7 @@ static inline void call_walk(const struct command *c, unsigned first, unsigned s
 	for (unsigned n = first;; n += stride) {
 		int status = run_command(c, n);
 		bool is_past = atomic_load(&script->failed) == 0;
-		const char *why = is_past && status != 0 ? "a run without any fault failed" : c->after == NULL ? NULL : c->after(n, status);
+		const char *why = is_past && status != 0 ? "a run without any fault failed" : c->after == NULL ? NULL : c->after(status);
 		if (why != NULL)
 			fail_msg("%s; %s (call %u) fails: %s; exit status %d, it said:\n%s", words(c), script->name, n, why, status, said);
 		if (is_past)
@@ -145,17 +128,15 @@ static inline void call_walk(const struct command *c, unsigned first, unsigned s
 
 static char new_dir[128];
 
-static inline void no_new_instance(unsigned n)
+static inline void no_new_instance(void)
 {
-	(void)n;
 	remove_all(new_dir);
 }
 
-static inline const char *new_instance_is_whole(unsigned n, int status)
+static inline const char *new_instance_is_whole(int status)
 {
 	char config[160], *out = NULL;
 
-	(void)n;
 	snprintf(config, sizeof config, "%s/keybroker.json", new_dir);
 	if (status == STOPPED)
 		return NULL;
@@ -167,11 +148,10 @@ static inline const char *new_instance_is_whole(unsigned n, int status)
 	return why;
 }
 
-static inline const char *instance_is_whole(unsigned n, int status)
+static inline const char *instance_is_whole(int status)
 {
 	char *out = NULL;
 
-	(void)n;
 	(void)status;
 	int checked = CTL(&in, &out, "check");
 	const char *why = checked == 0 ? NULL : wrong("what it leaves does not pass check: %s", out);
@@ -199,11 +179,10 @@ static inline void keep_instance(void)
 	assert_int_equal(system(text), 0);
 }
 
-static inline void restore_instance(unsigned n)
+static inline void restore_instance(void)
 {
 	char text[512];
 
-	(void)n;
 	snprintf(text, sizeof text, "rm -rf %s/keys.d %s/hsm && cp -a %s/kept/* %s", in.dir, in.dir, in.dir, in.dir);
 	assert_int_equal(system(text), 0);
 }
@@ -230,7 +209,7 @@ static inline void walk_keys(unsigned stride)
 	keep_instance();
 	for (unsigned i = 0; i < sizeof changes / sizeof changes[0]; i++)
 		call_walk(&changes[i], first, stride);
-	restore_instance(0);
+	restore_instance();
 }
 
 static inline void walk_looks(unsigned stride)
@@ -255,17 +234,16 @@ static inline void walk_looks(unsigned stride)
 static char got_path[128];
 static pid_t kernel;
 
-static inline void no_key_yet(unsigned n)
+static inline void no_key_yet(void)
 {
-	(void)n;
 	(void)unlink(got_path);
 }
 
-static inline void no_key_yet_and_kernel(unsigned n)
+static inline void no_key_yet_and_kernel(void)
 {
 	char dir[128];
 
-	no_key_yet(n);
+	no_key_yet();
 	if (kernel > 0)
 		tsm_end(kernel);
 	snprintf(dir, sizeof dir, "%s/tsm", in.dir);
@@ -274,38 +252,22 @@ static inline void no_key_yet_and_kernel(unsigned n)
 }
 
 /* Exit 0: the whole key is there.  Otherwise nothing of it is, for what reads the file takes it for the key. */
-static inline const char *key_is_whole(unsigned n, int status)
+static inline const char *key_is_whole(int status)
 {
 	char bytes[64];
-	size_t len = read_text(got_path, bytes, sizeof bytes);
+	size_t len = file_read(got_path, bytes, sizeof bytes);
 
-	(void)n;
 	if (status != 0)
 		return len == 0 ? NULL : wrong("%zu bytes of a key are there", len);
 	return len == sizeof secret_a && memcmp(bytes, secret_a, len) == 0 ? NULL : wrong("%zu bytes, and not the key's", len);
 }
 
-static inline const char *something_is_there(unsigned n, int status)
+static inline const char *something_is_there(int status)
 {
 	char bytes[64];
-	size_t len = read_text(got_path, bytes, sizeof bytes);
+	size_t len = file_read(got_path, bytes, sizeof bytes);
 
-	(void)n;
 	return (status == 0) == (len > 0) ? NULL : wrong("%zu bytes are there", len);
-}
-
-static inline void write_token_program(const char *path)
-{
-	char text[1024];
-
-	int n = snprintf(
-		text, sizeof text,
-		"#!/bin/sh\nruntime=$(cat)\n"
-		"printf '{\"claims\":{\"x-ms-compliance-status\":\"azure-compliant-cvm\",\"x-ms-attestation-type\":\"sevsnpvm\","
-		"\"x-ms-sevsnpvm-is-debuggable\":false,\"nonce\":\"%%s\",\"x-ms-runtime\":%%s}}' \"$KEYBROKER_NONCE\" \"$runtime\" |\n"
-		"curl -sf --cacert %s --data-binary @- -H 'Content-Type: application/json' %s/attest | sed 's/.*\"token\": *\"//; s/\".*//'\n",
-		in.ca_file, in.issuer_url);
-	write_text(path, text, (size_t)n, 0700);
 }
 
 static inline void walk_guest(unsigned stride)
@@ -321,7 +283,7 @@ static inline void walk_guest(unsigned stride)
 	assert_int_equal(mkdir(state, 0700), 0);
 	GOOD(vtpm_start(&vtpm, state, -1));
 	snprintf(tpm, sizeof tpm, "--tpm=%s", vtpm.tcti);
-	write_token_program(fetch);
+	file_write_token_program(&in, fetch, "/dev/null");
 #define RELEASE(key) "release", "--ca", in.ca_file, "--url", in.base_url, "--key", key, "--timeout", "3", "--out", out_place
 	const struct command commands[] = {
 		{"keybroker-guest", {RELEASE("key"), "--token", at.token, "--ephemeral-key", at.kek}, no_key_yet, key_is_whole},
@@ -357,7 +319,7 @@ static inline const char *no_room_is_root(void)
 		unsigned uid[3] = {0};
 		pid_t pid = broker_room(&in, rooms[i], 0);
 		snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-		if (pid == 0 || read_text(path, text, sizeof text) == 0) /* between two of its lives */
+		if (pid == 0 || file_read(path, text, sizeof text) == 0) /* between two of its lives */
 			continue;
 		const char *line = strstr(text, "\nUid:");
 		if (line == NULL || sscanf(line, "\nUid: %u %u %u", &uid[0], &uid[1], &uid[2]) != 3 || uid[0] == 0 || uid[1] == 0 || uid[2] == 0)
@@ -369,27 +331,22 @@ static inline const char *no_room_is_root(void)
 /* The broker with the shim, as far as it gets.  What is wrong, NULL: it serves, or in.broker is 0. */
 static inline const char *start_failing(const char *who, unsigned n)
 {
-	char *so = realpath(program("fault/call_fail.so"), NULL);
+	const char *why = NULL;
 
-	assert_non_null(so);
-	write_text(in.log, "", 0, 0600);
+	file_write(in.log, "", 0, 0600);
 	script_set(who, n);
-	setenv("LD_PRELOAD", so, 1);
-	const char *why = broker_start_unready(&in);
-	unsetenv("LD_PRELOAD");
-	free(so);
-	GOOD(why);
+	GOOD(start_with("fault/call_fail.so", broker_start_unready));
 	bool is_held = false;
 	for (unsigned i = 0; i < 100 && !is_held && (why = broker_wait_ready(&in, 200)) != NULL && in.broker != 0; i++)
-		is_held = read_text(in.log, said, sizeof said) > 0 && strstr(said, "\"event\":\"room.held\"") != NULL;
-	atomic_store(&script->armed, 0);
+		is_held = file_read(in.log, said, sizeof said) > 0 && strstr(said, "\"event\":\"room.held\"") != NULL;
+	script_disarm();
 	if (is_held) { /* the configuration was what the room could not work with, for all it knows: the operator is told what to do */
 		assert_in_range(broker_stop(&in, SIGTERM, 40000), 0, 1);
 		return NULL;
 	}
 	if (why == NULL && (why = ask_within("key", 5000)) == NULL)
 		return no_room_is_root();
-	return in.broker == 0 && read_text(in.log, said, sizeof said) > 0 ? NULL : why;
+	return in.broker == 0 && file_read(in.log, said, sizeof said) > 0 ? NULL : why;
 }
 
 /* It starts while a call of `who` fails, `most` of them from the `from`-th on, or from the last −from on ("keybrokerd: vault", "keybrokerd" for the supervisor): it
@@ -411,7 +368,7 @@ static inline void walk_start(const char *who, int from, unsigned most, unsigned
 		is_past = atomic_load(&script->failed) == 0;
 		*(in.broker == 0 ? &ended : &served) += 1;
 		if (why != NULL) {
-			(void)read_text(in.log, said, sizeof said);
+			(void)file_read(in.log, said, sizeof said);
 			fail_msg("%s, %s (call %u) fails at the start: %s; its log:\n%s", who, script->name, n, why, said);
 		}
 	}
@@ -430,12 +387,12 @@ static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 
 	script_in("fault/call_fail.so", "");
 	if (is_reload) { /* most of them read the configuration, as keybrokerctl does */
-		script_set("keybrokerd", UINT32_MAX);
+		script_arm(UINT32_MAX);
 		assert_int_equal(CTL(&in, NULL, "reload"), 0);
 		n = (unsigned)atomic_load(&script->count) > LAST_CALLS ? (unsigned)atomic_load(&script->count) - LAST_CALLS : 1;
 	}
 	for (unsigned long long end = now_ms() + ms; !is_past && now_ms() < end; n += stride, tried++) {
-		script_set("keybrokerd", n);
+		script_arm(n);
 		if (is_reload) {
 			failed += CTL(&in, NULL, "reload") != 0;
 		} else {
@@ -443,7 +400,7 @@ static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 			sleep_ms(20);
 			workers_are_up(2);
 		}
-		atomic_store(&script->armed, 0);
+		script_disarm();
 		is_past = atomic_load(&script->failed) == 0;
 		const char *why = ask_within("key", 15000);
 		if (why != NULL)
@@ -457,16 +414,14 @@ static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 /* Something is asked of a room while its n-th call fails; `ask` makes it happen.  Afterwards it releases, and what it was asked happens once more. */
 static inline void walk_room(const char *room, const char *what, bool (*ask)(void), unsigned stride, unsigned ms)
 {
-	char who[32];
 	unsigned n = 1, tried = 0, done = 0;
 	bool is_past = false;
 
 	script_in("fault/call_fail.so", room);
-	snprintf(who, sizeof who, "keybrokerd: %s", room);
 	for (unsigned long long end = now_ms() + ms; !is_past && now_ms() < end; n += stride) {
-		script_set(who, n);
+		script_arm(n);
 		done += ask();
-		atomic_store(&script->armed, 0);
+		script_disarm();
 		is_past = atomic_load(&script->failed) == 0;
 		tried += !is_past;
 		const char *why = ask_within("key", 15000);
@@ -498,13 +453,6 @@ static inline void serve(void)
 	GOOD(ask_within("key", 5000));
 }
 
-static inline void write_pem(const char *path, EVP_PKEY *key)
-{
-	FILE *f = fopen(path, "we");
-
-	assert_true(f != NULL && PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 && fclose(f) == 0);
-}
-
 static inline int walk_setup(void **state)
 {
 	int rc = fail_setup(state);
@@ -515,15 +463,17 @@ static inline int walk_setup(void **state)
 	snprintf(at.kek, sizeof at.kek, "%s/walk-kek.pem", in.dir);
 	snprintf(at.err, sizeof at.err, "%s/walk.err", in.dir);
 	snprintf(at.out, sizeof at.out, "%s/walk.out", in.dir);
-	write_text(at.token, token, strlen(token), 0600);
+	file_write(at.token, token, strlen(token), 0600);
 	char *policy = policy_platform(in.issuer_url);
-	write_text(at.policy, policy, strlen(policy), 0644);
+	file_write(at.policy, policy, strlen(policy), 0644);
 	free(policy);
 	EVP_PKEY *ec = EVP_EC_gen("P-256");
-	write_pem(at.pem, ec);
-	write_pem(at.kek, kek);
+	file_write_key(at.pem, ec);
+	file_write_key(at.kek, kek);
 	EVP_PKEY_free(ec);
 	return rc;
 }
+
+#define WALKS(f) cmocka_unit_test_setup_teardown(f, walk_setup, fail_teardown)
 
 #endif

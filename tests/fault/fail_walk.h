@@ -19,33 +19,52 @@ static inline void script_make(void)
 	setenv("KB_FAIL_SCRIPT", path, 1);
 }
 
-/* From now on this counts in programs that are started with `so` preloaded, and the n-th fails; 0: not yet. */
-static inline void script_set(const char *who, unsigned n)
+/* The n-th of what is counted from now on fails; 0: nothing counts, nothing fails. */
+static inline void script_arm(unsigned n)
 {
 	atomic_store(&script->armed, 0);
-	snprintf(script->program, sizeof script->program, "%s", who);
 	script->name[0] = '\0';
 	atomic_store(&script->count, 0);
 	atomic_store(&script->failed, 0);
-	atomic_store(&script->processes, 0);
 	atomic_store(&script->fail_at, n);
 	atomic_store(&script->armed, n > 0);
+}
+
+static inline void script_disarm(void)
+{
+	atomic_store(&script->armed, 0); /* what was counted stays to be read */
+}
+
+/* In programs of this name that are started with `so` preloaded. */
+static inline void script_set(const char *who, unsigned n)
+{
+	script_disarm();
+	snprintf(script->program, sizeof script->program, "%s", who);
+	atomic_store(&script->processes, 0);
+	script_arm(n);
+}
+
+/* The broker with a shim in the rooms that the script names. */
+static inline const char *start_with(const char *so, const char *(*start)(struct instance *))
+{
+	char *path = realpath(program(so), NULL);
+	assert_non_null(path);
+	setenv("LD_PRELOAD", path, 1);
+	const char *why = start(&in);
+	unsetenv("LD_PRELOAD");
+	free(path);
+	return why;
 }
 
 /* The broker anew, with the shim in this room; "": in the supervisor. */
 static inline void script_in(const char *so, const char *room)
 {
-	char who[32], *path = realpath(program(so), NULL);
-	assert_non_null(path);
+	char who[32];
 	if (in.broker > 0)
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	snprintf(who, sizeof who, "keybrokerd%s%s", room[0] == '\0' ? "" : ": ", room);
 	script_set(who, 0);
-	setenv("LD_PRELOAD", path, 1);
-	const char *why = broker_start(&in);
-	unsetenv("LD_PRELOAD");
-	free(path);
-	GOOD(why);
+	GOOD(start_with(so, broker_start));
 	workers_are_up(2);
 	assert_true(atomic_load(&script->processes) > 0);
 	GOOD(invariants_begin(&in, &good));
@@ -63,13 +82,10 @@ static inline struct walk fail_walk(const char *so, const char *room, unsigned s
 	unsigned long long end = now_ms() + ms;
 	script_in(so, room);
 	for (unsigned n = 1; done < 3 && now_ms() < end; n += stride) {
-		uint64_t failed = atomic_load(&script->failed);
 		unsigned records = ledger_count(&in, "\"outcome\":\"released\"");
-		atomic_store(&script->count, 0);
-		atomic_store(&script->fail_at, n);
-		atomic_store(&script->armed, 1);
+		script_arm(n);
 		struct outcome o = ask_key("key");
-		atomic_store(&script->armed, 0);
+		script_disarm();
 		if (o.status == 200 && (o.why[0] != '\0' || o.records != 1))
 			GOOD(wrong("%s, %s %u: %s, %u records", room, script->name, n, o.why, o.records));
 		/* A parser that fails for no reason is one that refuses. */
@@ -78,7 +94,7 @@ static inline struct walk fail_walk(const char *so, const char *room, unsigned s
 			GOOD(wrong("%s, %s %u: status %d %s", room, script->name, n, o.status, o.code));
 		if (o.status == 200 && ledger_count(&in, "\"outcome\":\"released\"") <= records)
 			GOOD(wrong("%s, %s %u: a key without a record", room, script->name, n));
-		done = atomic_load(&script->failed) == failed ? done + 1 : 0;
+		done = atomic_load(&script->failed) == 0 ? done + 1 : 0;
 		if (done == 0) {
 			w.steps++;
 			w.last = n;

@@ -1,4 +1,4 @@
-/* tests/security/test_calls_long.c — every call of keybrokerctl and keybroker-guest to a library fails once, in a run of its own;
+/* tests/security/test_calls_long.c — the calls of keybrokerctl and keybroker-guest to a library fail once each, in a run of its own;
  * tests/e2e/test_calls.c tries some of them. */
 #include "tests/fault/call_walk.h"
 
@@ -31,10 +31,10 @@ static void test_g02_calls_of_the_guest(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_init, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_changes, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_looks, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_guest, walk_setup, fail_teardown),
+		WALKS(test_g02_calls_of_init),
+		WALKS(test_g02_calls_of_changes),
+		WALKS(test_g02_calls_of_looks),
+		WALKS(test_g02_calls_of_the_guest),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

@@ -1,4 +1,4 @@
-/* tests/security/test_calls_rooms_long.c — every call of the broker's rooms to a library fails once: at a release, at a reload, at the start. */
+/* tests/security/test_calls_rooms_long.c — the calls of the broker's rooms to a library fail once each: at a release, at a reload, at the start. */
 #include "tests/fault/call_walk.h"
 
 static void test_g02_calls_at_a_release(void **state)
@@ -34,9 +34,9 @@ static void test_g02_calls_at_the_start(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_g02_calls_at_a_release, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_of_the_supervisor, walk_setup, fail_teardown),
-		cmocka_unit_test_setup_teardown(test_g02_calls_at_the_start, walk_setup, fail_teardown),
+		WALKS(test_g02_calls_at_a_release),
+		WALKS(test_g02_calls_of_the_supervisor),
+		WALKS(test_g02_calls_at_the_start),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
