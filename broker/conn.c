@@ -38,8 +38,8 @@ void conn_set_state(struct conn *c, enum conn_state state)
 
 	deadline_change(&c->room->deadlines, &c->deadline, state, clock_mono_ms());
 	if (state == CONN_WAIT)
-		door_enter(&c->room->door, &c->peer->door, &c->door);
-	else if (state != CONN_HANDSHAKE)
+		conn_enter_service(c);
+	else if (state != CONN_HANDSHAKE && !is_reading) /* the first request is waited for in the handshake's seat; later ones have none */
 		conn_leave_service(c);
 	/* libevent repeats a read callback for as long as the input stays at its high mark: who lets bytes wait must not have one. */
 	if (c->bev != NULL)

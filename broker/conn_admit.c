@@ -34,11 +34,22 @@ static bool take_budget(struct conn_room *room)
 	return room->begun < KB_ACCEPT_BATCH && ++room->begun > 0;
 }
 
-void conn_leave_service(struct conn *c)
+static void stop_seat(struct conn *c)
 {
 	if (c->is_seat_timed)
 		deadline_stop(&c->room->deadlines, &c->seat);
 	c->is_seat_timed = false;
+}
+
+void conn_enter_service(struct conn *c)
+{
+	stop_seat(c);
+	door_enter(&c->room->door, &c->peer->door, &c->door);
+}
+
+void conn_leave_service(struct conn *c)
+{
+	stop_seat(c);
 	if (door_leave(&c->room->door, &c->door))
 		arm(c->room);
 }

@@ -1,7 +1,7 @@
 /* broker/door.h — whose handshake may begin: a handshake costs more than all else the gateway does, so connections wait for it before TLS, where they
- * cost a socket and 0.5 KiB, and sources take turns.  In service are the connections that cost a processor now: handshakes that run, and requests that wait
- * for their answer.  What is nearly done comes first: nobody new is begun while `seats` of them are in service, except of a source that has less than
- * its share.  Pure bookkeeping: no socket, no clock, no allocation (SECURITY B11, B12). */
+ * cost a socket and 0.5 KiB, and sources take turns.  In service are the connections that cost a processor now: handshakes that run, those whose first
+ * request is on its way, and requests that wait for their answer.  What is nearly done comes first: nobody new is begun while `seats` of them are in
+ * service, except of a source that has less than its share.  Pure bookkeeping: no socket, no clock, no allocation (SECURITY B11, B12). */
 #ifndef KB_BROKER_DOOR_H
 #define KB_BROKER_DOOR_H
 #include "broker/queue.h"
