@@ -18,7 +18,7 @@
 
 enum { REPLY_BYTES = 32768, REQUEST_BYTES = 65536, SAMPLE_EVERY = 100, SAMPLES = 1024, MAX_DOUBLINGS = 5 };
 /* A wheel of waiting guests; nobody waits for more than a turn. */
-enum { WHEEL_SPOKES = 1024, SPOKE_MS = 10 };
+enum { WHEEL_SPOKES = 1024, SPOKE_MS = 10, ARRIVE_BATCH = 256 };
 
 struct sample {
 	const struct fleet_guest *guest;
@@ -33,8 +33,9 @@ struct fleet {
 	struct fleet_guest *first;
 	double from_s;
 	int epoll;
-	unsigned n_left; /* neither booted nor failed */
-	unsigned spoke;  /* of the wheel, that time has reached */
+	unsigned n_arrived; /* of the guests: begun with */
+	unsigned n_left;    /* neither booted nor failed */
+	unsigned spoke;     /* of the wheel, that time has reached */
 	TAILQ_HEAD(, fleet_guest) wheel[WHEEL_SPOKES];
 	uint64_t random;
 	struct sample sample[SAMPLES];
@@ -124,15 +125,15 @@ static const char *connect_guest(struct fleet *f, struct fleet_guest *g)
 	if (g->fd < 0)
 		return wrong("socket: %s", strerror(errno));
 	g->ssl = SSL_new(at->tls);
-	g->in = malloc(REPLY_BYTES);
-	if (g->ssl == NULL || g->in == NULL || SSL_set_fd(g->ssl, g->fd) != 1 || SSL_set1_host(g->ssl, at->host) != 1) {
+	if (g->ssl == NULL || SSL_set_fd(g->ssl, g->fd) != 1 || SSL_set1_host(g->ssl, at->host) != 1) {
 		close(g->fd);
 		SSL_free(g->ssl);
 		g->ssl = NULL;
 		return "SSL_new";
 	}
 	SSL_set_connect_state(g->ssl);
-	SSL_set_mode(g->ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); /* the same bytes, written anew */
+	/* The same bytes, written anew.  And thousands that wait should not wash the caches that the broker works in: real ones have their own. */
+	SSL_set_mode(g->ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	setsockopt(g->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
 	setsockopt(g->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	if (bind(g->fd, (struct sockaddr *)&from, sizeof from) != 0)
@@ -216,6 +217,10 @@ static void step(struct fleet *f, struct fleet_guest *g)
 		if ((n = SSL_do_handshake(g->ssl)) != 1)
 			goto wait;
 		f->out->handshakes++;
+		if ((g->in = malloc(REPLY_BYTES)) == NULL) {
+			give_up(f, g);
+			return;
+		}
 		g->tls_ms = (now_s() - f->from_s - g->arrive_s) * 1e3;
 	}
 	for (;;) {
@@ -257,16 +262,35 @@ static const char *turn_wheel(struct fleet *f)
 	return why;
 }
 
-static const char *storm(struct fleet *f)
+/* Those whose arrival is now, a batch between two turns of the loop: each guest of a real storm has a processor of its own, and none of them waits with its
+ * handshake until all the others have connected. */
+static const char *arrive(struct fleet *f, unsigned n)
+{
+	const char *why = NULL;
+	for (unsigned end = f->n_arrived + ARRIVE_BATCH < n ? f->n_arrived + ARRIVE_BATCH : n; f->n_arrived < end && why == NULL; f->n_arrived++) {
+		struct fleet_guest *g = &f->first[f->n_arrived];
+		g->boot_ms = 0;
+		g->n_attempts = g->n_released = 0;
+		if (g->arrive_s > 0)
+			wait_until(f, g, g->arrive_s);
+		else
+			why = connect_guest(f, g);
+	}
+	return why;
+}
+
+static const char *storm(struct fleet *f, unsigned n)
 {
 	struct epoll_event ready[256];
 	const char *why = NULL;
 	while (f->n_left > 0 && why == NULL && now_s() - f->from_s < f->plan->limit_s) {
-		int n = epoll_wait(f->epoll, ready, 256, SPOKE_MS);
-		for (int i = 0; i < n; i++)
+		int n_ready = epoll_wait(f->epoll, ready, 256, f->n_arrived < n ? 0 : SPOKE_MS);
+		for (int i = 0; i < n_ready; i++)
 			if (((struct fleet_guest *)ready[i].data.ptr)->ssl != NULL)
 				step(f, ready[i].data.ptr);
 		why = turn_wheel(f);
+		if (why == NULL)
+			why = arrive(f, n);
 	}
 	return why;
 }
@@ -306,17 +330,7 @@ const char *fleet_run(const struct fleet_plan *plan, struct fleet_guest *guests,
 		TAILQ_INIT(&f->wheel[i]);
 	double client_us = processor_us();
 	f->from_s = now_s();
-	for (unsigned i = 0; i < n && why == NULL; i++) {
-		struct fleet_guest *g = &guests[i];
-		g->boot_ms = 0;
-		g->n_attempts = g->n_released = 0;
-		if (g->arrive_s > 0)
-			wait_until(f, g, g->arrive_s);
-		else
-			why = connect_guest(f, g);
-	}
-	if (why == NULL)
-		why = storm(f);
+	why = storm(f, n);
 	out->seconds = now_s() - f->from_s;
 	out->client_us = processor_us() - client_us;
 	out->failed += f->n_left;

@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- rooms: processor time and memory from /proc ---- */
 
@@ -90,6 +93,19 @@ unsigned rooms_lost(const struct rooms *r)
 
 const char *const floor_part[FLOOR_PARTS] = {"verify", "json", "import", "oaep", "hsm_wrap", "hsm_sign"};
 
+static const char *floor_read(const char *text, struct floor *f)
+{
+	json_t *j = json_loads(text, 0, NULL);
+	f->release = json_number_value(json_object_get(j, "release"));
+	f->handshake = json_number_value(json_object_get(j, "handshake"));
+	f->n = (unsigned)json_integer_value(json_object_get(j, "iterations"));
+	for (unsigned i = 0; i < FLOOR_PARTS; i++)
+		f->parts[i] = json_number_value(json_object_get(j, floor_part[i]));
+	bool is_there = json_is_number(json_object_get(j, "release"));
+	json_decref(j);
+	return is_there ? NULL : "floor printed nothing";
+}
+
 const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded, struct floor *f)
 {
 	char *out = NULL, limit[32], token_file[256];
@@ -101,14 +117,38 @@ const char *floor_run(struct instance *in, const char *key, double seconds, bool
 		free(out);
 		return why;
 	}
-	json_t *j = json_loads(out, 0, NULL);
-	f->release = json_number_value(json_object_get(j, "release"));
-	f->handshake = json_number_value(json_object_get(j, "handshake"));
-	for (unsigned i = 0; i < FLOOR_PARTS; i++)
-		f->parts[i] = json_number_value(json_object_get(j, floor_part[i]));
-	json_decref(j);
+	const char *why = floor_read(out, f);
 	free(out);
-	return f->release > 0 ? NULL : "floor printed nothing";
+	return why;
+}
+
+const char *floor_beside(struct instance *in, const char *key, struct floor_beside *b)
+{
+	char token_file[256];
+	int out[2];
+	snprintf(token_file, sizeof token_file, "%s/" FLOOR_TOKEN, in->dir);
+	if (pipe(out) != 0 || (b->pid = fork()) < 0)
+		return "the floor's process";
+	if (b->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (dup2(out[1], STDOUT_FILENO) == STDOUT_FILENO && close(out[0]) == 0)
+			execl(program("bench/floor"), "floor", in->dir, key, token_file, "beside", NULL);
+		_exit(127);
+	}
+	close(out[1]);
+	b->out = out[0];
+	return NULL;
+}
+
+const char *floor_beside_end(struct floor_beside *b, struct floor *f)
+{
+	char text[512];
+	kill(b->pid, SIGTERM);
+	waitpid(b->pid, NULL, 0);
+	ssize_t n = read(b->out, text, sizeof text - 1); /* one line, shorter than what a pipe holds */
+	close(b->out);
+	text[n > 0 ? n : 0] = '\0';
+	return floor_read(text, f);
 }
 
 /* The issuer's signing certificate, for the floor: the one whose kid the token names. */

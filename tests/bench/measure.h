@@ -25,11 +25,19 @@ long rss_kib(pid_t pid);
 extern const char *const floor_part[FLOOR_PARTS];
 struct floor { /* µs of CPU */
 	double release, handshake, parts[FLOOR_PARTS];
+	unsigned n; /* releases it was measured with */
 };
 /* Keep a token, and the issuer's certificate that verifies it, where the floor finds them. */
 const char *floor_token(struct instance *in, const char *token);
 /* Releases of `key` for so long.  `is_crowded`: a second one runs beside it, because two busy threads of one core slow each other down, and under load the
  * workers are such threads. */
 const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded, struct floor *f);
+/* The same while something else runs, on the same processors at the same time: ten releases and five handshakes every half second.  No parts. */
+struct floor_beside {
+	pid_t pid;
+	int out;
+};
+const char *floor_beside(struct instance *in, const char *key, struct floor_beside *b);
+const char *floor_beside_end(struct floor_beside *b, struct floor *f);
 
 #endif
