@@ -465,7 +465,10 @@ static enum kb_err read_chain(struct span pem, STACK_OF(X509) * chain)
 		}
 	BIO_free(bio);
 	int n = sk_X509_num(chain);
-	if (n < 2 || EVP_PKEY_get_base_id(X509_get0_pubkey(sk_X509_value(chain, 0))) != EVP_PKEY_RSA)
+	if (n < 2)
+		return KB_E_CONFIG;
+	EVP_PKEY *leaf_key = X509_get0_pubkey(sk_X509_value(chain, 0)); /* NULL: of a kind that OpenSSL does not know */
+	if (leaf_key == NULL || EVP_PKEY_get_base_id(leaf_key) != EVP_PKEY_RSA)
 		return KB_E_CONFIG;
 	/* Clients rebuild the chain from x5c and drop the last one as the root: each is issued by the next, the last by itself. */
 	for (int i = 0; i < n; i++) {

@@ -408,6 +408,32 @@ static void test_jws_header_refuses_doubtful_chains(void **state)
 	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 }
 
+/* A key of a kind that nobody knows: rsaEncryption's last number (RFC 8017 appendix C) is another. */
+static void test_jws_header_refuses_a_leaf_of_unknown_kind(void **state)
+{
+	static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01};
+	KB_AUTO(buf) struct buf header, leaf, pem;
+	uint8_t *der = NULL;
+
+	(void)state;
+	buf_init(&header, KB_MAX_REPLY);
+	buf_init(&leaf, 65536);
+	buf_init(&pem, 65536);
+	int len = i2d_X509(pki.leaf, &der);
+	assert_true(len > 0);
+	uint8_t *oid = memmem(der, (size_t)len, rsa, sizeof rsa);
+	assert_non_null(oid);
+	oid[8] = 0x7f;
+	const uint8_t *at = der;
+	X509 *unknown = d2i_X509(NULL, &at, len);
+	assert_non_null(unknown);
+	add_pem(&pem, unknown);
+	add_pem(&pem, pki.ca);
+	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
+	X509_free(unknown);
+	OPENSSL_free(der);
+}
+
 /* The names of an object's members, in order, joined: "a,b,c". */
 static void names_of(const json_t *obj, char out[static 256])
 {
@@ -597,6 +623,7 @@ int main(void)
 		cmocka_unit_test(test_a37_refusals_of_tokens_are_indistinguishable),
 		cmocka_unit_test(test_challenge_is_what_sdks_parse),
 		cmocka_unit_test(test_jws_header_refuses_doubtful_chains),
+		cmocka_unit_test(test_jws_header_refuses_a_leaf_of_unknown_kind),
 		cmocka_unit_test(test_reply_has_the_shape_of_a_real_release),
 		cmocka_unit_test(test_reply_mirrors_version_and_nonce_of_the_request),
 		cmocka_unit_test(test_bundle_of_an_rsa_key),

@@ -43,14 +43,14 @@ static inline void tls_mint_add(X509 *cert, int nid, const char *value)
 }
 
 /* Signed by `issuer`, or by itself; `usage`: extended key usage or NULL; valid from an hour ago for `seconds` from now. */
-static inline struct tls_pair *tls_mint(const char *name, const struct tls_pair *issuer, const char *usage, long seconds)
+static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name, const struct tls_pair *issuer, const char *usage, long seconds)
 {
 	struct tls_pair *p = calloc(1, sizeof *p);
 	X509_NAME *subject = X509_NAME_new();
 	static long serial;
 
 	tls_mint_check(p != NULL && subject != NULL, "memory");
-	p->key = EVP_EC_gen("P-256");
+	p->key = key; /* owned now */
 	p->cert = X509_new();
 	tls_mint_check(p->key != NULL && p->cert != NULL, "key");
 	tls_mint_check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0), "name");
@@ -72,6 +72,11 @@ static inline struct tls_pair *tls_mint(const char *name, const struct tls_pair 
 	tls_mint_check(bio != NULL && PEM_write_bio_PrivateKey(bio, p->key, NULL, NULL, 0, NULL, NULL), "PEM");
 	tls_mint_pem(bio, &p->key_pem);
 	return p;
+}
+
+static inline struct tls_pair *tls_mint(const char *name, const struct tls_pair *issuer, const char *usage, long seconds)
+{
+	return tls_mint_with(EVP_EC_gen("P-256"), name, issuer, usage, seconds);
 }
 
 static inline void tls_mint_free(struct tls_pair *p)

@@ -1,0 +1,229 @@
+/* tests/unit/test_guest_report.c — /dev/sev-guest, played at the kernel's own seam: what SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest), and
+ * what the guest makes of it.  No machine of ours has the device. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sev-guest.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <openssl/x509.h>
+
+#include "base/limits.h"
+#include "guest/report.h"
+
+/* ---- the device ---- */
+
+static struct {
+	bool is_absent;
+	uint32_t wants_room;   /* for certificates: a smaller request fails and is told so */
+	uint32_t vmm_error;    /* any other failure */
+	uint32_t status, size; /* of the firmware's message; 0: that of a good one */
+	bool is_over_other_data;
+	bool has_table, is_table_broken;
+	unsigned asked;
+} device;
+
+static uint8_t *der;
+static int der_len;
+
+int open(const char *path, int flags, ...)
+{
+	if (strcmp(path, REPORT_DEVICE) == 0) {
+		errno = ENOENT;
+		return device.is_absent ? -1 : memfd_create("device", MFD_CLOEXEC);
+	}
+	return openat(AT_FDCWD, path, flags, 0600);
+}
+
+int access(const char *path, int mode)
+{
+	return strcmp(path, REPORT_TSM_DIR) == 0 ? -1 : faccessat(AT_FDCWD, path, mode, 0);
+}
+
+static void put_le32(uint8_t *at, uint32_t v)
+{
+	for (unsigned i = 0; i < 4; i++)
+		at[i] = (uint8_t)(v >> (8 * i));
+}
+
+static int answer(struct snp_guest_request_ioctl *call)
+{
+	static const uint8_t vcek[16] = {0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd};
+	struct snp_ext_report_req *request = (struct snp_ext_report_req *)(uintptr_t)call->req_data;
+	struct snp_report_resp *response = (struct snp_report_resp *)(uintptr_t)call->resp_data;
+	uint8_t *table = (uint8_t *)(uintptr_t)request->certs_address, *report = response->data + 32;
+
+	device.asked++;
+	assert_int_equal(call->msg_version, 1);
+	assert_int_equal(request->certs_address % 4096, 0);
+	assert_int_equal(request->certs_len % 4096, 0);
+	call->vmm_error = device.vmm_error;
+	errno = EIO;
+	if (device.vmm_error != 0)
+		return -1;
+	if (device.wants_room > request->certs_len) {
+		request->certs_len = device.wants_room;
+		call->vmm_error = SNP_GUEST_VMM_ERR_INVALID_LEN;
+		errno = ENOSPC;
+		return -1;
+	}
+	put_le32(response->data, device.status);
+	put_le32(response->data + 4, device.size != 0 ? device.size : REPORT_BYTES);
+	memset(report, 0, REPORT_BYTES);
+	report[0] = 2;
+	memcpy(report + 0x50, request->data.user_data, REPORT_DATA);
+	report[0x50] = (uint8_t)(report[0x50] ^ device.is_over_other_data);
+	if (device.has_table) {
+		memcpy(table, vcek, sizeof vcek);
+		put_le32(table + 16, 200);
+		put_le32(table + 20, device.is_table_broken ? 5 : (uint32_t)der_len);
+		memcpy(table + 200, der, (size_t)der_len);
+	}
+	return 0;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+
+	va_start(ap, request);
+	void *argument = va_arg(ap, void *);
+	va_end(ap);
+	if (request == SNP_GET_EXT_REPORT)
+		return answer(argument);
+	return ((int (*)(int, unsigned long, void *))dlsym(RTLD_NEXT, "ioctl"))(fd, request, argument);
+}
+
+/* ---- what is made of it ---- */
+
+static int setup(void **state)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *x = X509_new();
+
+	(void)state;
+	X509_gmtime_adj(X509_getm_notBefore(x), 0);
+	X509_gmtime_adj(X509_getm_notAfter(x), 60);
+	X509_set_pubkey(x, key);
+	X509_sign(x, key, EVP_sha256());
+	der_len = i2d_X509(x, &der);
+	X509_free(x);
+	EVP_PKEY_free(key);
+	return der_len > 0 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	OPENSSL_free(der);
+	return 0;
+}
+
+static int quiet(void **state)
+{
+	(void)state;
+	memset(&device, 0, sizeof device);
+	return 0;
+}
+
+/* Ask; the certificates are left in `chain` when it is not NULL. */
+static enum kb_err ask(size_t *chain)
+{
+	struct report r = {0};
+	uint8_t data[REPORT_DATA];
+	const char *why = NULL;
+
+	memset(data, 'd', sizeof data);
+	enum kb_err err = report_get(NULL, data, &r, &why);
+	if (err == KB_OK)
+		assert_memory_equal(r.bytes + 0x50, data, sizeof data);
+	else
+		assert_non_null(why);
+	if (chain != NULL)
+		*chain = r.chain.len;
+	report_cleanup(&r);
+	return err;
+}
+
+static void test_device_absent(void **state)
+{
+	(void)state;
+	device.is_absent = true;
+	assert_int_equal(ask(NULL), KB_E_FILE);
+}
+
+static void test_device_report(void **state)
+{
+	size_t chain = 1;
+
+	(void)state;
+	assert_int_equal(ask(&chain), KB_OK); /* a host without certificates leaves the table empty */
+	assert_int_equal(chain, 0);
+	device.has_table = true;
+	assert_int_equal(ask(&chain), KB_OK);
+	assert_true(chain > 0);
+}
+
+/* A host that needs more room says so: asked once more, not for ever, and not beyond the limit. */
+static void test_device_wants_room(void **state)
+{
+	size_t chain = 0;
+
+	(void)state;
+	device.has_table = true;
+	device.wants_room = 8 * 4096;
+	assert_int_equal(ask(&chain), KB_OK);
+	assert_int_equal(device.asked, 2);
+	assert_true(chain > 0);
+	device.wants_room = KB_GUEST_CERTIFICATES + 4096;
+	device.asked = 0;
+	assert_int_equal(ask(NULL), KB_E_SYS);
+	assert_int_equal(device.asked, 1);
+}
+
+static void test_device_fails(void **state)
+{
+	(void)state;
+	device.vmm_error = 2; /* SNP_GUEST_VMM_ERR_BUSY, as later kernels call it */
+	assert_int_equal(ask(NULL), KB_E_SYS);
+	assert_int_equal(device.asked, 1);
+	device.vmm_error = 0;
+	device.status = 0x16; /* INVALID_PARAM of MSG_REPORT_RSP */
+	assert_int_equal(ask(NULL), KB_E_SYS);
+	device.status = 0;
+	device.size = REPORT_BYTES - 1;
+	assert_int_equal(ask(NULL), KB_E_SYS);
+}
+
+static void test_device_tells_something_else(void **state)
+{
+	(void)state;
+	device.is_over_other_data = true;
+	assert_int_equal(ask(NULL), KB_E_FETCH_CONTENT);
+	device.is_over_other_data = false;
+	device.has_table = device.is_table_broken = true;
+	assert_int_equal(ask(NULL), KB_E_FETCH_CONTENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_device_absent, quiet),
+		cmocka_unit_test_setup(test_device_report, quiet),
+		cmocka_unit_test_setup(test_device_wants_room, quiet),
+		cmocka_unit_test_setup(test_device_fails, quiet),
+		cmocka_unit_test_setup(test_device_tells_something_else, quiet),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
