@@ -299,6 +299,24 @@ test_ctl_ledger_follow() {
 	is "$(cat "$tmp/followed")" "$(tail -n 2 "$ledger")"
 }
 
+# A segment that is gone, or that is no file any more, is told, and the command ends.
+test_ctl_ledger_follow_loses_its_segment() {
+	for instead in nothing directory; do
+		ledger_make
+		"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>"$tmp/told" &
+		pid=$!
+		for _ in 1 2 3 4 5 6 7 8 9 10; do
+			[ -s "$tmp/followed" ] && break
+			sleep 0.3
+		done
+		mv "$ledger" "$tmp/aside"
+		[ "$instead" = nothing ] || mkdir "$ledger"
+		wait "$pid"
+		is "$instead $?" "$instead 1" && says "$(cat "$tmp/told")" 'ledger verify' || return 1
+		rm -rf "$tmp/ledger" "$tmp/aside"
+	done
+}
+
 test_ctl_status_and_reload_without_a_broker() {
 	c 1 status && says "$out" 'NOT RUNNING' && c 1 status --json && says "$out" '"pid":0' &&
 		c 2 reload && says "$err" 'no broker is running' &&

@@ -30,6 +30,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "broker/config.h"
+#include "broker/confine.h"
 #include "broker/sandbox.h"
 
 static char dir[64];
@@ -611,6 +613,40 @@ static void test_i02_no_room_without_its_sandbox(void **state)
 	assert_int_equal(in_room(ROOM_NONE, without_no_new_privs), 0);
 }
 
+/* A room that cannot be confined must end: its own preparations fail before the sandbox is entered. */
+static int beyond_a_path(enum room room)
+{
+	static char state_dir[8192];
+	struct config config = {.state_dir = state_dir};
+	const struct room_start start = {.room = room};
+
+	memset(state_dir, 'x', sizeof state_dir - 1);
+	return confine_room(&start, &config, 0) == KB_E_FILE ? 0 : 1;
+}
+static int vault_beyond_a_path(void)
+{
+	return beyond_a_path(ROOM_VAULT);
+}
+static int fetcher_beyond_a_path(void)
+{
+	return beyond_a_path(ROOM_FETCHER);
+}
+static int without_standard_input(void)
+{
+	const struct room_start start = {.room = ROOM_LEDGER};
+
+	close(STDIN_FILENO);
+	return confine_room(&start, NULL, 0) == KB_E_SYS ? 0 : 1;
+}
+
+static void test_i02_no_room_without_its_needs(void **state)
+{
+	(void)state;
+	assert_int_equal(in_room(ROOM_NONE, vault_beyond_a_path), 0);
+	assert_int_equal(in_room(ROOM_NONE, fetcher_beyond_a_path), 0);
+	assert_int_equal(in_room(ROOM_NONE, without_standard_input), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -626,6 +662,7 @@ int main(void)
 		cmocka_unit_test(test_i02_abort_is_still_an_abort),
 		cmocka_unit_test(test_i02_limits),
 		cmocka_unit_test(test_i02_no_room_without_its_sandbox),
+		cmocka_unit_test(test_i02_no_room_without_its_needs),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
