@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <openssl/x509.h>
 
 #include "base/limits.h"
 #include "guest/report.h"
+#include "tests/unit/tls_mint.h"
 
 /* ---- the device ---- */
 
@@ -108,17 +108,11 @@ int ioctl(int fd, unsigned long request, ...)
 
 static int setup(void **state)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *x = X509_new();
+	struct tls_pair *vcek = tls_mint("VCEK", NULL, NULL, 60);
 
 	(void)state;
-	X509_gmtime_adj(X509_getm_notBefore(x), 0);
-	X509_gmtime_adj(X509_getm_notAfter(x), 60);
-	X509_set_pubkey(x, key);
-	X509_sign(x, key, EVP_sha256());
-	der_len = i2d_X509(x, &der);
-	X509_free(x);
-	EVP_PKEY_free(key);
+	der_len = i2d_X509(vcek->cert, &der);
+	tls_mint_free(vcek);
 	return der_len > 0 ? 0 : -1;
 }
 
