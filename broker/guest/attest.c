@@ -1,9 +1,8 @@
 /* guest/attest.c — how an attestation service is asked about an SEV-SNP guest.  Decides nothing: the service judges the report, the broker the token. */
 #include "guest/attest.h"
 
-#include <openssl/evp.h>
-
 #include "base/b64url.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -17,10 +16,10 @@ static void add_b64(struct buf *out, const char *name, struct span bytes)
 	buf_add_str(out, "\"");
 }
 
-enum kb_err attest_report_data(struct span runtime_data, uint8_t out[static 64])
+void attest_report_data(struct span runtime_data, uint8_t out[static 64])
 {
 	memset(out, 0, 64);
-	return EVP_Digest(runtime_data.p, runtime_data.len, out, NULL, EVP_sha256(), NULL) == 1 ? KB_OK : KB_E_NOMEM;
+	digest_sha256(runtime_data, out);
 }
 
 enum kb_err attest_body(struct span report, struct span chain_pem, struct span runtime_data, struct span nonce, struct buf *out)

@@ -6,7 +6,7 @@
 #define ATTEST_TARGET "/attest/SevSnpVm?api-version=2022-08-01"
 
 /* What a report must be made over: SHA-256 of the runtime data, then zeros. */
-KB_MUST_CHECK enum kb_err attest_report_data(struct span runtime_data, uint8_t out[static 64]);
+void attest_report_data(struct span runtime_data, uint8_t out[static 64]);
 KB_MUST_CHECK enum kb_err attest_body(struct span report, struct span chain_pem, struct span runtime_data, struct span nonce, struct buf *out);
 /* {"token":"…"}; the token is appended.  KB_E_FETCH_CONTENT. */
 KB_MUST_CHECK enum kb_err attest_token(struct span reply_body, struct buf *token);

@@ -130,7 +130,7 @@ static void test_attest_body(void **state)
 	assert_int_equal(json_get_str(runtime, "data", 64, &text), KB_OK);
 	assert_true(span_eq_cstr(text, "e30"));
 	assert_int_equal(json_get_str(doc, "nonce", 64, &text), KB_OK);
-	assert_int_equal(attest_report_data(span_str("abc"), data), KB_OK);
+	attest_report_data(span_str("abc"), data);
 	assert_int_equal(data[0], 0xba); /* FIPS 180-2 appendix B.1 */
 	assert_int_equal(data[31], 0xad);
 	for (unsigned i = 32; i < 64; i++)
