@@ -131,6 +131,7 @@ CALL(realloc, nothing)
 CALL(reallocarray, nothing)
 CALL(aligned_alloc, nothing)
 CALL(strdup, nothing)
+CALL(putenv, minus_one)
 CALL(strndup, nothing)
 CALL(asprintf, minus_one)
 CALL(__asprintf_chk, minus_one) /* the same, where it is fortified */
