@@ -211,7 +211,9 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct score
 	socklen_t size = sizeof is_listening;
 
 	*out = NULL;
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0 || is_listening == 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0)
+		return errno == ENOTSOCK ? KB_OK : KB_E_SYS; /* a listener that is there, and not served, would go unnoticed */
+	if (is_listening == 0)
 		return KB_OK;
 	if (evutil_make_socket_nonblocking(fd) != 0)
 		return KB_E_SYS;

@@ -157,6 +157,16 @@ static void test_no_listener_configured(void **state)
 	close(fd);
 }
 
+/* What cannot even be asked whether it is one is not "none is configured". */
+static void test_no_silence_about_a_broken_listener(void **state)
+{
+	struct metrics_http *none = metrics;
+
+	(void)state;
+	assert_int_equal(metrics_http_new(base, -1, board, &none), KB_E_SYS);
+	assert_null(none);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -165,6 +175,7 @@ int main(void)
 		cmocka_unit_test(test_b08_in_two_pieces),
 		cmocka_unit_test(test_b10_connections_are_bounded),
 		cmocka_unit_test(test_no_listener_configured),
+		cmocka_unit_test(test_no_silence_about_a_broken_listener),
 	};
 
 	return cmocka_run_group_tests(tests, make, unmake);
