@@ -48,6 +48,10 @@ c() { # status arguments…
 }
 objects() { find "$in/hsm/tokens" -name '*.object' ! -name token.object | wc -l; }
 
+test_ctl_no_configuration() {
+	run 2 "$ctl" -c "$tmp/nowhere.json" key create k && says "$err" 'name the configuration with -c FILE'
+}
+
 test_ctl_usage() {
 	run 2 "$ctl" && says "$err" 'usage:' &&
 		run 0 "$ctl" --help && says "$out" 'ledger verify' && is "$err" '' &&

@@ -348,6 +348,12 @@ static void test_guest_attests(void **state)
 	SAYS("--vcek-chain");
 	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
 	kernel = tsm_play(path_of("tsm"), false);
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout", "--vcek-chain",
+	    "/nonexistent");
+	tsm_end(kernel);
+	SAYS("--vcek-chain could not be read");
+	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
+	kernel = tsm_play(path_of("tsm"), false);
 	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout", "--vcek-chain",
 	    in.ca_file);
 	tsm_end(kernel);

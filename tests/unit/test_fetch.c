@@ -1,4 +1,6 @@
 /* tests/unit/test_fetch.c — one document over https: every way it may fail has its code, and none takes longer or more than its bound. */
+#include <curl/curl.h>
+#include <dlfcn.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +11,20 @@
 #include "base/clock.h"
 #include "broker/fetch.h"
 #include "tls_stub.h"
+
+static bool is_multi_broken, is_poll_broken;
+
+CURLMcode curl_multi_perform(CURLM *multi, int *running)
+{
+	return is_multi_broken ? CURLM_INTERNAL_ERROR : ((CURLMcode(*)(CURLM *, int *))dlsym(RTLD_NEXT, "curl_multi_perform"))(multi, running);
+}
+
+CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd fds[], unsigned n, int ms, int *ready)
+{
+	return is_poll_broken ? CURLM_OUT_OF_MEMORY
+			      : ((CURLMcode(*)(CURLM *, struct curl_waitfd *, unsigned, int, int *))dlsym(RTLD_NEXT, "curl_multi_poll"))(
+					multi, fds, n, ms, ready);
+}
 
 static struct stub stub;
 static struct fetch_set *set;
@@ -240,6 +256,21 @@ static void test_h09_loopback_is_refused(void **state)
 	assert_int_equal(stub.shared->requests, before);
 }
 
+/* libcurl itself cannot go on: the room that asks must know. */
+static void test_fetch_multi_fails(void **state)
+{
+	struct fetch *done;
+
+	(void)state;
+	is_multi_broken = true;
+	assert_int_equal(fetch_wait(set, NULL, 0, 10, &done), KB_E_SYS);
+	is_multi_broken = false;
+	is_poll_broken = true;
+	assert_int_equal(fetch_wait(set, NULL, 0, 10, &done), KB_E_SYS);
+	is_poll_broken = false;
+	assert_int_equal(get("/ok"), KB_OK);
+}
+
 static void test_fetch_https_only(void **state)
 {
 	(void)state;
@@ -374,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_h07_expired),
 		cmocka_unit_test(test_h07_tls_1_1),
 		cmocka_unit_test(test_h09_loopback_is_refused),
+		cmocka_unit_test(test_fetch_multi_fails),
 		cmocka_unit_test(test_fetch_https_only),
 		cmocka_unit_test(test_fetch_ignores_the_environment),
 		cmocka_unit_test(test_fetch_may_be_given_up),

@@ -1,4 +1,4 @@
-/* tests/unit/test_guest_report.c — /dev/sev-guest, played at the kernel's own seam: what SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest), and
+/* tests/unit/test_guest_report.c — /dev/sev-guest, played at the kernel's own seam: what SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest) and
  * what the guest makes of it.  No machine of ours has the device. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,10 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -42,7 +45,7 @@ int open(const char *path, int flags, ...)
 		errno = ENOENT;
 		return device.is_absent ? -1 : memfd_create("device", MFD_CLOEXEC);
 	}
-	return openat(AT_FDCWD, path, flags, 0600);
+	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
 }
 
 int access(const char *path, int mode)
@@ -209,6 +212,76 @@ static void test_device_tells_something_else(void **state)
 	assert_int_equal(ask(NULL), KB_E_FETCH_CONTENT);
 }
 
+/* ---- the directory, where it is ---- */
+
+static unsigned generation, others; /* others: so many strangers ask at the same entry meanwhile */
+
+/* "generation" counts what is written to "inblob", by whomever. */
+static int generation_now(void)
+{
+	int fd = memfd_create("generation", MFD_CLOEXEC);
+
+	dprintf(fd, "%u\n", generation);
+	(void)lseek(fd, 0, SEEK_SET);
+	if (others > 0) {
+		others--;
+		generation++;
+	}
+	return fd;
+}
+
+int openat(int at, const char *path, int flags, ...)
+{
+	return strcmp(path, "generation") == 0 ? generation_now() : (int)syscall(SYS_openat, at, path, flags, 0600);
+}
+
+static void put_file(const char *directory, const char *name, const void *bytes, size_t len)
+{
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, directory, O_RDONLY | O_DIRECTORY, 0), file = openat(fd, name, O_WRONLY | O_CREAT | O_TRUNC);
+
+	assert_int_equal(write(file, bytes, len), (ssize_t)len);
+	close(file);
+	close(fd);
+}
+
+static void test_directory(void **state)
+{
+	static const char *const names[] = {"inblob", "provider", "outblob"};
+	char dir[] = "/tmp/keybroker-tsm-XXXXXX", entry[64], command[96];
+	static char deep[5000];
+	uint8_t data[REPORT_DATA], report[REPORT_BYTES] = {2};
+	struct report r = {0};
+	const char *why;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(entry, sizeof entry, "%s/keybroker-guest", dir);
+	assert_int_equal(mkdir(entry, 0700), 0);
+	memset(data, 'd', sizeof data);
+	memcpy(report + 0x50, data, sizeof data);
+	put_file(entry, names[0], "", 0);
+	put_file(entry, names[1], "sev_guest\n", 10);
+	put_file(entry, names[2], report, sizeof report);
+	assert_int_equal(report_get(dir, data, &r, &why), KB_OK);
+	report_cleanup(&r);
+	others = 2; /* one of them between our two looks */
+	assert_int_equal(report_get(dir, data, &r, &why), KB_OK);
+	report_cleanup(&r);
+	others = 100;
+	assert_int_equal(report_get(dir, data, &r, &why), KB_E_SYS);
+	assert_non_null(strstr(why, "someone else"));
+	report_cleanup(&r);
+	others = 0;
+	put_file(entry, names[2], report, sizeof report - 1);
+	assert_int_equal(report_get(dir, data, &r, &why), KB_E_FETCH_CONTENT);
+	report_cleanup(&r);
+	memset(deep, 'x', sizeof deep - 1);
+	assert_int_equal(report_get(deep, data, &r, &why), KB_E_FILE);
+	report_cleanup(&r);
+	snprintf(command, sizeof command, "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +290,7 @@ int main(void)
 		cmocka_unit_test_setup(test_device_wants_room, quiet),
 		cmocka_unit_test_setup(test_device_fails, quiet),
 		cmocka_unit_test_setup(test_device_tells_something_else, quiet),
+		cmocka_unit_test(test_directory),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -82,6 +82,18 @@ static void test_keyset_write_without_state(void **state)
 	assert_int_equal(keyset_write("/nonexistent/state", "a", 1, 2, span_str("{}")), KB_E_FILE);
 }
 
+static void test_keyset_path_too_long(void **state)
+{
+	static char deep[5000];
+	struct keyset k;
+
+	(void)state;
+	memset(deep, 'x', sizeof deep - 1);
+	assert_int_equal(keyset_read(deep, "a", &k), KB_E_FILE);
+	assert_int_equal(keyset_write(deep, "a", 1, 2, span_str("{}")), KB_E_FILE);
+	assert_int_equal(keyset_stamp(deep, "a"), 0);
+}
+
 static void test_keyset_stamp_changes(void **state)
 {
 	(void)state;
@@ -233,6 +245,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keyset_round_trip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_write_without_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_keyset_path_too_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_stamp_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_leaves_nothing_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_document_too_big, setup, teardown),

@@ -2,7 +2,9 @@
  * fetches, the header of its signatures (SECURITY G2).  A judgement is in test_nomem.c. */
 #include "tests/unit/short_sweep.h"
 
+#include <event2/buffer.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +16,9 @@
 #include "broker/keyvault_api.h"
 #include "broker/metrics_http.h"
 #include "broker/nonce.h"
+#include "broker/replay.h"
+#include "broker/request.h"
+#include "broker/segment.h"
 #include "broker/source.h"
 #include "broker/tls.h"
 #include "tests/unit/tls_mint.h"
@@ -284,6 +289,71 @@ static void test_g02_nonce_without_memory(void **state)
 	secret_free(mac_key);
 }
 
+/* ---- the ledger ---- */
+
+static enum kb_err replay_once(void)
+{
+	KB_AUTO(replay) struct replay *r = replay_new(16);
+
+	return r == NULL ? KB_E_NOMEM : KB_OK;
+}
+
+static int ledger_dir;
+
+static enum kb_err segment_once(void)
+{
+	struct segments s;
+	struct segment_fault fault;
+	enum kb_err err = segment_open(ledger_dir, 1000, NULL, NULL, &s, &fault);
+
+	if (err != KB_OK)
+		return err;
+	segment_close(&s);
+	return segment_walk(ledger_dir, 0, NULL, NULL, NULL, &fault);
+}
+
+static void test_g02_ledger_without_memory(void **state)
+{
+	const struct trial t[] = {{"used tokens", replay_once, 0, 1, 0, false}, {"segments", segment_once, 0, 1, 0, true}};
+	char path[] = "/tmp/keybroker-nomem-XXXXXX", command[64];
+
+	(void)state;
+	assert_non_null(mkdtemp(path));
+	assert_true((ledger_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0);
+	sweep_all(t, 2);
+	close(ledger_dir);
+	snprintf(command, sizeof command, "rm -r %s", path);
+	assert_int_equal(system(command), 0);
+}
+
+/* ---- a request ---- */
+
+static enum kb_err request_once(void)
+{
+	static const char head[] = "POST /keys/k/release?api-version=7.4 HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n\r\n";
+	static uint8_t body[3000];
+	struct frame_request r = {.id = 1, .peer = span_str("192.0.2.1")};
+	KB_AUTO(buf) struct buf frame;
+	struct evbuffer *in = evbuffer_new();
+
+	buf_init(&frame, KB_MAX_FRAME);
+	/* In pieces, as the socket gave them. */
+	bool is_there = in != NULL && evbuffer_add(in, head, 20) == 0 && evbuffer_add_reference(in, head + 20, sizeof head - 21, NULL, NULL) == 0 &&
+			evbuffer_add_reference(in, body, sizeof body, NULL, NULL) == 0;
+	enum kb_err err = is_there ? request_frame(&r, in, sizeof head - 1, sizeof body, &frame) : KB_E_NOMEM;
+	if (in != NULL)
+		evbuffer_free(in);
+	return err;
+}
+
+static void test_g02_request_without_memory(void **state)
+{
+	const struct trial t = {"request", request_once, 0, 1, 0, false};
+
+	(void)state;
+	sweep_all(&t, 1);
+}
+
 /* ---- the configuration ---- */
 
 static char dir[] = "/tmp/keybroker-nomem-XXXXXX", file[64];
@@ -305,8 +375,11 @@ static enum kb_err source_once(void)
 		err = source_read(s, file, 100, false, 1, &text, &why);
 	if (err == KB_OK && !span_eq_cstr(text, "{}"))
 		fail_msg("other bytes than the file's");
-	if (err == KB_OK && (err = source_pack(s, 1, &fd)) == KB_OK)
+	if (err == KB_OK && (err = source_pack(s, 1, &fd)) == KB_OK) {
+		KB_AUTO(source) struct source *archive = NULL;
+		err = source_archive(fd, &archive);
 		close(fd);
+	}
 	return err;
 }
 
@@ -355,6 +428,8 @@ int main(void)
 		cmocka_unit_test(test_g02_fetches_without_memory),
 		cmocka_unit_test(test_g02_signature_header_without_memory),
 		cmocka_unit_test(test_g02_nonce_without_memory),
+		cmocka_unit_test(test_g02_ledger_without_memory),
+		cmocka_unit_test(test_g02_request_without_memory),
 		cmocka_unit_test(test_g02_source_without_memory),
 	};
 

@@ -285,6 +285,30 @@ static void test_archive_refuses_what_is_off(void **state)
 	assert_int_equal(altered(*state, head + 8, &huge, sizeof huge, 0), KB_E_FILE);
 }
 
+/* Lengths that agree, of entries that do not. */
+static void test_archive_refuses_entries_that_are_off(void **state)
+{
+	enum { HEAD = 48, ENTRY = 16 };
+	const char *const *names, *why;
+	struct span s;
+	char list[64];
+	int fd;
+
+	put("a.json", "text", 0600);
+	snprintf(list, sizeof list, "%s//.json", dir);
+	size_t last_of_list = HEAD + ENTRY + strlen(list) + sizeof "a.json" - 1;
+	assert_int_equal(source_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
+	assert_int_equal(get(*state, false, 100, &s), KB_OK);
+	assert_int_equal(altered(*state, 0, "", 0, 0), KB_OK);
+	assert_int_equal(altered(*state, HEAD + ENTRY, "\x7f", 1, 0), KB_E_FILE); /* the first name after the second */
+	assert_int_equal(altered(*state, last_of_list, "x", 1, 0), KB_E_FILE);    /* a list without its end */
+	assert_int_equal(source_pack(*state, CONFIG_ALL, &fd), KB_OK);
+	uint64_t short_by_one = HEAD + ENTRY - 1;
+	size_t cut = (size_t)lseek(fd, 0, SEEK_END) - (size_t)short_by_one;
+	close(fd);
+	assert_int_equal(altered(*state, 8, &short_by_one, sizeof short_by_one, cut), KB_E_FILE);
+}
+
 static void test_archive_must_be_sealed(void **state)
 {
 	struct source *out;
@@ -367,6 +391,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_archive_gives_the_same_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_digest_follows_content, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_archive_refuses_what_is_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_archive_refuses_entries_that_are_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_archive_must_be_sealed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_archive_holds_what_was_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_each_call_fails_once, setup, teardown),
