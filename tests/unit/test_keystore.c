@@ -371,6 +371,20 @@ static void test_c10_find_foreign_curve(void **state)
 	assert_int_equal(keystore_destroy(ks, "pkcs11:id=k1"), KB_OK);
 }
 
+/* A secret key that is for a cipher of old. */
+static void test_c10_find_foreign_secret(void **state)
+{
+	CK_BBOOL yes = CK_TRUE;
+	CK_MECHANISM mech = {CKM_DES3_KEY_GEN, NULL, 0};
+	CK_ATTRIBUTE of[] = {{CKA_TOKEN, &yes, 1}, {CKA_ID, "d3", 2}, {CKA_PRIVATE, &yes, 1}, {CKA_EXTRACTABLE, &yes, 1}};
+	CK_OBJECT_HANDLE key;
+
+	(void)state;
+	assert_int_equal(ks->p11->C_GenerateKey(ks->session, &mech, of, 4, &key), CKR_OK);
+	assert_int_equal(find("pkcs11:id=d3", KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(ks->p11->C_DestroyObject(ks->session, key), CKR_OK);
+}
+
 static void test_keystore_find_gives_up_after_two(void **state)
 {
 	(void)state;
@@ -871,6 +885,7 @@ int main(void)
 		WITH_FAULTS(test_c01_find_matrix_later_calls),
 		WITH_FAULTS(test_c09_find_empty_attributes),
 		cmocka_unit_test(test_c10_find_foreign_curve),
+		cmocka_unit_test(test_c10_find_foreign_secret),
 		WITH_FAULTS(test_keystore_find_gives_up_after_two),
 		WITH_FAULTS(test_c02_session_lost_is_reopened),
 		WITH_FAULTS(test_keystore_logout_is_noticed),
