@@ -361,12 +361,10 @@ int main(int argc, char **argv)
 	struct work w = {0};
 	char path[512];
 	sigset_t end;
-	need(argc == 5, "usage: floor INSTANCE KEY TOKEN_FILE SECONDS, or beside: until SIGTERM");
+	need(argc == 5, "usage: floor INSTANCE KEY TOKEN_FILE SECONDS, or beside: until SIGTERM, which is blocked");
 	bool is_beside = strcmp(argv[4], "beside") == 0;
 	sigemptyset(&end);
 	sigaddset(&end, SIGTERM);
-	if (is_beside)
-		sigprocmask(SIG_BLOCK, &end, NULL);
 	w.token = read_file("", argv[3]);
 	char *dot1 = strchr(w.token, '.'), *dot2 = strrchr(w.token, '.');
 	need(dot1 != NULL && dot1 != dot2, "the token");

@@ -127,8 +127,17 @@ const char *floor_beside(struct instance *in, const char *key, struct floor_besi
 	char token_file[256];
 	int out[2];
 	snprintf(token_file, sizeof token_file, "%s/" FLOOR_TOKEN, in->dir);
-	if (pipe(out) != 0 || (b->pid = fork()) < 0)
-		return "the floor's process";
+	sigset_t end, before;
+	sigemptyset(&end);
+	sigaddset(&end, SIGTERM);
+	if (pipe(out) != 0)
+		return "pipe";
+	sigprocmask(SIG_BLOCK, &end, &before); /* for the child, until it waits for it */
+	b->pid = fork();
+	if (b->pid != 0)
+		sigprocmask(SIG_SETMASK, &before, NULL);
+	if (b->pid < 0)
+		return "fork";
 	if (b->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (dup2(out[1], STDOUT_FILENO) == STDOUT_FILENO && close(out[0]) == 0)
