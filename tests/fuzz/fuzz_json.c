@@ -28,6 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		free(name);
 	}
+	if (j != NULL && memchr(data, 0, size) != NULL) /* nowhere in a JSON text (RFC 8259) */
+		abort();
 	if (j != NULL) {
 		json_write(&out, j);
 		if (buf_ok(&out) != KB_OK || (json_isa_obj(j) && json_load_strict(buf_span(&out), out.max, &again, NULL) != KB_OK))
