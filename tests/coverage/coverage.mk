@@ -5,7 +5,7 @@ COVERAGE := -O0 -g -fprofile-instr-generate -fcoverage-mapping -mllvm -runtime-c
 
 coverage: deps-lint
 	$(Q)$(MAKE) --no-print-directory BUILD=build-coverage CC=clang HARDEN= OPT='$(COVERAGE)' run-coverage
-COVERING := $(addprefix $(BUILD)/security/,test_calls_rooms_long test_calls_long)
+COVERING := $(addprefix $(BUILD)/security/,test_calls_rooms_long test_calls_starts_long test_calls_long)
 run-coverage: all $(UNIT) ready-e2e $(COVERING) $(BUILD)/coverage/gate
 	$(Q)BUILD=$(BUILD) TEST_TIMEOUT=1800 tests/coverage/run $(COVERING) $(UNIT) $(E2E) $(E2E_SH)
 
