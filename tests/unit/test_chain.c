@@ -278,6 +278,9 @@ static void test_chain_form_is_exact(void **state)
 	parses("{\"seq\":1,\"prev\":\"A" ZEROS "\",\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":1,\"prev\":\"" ZEROS "\",", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":1,\"prev\":\"" ZEROS "\"\"a\":1", KB_E_LEDGER_CHAIN);
+	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":3,\"a\":1", KB_OK);
+	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":4,\"a\":1", KB_E_LEDGER_CHAIN); /* what it is without */
+	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":x,\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"prev\":\"" ZEROS "\",\"seq\":1,\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":1, \"prev\":\"" ZEROS "\",\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":1,\"prev\":\"" ZEROS "\",\"a\":\"\x1b\"", KB_E_LEDGER_CHAIN);

@@ -12,7 +12,12 @@
 #include "broker/fetch.h"
 #include "tls_stub.h"
 
-static bool is_multi_broken, is_poll_broken;
+static bool is_broken, is_multi_broken, is_poll_broken;
+
+CURLcode curl_global_init(long flags)
+{
+	return is_broken ? CURLE_FAILED_INIT : ((CURLcode(*)(long))dlsym(RTLD_NEXT, "curl_global_init"))(flags);
+}
 
 CURLMcode curl_multi_perform(CURLM *multi, int *running)
 {
@@ -262,6 +267,11 @@ static void test_fetch_multi_fails(void **state)
 	struct fetch *done;
 
 	(void)state;
+	struct fetch_set *none = set;
+	is_broken = true;
+	assert_int_equal(fetch_set_new(&none), KB_E_SYS);
+	assert_null(none);
+	is_broken = false;
 	is_multi_broken = true;
 	assert_int_equal(fetch_wait(set, NULL, 0, 10, &done), KB_E_SYS);
 	is_multi_broken = false;

@@ -316,6 +316,7 @@ static void test_reply_is_not_the_answer(void **state)
 		{{.bad_kwp = true}, KB_E_WRAP},
 		{{.short_aes = true}, KB_E_WRAP},
 		{{.kty = "OKP"}, KB_E_KEY_TYPE},
+		{{.kty = "a kind with a long name"}, KB_E_KEY_TYPE},
 		{{.kty = "RSA"}, KB_E_KEY_FORMAT}, /* the plaintext is no PKCS#8 */
 		{{.kty = "RSA", .key = rsa, .wrong_public = true}, KB_E_KEY_FORMAT},
 		{{.kty = "EC", .key = ec, .wrong_public = true}, KB_E_KEY_FORMAT},
@@ -426,6 +427,10 @@ static void test_output_forms(void **state)
 	assert_int_equal(output_check("fd:999", &why), KB_E_CONFIG);
 	assert_int_equal(output_check("file:/x", &why), KB_OK);
 	assert_int_equal(output_check("keyring:x", &why), KB_OK);
+	assert_int_equal(open_with(&(struct made){0}, root, NULL, &got), KB_OK);
+	assert_int_equal(output_write("keyring:", got.plain, &why), KB_E_FILE); /* no keyring takes a key without a name */
+	assert_non_null(why);
+	released_free(&got);
 }
 
 int main(void)

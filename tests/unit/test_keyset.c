@@ -92,6 +92,13 @@ static void test_keyset_path_too_long(void **state)
 	assert_int_equal(keyset_read(deep, "a", &k), KB_E_FILE);
 	assert_int_equal(keyset_write(deep, "a", 1, 2, span_str("{}")), KB_E_FILE);
 	assert_int_equal(keyset_stamp(deep, "a"), 0);
+	/* Room for the file's name, and none for the one it has while it is written. */
+	memset(deep, '/', sizeof deep);
+	memcpy(deep, dir, strlen(dir));
+	deep[4096 - sizeof "/issuers/a.keys"] = '\0';
+	assert_int_equal(keyset_read(deep, "a", &k), KB_E_FILE);
+	assert_int_equal(keyset_write(deep, "a", 1, 2, span_str("{}")), KB_E_FILE);
+	assert_int_equal(keyset_write(dir, "a", 1, 2, span_str("{}")), KB_OK);
 }
 
 static void test_keyset_stamp_changes(void **state)

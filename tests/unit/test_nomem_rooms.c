@@ -21,6 +21,8 @@
 #include "broker/segment.h"
 #include "broker/source.h"
 #include "broker/tls.h"
+#include "broker/x509.h"
+#include "keystore/keystore.h"
 #include "tests/unit/tls_mint.h"
 
 static struct event_base *base;
@@ -125,6 +127,20 @@ static void test_g02_exchange_without_memory(void **state)
 
 	(void)state;
 	sweep_all(&t, 1);
+}
+
+/* What can be waited for by nobody: a file. */
+static void test_exchange_of_no_socket(void **state)
+{
+	struct exchange *x;
+	int kept = vault[0];
+
+	(void)state;
+	assert_true((vault[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC)) >= 0);
+	assert_int_equal(open_exchange(1, &x), KB_E_SYS);
+	assert_null(x);
+	close(vault[0]);
+	vault[0] = kept;
 }
 
 /* What no socket can carry is refused at once, or when its turn has come, and holds up nobody. */
@@ -289,6 +305,56 @@ static void test_g02_nonce_without_memory(void **state)
 	secret_free(mac_key);
 }
 
+/* ---- certificates of an instance ---- */
+
+static EVP_PKEY *rsa;
+
+static enum kb_err key_pem_once(void)
+{
+	struct secret *pem = NULL;
+	enum kb_err err = x509_key_pem(rsa, &pem);
+
+	assert_true((err == KB_OK) == (pem != NULL));
+	secret_free(pem);
+	return err;
+}
+
+static enum kb_err p256_once(void)
+{
+	EVP_PKEY *key = NULL;
+	enum kb_err err = x509_p256_new(&key);
+
+	assert_true((err == KB_OK) == (key != NULL));
+	EVP_PKEY_free(key);
+	return err;
+}
+
+static enum kb_err hsm_key_once(void)
+{
+	static uint8_t modulus[256] = {0x80}, exponent[] = {1, 0, 1};
+	struct hsm_public pub = {.kty = KB_KTY_RSA};
+	EVP_PKEY *key = NULL;
+
+	modulus[255] = 1;
+	memcpy(pub.n, modulus, pub.n_len = sizeof modulus);
+	memcpy(pub.e, exponent, pub.e_len = sizeof exponent);
+	enum kb_err err = x509_hsm_key(&pub, &key);
+	assert_true((err == KB_OK) == (key != NULL));
+	EVP_PKEY_free(key);
+	return err;
+}
+
+static void test_g02_certificates_without_memory(void **state)
+{
+	const struct trial t[] = {
+		{"a key as text", key_pem_once, 0, 7, 2, true}, {"a key", p256_once, 0, 7, 2, true}, {"the HSM's key", hsm_key_once, 0, 1, 0, true}};
+
+	(void)state;
+	assert_non_null(rsa = EVP_RSA_gen(2048));
+	sweep_all(t, 3);
+	EVP_PKEY_free(rsa);
+}
+
 /* ---- the ledger ---- */
 
 static enum kb_err replay_once(void)
@@ -304,6 +370,11 @@ static enum kb_err segment_once(void)
 {
 	struct segments s;
 	struct segment_fault fault;
+	int fd = openat(ledger_dir, "ledger-00000001.jsonl", O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (fd >= 0) { /* a torn tail, to be repaired */
+		assert_int_equal(write(fd, "{\"seq\"", 6), 6);
+		close(fd);
+	}
 	enum kb_err err = segment_open(ledger_dir, 1000, NULL, NULL, &s, &fault);
 
 	if (err != KB_OK)
@@ -422,12 +493,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_g02_exchange_without_memory, make_sockets, unmake_sockets),
+		cmocka_unit_test_setup_teardown(test_exchange_of_no_socket, make_sockets, unmake_sockets),
 		cmocka_unit_test_setup_teardown(test_exchange_refuses_what_cannot_be_sent, make_sockets, unmake_sockets),
 		cmocka_unit_test(test_g02_metrics_listener_without_memory),
 		cmocka_unit_test(test_g02_tls_without_memory),
 		cmocka_unit_test(test_g02_fetches_without_memory),
 		cmocka_unit_test(test_g02_signature_header_without_memory),
 		cmocka_unit_test(test_g02_nonce_without_memory),
+		cmocka_unit_test(test_g02_certificates_without_memory),
 		cmocka_unit_test(test_g02_ledger_without_memory),
 		cmocka_unit_test(test_g02_request_without_memory),
 		cmocka_unit_test(test_g02_source_without_memory),

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "broker/scoreboard.h"
+#include "tests/unit/short_system.h"
 
 #define NOW (KB_EPOCH_MIN_S + 1000000)
 
@@ -70,6 +71,28 @@ static void test_scoreboard_is_shared(void **state)
 	assert_int_equal(atomic_load(&sb->slot[3].counter[COUNT_RECORDS]), 5);
 	assert_int_equal(munmap(other, sizeof *other), 0);
 	assert_int_equal(ftruncate(fd, 10), -1); /* nobody can shrink it under another */
+}
+
+static void test_scoreboard_each_call_fails_once(void **state)
+{
+	struct scoreboard *made, *again;
+	int made_fd;
+	bool is_past = false;
+
+	(void)state;
+	for (unsigned n = 1; !is_past; n++) {
+		calls_fail(n);
+		enum kb_err err = scoreboard_create(&made_fd, &made);
+		if (err == KB_OK && (err = scoreboard_attach(made_fd, &again)) == KB_OK)
+			munmap(again, sizeof *again);
+		is_past = !calls_end();
+		if ((err == KB_OK) != is_past)
+			fail_msg("call %u fails: %s", n, kb_err_name(err));
+		if (made_fd >= 0) {
+			munmap(made, sizeof *made);
+			close(made_fd);
+		}
+	}
 }
 
 static void test_scoreboard_attach_checks(void **state)
@@ -432,6 +455,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_scoreboard_is_shared),
+		T(test_scoreboard_each_call_fails_once),
 		T(test_scoreboard_attach_checks),
 		T(test_scoreboard_slots_are_taken_until_there_are_none),
 		T(test_scoreboard_slot_past_the_end_is_a_bug),
