@@ -22,10 +22,10 @@
 #include "broker/request.h"
 #include "broker/tls.h"
 
-static const int64_t after_ms[DEADLINE_SEAT + 1] = {
-	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_DOOR] = KB_DOOR_MS,     [CONN_IDLE] = KB_IDLE_MS,
-	[CONN_HEAD] = KB_HEADER_MS,         [CONN_BODY] = KB_BODY_MS,     [CONN_WAIT] = KB_REQUEST_MS,
-	[CONN_WRITE] = KB_WRITE_MS,         [CONN_LINGER] = KB_LINGER_MS, [DEADLINE_SEAT] = KB_SEAT_MS,
+static const int64_t after_ms[DEADLINE_FIRST + 1] = {
+	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_DOOR] = KB_DOOR_MS,       [CONN_IDLE] = KB_IDLE_MS,   [CONN_HEAD] = KB_HEADER_MS,
+	[CONN_BODY] = KB_BODY_MS,           [CONN_WAIT] = KB_REQUEST_MS,    [CONN_WRITE] = KB_WRITE_MS, [CONN_LINGER] = KB_LINGER_MS,
+	[DEADLINE_SEAT] = KB_SEAT_MS,       [DEADLINE_FIRST] = KB_FIRST_MS,
 };
 
 static void on_read(struct bufferevent *bev, void *arg);
@@ -369,6 +369,7 @@ static void on_written(struct bufferevent *bev, void *arg)
 
 static void handshake_done(struct conn *c)
 {
+	conn_keep_seat(c);
 	slot_count(c->room->self, COUNT_HANDSHAKES, 1);
 	if (SSL_session_reused(bufferevent_openssl_get_ssl(c->bev)))
 		slot_count(c->room->self, COUNT_HANDSHAKES_RESUMED, 1);
@@ -495,8 +496,9 @@ void conn_expire(struct conn_room *room, int64_t now_ms)
 	for (unsigned state = 0; state < CONN_STATES; state++)
 		for (struct conn *c; (c = due(room, state, now_ms)) != NULL;)
 			expire(c);
-	for (struct deadline *d; (d = deadline_due(&room->deadlines, DEADLINE_SEAT, now_ms)) != NULL;)
-		conn_leave_service((struct conn *)((char *)d - offsetof(struct conn, seat)));
+	for (unsigned kind = DEADLINE_SEAT; kind <= DEADLINE_FIRST; kind++)
+		for (struct deadline *d; (d = deadline_due(&room->deadlines, kind, now_ms)) != NULL;)
+			conn_leave_service((struct conn *)((char *)d - offsetof(struct conn, seat)));
 }
 
 void conn_close_idle(struct conn_room *room)
@@ -507,10 +509,10 @@ void conn_close_idle(struct conn_room *room)
 
 void conn_room_init(struct conn_room *room)
 {
-	_Static_assert((int)DEADLINE_SEAT < (int)DEADLINE_KINDS, "one deadline a state, and the seat's");
+	_Static_assert((int)DEADLINE_FIRST < (int)DEADLINE_KINDS, "one deadline a state, and the seat's two");
 	_Static_assert(offsetof(struct conn, deadline) == 0, "a deadline is a connection");
 
-	deadlines_init(&room->deadlines, after_ms, DEADLINE_SEAT + 1);
+	deadlines_init(&room->deadlines, after_ms, DEADLINE_FIRST + 1);
 	door_init(&room->door, KB_SEATS);
 	buf_init(&room->frame, KB_MAX_FRAME);
 	buf_init(&room->reply, KB_MAX_REPLY + KB_MAX_CHALLENGE + 1024);

@@ -47,6 +47,12 @@ void conn_enter_service(struct conn *c)
 	door_enter(&c->room->door, &c->peer->door, &c->door);
 }
 
+void conn_keep_seat(struct conn *c)
+{
+	if (c->is_seat_timed)
+		deadline_change(&c->room->deadlines, &c->seat, DEADLINE_FIRST, clock_mono_ms());
+}
+
 void conn_leave_service(struct conn *c)
 {
 	stop_seat(c);

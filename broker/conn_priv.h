@@ -9,7 +9,7 @@
 
 struct conn {
 	struct deadline deadline; /* its kind is the connection's state */
-	struct deadline seat;     /* while `is_seat_timed`: when its handshake, or the wait for its first request, stops to count as service */
+	struct deadline seat;     /* while `is_seat_timed`: when its handshake, or then the wait for its first request, stops to count as service */
 	struct pending pending;
 	struct door_guest door;
 	struct conn_room *room;
@@ -32,7 +32,7 @@ struct conn {
 	char peer_text[PEER_TEXT];
 };
 
-enum { DEADLINE_SEAT = CONN_STATES }; /* the kind of `seat`; those before it are states */
+enum { DEADLINE_SEAT = CONN_STATES, DEADLINE_FIRST }; /* the kinds of `seat`; those before them are states */
 
 static inline enum conn_state state_of(const struct conn *c)
 {
@@ -44,6 +44,7 @@ void conn_set_state(struct conn *c, enum conn_state state);
 void conn_free(struct conn *c);
 void conn_abort(struct conn *c);         /* no more patience: what is unsent is dropped, in the kernel too */
 void conn_enter_service(struct conn *c); /* a request of it waits for its answer, as long as that takes */
+void conn_keep_seat(struct conn *c);     /* its handshake is done: its first request should be on its way */
 void conn_leave_service(struct conn *c); /* it costs no processor any more, or it is the client who is slow */
 void conn_handshake(struct conn *c);     /* TLS begins; the connection may be gone */
 void conn_door_free(struct conn_room *room);

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-enum { DEADLINE_KINDS = 9 };
+enum { DEADLINE_KINDS = 10 };
 struct deadline {
 	TAILQ_ENTRY(deadline) link;
 	int64_t due_ms;

@@ -57,7 +57,8 @@
 /* Time, milliseconds unless said */
 #define KB_HANDSHAKE_MS  10000      /* TLS handshake, accept to finished; from its turn, when it had to wait for one */
 #define KB_DOOR_MS       20000      /* first byte there until the handshake's turn: our own slowness, in a crowd */
-#define KB_SEAT_MS       500        /* handshake until first request: counts as service for so long; after that it is the client who is slow */
+#define KB_SEAT_MS       500        /* a handshake counts as service for so long; after that it is the client who is slow */
+#define KB_FIRST_MS      100        /* and then, until the first request is there, for so long */
 #define KB_HEADER_MS     10000      /* first byte of a head to its end */
 #define KB_BODY_MS       10000      /* end of head to end of body */
 #define KB_WRITE_MS      10000      /* reply handed to TLS until the last byte is taken */

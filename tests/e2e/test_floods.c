@@ -1,6 +1,5 @@
 /* tests/e2e/test_floods.c — clients that are slow, gone, many or greedy: each is cut off at its limit, is counted, and nobody else waits for it.
  * SECURITY B1, B2, B6, B9, B11, B12, G1, G6.  The floods that take minutes are in tests/security/test_floods_long.c. */
-#include "broker/base/limits.h"
 #include "tests/e2e/flood.h"
 
 #include <grp.h>
@@ -509,37 +508,6 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	free(request);
 }
 
-/* Who has done his handshake keeps his seat until his first request is there, or until it is he who is slow: in a storm nobody is given memory for TLS whose
- * request could not be served yet. */
-static void test_b11_a_seat_until_the_first_request(void **state)
-{
-	static SSL *seated[KB_SEATS];
-	SSL *late = NULL;
-	unsigned long long from, since = 0, took = 0;
-	unsigned tries = 0;
-	(void)state;
-	do { /* all of them within the time that a seat is kept: what a busy machine may not manage at once */
-		from = now_ms();
-		for (unsigned i = 0; i < KB_SEATS; i++) {
-			seated[i] = tls_from(SOURCE(9), NULL);
-			assert_int_equal(SSL_connect(seated[i]), 1);
-		}
-		since = now_ms() - from;
-		late = tls_from(SOURCE(9), NULL);
-		assert_int_equal(SSL_connect(late), 1);
-		took = now_ms() - from;
-		tls_free(late);
-		for (unsigned i = 0; i < KB_SEATS; i++)
-			tls_free(seated[i]);
-	} while (since >= KB_SEAT_MS && ++tries < 10);
-	if (since >= KB_SEAT_MS)
-		skip();
-	if (took < KB_SEAT_MS)
-		GOOD(wrong("%d seats were taken after %llu ms, and the next guest sat down after %llu", KB_SEATS, since, took));
-	assert_true(took < KB_SEAT_MS + 2000);
-	served_within(10, 1000);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -551,7 +519,6 @@ int main(void)
 		attack(test_b09_reset_while_the_vault_works),
 		attack(test_b11_one_source_takes_what_it_may),
 		attack(test_b11_b12_handshakes_of_one_source_against_the_rest),
-		attack(test_b11_a_seat_until_the_first_request),
 		attack(test_g01_out_of_descriptors),
 		attack(test_b10_full_house_is_left_and_entered_again),
 		attack(test_g06_full_queue_makes_room_for_another_source),

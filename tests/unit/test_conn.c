@@ -322,6 +322,30 @@ static void test_request_right_behind_the_handshake(void **state)
 	hang_up(&c);
 }
 
+/* Who has done his handshake keeps his seat until his first request is there, or for a moment: in a storm nobody is given memory for TLS whose request could not
+ * be served yet.  A request counts for as long as it takes, what comes between requests does not. */
+static void test_b11_a_seat_until_the_first_request(void **state)
+{
+	struct client a = dial(), b = dial();
+
+	(void)state;
+	assert_int_equal(room.door.in_service, 2);
+	say(&a, GET("/first"));
+	assert_true(vault_takes());
+	conn_expire(&room, clock_mono_ms() + KB_FIRST_MS); /* b said nothing */
+	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&room, clock_mono_ms() + KB_SEAT_MS + KB_FIRST_MS);
+	assert_int_equal(room.door.in_service, 1);
+	ledger_says(taken.id, "{}");
+	expect(&a, "HTTP/1.1 200 OK\r\n", "{}");
+	assert_int_equal(room.door.in_service, 0);
+	say(&a, "GET /half");
+	assert_int_equal(room.door.in_service, 0);
+	hang_up(&b);
+	hang_up(&a);
+	assert_int_equal(room.door.in_service, 0);
+}
+
 static void test_b05_pipelined_requests_are_served_in_order(void **state)
 {
 	struct client c = dial();
@@ -958,6 +982,7 @@ int main(void)
 		ROOM_TEST(test_conn_serves_and_keeps_alive),
 		ROOM_TEST(test_conn_passes_the_response_on),
 		ROOM_TEST(test_request_right_behind_the_handshake),
+		ROOM_TEST(test_b11_a_seat_until_the_first_request),
 		ROOM_TEST(test_b05_pipelined_requests_are_served_in_order),
 		ROOM_TEST(test_b05_pipelined_bodies),
 		ROOM_TEST(test_b03_b04_refused_before_the_vault),
