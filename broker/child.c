@@ -62,8 +62,8 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
-	if (err == KB_E_FRAME) { /* no room says such a thing: this one is broken or captured */
-		log_event(LOG_ERROR, "control.bad", "name", room_name(c->room), "child", log_i64(c->pid), NULL);
+	if (err != KB_OK && err != KB_E_FILE) { /* no room says such a thing: it is broken or captured; or it cannot be heard any more */
+		log_event(LOG_ERROR, "control.bad", "name", room_name(c->room), "child", log_i64(c->pid), "err", kb_err_name(err), NULL);
 		child_signal(c, SIGKILL);
 	}
 	if (err != KB_OK) { /* it is ending: its exit code will say more */

@@ -79,10 +79,10 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 	do
 		len = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
 	while (len < 0 && errno == EINTR);
+	if (len == 0 || (len < 0 && errno == ECONNRESET)) /* its end, after which something of ours was left unread or not */
+		return KB_E_FILE;
 	if (len < 0)
 		return KB_E_SYS;
-	if (len == 0)
-		return KB_E_FILE;
 	const struct cmsghdr *c = CMSG_FIRSTHDR(&h);
 	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);

@@ -6,12 +6,15 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +71,14 @@ static int act(char **argv)
 }
 
 /* ---- the supervisor's side ---- */
+
+static bool is_deaf; /* what rooms say cannot be received */
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	errno = ENOBUFS;
+	return is_deaf ? -1 : syscall(SYS_recvmsg, fd, message, flags);
+}
 
 static struct host host;
 static struct child child;
@@ -185,17 +196,32 @@ static void test_child_failed_message_is_not_ready(void **state)
 	assert_int_equal(readies, 1);
 }
 
-static void test_i06_child_that_sends_garbage_is_killed(void **state)
+/* It is started as `how`, and killed for what it says. */
+static void assert_killed(const char *how)
 {
 	int status = 0;
 	int64_t until_ms = clock_mono_ms() + WAIT_MS;
 
-	(void)state;
-	start("garbage"); /* no room says such a thing: it is broken, or captured */
+	start(how);
 	while (waitpid(child.pid, &status, WNOHANG) != child.pid && clock_mono_ms() < until_ms)
 		assert_true(event_base_loop(host.base, EVLOOP_NONBLOCK) >= 0);
+	is_deaf = false;
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	(void)child_ended(&child, status, false);
+}
+
+static void test_i06_child_that_sends_garbage_is_killed(void **state)
+{
+	(void)state;
+	assert_killed("garbage"); /* no room says such a thing: it is broken, or captured */
+}
+
+static void test_i06_child_that_cannot_be_heard_is_killed(void **state)
+{
+	(void)state;
+	is_deaf = true;
+	assert_killed("ready"); /* what was lost is perhaps just that word */
+	assert_int_equal(readies, 0);
 }
 
 static void test_i07_child_backs_off_and_resets(void **state)
@@ -360,13 +386,21 @@ static void test_child_exec_that_fails_is_an_exit(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_i05_child_gets_exactly_its_descriptors), T(test_child_reports_ready),
-		T(test_child_failed_message_is_not_ready),      T(test_i06_child_that_sends_garbage_is_killed),
-		T(test_i07_child_backs_off_and_resets),         T(test_c04_child_with_a_refused_pin_is_never_started_again),
-		T(test_child_with_a_bad_configuration_is_held), T(test_c03_child_that_was_ready_is_not_held),
-		T(test_c08_child_takes_its_request_along),      T(test_child_fault_is_kept_until_it_is_ready_again),
-		T(test_c06_child_hung_in_a_request_is_killed),  T(test_c06_child_hung_in_a_call_is_killed),
-		T(test_child_that_never_gets_ready_is_killed),  T(test_g08_child_without_a_slot_backs_off),
+		T(test_i05_child_gets_exactly_its_descriptors),
+		T(test_child_reports_ready),
+		T(test_child_failed_message_is_not_ready),
+		T(test_i06_child_that_sends_garbage_is_killed),
+		T(test_i06_child_that_cannot_be_heard_is_killed),
+		T(test_i07_child_backs_off_and_resets),
+		T(test_c04_child_with_a_refused_pin_is_never_started_again),
+		T(test_child_with_a_bad_configuration_is_held),
+		T(test_c03_child_that_was_ready_is_not_held),
+		T(test_c08_child_takes_its_request_along),
+		T(test_child_fault_is_kept_until_it_is_ready_again),
+		T(test_c06_child_hung_in_a_request_is_killed),
+		T(test_c06_child_hung_in_a_call_is_killed),
+		T(test_child_that_never_gets_ready_is_killed),
+		T(test_g08_child_without_a_slot_backs_off),
 		T(test_child_exec_that_fails_is_an_exit),
 	};
 
