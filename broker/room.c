@@ -79,7 +79,7 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 	do
 		len = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
 	while (len < 0 && errno == EINTR);
-	if (len == 0 || (len < 0 && errno == ECONNRESET)) /* its end, after which something of ours was left unread or not */
+	if (len == 0 || (len < 0 && errno == ECONNRESET)) /* its end; a reset when something of ours was left unread */
 		return KB_E_FILE;
 	if (len < 0)
 		return KB_E_SYS;

@@ -66,6 +66,11 @@ const flip = (bytes) => {
 	return copy;
 };
 const splice = (text, from, drop, insert) => text.slice(0, from) + insert + text.slice(from + drop);
+// One byte more, of any value, beside every kind of JSON token.
+const oneMore = (json) => {
+	const text = Buffer.from(json), at = random(text.length + 1);
+	return Buffer.concat([text.subarray(0, at), Buffer.from([random(3) === 0 ? 0 : random(256)]), text.subarray(at)]);
+};
 const onPart = (token, i, change) => {
 	const parts = token.split('.');
 	parts[i] = b64(change(Buffer.from(parts[i], 'base64url')));
@@ -121,15 +126,8 @@ const KINDS = {
 		const text = JSON.stringify(t.claims), at = random(text.length + 1);
 		return compact(t, undefined, splice(text, at, random(2), pick([...TEXT_EDITS, '{', '}', '[', ']', ',', ':', '9'.repeat(25), '1e999', '-', '01', '\\u0000', '\\ud800', '\ufeff'])));
 	},
-	// One byte more, of any value, beside every kind of JSON token.
-	claimsByte(t) {
-		const text = Buffer.from(JSON.stringify({ ...t.claims, all: [1, -2.5, 3e-7, true, false, null, {}, [], 'é\n'] })), at = random(text.length + 1);
-		return compact(t, undefined, Buffer.concat([text.subarray(0, at), Buffer.from([random(3) === 0 ? 0 : random(256)]), text.subarray(at)]));
-	},
-	headerByte(t) {
-		const text = Buffer.from(JSON.stringify({ ...t.header, nobody: pick([7, true, null, [0.5, false], {}]) })), at = random(text.length + 1);
-		return compact(t, Buffer.concat([text.subarray(0, at), Buffer.from([random(3) === 0 ? 0 : random(256)]), text.subarray(at)]));
-	},
+	claimsByte: (t) => compact(t, undefined, oneMore(JSON.stringify({ ...t.claims, all: [1, -2.5, 3e-7, true, false, null, {}, [], 'é\n'] }))),
+	headerByte: (t) => compact(t, oneMore(JSON.stringify({ ...t.header, nobody: pick([7, true, null, [0.5, false], {}]) }))),
 	rawClaims: (t) => compact(t, undefined, pick([Buffer.from([0xff, 0xfe]), '', '[]', '"iss"', 'null', '{"iss":1}', '{"iss":""}', '{}', '{"iss":"a\\u0000b"}', `{"iss":"${'i'.repeat(300)}"}`, Buffer.from('{"iss":"\xc0\x80"}', 'latin1'), `{"iss":"a","d":${'['.repeat(30)}${']'.repeat(30)}}`, 'eyJhbGciOiJub25lIn0.e30.'])),
 	text(t) {
 		const text = compact(t), at = random(text.length + 1);

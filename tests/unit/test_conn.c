@@ -332,6 +332,8 @@ static void test_b11_a_seat_until_the_first_request(void **state)
 	assert_int_equal(room.door.in_service, 2);
 	say(&a, GET("/first"));
 	assert_true(vault_takes());
+	conn_expire(&room, clock_mono_ms());
+	assert_int_equal(room.door.in_service, 2);
 	conn_expire(&room, clock_mono_ms() + KB_FIRST_MS); /* b said nothing */
 	assert_int_equal(room.door.in_service, 1);
 	conn_expire(&room, clock_mono_ms() + KB_SEAT_MS + KB_FIRST_MS);
