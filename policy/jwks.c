@@ -146,7 +146,7 @@ struct span jwk_kid(const struct jwk *k)
 	return pubkey_kid(k->pub);
 }
 
-const struct jws_key *jwk_verifier(const struct jwk *k)
+struct jws_key *jwk_verifier(const struct jwk *k)
 {
 	return k->verifier;
 }

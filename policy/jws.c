@@ -1,6 +1,6 @@
 /* policy/jws.c — the gate before cjose, and cjose behind it.  cjose by itself takes `=` and trash after the signature, unknown `crit`,
  * ECDSA signatures with bytes to spare and ES256 with any curve, and lets the token choose the verifier: all of that is decided here first.
- * Trusts: the key (checked by pubkey.c).  Must never follow a URL of the header or take a key from it. */
+ * Trusts: the key (checked by pubkey.c, wholly once it has signed something).  Must never follow a URL of the header or take a key from it. */
 #include "policy/jws.h"
 
 #include <cjose/cjose.h>
@@ -17,6 +17,9 @@
 #include "policy/pubkey_priv.h"
 
 struct jws_key {
+	const struct pubkey *pub;
+	bool is_validated;
+	enum kb_err verdict; /* of the validation, once there was one */
 	enum pubkey_kind kind;
 	size_t signature_bytes; /* exactly */
 	uint8_t order[66];      /* of the curve, big-endian */
@@ -175,6 +178,7 @@ enum kb_err jws_key_new(const struct pubkey *pub, struct jws_key **out)
 	if (k == NULL)
 		return KB_E_NOMEM;
 	cjose_begin();
+	k->pub = pub;
 	k->kind = num->kind;
 	if (curve == NULL) {
 		struct key_numbers copy = *num; /* cjose's specs are not const */
@@ -217,7 +221,17 @@ static bool is_in_range(const uint8_t *v, const struct jws_key *key)
 	return any != 0 && memcmp(v, key->order, key->order_bytes) < 0;
 }
 
-enum kb_err jws_verify(const struct jws *j, const struct jws_key *key)
+/* What could not be judged for want of memory is judged again. */
+static enum kb_err validate_once(struct jws_key *key)
+{
+	if (!key->is_validated) {
+		key->verdict = pubkey_validate(key->pub);
+		key->is_validated = key->verdict != KB_E_NOMEM;
+	}
+	return key->verdict;
+}
+
+enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 {
 	enum kb_err err = jws_alg_fits(j->alg, key->kind);
 
@@ -234,7 +248,7 @@ enum kb_err jws_verify(const struct jws *j, const struct jws_key *key)
 	bool is_right = jws != NULL && cjose_jws_verify(jws, key->jwk, NULL);
 	cjose_jws_release(jws);
 	if (is_right && !cjose_was_short())
-		return KB_OK;
+		return validate_once(key);
 	ERR_clear_error();
 	return cjose_was_short() ? KB_E_NOMEM : KB_E_TOKEN_SIGNATURE;
 }

@@ -24,13 +24,15 @@ void jws_close(struct jws *j);
 KB_MUST_CHECK enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind);
 
 struct jws_key; /* a public key made ready for cjose, once per key set and not per token */
+/* `k` is borrowed for as long as the result lives. */
 KB_MUST_CHECK enum kb_err jws_key_new(const struct pubkey *k, struct jws_key **out);
 void jws_key_free(struct jws_key *k);
 
-/* KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE}. */
-KB_MUST_CHECK enum kb_err jws_verify(const struct jws *j, const struct jws_key *key);
+/* KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE}.  The first signature that is right has its key validated (pubkey_validate(), which is slow):
+ * KB_E_KEY_{WEAK,CURVE}, then and for ever after.  A set of many keys so costs nothing that is not used, and only its issuer can make it be. */
+KB_MUST_CHECK enum kb_err jws_verify(const struct jws *j, struct jws_key *key);
 
 struct jwk;
-const struct jws_key *jwk_verifier(const struct jwk *k); /* jwks.c */
+struct jws_key *jwk_verifier(const struct jwk *k); /* jwks.c */
 
 #endif

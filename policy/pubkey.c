@@ -327,6 +327,23 @@ static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
 	return roca;
 }
 
+static bool is_square_modulo(unsigned r, unsigned p)
+{
+	for (unsigned root = 0; root <= p / 2; root++)
+		if (root * root % p == r)
+			return true;
+	return false;
+}
+
+/* A generator that drew the same prime twice.  A square is one modulo every prime; of other numbers, one in 2^132. */
+static bool is_square(const BIGNUM *n)
+{
+	for (size_t i = 0; i < N_PRIMES; i++)
+		if (!is_square_modulo((unsigned)BN_mod_word(n, primes[i]), primes[i]))
+			return false;
+	return true;
+}
+
 static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enum pubkey_use use)
 {
 	uint32_t e = 0;
@@ -340,7 +357,7 @@ static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enu
 	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good for everybody. */
 	if (!BN_is_odd(n) || is_weak_modulus(n, use == PUBKEY_WRAP ? N_ROCA_PRIMES : N_PRIMES))
 		return KB_E_KEY_WEAK;
-	return KB_OK;
+	return use == PUBKEY_VERIFY && is_square(n) ? KB_E_KEY_WEAK : KB_OK;
 }
 
 /* ---- the key built anew ---- */
@@ -392,19 +409,6 @@ static enum kb_err build_ec(struct pubkey *k)
 	return err;
 }
 
-/* The slow checks, for keys that many tokens will be verified with: RSA by SP 800-56B §6.4.2 (no prime power, no small factor), EC by
- * SP 800-56A §5.6.2.3.3 (order). */
-static enum kb_err check_slowly(const struct pubkey *k)
-{
-	KB_AUTO(evp_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->evp, NULL);
-
-	if (ctx == NULL)
-		return KB_E_NOMEM;
-	if (EVP_PKEY_public_check(ctx) == 1)
-		return KB_OK;
-	return k->num.kind == PUBKEY_RSA ? KB_E_KEY_WEAK : KB_E_KEY_CURVE;
-}
-
 enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struct pubkey **out)
 {
 	enum kb_err err = KB_E_BUG;
@@ -431,8 +435,6 @@ enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struc
 		goto out;
 	if ((err = k->num.kind == PUBKEY_RSA ? build_rsa(k, use) : build_ec(k)) != KB_OK)
 		goto out;
-	if (use == PUBKEY_VERIFY && (err = check_slowly(k)) != KB_OK)
-		goto out;
 	if (kid.len > 0)
 		memcpy(k->kid, kid.p, kid.len);
 	k->kid_len = kid.len;
@@ -445,6 +447,19 @@ out:
 		return KB_OK;
 	ERR_clear_error();           /* a stranger's bad key must not stand in the queue when the next call fails */
 	return kb_err_or_nomem(err); /* OpenSSL's checks call a key bad that they had no memory for */
+}
+
+enum kb_err pubkey_validate(const struct pubkey *k)
+{
+	KB_AUTO(evp_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->evp, NULL);
+
+	if (ctx == NULL)
+		return KB_E_NOMEM;
+	errno = 0;
+	if (EVP_PKEY_public_check(ctx) == 1)
+		return KB_OK;
+	ERR_clear_error();
+	return kb_err_or_nomem(k->num.kind == PUBKEY_RSA ? KB_E_KEY_WEAK : KB_E_KEY_CURVE); /* it calls a key bad that it had no memory for */
 }
 
 void pubkey_free(struct pubkey *k)

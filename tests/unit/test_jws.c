@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <jansson.h>
+#include <openssl/param_build.h>
 
 #include "base/json.h"
 #include "policy/jws.h"
@@ -281,6 +282,51 @@ static void test_a33_wycheproof_rsa(void **state)
 	assert_true(run_signature_file("tests/vectors/wycheproof/rsa_signature_2048_sha256_test.json", "keyJwk", "RS256") == 9);
 }
 
+/* A private key anybody can have of a modulus that is one prime: d is the inverse of e modulo n − 1. */
+static EVP_PKEY *key_of_a_prime(void)
+{
+	BIGNUM *n = BN_get_rfc3526_prime_2048(NULL), *e = BN_new(), *d = BN_dup(n);
+	BN_CTX *ctx = BN_CTX_new();
+	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+	EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+	EVP_PKEY *key = NULL;
+
+	assert_true(BN_set_word(e, 65537) == 1 && BN_sub_word(d, 1) == 1 && BN_mod_inverse(d, e, d, ctx) != NULL);
+	assert_true(OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_D, d) == 1);
+	OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
+	assert_true(EVP_PKEY_fromdata_init(make) == 1 && EVP_PKEY_fromdata(make, &key, EVP_PKEY_KEYPAIR, params) == 1);
+	OSSL_PARAM_free(params);
+	OSSL_PARAM_BLD_free(bld);
+	EVP_PKEY_CTX_free(make);
+	BN_CTX_free(ctx);
+	BN_free(n);
+	BN_free(e);
+	BN_free(d);
+	return key;
+}
+
+/* The signature is right and counts for nothing, the second time too; one that is wrong does not have the key judged. */
+static void test_a22_signature_of_a_weak_key(void **state)
+{
+	EVP_PKEY *weak = key_of_a_prime();
+	struct jwks *set = mint_jwks(weak, "k");
+	struct jws_key *key = jwk_verifier(jwks_find(set, span_str("k")));
+	struct jws right, wrong;
+
+	(void)state;
+	ASSERT_ERR(KB_OK, jws_open(span_str(mint_token(weak, "RS256", "k", "{}")), &right));
+	ASSERT_ERR(KB_OK, jws_open(span_str(mint_token(mint_rsa(0), "RS256", "k", "{}")), &wrong));
+	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, jws_verify(&wrong, key));
+	ASSERT_ERR(KB_E_KEY_WEAK, jws_verify(&right, key));
+	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, jws_verify(&wrong, key));
+	ASSERT_ERR(KB_E_KEY_WEAK, jws_verify(&right, key));
+	jws_close(&right);
+	jws_close(&wrong);
+	jwks_free(set);
+	EVP_PKEY_free(weak);
+}
+
 /* Every algorithm we name, signed by OpenSSL and verified by cjose behind the gate. */
 static void test_jws_verifies_every_algorithm(void **state)
 {
@@ -309,6 +355,7 @@ int main(void)
 		cmocka_unit_test(test_a33_wycheproof_p1363),
 		cmocka_unit_test(test_a33_wycheproof_rsa),
 		cmocka_unit_test(test_jws_verifies_every_algorithm),
+		cmocka_unit_test(test_a22_signature_of_a_weak_key),
 		cmocka_unit_test(test_a33_wycheproof_signatures),
 	};
 

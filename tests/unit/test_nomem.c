@@ -156,6 +156,35 @@ static void test_g02_key_set_without_memory(void **state)
 	}
 }
 
+/* A signer's key judged for the first time: what could not be judged is no weak key, and is judged again. */
+static enum kb_err first_signature_once(void)
+{
+	KB_AUTO(jwks) struct jwks *set = NULL;
+	KB_AUTO(token) struct token *token = NULL;
+
+	spared++;
+	assert_int_equal(jwks_parse(document, &set, NULL), KB_OK);
+	assert_int_equal(token_open(span_str(world.token), &token), KB_OK);
+	spared--;
+	enum kb_err err = token_verify(token, &world.issuer, set);
+	spared++;
+	assert_int_equal(token_verify(token, &world.issuer, set), KB_OK);
+	spared--;
+	return err;
+}
+
+static void test_g02_first_signature_without_memory(void **state)
+{
+	const struct trial t = {"first signature", first_signature_once, 0, 1, 0, false};
+
+	(void)state;
+	world.issuer = mint_issuer();
+	world.issuer.algorithms = ~0u;
+	world.token = mint_token(mint_rsa(0), "RS256", "k", mint_claims(mint_rsa(1), ""));
+	document = span_str(mint_text("{\"keys\":[%s]}", mint_jwk(mint_rsa(0), "k", "")));
+	sweep_all(&t, 1);
+}
+
 static enum kb_err policy_once(void)
 {
 	struct rules *r = NULL;
@@ -254,7 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_g02_small_parts_without_memory), cmocka_unit_test(test_g02_key_wrap_without_memory),
 		cmocka_unit_test(test_g02_key_records_without_memory), cmocka_unit_test(test_g02_decide_without_memory),
-		cmocka_unit_test(test_g02_key_set_without_memory),
+		cmocka_unit_test(test_g02_key_set_without_memory),     cmocka_unit_test(test_g02_first_signature_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
