@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tests/e2e/files.h"
+#include "tests/unit/certs_table.h"
 
 enum { TSM_REPORT = 1184, TSM_DATA = 64 };
 
@@ -25,21 +26,9 @@ static inline const char *tsm_path(const char *dir, const char *name)
 	return path;
 }
 
-/* An entry of the host's certificate table (AMD's GHCB specification, §4.1.8.1). */
-static inline void tsm_certificate(uint8_t *entry, const uint8_t guid[16], size_t offset, size_t len)
-{
-	memcpy(entry, guid, 16);
-	for (unsigned i = 0; i < 4; i++) {
-		entry[16 + i] = (uint8_t)(offset >> (8 * i));
-		entry[20 + i] = (uint8_t)(len >> (8 * i));
-	}
-}
-
 /* `provider` with its newline; `certificate` as the host's VCEK and ARK, NULL: the host gives none. */
 static inline void tsm_make(const char *dir, const char *provider, X509 *certificate)
 {
-	static const uint8_t vcek[16] = {0x8d, 0x75, 0xda, 0x63, 0x64, 0xe6, 0x64, 0x45, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd};
-	static const uint8_t ark[16] = {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae};
 	static const char *const left[] = {"inblob", "outblob", "auxblob"};
 	uint8_t table[8192] = {0}, *der = NULL;
 
@@ -55,8 +44,8 @@ static inline void tsm_make(const char *dir, const char *provider, X509 *certifi
 		return;
 	int len = i2d_X509(certificate, &der);
 	assert_true(len > 0 && len < 4096);
-	tsm_certificate(table, ark, 4096, (size_t)len);
-	tsm_certificate(table + 24, vcek, 4096, (size_t)len);
+	certs_entry(table, certs_ark, false, 4096, (size_t)len);
+	certs_entry(table + CERTS_ENTRY, certs_vcek, true, 4096, (size_t)len);
 	memcpy(table + 4096, der, (size_t)len);
 	file_write(tsm_path(dir, "auxblob"), table, sizeof table, 0600);
 	OPENSSL_free(der);

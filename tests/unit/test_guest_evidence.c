@@ -19,9 +19,8 @@
 #include "guest/ephemeral.h"
 #include "guest/report.h"
 #include "guest/token.h"
+#include "tests/unit/certs_table.h"
 
-static const uint8_t vcek[16] = {0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd};
-static const uint8_t ark_little[16] = {0xa4, 0x06, 0xb4, 0xc0, 0x03, 0xa8, 0x52, 0x49, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae};
 static const uint8_t unknown[16] = {1};
 
 static uint8_t *der;
@@ -51,15 +50,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void entry(uint8_t *at, const uint8_t guid[16], uint32_t from, uint32_t len)
-{
-	memcpy(at, guid, 16);
-	for (unsigned i = 0; i < 4; i++) {
-		at[16 + i] = (uint8_t)(from >> (8 * i));
-		at[20 + i] = (uint8_t)(len >> (8 * i));
-	}
-}
-
 static unsigned certificates_in(const struct buf *pem)
 {
 	unsigned n = 0;
@@ -77,9 +67,9 @@ static void test_report_chain(void **state)
 	(void)state;
 	buf_init(&pem, KB_GUEST_CERTIFICATES);
 	memcpy(table + 200, der, (size_t)der_len);
-	entry(table, ark_little, 200, (uint32_t)der_len);
-	entry(table + 24, unknown, 0, 5);
-	entry(table + 48, vcek, 200, (uint32_t)der_len);
+	certs_entry(table, certs_ark, true, 200, (size_t)der_len);
+	certs_entry(table + CERTS_ENTRY, unknown, false, 0, 5);
+	certs_entry(table + 2 * CERTS_ENTRY, certs_vcek, false, 200, (size_t)der_len);
 	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_OK);
 	assert_int_equal(certificates_in(&pem), 2);
 }
@@ -93,11 +83,11 @@ static void test_report_chain_refuses(void **state)
 	buf_init(&pem, KB_GUEST_CERTIFICATES);
 	memcpy(table + 200, der, (size_t)der_len);
 	assert_int_equal(report_chain(span_of(table, 23), &pem), KB_E_FETCH_CONTENT); /* no end */
-	entry(table, vcek, 200, 4096);
+	certs_entry(table, certs_vcek, false, 200, 4096);
 	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_E_FETCH_CONTENT); /* beyond the end */
-	entry(table, vcek, 0xffffffff, 0xffffffff);
+	certs_entry(table, certs_vcek, false, 0xffffffff, 0xffffffff);
 	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_E_FETCH_CONTENT);
-	entry(table, vcek, 100, 100);
+	certs_entry(table, certs_vcek, false, 100, 100);
 	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_E_FETCH_CONTENT); /* no certificate */
 	assert_int_equal(pem.len, 0);
 }

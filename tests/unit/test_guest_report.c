@@ -22,6 +22,7 @@
 
 #include "base/limits.h"
 #include "guest/report.h"
+#include "tests/unit/certs_table.h"
 #include "tests/unit/tls_mint.h"
 
 /* ---- the device ---- */
@@ -61,7 +62,6 @@ static void put_le32(uint8_t *at, uint32_t v)
 
 static int answer(struct snp_guest_request_ioctl *call)
 {
-	static const uint8_t vcek[16] = {0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd};
 	struct snp_ext_report_req *request = (struct snp_ext_report_req *)(uintptr_t)call->req_data;
 	struct snp_report_resp *response = (struct snp_report_resp *)(uintptr_t)call->resp_data;
 	uint8_t *table = (uint8_t *)(uintptr_t)request->certs_address, *report = response->data + 32;
@@ -87,9 +87,7 @@ static int answer(struct snp_guest_request_ioctl *call)
 	memcpy(report + 0x50, request->data.user_data, REPORT_DATA);
 	report[0x50] = (uint8_t)(report[0x50] ^ device.is_over_other_data);
 	if (device.has_table) {
-		memcpy(table, vcek, sizeof vcek);
-		put_le32(table + 16, 200);
-		put_le32(table + 20, device.is_table_broken ? 5 : (uint32_t)der_len);
+		certs_entry(table, certs_vcek, false, 200, device.is_table_broken ? 5 : (size_t)der_len);
 		memcpy(table + 200, der, (size_t)der_len);
 	}
 	return 0;
