@@ -13,6 +13,7 @@
 #include "keystore/kwp.h"
 #include "keystore/record.h"
 #include "policy/explain.h"
+#include "policy/pubkey.h"
 #include "tests/unit/mint.h"
 #include "tests/unit/short_sweep.h"
 
@@ -173,9 +174,16 @@ static enum kb_err first_signature_once(void)
 	return err;
 }
 
+static struct pubkey *unproven;
+
+static enum kb_err validate_once(void)
+{
+	return pubkey_validate(unproven);
+}
+
 static void test_g02_first_signature_without_memory(void **state)
 {
-	const struct trial t = {"first signature", first_signature_once, 0, 1, 0, false};
+	const struct trial t = {"first signature", first_signature_once, 0, 1, 0, false}, ec = {"EC key", validate_once, 0, 1, 0, false};
 
 	(void)state;
 	world.issuer = mint_issuer();
@@ -183,6 +191,12 @@ static void test_g02_first_signature_without_memory(void **state)
 	world.token = mint_token(mint_rsa(0), "RS256", "k", mint_claims(mint_rsa(1), ""));
 	document = span_str(mint_text("{\"keys\":[%s]}", mint_jwk(mint_rsa(0), "k", "")));
 	sweep_all(&t, 1);
+	/* An EC key by itself: cjose follows a NULL when it verifies with one (test_g02_decide_without_memory). */
+	KB_AUTO(json) struct json_t *jwk = NULL;
+	assert_int_equal(json_load_strict(span_str(mint_jwk(mint_ec("P-256"), "k", "")), KB_MAX_JWKS, &jwk, NULL), KB_OK);
+	assert_int_equal(pubkey_from_jwk(jwk, PUBKEY_VERIFY, &unproven), KB_OK);
+	sweep_all(&ec, 1);
+	pubkey_free(unproven);
 }
 
 static enum kb_err policy_once(void)

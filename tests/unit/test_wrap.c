@@ -1045,6 +1045,45 @@ static void test_g02_self_test_without_memory(void **state)
 	short_of_memory(prove_once, 11);
 }
 
+/* The locked memory for secrets is full, and then a block more is free, and one more: done, or an error that passes. */
+static void short_of_locked_memory(enum kb_err (*run)(void))
+{
+	static struct secret *taken[KB_SECRET_ARENA / 64];
+	size_t n = 0;
+	enum kb_err err = KB_E_BUG;
+
+	for (size_t block = KB_MAX_SECRET; block >= 64; block /= 2) /* its own head takes some of a block of OpenSSL's */
+		while (n < sizeof taken / sizeof *taken && (taken[n] = secret_new(block - 16)) != NULL)
+			n++;
+	assert_int_equal(run(), KB_E_NOMEM);
+	while (n > 0) {
+		secret_free(taken[--n]);
+		err = run();
+		ERR_clear_error();
+		if (err != KB_OK && kb_err_class(err) != KB_CLASS_BUSY && kb_err_class(err) != KB_CLASS_HSM)
+			fail_msg("%zu blocks left: %s", n, kb_err_name(err));
+	}
+	assert_int_equal(err, KB_OK);
+}
+
+static enum kb_err wrap_blindly(void)
+{
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 8192);
+	enum kb_err err = wrap_with(keys[which].key, &grant, KB_ENC_SHA256, &b);
+
+	assert_true((err == KB_OK) == (b.len > 0));
+	return err;
+}
+
+static void test_g02_wrap_without_locked_memory(void **state)
+{
+	(void)state;
+	for (which = 0; which < KEYS; which++)
+		short_of_locked_memory(wrap_blindly);
+	short_of_locked_memory(prove_once);
+}
+
 #define WITH_FAULTS(t) cmocka_unit_test_setup_teardown(t, faults_on, faults_off)
 
 int main(void)
@@ -1076,6 +1115,7 @@ int main(void)
 		WITH_FAULTS(test_self_test_outage_is_no_verdict),
 		WITH_FAULTS(test_g02_wrap_without_memory),
 		WITH_FAULTS(test_g02_self_test_without_memory),
+		WITH_FAULTS(test_g02_wrap_without_locked_memory),
 		cmocka_unit_test(test_plain_exact_refuses),
 		cmocka_unit_test(test_plain_exact_rebuilds_ec),
 	};
