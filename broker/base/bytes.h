@@ -38,7 +38,7 @@ static inline struct span span_sub(struct span s, size_t from, size_t len) /* cl
 		from = s.len;
 	if (len > s.len - from)
 		len = s.len - from;
-	return span_of(s.p + from, len);
+	return span_of(from > 0 ? s.p + from : s.p, len); /* NULL + 0 is not defined either */
 }
 /* A NUL-terminated copy (malloc; caller frees), NULL on no memory or when the bytes hold a NUL. */
 char *span_dup(struct span s);
