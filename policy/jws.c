@@ -19,8 +19,7 @@
 struct jws_key {
 	const struct pubkey *pub;
 	bool is_validated;
-	enum kb_err verdict; /* of the validation, once there was one */
-	enum pubkey_kind kind;
+	enum kb_err verdict;    /* of the validation, once there was one */
 	size_t signature_bytes; /* exactly */
 	uint8_t order[66];      /* of the curve, big-endian */
 	size_t order_bytes;     /* 0 for RSA */
@@ -179,7 +178,6 @@ enum kb_err jws_key_new(const struct pubkey *pub, struct jws_key **out)
 		return KB_E_NOMEM;
 	cjose_begin();
 	k->pub = pub;
-	k->kind = num->kind;
 	if (curve == NULL) {
 		struct key_numbers copy = *num; /* cjose's specs are not const */
 		cjose_jwk_rsa_keyspec spec = {.n = copy.n, .nlen = copy.n_len, .e = copy.e, .elen = copy.e_len};
@@ -233,7 +231,7 @@ static enum kb_err validate_once(struct jws_key *key)
 
 enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 {
-	enum kb_err err = jws_alg_fits(j->alg, key->kind);
+	enum kb_err err = jws_alg_fits(j->alg, pubkey_kind(key->pub));
 
 	if (err != KB_OK)
 		return err;

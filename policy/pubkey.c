@@ -303,11 +303,20 @@ static bool roca_residue(unsigned r, unsigned p)
 	return false;
 }
 
-/* A factor among the first `n_primes` odd primes, or the ROCA fingerprint.  Primes are taken as many at a time as fit a machine word: one
+static bool is_square_modulo(unsigned r, unsigned p)
+{
+	for (unsigned root = 0; root <= p / 2; root++)
+		if (root * root % p == r)
+			return true;
+	return false;
+}
+
+/* A factor among the first `n_primes` odd primes, the ROCA fingerprint, or a square, as of a generator that drew the same prime twice: it is one modulo every
+ * prime, and of other numbers one in 2^N_PRIMES is that too; fewer primes are too few to tell.  Primes are taken as many at a time as fit a machine word: one
  * division of the big number serves all of them. */
 static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
 {
-	bool roca = true;
+	bool roca = true, square = n_primes == N_PRIMES;
 
 	for (size_t i = 0, from = 0; i < n_primes; from = i) {
 		BN_ULONG product = 1, next;
@@ -322,26 +331,10 @@ static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
 				return true;
 			if (roca && j < N_ROCA_PRIMES)
 				roca = roca_residue(r, primes[j]);
+			square = square && is_square_modulo(r, primes[j]);
 		}
 	}
-	return roca;
-}
-
-static bool is_square_modulo(unsigned r, unsigned p)
-{
-	for (unsigned root = 0; root <= p / 2; root++)
-		if (root * root % p == r)
-			return true;
-	return false;
-}
-
-/* A generator that drew the same prime twice.  A square is one modulo every prime; of other numbers, one in 2^132. */
-static bool is_square(const BIGNUM *n)
-{
-	for (size_t i = 0; i < N_PRIMES; i++)
-		if (!is_square_modulo((unsigned)BN_mod_word(n, primes[i]), primes[i]))
-			return false;
-	return true;
+	return roca || square;
 }
 
 static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enum pubkey_use use)
@@ -357,7 +350,7 @@ static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enu
 	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good for everybody. */
 	if (!BN_is_odd(n) || is_weak_modulus(n, use == PUBKEY_WRAP ? N_ROCA_PRIMES : N_PRIMES))
 		return KB_E_KEY_WEAK;
-	return use == PUBKEY_VERIFY && is_square(n) ? KB_E_KEY_WEAK : KB_OK;
+	return KB_OK;
 }
 
 /* ---- the key built anew ---- */

@@ -62,7 +62,7 @@ static void test_a22_real_set_with_weak_keys(void **state)
 	jwks_free(s);
 }
 
-/* An issuer whose server is not its own any more: as many keys as a set may hold, each the dearest there is to judge.  Every vault worker reads the
+/* An issuer whose server is not its own any more: as many keys as a set may hold, each the dearest there is to judge, a prime.  Every vault worker reads the
  * set at a release of that issuer; none may stand still over it. */
 static void test_a22_the_dearest_set_takes_no_time(void **state)
 {
@@ -74,16 +74,14 @@ static void test_a22_the_dearest_set_takes_no_time(void **state)
 
 	(void)state;
 	assert_true(p != NULL && BN_bn2bin(p, bytes) == sizeof bytes);
-	for (unsigned i = 0; i < KB_MAX_JWKS_KEYS; i++) {
-		bytes[400] = (uint8_t)i; /* no prime any more but for one: as many modular exponentiations as keys */
+	for (unsigned i = 0; i < KB_MAX_JWKS_KEYS; i++)
 		keys = mint_text("%s%s{\"kty\":\"RSA\",\"kid\":\"%u\",\"n\":\"%s\",\"e\":\"AQAB\"}", keys, i > 0 ? "," : "", i,
 				 mint_b64(bytes, sizeof bytes));
-	}
 	int64_t from = mint_cpu_us();
 	ASSERT_ERR(KB_OK, jwks_parse(span_str(mint_text("{\"keys\":[%s]}", keys)), &s, &r));
 	assert_true(mint_cpu_us() - from < 100000);
-	assert_int_equal(r.kept + r.dropped, KB_MAX_JWKS_KEYS);
-	assert_true(r.kept > 0);
+	assert_int_equal(r.kept, KB_MAX_JWKS_KEYS);
+	assert_int_equal(r.dropped, 0);
 	jwks_free(s);
 	BN_free(p);
 }

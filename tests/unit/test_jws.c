@@ -306,7 +306,7 @@ static EVP_PKEY *key_of_a_prime(void)
 	return key;
 }
 
-/* The signature is right and counts for nothing, the second time too; one that is wrong does not have the key judged. */
+/* The signature is right and counts for nothing, the second time too; one that is wrong is called that, before and after. */
 static void test_a22_signature_of_a_weak_key(void **state)
 {
 	EVP_PKEY *weak = key_of_a_prime();
