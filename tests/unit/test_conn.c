@@ -322,6 +322,24 @@ static void test_request_right_behind_the_handshake(void **state)
 	hang_up(&c);
 }
 
+/* A handshake that stops half-way counts as service for a while; then it is the client who is slow. */
+static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
+{
+	struct client c;
+
+	(void)state;
+	assert_int_equal(try_dial(&c), KB_OK);
+	assert_int_not_equal(SSL_do_handshake(c.ssl), 1);
+	turn();
+	int64_t now = clock_mono_ms();
+	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&room, now + KB_SEAT_MS - 100);
+	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&room, now + KB_SEAT_MS + 1);
+	assert_int_equal(room.door.in_service, 0);
+	hang_up(&c);
+}
+
 /* Who has done his handshake keeps his seat until his first request is there, or for a moment: in a storm nobody is given memory for TLS whose request could not
  * be served yet.  A request counts for as long as it takes, what comes between requests does not. */
 static void test_b11_a_seat_until_the_first_request(void **state)
@@ -984,6 +1002,7 @@ int main(void)
 		ROOM_TEST(test_conn_serves_and_keeps_alive),
 		ROOM_TEST(test_conn_passes_the_response_on),
 		ROOM_TEST(test_request_right_behind_the_handshake),
+		ROOM_TEST(test_b11_a_handshake_has_its_seat_for_a_while),
 		ROOM_TEST(test_b11_a_seat_until_the_first_request),
 		ROOM_TEST(test_b05_pipelined_requests_are_served_in_order),
 		ROOM_TEST(test_b05_pipelined_bodies),
