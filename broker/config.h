@@ -2,6 +2,7 @@
 #ifndef KB_BROKER_CONFIG_H
 #define KB_BROKER_CONFIG_H
 #include "base/limits.h"
+#include "broker/keyset.h"
 #include "broker/source.h"
 #include "keystore/record.h"
 #include "policy/issuer.h"
@@ -72,8 +73,8 @@ struct config_faults {        /* "path:line: text" each */
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read; a room asks for its own and gets only that filled in: CONFIG_GATEWAY certificates and TLS keys, CONFIG_VAULT signer, issuers, keys,
- * policies and bearers, CONFIG_FETCHER issuers and their CAs; keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which must
+/* `parts`: what to read; a room asks for its own and gets only that filled in: CONFIG_GATEWAY certificates and TLS keys, CONFIG_VAULT signer, issuers and
+ * their CAs (a key set counts only with the CA it was fetched by), keys, policies and bearers, CONFIG_FETCHER issuers and their CAs; keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which must
  * outlive it.  Otherwise KB_E_CONFIG and at least one fault; *faults is filled anew either way: config_faults_free(). */
 KB_MUST_CHECK enum kb_err config_load(struct source *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
@@ -84,5 +85,7 @@ static inline void config_cleanup(struct config **c)
 
 const struct key_config *config_key(const struct config *c, struct span name);      /* NULL when there is none */
 const struct issuer_config *config_issuer(const struct config *c, struct span iss); /* byte for byte; NULL when there is none */
+/* Whose keys, from where, by which CA.  Borrows from `issuer`; needs a part that reads issuers. */
+void config_origin(const struct issuer_config *issuer, struct keyset_origin *out);
 
 #endif

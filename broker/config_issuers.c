@@ -79,7 +79,7 @@ static void ca_load(const struct node *keys, struct issuer_config *out)
 
 	buf_init(&leaf, MAX_CA);
 	if (!json_has(keys->obj, "ca_file") || json_has_null(keys->obj, "ca_file") ||
-	    !node_file(keys, "ca_file", MAX_CA, false, CONFIG_FETCHER, &out->ca) || out->ca.len == 0)
+	    !node_file(keys, "ca_file", MAX_CA, false, CONFIG_VAULT | CONFIG_FETCHER, &out->ca) || out->ca.len == 0)
 		return;
 	if (x509_chain_read(out->ca, &leaf, &expires_s) != KB_OK)
 		node_fault(keys, "ca_file", "the file holds no PEM certificate, or one that does not parse");
@@ -217,6 +217,24 @@ void issuers_free(struct config *c)
 		free(one->jwks_uri);
 	}
 	free(c->issuers);
+}
+
+void config_origin(const struct issuer_config *issuer, struct keyset_origin *out)
+{
+	const char *iss = issuer->rules.issuer;
+
+	switch (issuer->source) {
+	case KEYS_DISCOVERY:
+		keyset_origin_make(out, iss, "discovery", iss, issuer->ca);
+		return;
+	case KEYS_JWKS_URI:
+		keyset_origin_make(out, iss, "jwks_uri", issuer->jwks_uri, issuer->ca);
+		return;
+	case KEYS_JWKS_FILE:
+		keyset_origin_make(out, iss, "jwks_file", "", issuer->jwks_file);
+		return;
+	}
+	KB_BUG();
 }
 
 const struct issuer_config *config_issuer(const struct config *c, struct span iss)

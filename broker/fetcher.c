@@ -32,6 +32,7 @@ enum phase { PHASE_IDLE, PHASE_METADATA, PHASE_KEYS };
 
 struct feed { /* one issuer */
 	const struct issuer_config *config;
+	struct keyset_origin origin;
 	struct issuer_slot *slot; /* NULL: no room on the scoreboard */
 	enum phase phase;
 	struct fetch *fetch; /* under way, NULL in PHASE_IDLE */
@@ -310,7 +311,8 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 	f->config = config;
 	f->told = KB_E_BUG;
 	f->next_ms = clock_mono_ms();
-	f->slot = scoreboard_issuer(sb, config->rules.name);
+	config_origin(config, &f->origin);
+	f->slot = scoreboard_issuer(sb, config->rules.name, f->origin.id);
 	if (config->source != KEYS_JWKS_FILE) {
 		load_file(r, f);
 		return;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,37 @@ static void fd_cleanup(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 }
+
+/* ---- origin ---- */
+
+static void hex_of(const uint8_t digest[static 32], char out[static 65])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < 32; i++) {
+		out[2 * i] = digits[digest[i] >> 4];
+		out[2 * i + 1] = digits[digest[i] & 15];
+	}
+	out[64] = '\0';
+}
+
+void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source, const char *url, struct span anchor)
+{
+	struct digest d;
+	uint8_t digest[32];
+
+	*out = (struct keyset_origin){.issuer = issuer, .source = source, .url = url};
+	digest_sha256(anchor, digest);
+	hex_of(digest, out->ca);
+	const char *const part[] = {issuer, source, url, out->ca};
+	digest_begin(&d);
+	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
+		digest_add(&d, span_of(part[i], strlen(part[i]) + 1)); /* with its end: no two origins make the same bytes */
+	digest_end(&d, digest);
+	hex_of(digest, out->id);
+}
+
+/* ---- files ---- */
 
 static enum kb_err path_of(char out[static MAX_PATH], const char *state_dir, const char *name)
 {

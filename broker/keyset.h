@@ -4,6 +4,18 @@
 #define KB_BROKER_KEYSET_H
 #include "base/bytes.h"
 
+/* Whose keys they are and where they come from, as the configuration says: config_origin() makes it.  The name of an issuer is a label that the operator
+ * may give to another issuer; a set is good for its origin only.  Text is borrowed. */
+struct keyset_origin {
+	const char *issuer; /* the `iss` that the keys speak for */
+	const char *source; /* "discovery", "jwks_uri" or, never in a file, "jwks_file" */
+	const char *url;    /* jwks_uri, or the issuer that the metadata are asked of */
+	char ca[65];        /* hex SHA-256 of the CA file's bytes; of no bytes: the system's CAs */
+	char id[65];        /* hex SHA-256 of all the above */
+};
+/* `anchor`: the CA file's bytes; of a jwks_file, the document's. */
+void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source, const char *url, struct span anchor);
+
 struct keyset {
 	int64_t fetched_s; /* wall clock: when it was fetched and found good */
 	int64_t fresh_until_s;

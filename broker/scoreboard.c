@@ -175,20 +175,26 @@ static uint32_t settled(const _Atomic uint32_t *used)
 	return u;
 }
 
-struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name)
+struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name, const char *origin)
 {
-	struct span want = bounded(name, sizeof sb->issuer->name - 1);
+	struct span want = bounded(name, sizeof sb->issuer->name - 1), from = bounded(origin, sizeof sb->issuer->origin - 1);
 
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++)
-		if (settled(&sb->issuer[i].used) == ENTRY_USED && span_eq(bounded(sb->issuer[i].name, sizeof sb->issuer[i].name), want))
-			return &sb->issuer[i];
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++) {
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
+		struct issuer_slot *s = &sb->issuer[i];
+		if (settled(&s->used) == ENTRY_USED && span_eq(bounded(s->name, sizeof s->name), want) &&
+		    span_eq(bounded(s->origin, sizeof s->origin), from))
+			return s;
+	}
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
 		struct issuer_slot *s = &sb->issuer[i];
 		uint32_t expected = ENTRY_FREE;
 		if (!atomic_compare_exchange_strong(&s->used, &expected, ENTRY_CLAIMED))
 			continue;
 		memset(s->name, 0, sizeof s->name);
 		memcpy(s->name, want.p, want.len);
+		memset(s->origin, 0, sizeof s->origin);
+		memcpy(s->origin, from.p, from.len);
+		atomic_store(&s->in_force, 0);
 		atomic_store(&s->fetched_s, 0);
 		atomic_store(&s->stale_at_s, 0);
 		atomic_store(&s->attempt_s, 0);
@@ -200,15 +206,16 @@ struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name)
 	return NULL;
 }
 
-void scoreboard_keep_issuers(struct scoreboard *sb, const char *const *keep, size_t n)
+void scoreboard_keep_issuers(struct scoreboard *sb, struct issuer_slot *const *keep, size_t n)
 {
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++) {
-		struct span name = bounded(sb->issuer[i].name, sizeof sb->issuer[i].name - 1);
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
+		struct issuer_slot *s = &sb->issuer[i];
 		size_t k = 0;
-		while (k < n && !span_eq(bounded(keep[k], sizeof sb->issuer[i].name - 1), name))
+		while (k < n && keep[k] != s)
 			k++;
+		atomic_store(&s->in_force, k < n);
 		if (k == n)
-			atomic_store(&sb->issuer[i].used, ENTRY_FREE);
+			atomic_store(&s->used, ENTRY_FREE);
 	}
 }
 

@@ -71,6 +71,8 @@ enum { ENTRY_FREE, ENTRY_USED, ENTRY_CLAIMED }; /* `used` below; claimed: somebo
 struct issuer_slot {
 	_Atomic uint32_t used;
 	char name[128];
+	char origin[65];           /* struct keyset_origin's id: figures of one issuer do not count for another that has its name now */
+	_Atomic uint32_t in_force; /* of the accepting generation's configuration: what /metrics and /readyz show */
 	_Atomic int64_t fetched_s, stale_at_s, attempt_s; /* wall clock; 0: never */
 	_Atomic uint32_t fault;                           /* enum kb_err of the last attempt */
 	_Atomic uint32_t keys;
@@ -83,7 +85,7 @@ struct outcome_slot { /* written by the ledger alone */
 	_Atomic uint64_t n;
 };
 
-enum { SCOREBOARD_SLOTS = 256, SCOREBOARD_OUTCOMES = 4096 };
+enum { SCOREBOARD_SLOTS = 256, SCOREBOARD_OUTCOMES = 4096, SCOREBOARD_ISSUERS = 2 * KB_MAX_ISSUERS }; /* issuers: of two generations */
 struct scoreboard {
 	uint64_t magic, size;
 	_Atomic uint32_t generation; /* the one that accepts */
@@ -92,7 +94,7 @@ struct scoreboard {
 	_Atomic uint64_t refused[KB_ERR_COUNT]; /* by gateways, before a request reaches a vault */
 	_Atomic uint64_t outcomes_lost;         /* no free outcome_slot: the labels were too many */
 	struct slot slot[SCOREBOARD_SLOTS];
-	struct issuer_slot issuer[KB_MAX_ISSUERS];
+	struct issuer_slot issuer[SCOREBOARD_ISSUERS];
 	struct outcome_slot outcome[SCOREBOARD_OUTCOMES];
 	struct slot retired[ROOM_COUNT];  /* sums of the slots given back, a room each: so that counters only grow */
 	_Atomic uint32_t pin_refused;     /* the last generation whose PIN the HSM refused, 0: none */
@@ -109,8 +111,9 @@ void slot_set(struct slot *s, enum slot_state state);             /* SLOT_READY 
 void slot_busy(struct slot *s, uint64_t request_id);              /* SLOT_BUSY since now */
 void slot_count(struct slot *s, enum counter c, uint64_t n);
 void slot_gauge(struct slot *s, enum counter c, uint64_t value);
-struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name);          /* found or made; NULL when full */
-void scoreboard_keep_issuers(struct scoreboard *sb, const char *const *names, size_t n); /* supervisor: forget all but these */
+struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name, const char *origin); /* found or made; NULL when full */
+/* Supervisor: these are in force, all others are forgotten.  NULLs among them are passed over. */
+void scoreboard_keep_issuers(struct scoreboard *sb, struct issuer_slot *const *keep, size_t n);
 /* One judged call: KB_OK is a release, everything else a refusal. */
 void scoreboard_outcome(struct scoreboard *sb, enum kb_err code, struct span key, struct span issuer);
 

@@ -111,21 +111,27 @@ static void add_refused(const struct scoreboard *sb, struct buf *out)
 				 (unsigned long long)atomic_load(&sb->refused[e]));
 }
 
+/* Not those of a configuration that is only being tried: one name would be there twice. */
+static bool is_shown(const struct issuer_slot *s)
+{
+	return atomic_load(&s->used) == ENTRY_USED && atomic_load(&s->in_force) != 0;
+}
+
 static void add_issuers(const struct scoreboard *sb, struct buf *out, int64_t now_s)
 {
 	add_head(out, "issuer_keys_age_seconds", "gauge", "Time since the issuer's key set was last fetched and found good.");
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++) {
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
 		const struct issuer_slot *s = &sb->issuer[i];
-		if (atomic_load(&s->used) != ENTRY_USED || atomic_load(&s->fetched_s) == 0)
+		if (!is_shown(s) || atomic_load(&s->fetched_s) == 0)
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys_age_seconds{");
 		add_label(out, "issuer", bounded(s->name, sizeof s->name));
 		buf_addf(out, "} %lld\n", (long long)(now_s - atomic_load(&s->fetched_s)));
 	}
 	add_head(out, "issuer_keys", "gauge", "Usable keys in the issuer's set.");
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++) {
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
 		const struct issuer_slot *s = &sb->issuer[i];
-		if (atomic_load(&s->used) != ENTRY_USED)
+		if (!is_shown(s))
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys{");
 		add_label(out, "issuer", bounded(s->name, sizeof s->name));
@@ -272,9 +278,9 @@ static bool add_ready_issuers(const struct scoreboard *sb, int64_t now_s, struct
 
 	json_add_name(json, "issuers");
 	buf_add_str(json, "[");
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++) {
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
 		const struct issuer_slot *s = &sb->issuer[i];
-		if (atomic_load(&s->used) != ENTRY_USED)
+		if (!is_shown(s))
 			continue;
 		int64_t fetched_s = atomic_load(&s->fetched_s);
 		unsigned fault = atomic_load(&s->fault);

@@ -82,22 +82,29 @@ int supervisor_check(const char *config_path)
 
 /* ---- what is said about it ---- */
 
+static struct issuer_slot *issuer_slot(struct supervisor *s, const struct issuer_config *issuer)
+{
+	struct keyset_origin origin;
+
+	config_origin(issuer, &origin);
+	return scoreboard_issuer(s->host.scoreboard, issuer->rules.name, origin.id);
+}
+
 static void name_issuers(struct supervisor *s, const struct config *c)
 {
-	const char **names = calloc(c->n_issuers + 1, sizeof *names);
+	struct issuer_slot **slots = calloc(c->n_issuers + 1, sizeof *slots);
 
-	if (names == NULL)
+	if (slots == NULL)
 		return;
 	for (size_t i = 0; i < c->n_issuers; i++) {
-		struct issuer_slot *is = scoreboard_issuer(s->host.scoreboard, c->issuers[i].rules.name);
-		names[i] = c->issuers[i].rules.name;
+		struct issuer_slot *is = slots[i] = issuer_slot(s, &c->issuers[i]);
 		if (is != NULL && c->issuers[i].source == KEYS_JWKS_FILE) { /* pinned keys: part of the configuration, never stale */
 			atomic_store(&is->fetched_s, clock_wall_s());
 			atomic_store(&is->stale_at_s, INT64_MAX);
 		}
 	}
-	scoreboard_keep_issuers(s->host.scoreboard, names, c->n_issuers);
-	free(names);
+	scoreboard_keep_issuers(s->host.scoreboard, slots, c->n_issuers);
+	free(slots);
 }
 
 static void announce(struct supervisor *s, const struct generation *g)
@@ -250,6 +257,8 @@ static void reload(struct supervisor *s)
 	}
 	s->last_number++;
 	s->next = *place;
+	for (size_t i = 0; i < config->n_issuers; i++) /* before its rooms: two that look for one at once would make two */
+		(void)issuer_slot(s, &config->issuers[i]);
 	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation", log_i64(s->next->number), NULL);
 	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
 		child_signal(&s->ledger, SIGKILL);
@@ -290,6 +299,7 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 		return;
 	generation_kill(s->next);
 	s->next = NULL;
+	name_issuers(s, s->current->config); /* forget those of the generation that failed */
 	reload_failed(s, why);
 }
 

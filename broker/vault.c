@@ -204,7 +204,8 @@ static enum kb_err prepare(struct vault *v, const struct room_start *start)
 		return KB_E_NOMEM;
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		v->issuers[i].config = &c->issuers[i];
-		v->issuers[i].slot = scoreboard_issuer(start->scoreboard, c->issuers[i].rules.name);
+		config_origin(&c->issuers[i], &v->issuers[i].origin);
+		v->issuers[i].slot = scoreboard_issuer(start->scoreboard, c->issuers[i].rules.name, v->issuers[i].origin.id);
 		/* A pinned file that does not parse stops the start: it is configuration.  A fetched one never does. */
 		if (c->issuers[i].source == KEYS_JWKS_FILE) {
 			enum kb_err err = parse_keys(&v->issuers[i], c->issuers[i].jwks_file);

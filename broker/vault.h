@@ -13,6 +13,7 @@ struct secret;
 
 struct vault_issuer {
 	const struct issuer_config *config;
+	struct keyset_origin origin;
 	struct jwks *keys; /* NULL: none yet, or none that parses */
 	uint64_t stamp;    /* of the file `keys` came from */
 	int64_t fetched_s;

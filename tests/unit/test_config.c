@@ -686,6 +686,42 @@ static void test_config_issuer_options(void **state)
 	unload(&l);
 }
 
+/* Whose keys, from where, by which CA: each of them counts, and every room that reads issuers comes to the same, or the vaults would never find a set. */
+static void test_config_origin_of_an_issuer(void **state)
+{
+	static const char *const text[] = {
+		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://y\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true, \"ca_file\": \"../tls/signer-chain.pem\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\", \"ca_file\": \"../tls/signer-chain.pem\"}, "
+		"\"algorithms\": [\"RS256\"]}",
+	};
+	enum { N = sizeof text / sizeof text[0] };
+	char id[N][65];
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		struct keyset_origin whole, vault, fetcher;
+		put("issuers.d/other.json", text[i]);
+		struct loaded l = load(CONFIG_ALL), v = load(CONFIG_VAULT), f = load(CONFIG_FETCHER);
+		struct span iss = span_str(i == 1 ? "https://y" : "https://x");
+		assert_true(l.err == KB_OK && v.err == KB_OK && f.err == KB_OK);
+		config_origin(config_issuer(l.c, iss), &whole);
+		config_origin(config_issuer(v.c, iss), &vault);
+		config_origin(config_issuer(f.c, iss), &fetcher);
+		assert_string_equal(whole.id, vault.id);
+		assert_string_equal(whole.id, fetcher.id);
+		memcpy(id[i], whole.id, sizeof id[i]);
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(id[i], id[k]);
+		unload(&l);
+		unload(&v);
+		unload(&f);
+	}
+}
+
 static void test_config_issuer_defaults_are_strict(void **state)
 {
 	(void)state;
@@ -812,6 +848,7 @@ int main(void)
 		T(test_e07_issuer_faults),
 		T(test_config_issuer_file_name),
 		T(test_config_issuer_options),
+		T(test_config_origin_of_an_issuer),
 		T(test_config_issuer_defaults_are_strict),
 		T(test_e07_key_without_issuer),
 		T(test_config_key_record_fault),

@@ -152,14 +152,19 @@ static void start_room(bool is_torn)
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(scoreboard_create(&board_fd, &board), KB_OK);
+	close(board_fd);
 	if (!is_torn) {
 		assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
+		for (size_t i = 0; i < c->n_issuers; i++) { /* as the supervisor does, before any room */
+			struct keyset_origin o;
+			config_origin(&c->issuers[i], &o);
+			assert_non_null(scoreboard_issuer(board, c->issuers[i].rules.name, o.id));
+		}
 		config_free(c);
 	}
 	assert_int_equal(source_pack(src, CONFIG_FETCHER, &archive), KB_OK);
 	source_free(src);
-	assert_int_equal(scoreboard_create(&board_fd, &board), KB_OK);
-	close(board_fd);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control_pair), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, poke_pair), 0);
 	control = control_pair[0];
@@ -182,9 +187,53 @@ static int wait_room(void)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* Where the issuer's keys come from, as its file in issuers.d says now. */
+static struct keyset_origin origin_of(const char *name)
+{
+	static char text[3][1200];
+	struct keyset_origin o = {0};
+	struct source *src;
+	struct config *c;
+	struct config_faults faults = {0};
+	char path[64];
+
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
+	for (size_t i = 0; i < c->n_issuers; i++)
+		if (strcmp(c->issuers[i].rules.name, name) == 0)
+			config_origin(&c->issuers[i], &o);
+	assert_non_null(o.issuer);
+	snprintf(text[0], sizeof text[0], "%s", o.issuer);
+	snprintf(text[1], sizeof text[1], "%s", o.url);
+	snprintf(text[2], sizeof text[2], "%s", o.source);
+	o.issuer = text[0];
+	o.url = text[1];
+	o.source = text[2];
+	config_free(c);
+	source_free(src);
+	return o;
+}
+
+static enum kb_err put_set(const char *name, int64_t fetched_s, int64_t fresh_until_s, const char *keys)
+{
+	char state_dir[64];
+
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	return keyset_write(state_dir, name, fetched_s, fresh_until_s, span_str(keys));
+}
+
+static enum kb_err get_set(const char *name, struct keyset *k)
+{
+	char state_dir[64];
+
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	return keyset_read(state_dir, name, k);
+}
+
 static struct issuer_slot *slot_of(const char *name)
 {
-	struct issuer_slot *s = scoreboard_issuer(board, name);
+	struct issuer_slot *s = scoreboard_issuer(board, name, origin_of(name).id);
 
 	assert_non_null(s);
 	return s;
@@ -236,19 +285,27 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+static void end_room(void)
 {
-	char command[80];
-
-	(void)state;
 	if (room > 0) {
 		kill(room, SIGKILL);
 		waitpid(room, NULL, 0);
 		room = 0;
 	}
-	close(control);
-	close(pokes);
-	munmap(board, sizeof *board);
+	if (board != NULL) {
+		close(control);
+		close(pokes);
+		munmap(board, sizeof *board);
+		board = NULL;
+	}
+}
+
+static int teardown(void **state)
+{
+	char command[80];
+
+	(void)state;
+	end_room();
 	stub_stop(&stub);
 	snprintf(command, sizeof command, "rm -rf %s", dir);
 	return system(command);
@@ -261,7 +318,6 @@ static void test_fetcher_ready_and_fetched(void **state)
 	struct control_message m;
 	struct keyset k;
 	size_t n = 0;
-	char state_dir[64];
 
 	(void)state;
 	trust("good", here);
@@ -272,8 +328,7 @@ static void test_fetcher_ready_and_fetched(void **state)
 	wait_fault("good", KB_OK, true, 15000);
 	assert_int_equal(slot_of("good")->keys, 1);
 	assert_int_equal(slot_of("good")->stale_at_s - slot_of("good")->fetched_s, KB_STALE_MAX_S);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-	assert_int_equal(keyset_read(state_dir, "good", &k), KB_OK);
+	assert_int_equal(get_set("good", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
 	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* H10: max-age=10 is clamped */
 	keyset_free(&k);
@@ -291,7 +346,7 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 		{"html", KB_E_JSON_SYNTAX},    {"empty", KB_E_JWKS_EMPTY},     {"private", KB_E_KEY_PRIVATE},     {"other", KB_E_FETCH_CONTENT},
 		{"plain", KB_E_FETCH_CONTENT}, {"nometa", KB_E_FETCH_CONTENT}, {"redirect", KB_E_FETCH_REDIRECT},
 	};
-	char state_dir[64];
+	struct keyset k;
 
 	(void)state;
 	trust("good", here);
@@ -302,10 +357,9 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 	start_room(false);
 	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
 	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		wait_fault(bad[i].kind, bad[i].err, false, 15000);
-		assert_int_equal(keyset_stamp(state_dir, bad[i].kind), 0);
+		assert_int_equal(get_set(bad[i].kind, &k), KB_E_FILE);
 	}
 	assert_int_equal(slot_of("slow")->fault, KB_OK); /* still waiting for it, alone */
 }
@@ -325,13 +379,11 @@ static void test_h12_issuer_down_at_start(void **state)
 
 static void test_fetcher_keeps_sets_across_restart(void **state)
 {
-	char state_dir[64];
 
 	(void)state;
 	trust("good", here);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	int64_t then_s = clock_wall_s() - 100;
-	assert_int_equal(keyset_write(state_dir, "good", then_s, then_s + 3600, span_str(other_keys)), KB_OK);
+	assert_int_equal(put_set("good", then_s, then_s + 3600, other_keys), KB_OK);
 	start_room(false);
 	usleep(700000);
 	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age is kept, not begun again */
@@ -342,18 +394,16 @@ static void test_fetcher_keeps_sets_across_restart(void **state)
 static void test_h04_bad_answer_leaves_the_old_set(void **state)
 {
 	struct keyset k;
-	char state_dir[64];
 
 	(void)state;
 	trust("html", here);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	int64_t then_s = clock_wall_s() - 4000;
-	assert_int_equal(keyset_write(state_dir, "html", then_s, then_s + 3600, span_str(good_keys)), KB_OK);
+	assert_int_equal(put_set("html", then_s, then_s + 3600, good_keys), KB_OK);
 	start_room(false);
 	wait_fault("html", KB_E_JSON_SYNTAX, true, 15000);
 	assert_int_equal(slot_of("html")->fetched_s, then_s);
 	assert_int_equal(slot_of("html")->keys, 1);
-	assert_int_equal(keyset_read(state_dir, "html", &k), KB_OK);
+	assert_int_equal(get_set("html", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
 	keyset_free(&k);
 }
@@ -361,13 +411,11 @@ static void test_h04_bad_answer_leaves_the_old_set(void **state)
 /* A set that claims to be from the future is asked for again: the clock went back. */
 static void test_f01_set_from_the_future(void **state)
 {
-	char state_dir[64];
 	int64_t now_s = clock_wall_s();
 
 	(void)state;
 	trust("good", here);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-	assert_int_equal(keyset_write(state_dir, "good", now_s + 5000, now_s + 9000, span_str(good_keys)), KB_OK);
+	assert_int_equal(put_set("good", now_s + 5000, now_s + 9000, good_keys), KB_OK);
 	start_room(false);
 	wait_fault("good", KB_OK, true, 15000);
 	assert_true(slot_of("good")->fetched_s <= clock_wall_s());
@@ -375,14 +423,12 @@ static void test_f01_set_from_the_future(void **state)
 
 static void test_h05_many_pokes_one_fetch(void **state)
 {
-	char state_dir[64];
 	struct keyset k;
 
 	(void)state;
 	trust("good", here);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	int64_t now_s = clock_wall_s();
-	assert_int_equal(keyset_write(state_dir, "good", now_s, now_s + 3600, span_str(other_keys)), KB_OK);
+	assert_int_equal(put_set("good", now_s, now_s + 3600, other_keys), KB_OK);
 	start_room(false);
 	usleep(300000);
 	for (unsigned i = 0; i < 1000; i++) {
@@ -393,7 +439,7 @@ static void test_h05_many_pokes_one_fetch(void **state)
 	wait_fault("good", KB_OK, true, 2000);
 	usleep(1000000);
 	assert_int_equal(stub.shared->requests, 2); /* metadata and keys, once */
-	assert_int_equal(keyset_read(state_dir, "good", &k), KB_OK);
+	assert_int_equal(get_set("good", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
 	keyset_free(&k);
 	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);

@@ -190,18 +190,47 @@ static void test_scoreboard_histogram_buckets(void **state)
 
 static void test_scoreboard_issuers(void **state)
 {
-	static const char *const keep[] = {"b"};
-	struct issuer_slot *a = scoreboard_issuer(sb, "a"), *b = scoreboard_issuer(sb, "b");
+	struct issuer_slot *a = scoreboard_issuer(sb, "a", "o"), *b = scoreboard_issuer(sb, "b", "o");
 
 	(void)state;
 	assert_non_null(a);
 	assert_ptr_not_equal(a, b);
-	assert_ptr_equal(scoreboard_issuer(sb, "a"), a);
+	assert_ptr_equal(scoreboard_issuer(sb, "a", "o"), a);
 	atomic_store(&a->keys, 7);
-	scoreboard_keep_issuers(sb, keep, 1);
-	assert_ptr_equal(scoreboard_issuer(sb, "b"), b);
-	assert_ptr_equal(scoreboard_issuer(sb, "c"), a); /* its place is free again, and clean */
+	scoreboard_keep_issuers(sb, &b, 1);
+	assert_ptr_equal(scoreboard_issuer(sb, "b", "o"), b);
+	assert_ptr_equal(scoreboard_issuer(sb, "c", "o"), a); /* its place is free again, and clean */
 	assert_int_equal(atomic_load(&a->keys), 0);
+}
+
+/* A name that is another issuer's now: its figures begin anew, and the old ones are not told beside them. */
+static void test_scoreboard_issuer_of_another_origin(void **state)
+{
+	struct issuer_slot *a = scoreboard_issuer(sb, "maa", "a"), *b;
+	KB_AUTO(buf) struct buf before, after;
+	bool is_ready;
+
+	(void)state;
+	atomic_store(&a->fetched_s, NOW);
+	atomic_store(&a->stale_at_s, NOW + 100);
+	atomic_store(&a->attempt_s, NOW);
+	atomic_store(&a->keys, 7);
+	scoreboard_keep_issuers(sb, &a, 1);
+	b = scoreboard_issuer(sb, "maa", "b");
+	assert_ptr_not_equal(a, b);
+	assert_ptr_equal(scoreboard_issuer(sb, "maa", "a"), a);
+	assert_true(b->fetched_s == 0 && b->stale_at_s == 0 && b->attempt_s == 0 && b->keys == 0);
+	atomic_store(&b->keys, 9);
+	metrics(&before); /* both are there while the new configuration is tried: the old one serves */
+	assert_true(has(&before, "issuer_keys{issuer=\"maa\"} 7\n") && !has(&before, "issuer_keys{issuer=\"maa\"} 9\n"));
+	scoreboard_keep_issuers(sb, &b, 1);
+	metrics(&after);
+	assert_true(has(&after, "issuer_keys{issuer=\"maa\"} 9\n") && !has(&after, "issuer_keys{issuer=\"maa\"} 7\n"));
+	KB_AUTO(buf) struct buf json;
+	buf_init(&json, 1 << 20);
+	scoreboard_ready(sb, NOW, &json, &is_ready);
+	buf_add(&json, "", 1);
+	assert_true(has(&json, "[{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}]"));
 }
 
 static void test_scoreboard_issuers_are_bounded(void **state)
@@ -211,20 +240,20 @@ static void test_scoreboard_issuers_are_bounded(void **state)
 	(void)state;
 	memset(name, 'x', sizeof name - 1);
 	name[sizeof name - 1] = '\0';
-	assert_non_null(scoreboard_issuer(sb, name));
-	assert_ptr_equal(scoreboard_issuer(sb, name), &sb->issuer[0]);
-	for (int i = 1; i < KB_MAX_ISSUERS; i++) {
+	assert_non_null(scoreboard_issuer(sb, name, "o"));
+	assert_ptr_equal(scoreboard_issuer(sb, name, "o"), &sb->issuer[0]);
+	for (int i = 1; i < SCOREBOARD_ISSUERS; i++) {
 		snprintf(name, sizeof name, "issuer-%d", i);
-		assert_non_null(scoreboard_issuer(sb, name));
+		assert_non_null(scoreboard_issuer(sb, name, "o"));
 	}
-	assert_null(scoreboard_issuer(sb, "one too many"));
+	assert_null(scoreboard_issuer(sb, "one too many", "o"));
 }
 
 static void test_scoreboard_issuer_half_made_is_passed_over(void **state)
 {
 	(void)state;
 	atomic_store(&sb->issuer[0].used, 2); /* whoever claimed it died */
-	assert_ptr_equal(scoreboard_issuer(sb, "a"), &sb->issuer[1]);
+	assert_ptr_equal(scoreboard_issuer(sb, "a", "o"), &sb->issuer[1]);
 }
 
 static void test_scoreboard_outcomes(void **state)
@@ -297,7 +326,8 @@ static void test_scoreboard_metrics_are_well_formed(void **state)
 	size_t n = 0;
 
 	(void)state;
-	struct issuer_slot *is = scoreboard_issuer(sb, "we\"ird\\\n");
+	struct issuer_slot *is = scoreboard_issuer(sb, "we\"ird\\\n", "o");
+	scoreboard_keep_issuers(sb, &is, 1);
 	atomic_store(&is->fetched_s, NOW);
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
@@ -363,7 +393,8 @@ static void test_scoreboard_ready_when_all_is_well(void **state)
 	(void)state;
 	serve_all();
 	assert_true(ready(NOW, "\"workers\":{\"serving\":1,\"configured\":1}"));
-	struct issuer_slot *is = scoreboard_issuer(sb, "maa");
+	struct issuer_slot *is = scoreboard_issuer(sb, "maa", "o"), *other = scoreboard_issuer(sb, "other", "o");
+	scoreboard_keep_issuers(sb, (struct issuer_slot *[]){is, NULL, other}, 3);
 	assert_false(ready(NOW, "{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}"));
 	atomic_store(&is->fetched_s, NOW - 10);
 	atomic_store(&is->stale_at_s, NOW);
@@ -371,8 +402,8 @@ static void test_scoreboard_ready_when_all_is_well(void **state)
 	assert_false(ready(NOW + 1, "\"reason\":\"stale\""));
 	atomic_store(&is->fault, KB_E_FETCH_TLS);
 	assert_false(ready(NOW + 1, "\"reason\":\"FETCH_TLS\""));
-	atomic_store(&scoreboard_issuer(sb, "other")->stale_at_s, NOW + 9);
-	atomic_store(&scoreboard_issuer(sb, "other")->fetched_s, NOW);
+	atomic_store(&other->stale_at_s, NOW + 9);
+	atomic_store(&other->fetched_s, NOW);
 	assert_true(ready(NOW + 1, NULL)); /* one usable issuer is enough */
 }
 
@@ -440,7 +471,7 @@ static void test_scoreboard_forged_values_are_bounded(void **state)
 		memset(&sb->slot[i], 0xff, sizeof sb->slot[i]);
 	memset(sb->issuer, 0x41, sizeof sb->issuer);
 	memset(sb->outcome, 0x41, sizeof sb->outcome);
-	for (size_t i = 0; i < KB_MAX_ISSUERS; i++)
+	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++)
 		atomic_store(&sb->issuer[i].used, 1);
 	for (size_t i = 0; i < SCOREBOARD_OUTCOMES; i++)
 		atomic_store(&sb->outcome[i].used, 1);
@@ -463,6 +494,7 @@ int main(void)
 		T(test_scoreboard_room_names),
 		T(test_scoreboard_histogram_buckets),
 		T(test_scoreboard_issuers),
+		T(test_scoreboard_issuer_of_another_origin),
 		T(test_scoreboard_issuers_are_bounded),
 		T(test_scoreboard_issuer_half_made_is_passed_over),
 		T(test_scoreboard_outcomes),
