@@ -71,9 +71,12 @@ static enum kb_err keys_find(struct question *q, const char *file)
 		q->keys_from = "the issuer's jwks_file";
 		document = q->issuer->jwks_file;
 	} else if (q->issuer != NULL) {
-		err = keyset_read(q->config->state_dir, q->issuer->rules.name, &q->keyset);
+		struct keyset_origin origin;
+		config_origin(q->issuer, &origin);
+		err = keyset_read(q->config->state_dir, q->issuer->rules.name, &origin, &q->keyset);
 		if (err != KB_OK) {
-			ctl_say("There is no fetched key set of %s in %s/issuers (%s): is a broker running? Or name a file with --keys.",
+			ctl_say("There is no fetched key set of %s, as it is configured now, in %s/issuers (%s): is a broker running? Or name a file "
+				"with --keys.",
 				q->issuer->rules.name, q->config->state_dir, kb_err_name(err));
 			return KB_OK;
 		}

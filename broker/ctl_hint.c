@@ -6,6 +6,7 @@ static const char *const hint[KB_ERR_COUNT] = {
 	[KB_E_JWKS_FORMAT] = "The key set is not a JSON Web Key Set: an object with an array \"keys\".",
 	[KB_E_JWKS_EMPTY] = "No usable key is left in the key set: weak keys, keys of other types and keys without kid are dropped.",
 	[KB_E_JWKS_DUPLICATE] = "Two keys of one kid: the whole set is refused, because two readers would pick differently.",
+	[KB_E_KEYSET_ORIGIN] = "It was fetched for another issuer, from another URL or by another CA than the configuration names now.",
 	[KB_E_KEY_NOT_FOUND] = "There is no such key, or no such version of it: see `keybrokerctl key list`.",
 	[KB_E_KEY_DISABLED] = "The key is disabled: `keybrokerctl key enable NAME` undoes it.",
 	[KB_E_KEY_NOT_YET] = "The key's \"nbf\" is in the future.",

@@ -233,7 +233,7 @@ static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fet
 		return KB_E_CLOCK_UNSET; /* its age could never be told */
 	if ((err = jwks_parse(document, &set, &report)) != KB_OK)
 		return err;
-	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, now_s, now_s + fresh_s, document)) != KB_OK)
+	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, &f->origin, now_s, now_s + fresh_s, document)) != KB_OK)
 		return err;
 	f->fetched_s = now_s;
 	remember_document(f, document, &report);
@@ -285,7 +285,8 @@ static void take_pokes(struct fetcher *r)
 	r->is_deaf = n == 0;
 }
 
-/* Sets from before a restart are as good as their age.  A time in the future is a clock that went back: fetch. */
+/* Sets from before a restart are as good as their age, if they are of the same origin; otherwise there is none, and it is fetched at once.
+ * A time in the future is a clock that went back: fetch. */
 static void load_file(struct fetcher *r, struct feed *f)
 {
 	struct keyset k;
@@ -293,8 +294,15 @@ static void load_file(struct fetcher *r, struct feed *f)
 	KB_AUTO(jwks) struct jwks *set = NULL;
 	int64_t now_s = clock_wall_s();
 
-	if (keyset_read(r->config->state_dir, f->config->rules.name, &k) != KB_OK)
+	if (keyset_drop_old(r->config->state_dir, f->config->rules.name))
+		log_event(LOG_INFO, "issuer.keys_dropped", "issuer", f->config->rules.name, "why",
+			  "the file of an older version does not say which issuer, URL and CA its keys are from: they are fetched again", NULL);
+	enum kb_err err = keyset_read(r->config->state_dir, f->config->rules.name, &f->origin, &k);
+	if (err != KB_OK) {
+		if (err != KB_E_FILE)
+			log_event(LOG_INFO, "issuer.keys_ignored", "issuer", f->config->rules.name, "err", kb_err_name(err), NULL);
 		return;
+	}
 	if (k.fetched_s <= now_s && jwks_parse(k.document, &set, &report) == KB_OK) {
 		f->fetched_s = k.fetched_s;
 		remember_document(f, k.document, &report);

@@ -48,10 +48,10 @@ const struct jwks *vault_issuer_keys(struct vault *v, struct vault_issuer *issue
 {
 	if (issuer->config->source == KEYS_JWKS_FILE)
 		return issuer->keys; /* pinned: part of the configuration, as old as it */
-	uint64_t stamp = keyset_stamp(v->config->state_dir, issuer->config->rules.name);
+	uint64_t stamp = keyset_stamp(v->config->state_dir, issuer->config->rules.name, &issuer->origin);
 	if (stamp != 0 && stamp != issuer->stamp) {
 		struct keyset set;
-		if (keyset_read(v->config->state_dir, issuer->config->rules.name, &set) == KB_OK) {
+		if (keyset_read(v->config->state_dir, issuer->config->rules.name, &issuer->origin, &set) == KB_OK) {
 			/* A set that does not parse leaves the old one to its age; its stamp is kept, so that it is tried once. */
 			if (parse_keys(issuer, set.document) == KB_OK)
 				issuer->fetched_s = set.fetched_s;

@@ -147,7 +147,8 @@ enum kb_class {
 	X(KB_E_FETCH_REDIRECT, KB_CLASS_LOCAL, "FETCH_REDIRECT")                                                                                     \
 	X(KB_E_FETCH_SIZE, KB_CLASS_LOCAL, "FETCH_SIZE")                                                                                             \
 	X(KB_E_FETCH_ADDRESS, KB_CLASS_LOCAL, "FETCH_ADDRESS")                                                                                       \
-	X(KB_E_FETCH_CONTENT, KB_CLASS_LOCAL, "FETCH_CONTENT")
+	X(KB_E_FETCH_CONTENT, KB_CLASS_LOCAL, "FETCH_CONTENT")                                                                                       \
+	X(KB_E_KEYSET_ORIGIN, KB_CLASS_LOCAL, "KEYSET_ORIGIN") /* of another issuer, URL or CA than the configuration names */
 
 enum kb_err {
 #define X(code, class, name) code,

@@ -1,6 +1,7 @@
 /* tests/e2e/check.h — what the end-to-end tests share: assertions with a sentence, and one question with its record in the ledger. */
 #ifndef KB_TESTS_CHECK_H
 #define KB_TESTS_CHECK_H
+#include <glob.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,6 +24,19 @@ static inline void check_good(const char *why, const char *call, const char *fil
 	print_error("%s\n  %s\n", call, why);
 	broker_log_tail(&in);
 	_fail(file, line);
+}
+
+/* The file of an issuer's fetched keys: NAME, a digest of where they come from, "keys". */
+static inline const char *keys_path(const char *name, char path[static 256])
+{
+	char pattern[256];
+	glob_t found;
+	snprintf(pattern, sizeof pattern, "%s/state/issuers/%s.????????????????.keys", in.dir, name);
+	if (glob(pattern, 0, NULL, &found) != 0 || found.gl_pathc != 1)
+		GOOD(wrong("%s: there must be one", pattern));
+	snprintf(path, 256, "%s", found.gl_pathv[0]);
+	globfree(&found);
+	return path;
 }
 
 /* The ledger's line for an answer, by its x-ms-request-id; malloc'd, NULL unless there is exactly one. */

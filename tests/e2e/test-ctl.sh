@@ -224,12 +224,20 @@ test_ctl_explain_uses_fetched_keys() {
 	body=$(printf '{"alg":"RS256","kid":"one"}' | part).$(printf '{"iss":"https://issuer.example","iat":1795000000,"exp":1795003600,"x-ms-attestation-type":"none"}' | part)
 	printf '%s.%s' "$body" "$(printf %s "$body" | openssl dgst -sha256 -sign "$tmp/issuer.pem" | part)" >"$tmp/token"
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'no fetched key set' || return 1
-	printf '{"fetched":1795000000,"fresh_until":1795003600,"sha256":"%s"}\n' "$(sha256sum <"$tmp/set.jwks" | cut -c1-64)" |
-		cat - "$tmp/set.jwks" >"$in/state/issuers/issuer.keys"
+	# Whose keys, from where, by which CA: another issuer's set is none.
+	fetched() { # issuer
+		printf '{"issuer":"%s","source":"discovery","url":"%s","ca_sha256":"%s","fetched":1795000000,"fresh_until":1795003600,"sha256":"%s"}\n' \
+			"$1" "$1" "$ca" "$(sha256sum <"$tmp/set.jwks" | cut -c1-64)" | cat - "$tmp/set.jwks" >"$keys"
+	}
+	ca=$(printf '' | sha256sum | cut -c1-64)
+	keys=$in/state/issuers/issuer.$(printf '%s\0' https://issuer.example discovery https://issuer.example "$ca" | sha256sum | cut -c1-16).keys
+	fetched https://other.example
+	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'KEYSET_ORIGIN' || return 1
+	fetched https://issuer.example
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" '✓ signature' && says "$out" 'REFUSE POLICY' &&
 		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 && says "$err" 'older than its max_stale' && says "$out" 'ISSUER_UNAVAILABLE' &&
 		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 --keys "$tmp/set.jwks" && says "$out" 'REFUSE EXPIRED' &&
-		c 2 explain --key rsa --token "$tmp/token" --keys "$tmp/oct.bin" && says "$err" 'is refused' && rm "$in/state/issuers/issuer.keys"
+		c 2 explain --key rsa --token "$tmp/token" --keys "$tmp/oct.bin" && says "$err" 'is refused' && rm "$keys"
 }
 
 # The chain as its format says (broker/chain.h), made without our code: append a record's members.

@@ -341,10 +341,9 @@ static void test_h02_stale_keys_are_no_keys(void **state)
 static void test_h12_cold_start_with_issuer_down(void **state)
 {
 	(void)state;
-	char path[160];
+	char path[256];
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	snprintf(path, sizeof path, "%s/state/issuers/issuer.keys", in.dir);
-	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unlink(keys_path("issuer", path)), 0);
 	GOOD(broker_start_unready(&in));
 	wait_answering();
 	sleep_ms(500);

@@ -2,6 +2,7 @@
 #include "tests/e2e/upstream.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATIENCE_MS = 15000, CROWD = 25, EACH = 40 };
@@ -14,6 +15,23 @@ static void wait_issuer(const char *name)
 			GOOD(wrong("issuer %s: %s", name, reason));
 		else
 			sleep_ms(20);
+}
+
+/* A second issuer, of the same CA: it has keys of its own, and does not run yet. */
+static struct instance second;
+static char uri_a[160];
+static void second_make(void)
+{
+	char link_path[96];
+	snprintf(second.dir, sizeof second.dir, "%.50s/second", in.dir);
+	snprintf(link_path, sizeof link_path, "%s/tls", second.dir);
+	assert_int_equal(mkdir(second.dir, 0700), 0);
+	assert_int_equal(symlink("../tls", link_path), 0);
+	second.issuer_port = free_port();
+	snprintf(second.issuer_url, sizeof second.issuer_url, "https://localhost:%u", second.issuer_port);
+	GOOD(place_init(&second.issuer_at, "localhost", second.issuer_port, in.ca_file));
+	json_array_append_new(authorities, json_pack("{s:s, s:[{s:s, s:s}]}", "authority", second.issuer_url, "allOf", "claim",
+						     "x-ms-sevsnpvm-is-debuggable", "equals", "false"));
 }
 
 static int setup(void **state)
@@ -38,6 +56,9 @@ static int setup(void **state)
 		snprintf(uri, sizeof uri, "%s%s", in.issuer_url, issuers[i].path);
 		issuer_add(issuers[i].name, uri, true, issuers[i].min_interval);
 	}
+	snprintf(uri_a, sizeof uri_a, "%s/certs", in.issuer_url);
+	issuer_add("turn", uri_a, true, "5s");
+	second_make();
 	upstream_key();
 	GOOD(broker_start(&in));
 	wait_issuer("issuer");
@@ -51,6 +72,8 @@ static int teardown(void **state)
 	if (in.broker > 0)
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	GOOD(broker_log_clean(&in));
+	issuer_stop(&second);
+	place_free(&second.issuer_at);
 	upstream_free();
 	return 0;
 }
@@ -105,12 +128,12 @@ static void test_h05_crowd_of_unknown_kids(void **state)
 /* What the fetcher wrote down: how long the set counts as fresh. */
 static long fresh_for(const char *name)
 {
-	char path[160], line[512] = "";
+	char path[256], line[4096] = "";
 	long long fetched = 0, until = 0;
 	wait_issuer(name);
-	snprintf(path, sizeof path, "%s/state/issuers/%s.keys", in.dir, name);
-	FILE *f = fopen(path, "r");
-	if (f == NULL || fgets(line, sizeof line, f) == NULL || sscanf(line, "{\"fetched\":%lld,\"fresh_until\":%lld", &fetched, &until) != 2)
+	FILE *f = fopen(keys_path(name, path), "r");
+	const char *times = f == NULL || fgets(line, sizeof line, f) == NULL ? NULL : strstr(line, "\"fetched\":");
+	if (times == NULL || sscanf(times, "\"fetched\":%lld,\"fresh_until\":%lld", &fetched, &until) != 2)
 		GOOD(wrong("%s: %s", path, line));
 	fclose(f);
 	return (long)(until - fetched);
@@ -158,19 +181,19 @@ static void test_h11_flapping_issuer(void **state)
 /* The head of the key file says until when it is fresh: make that end soon. */
 static void end_freshness(const char *name, long long seconds)
 {
-	char path[160], text[64 * 1024];
+	char path[256], text[64 * 1024];
 	long long fetched = 0, until;
 	int at = 0;
-	snprintf(path, sizeof path, "%s/state/issuers/%s.keys", in.dir, name);
-	FILE *f = fopen(path, "r");
+	FILE *f = fopen(keys_path(name, path), "r");
 	size_t n = f == NULL ? 0 : fread(text, 1, sizeof text - 1, f);
 	text[n] = '\0';
-	if (f == NULL || sscanf(text, "{\"fetched\":%lld,\"fresh_until\":%lld%n", &fetched, &until, &at) != 2)
+	char *times = strstr(text, "\"fetched\":");
+	if (times == NULL || sscanf(times, "\"fetched\":%lld,\"fresh_until\":%lld%n", &fetched, &until, &at) != 2)
 		GOOD(wrong("%s", path));
 	fclose(f);
 	if ((f = fopen(path, "w")) == NULL)
 		GOOD(wrong("%s", path));
-	fprintf(f, "{\"fetched\":%lld,\"fresh_until\":%lld%s", fetched, (long long)time(NULL) + seconds, text + at);
+	fprintf(f, "%.*s\"fetched\":%lld,\"fresh_until\":%lld%s", (int)(times - text), text, fetched, (long long)time(NULL) + seconds, times + at);
 	assert_int_equal(fclose(f), 0);
 }
 
@@ -210,15 +233,15 @@ static void test_h06_withdrawn_key(void **state)
 static void test_h12_start_while_the_issuer_is_down(void **state)
 {
 	(void)state;
-	static const char *const all[] = {"issuer",     "crowd",      "flap",       "cache-no",   "cache-short",
-					  "cache-long", "cache-most", "cache-some", "cache-none", "cache-bad"};
-	char path[160], reason[64];
+	char pattern[128], reason[64];
+	glob_t found;
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	issuer_stop(&in);
-	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-		snprintf(path, sizeof path, "%s/state/issuers/%s.keys", in.dir, all[i]);
-		assert_int_equal(unlink(path), 0);
-	}
+	snprintf(pattern, sizeof pattern, "%s/state/issuers/*.keys", in.dir);
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		assert_int_equal(unlink(found.gl_pathv[i]), 0);
+	globfree(&found);
 	GOOD(broker_start_unready(&in));
 	for (unsigned long long end = now_ms() + PATIENCE_MS; metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
 		sleep_ms(20);
@@ -240,11 +263,152 @@ static void test_h12_start_while_the_issuer_is_down(void **state)
 	GOOD(invariants_hold(&in));
 }
 
+/* ---- a name that is given to another issuer ---- */
+
+static void reload(void)
+{
+	char *out = NULL;
+	if (CTL(&in, &out, "reload") != 0)
+		GOOD(wrong("%s", out));
+	free(out);
+}
+
+static void restart(void)
+{
+	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
+	GOOD(broker_start(&in));
+}
+
+/* turn.json is the issuer `iss`, whose keys come by discovery (uri NULL) or from a URL. */
+static void turn_to(const char *iss, const char *uri, const char *ca_file)
+{
+	json_t *j = instance_json(&in, "issuers.d/turn.json");
+	json_object_set_new(j, "issuer", json_string(iss));
+	json_object_set_new(j, "keys",
+			    uri == NULL ? json_pack("{s:b, s:s, s:s}", "discovery", 1, "ca_file", ca_file, "min_interval", "5s")
+					: json_pack("{s:s, s:s, s:s}", "jwks_uri", uri, "ca_file", ca_file, "min_interval", "5s"));
+	GOOD(instance_json_write(&in, "issuers.d/turn.json", j));
+}
+
+/* Signed by the first issuer's key, in the second one's name. */
+static char *forged_token(void)
+{
+	char *token;
+	json_t *attest = evidence_container(kek, HOST_DATA);
+	evidence_set(attest, "iss", json_string(second.issuer_url));
+	GOOD(guest_attest(&in.issuer_at, attest, &token));
+	return token;
+}
+
+/* No key set: not released, not refused for good, and nobody is told that the set is fresh. */
+static void no_set(const char *token)
+{
+	char reason[64];
+	struct ask a = {.name = "any", .token = token};
+	REFUSED(&a, 503, "ServiceUnavailable", "ISSUER_UNAVAILABLE");
+	assert_false(issuer_state("turn", reason));
+	assert_string_not_equal(reason, "stale"); /* there never was one */
+	assert_true(metric(&in, "keybroker_issuer_keys_age_seconds{issuer=\"turn\"}") < 0);
+	assert_true(metric(&in, "keybroker_issuer_keys{issuer=\"turn\"}") == 0);
+}
+
+/* issuers.d/turn.json is edited from one issuer to another that does not answer: a token in the name of the new one, signed by a key of the old one, is
+ * worth nothing, after a reload and after a restart, though the old one's set is young and has that key. */
+static void test_h14_name_given_to_another_issuer(void **state)
+{
+	(void)state;
+	char *old = token_of("turn", NULL), *forged = forged_token(), *own, code[64];
+	struct ask a = {.name = "any", .token = old};
+	wait_issuer("turn");
+	GOOD(release(old));
+	turn_to(second.issuer_url, NULL, "../tls/root.pem");
+	reload();
+	no_set(forged);
+	REFUSED(&a, 403, "Forbidden", "ISSUER");
+	restart();
+	no_set(forged);
+	REFUSED(&a, 403, "Forbidden", "ISSUER");
+	GOOD(issuer_start(&second));
+	wait_issuer("turn");
+	if (strcmp(code_of(forged, code), "KID_PENDING") != 0 && strcmp(code, "KID_UNKNOWN") != 0)
+		GOOD(wrong("a token of another issuer's key: %s", code));
+	GOOD(guest_attest(&second.issuer_at, evidence_container(kek, HOST_DATA), &own));
+	GOOD(release(own));
+	/* And back. */
+	turn_to("https://turn.test", uri_a, "../tls/root.pem");
+	reload();
+	wait_issuer("turn");
+	GOOD(release(old));
+	a.token = own;
+	REFUSED(&a, 403, "Forbidden", "ISSUER");
+	issuer_stop(&second);
+	free(old);
+	free(forged);
+	free(own);
+	GOOD(invariants_begin(&in, &good));
+	GOOD(invariants_hold(&in));
+}
+
+/* The issuer stays, and the CA that vouched for its keys does not: what the old CA vouched for is no set. */
+static void test_h14_another_ca_file(void **state)
+{
+	(void)state;
+	char *token = token_of("turn", NULL), text[16 * 1024] = "# another file\n";
+	size_t at = strlen(text);
+	wait_issuer("turn");
+	GOOD(release(token));
+	FILE *f = fopen(in.ca_file, "r");
+	assert_non_null(f);
+	at += fread(text + at, 1, sizeof text - at, f);
+	fclose(f);
+	GOOD(instance_write(&in, "tls/turn.pem", text, at));
+	issuer_do("/admin/fault?mode=500");
+	turn_to("https://turn.test", uri_a, "../tls/turn.pem");
+	reload();
+	no_set(token);
+	restart();
+	no_set(token);
+	issuer_do("/admin/fault?mode=ok");
+	wait_issuer("turn");
+	GOOD(release(token));
+	free(token);
+	GOOD(invariants_begin(&in, &good));
+	GOOD(invariants_hold(&in));
+}
+
+static void test_h14_another_jwks_uri(void **state)
+{
+	(void)state;
+	char *token = token_of("turn", NULL), uri[160];
+	wait_issuer("turn");
+	GOOD(release(token));
+	snprintf(uri, sizeof uri, "%s/fault/500", in.issuer_url);
+	turn_to("https://turn.test", uri, "../tls/root.pem");
+	reload();
+	no_set(token);
+	restart();
+	no_set(token);
+	snprintf(uri, sizeof uri, "%s/cache/", in.issuer_url);
+	turn_to("https://turn.test", uri, "../tls/root.pem");
+	reload();
+	wait_issuer("turn");
+	GOOD(release(token));
+	turn_to("https://turn.test", uri_a, "../tls/root.pem");
+	reload();
+	wait_issuer("turn");
+	free(token);
+	GOOD(invariants_begin(&in, &good));
+	GOOD(invariants_hold(&in));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_h05_crowd_of_unknown_kids),
 		cmocka_unit_test(test_h10_freshness_is_clamped),
+		cmocka_unit_test(test_h14_name_given_to_another_issuer),
+		cmocka_unit_test(test_h14_another_ca_file),
+		cmocka_unit_test(test_h14_another_jwks_uri),
 		cmocka_unit_test(test_h11_flapping_issuer),
 		cmocka_unit_test(test_h06_withdrawn_key),
 		cmocka_unit_test(test_h12_start_while_the_issuer_is_down),

@@ -12,6 +12,7 @@
 
 #include "base/b64url.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/log.h"
 #include "broker/keyset.h"
 #include "broker/room.h"
@@ -217,18 +218,20 @@ static struct keyset_origin origin_of(const char *name)
 
 static enum kb_err put_set(const char *name, int64_t fetched_s, int64_t fresh_until_s, const char *keys)
 {
+	struct keyset_origin o = origin_of(name);
 	char state_dir[64];
 
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-	return keyset_write(state_dir, name, fetched_s, fresh_until_s, span_str(keys));
+	return keyset_write(state_dir, name, &o, fetched_s, fresh_until_s, span_str(keys));
 }
 
 static enum kb_err get_set(const char *name, struct keyset *k)
 {
+	struct keyset_origin o = origin_of(name);
 	char state_dir[64];
 
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-	return keyset_read(state_dir, name, k);
+	return keyset_read(state_dir, name, &o, k);
 }
 
 static struct issuer_slot *slot_of(const char *name)
@@ -391,6 +394,91 @@ static void test_fetcher_keeps_sets_across_restart(void **state)
 	assert_int_equal(stub.shared->requests, 0);
 }
 
+/* The set in the state directory was fetched while the configuration named another issuer, URL or CA: it is no set, whatever its age, and the issuer's
+ * own is fetched at once. */
+static void test_h14_set_of_another_origin(void **state)
+{
+	static const char *const change[] = {"issuer", "url", "ca"};
+	char text[512], more[8192], state_dir[64];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct keyset_origin a, b;
+		struct keyset k;
+		char old[128], new[128];
+		trust("good", here);
+		a = origin_of("good");
+		char was[3][300];
+		snprintf(was[0], sizeof was[0], "%s", a.issuer); /* origin_of() has one place for its texts */
+		snprintf(was[1], sizeof was[1], "%s", a.url);
+		snprintf(was[2], sizeof was[2], "%s", a.source);
+		a.issuer = was[0], a.url = was[1], a.source = was[2];
+		int64_t then_s = clock_wall_s() - 5;
+		snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+		assert_int_equal(keyset_write(state_dir, "good", &a, then_s, then_s + 3600, span_str(other_keys)), KB_OK);
+		if (i == 0) {
+			snprintf(text, sizeof text,
+				 "{\"issuer\":\"%s/second\",\"keys\":{\"discovery\":true,\"ca_file\":\"../ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
+				 stub.url, here);
+			put("issuers.d/good.json", text);
+		} else if (i == 1) {
+			snprintf(text, sizeof text,
+				 "{\"issuer\":\"%s/good\",\"keys\":{\"jwks_uri\":\"%s/good/keys\",\"ca_file\":\"../"
+				 "ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
+				 stub.url, stub.url, here);
+			put("issuers.d/good.json", text);
+		} else { /* the same CA in other bytes: what was trusted is told by bytes */
+			snprintf(more, sizeof more, "# text\n%.*s", (int)stub.ca_pem.len, (const char *)stub.ca_pem.p);
+			put("ca.pem", more);
+		}
+		b = origin_of("good");
+		/* Even where it lies under the new origin's name. */
+		snprintf(old, sizeof old, "%s/issuers/good.%.16s.keys", state_dir, a.id);
+		snprintf(new, sizeof new, "%s/issuers/good.%.16s.keys", state_dir, b.id);
+		assert_int_equal(rename(old, new), 0);
+		assert_int_equal(get_set("good", &k), KB_E_KEYSET_ORIGIN);
+		stub.shared->mode = MODE_DOWN;
+		start_room(false);
+		wait_fault("good", KB_E_FETCH_STATUS, false, 5000); /* asked at once, and the old set is not shown meanwhile */
+		assert_int_equal(slot_of("good")->keys, 0);
+		stub.shared->mode = MODE_GOOD;
+		wait_fault("good", KB_OK, true, 6000);
+		assert_true(slot_of("good")->fetched_s > then_s);
+		assert_int_equal(get_set("good", &k), KB_OK);
+		assert_true(span_eq_cstr(k.document, good_keys));
+		keyset_free(&k);
+		print_message("%s changed\n", change[i]);
+		end_room();
+		assert_int_equal(unlink(new), 0);
+	}
+}
+
+/* A set that an older version wrote says nothing of where it came from: fetched at once, and its file is gone. */
+static void test_h14_set_of_an_older_version(void **state)
+{
+	char path[128], head[256], text[4096], hex[65];
+	uint8_t digest[32];
+
+	(void)state;
+	trust("good", here);
+	snprintf(path, sizeof path, "%s/state/issuers", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	digest_sha256(span_str(other_keys), digest);
+	for (size_t i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	snprintf(head, sizeof head, "{\"fetched\":%lld,\"fresh_until\":%lld,\"sha256\":\"%s\"}", (long long)clock_wall_s(),
+		 (long long)clock_wall_s() + 3600, hex);
+	snprintf(text, sizeof text, "%s\n%s", head, other_keys);
+	put("state/issuers/good.keys", text);
+	stub.shared->mode = MODE_DOWN;
+	start_room(false);
+	wait_fault("good", KB_E_FETCH_STATUS, false, 5000);
+	snprintf(path, sizeof path, "%s/state/issuers/good.keys", dir);
+	assert_int_not_equal(access(path, F_OK), 0);
+	stub.shared->mode = MODE_GOOD;
+	wait_fault("good", KB_OK, true, 6000);
+}
+
 static void test_h04_bad_answer_leaves_the_old_set(void **state)
 {
 	struct keyset k;
@@ -535,10 +623,20 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_fetcher_ready_and_fetched),         T(test_h04_each_issuer_has_its_own_fault), T(test_h12_issuer_down_at_start),
-		T(test_fetcher_keeps_sets_across_restart), T(test_h04_bad_answer_leaves_the_old_set), T(test_f01_set_from_the_future),
-		T(test_h05_many_pokes_one_fetch),          T(test_fetcher_pinned_keys_are_ready),     T(test_fetcher_jwks_uri),
-		T(test_fetcher_cannot_write_its_state),    T(test_fetcher_ends_with_the_supervisor),  T(test_fetcher_drains),
+		T(test_fetcher_ready_and_fetched),
+		T(test_h04_each_issuer_has_its_own_fault),
+		T(test_h12_issuer_down_at_start),
+		T(test_fetcher_keeps_sets_across_restart),
+		T(test_h04_bad_answer_leaves_the_old_set),
+		T(test_f01_set_from_the_future),
+		T(test_h14_set_of_another_origin),
+		T(test_h14_set_of_an_older_version),
+		T(test_h05_many_pokes_one_fetch),
+		T(test_fetcher_pinned_keys_are_ready),
+		T(test_fetcher_jwks_uri),
+		T(test_fetcher_cannot_write_its_state),
+		T(test_fetcher_ends_with_the_supervisor),
+		T(test_fetcher_drains),
 		T(test_fetcher_without_configuration),
 	};
 #undef T
