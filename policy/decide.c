@@ -10,10 +10,11 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "policy/claims.h"
+#include "policy/debug.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"
 #include "policy/pubkey.h"
-#include "policy/rules_priv.h"
+#include "policy/rules.h"
 #include "policy/token.h"
 
 /* ---- grant ---- */
@@ -96,49 +97,6 @@ out:
 	return err;
 }
 
-/* ---- the debug floor ---- */
-
-/* Claims that say the guest can be debugged: its memory, and so the released key, is open to the host.  A policy that means to allow this
- * names the claim, or its twin (older tokens carry both). */
-static const struct {
-	const char *claim, *twin;
-	const char *harmless[4]; /* texts that mean "no"; any other value, of whatever type, counts as "yes" */
-} debug_claims[] = {
-	{"x-ms-sevsnpvm-is-debuggable", NULL, {"false", "0"}},
-	{"x-ms-sgx-is-debuggable", "is-debuggable", {"false", "0"}},
-	{"is-debuggable", "x-ms-sgx-is-debuggable", {"false", "0"}},
-	{"tdx_td_attributes_debug", "dbgstat", {"false", "0"}},
-	/* RFC 9711 §4.2.9 */
-	{"dbgstat", "tdx_td_attributes_debug", {"disabled", "disabled-since-boot", "disabled-permanently", "disabled-fully-and-permanently"}},
-};
-
-static bool is_harmless(const struct json_t *value, const char *const *texts, size_t n)
-{
-	struct scalar s = scalar_of(value);
-
-	for (size_t i = 0; i < n && texts[i] != NULL; i++)
-		if (s.kind != SCALAR_NONE && span_eq_cstr(scalar_text(&s), texts[i]))
-			return true;
-	return false;
-}
-
-/* The first claim that breaks the floor, NULL when none does. */
-static const char *debug_claim(const struct rules *policy, const struct json_t *claims)
-{
-	const struct json_t *level[2] = {claims, rules_claim(claims, span_str("x-ms-isolation-tee"))};
-
-	for (size_t i = 0; i < sizeof debug_claims / sizeof *debug_claims; i++) {
-		if (rules_mention(policy, debug_claims[i].claim) || (debug_claims[i].twin != NULL && rules_mention(policy, debug_claims[i].twin)))
-			continue;
-		for (size_t l = 0; l < 2; l++) {
-			const struct json_t *value = rules_claim(level[l], span_str(debug_claims[i].claim));
-			if (value != NULL && !is_harmless(value, debug_claims[i].harmless, 4))
-				return debug_claims[i].claim;
-		}
-	}
-	return NULL;
-}
-
 /* ---- the checks, each with its line in the explanation ---- */
 
 static enum kb_err note(struct explain *ex, enum explain_step step, enum kb_err err, const char *text)
@@ -190,19 +148,17 @@ static enum kb_err check_time(const struct release_case *c, struct explain *ex)
 
 static enum kb_err check_policy(const struct release_case *c, struct explain *ex)
 {
+	struct span iss = token_unverified_iss(c->token);
 	const struct json_t *claims = token_claims(c->token);
-	char text[128];
+	char text[KB_DEBUG_NOTE];
 
 	if (c->policy == NULL)
 		return note(ex, STEP_POLICY, KB_E_NO_POLICY, NULL);
-	enum kb_err err = note(ex, STEP_POLICY, rules_evaluate(c->policy, token_unverified_iss(c->token), claims, ex), NULL);
+	enum kb_err err = note(ex, STEP_POLICY, rules_evaluate(c->policy, iss, claims, ex), NULL);
 	if (err != KB_OK)
 		return err;
-	const char *debug = debug_claim(c->policy, claims);
-	if (debug == NULL)
-		return KB_OK;
-	(void)snprintf(text, sizeof text, "holds, but says nothing of %s, which the token has", debug);
-	return note(ex, STEP_POLICY, KB_E_DEBUG_EVIDENCE, text);
+	err = debug_check(c->policy, iss, claims, text);
+	return err == KB_OK ? KB_OK : note(ex, STEP_POLICY, err, text);
 }
 
 static enum kb_err check_wrapping_key(const struct release_case *c, struct explain *ex, struct pubkey **kek)

@@ -21,8 +21,8 @@ struct release_case {                      /* everything borrowed */
 };
 
 /* In this order: clock set, issuer, signature, time, audience, nonce, policy, debug floor, wrapping key.  KB_OK and *out non-NULL (the caller's), or the code
- * of the first check that failed and *out NULL.  Debug floor: evidence that says it is debuggable (x-ms-sevsnpvm-is-debuggable, x-ms-sgx-is-debuggable, is-debuggable, tdx debug, at the top
- * level or in x-ms-isolation-tee) is KB_E_DEBUG_EVIDENCE unless the policy itself speaks of that claim.  `ex` may be NULL. */
+ * of the first check that failed and *out NULL.  Debug floor: evidence that says it can be debugged (the table in debug.c) is KB_E_DEBUG_EVIDENCE unless the
+ * policy needs, for this token, a condition that reads that very claim: without it, the policy would not hold.  `ex` may be NULL. */
 KB_MUST_CHECK enum kb_err decide(const struct release_case *c, struct explain *ex, struct grant **out);
 
 #endif

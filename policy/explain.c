@@ -7,11 +7,12 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "policy/debug.h"
 #include "policy/rules_priv.h"
 
-#define NOTE_BYTES   160
-#define VALUE_BYTES  128 /* of a value shown; the rest is cut */
-#define LISTED_OTHER 3   /* authorities of other issuers named one by one; of more only the number */
+#define NOTE_BYTES   KB_DEBUG_NOTE /* the longest one */
+#define VALUE_BYTES  128           /* of a value shown; the rest is cut */
+#define LISTED_OTHER 3             /* authorities of other issuers named one by one; of more only the number */
 
 struct step {
 	bool is_judged;
@@ -362,7 +363,8 @@ static const char *advice(enum kb_err e)
 		{KB_E_NONCE, "the issuer's file demands a nonce, and the token has none or another one"},
 		{KB_E_NO_POLICY, "the key has no release policy, so nobody gets it"},
 		{KB_E_POLICY, "every ✗ line above that stands under ✗ lines only must become ✓"},
-		{KB_E_DEBUG_EVIDENCE, "the guest can be debugged; a policy that means to allow that must name the claim"},
+		{KB_E_DEBUG_EVIDENCE,
+		 "the guest can be debugged; only a condition without which the policy does not hold allows that: see the policy step"},
 		{KB_E_KEY_BINDING, "x-ms-runtime.keys has no RSA key for encryption with a kid: there is nothing to wrap to"},
 	};
 

@@ -327,20 +327,6 @@ void rules_digest(const struct rules *r, uint8_t out[static 32])
 	memcpy(out, r->digest, 32);
 }
 
-bool rules_mention(const struct rules *r, const char *claim_suffix)
-{
-	struct span want = span_str(claim_suffix);
-
-	for (size_t i = 0; i < r->n; i++) {
-		struct span path = r->nodes[i].claim;
-		if (path.len < want.len || !span_eq(span_sub(path, path.len - want.len, want.len), want))
-			continue;
-		if (path.len == want.len || path.p[path.len - want.len - 1] == '.')
-			return true;
-	}
-	return false;
-}
-
 /* ---- evaluate ---- */
 
 static uint8_t lower(uint8_t c)
@@ -383,16 +369,41 @@ bool rules_name_authority(const struct rules *r, struct span iss)
 	return false;
 }
 
-const struct json_t *rules_claim(const struct json_t *claims, struct span path)
+struct place { /* where a path ends: a name in an object; NULL when the way there is none */
+	const struct json_t *object;
+	struct span name;
+};
+
+static struct place claim_place(const struct json_t *claims, struct span path)
 {
 	const json_t *at = claims;
+	size_t from = 0, dot;
 
-	for (size_t from = 0; from <= path.len && at != NULL;) {
-		size_t dot = span_find(path, from, '.');
+	while (at != NULL && (dot = span_find(path, from, '.')) < path.len) {
 		at = json_object_getn(at, (const char *)path.p + from, dot - from);
 		from = dot + 1;
 	}
-	return at;
+	return (struct place){at, span_sub(path, from, path.len)};
+}
+
+static const struct json_t *claim_at(struct place at)
+{
+	return json_object_getn(at.object, (const char *)at.name.p, at.name.len);
+}
+
+const struct json_t *rules_claim(const struct json_t *claims, struct span path)
+{
+	return claim_at(claim_place(claims, path));
+}
+
+static bool is_in_set(const struct claim_set *set, struct place at)
+{
+	if (set == NULL || at.object != set->object)
+		return false;
+	for (size_t i = 0; i < set->n; i++)
+		if (span_eq_cstr(at.name, set->names[i]))
+			return true;
+	return false;
 }
 
 static bool condition_holds(const struct node *n, const struct json_t *actual)
@@ -430,7 +441,8 @@ static bool group_holds(const struct node *n, unsigned held)
 	return n->kind == NODE_ANY ? held > 0 : held == n->n_children;
 }
 
-enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct json_t *claims, struct explain *ex)
+/* `unread` may be NULL: claims whose conditions count as not holding. */
+static bool evaluate(const struct rules *r, struct span iss, const struct json_t *claims, const struct claim_set *unread, struct explain *ex)
 {
 	uint16_t held[RULES_NODES] = {0}; /* per group: children that hold */
 
@@ -441,14 +453,30 @@ enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct 
 		/* Backwards through the preorder: every child is judged before its group, and each exactly once. */
 		for (size_t i = r->nodes[a].end; i-- > a;) {
 			const struct node *n = &r->nodes[i];
-			bool is_condition = n->kind == NODE_CONDITION;
-			const struct json_t *actual = is_condition ? rules_claim(claims, n->claim) : NULL;
-			bool holds = is_condition ? condition_holds(n, actual) : group_holds(n, held[i]);
+			const struct json_t *actual = NULL;
+			bool holds;
+			if (n->kind == NODE_CONDITION) {
+				struct place at = claim_place(claims, n->claim);
+				actual = claim_at(at);
+				holds = condition_holds(n, actual) && !is_in_set(unread, at);
+			} else {
+				holds = group_holds(n, held[i]);
+			}
 			held[n->parent] += holds;
 			explain_node(ex, i, holds, actual);
 		}
 	}
 	bool holds = group_holds(&r->nodes[0], held[0]);
 	explain_node(ex, 0, holds, NULL);
-	return holds ? KB_OK : KB_E_POLICY;
+	return holds;
+}
+
+enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct json_t *claims, struct explain *ex)
+{
+	return evaluate(r, iss, claims, NULL, ex) ? KB_OK : KB_E_POLICY;
+}
+
+bool rules_hold_without(const struct rules *r, struct span iss, const struct json_t *claims, const struct claim_set *unread)
+{
+	return evaluate(r, iss, claims, unread, NULL);
 }

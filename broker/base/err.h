@@ -78,7 +78,7 @@ enum kb_class {
 	X(KB_E_POLICY_LIMIT, KB_CLASS_LOCAL, "POLICY_LIMIT")                                                                                         \
 	X(KB_E_NO_POLICY, KB_CLASS_DENY, "NO_POLICY")                                                                                                \
 	X(KB_E_POLICY, KB_CLASS_DENY, "POLICY")                 /* evaluated, not satisfied */                                                       \
-	X(KB_E_DEBUG_EVIDENCE, KB_CLASS_DENY, "DEBUG_EVIDENCE") /* debuggable, and the policy does not speak of it */                                \
+	X(KB_E_DEBUG_EVIDENCE, KB_CLASS_DENY, "DEBUG_EVIDENCE") /* debuggable, and no needed condition says so */                                    \
 	/* key records */                                                                                                                            \
 	X(KB_E_KEY_NOT_FOUND, KB_CLASS_NOT_FOUND, "KEY_NOT_FOUND")                                                                                   \
 	X(KB_E_KEY_DISABLED, KB_CLASS_DENY, "KEY_DISABLED")                                                                                          \

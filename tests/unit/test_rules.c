@@ -537,22 +537,41 @@ static void test_rules_authority_and_iss(void **state)
 	}
 }
 
-static void test_rules_mention(void **state)
+static bool holds_without(const char *condition, const struct json_t *claims, const struct claim_set *unread)
 {
 	struct rules *r = NULL;
 
-	(void)state;
-	ASSERT_ERR(KB_OK, rules_compile(span_str(policy("{\"anyOf\":[{\"claim\":\"top\",\"equals\":1},{\"claim\":\"a.b.deep\",\"exists\":true}]}")),
-					&r, NULL));
-	assert_true(rules_mention(r, "top"));
-	assert_true(rules_mention(r, "deep"));
-	assert_true(rules_mention(r, "b.deep"));
-	assert_false(rules_mention(r, "eep"));
-	assert_false(rules_mention(r, "op"));
-	assert_false(rules_mention(r, "a"));
-	assert_false(rules_mention(r, "a.b"));
-	assert_false(rules_mention(r, "deeper"));
+	ASSERT_ERR(KB_OK, rules_compile(span_str(policy(condition)), &r, NULL));
+	ASSERT_ERR(KB_OK, rules_evaluate(r, span_str(ISS), claims, NULL));
+	bool holds = rules_hold_without(r, span_str(ISS), claims, unread);
 	rules_free(r);
+	return holds;
+}
+
+/* Members are told apart by object and name: their values are one `true` in memory. */
+static void test_rules_hold_without_a_claim(void **state)
+{
+	static const char top[] = "{\"claim\":\"x\",\"equals\":true}", deep[] = "{\"claim\":\"a.x\",\"equals\":true}";
+	static const char *const names[] = {"y", "x"};
+	KB_AUTO(json) struct json_t *claims = NULL;
+	const struct json_t *a = NULL;
+
+	(void)state;
+	ASSERT_ERR(KB_OK, json_load_strict(span_str("{\"x\":true,\"y\":true,\"z\":true,\"a\":{\"x\":true,\"xx\":true}}"), 4096, &claims, NULL));
+	ASSERT_ERR(KB_OK, json_get_obj(claims, "a", &a));
+	const struct claim_set at_top = {claims, names, 2}, in_a = {a, names, 2}, y = {claims, names, 1}, none = {claims, names, 0};
+	assert_false(holds_without(top, claims, &at_top));
+	assert_true(holds_without(top, claims, &in_a));
+	assert_true(holds_without(top, claims, &y));
+	assert_true(holds_without(top, claims, &none));
+	assert_true(holds_without(deep, claims, &at_top));
+	assert_false(holds_without(deep, claims, &in_a));
+	assert_true(holds_without("{\"claim\":\"z\",\"equals\":true}", claims, &at_top));
+	assert_true(holds_without("{\"claim\":\"a.xx\",\"equals\":true}", claims, &in_a));
+	assert_true(holds_without("{\"claim\":\"a\",\"exists\":true}", claims, &in_a));
+	assert_true(holds_without(mint_text("{\"anyOf\":[%s,%s]}", top, deep), claims, &at_top));
+	assert_false(holds_without(mint_text("{\"allOf\":[%s,%s]}", top, deep), claims, &at_top));
+	assert_false(holds_without(mint_text("{\"anyOf\":[%s,{\"claim\":\"y\",\"equals\":true}]}", top), claims, &at_top));
 }
 
 static void test_rules_real_token_claims(void **state)
@@ -597,7 +616,7 @@ int main(void)
 		cmocka_unit_test(test_rules_groups),
 		cmocka_unit_test(test_rules_several_authorities),
 		cmocka_unit_test(test_rules_authority_and_iss),
-		cmocka_unit_test(test_rules_mention),
+		cmocka_unit_test(test_rules_hold_without_a_claim),
 		cmocka_unit_test(test_rules_real_token_claims),
 	};
 
