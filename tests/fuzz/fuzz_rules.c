@@ -1,8 +1,10 @@
-/* tests/fuzz/fuzz_rules.c — a policy, a NUL, claims: compiled, judged and explained.  What is printed as JSON must parse. */
+/* tests/fuzz/fuzz_rules.c — a policy, a NUL, claims: compiled, judged and explained.  What is printed as JSON must parse, and the debug floor refuses only
+ * what the policy let pass. */
 #include <stdlib.h>
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "policy/debug.h"
 #include "policy/explain.h"
 #include "policy/rules.h"
 
@@ -59,6 +61,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (err == KB_OK && !rules_name_authority(r, span_str(ISS)))
 		abort();
 	explain_step(ex, STEP_POLICY, err, NULL);
+	char note[KB_DEBUG_NOTE];
+	enum kb_err floor = debug_check(r, span_str(ISS), claims, note);
+	if (floor != KB_OK && (floor != KB_E_DEBUG_EVIDENCE || err != KB_OK))
+		abort();
+	if (floor != KB_OK)
+		explain_step(ex, STEP_POLICY, floor, note);
 	explain(ex);
 	return 0;
 }
