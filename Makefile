@@ -10,7 +10,7 @@ Q      := $(if $(filter 1,$(V)),,@)
 PACKAGES_BUILD   := gcc libc6-dev make pkg-config libssl-dev libp11-kit-dev libcjose-dev libevent-dev libjansson-dev \
                     libcurl4-openssl-dev libseccomp-dev libtss2-dev softhsm2
 PACKAGES_TEST    := libcmocka-dev openssl curl procps util-linux swtpm cryptsetup-bin strace
-PACKAGES_LINT    := clang clang-format clang-tidy cppcheck libclang-rt-14-dev llvm mandoc valgrind systemd
+PACKAGES_LINT    := clang clang-format clang-tidy cppcheck libclang-rt-14-dev llvm mandoc valgrind systemd universal-ctags
 
 # ---- flags ---------------------------------------------------------------------------------------------------------------
 LIBS     := openssl p11-kit-1 cjose libevent_openssl libevent_core jansson libcurl libseccomp
@@ -28,7 +28,8 @@ MAINS    := broker/keybrokerd.c broker/keybrokerctl.c broker/keybroker-guest.c
 BASE     := $(sort $(wildcard broker/base/*.c))
 POLICY   := $(sort $(wildcard policy/*.c))
 KEYSTORE := $(sort $(wildcard keystore/*.c))
-BROKER   := $(filter-out $(MAINS),$(sort $(wildcard broker/*.c)))
+FOLDERS  := supervisor gateway vault ledger fetcher process api config ctl
+BROKER   := $(sort $(wildcard $(FOLDERS:%=broker/%/*.c)))
 GUEST    := $(sort $(wildcard broker/guest/*.c))
 LAYERS   := $(addprefix $(BUILD)/,libbroker.a libkeystore.a libpolicy.a libbase.a)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -84,26 +85,33 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory all unit run-e2e
 
 # ---- unit tests ------------------------------------------------------------------------------------------------------------
-UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+# tests/unit/FOLDER/test_NAME.c mirrors the product's folders; its program is $(BUILD)/unit/test_NAME, so names are unique.
+UNIT_SRC   := $(sort $(wildcard tests/unit/*/test_*.c))
+UNIT_GUEST := $(patsubst %.c,$(BUILD)/unit/%,$(notdir $(filter tests/unit/guest/%,$(UNIT_SRC))))
+UNIT_OTHER := $(patsubst %.c,$(BUILD)/unit/%,$(notdir $(filter-out tests/unit/guest/%,$(UNIT_SRC))))
+UNIT       := $(UNIT_OTHER) $(UNIT_GUEST)
+$(foreach t,$(UNIT_SRC),$(eval $(BUILD)/unit/$(basename $(notdir $(t))): $(BUILD)/$(t:.c=.o)))
 
-$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LAYERS)
+$(UNIT_OTHER): $(LAYERS)
 	@echo "  LD   $@"
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lcmocka
 
-$(BUILD)/unit/test_guest_%: $(BUILD)/tests/unit/test_guest_%.o $(GUEST_LAYERS)
+$(UNIT_GUEST): $(GUEST_LAYERS)
 	@echo "  LD   $@"
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(GUEST_LDLIBS) -lcmocka
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(GUEST_LDLIBS) -lcmocka
 
 unit: $(UNIT)
 	$(Q)BUILD=$(BUILD) AGAIN=1 tests/run-unit $(UNIT)
 
 # ---- checks ----------------------------------------------------------------------------------------------------------------
-C_FILES := $(sort $(wildcard broker/*.[ch] broker/base/*.[ch] broker/guest/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch]))
+C_FILES := $(sort $(wildcard broker/*.[ch] broker/*/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch]))
 
 lint: deps-lint
-	$(Q)tests/lint $(C_FILES)
+	$(Q)$(MAKE) --no-print-directory all run-lint
+run-lint:
+	$(Q)BUILD=$(BUILD) tests/lint $(C_FILES)
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # Not those that measure memory or search freed memory, which a sanitizer keeps.
@@ -175,5 +183,5 @@ clean:
 
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all deps deps-test deps-lint demo test unit lint asan clang fuzz build-fuzz-targets install install-guest help clean
+.PHONY: all deps deps-test deps-lint demo test unit lint run-lint asan clang fuzz build-fuzz-targets install install-guest help clean
 .SECONDARY:

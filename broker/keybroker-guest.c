@@ -10,7 +10,7 @@
 
 #include "base/limits.h"
 #include "base/secret.h"
-#include "broker/version.h"
+#include "base/version.h"
 #include "guest/release.h"
 #include "guest/reply.h"
 

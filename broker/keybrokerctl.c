@@ -2,8 +2,8 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "broker/ctl.h"
-#include "broker/version.h"
+#include "ctl/ctl.h"
+#include "base/version.h"
 
 static const struct ctl_command *const tables[] = {
 	ctl_init_commands, ctl_key_commands, ctl_explain_commands, ctl_check_commands, ctl_ledger_commands, ctl_status_commands,

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "broker/room.h"
-#include "broker/supervisor.h"
-#include "broker/version.h"
+#include "process/process.h"
+#include "supervisor/supervisor.h"
+#include "base/version.h"
 
 static const char usage[] = "usage: keybrokerd -c FILE        run the broker in the foreground\n"
 			    "       keybrokerd -t -c FILE     check the configuration, exit 0 or 1\n"

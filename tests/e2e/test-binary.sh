@@ -50,7 +50,7 @@ test_i10_cet() {
 	set -- "$(dirname "$1")" "$1"
 	[ "$2" != "$weak" ] || { readelf -n "$weak" | grep -q 'IBT, SHSTK'; return; }
 	n=0
-	for o in "$1"/broker/*.o "$1"/broker/base/*.o "$1"/policy/*.o "$1"/keystore/*.o; do
+	for o in "$1"/broker/*.o "$1"/broker/*/*.o "$1"/policy/*.o "$1"/keystore/*.o; do
 		readelf -n "$o" | grep -q 'IBT, SHSTK' || { echo "$o has no mark"; return 1; }
 		n=$((n + 1))
 	done

@@ -215,7 +215,7 @@ test_ctl_explain() {
 		head -c 200000 /dev/zero | tr '\0' a >"$tmp/token" && c 1 explain --key rsa --token "$tmp/token" && says "$out" 'TOKEN_SIZE'
 }
 
-# Where the keys come from: a file of the fetcher's, made here as its format says (broker/keyset.h), then the operator's own.
+# Where the keys come from: a file of the fetcher's, made here as its format says (broker/process/keyset.h), then the operator's own.
 test_ctl_explain_uses_fetched_keys() {
 	part() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$tmp/issuer.pem" 2>/dev/null
@@ -240,7 +240,7 @@ test_ctl_explain_uses_fetched_keys() {
 		c 2 explain --key rsa --token "$tmp/token" --keys "$tmp/oct.bin" && says "$err" 'is refused' && rm "$keys"
 }
 
-# The chain as its format says (broker/chain.h), made without our code: append a record's members.
+# The chain as its format says (broker/process/chain.h), made without our code: append a record's members.
 record() {
 	head=$(printf '{"seq":%d,"prev":"%s",%s' "$seq" "$prev" "$1")
 	printf '%s,"sum":"%s"}\n' "$head" "$(printf %s "$head" | sha256sum | cut -c1-64)" >>"$ledger"

@@ -9,7 +9,7 @@
 
 #include "tests/e2e/invariants.h"
 
-/* broker/room.h and broker/frame.c, as the attacker knows them. */
+/* broker/process/process.h and broker/process/frame.c, as the attacker knows them. */
 enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_REQUESTS = 6 };
 enum { AT_TYPE = 0, AT_VERSION = 1, AT_LISTENER = 26, AT_METHOD = 27, AT_DEADLINE = 64, AT_PEER = 72, MAX_FRAME = 256 * 1024 };
 enum { MESSAGE = 88 }; /* struct control_message */

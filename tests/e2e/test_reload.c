@@ -239,7 +239,7 @@ static void test_e02_reloads_under_load(void **state)
 }
 
 /* A record without the policy of its exportable key is a fault of the configuration: a running broker keeps the old one and says so, none starts with it.
- * (Were one to get by, decide() says NO_POLICY: tests/unit/test_decide.c.)  What stops releases at once is to disable the key. */
+ * (Were one to get by, decide() says NO_POLICY: tests/unit/policy/test_decide.c.)  What stops releases at once is to disable the key. */
 static void test_e03_policy_taken_away(void **state)
 {
 	(void)state;

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
-#include "broker/frame.h"
+#include "process/frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/chain.h"
+#include "process/chain.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,9 +11,10 @@ $(MUTATION_LIB): $(patsubst %.c,$(BUILD)/mutation/%.o,$(BASE) $(POLICY) $(KEYSTO
 	@echo "  LD   $@"
 	$(Q)$(CC) -shared -Wl,-z,now -Wl,-soname,liblayers.so -o $@ $^ $(LDLIBS)
 
-$(MUTATION_TESTS): $(BUILD)/mutation/test_%: $(BUILD)/tests/unit/test_%.o $(MUTATION_LIB)
+$(foreach t,$(UNIT_SRC),$(eval $(BUILD)/mutation/$(basename $(notdir $(t))): $(BUILD)/$(t:.c=.o)))
+$(MUTATION_TESTS): $(MUTATION_LIB)
 	@echo "  LD   $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ $(filter %.o,$^) $(MUTATION_LIB) $(LDLIBS) -lcmocka
 
 $(BUILD)/mutation/mutate: $(BUILD)/tests/mutation/mutate.o
 	@echo "  LD   $@"

@@ -20,7 +20,7 @@ flags="-std=c11 -D_GNU_SOURCE -I. -Ibroker $(pkg-config --cflags openssl p11-kit
 
 # gcc 12 does not follow what a struct owns (every member that is filled is a leak to it: LeakSanitizer finds the real ones), nor the out-parameters of
 # OpenSSL and jansson (use-of-uninitialized: valgrind below, clang-tidy), nor CMSG_FIRSTHDR (null-dereference).  Double frees, use after free, … it does.
-ls broker/*.c broker/base/*.c broker/guest/*.c policy/*.c keystore/*.c | xargs -P "$(nproc)" -n 1 sh -c \
+ls broker/*.c broker/*/*.c policy/*.c keystore/*.c | xargs -P "$(nproc)" -n 1 sh -c \
 	'gcc '"$flags"' -O1 -fanalyzer -Wno-analyzer-use-of-uninitialized-value -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -c -o /dev/null "$1" 2>&1' sh >"$dir/analyzer"
 ! grep -q 'Wanalyzer' "$dir/analyzer"
 say gcc_analyzer $? "$dir/analyzer"

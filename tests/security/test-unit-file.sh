@@ -59,7 +59,7 @@ allowed() {
 # Calls of the rooms: the table.  sched_setscheduler is there for client libraries of network HSMs only, which live without.
 test_i08_unit_allows_what_the_rooms_do() {
 	allowed >"$tmp/allowed"
-	sed -n '/^static const struct rule rules/,/^};/s/.*\(CALL\|FAIL\)[1-3]\{0,1\}(\([a-z0-9_]*\).*/\2/p' broker/sandbox_syscalls.c |
+	sed -n '/^static const struct rule rules/,/^};/s/.*\(CALL\|FAIL\)[1-3]\{0,1\}(\([a-z0-9_]*\).*/\2/p' broker/process/sandbox_syscalls.c |
 		grep -v sched_setscheduler | sort -u >"$tmp/needed"
 	printf '%s\n' seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self prctl prlimit64 execveat clone close_range mlock2 setsockopt |
 		sort -u - "$tmp/needed" >"$tmp/all"

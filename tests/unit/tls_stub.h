@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
-#include "broker/x509.h"
+#include "process/x509.h"
 
 struct stub_shared { /* seen by test and server */
 	_Atomic int mode;

@@ -1,0 +1,297 @@
+/* broker/config/document.c — configuration documents: members in, faults out.
+ * Decides what a well-formed member is; trusts base/json.  Never stops at the first fault: an operator wants to see them all. */
+#include "config/document.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+static void fault_text(struct loader *l, const char *path, unsigned line, const char *text)
+{
+	struct config_faults *f = l->faults;
+	char *told = NULL;
+
+	if (l->n_faults++ >= KB_MAX_FAULTS)
+		return;
+	if (f->text == NULL && (f->text = calloc(KB_MAX_FAULTS + 1, sizeof(char *))) == NULL)
+		return;
+	if (asprintf(&told, "%s:%u: %s", path, line, text) < 0)
+		return;
+	f->text[f->n++] = told;
+}
+
+void fault_add(struct loader *l, const char *path, unsigned line, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	fault_text(l, path, line, text);
+}
+
+void node_fault(const struct node *n, const char *name, const char *fmt, ...)
+{
+	char at[256], text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	snprintf(at, sizeof at, "%s%s%s", n->at, n->at[0] != '\0' && name[0] != '\0' ? "." : "", name);
+	fault_text(n->doc->l, n->doc->path, json_line(n->doc->text, at), text);
+}
+
+void config_faults_free(struct config_faults *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		free(f->text[i]);
+	free(f->text);
+	*f = (struct config_faults){0};
+}
+
+/* ---- paths ---- */
+
+char *path_dir(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+char *path_join(const char *dir, const char *rel)
+{
+	char *joined = NULL;
+
+	if (asprintf(&joined, "%s/%s/", rel[0] == '/' ? "" : dir, rel) < 0)
+		return NULL;
+	size_t len = 0; /* of what is normal already, without its last slash; never longer than what was read */
+	for (char *part = joined, *end; (end = strchr(part, '/')) != NULL; part = end + 1) {
+		size_t n = (size_t)(end - part);
+		if (n == 0 || (n == 1 && part[0] == '.'))
+			continue;
+		if (n == 2 && part[0] == '.' && part[1] == '.') {
+			while (len > 0 && joined[--len] != '/')
+				;
+			continue;
+		}
+		joined[len++] = '/';
+		memmove(joined + len, part, n);
+		len += n;
+	}
+	if (len == 0)
+		joined[len++] = '/';
+	joined[len] = '\0';
+	return joined;
+}
+
+/* ---- documents ---- */
+
+static const char *json_fault(enum kb_err err)
+{
+	if (err == KB_E_JSON_DUPLICATE)
+		return "the same member twice";
+	if (err == KB_E_JSON_DEPTH)
+		return "nested too deeply";
+	return "not valid JSON";
+}
+
+bool doc_open(struct loader *l, const char *path, unsigned parts, struct doc *d)
+{
+	const char *why;
+	unsigned line;
+	enum kb_err err;
+
+	*d = (struct doc){.l = l, .path = strdup(path), .dir = path_dir(path)};
+	if (d->path == NULL || d->dir == NULL) {
+		fault_add(l, path, 1, "no memory");
+		return false;
+	}
+	if (source_read(l->src, path, KB_MAX_CONFIG, false, parts, &d->text, &why) != KB_OK) {
+		fault_add(l, path, 1, "%s", why);
+		return false;
+	}
+	if ((err = json_load_strict(d->text, KB_MAX_CONFIG, &d->json, &line)) != KB_OK) {
+		fault_add(l, path, line, "%s", json_fault(err));
+		return false;
+	}
+	if (!json_isa_obj(d->json)) {
+		fault_add(l, path, 1, "must be a JSON object");
+		return false;
+	}
+	return true;
+}
+
+void doc_close(struct doc *d)
+{
+	json_free(d->json);
+	free(d->path);
+	free(d->dir);
+	*d = (struct doc){0};
+}
+
+struct node doc_root(const struct doc *d)
+{
+	return (struct node){.doc = d, .obj = d->json};
+}
+
+/* ---- members ---- */
+
+static bool is_absent(const struct node *n, const char *name)
+{
+	return !json_has(n->obj, name) || json_has_null(n->obj, name);
+}
+
+bool node_known(const struct node *n, const char *const *known)
+{
+	void *it = NULL;
+	const char *name;
+	const struct json_t *value;
+	bool ok = true;
+
+	while (json_next(n->obj, &it, &name, &value)) {
+		const char *const *k = known;
+		while (*k != NULL && strcmp(*k, name) != 0)
+			k++;
+		if (*k != NULL)
+			continue;
+		ok = false;
+		if (strcasestr(name, "pin") != NULL || strcasestr(name, "password") != NULL || strcasestr(name, "secret") != NULL)
+			node_fault(n, name, "unknown member \"%s\": a secret has no place here, name a file instead (pin_file)", name);
+		else
+			node_fault(n, name, "unknown member \"%s\"", name);
+	}
+	return ok;
+}
+
+bool node_obj(const struct node *n, const char *name, struct node *out)
+{
+	*out = (struct node){.doc = n->doc};
+	if (json_get_obj(n->obj, name, &out->obj) != KB_OK) {
+		node_fault(n, name, "\"%s\" must be an object", name);
+		return false;
+	}
+	snprintf(out->at, sizeof out->at, "%.60s%s%.30s", n->at, n->at[0] == '\0' ? "" : ".", name);
+	return true;
+}
+
+bool node_entry(const struct node *n, const char *name, size_t i, struct node *out)
+{
+	const struct json_t *array;
+
+	*out = (struct node){.doc = n->doc};
+	snprintf(out->at, sizeof out->at, "%.40s%s%.20s[%zu]", n->at, n->at[0] == '\0' ? "" : ".", name, i);
+	if (json_get_arr(n->obj, name, &array) == KB_OK)
+		out->obj = json_at(array, i);
+	if (out->obj == NULL || !json_isa_obj(out->obj)) {
+		node_fault(out, "", "must be an object");
+		return false;
+	}
+	return true;
+}
+
+bool node_str(const struct node *n, const char *name, size_t max_bytes, char **out)
+{
+	struct span s;
+
+	if (json_get_str(n->obj, name, max_bytes, &s) != KB_OK) {
+		node_fault(n, name, "\"%s\" must be a text of 1 to %zu bytes", name, max_bytes);
+		return false;
+	}
+	for (size_t i = 0; i < s.len; i++)
+		if (s.p[i] < 0x20 || s.p[i] == 0x7f) {
+			node_fault(n, name, "\"%s\" holds a control character", name);
+			return false;
+		}
+	char *copy = span_dup(s);
+	if (copy == NULL) {
+		node_fault(n, name, "no memory");
+		return false;
+	}
+	free(*out);
+	*out = copy;
+	return true;
+}
+
+bool node_str_opt(const struct node *n, const char *name, size_t max_bytes, char **out)
+{
+	return is_absent(n, name) || node_str(n, name, max_bytes, out);
+}
+
+bool node_bool_opt(const struct node *n, const char *name, bool *out)
+{
+	bool value;
+
+	if (is_absent(n, name))
+		return true;
+	if (json_get_bool(n->obj, name, &value) != KB_OK) {
+		node_fault(n, name, "\"%s\" must be true or false", name);
+		return false;
+	}
+	*out = value;
+	return true;
+}
+
+bool node_int_opt(const struct node *n, const char *name, int64_t min, int64_t max, int64_t *out)
+{
+	int64_t value;
+
+	if (is_absent(n, name))
+		return true;
+	if (json_get_int(n->obj, name, &value) != KB_OK || value < min || value > max) {
+		node_fault(n, name, "\"%s\" must be a whole number from %lld to %lld", name, (long long)min, (long long)max);
+		return false;
+	}
+	*out = value;
+	return true;
+}
+
+bool node_time_opt(const struct node *n, const char *name, int64_t min_s, int64_t max_s, int64_t *out_s)
+{
+	struct span text;
+	int64_t value;
+
+	if (is_absent(n, name))
+		return true;
+	if (json_get_str(n->obj, name, 16, &text) != KB_OK || clock_parse_span(text, &value) != KB_OK) {
+		node_fault(n, name, "\"%s\" must be a duration such as \"60s\", \"5m\", \"8h\" or \"1d\"", name);
+		return false;
+	}
+	if (value < min_s || value > max_s) {
+		node_fault(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s, (long long)max_s);
+		return false;
+	}
+	*out_s = value;
+	return true;
+}
+
+bool node_path(const struct node *n, const char *name, char **out)
+{
+	KB_AUTO(cstr) char *rel = NULL;
+
+	if (!node_str(n, name, 4095, &rel))
+		return false;
+	free(*out);
+	*out = path_join(n->doc->dir, rel);
+	if (*out == NULL)
+		node_fault(n, name, "no memory");
+	return *out != NULL;
+}
+
+bool node_file(const struct node *n, const char *name, size_t max_bytes, bool is_private, unsigned parts, struct span *out)
+{
+	const char *why;
+	KB_AUTO(cstr) char *path = NULL;
+
+	if (!node_path(n, name, &path))
+		return false;
+	if ((n->doc->l->parts & parts) == 0)
+		return true;
+	if (source_read(n->doc->l->src, path, max_bytes, is_private, parts, out, &why) == KB_OK)
+		return true;
+	node_fault(n, name, "%s %s", path, why);
+	return false;
+}

@@ -1,0 +1,307 @@
+/* broker/config/listeners.c — "listeners" of keybroker.json: addresses, certificates, who may call.
+ * Decides whether a listener can be served at all, so that a bad certificate is a fault of the new configuration and not of the running gateway. */
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "config/document.h"
+
+enum { MAX_PEM = 256 * 1024, MAX_BEARERS = 4096, MAX_URL = 512 };
+
+bool address_ok(const char *text)
+{
+	char host[INET6_ADDRSTRLEN + 2];
+	struct in6_addr ignored;
+	const char *colon = strrchr(text, ':');
+
+	if (colon == NULL || (size_t)(colon - text) >= sizeof host || colon[1] < '1' || colon[1] > '9')
+		return false;
+	char *end;
+	unsigned long port = strtoul(colon + 1, &end, 10);
+	if (*end != '\0' || port > 65535)
+		return false;
+	memcpy(host, text, (size_t)(colon - text));
+	host[colon - text] = '\0';
+	size_t len = strlen(host);
+	if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+		host[len - 1] = '\0';
+		return inet_pton(AF_INET6, host + 1, &ignored) == 1;
+	}
+	return inet_pton(AF_INET, host, &ignored) == 1;
+}
+
+/* https://host[:port] and nothing behind it: key ids are this, "/keys/" and a name, and clients count the slashes. */
+static bool base_url_ok(const char *url)
+{
+	static const char host_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]";
+
+	if (strncmp(url, "https://", 8) != 0)
+		return false;
+	size_t len = strlen(url + 8);
+	return len > 0 && strspn(url + 8, host_chars) == len;
+}
+
+/* Clients ask their credential for this, and want their host to end in "." and this one's (contracts: keyvault §2.4): the parent domain where there is one. */
+static char *default_resource(const char *base_url)
+{
+	const char *host = base_url + 8;
+	size_t len = strcspn(host, ":");
+	size_t labels = 1;
+	bool is_name = false;
+	char *resource = NULL;
+
+	for (size_t i = 0; i < len; i++) {
+		labels += host[i] == '.';
+		is_name = is_name || (host[i] != '.' && (host[i] < '0' || host[i] > '9'));
+	}
+	const char *dot = strchr(host, '.');
+	if (host[0] == '[' || !is_name || labels < 3 || dot == NULL)
+		return strdup(base_url);
+	if (asprintf(&resource, "https://%.*s", (int)(len - (size_t)(dot + 1 - host)), dot + 1) < 0)
+		return NULL;
+	return resource;
+}
+
+static int no_password(char *buf, int size, int rwflag, void *ctx)
+{
+	(void)buf, (void)size, (void)rwflag, (void)ctx;
+	return -1;
+}
+
+/* NULL when certificate and key are a pair that can be served, else what is wrong. */
+static const char *pair_fault(struct span certificate, struct span key)
+{
+	const char *fault = NULL;
+	BIO *cert_bio = BIO_new_mem_buf(certificate.p, (int)certificate.len);
+	BIO *key_bio = BIO_new_mem_buf(key.p, (int)key.len);
+	X509 *leaf = cert_bio == NULL ? NULL : PEM_read_bio_X509(cert_bio, NULL, no_password, NULL);
+	EVP_PKEY *private = key_bio == NULL ? NULL : PEM_read_bio_PrivateKey(key_bio, NULL, no_password, NULL);
+
+	if (leaf == NULL)
+		fault = "the certificate file holds no PEM certificate";
+	else if (private == NULL)
+		fault = "the key file holds no PEM private key (without a password)";
+	else if (X509_check_private_key(leaf, private) != 1)
+		fault = "certificate and key do not belong together";
+	EVP_PKEY_free(private);
+	X509_free(leaf);
+	BIO_free(key_bio);
+	BIO_free(cert_bio);
+	ERR_clear_error();
+	return fault;
+}
+
+static bool pem_has_certificate(struct span pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+	X509 *cert = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, no_password, NULL);
+	bool ok = cert != NULL;
+
+	X509_free(cert);
+	BIO_free(bio);
+	ERR_clear_error();
+	return ok;
+}
+
+static void tls_load(const struct node *n, struct listener_config *out)
+{
+	static const char *const known[] = {"certificate", "key", "client_ca", NULL};
+	struct node tls;
+
+	if (!node_obj(n, "tls", &tls) || !node_known(&tls, known))
+		return;
+	bool ok = node_file(&tls, "certificate", MAX_PEM, false, CONFIG_GATEWAY, &out->certificate);
+	ok = node_file(&tls, "key", MAX_PEM, true, CONFIG_GATEWAY, &out->key) && ok;
+	if (json_has(tls.obj, "client_ca") && !json_has_null(tls.obj, "client_ca"))
+		ok = node_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY, &out->client_ca) && ok;
+	if (!ok || (n->doc->l->parts & CONFIG_GATEWAY) == 0)
+		return;
+	const char *fault = pair_fault(out->certificate, out->key);
+	if (fault != NULL)
+		node_fault(&tls, "", "%s", fault);
+	if (out->client_ca.len > 0 && !pem_has_certificate(out->client_ca))
+		node_fault(&tls, "client_ca", "the file holds no PEM certificate");
+}
+
+static bool hex_digest(struct span line, uint8_t out[static 32])
+{
+	if (line.len != 64)
+		return false;
+	for (size_t i = 0; i < 64; i++) {
+		uint8_t c = line.p[i];
+		int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
+		if (digit > 15)
+			return false;
+		out[i / 2] = (uint8_t)(i % 2 == 0 ? digit * 16 : out[i / 2] + digit);
+	}
+	return true;
+}
+
+/* One lower-case SHA-256 a line; empty lines and those that begin with '#' are for people. */
+static void bearers_load(const struct node *n, struct listener_config *out)
+{
+	struct span text = span_of(NULL, 0);
+	KB_AUTO(cstr) char *path = NULL;
+
+	if (!node_file(n, "bearer_file", KB_MAX_CONFIG, false, CONFIG_VAULT, &text) || !node_path(n, "bearer_file", &path) ||
+	    (n->doc->l->parts & CONFIG_VAULT) == 0)
+		return;
+	out->bearers = calloc(MAX_BEARERS, sizeof *out->bearers);
+	if (out->bearers == NULL) {
+		node_fault(n, "bearer_file", "no memory");
+		return;
+	}
+	unsigned line = 1;
+	for (size_t at = 0; at < text.len; line++) {
+		size_t end = span_find(text, at, '\n');
+		struct span row = span_sub(text, at, end - at);
+		at = end + 1;
+		if (row.len > 0 && row.p[row.len - 1] == '\r')
+			row.len--;
+		if (row.len == 0 || row.p[0] == '#')
+			continue;
+		if (out->n_bearers == MAX_BEARERS)
+			fault_add(n->doc->l, path, line, "more than %d tokens", MAX_BEARERS);
+		else if (!hex_digest(row, out->bearers[out->n_bearers++]))
+			fault_add(n->doc->l, path, line, "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
+		if (out->n_bearers == MAX_BEARERS)
+			return;
+	}
+	if (out->n_bearers == 0)
+		fault_add(n->doc->l, path, 1, "no token is accepted: nobody could call");
+}
+
+static void auth_load(const struct node *n, struct listener_config *out)
+{
+	static const char *const names[] = {[AUTH_NONE] = "none", [AUTH_MTLS] = "mtls", [AUTH_BEARER] = "bearer_file"};
+	struct node tls;
+	KB_AUTO(cstr) char *auth = NULL;
+
+	if (!node_str_opt(n, "auth", 32, &auth))
+		return;
+	for (unsigned i = 0; auth != NULL && i < sizeof names / sizeof names[0]; i++)
+		if (strcmp(auth, names[i]) == 0) {
+			out->auth = (enum listener_auth)i;
+			free(auth);
+			auth = NULL;
+		}
+	if (auth != NULL)
+		node_fault(n, "auth", "\"auth\" must be \"none\", \"mtls\" or \"bearer_file\"");
+	if (out->auth == AUTH_MTLS && json_get_obj(n->obj, "tls", &tls.obj) == KB_OK &&
+	    (!json_has(tls.obj, "client_ca") || json_has_null(tls.obj, "client_ca")))
+		node_fault(n, "auth", "\"mtls\" needs tls.client_ca");
+	bool has_file = json_has(n->obj, "bearer_file") && !json_has_null(n->obj, "bearer_file");
+	if (out->auth == AUTH_BEARER || has_file)
+		bearers_load(n, out);
+	if (out->auth != AUTH_BEARER && has_file)
+		node_fault(n, "bearer_file", "has no effect unless \"auth\" is \"bearer_file\"");
+}
+
+static void apis_load(const struct node *n, struct listener_config *out)
+{
+	const struct json_t *apis;
+
+	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
+		node_fault(n, "apis", "\"apis\" must be an array that names at least one API: [\"keyvault\"]");
+		return;
+	}
+	for (size_t i = 0; i < json_len(apis); i++) {
+		struct span name;
+		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK && span_eq_cstr(name, "keyvault"))
+			out->is_keyvault = true;
+		else
+			node_fault(n, "apis", "unknown API: \"keyvault\" is the one there is");
+	}
+}
+
+/* A text that goes between quotes into a header as it is. */
+static bool challenge_str(const struct node *n, const char *name, char **out)
+{
+	if (!node_str_opt(n, name, MAX_URL, out))
+		return false;
+	if (*out != NULL && (strncmp(*out, "https://", 8) != 0 || strpbrk(*out, "\"\\ ,") != NULL)) {
+		node_fault(n, name, "\"%s\" must be an https URL without quotes, commas or spaces", name);
+		return false;
+	}
+	return true;
+}
+
+static void challenge_load(const struct node *n, struct listener_config *out)
+{
+	static const char *const known[] = {"authorization", "resource", NULL};
+	struct node c;
+
+	if (json_has(n->obj, "challenge") && !json_has_null(n->obj, "challenge")) {
+		if (!node_obj(n, "challenge", &c) || !node_known(&c, known) || !challenge_str(&c, "authorization", &out->challenge_authorization) ||
+		    !challenge_str(&c, "resource", &out->challenge_resource))
+			return;
+	}
+	/* The path's first part is what clients take for the tenant. */
+	if (out->challenge_authorization == NULL && asprintf(&out->challenge_authorization, "%s/keybroker", out->base_url) < 0)
+		out->challenge_authorization = NULL;
+	if (out->challenge_resource == NULL)
+		out->challenge_resource = default_resource(out->base_url);
+	if (out->challenge_authorization == NULL || out->challenge_resource == NULL)
+		node_fault(n, "challenge", "no memory");
+}
+
+static void listener_load(const struct node *n, struct listener_config *out)
+{
+	static const char *const known[] = {"address", "base_url", "apis", "tls", "auth", "bearer_file", "challenge", NULL};
+
+	(void)node_known(n, known);
+	if (node_str(n, "address", 64, &out->address) && !address_ok(out->address))
+		node_fault(n, "address", "\"address\" must be a literal address and a port: \"127.0.0.1:8443\", \"[::1]:8443\"");
+	apis_load(n, out);
+	tls_load(n, out);
+	auth_load(n, out);
+	if (!node_str(n, "base_url", 300, &out->base_url))
+		return;
+	if (!base_url_ok(out->base_url))
+		node_fault(n, "base_url", "\"base_url\" must be https://host or https://host:port, without a path or a slash at its end");
+	else
+		challenge_load(n, out);
+}
+
+void listeners_load(struct loader *l, const struct node *root)
+{
+	const struct json_t *array;
+	struct config *c = l->c;
+	struct node n;
+
+	if (json_get_arr(root->obj, "listeners", &array) != KB_OK || json_len(array) == 0 || json_len(array) > KB_MAX_LISTENERS) {
+		node_fault(root, "listeners", "\"listeners\" must be an array of 1 to %d objects", KB_MAX_LISTENERS);
+		return;
+	}
+	c->listeners = calloc(json_len(array), sizeof *c->listeners);
+	if (c->listeners == NULL) {
+		node_fault(root, "listeners", "no memory");
+		return;
+	}
+	for (size_t i = 0; i < json_len(array); i++) {
+		struct listener_config *one = &c->listeners[c->n_listeners++];
+		if (!node_entry(root, "listeners", i, &n))
+			continue;
+		listener_load(&n, one);
+		for (size_t j = 0; j < i; j++)
+			if (one->address != NULL && c->listeners[j].address != NULL && strcmp(one->address, c->listeners[j].address) == 0)
+				node_fault(&n, "address", "another listener has this address");
+	}
+}
+
+void listeners_free(struct config *c)
+{
+	for (size_t i = 0; i < c->n_listeners; i++) {
+		struct listener_config *one = &c->listeners[i];
+		free(one->address);
+		free(one->base_url);
+		free(one->bearers);
+		free(one->challenge_authorization);
+		free(one->challenge_resource);
+	}
+	free(c->listeners);
+}

@@ -1,0 +1,217 @@
+/* broker/ctl/check.c — `keybrokerctl check`: what the supervisor checks before a configuration is taken, and more: the HSM's objects, the
+ * signer's certificate, ends of validity.  Changes nothing. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "ctl/ctl.h"
+#include "process/x509.h"
+#include "keystore/keystore.h"
+#include "keystore/sign.h"
+#include "keystore/wrap.h"
+
+enum { OPT_HSM };
+static const struct ctl_opt check_opts[] = {
+	[OPT_HSM] = {"hsm", 0, NULL, "open the HSM too: every object, the wrapping schemes, the signer's certificate"},
+	{NULL, 0, NULL, NULL},
+};
+
+enum { MAX_NOTES = 200, EXPIRES_SOON_S = 30 * 86400 };
+
+struct notes { /* what was found, faults and warnings apart; allocated texts */
+	char *text[MAX_NOTES];
+	size_t n, lost;
+};
+
+__attribute__((format(printf, 2, 3))) static void note(struct notes *t, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (t->n == MAX_NOTES) {
+		t->lost++;
+		return;
+	}
+	va_start(ap, fmt);
+	if (vasprintf(&t->text[t->n], fmt, ap) >= 0)
+		t->n++;
+	va_end(ap);
+}
+
+static void notes_free(struct notes *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		free(t->text[i]);
+}
+
+/* ---- certificates ---- */
+
+static void chain_look(const struct config *cfg, const char *what, struct span pem, int64_t now_s, struct notes *faults, struct notes *warnings)
+{
+	KB_AUTO(buf) struct buf der = {0};
+	char end[KB_TIME_TEXT];
+	int64_t expires_s;
+
+	buf_init(&der, KB_MAX_CONFIG);
+	if (x509_chain_read(pem, &der, &expires_s) != KB_OK) {
+		note(faults, "%s: %s: no PEM certificates, or one does not parse", cfg->path, what);
+		return;
+	}
+	clock_text(expires_s * 1000000, end);
+	if (expires_s < now_s)
+		note(faults, "%s: %s: a certificate ended on %.10s; replace it", cfg->path, what, end);
+	else if (expires_s < now_s + EXPIRES_SOON_S)
+		note(warnings, "%s: %s: a certificate ends on %.10s", cfg->path, what, end);
+}
+
+static void certificates_look(const struct config *cfg, struct notes *faults, struct notes *warnings)
+{
+	int64_t now_s = clock_wall_s();
+	char what[64];
+
+	for (size_t i = 0; i < cfg->n_listeners; i++) {
+		snprintf(what, sizeof what, "listeners[%zu].tls.certificate", i);
+		chain_look(cfg, what, cfg->listeners[i].certificate, now_s, faults, warnings);
+	}
+	chain_look(cfg, "signer.certificates", cfg->signer_chain, now_s, faults, warnings);
+	if (x509_chain_check(cfg->signer_chain) != KB_OK)
+		note(warnings, "%s: signer.certificates: not a chain from leaf to root; clients that follow x5c will refuse replies", cfg->path);
+}
+
+/* ---- the HSM ---- */
+
+static void signer_look(const struct config *cfg, struct keystore *ks, struct notes *faults)
+{
+	const struct hsm_key *signer = NULL;
+	KB_AUTO(buf) struct buf leaf = {0};
+	int64_t expires_s;
+	enum kb_err err = keystore_find(ks, cfg->signer_object, KB_KTY_RSA, false, NULL, &signer);
+
+	buf_init(&leaf, KB_MAX_CONFIG);
+	if (err != KB_OK) {
+		note(faults, "%s: signer.object: %s. %s", cfg->path, kb_err_name(err), ctl_hint(err));
+		return;
+	}
+	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
+		return; /* told already */
+	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
+		note(faults, "%s: signer: the first certificate is not for the key in the HSM (%s)", cfg->path, kb_err_name(err));
+}
+
+static void wrap_look(const struct config *cfg, struct keystore *ks, struct notes *faults, struct notes *warnings)
+{
+	if (keystore_self_test(ks) == KB_OK)
+		return;
+	const struct wrap_plan *plan = keystore_plan(ks);
+	for (enum kb_enc enc = KB_ENC_SHA1; enc < KB_ENC_COUNT; enc++)
+		for (enum kb_kty kty = KB_KTY_RSA; kty <= KB_KTY_OCT; kty++)
+			if (plan->engine[enc][kty] == WRAP_NONE)
+				note(enc == KB_ENC_SHA1 ? faults : warnings,
+				     "%s: hsm.module: %s of %s keys cannot be done right: such releases are refused", cfg->path, enc_name(enc),
+				     kty_name(kty));
+}
+
+static void hsm_look(const struct config *cfg, struct notes *faults, struct notes *warnings)
+{
+	struct keystore *ks = NULL;
+	enum kb_err err = ctl_hsm_open(cfg, true, &ks);
+
+	if (err != KB_OK) {
+		note(faults, "%s: hsm: does not open (%s)", cfg->path, kb_err_name(err));
+		return;
+	}
+	for (size_t i = 0; i < cfg->n_keys; i++) {
+		const struct key_record *r = cfg->keys[i].record;
+		for (size_t v = 0; v < r->n_versions; v++) {
+			const struct key_version *one = &r->versions[v];
+			const struct hsm_key *key = NULL;
+			err = keystore_find(ks, one->object, r->kty, true, one->has_fingerprint ? one->fingerprint : NULL, &key);
+			if (err != KB_OK)
+				note(faults, "%s/%s.json: version %s: %s. %s", cfg->keys_dir, r->name, one->version, kb_err_name(err), ctl_hint(err));
+		}
+	}
+	signer_look(cfg, ks, faults);
+	wrap_look(cfg, ks, faults, warnings);
+	ctl_hsm_close(ks);
+}
+
+/* ---- the report ---- */
+
+static void notes_json(struct buf *out, const char *name, const struct notes *t)
+{
+	json_add_name(out, name);
+	buf_add_str(out, "[");
+	for (size_t i = 0; i < t->n; i++) {
+		buf_add_str(out, i == 0 ? "" : ",");
+		json_add_str(out, span_str(t->text[i]));
+	}
+	buf_add_str(out, "]");
+}
+
+static void report_text(const struct config *cfg, const struct notes *faults, const struct notes *warnings, struct buf *out)
+{
+	for (size_t i = 0; i < faults->n; i++)
+		ctl_say("%s", faults->text[i]);
+	if (faults->lost > 0)
+		ctl_say("… and %zu more", faults->lost);
+	for (size_t i = 0; i < warnings->n; i++)
+		ctl_say("warning: %s", warnings->text[i]);
+	if (cfg != NULL && faults->n == 0)
+		buf_addf(out, "good: %zu listener%s, %zu issuer%s, %zu key%s, configuration %.16s\n", cfg->n_listeners,
+			 cfg->n_listeners == 1 ? "" : "s", cfg->n_issuers, cfg->n_issuers == 1 ? "" : "s", cfg->n_keys, cfg->n_keys == 1 ? "" : "s",
+			 cfg->digest);
+}
+
+static void report_json(const struct config *cfg, const struct notes *faults, const struct notes *warnings, struct buf *out)
+{
+	buf_add_str(out, "{");
+	json_add_bool(out, "good", faults->n == 0);
+	notes_json(out, "faults", faults);
+	notes_json(out, "warnings", warnings);
+	if (cfg != NULL) {
+		json_add_int(out, "listeners", (int64_t)cfg->n_listeners);
+		json_add_int(out, "issuers", (int64_t)cfg->n_issuers);
+		json_add_int(out, "keys", (int64_t)cfg->n_keys);
+		json_add_member(out, "configuration", span_str(cfg->digest));
+	}
+	buf_add_str(out, "}\n");
+}
+
+static int check_run(struct ctl *c)
+{
+	struct config_faults found = {0};
+	static struct notes faults, warnings;
+	KB_AUTO(source) struct source *source = NULL;
+	KB_AUTO(config) struct config *cfg = NULL;
+	struct buf out;
+
+	enum kb_err err = source_files(&source);
+	if (err == KB_OK)
+		err = config_load(source, c->config_path, CONFIG_ALL, &cfg, &found);
+	for (size_t i = 0; i < found.n; i++)
+		note(&faults, "%s", found.text[i]);
+	config_faults_free(&found);
+	if (err != KB_OK && faults.n == 0)
+		note(&faults, "%s:1: %s", c->config_path, kb_err_name(err));
+	if (err == KB_OK) {
+		certificates_look(cfg, &faults, &warnings);
+		if (ctl_has(c, OPT_HSM))
+			hsm_look(cfg, &faults, &warnings);
+	}
+	int code = faults.n == 0 ? CTL_OK : CTL_NO;
+	buf_init(&out, CTL_MAX_OUTPUT);
+	if (c->is_json)
+		report_json(cfg, &faults, &warnings, &out);
+	else
+		report_text(cfg, &faults, &warnings, &out);
+	notes_free(&faults);
+	notes_free(&warnings);
+	return ctl_put(&out, code);
+}
+
+const struct ctl_command ctl_check_commands[] = {
+	{"check", NULL, "The whole configuration: every issuer, key record, policy, certificate and file mode.", check_opts, check_run,
+	 "Faults are told one a line as path:line: text.  Exit: 0 good, 1 not.\n"},
+	{NULL, NULL, NULL, NULL, NULL, NULL},
+};

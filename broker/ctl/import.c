@@ -1,0 +1,134 @@
+/* broker/ctl/import.c — PEM or DER to PKCS#8 in locked memory.  Trusts the operator that the key is a good one, not that the file is what he thinks it is.
+ * Never writes key bytes anywhere; what OpenSSL held of them is wiped when it frees the key. */
+#include "ctl/import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/secret.h"
+#include "ctl/ctl.h"
+#include "process/x509.h"
+
+/* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for this. */
+static enum kb_err file_read(const char *path, struct secret **out)
+{
+	KB_AUTO(secret) struct secret *s = secret_new(KB_MAX_SECRET);
+	size_t n = 0;
+	ssize_t got = 1;
+
+	if (s == NULL)
+		return KB_E_NOMEM;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && n < KB_MAX_SECRET && got != 0) {
+		got = read(fd, secret_bytes(s) + n, KB_MAX_SECRET - n);
+		if (got < 0 && errno != EINTR)
+			break;
+		n += got > 0 ? (size_t)got : 0;
+	}
+	if (fd < 0 || got < 0) {
+		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return KB_E_FILE;
+	}
+	close(fd);
+	if (n == 0 || n == KB_MAX_SECRET) {
+		ctl_fail(CTL_FAILED, "%s: a key has 1 to %d bytes", path, KB_MAX_SECRET - 1);
+		return KB_E_KEY_SIZE;
+	}
+	secret_trim(s, n);
+	*out = s;
+	s = NULL;
+	return KB_OK;
+}
+
+static EVP_PKEY *key_decode(const struct secret *file)
+{
+	struct span bytes = secret_span(file);
+	const uint8_t *der = bytes.p;
+	BIO *bio = BIO_new_mem_buf(bytes.p, (int)bytes.len);
+	/* A PEM with a password is asked for it on the terminal, by OpenSSL. */
+	EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+
+	BIO_free(bio);
+	if (key == NULL)
+		key = d2i_AutoPrivateKey(NULL, &der, (long)bytes.len);
+	ERR_clear_error();
+	return key;
+}
+
+static enum kb_err pkcs8_encode(EVP_PKEY *key, struct secret **out)
+{
+	enum kb_err err = KB_E_KEY_FORMAT;
+	PKCS8_PRIV_KEY_INFO *info = NULL;
+	uint8_t *der = NULL;
+	int len = 0;
+
+	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_set_utf8_string_param(key, "encoding", "named_curve") != 1)
+		goto out; /* explicit parameters: PKCS#11 and the clients want the curve's name */
+	if ((info = EVP_PKEY2PKCS8(key)) == NULL || (len = i2d_PKCS8_PRIV_KEY_INFO(info, &der)) <= 0 || len > KB_MAX_SECRET)
+		goto out;
+	if ((*out = secret_new((size_t)len)) == NULL) {
+		err = KB_E_NOMEM;
+		goto out;
+	}
+	memcpy(secret_bytes(*out), der, (size_t)len);
+	err = KB_OK;
+out:
+	PKCS8_PRIV_KEY_INFO_free(info);
+	OPENSSL_clear_free(der, len > 0 ? (size_t)len : 0);
+	return err;
+}
+
+static enum kb_err kty_of(EVP_PKEY *key, enum kb_kty *out)
+{
+	int id = EVP_PKEY_get_base_id(key);
+
+	*out = id == EVP_PKEY_RSA ? KB_KTY_RSA : KB_KTY_EC;
+	return id == EVP_PKEY_RSA || id == EVP_PKEY_EC ? KB_OK : KB_E_KEY_TYPE;
+}
+
+enum kb_err import_read(const char *path, enum kb_kty *kty, struct secret **out)
+{
+	KB_AUTO(secret) struct secret *file = NULL;
+	enum kb_kty found;
+	enum kb_err err = file_read(path, &file);
+
+	*out = NULL;
+	if (err != KB_OK)
+		return err;
+	if (*kty == KB_KTY_OCT) {
+		if (secret_len(file) < KB_MIN_OCT || secret_len(file) > KB_MAX_OCT) {
+			ctl_fail(CTL_FAILED, "%s: an oct key has %d to %d raw bytes, this file has %zu", path, KB_MIN_OCT, KB_MAX_OCT,
+				 secret_len(file));
+			return KB_E_KEY_SIZE;
+		}
+		*out = file;
+		file = NULL;
+		return KB_OK;
+	}
+	KB_AUTO(x509_key) EVP_PKEY *key = key_decode(file);
+	if (key == NULL) {
+		ctl_fail(CTL_FAILED, "%s: neither a PEM nor a DER private key; for a file of raw bytes say --kty oct-HSM", path);
+		return KB_E_KEY_FORMAT;
+	}
+	if ((err = kty_of(key, &found)) != KB_OK || (*kty != 0 && *kty != found)) {
+		ctl_fail(CTL_FAILED, "%s: an %s key, %s is wanted", path, err == KB_OK ? kty_name(found) : EVP_PKEY_get0_type_name(key),
+			 *kty != 0 ? kty_name(*kty) : "RSA or EC");
+		return KB_E_KEY_TYPE;
+	}
+	if ((err = pkcs8_encode(key, out)) != KB_OK) {
+		ctl_fail(CTL_FAILED, "%s: cannot be written as PKCS#8", path);
+		return err;
+	}
+	*kty = found;
+	return KB_OK;
+}

@@ -1,0 +1,431 @@
+/* broker/fetcher/fetcher.c — the room that keeps every issuer's key set fresh: metadata, then keys, into state/issuers.
+ * Decides when to fetch and whether what came is a key set; the vaults judge it again when they read it.  Holds nothing secret.
+ * A set that is not good never replaces one that is.  Issuers do not wait for each other. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "process/confine.h"
+#include "fetcher/fetch.h"
+#include "process/frame.h"
+#include "process/keyset.h"
+#include "process/process.h"
+#include "policy/jwks.h"
+
+enum {
+	COLD_MS = 2000, /* between attempts while there is no usable set: green within 5 s after the issuer returns */
+	COLD_LATER_MS = 4000,
+	COLD_ATTEMPTS = 5, /* so many at the faster pace */
+	BACKOFF_MAX_S = 300,
+	LOG_AGAIN_MS = 60000, /* another reason of the same failure is told this often at the most */
+	TICK_MS = 1000,
+	MAX_METADATA = 64 * 1024,
+	MAX_URL = 1024,
+};
+
+enum phase { PHASE_IDLE, PHASE_METADATA, PHASE_KEYS };
+
+struct feed { /* one issuer */
+	const struct issuer_config *config;
+	struct keyset_origin origin;
+	struct issuer_slot *slot; /* NULL: no room on the scoreboard */
+	enum phase phase;
+	struct fetch *fetch; /* under way, NULL in PHASE_IDLE */
+	char *url;           /* of PHASE_METADATA or PHASE_KEYS */
+	int64_t next_ms;     /* when to fetch next; monotonic */
+	int64_t attempt_ms;  /* when the last attempt began */
+	bool has_attempt;
+	int64_t fetched_s; /* wall clock, of the set in the file; 0: none */
+	unsigned failures; /* since the last success */
+	enum kb_err told;  /* what the log has been told last; KB_E_BUG: nothing yet */
+	int64_t told_ms;
+	uint8_t *document; /* the set in the file, to tell a change from a refresh */
+	size_t document_len;
+};
+
+struct fetcher {
+	const struct config *config;
+	struct slot *self;
+	struct fetch_set *set;
+	struct feed *feed;
+	bool is_deaf; /* the pokes' other ends are gone */
+};
+
+/* ---- scheduling ---- */
+
+/* Up to a tenth less, so that a fleet of brokers does not ask at once. */
+static int64_t jittered(int64_t ms)
+{
+	uint32_t random = 0;
+
+	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+		return ms;
+	return ms - ms / 10 * (random % 1024) / 1024;
+}
+
+static bool is_usable(const struct feed *f, int64_t now_s)
+{
+	return f->fetched_s > 0 && now_s - f->fetched_s <= f->config->max_stale_s;
+}
+
+static int64_t retry_ms(const struct feed *f, int64_t now_s)
+{
+	if (!is_usable(f, now_s))
+		return f->failures <= COLD_ATTEMPTS ? COLD_MS : COLD_LATER_MS;
+	int64_t wait_s = f->config->min_interval_s;
+	for (unsigned i = 1; i < f->failures && wait_s < BACKOFF_MAX_S; i++)
+		wait_s *= 2;
+	if (wait_s > BACKOFF_MAX_S && BACKOFF_MAX_S > f->config->min_interval_s)
+		wait_s = BACKOFF_MAX_S;
+	return jittered(wait_s * 1000);
+}
+
+static int64_t fresh_for_s(int64_t max_age_s)
+{
+	if (max_age_s < 0)
+		return KB_FRESH_DEFAULT_S;
+	return max_age_s < KB_FRESH_MIN_S ? KB_FRESH_MIN_S : max_age_s > KB_FRESH_MAX_S ? KB_FRESH_MAX_S : max_age_s;
+}
+
+/* Three quarters of what is left of its freshness: one failure later it is still fresh. */
+static void plan_refresh(struct feed *f, int64_t left_s)
+{
+	f->next_ms = clock_mono_ms() + (left_s > 0 ? jittered(left_s * 750) : 0);
+}
+
+/* ---- telling ---- */
+
+static void publish(struct feed *f, enum kb_err err, unsigned keys)
+{
+	if (f->slot == NULL)
+		return;
+	atomic_store(&f->slot->fault, err);
+	if (err != KB_OK)
+		return;
+	atomic_store(&f->slot->keys, keys);
+	atomic_store(&f->slot->fetched_s, f->fetched_s);
+	atomic_store(&f->slot->stale_at_s, f->fetched_s + f->config->max_stale_s);
+}
+
+/* One line a change of state.  Why it fails may change every time: that is told once a minute. */
+static void tell(struct feed *f, enum kb_err err, const char *detail)
+{
+	int64_t now_ms = clock_mono_ms();
+	bool is_change = f->told == KB_E_BUG || (f->told == KB_OK) != (err == KB_OK);
+
+	if (!is_change && (f->told == err || now_ms - f->told_ms < LOG_AGAIN_MS))
+		return;
+	f->told = err;
+	f->told_ms = now_ms;
+	if (err == KB_OK)
+		log_event(LOG_INFO, "issuer.fetched", "issuer", f->config->rules.name, NULL);
+	else
+		log_event(LOG_WARN, "issuer.fetch_failed", "issuer", f->config->rules.name, "err", kb_err_name(err), "detail", detail, "url", f->url,
+			  "usable", is_usable(f, clock_wall_s()) ? "yes" : "no", NULL);
+}
+
+static void remember_document(struct feed *f, struct span document, const struct jwks_report *report)
+{
+	if (f->document != NULL && span_eq(document, span_of(f->document, f->document_len)))
+		return;
+	log_event(LOG_INFO, "issuer.keys", "issuer", f->config->rules.name, "keys", log_i64(report->kept), "dropped", log_i64(report->dropped), "why",
+		  report->dropped > 0 ? kb_err_name(report->first_drop) : "", NULL);
+	free(f->document);
+	f->document_len = 0;
+	f->document = malloc(document.len); /* without it the next refresh is told as a change: harmless */
+	if (f->document != NULL) {
+		memcpy(f->document, document.p, document.len);
+		f->document_len = document.len;
+	}
+}
+
+/* ---- one attempt ---- */
+
+static enum kb_err start_fetch(struct fetcher *r, struct feed *f, enum phase phase, const char *url, size_t max_bytes)
+{
+	char *copy = strdup(url);
+
+	if (copy == NULL)
+		return KB_E_NOMEM;
+	free(f->url);
+	f->url = copy;
+	f->phase = phase;
+	struct fetch_params p = {.url = f->url,
+				 .ca = f->config->ca,
+				 .allow_private_addresses = f->config->allow_private_addresses,
+				 .max_bytes = max_bytes,
+				 .owner = f};
+	return fetch_start(r->set, &p, &f->fetch);
+}
+
+static void finish(struct fetcher *r, struct feed *f, enum kb_err err, const char *detail)
+{
+	f->phase = PHASE_IDLE;
+	slot_count(r->self, COUNT_FETCHES, 1);
+	tell(f, err, detail);
+	if (err == KB_OK) {
+		f->failures = 0;
+		return; /* next_ms is set by the freshness */
+	}
+	slot_count(r->self, COUNT_FETCH_ERRORS, 1);
+	publish(f, err, 0);
+	f->failures++;
+	f->next_ms = clock_mono_ms() + retry_ms(f, clock_wall_s());
+}
+
+static struct span without_slash(struct span s)
+{
+	return s.len > 0 && s.p[s.len - 1] == '/' ? span_sub(s, 0, s.len - 1) : s;
+}
+
+static void attempt(struct fetcher *r, struct feed *f)
+{
+	enum kb_err err;
+	char url[KB_MAX_ISS + 64];
+	struct span issuer = without_slash(span_str(f->config->rules.issuer));
+
+	f->attempt_ms = clock_mono_ms();
+	f->has_attempt = true;
+	if (f->slot != NULL)
+		atomic_store(&f->slot->attempt_s, clock_wall_s());
+	if (f->config->source == KEYS_DISCOVERY) {
+		snprintf(url, sizeof url, "%.*s/.well-known/openid-configuration", (int)issuer.len, (const char *)issuer.p);
+		err = start_fetch(r, f, PHASE_METADATA, url, MAX_METADATA);
+	} else {
+		err = start_fetch(r, f, PHASE_KEYS, f->config->jwks_uri, KB_MAX_JWKS);
+	}
+	if (err != KB_OK)
+		finish(r, f, err, "");
+}
+
+/* OpenID Connect Discovery 1.0 §4.3: the metadata must be the issuer's own.  Whatever is there, keys come over https. */
+static enum kb_err read_metadata(const struct feed *f, struct span body, char url[static MAX_URL + 1])
+{
+	enum kb_err err;
+	struct span issuer, uri;
+	KB_AUTO(json) struct json_t *doc = NULL;
+
+	if ((err = json_load_strict(body, MAX_METADATA, &doc, NULL)) != KB_OK)
+		return err;
+	if (json_get_str(doc, "issuer", KB_MAX_ISS, &issuer) != KB_OK || json_get_str(doc, "jwks_uri", MAX_URL, &uri) != KB_OK ||
+	    !span_eq(without_slash(issuer), without_slash(span_str(f->config->rules.issuer))) || uri.len < 9 || memcmp(uri.p, "https://", 8) != 0 ||
+	    span_find(uri, 0, 0) < uri.len)
+		return KB_E_FETCH_CONTENT;
+	memcpy(url, uri.p, uri.len);
+	url[uri.len] = '\0';
+	return KB_OK;
+}
+
+static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fetch *done)
+{
+	enum kb_err err;
+	struct jwks_report report = {0};
+	KB_AUTO(jwks) struct jwks *set = NULL;
+	struct span document = fetch_body(done);
+	int64_t now_s = clock_wall_s(), fresh_s = fresh_for_s(fetch_max_age(done));
+
+	if (!clock_is_set(now_s))
+		return KB_E_CLOCK_UNSET; /* its age could never be told */
+	if ((err = jwks_parse(document, &set, &report)) != KB_OK)
+		return err;
+	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, &f->origin, now_s, now_s + fresh_s, document)) != KB_OK)
+		return err;
+	f->fetched_s = now_s;
+	remember_document(f, document, &report);
+	publish(f, KB_OK, (unsigned)jwks_count(set));
+	plan_refresh(f, fresh_s);
+	return KB_OK;
+}
+
+static void take_fetch(struct fetcher *r, struct fetch *done)
+{
+	struct feed *f = fetch_owner(done);
+	char url[MAX_URL + 1];
+	enum kb_err err = fetch_outcome(done);
+	const char *detail = err == KB_OK ? "" : fetch_detail(done);
+
+	f->fetch = NULL;
+	if (err == KB_OK && f->phase == PHASE_METADATA) {
+		if ((err = read_metadata(f, fetch_body(done), url)) == KB_OK && (err = start_fetch(r, f, PHASE_KEYS, url, KB_MAX_JWKS)) == KB_OK) {
+			fetch_free(done);
+			return;
+		}
+	} else if (err == KB_OK) {
+		err = take_keys(r, f, done);
+	}
+	finish(r, f, err, detail);
+	fetch_free(done);
+}
+
+/* ---- the room ---- */
+
+/* A poke asks for a fetch now; it gets one as soon as the shortest interval allows, and one fetch serves all who asked. */
+static void take_pokes(struct fetcher *r)
+{
+	uint32_t index;
+	ssize_t n;
+
+	while ((n = recv(FD_FETCHER_POKES, &index, sizeof index, MSG_DONTWAIT | MSG_TRUNC)) > 0 || (n == 0 && !frame_at_end(FD_FETCHER_POKES))) {
+		if (n != sizeof index || index >= r->config->n_issuers) {
+			slot_count(r->self, COUNT_FRAMES_BAD, 1);
+			continue;
+		}
+		struct feed *f = &r->feed[index];
+		if (f->config->source == KEYS_JWKS_FILE || f->phase != PHASE_IDLE)
+			continue;
+		int64_t soonest_ms = f->has_attempt ? f->attempt_ms + f->config->min_interval_s * 1000 : 0;
+		if (soonest_ms < f->next_ms)
+			f->next_ms = soonest_ms;
+	}
+	r->is_deaf = n == 0;
+}
+
+/* Sets from before a restart are as good as their age, if they are of the same origin; otherwise there is none, and it is fetched at once.
+ * A time in the future is a clock that went back: fetch. */
+static void load_file(struct fetcher *r, struct feed *f)
+{
+	struct keyset k;
+	struct jwks_report report = {0};
+	KB_AUTO(jwks) struct jwks *set = NULL;
+	int64_t now_s = clock_wall_s();
+
+	if (keyset_drop_old(r->config->state_dir, f->config->rules.name))
+		log_event(LOG_INFO, "issuer.keys_dropped", "issuer", f->config->rules.name, "why",
+			  "the file of an older version does not say which issuer, URL and CA its keys are from: they are fetched again", NULL);
+	enum kb_err err = keyset_read(r->config->state_dir, f->config->rules.name, &f->origin, &k);
+	if (err != KB_OK) {
+		if (err != KB_E_FILE)
+			log_event(LOG_INFO, "issuer.keys_ignored", "issuer", f->config->rules.name, "err", kb_err_name(err), NULL);
+		return;
+	}
+	if (k.fetched_s <= now_s && jwks_parse(k.document, &set, &report) == KB_OK) {
+		f->fetched_s = k.fetched_s;
+		remember_document(f, k.document, &report);
+		publish(f, KB_OK, (unsigned)jwks_count(set));
+		plan_refresh(f, k.fresh_until_s - now_s < KB_FRESH_MAX_S ? k.fresh_until_s - now_s : 0);
+	}
+	keyset_free(&k);
+}
+
+static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config, struct scoreboard *sb)
+{
+	KB_AUTO(jwks) struct jwks *set = NULL;
+
+	f->config = config;
+	f->told = KB_E_BUG;
+	f->next_ms = clock_mono_ms();
+	config_origin(config, &f->origin);
+	f->slot = scoreboard_issuer(sb, config->rules.name, f->origin.id);
+	if (config->source != KEYS_JWKS_FILE) {
+		load_file(r, f);
+		return;
+	}
+	/* Pinned keys are the configuration's, as good as it: nothing to fetch, and never stale. */
+	enum kb_err err = jwks_parse(config->jwks_file, &set, NULL);
+	f->fetched_s = clock_wall_s();
+	publish(f, err, err == KB_OK ? (unsigned)jwks_count(set) : 0);
+	if (f->slot != NULL && err == KB_OK)
+		atomic_store(&f->slot->stale_at_s, INT64_MAX);
+}
+
+static bool is_due(const struct feed *f, int64_t now_ms, int64_t now_s)
+{
+	if (f->config->source == KEYS_JWKS_FILE || f->phase != PHASE_IDLE)
+		return false;
+	/* However long it meant to wait: without a usable set it tries at the cold pace. */
+	return now_ms >= f->next_ms || (!is_usable(f, now_s) && (!f->has_attempt || now_ms - f->attempt_ms >= COLD_LATER_MS));
+}
+
+/* Until the supervisor says so, or is gone. */
+static enum kb_err serve(struct fetcher *r)
+{
+	enum kb_err err;
+	struct fetch *done;
+
+	for (;;) {
+		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN}, {.fd = FD_FETCHER_POKES, .events = POLLIN}};
+		int64_t now_ms = clock_mono_ms(), now_s = clock_wall_s();
+		for (size_t i = 0; i < r->config->n_issuers; i++)
+			if (is_due(&r->feed[i], now_ms, now_s))
+				attempt(r, &r->feed[i]);
+		const char *replaced = confine_outdated();
+		if (replaced != NULL) {
+			log_event(LOG_INFO, "fetcher.outdated", "replaced", replaced, NULL);
+			return KB_E_FILE; /* started again, it may read the new one */
+		}
+		if ((err = fetch_wait(r->set, extra, r->is_deaf ? 1 : 2, TICK_MS, &done)) != KB_OK)
+			return err;
+		if (done != NULL)
+			take_fetch(r, done);
+		if (!r->is_deaf && extra[1].revents != 0)
+			take_pokes(r);
+		if (extra[0].revents != 0) {
+			struct control_message m;
+			size_t n_fds = 0;
+			if (control_recv(FD_CONTROL, &m, NULL, &n_fds) != KB_OK || m.type == CONTROL_DRAIN)
+				return KB_OK;
+		}
+	}
+}
+
+static void free_feeds(struct fetcher *r)
+{
+	for (size_t i = 0; r->feed != NULL && i < r->config->n_issuers; i++) {
+		fetch_free(r->feed[i].fetch);
+		free(r->feed[i].url);
+		free(r->feed[i].document);
+	}
+	free(r->feed);
+}
+
+static int fail(const struct room_start *start, enum kb_err err, int code)
+{
+	atomic_store(&start->self->fault, err);
+	slot_set(start->self, SLOT_FAILED);
+	log_event(LOG_ERROR, "fetcher.start", "err", kb_err_name(err), NULL);
+	if (control_send(FD_CONTROL, CONTROL_FAILED, start->generation, err) != KB_OK)
+		log_event(LOG_WARN, "control.lost", NULL);
+	return code;
+}
+
+int fetcher_main(const struct room_start *start)
+{
+	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(config) struct config *config = NULL;
+	KB_AUTO(fetch_set) struct fetch_set *set = NULL;
+	struct config_faults faults = {0};
+	struct fetcher r = {.self = start->self};
+
+	enum kb_err err = source_archive(FD_ARCHIVE, &src);
+	if (err == KB_OK)
+		err = config_load(src, start->config_path, CONFIG_FETCHER, &config, &faults);
+	config_faults_free(&faults); /* the supervisor has told them: these are the bytes it read */
+	if (err != KB_OK)
+		return fail(start, err, ROOM_EXIT_CONFIG);
+	r.config = config;
+	if ((err = fetch_set_new(&set)) != KB_OK)
+		return fail(start, err, ROOM_EXIT_RESTART);
+	r.set = set;
+	r.feed = calloc(config->n_issuers, sizeof *r.feed);
+	if (r.feed == NULL)
+		return fail(start, KB_E_NOMEM, ROOM_EXIT_RESTART);
+	for (size_t i = 0; i < config->n_issuers; i++)
+		begin_feed(&r, &r.feed[i], &config->issuers[i], start->scoreboard);
+	if ((err = confine_room(start, config, 0)) != KB_OK) {
+		free_feeds(&r);
+		return fail(start, err, ROOM_EXIT_RESTART);
+	}
+	slot_set(start->self, SLOT_READY);
+	err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0);
+	if (err == KB_OK)
+		err = serve(&r);
+	if (err != KB_OK)
+		log_event(LOG_ERROR, "fetcher.end", "err", kb_err_name(err), NULL);
+	free_feeds(&r);
+	return err == KB_OK ? ROOM_EXIT_OK : ROOM_EXIT_RESTART;
+}

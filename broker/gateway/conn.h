@@ -1,0 +1,60 @@
+/* broker/gateway/conn.h — one client connection of the gateway: TLS, one request at a time, its deadlines.  Single-threaded, one event loop. */
+#ifndef KB_GATEWAY_CONN_H
+#define KB_GATEWAY_CONN_H
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include "gateway/deadline.h"
+#include "gateway/exchange.h"
+#include "gateway/sources.h"
+#include "process/stats.h"
+
+/* What a connection does now; each state has one deadline (base/limits.h), counted from its beginning. */
+enum conn_state {
+	CONN_HANDSHAKE, /* or no byte has come yet */
+	CONN_DOOR,      /* its first byte is there, others' handshakes are before it */
+	CONN_IDLE,      /* no byte of a request yet */
+	CONN_HEAD,      /* a part of one */
+	CONN_BODY,      /* the head is good, the body is not all there */
+	CONN_WAIT,      /* the request is with the vault, or queued */
+	CONN_WRITE,     /* the reply is not all taken */
+	CONN_LINGER,    /* we are done; the peer may still read */
+	CONN_STATES
+};
+
+struct conn_room { /* what all connections share; the gateway owns it */
+	struct event_base *base;
+	struct exchange *exchange;
+	struct peers *peers;
+	struct door door;
+	struct event *next_turn; /* a timer: armed while somebody at the door may be begun */
+	struct deadlines deadlines;
+	struct scoreboard *scoreboard;
+	struct slot *self;
+	struct buf frame, reply; /* scratch: empty between calls */
+	unsigned connections;
+	unsigned begun;            /* handshakes, in this turn of the loop … */
+	struct timeval begun_turn; /* … that began at this time */
+	bool is_draining;          /* every reply says Connection: close */
+	bool is_full_told;
+	void (*on_space)(void *ctx); /* after conn_room_is_full() said so: it is not full any more */
+	void *ctx;
+};
+
+void conn_room_init(struct conn_room *room); /* deadlines, door and scratch; the rest is the caller's to fill in */
+void conn_room_free(struct conn_room *room); /* closes what is open */
+
+/* One more connection, whoever's, would be turned away: better left with the kernel until on_space(). */
+bool conn_room_is_full(struct conn_room *room);
+/* Take an accepted, non-blocking socket (always: on any error it is closed).  KB_E_CONN_LIMIT, KB_E_NOMEM: counted. */
+KB_MUST_CHECK enum kb_err conn_open(struct conn_room *room, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *peer);
+
+void conn_expire(struct conn_room *room, int64_t now_ms); /* act on every deadline that is due */
+void conn_close_idle(struct conn_room *room);             /* those in CONN_IDLE, with close_notify */
+
+/* For struct exchange_events. */
+void conn_on_response(void *ctx, struct pending *p, const struct frame_response *r);
+void conn_on_refused(void *ctx, struct pending *p, enum kb_err err);
+void conn_lost(struct conn_room *room, uint64_t id); /* the worker that had this request is gone */
+
+#endif

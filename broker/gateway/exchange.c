@@ -1,0 +1,361 @@
+/* broker/gateway/exchange.c — pairs responses with requests.  Decides which waiting request is sent next (by queue.c) and drops responses nobody waits for.
+ * Trusts the ledger for the answer, but not for the form: a frame that does not decode is counted and dropped.  Must never block. */
+#include "gateway/exchange.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <linux/sock_diag.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
+enum { WINDOW_STEP = 8 };        /* more places at once, one less at a time: a worker without work costs more than a longer line */
+
+struct place {       /* in the window: held from the request's sending to its response, whether or not its client still waits */
+	uint64_t id; /* 0: free */
+	int64_t until_ms;
+};
+
+struct exchange {
+	struct pending **bucket;
+	size_t mask;
+	uint64_t first_id, last_id;
+	struct queue queue;
+	struct place place[KB_MAX_WINDOW];
+	unsigned n_held, window; /* window: how many places may be held now, within least and most */
+	unsigned window_least, window_most;
+	struct event *writable, *vault_closed, *readable;
+	int vault_fd;
+	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
+	struct slot *self;
+	struct exchange_events on;
+	uint8_t in[KB_MAX_FRAME];
+};
+
+static struct pending **bucket_of(const struct exchange *x, uint64_t id)
+{
+	return &x->bucket[id & x->mask]; /* ids are consecutive: no hash spreads better */
+}
+
+struct pending *exchange_find(const struct exchange *x, uint64_t id)
+{
+	struct pending *p = *bucket_of(x, id);
+
+	while (p != NULL && p->id != id)
+		p = p->next;
+	return p;
+}
+
+uint64_t exchange_next_id(struct exchange *x)
+{
+	return ++x->last_id;
+}
+
+static void table_add(struct exchange *x, struct pending *p, uint64_t id)
+{
+	struct pending **bucket = bucket_of(x, id);
+
+	p->id = id;
+	p->next = *bucket;
+	*bucket = p;
+}
+
+static void frame_drop(struct pending *p)
+{
+	if (p->frame != NULL)
+		OPENSSL_clear_free(p->frame, p->frame_len); /* a token is in it */
+	p->frame = NULL;
+	p->frame_len = 0;
+}
+
+void exchange_cancel(struct exchange *x, struct pending *p)
+{
+	if (p->id == 0)
+		return;
+	struct pending **at = bucket_of(x, p->id);
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	p->next = NULL;
+	p->id = 0;
+	queue_drop(&x->queue, &p->item);
+	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	frame_drop(p);
+}
+
+static void place_hold(struct exchange *x, uint64_t id)
+{
+	for (unsigned i = 0; i < x->window_most; i++)
+		if (x->place[i].id == 0) {
+			x->place[i] = (struct place){id, clock_mono_ms() + KB_REQUEST_MS};
+			x->n_held++;
+			return;
+		}
+	KB_BUG();
+}
+
+static void place_free(struct exchange *x, uint64_t id)
+{
+	for (unsigned i = 0; i < x->window_most; i++)
+		if (x->place[i].id == id) {
+			x->place[i].id = 0;
+			x->n_held--;
+			return;
+		}
+}
+
+static void broken(struct exchange *x)
+{
+	if (x->is_broken)
+		return;
+	x->is_broken = true;
+	(void)event_del(x->writable);
+	(void)event_del(x->vault_closed);
+	(void)event_del(x->readable);
+	x->on.on_broken(x->on.ctx);
+}
+
+enum sent { SENT, SENT_LATER, SENT_NEVER };
+
+/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed socket takes everything: the room is about to end. */
+static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
+{
+	ssize_t n;
+
+	if (x->n_held >= x->window)
+		return SENT_LATER;
+	do
+		n = send(x->vault_fd, frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0) {
+		place_hold(x, id);
+		slot_count(x->self, COUNT_REQUESTS, 1);
+		return SENT;
+	}
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		return SENT_LATER;
+	if (errno == EMSGSIZE || errno == ENOBUFS || errno == ENOMEM)
+		return SENT_NEVER;
+	broken(x);
+	return SENT;
+}
+
+static void wait_writable(struct exchange *x)
+{
+	if (!x->is_waiting && !x->is_broken && x->n_held < x->window && event_add(x->writable, NULL) == 0)
+		x->is_waiting = true;
+}
+
+static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, struct queue_lane *lane, struct span frame)
+{
+	struct queue_item *evicted;
+
+	p->frame = malloc(frame.len);
+	if (p->frame == NULL)
+		return KB_E_NOMEM;
+	memcpy(p->frame, frame.p, frame.len);
+	p->frame_len = frame.len;
+	if (!queue_push(&x->queue, lane, &p->item, &evicted)) {
+		frame_drop(p);
+		return KB_E_QUEUE_FULL;
+	}
+	table_add(x, p, id);
+	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	wait_writable(x);
+	if (evicted != NULL) {
+		struct pending *other = (struct pending *)((char *)evicted - offsetof(struct pending, item));
+		exchange_cancel(x, other);
+		x->on.on_refused(x->on.ctx, other, KB_E_QUEUE_FULL);
+	}
+	return KB_OK;
+}
+
+enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, struct queue_lane *lane, struct span frame)
+{
+	/* Who comes while others wait, waits: the socket's free place belongs to the first in the queue. */
+	if (x->queue.n > 0)
+		return enqueue(x, p, id, lane, frame);
+	switch (try_send(x, id, frame)) {
+	case SENT:
+		table_add(x, p, id);
+		return KB_OK;
+	case SENT_LATER:
+		return enqueue(x, p, id, lane, frame);
+	case SENT_NEVER:
+		return KB_E_FRAME;
+	}
+	KB_BUG();
+}
+
+/* Send what the window and the socket take of the queue. */
+static void pump(struct exchange *x)
+{
+	struct queue_item *item;
+
+	while ((item = queue_first(&x->queue)) != NULL && !x->is_broken) {
+		struct pending *p = (struct pending *)((char *)item - offsetof(struct pending, item));
+		enum sent sent = try_send(x, p->id, span_of(p->frame, p->frame_len));
+		if (sent == SENT_LATER) {
+			wait_writable(x);
+			break;
+		}
+		queue_take(&x->queue, item);
+		frame_drop(p);
+		if (sent == SENT_NEVER) {
+			exchange_cancel(x, p);
+			x->on.on_refused(x->on.ctx, p, KB_E_FRAME);
+		}
+	}
+	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct exchange *x = arg;
+
+	(void)fd;
+	(void)what;
+	x->is_waiting = false;
+	pump(x);
+}
+
+void exchange_lost(struct exchange *x, uint64_t id)
+{
+	place_free(x, id);
+	pump(x);
+}
+
+void exchange_tick(struct exchange *x, int64_t now_ms)
+{
+	for (unsigned i = 0; i < x->window_most; i++)
+		if (x->place[i].id != 0 && x->place[i].until_ms <= now_ms) {
+			x->place[i].id = 0;
+			x->n_held--;
+		}
+	pump(x);
+}
+
+static void take_response(struct exchange *x, struct span message)
+{
+	struct frame_response r;
+
+	if (frame_get_response(message, &r) != KB_OK) {
+		slot_count(x->self, COUNT_FRAMES_BAD, 1);
+		return;
+	}
+	place_free(x, r.id);
+	struct pending *p = exchange_find(x, r.id);
+	if (p == NULL) {
+		if (r.id > x->first_id && r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
+			slot_count(x->self, COUNT_REPLIES_LOST, 1);
+		return;
+	}
+	exchange_cancel(x, p);
+	slot_count(x->self, COUNT_REPLIES, 1);
+	x->on.on_response(x->on.ctx, p, &r);
+}
+
+/* Requests are waiting, and responses came: were there still requests in the kernel's line for the workers?  If so it could be shorter, and who comes next would
+ * wait less behind others; if not, a worker may have had nothing to do while the ledger's disk was slow. */
+static void adapt_window(struct exchange *x)
+{
+	uint32_t memory[SK_MEMINFO_VARS];
+	socklen_t size = sizeof memory;
+
+	if (getsockopt(x->vault_fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 || size <= SK_MEMINFO_WMEM_ALLOC * sizeof memory[0] ||
+	    memory[SK_MEMINFO_WMEM_ALLOC] == 0)
+		x->window += x->window_most - x->window < WINDOW_STEP ? x->window_most - x->window : WINDOW_STEP;
+	else if (x->window > x->window_least)
+		x->window--;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct exchange *x = arg;
+
+	(void)what;
+	for (unsigned i = 0; i < RESPONSES_AT_ONCE && !x->is_broken; i++) {
+		ssize_t n = recv(fd, x->in, sizeof x->in, MSG_DONTWAIT | MSG_TRUNC);
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+			break;
+		if (n <= 0) {
+			broken(x);
+			return;
+		}
+		if ((size_t)n > sizeof x->in)
+			slot_count(x->self, COUNT_FRAMES_BAD, 1);
+		else
+			take_response(x, span_of(x->in, (size_t)n));
+	}
+	if (x->queue.n > 0) {
+		adapt_window(x);
+		pump(x);
+	}
+}
+
+/* Nothing ever comes this way: readable means that the other end is closed. */
+static void on_vault_closed(evutil_socket_t fd, short what, void *arg)
+{
+	uint8_t byte;
+
+	(void)what;
+	ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+		broken(arg);
+}
+
+enum kb_err exchange_new(struct event_base *base, const struct exchange_config *cfg, const struct exchange_events *events, struct exchange **out)
+{
+	struct exchange *x = calloc(1, sizeof *x);
+	size_t buckets = 64;
+	uint32_t epoch;
+
+	*out = NULL;
+	if (x == NULL)
+		return KB_E_NOMEM;
+	while (buckets < cfg->max_pending && buckets < 1u << 20)
+		buckets *= 2;
+	x->mask = buckets - 1;
+	x->vault_fd = cfg->vault_fd;
+	x->self = cfg->self;
+	x->on = *events;
+	queue_init(&x->queue, cfg->max_queue);
+	x->window = x->window_most = cfg->window < KB_MAX_WINDOW ? cfg->window : KB_MAX_WINDOW;
+	x->window_least = cfg->window_least < x->window_most ? cfg->window_least : x->window_most;
+	x->bucket = calloc(buckets, sizeof(struct pending *));
+	x->writable = event_new(base, cfg->vault_fd, EV_WRITE, on_writable, x);
+	x->vault_closed = event_new(base, cfg->vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);
+	x->readable = event_new(base, cfg->ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
+	if (x->bucket == NULL || x->writable == NULL || x->vault_closed == NULL || x->readable == NULL ||
+	    RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
+		exchange_free(x);
+		return KB_E_NOMEM;
+	}
+	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8) << 32;
+	if (event_add(x->vault_closed, NULL) != 0 || event_add(x->readable, NULL) != 0) {
+		exchange_free(x);
+		return KB_E_SYS;
+	}
+	*out = x;
+	return KB_OK;
+}
+
+void exchange_free(struct exchange *x)
+{
+	if (x == NULL)
+		return;
+	if (x->writable != NULL)
+		event_free(x->writable);
+	if (x->vault_closed != NULL)
+		event_free(x->vault_closed);
+	if (x->readable != NULL)
+		event_free(x->readable);
+	OPENSSL_cleanse(x->in, sizeof x->in);
+	free(x->bucket);
+	free(x);
+}

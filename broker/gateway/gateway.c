@@ -1,0 +1,422 @@
+/* broker/gateway/gateway.c — the room that strangers reach: listeners, limits, control, drain.  Decides who may connect and when to stop.  Trusts the
+ * supervisor (control socket, configuration) and nobody else.  Holds no key but TLS's own; must never parse a body. */
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "process/confine.h"
+#include "gateway/conn.h"
+#include "gateway/metrics.h"
+#include "process/process.h"
+#include "gateway/tls.h"
+
+struct listener {
+	struct gateway *gateway;
+	SSL_CTX *tls;
+	struct event *accepting;
+	int fd;
+	uint8_t index;
+};
+
+struct gateway {
+	const struct room_start *start;
+	struct conn_room room;
+	struct metrics_http *metrics;
+	struct listener listener[KB_MAX_LISTENERS];
+	size_t n_listeners;
+	unsigned max_connections, max_source, max_queue, window;
+	struct event *control, *tick, *term;
+	int spare_fd;            /* given up for a moment when no descriptor is left, so that a client is told by a close */
+	int64_t paused_until_ms; /* 0: accepting */
+	bool is_full;            /* not accepting until a connection ends */
+	bool is_trim_due;
+	int64_t trimmed_ms;
+	size_t most_held; /* memory for strangers, an estimate, since it was last given back */
+	int64_t drain_ms; /* when draining began; 0: it did not */
+	int exit_code;
+};
+
+static void leave(struct gateway *g, int exit_code)
+{
+	g->exit_code = exit_code;
+	(void)event_base_loopbreak(g->room.base);
+}
+
+/* ---- accepting ---- */
+
+static void stop_accept(struct gateway *g)
+{
+	for (size_t i = 0; i < g->n_listeners; i++)
+		(void)event_del(g->listener[i].accepting);
+}
+
+static void pause_accept(struct gateway *g)
+{
+	stop_accept(g);
+	g->paused_until_ms = clock_mono_ms() + KB_ACCEPT_PAUSE_MS;
+}
+
+static void resume_accept(struct gateway *g)
+{
+	g->paused_until_ms = 0;
+	g->is_full = false;
+	if (g->spare_fd < 0)
+		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	for (size_t i = 0; i < g->n_listeners; i++)
+		if (event_add(g->listener[i].accepting, NULL) != 0)
+			pause_accept(g);
+}
+
+/* Who cannot be let in waits in the kernel, where it costs us nothing, and need not come again. */
+static void full(struct gateway *g)
+{
+	g->is_full = true;
+	stop_accept(g);
+}
+
+static void on_space(void *ctx)
+{
+	struct gateway *g = ctx;
+
+	if (g->is_full && g->paused_until_ms == 0)
+		resume_accept(g);
+}
+
+/* No descriptor is left (SECURITY G1).  Without this the listening socket would stay readable and the loop would spin. */
+static void out_of_descriptors(struct gateway *g, int listen_fd)
+{
+	if (g->spare_fd >= 0) {
+		(void)close(g->spare_fd);
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			(void)close(fd);
+		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	}
+	atomic_fetch_add_explicit(&g->start->scoreboard->refused[KB_E_CONN_LIMIT], 1, memory_order_relaxed);
+	slot_count(g->start->self, COUNT_REFUSED, 1);
+	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->room.connections), NULL);
+	pause_accept(g);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)what;
+	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
+		if (conn_room_is_full(&l->gateway->room)) {
+			full(l->gateway);
+			return;
+		}
+		struct sockaddr_storage addr = {0};
+		socklen_t len = sizeof addr;
+		int client = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (client >= 0) {
+			enum kb_err err = conn_open(&l->gateway->room, l->tls, l->index, client, (const struct sockaddr *)&addr);
+			(void)err; /* counted there; the client was closed */
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			out_of_descriptors(l->gateway, fd);
+			return;
+		}
+		if (errno == EAGAIN || errno == EWOULDBLOCK)
+			return;
+		/* ECONNABORTED and its like are the matter of that one client. */
+	}
+}
+
+/* ---- the end ---- */
+
+static void close_listeners(struct gateway *g)
+{
+	for (size_t i = 0; i < g->n_listeners; i++) {
+		struct listener *l = &g->listener[i];
+		if (l->accepting != NULL)
+			event_free(l->accepting);
+		if (l->fd >= 0)
+			(void)close(l->fd);
+		SSL_CTX_free(l->tls); /* connections hold their own reference */
+		*l = (struct listener){.fd = -1};
+	}
+	g->n_listeners = 0;
+	metrics_http_free(g->metrics);
+	g->metrics = NULL;
+}
+
+static void drain(struct gateway *g, int exit_code)
+{
+	if (g->drain_ms != 0)
+		return;
+	g->exit_code = exit_code;
+	g->drain_ms = clock_mono_ms();
+	g->paused_until_ms = 0;
+	g->room.is_draining = true;
+	close_listeners(g);
+	(void)close(FD_GATEWAY_METRICS);
+	slot_set(g->start->self, SLOT_DRAINING);
+	log_event(LOG_INFO, "gateway.drain", "open", log_i64(g->room.connections), NULL);
+}
+
+static void drain_tick(struct gateway *g, int64_t now_ms)
+{
+	if (now_ms - g->drain_ms >= KB_DRAIN_IDLE_MS)
+		conn_close_idle(&g->room);
+	if (g->room.connections == 0 || now_ms - g->drain_ms >= KB_DRAIN_MS)
+		leave(g, g->exit_code);
+}
+
+/* The C library keeps what was freed.  After a flood that is memory which the vaults and the ledger could use; and it must not look like a leak. */
+static void give_memory_back(struct gateway *g, int64_t now_ms)
+{
+	size_t held = g->room.connections * (size_t)KB_CONNECTION_BYTES + peers_bytes(g->room.peers);
+
+	if (g->is_trim_due)
+		(void)malloc_trim(0);
+	g->is_trim_due = false;
+	if (held > g->most_held)
+		g->most_held = held;
+	if (held > g->most_held / 2 || g->most_held - held < KB_TRIM_BYTES || now_ms - g->trimmed_ms < KB_TRIM_MS)
+		return;
+	g->most_held = held;
+	g->trimmed_ms = now_ms;
+	g->is_trim_due = true; /* at the next tick: libevent frees a connection's buffers a turn after the connection */
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct gateway *g = arg;
+	int64_t now_ms = clock_mono_ms();
+
+	(void)fd;
+	(void)what;
+	conn_expire(&g->room, now_ms);
+	exchange_tick(g->room.exchange, now_ms);
+	give_memory_back(g, now_ms);
+	if (g->drain_ms != 0)
+		drain_tick(g, now_ms);
+	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms : g->is_full && !conn_room_is_full(&g->room))
+		resume_accept(g);
+}
+
+static void on_term(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	drain(arg, ROOM_EXIT_RESTART); /* not the supervisor's word: it may want another gateway */
+}
+
+static void on_broken(void *ctx)
+{
+	log_event(LOG_ERROR, "gateway.socket_closed", NULL);
+	leave(ctx, ROOM_EXIT_RESTART);
+}
+
+static void on_control(evutil_socket_t fd, short what, void *arg)
+{
+	struct gateway *g = arg;
+	struct control_message m;
+	size_t n_fds = 0;
+
+	(void)what;
+	if (control_recv(fd, &m, NULL, &n_fds) != KB_OK) { /* the supervisor is gone: finish what is begun */
+		(void)event_del(g->control);
+		drain(g, ROOM_EXIT_OK);
+		return;
+	}
+	if (m.type == CONTROL_DRAIN)
+		drain(g, ROOM_EXIT_OK);
+	else if (m.type == CONTROL_LOST)
+		conn_lost(&g->room, m.value);
+}
+
+/* ---- the beginning ---- */
+
+static enum kb_err open_listener(struct gateway *g, const struct listener_config *cfg, size_t index)
+{
+	struct tls_server tls = {
+		.certificate = cfg->certificate, .key = cfg->key, .client_ca = cfg->client_ca, .is_client_required = cfg->auth == AUTH_MTLS};
+	struct listener *l = &g->listener[index];
+	const char *why;
+
+	*l = (struct listener){.gateway = g, .fd = FD_GATEWAY_LISTEN + (int)index, .index = (uint8_t)index};
+	g->n_listeners = index + 1;
+	enum kb_err err = tls_server_new(&tls, &l->tls, &why);
+	if (err != KB_OK) {
+		log_event(LOG_ERROR, "gateway.tls", "listener", cfg->address, "why", why, NULL);
+		return err;
+	}
+	l->accepting = event_new(g->room.base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+	if (l->accepting == NULL)
+		return KB_E_NOMEM;
+	return evutil_make_socket_nonblocking(l->fd) == 0 ? KB_OK : KB_E_SYS;
+}
+
+/* The configuration with the TLS keys is let go of (and wiped) as soon as OpenSSL has taken what it needs. */
+static enum kb_err configure(struct gateway *g)
+{
+	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(config) struct config *cfg = NULL;
+	struct config_faults faults = {0};
+	enum kb_err err = source_archive(FD_ARCHIVE, &src);
+
+	if (err != KB_OK)
+		return err;
+	err = config_load(src, g->start->config_path, CONFIG_GATEWAY, &cfg, &faults);
+	if (err != KB_OK)
+		log_event(LOG_ERROR, "gateway.config", "why", faults.n > 0 ? faults.text[0] : NULL, NULL);
+	config_faults_free(&faults);
+	if (err != KB_OK)
+		return err;
+	g->max_connections = cfg->max_connections;
+	g->max_source = cfg->max_connections_source;
+	g->max_queue = cfg->max_queue;
+	g->window = 2 * cfg->workers + KB_LEDGER_BATCH;
+	if (cfg->n_listeners > KB_MAX_LISTENERS)
+		return KB_E_CONFIG;
+	for (size_t i = 0; i < cfg->n_listeners; i++)
+		if ((err = open_listener(g, &cfg->listeners[i], i)) != KB_OK)
+			return err;
+	return KB_OK;
+}
+
+/* libevent keeps a small struct for every descriptor that it ever saw.  Made one by one among a crowd's memory, each would hold a page of it for ever; made now,
+ * they lie side by side, and what the crowd had goes back to the system. */
+static void make_slots(struct gateway *g)
+{
+	int n = (int)(g->max_connections + KB_SPARE_DESCRIPTORS);
+	struct event *e = event_new(g->room.base, 0, EV_READ, on_accept, NULL);
+
+	for (int fd = STDERR_FILENO + 1; e != NULL && fd < n; fd++)
+		if (event_assign(e, g->room.base, fd, EV_READ, on_accept, NULL) != 0 || event_add(e, NULL) != 0 || event_del(e) != 0)
+			break; /* the changelist takes both; the kernel hears of neither */
+	if (e != NULL)
+		event_free(e);
+}
+
+static void raise_descriptors(const struct gateway *g)
+{
+	struct rlimit r;
+	rlim_t want = (rlim_t)g->max_connections + KB_SPARE_DESCRIPTORS;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+		return;
+	if (r.rlim_cur < want) {
+		r.rlim_cur = want < r.rlim_max ? want : r.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &r);
+	}
+	if (r.rlim_cur < want)
+		log_event(LOG_WARN, "gateway.nofile", "limit", log_i64((int64_t)r.rlim_cur), "wanted", log_i64((int64_t)want), NULL);
+}
+
+static enum kb_err open_room(struct gateway *g)
+{
+	struct conn_room *room = &g->room;
+	struct exchange_events on = {.ctx = g, .on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
+	struct exchange_config exchange = {
+		.vault_fd = FD_GATEWAY_VAULT,
+		.ledger_fd = FD_GATEWAY_LEDGER,
+		.self = room->self,
+		.gateway = g->start->index,
+		.window = g->window,
+		.window_least = g->window - KB_LEDGER_BATCH,
+		.max_queue = g->max_queue,
+		.max_pending = g->max_connections,
+	};
+
+	raise_descriptors(g);
+	make_slots(g);
+	room->peers = peers_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
+	if (room->peers == NULL)
+		return KB_E_NOMEM;
+	enum kb_err err = exchange_new(room->base, &exchange, &on, &room->exchange);
+	if (err != KB_OK)
+		return err;
+	return metrics_http_new(room->base, FD_GATEWAY_METRICS, room->scoreboard, &g->metrics);
+}
+
+static enum kb_err start_events(struct gateway *g)
+{
+	static const struct timeval tick = {KB_TICK_MS / 1000, KB_TICK_MS % 1000 * 1000};
+
+	g->control = event_new(g->room.base, FD_CONTROL, EV_READ | EV_PERSIST, on_control, g);
+	g->tick = event_new(g->room.base, -1, EV_PERSIST, on_tick, g);
+	g->term = evsignal_new(g->room.base, SIGTERM, on_term, g);
+	if (g->control == NULL || g->tick == NULL || g->term == NULL)
+		return KB_E_NOMEM;
+	if (event_add(g->control, NULL) != 0 || event_add(g->tick, &tick) != 0 || event_add(g->term, NULL) != 0)
+		return KB_E_SYS;
+	resume_accept(g);
+	return KB_OK;
+}
+
+static void close_room(struct gateway *g)
+{
+	close_listeners(g);
+	conn_room_free(&g->room);
+	exchange_free(g->room.exchange);
+	peers_free(g->room.peers);
+	if (g->control != NULL)
+		event_free(g->control);
+	if (g->tick != NULL)
+		event_free(g->tick);
+	if (g->term != NULL)
+		event_free(g->term);
+	if (g->room.base != NULL) {
+		(void)event_base_loop(g->room.base, EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its deferred callback was due */
+		event_base_free(g->room.base);
+	}
+	if (g->spare_fd >= 0)
+		(void)close(g->spare_fd);
+}
+
+/* The changelist saves most epoll_ctl calls: reading is stopped and resumed within one turn of the loop for every request. */
+static struct event_base *new_base(void)
+{
+	struct event_config *cfg = event_config_new();
+	struct event_base *base = NULL;
+
+	if (cfg != NULL && event_config_set_flag(cfg, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0)
+		base = event_base_new_with_config(cfg);
+	event_config_free(cfg);
+	return base;
+}
+
+int gateway_main(const struct room_start *start)
+{
+	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = ROOM_EXIT_RESTART};
+	enum kb_err err = KB_E_NOMEM;
+
+	g.room.scoreboard = start->scoreboard;
+	g.room.self = start->self;
+	g.room.on_space = on_space;
+	g.room.ctx = &g;
+	conn_room_init(&g.room);
+	/* Fixed, or the C library learns from the first large buffer (a body, /metrics) to keep the next ones in the heap. */
+	(void)mallopt(M_MMAP_THRESHOLD, KB_TRIM_BYTES);
+	(void)mallopt(M_TRIM_THRESHOLD, 4 * KB_TRIM_BYTES);
+	g.room.base = new_base();
+	if (g.room.base == NULL || (err = configure(&g)) != KB_OK || (err = open_room(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
+	    (err = confine_room(start, NULL, g.n_listeners)) != KB_OK)
+		goto failed;
+	slot_set(start->self, SLOT_READY);
+	if ((err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0)) != KB_OK)
+		goto failed;
+	(void)event_base_dispatch(g.room.base);
+	close_room(&g);
+	return g.exit_code;
+failed:
+	log_event(LOG_ERROR, "gateway.failed", "err", kb_err_name(err), NULL);
+	if (control_send(FD_CONTROL, CONTROL_FAILED, start->generation, (uint64_t)err) != KB_OK)
+		log_event(LOG_ERROR, "gateway.control", NULL);
+	close_room(&g);
+	return kb_err_class(err) == KB_CLASS_BUSY ? ROOM_EXIT_RESTART : ROOM_EXIT_CONFIG;
+}

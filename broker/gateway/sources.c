@@ -1,0 +1,192 @@
+/* broker/gateway/sources.c — decides whether one more connection or one more body may be had, so that one source cannot take everything (SECURITY B10, B11).
+ * Trusts the kernel's word for the address.  The table's hash is seeded: sources cannot choose to collide (G5). */
+#include "gateway/sources.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct peers {
+	struct peer **bucket;
+	unsigned shift; /* 64 − log2 of the number of buckets */
+	uint64_t seed;  /* odd */
+	unsigned n, max, max_source;
+	size_t bytes, max_bytes, max_bytes_source;
+};
+
+struct peers *peers_new(unsigned max, unsigned max_source, size_t max_bytes, size_t max_bytes_source)
+{
+	struct peers *p = calloc(1, sizeof *p);
+	unsigned bits = 6;
+
+	if (p == NULL)
+		return NULL;
+	while (bits < 20 && (1u << bits) < max)
+		bits++;
+	p->bucket = calloc((size_t)1 << bits, sizeof(struct peer *));
+	if (p->bucket == NULL || RAND_bytes((unsigned char *)&p->seed, sizeof p->seed) != 1) {
+		peers_free(p);
+		return NULL;
+	}
+	p->seed |= 1;
+	p->shift = 64 - bits;
+	p->max = max;
+	p->max_source = max_source;
+	p->max_bytes = max_bytes;
+	p->max_bytes_source = max_bytes_source;
+	return p;
+}
+
+void peers_free(struct peers *p)
+{
+	if (p == NULL)
+		return;
+	for (size_t i = 0; p->bucket != NULL && i < (size_t)1 << (64 - p->shift); i++)
+		for (struct peer *e = p->bucket[i], *next; e != NULL; e = next) {
+			next = e->next;
+			free(e);
+		}
+	free(p->bucket);
+	free(p);
+}
+
+static uint64_t big_endian(const uint8_t *b, unsigned n)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		v = v << 8 | b[i];
+	return v;
+}
+
+/* An IPv4 client of a dual-stack socket is the same source as on an IPv4 one. */
+static bool source_of(const struct sockaddr *addr, uint64_t *key)
+{
+	if (addr->sa_family == AF_INET6) {
+		struct sockaddr_in6 in6;
+		memcpy(&in6, addr, sizeof in6);
+		const uint8_t *b = in6.sin6_addr.s6_addr;
+		if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
+			*key = big_endian(b + 12, 4);
+			return false;
+		}
+		*key = big_endian(b, 8);
+		return true;
+	}
+	*key = 0;
+	if (addr->sa_family == AF_INET) {
+		struct sockaddr_in in;
+		memcpy(&in, addr, sizeof in);
+		*key = ntohl(in.sin_addr.s_addr);
+	}
+	return false;
+}
+
+/* Multiplicative hashing with a secret odd factor. */
+static struct peer **bucket_of(const struct peers *p, uint64_t key)
+{
+	return &p->bucket[((key ^ key >> 32) * p->seed) >> p->shift];
+}
+
+static struct peer *find(const struct peers *p, uint64_t key, bool is_v6)
+{
+	struct peer *e = *bucket_of(p, key);
+
+	while (e != NULL && (e->key != key || e->is_v6 != is_v6))
+		e = e->next;
+	return e;
+}
+
+enum kb_err peers_enter(struct peers *p, const struct sockaddr *addr, struct peer **out)
+{
+	uint64_t key;
+	bool is_v6 = source_of(addr, &key);
+	struct peer **bucket = bucket_of(p, key);
+	struct peer *e = find(p, key, is_v6);
+
+	*out = NULL;
+	if (p->n >= p->max)
+		return KB_E_CONN_LIMIT;
+	if (e != NULL && e->connections >= p->max_source)
+		return KB_E_CONN_LIMIT;
+	if (e == NULL) {
+		e = calloc(1, sizeof *e);
+		if (e == NULL)
+			return KB_E_NOMEM;
+		e->key = key;
+		e->is_v6 = is_v6;
+		e->next = *bucket;
+		*bucket = e;
+	}
+	e->connections++;
+	p->n++;
+	*out = e;
+	return KB_OK;
+}
+
+bool peers_may_enter(const struct peers *p, const struct sockaddr *addr, const struct peer **same)
+{
+	uint64_t key;
+	bool is_v6 = source_of(addr, &key);
+
+	*same = find(p, key, is_v6);
+	return *same == NULL || (*same)->connections < p->max_source;
+}
+
+size_t peers_bytes(const struct peers *p)
+{
+	return p->bytes;
+}
+
+bool peers_full(const struct peers *p)
+{
+	return p->n >= p->max;
+}
+
+void peers_leave(struct peers *p, struct peer *peer)
+{
+	p->n--;
+	if (--peer->connections > 0)
+		return;
+	struct peer **at = bucket_of(p, peer->key);
+	while (*at != peer)
+		at = &(*at)->next;
+	*at = peer->next;
+	free(peer);
+}
+
+enum kb_err peers_reserve(struct peers *p, struct peer *peer, size_t bytes)
+{
+	if (bytes > p->max_bytes - p->bytes || bytes > p->max_bytes_source - peer->body_bytes)
+		return KB_E_QUEUE_FULL;
+	p->bytes += bytes;
+	peer->body_bytes += bytes;
+	return KB_OK;
+}
+
+void peers_release(struct peers *p, struct peer *peer, size_t bytes)
+{
+	p->bytes -= bytes;
+	peer->body_bytes -= bytes;
+}
+
+void peers_text(const struct sockaddr *addr, char out[static PEER_TEXT])
+{
+	const char *text = NULL;
+
+	if (addr->sa_family == AF_INET) {
+		struct sockaddr_in in;
+		memcpy(&in, addr, sizeof in);
+		text = inet_ntop(AF_INET, &in.sin_addr, out, PEER_TEXT);
+	} else if (addr->sa_family == AF_INET6) {
+		struct sockaddr_in6 in6;
+		memcpy(&in6, addr, sizeof in6);
+		bool is_mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
+		text = is_mapped ? inet_ntop(AF_INET, in6.sin6_addr.s6_addr + 12, out, PEER_TEXT)
+				 : inet_ntop(AF_INET6, &in6.sin6_addr, out, PEER_TEXT);
+	}
+	if (text == NULL)
+		snprintf(out, PEER_TEXT, "local");
+}

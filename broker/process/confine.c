@@ -1,0 +1,146 @@
+/* broker/process/confine.c — what each room keeps: the gateway nothing, the ledger its directory, the vault the HSM's token and the issuers' keys, the fetcher what it writes and what naming
+ * and trusting a server takes.  Decides by the configuration.  Trusts its paths: the operator's.  Never keeps a path "to be safe". */
+#include "process/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <nss.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "process/sandbox.h"
+#include "supervisor/state.h"
+
+enum { MAX_PATH = 4096 };
+
+/* Read by the resolver at each name; each may be replaced (renamed over) by the system's network tools, and a right to a file is one to the file that was there. */
+static struct resolver_file {
+	const char *path;
+	bool was_there;
+	dev_t device;
+	ino_t inode;
+} resolver[] = {{.path = "/etc/resolv.conf"}, {.path = "/etc/hosts"}, {.path = "/etc/host.conf"}, {.path = "/etc/gai.conf"}};
+
+static const char *const trust[] = {"/etc/ssl", "/usr/lib/ssl",  "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+				    "/etc/pki", "/usr/share/pki"};
+
+static void note_file(struct resolver_file *f)
+{
+	struct stat st;
+
+	f->was_there = stat(f->path, &st) == 0;
+	f->device = f->was_there ? st.st_dev : 0;
+	f->inode = f->was_there ? st.st_ino : 0;
+}
+
+const char *confine_outdated(void)
+{
+	for (size_t i = 0; i < sizeof resolver / sizeof resolver[0]; i++) {
+		struct resolver_file now = resolver[i];
+		note_file(&now);
+		if (now.was_there != resolver[i].was_there || now.device != resolver[i].device || now.inode != resolver[i].inode)
+			return resolver[i].path;
+	}
+	return NULL;
+}
+
+static void need_network(struct sandbox_needs *needs)
+{
+	/* The two sources that are part of libc: a module of another one may do what no list foresees.  A local resolver is asked by DNS, as resolv.conf says. */
+	if (__nss_configure_lookup("hosts", "files dns") != 0)
+		log_event(LOG_WARN, "sandbox.names", NULL);
+	needs->has_network = true;
+	for (size_t i = 0; i < sizeof resolver / sizeof resolver[0]; i++) {
+		note_file(&resolver[i]);
+		sandbox_need(needs, resolver[i].path, false);
+	}
+	for (size_t i = 0; i < sizeof trust / sizeof trust[0]; i++)
+		sandbox_need(needs, trust[i], false);
+}
+
+/* What the configuration names for the module: a directory or a device is the module's own, a file is its configuration. */
+static void need_of_module(struct sandbox_needs *needs, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0)
+		sandbox_need(needs, path, !S_ISREG(st.st_mode));
+}
+
+static void need_hsm(struct sandbox_needs *needs, const struct config *c, char token_dir[static STATE_TOKEN_DIR], char module_dir[static MAX_PATH])
+{
+	static const char softhsm[] = "SOFTHSM2_CONF";
+	char *slash;
+
+	if (state_own_token_dir(c->hsm_module, token_dir))
+		sandbox_need(needs, token_dir, true);
+	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
+		if (strncmp(*e, softhsm, sizeof softhsm - 1) != 0) /* a file it has read by now */
+			need_of_module(needs, strchr(*e, '=') + 1);
+	if (!c->hsm_is_network)
+		return;
+	need_network(needs);
+	snprintf(module_dir, MAX_PATH, "%s", c->hsm_module);
+	if ((slash = strrchr(module_dir, '/')) != NULL && slash != module_dir) {
+		*slash = '\0';
+		sandbox_need(needs, module_dir, false);
+	}
+}
+
+static enum kb_err confine_vault(const struct config *c)
+{
+	struct sandbox_needs needs = {0};
+	char token_dir[STATE_TOKEN_DIR], module_dir[MAX_PATH], issuers[MAX_PATH];
+
+	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers)
+		return KB_E_FILE;
+	sandbox_need(&needs, issuers, false);
+	need_hsm(&needs, c, token_dir, module_dir);
+	return sandbox_enter(ROOM_VAULT, &needs);
+}
+
+static enum kb_err confine_fetcher(const struct config *c)
+{
+	struct sandbox_needs needs = {0};
+	char issuers[MAX_PATH];
+
+	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers)
+		return KB_E_FILE;
+	(void)mkdir(issuers, 0750); /* as the supervisor did; a right to it can be had only while it is there */
+	sandbox_need(&needs, issuers, true);
+	need_network(&needs);
+	return sandbox_enter(ROOM_FETCHER, &needs);
+}
+
+enum kb_err confine_room(const struct room_start *start, const struct config *config, size_t n_listeners)
+{
+	struct sandbox_needs needs = {0};
+
+	/* The archive holds what the room was configured with, the TLS key for a gateway: nobody reads it again.  Its number stays taken: see own_fd. */
+	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE) {
+		log_event(LOG_ERROR, "sandbox.descriptors", "why", strerror(errno), NULL);
+		return KB_E_SYS;
+	}
+	switch (start->room) {
+	case ROOM_GATEWAY:
+		needs.own_fd = FD_GATEWAY_LISTEN + (int)n_listeners;
+		return sandbox_enter(ROOM_GATEWAY, &needs);
+	case ROOM_VAULT:
+		return confine_vault(config);
+	case ROOM_LEDGER:
+		sandbox_need(&needs, NULL, true);
+		needs.path[0].fd = FD_LEDGER_DIR;
+		return sandbox_enter(ROOM_LEDGER, &needs);
+	case ROOM_FETCHER:
+		return confine_fetcher(config);
+	case ROOM_NONE:
+	case ROOM_SUPERVISOR:
+	case ROOM_COUNT:
+		break;
+	}
+	KB_BUG();
+}

@@ -1,0 +1,89 @@
+/* broker/process/sandbox_enter.c — a room closes the door behind itself: limits, then files, then system calls, because each step still needs what the next one takes.  Decides what is
+ * too much for a room that works.  Trusts nobody afterwards, itself least.  Never half: an error means that the room must end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "process/sandbox_priv.h"
+
+#if defined(__has_feature)
+#define IS_CLANG_ASAN (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer))
+#else
+#define IS_CLANG_ASAN 0
+#endif
+
+/* Weak: there only when the build counts coverage.  Hidden: no library that is preloaded can bring one. */
+extern void __gcov_init(void *) __attribute__((weak, visibility("hidden")));
+
+bool sandbox_is_complete(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || IS_CLANG_ASAN
+	return false;
+#else
+	return __gcov_init == NULL;
+#endif
+}
+
+void sandbox_need(struct sandbox_needs *needs, const char *path, bool is_writable)
+{
+	if (needs->n == SANDBOX_PATHS)
+		KB_BUG();
+	needs->path[needs->n].path = path;
+	needs->path[needs->n].fd = -1;
+	needs->path[needs->n++].is_writable = is_writable;
+}
+
+/* Never more than what we were given. */
+static bool lower(int what, rlim_t most)
+{
+	struct rlimit r;
+
+	if (getrlimit((__rlimit_resource_t)what, &r) != 0)
+		return false;
+	if (r.rlim_max > most)
+		r.rlim_max = most;
+	if (r.rlim_cur > r.rlim_max)
+		r.rlim_cur = r.rlim_max;
+	return setrlimit((__rlimit_resource_t)what, &r) == 0;
+}
+
+/* The gateway has set its limit of descriptors itself, by the configuration.  No limit of file sizes: the log may be a file, of any size.  No limit of memory where it would be the
+ * module's (vault) or follows the number of clients (gateway): that is the unit's MemoryMax. */
+static bool limit(enum room room, bool has_network)
+{
+	bool has_threads = room == ROOM_FETCHER || has_network;
+	bool good = lower(RLIMIT_CORE, 0) && lower(RLIMIT_MSGQUEUE, 0);
+
+	if (!has_threads) /* it counts all of the user's processes: 0 is none, any other number would depend on them */
+		good = good && lower(RLIMIT_NPROC, 0);
+	if (room != ROOM_VAULT)
+		good = good && lower(RLIMIT_MEMLOCK, 0);
+	if (room == ROOM_VAULT && !has_network)
+		good = good && lower(RLIMIT_NOFILE, KB_VAULT_FILES);
+	if (room == ROOM_LEDGER)
+		good = good && lower(RLIMIT_NOFILE, KB_LEDGER_FILES) && lower(RLIMIT_DATA, (rlim_t)KB_LEDGER_MIB << 20);
+	if (room == ROOM_FETCHER)
+		good = good && lower(RLIMIT_NOFILE, KB_FETCHER_FILES) && lower(RLIMIT_DATA, (rlim_t)KB_FETCHER_MIB << 20);
+	return good;
+}
+
+enum kb_err sandbox_enter(enum room room, const struct sandbox_needs *needs)
+{
+	enum kb_err err;
+
+	if (room < ROOM_GATEWAY || room >= ROOM_COUNT)
+		KB_BUG();
+	tzset(); /* gmtime_r() would read /etc/localtime when the first line is logged */
+	if (!sandbox_is_complete())
+		return KB_OK;
+	if (!limit(room, needs->has_network)) {
+		log_event(LOG_ERROR, "sandbox.limits", "why", strerror(errno), NULL);
+		return KB_E_SYS;
+	}
+	if ((err = sandbox_limit_files(needs)) != KB_OK)
+		return err;
+	return sandbox_limit_calls(room, needs);
+}

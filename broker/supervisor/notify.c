@@ -1,0 +1,62 @@
+/* broker/supervisor/notify.c — sd_notify(3) without libsystemd.  Decides nothing; without NOTIFY_SOCKET every call does nothing.  Best effort: a service manager that does not listen
+ * changes nothing here. */
+#include "supervisor/notify.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static struct sockaddr_un manager = {.sun_family = AF_UNIX};
+static socklen_t manager_len; /* 0: nobody to tell */
+
+void notify_init(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t len = path == NULL ? 0 : strlen(path);
+
+	if (len > 1 && len < sizeof manager.sun_path && (path[0] == '/' || path[0] == '@')) {
+		memcpy(manager.sun_path, path, len);
+		if (path[0] == '@') /* an abstract socket */
+			manager.sun_path[0] = '\0';
+		manager_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+	}
+	unsetenv("NOTIFY_SOCKET");
+}
+
+static void tell(const char *text)
+{
+	if (manager_len == 0)
+		return;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	(void)sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&manager, manager_len);
+	close(fd);
+}
+
+void notify_ready(const char *status)
+{
+	char text[512];
+
+	snprintf(text, sizeof text, "READY=1\nSTATUS=%s\n", status);
+	tell(text);
+}
+
+void notify_reloading(void)
+{
+	char text[128];
+
+	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\n", (long long)clock_mono_us());
+	tell(text);
+}
+
+void notify_stopping(void)
+{
+	tell("STOPPING=1\n");
+}

@@ -1,0 +1,608 @@
+/* broker/supervisor/supervisor.c — reads the configuration, binds, starts, watches, replaces and ends the rooms.  Decides which generation serves.  Trusts the configuration's files and exit
+ * codes.  Never parses a stranger's byte, never reads the PIN, never gives up a configuration that works for one that does not. */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "supervisor/generation.h"
+#include "supervisor/notify.h"
+#include "supervisor/state.h"
+#include "base/version.h"
+
+enum {
+	TICK_MS = 100,
+	MAX_GENERATIONS = 4,   /* one that serves, one that starts, two that end */
+	RELOAD_MS = 1000,      /* between two reloads, however many are asked for */
+	LEDGER_END_MS = 10000, /* the ledger's own end, after all else has ended */
+	CLOCK_STEP_MS = 60000, /* the wall clock moved this much against the boot clock: it was set */
+};
+
+struct supervisor {
+	struct host host;
+	struct state state;
+	struct child ledger;
+	struct generation *generation[MAX_GENERATIONS];
+	struct generation *current, *next; /* among the above; next: starting */
+	uint32_t last_number;
+	int64_t last_reload_ms, clock_offset_ms, ledger_end_ms;
+	bool is_reload_wanted, is_stopping, was_told_ready, was_ledger_ready;
+	bool is_unfit; /* it stops because it could never serve */
+	int exit_code;
+	struct event *signal[6], *tick;
+	int own_slot;
+};
+
+/* ---- configuration ---- */
+
+static enum kb_err load(const char *path, struct source **src, struct config **config, struct config_faults *faults)
+{
+	enum kb_err err = source_files(src);
+
+	*config = NULL;
+	*faults = (struct config_faults){0};
+	if (err == KB_OK)
+		err = config_load(*src, path, CONFIG_ALL, config, faults);
+	if (err != KB_OK) {
+		source_free(*src);
+		*src = NULL;
+	}
+	return err;
+}
+
+static void print_faults(const struct config_faults *f, enum kb_err err)
+{
+	for (size_t i = 0; i < f->n; i++)
+		fprintf(stderr, "%s\n", f->text[i]);
+	if (f->n == 0)
+		fprintf(stderr, "the configuration cannot be loaded: %s\n", kb_err_name(err));
+}
+
+int supervisor_check(const char *config_path)
+{
+	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(config) struct config *config = NULL;
+	struct config_faults faults;
+	enum kb_err err = load(config_path, &src, &config, &faults);
+
+	if (err != KB_OK)
+		print_faults(&faults, err);
+	config_faults_free(&faults);
+	return err == KB_OK ? 0 : 1;
+}
+
+/* ---- what is said about it ---- */
+
+static struct issuer_slot *issuer_slot(struct supervisor *s, const struct issuer_config *issuer)
+{
+	struct keyset_origin origin;
+
+	config_origin(issuer, &origin);
+	return scoreboard_issuer(s->host.scoreboard, issuer->rules.name, origin.id);
+}
+
+static void name_issuers(struct supervisor *s, const struct config *c)
+{
+	struct issuer_slot **slots = calloc(c->n_issuers + 1, sizeof *slots);
+
+	if (slots == NULL)
+		return;
+	for (size_t i = 0; i < c->n_issuers; i++) {
+		struct issuer_slot *is = slots[i] = issuer_slot(s, &c->issuers[i]);
+		if (is != NULL && c->issuers[i].source == KEYS_JWKS_FILE) { /* pinned keys: part of the configuration, never stale */
+			atomic_store(&is->fetched_s, clock_wall_s());
+			atomic_store(&is->stale_at_s, INT64_MAX);
+		}
+	}
+	scoreboard_keep_issuers(s->host.scoreboard, slots, c->n_issuers);
+	free(slots);
+}
+
+static void announce(struct supervisor *s, const struct generation *g)
+{
+	struct scoreboard *sb = s->host.scoreboard;
+
+	memcpy(sb->config_digest, g->config->digest, sizeof sb->config_digest);
+	atomic_store(&sb->loaded_s, clock_wall_s());
+	atomic_store(&sb->generation, g->number);
+	name_issuers(s, g->config);
+}
+
+static void tell_ready(struct supervisor *s, const char *what)
+{
+	char text[256];
+
+	snprintf(text, sizeof text, "%s; configuration %.12s, generation %u", what, s->current->config->digest, s->current->number);
+	notify_ready(text);
+	s->was_told_ready = true;
+}
+
+/* The first worker, which is the proof of a generation, cannot work with this configuration, whatever is tried again (SECURITY C11). */
+static bool is_unfit(const struct generation *g)
+{
+	return !g->has_proof && g->vault[0].held == KB_E_CONFIG;
+}
+
+static void stop(struct supervisor *s);
+
+static void check_ready(struct supervisor *s)
+{
+	if (s->was_told_ready || s->is_stopping)
+		return;
+	if (s->ledger.is_ready && generation_serves(s->current)) {
+		log_event(LOG_INFO, "broker.ready", "config", s->current->config->digest, NULL);
+		tell_ready(s, "serving");
+	} else if (is_unfit(s->current)) {
+		s->is_unfit = true;
+		stop(s);
+	} else if (s->current->is_pin_refused) {
+		/* Up, and saying on /readyz why it does not serve: a service manager that starts us again would spend the token's PIN tries. */
+		tell_ready(s, "not serving: the HSM refused the PIN");
+	}
+}
+
+/* ---- rooms ---- */
+
+static void on_ready(void *ctx, struct child *c)
+{
+	struct supervisor *s = ctx;
+
+	if (c != &s->ledger)
+		return;
+	s->was_ledger_ready = true;
+	for (uint32_t number = s->last_number; number > 0; number--) /* the newest first: the ledger must not take an older one for a return to it */
+		for (size_t i = 0; i < MAX_GENERATIONS; i++)
+			if (s->generation[i] != NULL && s->generation[i]->number == number && generation_introduce(s->generation[i], c) != KB_OK)
+				child_signal(c, SIGKILL); /* without its sockets it is of no use; started again, it gets them */
+}
+
+static void end_loop(struct supervisor *s, int exit_code)
+{
+	s->exit_code = exit_code;
+	event_base_loopbreak(s->host.base);
+}
+
+static void ledger_ended(struct supervisor *s, int status)
+{
+	(void)child_ended(&s->ledger, status, s->is_stopping);
+	if (s->ledger_end_ms != 0)
+		end_loop(s, s->is_unfit ? 1 : 0);
+	else if (s->ledger.held != KB_OK && !s->was_ledger_ready) /* it refuses this ledger: so do we */
+		end_loop(s, 1);
+}
+
+static void on_child(evutil_socket_t sig, short what, void *ctx)
+{
+	struct supervisor *s = ctx;
+	int status;
+	pid_t pid;
+
+	(void)sig;
+	(void)what;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->ledger.pid) {
+			ledger_ended(s, status);
+			continue;
+		}
+		for (size_t i = 0; i < MAX_GENERATIONS; i++) {
+			struct child *c = s->generation[i] == NULL ? NULL : generation_child(s->generation[i], pid);
+			if (c != NULL)
+				generation_ended(s->generation[i], c, status);
+		}
+	}
+}
+
+/* ---- generations ---- */
+
+static struct generation **free_place(struct supervisor *s)
+{
+	for (size_t i = 0; i < MAX_GENERATIONS; i++)
+		if (s->generation[i] == NULL)
+			return &s->generation[i];
+	return NULL;
+}
+
+static void reload_failed(struct supervisor *s, const char *why)
+{
+	log_event(LOG_ERROR, "reload.failed", "why", why, "kept", s->current->config->digest, NULL);
+	slot_count(scoreboard_slot(s->host.scoreboard, (unsigned)s->own_slot), COUNT_RELOADS_FAILED, 1);
+	if (s->was_told_ready)
+		tell_ready(s, "the new configuration was refused, the old one serves");
+}
+
+/* What a running broker cannot change: its ledger and its user stay. */
+static const char *unchangeable(const struct config *old, const struct config *new)
+{
+	if (strcmp(old->state_dir, new->state_dir) != 0 || strcmp(old->ledger_dir, new->ledger_dir) != 0)
+		return "the state directory changes only with a restart";
+	if ((old->user == NULL) != (new->user == NULL) || (old->user != NULL && strcmp(old->user, new->user) != 0))
+		return "the user changes only with a restart";
+	return NULL;
+}
+
+static void reload(struct supervisor *s)
+{
+	struct generation **place = free_place(s);
+	struct source *src;
+	struct config *config;
+	struct config_faults faults;
+	char why[256];
+
+	s->is_reload_wanted = false;
+	s->last_reload_ms = clock_mono_ms();
+	notify_reloading();
+	enum kb_err err = load(s->host.config_path, &src, &config, &faults);
+	for (size_t i = 0; i < faults.n; i++)
+		log_event(LOG_ERROR, "config.fault", "what", faults.text[i], NULL);
+	config_faults_free(&faults);
+	if (err != KB_OK) {
+		reload_failed(s, "the configuration has faults");
+		return;
+	}
+	const char *fixed = unchangeable(s->current->config, config);
+	if (fixed != NULL || generation_new(&s->host, s->last_number + 1, src, config, s->current, place, why) != KB_OK) {
+		config_free(config);
+		source_free(src);
+		reload_failed(s, fixed != NULL ? fixed : why);
+		return;
+	}
+	s->last_number++;
+	s->next = *place;
+	for (size_t i = 0; i < config->n_issuers; i++) /* before its rooms: two that look for one at once would make two */
+		(void)issuer_slot(s, &config->issuers[i]);
+	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation", log_i64(s->next->number), NULL);
+	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
+		child_signal(&s->ledger, SIGKILL);
+}
+
+/* The next generation is up: it serves, the old one finishes. */
+static void take_over(struct supervisor *s, int64_t now_ms)
+{
+	struct generation *old = s->current;
+
+	s->current = s->next;
+	s->next = NULL;
+	s->current->stage = GENERATION_SERVING;
+	announce(s, s->current);
+	generation_drain(old, now_ms);
+	slot_count(scoreboard_slot(s->host.scoreboard, (unsigned)s->own_slot), COUNT_RELOADS, 1);
+	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation", log_i64(s->current->number), NULL);
+	tell_ready(s, "serving");
+}
+
+static void check_next(struct supervisor *s, int64_t now_ms)
+{
+	const char *why = NULL;
+
+	if (s->next == NULL)
+		return;
+	if (generation_serves(s->next)) {
+		take_over(s, now_ms);
+		return;
+	}
+	if (s->next->is_pin_refused)
+		why = "the HSM refuses its PIN";
+	else if (is_unfit(s->next))
+		why = "its workers cannot work with it";
+	else if (now_ms > s->next->deadline_ms)
+		why = "its rooms did not become ready in time";
+	if (why == NULL)
+		return;
+	generation_kill(s->next);
+	s->next = NULL;
+	name_issuers(s, s->current->config); /* forget those of the generation that failed */
+	reload_failed(s, why);
+}
+
+static void sweep_generations(struct supervisor *s, int64_t now_ms)
+{
+	for (size_t i = 0; i < MAX_GENERATIONS; i++) {
+		struct generation *g = s->generation[i];
+		if (g == NULL)
+			continue;
+		generation_tick(g, now_ms);
+		generation_advance(g, now_ms);
+		if (!generation_is_over(g))
+			continue;
+		log_event(LOG_INFO, "generation.over", "generation", log_i64(g->number), NULL);
+		if (g == s->current)
+			s->current = NULL;
+		generation_free(g);
+		s->generation[i] = NULL;
+	}
+}
+
+/* ---- ending ---- */
+
+static void stop(struct supervisor *s)
+{
+	if (s->is_stopping)
+		return;
+	s->is_stopping = true;
+	log_event(LOG_INFO, "broker.stopping", NULL);
+	notify_stopping();
+	if (s->next != NULL)
+		generation_kill(s->next);
+	s->next = NULL;
+	generation_drain(s->current, clock_mono_ms());
+}
+
+/* All generations are gone: the ledger sees the end of its control socket, writes its last record and ends. */
+static void stop_ledger(struct supervisor *s, int64_t now_ms)
+{
+	for (size_t i = 0; i < MAX_GENERATIONS; i++)
+		if (s->generation[i] != NULL)
+			return;
+	if (s->ledger_end_ms == 0) {
+		s->ledger_end_ms = now_ms + LEDGER_END_MS;
+		if (s->ledger.pid == 0) {
+			end_loop(s, s->is_unfit ? 1 : 0);
+			return;
+		}
+		event_del(s->ledger.reader);
+		close(s->ledger.control);
+		s->ledger.control = -1;
+	} else if (now_ms > s->ledger_end_ms) {
+		child_signal(&s->ledger, SIGKILL);
+	}
+}
+
+/* ---- the clock ---- */
+
+static int64_t clock_offset_ms(void)
+{
+	struct timespec boot; /* counts a suspended machine's time, too: that is no step */
+
+	if (clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
+		KB_BUG();
+	return clock_wall_us() / 1000 - ((int64_t)boot.tv_sec * 1000 + boot.tv_nsec / 1000000);
+}
+
+static void check_clock(struct supervisor *s, int64_t now_ms)
+{
+	int64_t offset_ms = clock_offset_ms(), moved_ms = offset_ms - s->clock_offset_ms;
+
+	if (moved_ms >= CLOCK_STEP_MS || moved_ms <= -CLOCK_STEP_MS) {
+		log_event(LOG_WARN, "clock.step", "by_ms", log_i64(moved_ms), NULL);
+		atomic_store(&s->host.scoreboard->clock_stepped_ms, now_ms);
+		s->clock_offset_ms = offset_ms;
+	}
+}
+
+/* ---- the loop ---- */
+
+static void on_tick(evutil_socket_t fd, short what, void *ctx)
+{
+	struct supervisor *s = ctx;
+	int64_t now_ms = clock_mono_ms();
+
+	(void)fd;
+	(void)what;
+	check_clock(s, now_ms);
+	if (s->ledger_end_ms == 0) {
+		if (child_is_due(&s->ledger, now_ms) && s->current != NULL)
+			child_start(&s->ledger, s->current->archive_ledger, &s->state.ledger_dir, 1);
+		(void)child_watch(&s->ledger, now_ms);
+	}
+	sweep_generations(s, now_ms);
+	if (s->is_stopping) {
+		stop_ledger(s, now_ms);
+		return;
+	}
+	check_next(s, now_ms);
+	check_ready(s);
+	if (s->is_reload_wanted && s->next == NULL && free_place(s) != NULL && now_ms - s->last_reload_ms >= RELOAD_MS)
+		reload(s);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *ctx)
+{
+	struct supervisor *s = ctx;
+
+	(void)what;
+	if (sig == SIGHUP)
+		s->is_reload_wanted = true; /* any number of them is one reload */
+	else if (sig == SIGUSR1 && s->ledger.is_ready)
+		(void)!control_send(s->ledger.control, CONTROL_ROTATE, 0, 0);
+	else if (sig == SIGTERM || sig == SIGINT)
+		stop(s);
+}
+
+static enum kb_err make_events(struct supervisor *s)
+{
+	const int handled[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
+	const struct timeval tick = {.tv_usec = TICK_MS * 1000};
+	size_t n = 0;
+
+	if ((s->host.base = event_base_new()) == NULL)
+		return KB_E_SYS;
+	for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++)
+		s->signal[n++] = evsignal_new(s->host.base, handled[i], on_signal, s);
+	s->signal[n++] = evsignal_new(s->host.base, SIGCHLD, on_child, s);
+	for (size_t i = 0; i < n; i++)
+		if (s->signal[i] == NULL || event_add(s->signal[i], NULL) != 0)
+			return KB_E_SYS;
+	s->tick = event_new(s->host.base, -1, EV_PERSIST, on_tick, s);
+	return s->tick != NULL && event_add(s->tick, &tick) == 0 ? KB_OK : KB_E_SYS;
+}
+
+/* ---- start ---- */
+
+static enum kb_err choose_user(struct supervisor *s, const struct config *c)
+{
+	if (geteuid() != 0)
+		return KB_OK; /* already somebody: `user` is for root */
+	if (c->user == NULL) {
+		fprintf(stderr,
+			"%s: started as root, and no \"user\" is named to become: add \"user\": \"keybroker\" (useradd --system keybroker), or start "
+			"it as "
+			"that user\n",
+			c->path);
+		return KB_E_CONFIG;
+	}
+	if (sandbox_find_user(c->user, &s->host.user) == KB_OK)
+		return KB_OK;
+	fprintf(stderr, "%s: user \"%s\" does not exist or is root\n", c->path, c->user);
+	return KB_E_CONFIG;
+}
+
+/* Too small a limit is said at the start, not at the first request (SECURITY G7). */
+static enum kb_err check_limits(const struct config *c)
+{
+	const rlim_t rooms = KB_MIN_PROCESSES + 2 * (rlim_t)(c->gateways + c->workers); /* while generations change there are twice as many */
+	struct rlimit files, locked, processes, memory;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || getrlimit(RLIMIT_NPROC, &processes) != 0 ||
+	    getrlimit(RLIMIT_AS, &memory) != 0) {
+		fprintf(stderr, "the limits of resources cannot be read: %s\n", strerror(errno));
+		return KB_E_SYS;
+	}
+	if (processes.rlim_cur < rooms) {
+		fprintf(stderr,
+			"the limit of processes is %llu, too few for the rooms: raise LimitNPROC (ulimit -u) to %llu, and more for what else this "
+			"user runs\n",
+			(unsigned long long)processes.rlim_cur, (unsigned long long)rooms);
+		return KB_E_CONFIG;
+	}
+	if (memory.rlim_cur < (rlim_t)KB_MIN_MIB << 20) {
+		fprintf(stderr,
+			"the limit of address space is %llu MiB, too little for a room: raise LimitAS (ulimit -v) to %d MiB, or bound memory with "
+			"MemoryMax\n",
+			(unsigned long long)memory.rlim_cur >> 20, KB_MIN_MIB);
+		return KB_E_CONFIG;
+	}
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
+		fprintf(stderr, "the limit of open files cannot be raised to %llu: %s\n", (unsigned long long)files.rlim_max, strerror(errno));
+		return KB_E_SYS;
+	}
+	if (files.rlim_max < c->max_connections + 128u) {
+		fprintf(stderr,
+			"the limit of open files is %llu, too few for %u connections: raise LimitNOFILE (ulimit -n) or lower limits.connections\n",
+			(unsigned long long)files.rlim_max, c->max_connections);
+		return KB_E_CONFIG;
+	}
+	if (locked.rlim_cur < 2 * KB_SECRET_ARENA) {
+		fprintf(stderr, "the limit of locked memory is %llu bytes, too little for secrets: raise LimitMEMLOCK (ulimit -l) to %d\n",
+			(unsigned long long)locked.rlim_cur, 2 * KB_SECRET_ARENA);
+		return KB_E_CONFIG;
+	}
+	return KB_OK;
+}
+
+static enum kb_err make_scoreboard(struct supervisor *s)
+{
+	enum kb_err err = scoreboard_create(&s->host.scoreboard_fd, &s->host.scoreboard);
+
+	if (err != KB_OK)
+		return err;
+	s->own_slot = scoreboard_take(s->host.scoreboard, ROOM_SUPERVISOR, 0);
+	struct slot *own = scoreboard_slot(s->host.scoreboard, (unsigned)s->own_slot);
+	atomic_store(&own->pid, getpid());
+	slot_set(own, SLOT_READY);
+	atomic_store(&s->host.scoreboard->started_s, clock_wall_s());
+	return KB_OK;
+}
+
+/* Everything before the first room.  On an error the operator has been told. */
+static enum kb_err prepare(struct supervisor *s)
+{
+	struct source *src;
+	struct config *config;
+	struct config_faults faults;
+	char why[512];
+	enum kb_err err = load(s->host.config_path, &src, &config, &faults);
+
+	if (err != KB_OK)
+		print_faults(&faults, err);
+	config_faults_free(&faults);
+	if (err != KB_OK)
+		return err;
+	if ((err = choose_user(s, config)) != KB_OK || (err = check_limits(config)) != KB_OK)
+		goto fail;
+	if ((err = state_open(config, &s->host.user, &s->state, why)) != KB_OK) {
+		fprintf(stderr, "%s\n", why);
+		goto fail;
+	}
+	/* The name belongs to the configuration, which ends with its generation; the user stays. */
+	bool has_name = s->host.user.name == NULL || (s->host.user.name = strdup(s->host.user.name)) != NULL;
+	s->host.exe = spawn_exe();
+	if (!has_name || s->host.exe < 0 || make_scoreboard(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
+	    sandbox_enter_supervisor() != KB_OK) {
+		fprintf(stderr, "cannot start: %s\n", strerror(errno));
+		err = KB_E_SYS;
+		goto fail;
+	}
+	if ((err = generation_new(&s->host, 1, src, config, NULL, &s->generation[0], why)) != KB_OK) {
+		fprintf(stderr, "%s\n", why);
+		goto fail;
+	}
+	s->current = s->generation[0];
+	s->last_number = 1;
+	announce(s, s->current);
+	return KB_OK;
+fail:
+	config_free(config);
+	source_free(src);
+	return err;
+}
+
+static char *absolute(const char *path)
+{
+	char *full, *here;
+
+	if (path[0] == '/')
+		return strdup(path);
+	here = getcwd(NULL, 0);
+	if (here == NULL || asprintf(&full, "%s/%s", here, path) < 0)
+		full = NULL;
+	free(here);
+	return full;
+}
+
+int supervisor_run(const char *config_path)
+{
+	static struct supervisor s;
+	char *path = absolute(config_path);
+
+	if (path == NULL) {
+		fprintf(stderr, "%s: %s\n", config_path, strerror(errno));
+		return 1;
+	}
+	log_init(room_name(ROOM_SUPERVISOR), LOG_INFO);
+	s = (struct supervisor){
+		.exit_code = 1, .state = {.ledger_dir = -1, .pid_file = -1}, .host = {.config_path = path, .exe = -1, .scoreboard_fd = -1}};
+	s.host.on_ready = on_ready;
+	s.host.ctx = &s;
+	s.clock_offset_ms = clock_offset_ms();
+	notify_init();
+	signal(SIGPIPE, SIG_IGN);
+	child_init(&s.ledger, &s.host, ROOM_LEDGER, 0, 0);
+	if (prepare(&s) == KB_OK) {
+		log_event(LOG_INFO, "broker.start", "version", KB_VERSION, "config", s.current->config->digest, NULL);
+		if (sandbox_landlock() == 0)
+			log_event(LOG_WARN, "sandbox.landlock", "why", "this kernel has no Landlock: the rooms may reach what their user may", "fix",
+				  "Linux 5.13 or later with landlock in lsm=", NULL);
+		if (!sandbox_is_complete())
+			log_event(LOG_WARN, "sandbox.incomplete", "why", "this build has a sanitizer or counts coverage: it is for tests", NULL);
+		on_tick(-1, 0, &s);    /* ledger, fetcher, vault, gateways */
+		if (s.ledger.pid == 0) /* the very first room: it would be the same for all */
+			fprintf(stderr, "no process can be started: is the limit of processes reached (LimitNPROC, TasksMax, ulimit -u)?\n");
+		else if (event_base_dispatch(s.host.base) < 0)
+			log_event(LOG_ERROR, "broker.loop", NULL);
+		log_event(LOG_INFO, "broker.end", "exit_code", log_i64(s.exit_code), NULL);
+	}
+	/* What still runs dies with us (sandbox_die_with_parent), or ends at the end of its control socket: the ledger. */
+	state_close(&s.state);
+	free(path);
+	return s.exit_code;
+}

@@ -1,7 +1,0 @@
-/* broker/version.h — the product's version, in one place. */
-#ifndef KB_BROKER_VERSION_H
-#define KB_BROKER_VERSION_H
-
-#define KB_VERSION "0.1.0"
-
-#endif

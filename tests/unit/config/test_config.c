@@ -1,0 +1,865 @@
+/* tests/unit/config/test_config.c — the example instance of conf/ loads, and everything that is wrong with one has its fault, with path and line.
+ * Long because it is mostly tables: one row a fault. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+/* cmocka needs the above first */
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "config/config.h"
+#include "process/x509.h"
+
+static char dir[40], certificate[4096], key[4096], other_key[4096], chain[8192];
+
+/* ---- a throw-away copy of conf/, made complete ---- */
+
+static void put(const char *name, const char *text)
+{
+	char path[160];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static char *get(const char *name)
+{
+	char path[160];
+	static char text[65536];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	int fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	ssize_t n = read(fd, text, sizeof text - 1);
+	assert_true(n >= 0);
+	text[n] = '\0';
+	close(fd);
+	return text;
+}
+
+/* In file `name`, the first `from` becomes `to`. */
+static void edit(const char *name, const char *from, const char *to)
+{
+	char *text = get(name), *at = strstr(text, from);
+	static char out[70000];
+
+	assert_non_null(at);
+	snprintf(out, sizeof out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	put(name, out);
+}
+
+static void key_text(EVP_PKEY *k, char *out, size_t cap)
+{
+	KB_AUTO(secret) struct secret *s = NULL;
+
+	assert_int_equal(x509_key_pem(k, &s), KB_OK);
+	snprintf(out, cap, "%.*s", (int)secret_len(s), (const char *)secret_bytes(s));
+}
+
+static int make_certificates(void **state)
+{
+	KB_AUTO(x509_key) EVP_PKEY *a = NULL;
+	KB_AUTO(x509_key) EVP_PKEY *b = NULL;
+	KB_AUTO(x509_cert) X509 *root = NULL;
+	KB_AUTO(x509_cert) X509 *leaf = NULL;
+	const char *name = "vault.skr.example";
+	KB_AUTO(buf) struct buf pem;
+	struct x509_template ca = {.kind = X509_ROOT, .common_name = "root", .days = 10, .now_s = clock_wall_s()};
+	struct x509_template server = {.kind = X509_LEAF, .common_name = name, .names = &name, .n_names = 1, .days = 5, .now_s = clock_wall_s()};
+
+	(void)state;
+	buf_init(&pem, sizeof chain - 1);
+	assert_int_equal(secret_arena_init(), KB_OK);
+	assert_int_equal(x509_p256_new(&a), KB_OK);
+	assert_int_equal(x509_p256_new(&b), KB_OK);
+	assert_int_equal(x509_issue(&ca, a, NULL, a, &root), KB_OK);
+	assert_int_equal(x509_issue(&server, b, root, a, &leaf), KB_OK);
+	x509_pem(&pem, leaf);
+	snprintf(certificate, sizeof certificate, "%.*s", (int)pem.len, (const char *)pem.p);
+	x509_pem(&pem, root);
+	snprintf(chain, sizeof chain, "%.*s", (int)pem.len, (const char *)pem.p);
+	key_text(b, key, sizeof key);
+	key_text(a, other_key, sizeof other_key);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	char command[256];
+
+	(void)state;
+	snprintf(dir, sizeof dir, "/tmp/kb-config-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(command, sizeof command, "umask 022 && cp -R conf/. %s && chmod -R u+w,go-w %s && mkdir %s/tls %s/hsm", dir, dir, dir, dir);
+	assert_int_equal(system(command), 0);
+	put("tls/server.pem", certificate);
+	put("tls/server.key", key);
+	put("tls/signer-chain.pem", chain);
+	put("hsm/pin", "0123456789abcdef0123456789abcdef\n");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[80];
+
+	(void)state;
+	snprintf(command, sizeof command, "rm -rf %s", dir);
+	return system(command);
+}
+
+struct loaded {
+	struct source *src;
+	struct config *c;
+	struct config_faults faults;
+	enum kb_err err;
+};
+
+static struct loaded load(unsigned parts)
+{
+	char path[80];
+	struct loaded l = {0};
+
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_int_equal(source_files(&l.src), KB_OK);
+	l.err = config_load(l.src, path, parts, &l.c, &l.faults);
+	for (size_t i = 0; i < l.faults.n; i++)
+		print_message("  %s\n", l.faults.text[i]);
+	return l;
+}
+
+static void unload(struct loaded *l)
+{
+	config_free(l->c);
+	config_faults_free(&l->faults);
+	source_free(l->src);
+}
+
+static void assert_good(void)
+{
+	struct loaded l = load(CONFIG_ALL);
+
+	assert_int_equal(l.err, KB_OK);
+	assert_int_equal(l.faults.n, 0);
+	unload(&l);
+}
+
+/* The configuration is refused, and among its faults is one at `where` ("FILE:LINE") that holds `text`. */
+static void assert_fault(const char *where, const char *text)
+{
+	char prefix[160];
+	bool hit = false;
+	struct loaded l = load(CONFIG_ALL);
+
+	assert_int_equal(l.err, KB_E_CONFIG);
+	assert_null(l.c);
+	snprintf(prefix, sizeof prefix, "%s/%s: ", dir, where);
+	for (size_t i = 0; i < l.faults.n; i++)
+		hit = hit || (strncmp(l.faults.text[i], prefix, strlen(prefix)) == 0 && strstr(l.faults.text[i], text) != NULL);
+	unload(&l);
+	if (!hit)
+		print_error("no fault \"%s… %s\"\n", prefix, text);
+	assert_true(hit);
+}
+
+/* ---- the example ---- */
+
+static void test_config_example_instance(void **state)
+{
+	char path[96];
+	struct loaded l = load(CONFIG_ALL);
+	const struct config *c = l.c;
+
+	(void)state;
+	assert_int_equal(l.err, KB_OK);
+	assert_int_equal(c->n_listeners, 1);
+	assert_string_equal(c->listeners[0].address, "0.0.0.0:443");
+	assert_true(c->listeners[0].is_keyvault);
+	assert_int_equal(c->listeners[0].auth, AUTH_NONE);
+	assert_true(span_eq_cstr(c->listeners[0].certificate, certificate));
+	assert_int_equal(c->listeners[0].client_ca.len, 0);
+	assert_string_equal(c->listeners[0].challenge_authorization, "https://vault.skr.example/keybroker");
+	assert_string_equal(c->listeners[0].challenge_resource, "https://skr.example");
+	assert_string_equal(c->metrics_address, "127.0.0.1:9464");
+	snprintf(path, sizeof path, "SOFTHSM2_CONF=%s/hsm/softhsm2.conf", dir);
+	assert_string_equal(c->hsm_environment[0], path);
+	assert_null(c->hsm_environment[1]);
+	snprintf(path, sizeof path, "%s/hsm/pin", dir);
+	assert_string_equal(c->hsm_pin_file, path);
+	assert_int_equal(c->workers, 2);
+	assert_int_equal(c->gateways, 1);
+	assert_int_equal(c->max_queue, KB_QUEUE);
+	assert_false(c->hsm_is_network);
+	assert_string_equal(c->ledger_dir, "/var/lib/keybroker/ledger");
+	assert_int_equal(strlen(c->digest), 64);
+	assert_int_equal(c->n_issuers, 4);
+	const struct issuer_config *weu = config_issuer(c, span_str("https://sharedweu.weu.attest.azure.net"));
+	assert_non_null(weu);
+	assert_string_equal(weu->rules.name, "sharedweu");
+	assert_int_equal(weu->rules.algorithms, 1U << KB_RS256);
+	assert_int_equal(weu->rules.max_age_s, 8 * 3600);
+	assert_int_equal(weu->source, KEYS_DISCOVERY);
+	assert_int_equal(weu->min_interval_s, KB_FETCH_MIN_S);
+	assert_null(weu->rules.audience);
+	assert_null(config_issuer(c, span_str("https://sharedweu.weu.attest.azure.net/"))); /* byte for byte */
+	unload(&l);
+}
+
+static void test_config_key_names_without_case(void **state)
+{
+	struct loaded l = load(CONFIG_ALL);
+
+	(void)state;
+	assert_int_equal(l.err, KB_OK);
+	const struct key_config *k = config_key(l.c, span_str("CVM-Disk-Key"));
+	assert_non_null(k);
+	assert_non_null(k->policy);
+	assert_true(span_eq(rules_source(k->policy), buf_span(&k->record->policy)));
+	assert_null(config_key(l.c, span_str("cvm-disk-ke")));
+	assert_null(config_key(l.c, span_str("cvm-disk-keys")));
+	assert_null(config_key(l.c, span_of(NULL, 0)));
+	unload(&l);
+}
+
+static void test_config_finds_each_of_many_keys(void **state)
+{
+	char name[32], file[64];
+	static const char record[] =
+		"{\"kty\":\"oct-HSM\",\"key_ops\":[\"encrypt\"],\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":1790000000},"
+		"\"release_policy\":{\"file\":\"../policies/cvm-default.json\"},\"versions\":[{\"version\":"
+		"\"0a1b2c3d4e5f60718293a4b5c6d7e8f9\",\"created\":1790000000,\"object\":\"pkcs11:id=%0a;type=secret-key\"}]}";
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(file, sizeof file, "keys.d/%s%u.json", i % 2 == 0 ? "Key-" : "key-", i);
+		put(file, record);
+	}
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_int_equal(l.c->n_keys, 51);
+	assert_int_equal(l.c->n_policies, 1); /* one file, compiled once */
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(name, sizeof name, "kEY-%u", i);
+		assert_non_null(config_key(l.c, span_str(name)));
+	}
+	unload(&l);
+}
+
+static void test_config_parts_see_their_own(void **state)
+{
+	struct loaded l = load(CONFIG_ALL);
+	char path[80];
+
+	(void)state;
+	assert_int_equal(l.err, KB_OK);
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	static const unsigned parts[] = {CONFIG_GATEWAY, CONFIG_VAULT, CONFIG_FETCHER, CONFIG_LEDGER};
+	for (size_t i = 0; i < 4; i++) {
+		int fd;
+		struct source *room;
+		struct config *c;
+		struct config_faults faults;
+		assert_int_equal(source_pack(l.src, parts[i], &fd), KB_OK);
+		assert_int_equal(source_archive(fd, &room), KB_OK);
+		close(fd);
+		assert_int_equal(config_load(room, path, parts[i], &c, &faults), KB_OK);
+		assert_int_equal(faults.n, 0);
+		assert_int_equal(c->listeners[0].key.len > 0, parts[i] == CONFIG_GATEWAY);
+		assert_int_equal(c->n_keys > 0 && c->signer_chain.len > 0, parts[i] == CONFIG_VAULT);
+		assert_int_equal(c->n_issuers > 0, parts[i] == CONFIG_VAULT || parts[i] == CONFIG_FETCHER);
+		assert_string_equal(c->digest, l.c->digest); /* of the whole, whatever a room sees of it */
+		config_free(c);
+		config_faults_free(&faults);
+		source_free(room);
+	}
+	unload(&l);
+}
+
+static void test_config_relative_path(void **state)
+{
+	struct source *src;
+	struct config *c;
+	struct config_faults faults;
+	char here[4096], path[96];
+
+	(void)state;
+	assert_non_null(getcwd(here, sizeof here));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(config_load(src, "./keys.d/../keybroker.json", CONFIG_ALL, &c, &faults), KB_OK);
+	assert_int_equal(chdir(here), 0);
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_string_equal(c->path, path);
+	assert_string_equal(c->dir, dir);
+	config_free(c);
+	source_free(src);
+}
+
+/* ---- keybroker.json ---- */
+
+static void test_e01_missing_file(void **state)
+{
+	struct loaded l;
+	char path[80];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_int_equal(unlink(path), 0);
+	l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_E_CONFIG);
+	assert_int_equal(l.faults.n, 1);
+	unload(&l);
+}
+
+static void test_e01_syntax_error(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"signer\":", "\"signer\"");
+	assert_fault("keybroker.json:19", "not valid JSON");
+}
+
+static void test_e01_half_written(void **state)
+{
+	(void)state;
+	char *text = get("keybroker.json");
+	*strstr(text, "\"token\"") = '\0';
+	put("keybroker.json", text);
+	assert_fault("keybroker.json:14", "not valid JSON");
+}
+
+static void test_e01_not_an_object(void **state)
+{
+	(void)state;
+	put("keybroker.json", "[]");
+	assert_fault("keybroker.json:1", "must be a JSON object");
+}
+
+static void test_e01_unknown_member(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"workers\": 2", "\"wokers\": 2");
+	assert_fault("keybroker.json:17", "unknown member \"wokers\"");
+}
+
+static void test_e01_duplicate_member(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"keys\": \"keys.d\",", "\"keys\": \"keys.d\", \"keys\": \"keys.d\",");
+	assert_fault("keybroker.json:21", "the same member twice");
+}
+
+static void test_e01_too_deep(void **state)
+{
+	(void)state;
+	put("keybroker.json", "[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]");
+	assert_fault("keybroker.json:1", "nested too deeply");
+}
+
+static void test_e01_wrong_types(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"workers\": 2", "\"workers\": \"2\", \"network\": 1");
+	assert_fault("keybroker.json:17", "\"workers\" must be a whole number");
+	assert_fault("keybroker.json:17", "\"network\" must be true or false");
+}
+
+static void test_config_all_faults_are_told(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"apis\": [\"keyvault\"]", "\"apis\": [\"kbs\"]");
+	edit("keybroker.json", "\"module\": \"/usr", "\"module\": \"usr");
+	edit("issuers.d/sharedweu.json", "\"RS256\"", "\"none\"");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.faults.n, 3);
+	unload(&l);
+}
+
+static void test_config_counts_the_faults_it_does_not_tell(void **state)
+{
+	char text[16384] = "{";
+
+	(void)state;
+	for (unsigned i = 0; i < 300; i++)
+		snprintf(text + strlen(text), 16, "\"x%u\":1,\n", i);
+	strcat(text, "\"y\":1}");
+	put("keybroker.json", text);
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_E_CONFIG);
+	assert_int_equal(l.faults.n, KB_MAX_FAULTS + 1);
+	assert_non_null(strstr(l.faults.text[KB_MAX_FAULTS], "more faults"));
+	unload(&l);
+}
+
+static void test_e06_pin_in_the_configuration(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"workers\": 2", "\"pin\": \"1234\"");
+	assert_fault("keybroker.json:17", "a secret has no place here");
+}
+
+static void test_e06_pin_in_the_token_uri(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "pkcs11:token=keybroker", "pkcs11:token=keybroker?pin-value=1234");
+	assert_fault("keybroker.json:14", "must not carry a PIN");
+}
+
+static void test_e06_pin_file_readable_by_others(void **state)
+{
+	char path[80];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/hsm/pin", dir);
+	assert_int_equal(chmod(path, 0644), 0);
+	assert_fault("keybroker.json:15", "can be read by others");
+}
+
+static void test_e04_policy_writable_by_others(void **state)
+{
+	char path[80];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/policies/cvm-default.json", dir);
+	assert_int_equal(chmod(path, 0666), 0);
+	assert_fault("keys.d/cvm-disk-key.json:6", "can be written by others");
+}
+
+static void test_config_listener_faults(void **state)
+{
+	static const struct {
+		const char *from, *to, *where, *text;
+	} cases[] = {
+		{"0.0.0.0:443", "localhost:443", "keybroker.json:4", "literal address"},
+		{"0.0.0.0:443", "0.0.0.0:0", "keybroker.json:4", "literal address"},
+		{"0.0.0.0:443", "0.0.0.0:65536", "keybroker.json:4", "literal address"},
+		{"0.0.0.0:443", "[::1:443", "keybroker.json:4", "literal address"},
+		{"https://vault.skr.example", "http://vault.skr.example", "keybroker.json:5", "must be https"},
+		{"https://vault.skr.example", "https://vault.skr.example/", "keybroker.json:5", "must be https"},
+		{"https://vault.skr.example", "https://a@b", "keybroker.json:5", "must be https"},
+		{"[\"keyvault\"]", "[]", "keybroker.json:6", "at least one API"},
+		{"[\"keyvault\"]", "[\"kbs\"]", "keybroker.json:6", "unknown API"},
+		{"\"auth\": \"none\"", "\"auth\": \"maybe\"", "keybroker.json:7", "must be \"none\""},
+		{"\"auth\": \"none\"", "\"auth\": \"mtls\"", "keybroker.json:7", "needs tls.client_ca"},
+		{"\"auth\": \"none\"", "\"auth\": \"bearer_file\"", "keybroker.json:3", "\"bearer_file\" must be a text"},
+		{"\"auth\": \"none\"", "\"bearer_file\": \"hsm/pin\"", "keybroker.json:7", "has no effect"},
+		{"\"auth\": \"none\"", "\"challenge\": {\"resource\": \"https://a \\\"b\"}", "keybroker.json:7", "without quotes"},
+		{"\"auth\": \"none\"", "\"challenge\": {\"scope\": \"x\"}", "keybroker.json:7", "unknown member"},
+		{"\"client_ca\": null", "\"client_ca\": \"hsm/pin\"", "keybroker.json:8", "no PEM certificate"},
+		{"\"tls/server.pem\"", "\"hsm/pin\"", "keybroker.json:8", "no PEM certificate"},
+		{"\"tls/server.key\"", "\"hsm/pin\"", "keybroker.json:8", "no PEM private key"},
+		{"\"tls/server.key\"", "\"tls/none.key\"", "keybroker.json:8", "No such file"},
+		{"\"tls\": {", "\"tls\": {\"ciphers\": \"NULL\", ", "keybroker.json:8", "unknown member"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		static char before[65536];
+		snprintf(before, sizeof before, "%s", get("keybroker.json"));
+		edit("keybroker.json", cases[i].from, cases[i].to);
+		assert_fault(cases[i].where, cases[i].text);
+		put("keybroker.json", before);
+	}
+	assert_good();
+}
+
+static void test_b20_key_of_another_certificate(void **state)
+{
+	(void)state;
+	put("tls/server.key", other_key);
+	assert_fault("keybroker.json:8", "do not belong together");
+}
+
+static void test_config_two_listeners_one_address(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"listeners\": [",
+	     "\"listeners\": [{\"address\": \"0.0.0.0:443\", \"base_url\": \"https://a\", \"apis\": [\"keyvault\"], \"tls\": {\"certificate\": "
+	     "\"tls/server.pem\", \"key\": \"tls/server.key\"}},");
+	assert_fault("keybroker.json:4", "another listener has this address");
+	edit("keybroker.json", "\"address\": \"0.0.0.0:443\", \"base", "\"address\": \"[::]:443\", \"base");
+	edit("keybroker.json", "127.0.0.1:9464", "0.0.0.0:443");
+	assert_fault("keybroker.json:11", "a listener has this address");
+}
+
+static void test_config_no_listeners(void **state)
+{
+	(void)state;
+	put("keybroker.json", "{\"listeners\": []}");
+	assert_fault("keybroker.json:1", "array of 1 to");
+	put("keybroker.json", "{\"listeners\": [1]}");
+	assert_fault("keybroker.json:1", "must be an object");
+}
+
+static void test_config_bearers(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"auth\": \"none\"", "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
+	put("bearers", "# alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
+		       "a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_int_equal(l.c->listeners[0].auth, AUTH_BEARER);
+	assert_int_equal(l.c->listeners[0].n_bearers, 2);
+	assert_int_equal(l.c->listeners[0].bearers[0][1], 0xff);
+	assert_int_equal(l.c->listeners[0].bearers[1][0], 0xa1);
+	unload(&l);
+	put("bearers", "# nobody\n");
+	assert_fault("bearers:1", "nobody could call");
+	put("bearers", "\n00FF00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\n");
+	assert_fault("bearers:2", "not a SHA-256");
+	put("bearers", "secret-token\n");
+	assert_fault("bearers:1", "not a SHA-256");
+}
+
+static void test_config_challenge_defaults(void **state)
+{
+	static const struct {
+		const char *base_url, *resource;
+	} cases[] = {
+		{"https://localhost:8443", "https://localhost:8443"},  {"https://skr.example", "https://skr.example"},
+		{"https://v.skr.example:8443", "https://skr.example"}, {"https://10.0.0.1:8443", "https://10.0.0.1:8443"},
+		{"https://[::1]:8443", "https://[::1]:8443"},          {"https://a.b.c.d", "https://b.c.d"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		edit("keybroker.json", i == 0 ? "https://vault.skr.example" : cases[i - 1].base_url, cases[i].base_url);
+		struct loaded l = load(CONFIG_ALL);
+		assert_int_equal(l.err, KB_OK);
+		assert_string_equal(l.c->listeners[0].challenge_resource, cases[i].resource);
+		unload(&l);
+	}
+	edit("keybroker.json", "\"auth\": \"none\"", "\"challenge\": {\"authorization\": \"https://login.example/t\", \"resource\": \"https://r\"}");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_string_equal(l.c->listeners[0].challenge_authorization, "https://login.example/t");
+	assert_string_equal(l.c->listeners[0].challenge_resource, "https://r");
+	unload(&l);
+}
+
+static void test_config_other_faults(void **state)
+{
+	static const struct {
+		const char *from, *to, *where, *text;
+	} cases[] = {
+		{"\"/usr/lib/softhsm/libsofthsm2.so\"", "\"libsofthsm2.so\"", "keybroker.json:13", "absolute path"},
+		{"\"pkcs11:token=keybroker\"", "\"keybroker\"", "keybroker.json:14", "PKCS#11 URI"},
+		{"\"hsm/pin\"", "\"hsm/none\"", "keybroker.json:15", "No such file"},
+		{"\"SOFTHSM2_CONF\"", "\"LD_PRELOAD\"", "keybroker.json:16", "no variable for a PKCS#11 module"},
+		{"\"SOFTHSM2_CONF\"", "\"PATH\"", "keybroker.json:16", "no variable for a PKCS#11 module"},
+		{"\"SOFTHSM2_CONF\"", "\"softhsm\"", "keybroker.json:16", "no variable for a PKCS#11 module"},
+		{"\"workers\": 2", "\"workers\": 65", "keybroker.json:17", "from 1 to 64"},
+		{"\"workers\": 2", "\"workers\": 0", "keybroker.json:17", "from 1 to 64"},
+		{"\"hsm\": {", "\"hsm\": 1, \"keys2\": {", "keybroker.json:12", "\"hsm\" must be an object"},
+		{"pkcs11:object=release-signer", "object=release-signer", "keybroker.json:19", "PKCS#11 URI"},
+		{"tls/signer-chain.pem", "tls/server.pem", "keybroker.json:19", "end with the root"},
+		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"none.d\"", "keybroker.json:20", "No such file"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"none.d\"", "keybroker.json:21", "No such file"},
+		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"tls\"", "keybroker.json:20", "holds 0 issuer files"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"root\"", "keybroker.json:21", "must not be root"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"a b\"", "keybroker.json:21", "name of a system user"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"queue\": 0}", "keybroker.json:21", "\"queue\" must be"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"speed\": 0}", "keybroker.json:21", "unknown member"},
+		{"\"127.0.0.1:9464\"", "\"9464\"", "keybroker.json:11", "literal address"},
+		{"\"127.0.0.1:9464\"", "\"127.0.0.1:9464\", \"path\": \"/\"", "keybroker.json:11", "unknown member"},
+		{"\"/var/lib/keybroker\"", "\"/var/lib/key\\u0007broker\"", "keybroker.json:22", "control character"},
+		{"\"/var/lib/keybroker\"", "\"\"", "keybroker.json:22", "must be a text"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		static char before[65536];
+		snprintf(before, sizeof before, "%s", get("keybroker.json"));
+		edit("keybroker.json", cases[i].from, cases[i].to);
+		assert_fault(cases[i].where, cases[i].text);
+		put("keybroker.json", before);
+	}
+	assert_good();
+}
+
+static void test_config_limits(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"keys\": \"keys.d\"",
+	     "\"keys\": \"keys.d\", \"user\": \"keybroker\", \"limits\": {\"connections\": 10, \"connections_per_source\": 3, \"queue\": 7, "
+	     "\"gateways\": 2, \"ledger_segment_bytes\": 200000}");
+	edit("keybroker.json", "\"metrics\": {\"address\": \"127.0.0.1:9464\"}", "\"metrics\": null");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_int_equal(l.c->max_connections, 10);
+	assert_int_equal(l.c->max_connections_source, 3);
+	assert_int_equal(l.c->max_queue, 7);
+	assert_int_equal(l.c->gateways, 2);
+	assert_int_equal(l.c->ledger_segment_bytes, 200000);
+	assert_string_equal(l.c->user, "keybroker");
+	assert_null(l.c->metrics_address);
+	unload(&l);
+}
+
+/* ---- issuers ---- */
+
+static void test_e07_issuer_faults(void **state)
+{
+	static const struct {
+		const char *from, *to, *where, *text;
+	} cases[] = {
+		{"https://sharedweu", "http://sharedweu", "issuers.d/sharedweu.json:2", "http:// issuer"},
+		{"https://sharedweu.weu", "https://sharedneu.neu", "issuers.d/sharedweu.json:2", "sharedneu.json has this issuer already"},
+		{"https://sharedweu", "https://good@sharedweu", "issuers.d/sharedweu.json:2", "https URL"},
+		{"https://sharedweu", "sharedweu", "issuers.d/sharedweu.json:2", "https URL"},
+		{"attest.azure.net\"", "attest.azure.net?x=1\"", "issuers.d/sharedweu.json:2", "without query"},
+		{"\"clock_skew\": \"60s\"", "\"clock_skew\": \"301s\"", "issuers.d/sharedweu.json:8", "from 0s to 300s"},
+		{"\"clock_skew\": \"60s\"", "\"clock_skew\": 60", "issuers.d/sharedweu.json:8", "must be a duration"},
+		{"\"clock_skew\": \"60s\"", "\"clock_skew\": \"1w\"", "issuers.d/sharedweu.json:8", "must be a duration"},
+		{"\"algorithms\": [\"RS256\"]", "\"algorithms\": []", "issuers.d/sharedweu.json:5", "at least one"},
+		{"\"algorithms\": [\"RS256\"],", "", "issuers.d/sharedweu.json:1", "at least one"},
+		{"[\"RS256\"]", "[\"RS256\", \"HS256\"]", "issuers.d/sharedweu.json:5", "\"HS256\" is no signature algorithm"},
+		{"[\"RS256\"]", "[\"none\"]", "issuers.d/sharedweu.json:5", "\"none\" is no signature algorithm"},
+		{"[\"RS256\"]", "[1]", "issuers.d/sharedweu.json:5", "is no signature algorithm"},
+		{"\"maa\"", "\"oidc\"", "issuers.d/sharedweu.json:3", "\"profile\" must be"},
+		{"{\"discovery\": true}", "{\"discovery\": false}", "issuers.d/sharedweu.json:4", "must say one of"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"jwks_uri\": \"https://a\"}", "issuers.d/sharedweu.json:4", "must say one of"},
+		{"{\"discovery\": true}", "{\"jwks_uri\": \"http://a\"}", "issuers.d/sharedweu.json:4", "must be an https URL"},
+		{"{\"discovery\": true}", "{\"jwks_uri\": \"https://\"}", "issuers.d/sharedweu.json:4", "must be an https URL"},
+		{"{\"discovery\": true}", "{\"jwks_file\": \"none.jwks\"}", "issuers.d/sharedweu.json:4", "No such file"},
+		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\"}", "issuers.d/sharedweu.json:4", "no usable key set: JSON_SYNTAX"},
+		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\", \"ca_file\": \"x\"}", "issuers.d/sharedweu.json:4", "no meaning"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"ca_file\": \"../hsm/pin\"}", "issuers.d/sharedweu.json:4", "no PEM certificate"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"min_interval\": \"4s\"}", "issuers.d/sharedweu.json:4", "from 5s to 3600s"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"pin\": \"x\"}", "issuers.d/sharedweu.json:4", "unknown member"},
+		{"{\"discovery\": true}", "true", "issuers.d/sharedweu.json:4", "must be an object"},
+		{"\"audience\": null", "\"nonce\": \"maybe\"", "issuers.d/sharedweu.json:9", "\"nonce\" must be"},
+		{"\"audience\": null", "\"audience\": \"\"", "issuers.d/sharedweu.json:9", "must be a text"},
+		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9", "must be true or false"},
+		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9", "unknown member"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		static char before[65536];
+		snprintf(before, sizeof before, "%s", get("issuers.d/sharedweu.json"));
+		edit("issuers.d/sharedweu.json", cases[i].from, cases[i].to);
+		assert_fault(cases[i].where, cases[i].text);
+		put("issuers.d/sharedweu.json", before);
+	}
+	assert_good();
+}
+
+static void test_config_issuer_file_name(void **state)
+{
+	(void)state;
+	put("issuers.d/a b.json", "{}");
+	assert_fault("issuers.d/a b.json:1", "the file's name must be");
+}
+
+static void test_config_issuer_options(void **state)
+{
+	(void)state;
+	put("issuers.d/other.json",
+	    "{\"issuer\": \"confidentialcomputing\", \"profile\": \"generic\", \"keys\": {\"jwks_uri\": \"https://keys.example/jwks\", "
+	    "\"ca_file\": \"../tls/signer-chain.pem\", \"min_interval\": \"5s\"}, \"algorithms\": [\"ES256\", \"PS384\"], \"audience\": \"us\", "
+	    "\"private_addresses\": true, \"single_use\": true, \"nonce\": \"broker\", \"max_stale\": \"10s\"}");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	const struct issuer_config *i = config_issuer(l.c, span_str("confidentialcomputing"));
+	assert_non_null(i);
+	assert_false(i->rules.is_maa);
+	assert_int_equal(i->source, KEYS_JWKS_URI);
+	assert_string_equal(i->jwks_uri, "https://keys.example/jwks");
+	assert_true(i->ca.len > 0);
+	assert_int_equal(i->min_interval_s, 5);
+	assert_int_equal(i->max_stale_s, 10);
+	assert_int_equal(i->rules.algorithms, 1U << KB_ES256 | 1U << KB_PS384);
+	assert_string_equal(i->rules.audience, "us");
+	assert_true(i->allow_private_addresses);
+	assert_true(i->rules.is_single_use);
+	assert_int_equal(i->rules.nonce, NONCE_BROKER);
+	unload(&l);
+}
+
+/* Whose keys, from where, by which CA: each of them counts, and every room that reads issuers comes to the same, or the vaults would never find a set. */
+static void test_config_origin_of_an_issuer(void **state)
+{
+	static const char *const text[] = {
+		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://y\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true, \"ca_file\": \"../tls/signer-chain.pem\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\", \"ca_file\": \"../tls/signer-chain.pem\"}, "
+		"\"algorithms\": [\"RS256\"]}",
+	};
+	enum { N = sizeof text / sizeof text[0] };
+	char id[N][65];
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		struct keyset_origin whole, vault, fetcher;
+		put("issuers.d/other.json", text[i]);
+		struct loaded l = load(CONFIG_ALL), v = load(CONFIG_VAULT), f = load(CONFIG_FETCHER);
+		struct span iss = span_str(i == 1 ? "https://y" : "https://x");
+		assert_true(l.err == KB_OK && v.err == KB_OK && f.err == KB_OK);
+		config_origin(config_issuer(l.c, iss), &whole);
+		config_origin(config_issuer(v.c, iss), &vault);
+		config_origin(config_issuer(f.c, iss), &fetcher);
+		assert_string_equal(whole.id, vault.id);
+		assert_string_equal(whole.id, fetcher.id);
+		memcpy(id[i], whole.id, sizeof id[i]);
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(id[i], id[k]);
+		unload(&l);
+		unload(&v);
+		unload(&f);
+	}
+}
+
+static void test_config_issuer_defaults_are_strict(void **state)
+{
+	(void)state;
+	put("issuers.d/other.json", "{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	const struct issuer_config *i = config_issuer(l.c, span_str("https://x"));
+	assert_true(i->rules.is_maa);
+	assert_false(i->allow_private_addresses);
+	assert_int_equal(i->rules.max_age_s, 8 * 3600);
+	assert_int_equal(i->rules.max_lifetime_s, 24 * 3600);
+	assert_int_equal(i->rules.skew_s, 60);
+	assert_int_equal(i->max_stale_s, KB_STALE_MAX_S);
+	unload(&l);
+}
+
+/* ---- keys ---- */
+
+static void test_e07_key_without_issuer(void **state)
+{
+	(void)state;
+	edit("keys.d/cvm-disk-key.json", "cvm-default.json", "container-aci.json"); /* eus2, which is not configured */
+	assert_fault("keys.d/cvm-disk-key.json:6", "no authority of the release policy is a configured issuer");
+}
+
+static void test_config_key_record_fault(void **state)
+{
+	(void)state;
+	edit("keys.d/cvm-disk-key.json", "RSA-HSM", "DSA-HSM");
+	assert_fault("keys.d/cvm-disk-key.json:2", "");
+}
+
+static void test_e01_key_record_syntax_error(void **state)
+{
+	(void)state;
+	edit("keys.d/cvm-disk-key.json", "\"tags\":", "\"tags\"");
+	assert_fault("keys.d/cvm-disk-key.json:5", "JSON_SYNTAX");
+}
+
+static void test_config_key_file_missing_policy(void **state)
+{
+	(void)state;
+	edit("keys.d/cvm-disk-key.json", "cvm-default.json", "none.json");
+	assert_fault("keys.d/cvm-disk-key.json:6", "policies/none.json No such file");
+}
+
+static void test_a34_policy_fault_has_its_line(void **state)
+{
+	(void)state;
+	put("policies/cvm-default.json", "{\"version\": \"1.0.0\",\n\"anyOf\": [{\"authority\": \"https://sharedweu.weu.attest.azure.net\",\n"
+					 "\"allOf\": [{\"claim\": \"a\",\n\"matches\": \"b\"}]}]}");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_E_CONFIG);
+	assert_int_equal(l.faults.n, 1);
+	assert_non_null(strstr(l.faults.text[0], "policies/cvm-default.json:"));
+	assert_non_null(strstr(l.faults.text[0], "POLICY_FORMAT"));
+	unload(&l);
+}
+
+static void test_config_policy_in_the_record(void **state)
+{
+	(void)state;
+	edit("keys.d/cvm-disk-key.json", "\"file\": \"../policies/cvm-default.json\"",
+	     "\"data\": {\"version\": \"1.0.0\", \"anyOf\": [{\"authority\": \"https://sharedweu.weu.attest.azure.net/\", \"allOf\": [{\"claim\": "
+	     "\"a\", "
+	     "\"equals\": true}]}]}");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_non_null(config_key(l.c, span_str("cvm-disk-key"))->policy);
+	unload(&l);
+	edit("keys.d/cvm-disk-key.json", "\"equals\"", "\"unequal\"");
+	assert_fault("keys.d/cvm-disk-key.json:6", "release policy: ");
+}
+
+static void test_config_keys_that_differ_by_case(void **state)
+{
+	(void)state;
+	put("keys.d/CVM-disk-key.json", get("keys.d/cvm-disk-key.json"));
+	assert_fault("keys.d:1", "are one key");
+}
+
+static void test_config_unreadable_key_record(void **state)
+{
+	char path[96], link[96];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/keys.d/cvm-disk-key.json", dir);
+	snprintf(link, sizeof link, "%s/keys.d/link.json", dir);
+	assert_int_equal(symlink(path, link), 0);
+	assert_fault("keys.d/link.json:1", "symbolic link");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_config_example_instance),
+		T(test_config_key_names_without_case),
+		T(test_config_finds_each_of_many_keys),
+		T(test_config_parts_see_their_own),
+		T(test_config_relative_path),
+		T(test_e01_missing_file),
+		T(test_e01_syntax_error),
+		T(test_e01_half_written),
+		T(test_e01_not_an_object),
+		T(test_e01_unknown_member),
+		T(test_e01_duplicate_member),
+		T(test_e01_too_deep),
+		T(test_e01_wrong_types),
+		T(test_config_all_faults_are_told),
+		T(test_config_counts_the_faults_it_does_not_tell),
+		T(test_e06_pin_in_the_configuration),
+		T(test_e06_pin_in_the_token_uri),
+		T(test_e06_pin_file_readable_by_others),
+		T(test_e04_policy_writable_by_others),
+		T(test_config_listener_faults),
+		T(test_b20_key_of_another_certificate),
+		T(test_config_two_listeners_one_address),
+		T(test_config_no_listeners),
+		T(test_config_bearers),
+		T(test_config_challenge_defaults),
+		T(test_config_other_faults),
+		T(test_config_limits),
+		T(test_e07_issuer_faults),
+		T(test_config_issuer_file_name),
+		T(test_config_issuer_options),
+		T(test_config_origin_of_an_issuer),
+		T(test_config_issuer_defaults_are_strict),
+		T(test_e07_key_without_issuer),
+		T(test_config_key_record_fault),
+		T(test_e01_key_record_syntax_error),
+		T(test_config_key_file_missing_policy),
+		T(test_a34_policy_fault_has_its_line),
+		T(test_config_policy_in_the_record),
+		T(test_config_keys_that_differ_by_case),
+		T(test_config_unreadable_key_record),
+	};
+#undef T
+
+	return cmocka_run_group_tests(tests, make_certificates, NULL);
+}

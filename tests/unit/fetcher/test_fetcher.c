@@ -1,0 +1,645 @@
+/* tests/unit/fetcher/test_fetcher.c — the fetcher room as the supervisor starts it, with issuers that misbehave, all at the same time. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+/* cmocka needs the above first */
+#include <cmocka.h>
+
+#include "base/b64url.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/log.h"
+#include "process/keyset.h"
+#include "process/process.h"
+#include "tests/unit/tls_stub.h"
+
+enum { MODE_GOOD, MODE_DOWN };
+
+static struct stub stub;
+static struct scoreboard *board;
+static char dir[40], good_keys[2048], other_keys[2048];
+static int control, pokes;
+static pid_t room;
+
+/* ---- the issuers: the path's first part says how they behave ---- */
+
+static void send_json(SSL *s, const char *text)
+{
+	char head[128];
+
+	snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nCache-Control: max-age=10\r\nContent-Length: %zu\r\n\r\n", strlen(text));
+	stub_send(s, head);
+	stub_send(s, text);
+}
+
+static void send_metadata(SSL *s, const char *url, const char *kind)
+{
+	char text[512];
+
+	if (strcmp(kind, "other") == 0)
+		snprintf(text, sizeof text, "{\"issuer\":\"%s/good\",\"jwks_uri\":\"%s/good/certs\"}", url, url);
+	else if (strcmp(kind, "plain") == 0)
+		snprintf(text, sizeof text, "{\"issuer\":\"%s/plain\",\"jwks_uri\":\"http%s/plain/certs\"}", url, url + 5);
+	else
+		snprintf(text, sizeof text, "{\"issuer\":\"%s/%s/\",\"jwks_uri\":\"%s/%s/certs\",\"more\":[]}", url, kind, url, kind);
+	send_json(s, text);
+}
+
+static void answer(SSL *s, const char *path, struct stub_shared *shared, const char *url)
+{
+	char kind[32] = "";
+
+	sscanf(path, "/%31[^/]", kind);
+	if (strcmp(kind, "slow") == 0)
+		sleep(15);
+	if (strcmp(kind, "redirect") == 0)
+		stub_send(s, "HTTP/1.1 301 Moved\r\nLocation: /good/certs\r\nContent-Length: 0\r\n\r\n");
+	else if (strcmp(kind, "nometa") == 0)
+		send_json(s, "[]");
+	else if (shared->mode == MODE_DOWN)
+		stub_send(s, "HTTP/1.1 500 Down\r\nContent-Length: 0\r\n\r\n");
+	else if (strstr(path, "/.well-known/openid-configuration") != NULL)
+		send_metadata(s, url, kind);
+	else if (strcmp(kind, "html") == 0)
+		send_json(s, "<!doctype html>");
+	else if (strcmp(kind, "empty") == 0)
+		send_json(s, "{\"keys\":[]}");
+	else if (strcmp(kind, "private") == 0)
+		send_json(s, "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"a\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\",\"d\":\"AA\"}]}");
+	else
+		send_json(s, good_keys);
+}
+
+static void make_keys(char *out, size_t cap)
+{
+	static const char *const part[] = {"qx", "qy"};
+	char text[2][64] = {"", ""};
+	uint8_t bytes[32];
+	EVP_PKEY *k = EVP_EC_gen("P-256");
+
+	for (size_t i = 0; i < 2; i++) {
+		BIGNUM *n = NULL;
+		KB_AUTO(buf) struct buf b;
+		buf_init(&b, 64);
+		assert_int_equal(EVP_PKEY_get_bn_param(k, part[i], &n), 1);
+		assert_int_equal(BN_bn2binpad(n, bytes, 32), 32);
+		b64url_encode(&b, span_of(bytes, 32));
+		snprintf(text[i], sizeof text[i], "%.*s", (int)b.len, (const char *)b.p);
+		BN_free(n);
+	}
+	EVP_PKEY_free(k);
+	snprintf(out, cap, "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k1\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}]}", text[0], text[1]);
+}
+
+/* ---- the room ---- */
+
+static void put(const char *name, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void trust(const char *kind, const char *more)
+{
+	char name[64], text[1024];
+
+	snprintf(name, sizeof name, "issuers.d/%s.json", kind);
+	snprintf(
+		text, sizeof text,
+		"{\"issuer\":\"%s/%s\",\"keys\":{\"discovery\":true,\"ca_file\":\"../ca.pem\",\"min_interval\":\"5s\"},\"algorithms\":[\"ES256\"]%s}",
+		stub.url, kind, more);
+	put(name, text);
+}
+
+static const char here[] = ",\"private_addresses\":true";
+
+static void run_room(int archive, int control_end, int pokes_end)
+{
+	struct room_start start = {.room = ROOM_FETCHER, .generation = 7, .scoreboard = board, .self = scoreboard_slot(board, 0)};
+	static char path[64];
+	int fds[] = {control_end, archive, pokes_end}, to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_POKES};
+
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	start.config_path = path;
+	for (size_t i = 0; i < 3; i++) /* out of each other's way first */
+		fds[i] = fcntl(fds[i], F_DUPFD, 100);
+	for (size_t i = 0; i < 3; i++)
+		dup2(fds[i], to[i]);
+	close(FD_SCOREBOARD); /* the test has mapped it; the number may be an end of a pair */
+	for (int fd = FD_FETCHER_POKES + 1; fd < 200; fd++)
+		close(fd);
+	log_init("fetcher", LOG_ERROR);
+	_exit(fetcher_main(&start));
+}
+
+/* The archive of the configuration as it stands; `is_torn`: one without keybroker.json. */
+static void start_room(bool is_torn)
+{
+	struct source *src;
+	struct config *c = NULL;
+	struct config_faults faults = {0};
+	char path[64];
+	int archive, control_pair[2], poke_pair[2], board_fd;
+
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(scoreboard_create(&board_fd, &board), KB_OK);
+	close(board_fd);
+	if (!is_torn) {
+		assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
+		for (size_t i = 0; i < c->n_issuers; i++) { /* as the supervisor does, before any room */
+			struct keyset_origin o;
+			config_origin(&c->issuers[i], &o);
+			assert_non_null(scoreboard_issuer(board, c->issuers[i].rules.name, o.id));
+		}
+		config_free(c);
+	}
+	assert_int_equal(source_pack(src, CONFIG_FETCHER, &archive), KB_OK);
+	source_free(src);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control_pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, poke_pair), 0);
+	control = control_pair[0];
+	pokes = poke_pair[0];
+	room = fork();
+	if (room == 0)
+		run_room(archive, control_pair[1], poke_pair[1]);
+	close(archive);
+	close(control_pair[1]);
+	close(poke_pair[1]);
+}
+
+static int wait_room(void)
+{
+	int status = -1;
+
+	for (unsigned i = 0; i < 300 && waitpid(room, &status, WNOHANG) == 0; i++)
+		usleep(10000);
+	room = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Where the issuer's keys come from, as its file in issuers.d says now. */
+static struct keyset_origin origin_of(const char *name)
+{
+	static char text[3][1200];
+	struct keyset_origin o = {0};
+	struct source *src;
+	struct config *c;
+	struct config_faults faults = {0};
+	char path[64];
+
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
+	for (size_t i = 0; i < c->n_issuers; i++)
+		if (strcmp(c->issuers[i].rules.name, name) == 0)
+			config_origin(&c->issuers[i], &o);
+	assert_non_null(o.issuer);
+	snprintf(text[0], sizeof text[0], "%s", o.issuer);
+	snprintf(text[1], sizeof text[1], "%s", o.url);
+	snprintf(text[2], sizeof text[2], "%s", o.source);
+	o.issuer = text[0];
+	o.url = text[1];
+	o.source = text[2];
+	config_free(c);
+	source_free(src);
+	return o;
+}
+
+static enum kb_err put_set(const char *name, int64_t fetched_s, int64_t fresh_until_s, const char *keys)
+{
+	struct keyset_origin o = origin_of(name);
+	char state_dir[64];
+
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	return keyset_write(state_dir, name, &o, fetched_s, fresh_until_s, span_str(keys));
+}
+
+static enum kb_err get_set(const char *name, struct keyset *k)
+{
+	struct keyset_origin o = origin_of(name);
+	char state_dir[64];
+
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	return keyset_read(state_dir, name, &o, k);
+}
+
+static struct issuer_slot *slot_of(const char *name)
+{
+	struct issuer_slot *s = scoreboard_issuer(board, name, origin_of(name).id);
+
+	assert_non_null(s);
+	return s;
+}
+
+/* Until the slot says so, at most `ms`; how long it took. */
+static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, int64_t ms)
+{
+	struct issuer_slot *s = slot_of(name);
+	int64_t from_ms = clock_mono_ms();
+
+	while (clock_mono_ms() - from_ms < ms && (s->attempt_s == 0 || s->fault != err || (s->fetched_s != 0) != is_fetched))
+		usleep(10000);
+	assert_string_equal(kb_err_name(s->fault), kb_err_name(err));
+	assert_int_equal(s->fetched_s != 0, is_fetched);
+	return clock_mono_ms() - from_ms;
+}
+
+static void poke(uint32_t index)
+{
+	(void)send(pokes, &index, sizeof index, MSG_DONTWAIT);
+}
+
+static int setup(void **state)
+{
+	char sub[64];
+	static const char *const subs[] = {"issuers.d", "keys.d", "state"};
+
+	(void)state;
+	snprintf(dir, sizeof dir, "/tmp/kb-fetcher-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(sub, sizeof sub, "%s/%s", dir, subs[i]);
+		assert_int_equal(mkdir(sub, 0700), 0);
+	}
+	put("pin", "0000");
+	put("keybroker.json", "{\"listeners\":[{\"address\":\"127.0.0.1:8443\",\"base_url\":\"https://"
+			      "localhost:8443\",\"apis\":[\"keyvault\"],\"tls\":{\"certificate\":\"c\","
+			      "\"key\":\"k\"}}],\"hsm\":{\"module\":\"/"
+			      "m.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},\"signer\":{\"object\":\"pkcs11:object=s\","
+			      "\"certificates\":\"c\"},\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":\"state\"}");
+	make_keys(good_keys, sizeof good_keys);
+	make_keys(other_keys, sizeof other_keys);
+	if (!stub_start(&stub, answer, "127.0.0.1", 10, clock_wall_s(), 0))
+		return -1;
+	char pem[4096];
+	snprintf(pem, sizeof pem, "%.*s", (int)stub.ca_pem.len, (const char *)stub.ca_pem.p);
+	put("ca.pem", pem);
+	return 0;
+}
+
+static void end_room(void)
+{
+	if (room > 0) {
+		kill(room, SIGKILL);
+		waitpid(room, NULL, 0);
+		room = 0;
+	}
+	if (board != NULL) {
+		close(control);
+		close(pokes);
+		munmap(board, sizeof *board);
+		board = NULL;
+	}
+}
+
+static int teardown(void **state)
+{
+	char command[80];
+
+	(void)state;
+	end_room();
+	stub_stop(&stub);
+	snprintf(command, sizeof command, "rm -rf %s", dir);
+	return system(command);
+}
+
+/* ---- tests ---- */
+
+static void test_fetcher_ready_and_fetched(void **state)
+{
+	struct control_message m;
+	struct keyset k;
+	size_t n = 0;
+
+	(void)state;
+	trust("good", here);
+	start_room(false);
+	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
+	assert_int_equal(m.type, CONTROL_READY);
+	assert_int_equal(m.generation, 7);
+	wait_fault("good", KB_OK, true, 15000);
+	assert_int_equal(slot_of("good")->keys, 1);
+	assert_int_equal(slot_of("good")->stale_at_s - slot_of("good")->fetched_s, KB_STALE_MAX_S);
+	assert_int_equal(get_set("good", &k), KB_OK);
+	assert_true(span_eq_cstr(k.document, good_keys));
+	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* H10: max-age=10 is clamped */
+	keyset_free(&k);
+	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCHES]), 1);
+	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCH_ERRORS]), 0);
+}
+
+/* Ten issuers, nine of them bad, one that does not answer: each has its own fault, and the good one is not held up. */
+static void test_h04_each_issuer_has_its_own_fault(void **state)
+{
+	static const struct {
+		const char *kind;
+		enum kb_err err;
+	} bad[] = {
+		{"html", KB_E_JSON_SYNTAX},    {"empty", KB_E_JWKS_EMPTY},     {"private", KB_E_KEY_PRIVATE},     {"other", KB_E_FETCH_CONTENT},
+		{"plain", KB_E_FETCH_CONTENT}, {"nometa", KB_E_FETCH_CONTENT}, {"redirect", KB_E_FETCH_REDIRECT},
+	};
+	struct keyset k;
+
+	(void)state;
+	trust("good", here);
+	trust("slow", here);
+	trust("loopback", "");
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		trust(bad[i].kind, here);
+	start_room(false);
+	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
+	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		wait_fault(bad[i].kind, bad[i].err, false, 15000);
+		assert_int_equal(get_set(bad[i].kind, &k), KB_E_FILE);
+	}
+	assert_int_equal(slot_of("slow")->fault, KB_OK); /* still waiting for it, alone */
+}
+
+static void test_h12_issuer_down_at_start(void **state)
+{
+	(void)state;
+	trust("good", here);
+	stub.shared->mode = MODE_DOWN;
+	start_room(false);
+	wait_fault("good", KB_E_FETCH_STATUS, false, 15000);
+	usleep(2500000);
+	assert_in_range(stub.shared->requests, 2, 3); /* H11: asked again, not hammered */
+	stub.shared->mode = MODE_GOOD;
+	assert_true(wait_fault("good", KB_OK, true, 6000) <= 5000);
+}
+
+static void test_fetcher_keeps_sets_across_restart(void **state)
+{
+
+	(void)state;
+	trust("good", here);
+	int64_t then_s = clock_wall_s() - 100;
+	assert_int_equal(put_set("good", then_s, then_s + 3600, other_keys), KB_OK);
+	start_room(false);
+	usleep(700000);
+	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age is kept, not begun again */
+	assert_int_equal(slot_of("good")->keys, 1);
+	assert_int_equal(stub.shared->requests, 0);
+}
+
+/* The set in the state directory was fetched while the configuration named another issuer, URL or CA: it is no set, whatever its age, and the issuer's
+ * own is fetched at once. */
+static void test_h14_set_of_another_origin(void **state)
+{
+	static const char *const change[] = {"issuer", "url", "ca"};
+	char text[512], more[8192], state_dir[64];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct keyset_origin a, b;
+		struct keyset k;
+		char old[128], new[128];
+		trust("good", here);
+		a = origin_of("good");
+		char was[3][300];
+		snprintf(was[0], sizeof was[0], "%s", a.issuer); /* origin_of() has one place for its texts */
+		snprintf(was[1], sizeof was[1], "%s", a.url);
+		snprintf(was[2], sizeof was[2], "%s", a.source);
+		a.issuer = was[0], a.url = was[1], a.source = was[2];
+		int64_t then_s = clock_wall_s() - 5;
+		snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+		assert_int_equal(keyset_write(state_dir, "good", &a, then_s, then_s + 3600, span_str(other_keys)), KB_OK);
+		if (i == 0) {
+			snprintf(text, sizeof text,
+				 "{\"issuer\":\"%s/second\",\"keys\":{\"discovery\":true,\"ca_file\":\"../ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
+				 stub.url, here);
+			put("issuers.d/good.json", text);
+		} else if (i == 1) {
+			snprintf(text, sizeof text,
+				 "{\"issuer\":\"%s/good\",\"keys\":{\"jwks_uri\":\"%s/good/keys\",\"ca_file\":\"../"
+				 "ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
+				 stub.url, stub.url, here);
+			put("issuers.d/good.json", text);
+		} else { /* the same CA in other bytes: what was trusted is told by bytes */
+			snprintf(more, sizeof more, "# text\n%.*s", (int)stub.ca_pem.len, (const char *)stub.ca_pem.p);
+			put("ca.pem", more);
+		}
+		b = origin_of("good");
+		/* Even where it lies under the new origin's name. */
+		snprintf(old, sizeof old, "%s/issuers/good.%.16s.keys", state_dir, a.id);
+		snprintf(new, sizeof new, "%s/issuers/good.%.16s.keys", state_dir, b.id);
+		assert_int_equal(rename(old, new), 0);
+		assert_int_equal(get_set("good", &k), KB_E_KEYSET_ORIGIN);
+		stub.shared->mode = MODE_DOWN;
+		start_room(false);
+		wait_fault("good", KB_E_FETCH_STATUS, false, 5000); /* asked at once, and the old set is not shown meanwhile */
+		assert_int_equal(slot_of("good")->keys, 0);
+		stub.shared->mode = MODE_GOOD;
+		wait_fault("good", KB_OK, true, 6000);
+		assert_true(slot_of("good")->fetched_s > then_s);
+		assert_int_equal(get_set("good", &k), KB_OK);
+		assert_true(span_eq_cstr(k.document, good_keys));
+		keyset_free(&k);
+		print_message("%s changed\n", change[i]);
+		end_room();
+		assert_int_equal(unlink(new), 0);
+	}
+}
+
+/* A set that an older version wrote says nothing of where it came from: fetched at once, and its file is gone. */
+static void test_h14_set_of_an_older_version(void **state)
+{
+	char path[128], head[256], text[4096], hex[65];
+	uint8_t digest[32];
+
+	(void)state;
+	trust("good", here);
+	snprintf(path, sizeof path, "%s/state/issuers", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	digest_sha256(span_str(other_keys), digest);
+	for (size_t i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	snprintf(head, sizeof head, "{\"fetched\":%lld,\"fresh_until\":%lld,\"sha256\":\"%s\"}", (long long)clock_wall_s(),
+		 (long long)clock_wall_s() + 3600, hex);
+	snprintf(text, sizeof text, "%s\n%s", head, other_keys);
+	put("state/issuers/good.keys", text);
+	stub.shared->mode = MODE_DOWN;
+	start_room(false);
+	wait_fault("good", KB_E_FETCH_STATUS, false, 5000);
+	snprintf(path, sizeof path, "%s/state/issuers/good.keys", dir);
+	assert_int_not_equal(access(path, F_OK), 0);
+	stub.shared->mode = MODE_GOOD;
+	wait_fault("good", KB_OK, true, 6000);
+}
+
+static void test_h04_bad_answer_leaves_the_old_set(void **state)
+{
+	struct keyset k;
+
+	(void)state;
+	trust("html", here);
+	int64_t then_s = clock_wall_s() - 4000;
+	assert_int_equal(put_set("html", then_s, then_s + 3600, good_keys), KB_OK);
+	start_room(false);
+	wait_fault("html", KB_E_JSON_SYNTAX, true, 15000);
+	assert_int_equal(slot_of("html")->fetched_s, then_s);
+	assert_int_equal(slot_of("html")->keys, 1);
+	assert_int_equal(get_set("html", &k), KB_OK);
+	assert_true(span_eq_cstr(k.document, good_keys));
+	keyset_free(&k);
+}
+
+/* A set that claims to be from the future is asked for again: the clock went back. */
+static void test_f01_set_from_the_future(void **state)
+{
+	int64_t now_s = clock_wall_s();
+
+	(void)state;
+	trust("good", here);
+	assert_int_equal(put_set("good", now_s + 5000, now_s + 9000, good_keys), KB_OK);
+	start_room(false);
+	wait_fault("good", KB_OK, true, 15000);
+	assert_true(slot_of("good")->fetched_s <= clock_wall_s());
+}
+
+static void test_h05_many_pokes_one_fetch(void **state)
+{
+	struct keyset k;
+
+	(void)state;
+	trust("good", here);
+	int64_t now_s = clock_wall_s();
+	assert_int_equal(put_set("good", now_s, now_s + 3600, other_keys), KB_OK);
+	start_room(false);
+	usleep(300000);
+	for (unsigned i = 0; i < 1000; i++) {
+		poke(0);
+		poke(5); /* no such issuer */
+		usleep(500);
+	}
+	wait_fault("good", KB_OK, true, 2000);
+	usleep(1000000);
+	assert_int_equal(stub.shared->requests, 2); /* metadata and keys, once */
+	assert_int_equal(get_set("good", &k), KB_OK);
+	assert_true(span_eq_cstr(k.document, good_keys));
+	keyset_free(&k);
+	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);
+	/* The pokes that came too early are not forgotten: one more fetch when the interval is over. */
+	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
+		usleep(100000);
+	usleep(300000);
+	assert_int_equal(stub.shared->requests, 4);
+}
+
+static void test_fetcher_pinned_keys_are_ready(void **state)
+{
+	(void)state;
+	put("issuers.d/a.jwks", good_keys);
+	put("issuers.d/pinned.json", "{\"issuer\":\"https://pinned\",\"keys\":{\"jwks_file\":\"a.jwks\"},\"algorithms\":[\"ES256\"]}");
+	start_room(false);
+	for (unsigned i = 0; i < 300 && slot_of("pinned")->fetched_s == 0; i++)
+		usleep(10000);
+	assert_true(slot_of("pinned")->stale_at_s == INT64_MAX);
+	assert_int_equal(slot_of("pinned")->keys, 1);
+	poke(0);
+	usleep(300000);
+	assert_int_equal(slot_of("pinned")->attempt_s, 0);
+}
+
+static void test_fetcher_jwks_uri(void **state)
+{
+	char text[512];
+
+	(void)state;
+	snprintf(text, sizeof text,
+		 "{\"issuer\":\"anything\",\"keys\":{\"jwks_uri\":\"%s/good/keys\",\"ca_file\":\"../ca.pem\"},\"algorithms\":[\"ES256\"],"
+		 "\"private_addresses\":true}",
+		 stub.url);
+	put("issuers.d/uri.json", text);
+	start_room(false);
+	wait_fault("uri", KB_OK, true, 15000);
+	assert_int_equal(stub.shared->requests, 1);
+}
+
+static void test_fetcher_cannot_write_its_state(void **state)
+{
+	char state_dir[64];
+
+	(void)state;
+	trust("good", here);
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	assert_int_equal(rmdir(state_dir), 0);
+	start_room(false);
+	wait_fault("good", KB_E_FILE, false, 15000);
+}
+
+static void test_fetcher_ends_with_the_supervisor(void **state)
+{
+	(void)state;
+	trust("good", here);
+	start_room(false);
+	wait_fault("good", KB_OK, true, 15000);
+	close(pokes); /* the vaults' end is no reason to end, nor to spin */
+	pokes = -1;
+	usleep(200000);
+	assert_int_equal(waitpid(room, NULL, WNOHANG), 0);
+	close(control);
+	control = -1;
+	assert_int_equal(wait_room(), ROOM_EXIT_OK);
+}
+
+static void test_fetcher_drains(void **state)
+{
+	(void)state;
+	trust("good", here);
+	start_room(false);
+	assert_int_equal(control_send(control, CONTROL_DRAIN, 7, 0), KB_OK);
+	assert_int_equal(wait_room(), ROOM_EXIT_OK);
+}
+
+static void test_fetcher_without_configuration(void **state)
+{
+	struct control_message m;
+	size_t n = 0;
+
+	(void)state;
+	trust("good", here);
+	start_room(true);
+	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
+	assert_int_equal(m.type, CONTROL_FAILED);
+	assert_int_equal(m.value, KB_E_CONFIG);
+	assert_int_equal(wait_room(), ROOM_EXIT_CONFIG);
+	assert_int_equal(board->slot[0].state, SLOT_FAILED);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_fetcher_ready_and_fetched),
+		T(test_h04_each_issuer_has_its_own_fault),
+		T(test_h12_issuer_down_at_start),
+		T(test_fetcher_keeps_sets_across_restart),
+		T(test_h04_bad_answer_leaves_the_old_set),
+		T(test_f01_set_from_the_future),
+		T(test_h14_set_of_another_origin),
+		T(test_h14_set_of_an_older_version),
+		T(test_h05_many_pokes_one_fetch),
+		T(test_fetcher_pinned_keys_are_ready),
+		T(test_fetcher_jwks_uri),
+		T(test_fetcher_cannot_write_its_state),
+		T(test_fetcher_ends_with_the_supervisor),
+		T(test_fetcher_drains),
+		T(test_fetcher_without_configuration),
+	};
+#undef T
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

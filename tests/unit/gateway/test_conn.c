@@ -1,0 +1,1041 @@
+/* tests/unit/gateway/test_conn.c — whole connections: real TLS through a socket pair, the test plays client, vault and ledger.  SECURITY B1–B11, G6. */
+#include "gateway/conn.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "gateway/tls.h"
+#include "tests/unit/tls_mint.h"
+
+enum { MAX_CONNECTIONS = 24, MAX_QUEUE = 2 };
+
+static unsigned window = KB_MAX_WINDOW;
+
+static struct tls_pair *ca, *server_cert, *client_cert;
+static SSL_CTX *server_ctx, *client_ctx;
+static struct scoreboard *board;
+static struct slot *self;
+static struct conn_room room;
+static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
+static bool is_broken;
+
+/* ---- the room ---- */
+
+static void on_broken(void *ctx)
+{
+	(void)ctx;
+	is_broken = true;
+}
+
+static void turn(void)
+{
+	for (int i = 0; i < 6; i++)
+		(void)event_base_loop(room.base, EVLOOP_NONBLOCK);
+}
+
+static int open_room(void **state)
+{
+	struct exchange_events on = {.on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
+
+	(void)state;
+	memset(board, 0, sizeof *board);
+	self = &board->slot[0];
+	room = (struct conn_room){.scoreboard = board, .self = self};
+	conn_room_init(&room);
+	is_broken = false;
+	room.base = event_base_new();
+	room.peers = peers_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
+	if (room.base == NULL || room.peers == NULL || frame_pair(vault) != KB_OK || frame_pair(ledger) != KB_OK)
+		return -1;
+	struct exchange_config cfg = {
+		.vault_fd = vault[0],
+		.ledger_fd = ledger[0],
+		.self = self,
+		.window = window,
+		.max_queue = MAX_QUEUE,
+		.max_pending = MAX_CONNECTIONS,
+	};
+	return exchange_new(room.base, &cfg, &on, &room.exchange) == KB_OK ? 0 : -1;
+}
+
+static int open_narrow_room(void **state)
+{
+	window = 2;
+	return open_room(state);
+}
+
+static int close_room(void **state)
+{
+	(void)state;
+	window = KB_MAX_WINDOW;
+	conn_room_free(&room);
+	exchange_free(room.exchange);
+	peers_free(room.peers);
+	event_base_free(room.base);
+	for (int i = 0; i < 2; i++) {
+		close(vault[i]);
+		close(ledger[i]);
+	}
+	return 0;
+}
+
+static int make(void **state)
+{
+	const char *why;
+
+	(void)state;
+	(void)signal(SIGPIPE, SIG_IGN);
+	ca = tls_mint("test CA", NULL, NULL, 3600);
+	server_cert = tls_mint("localhost", ca, "serverAuth", 3600);
+	client_cert = tls_mint("client", ca, "clientAuth", 3600);
+	client_ctx = tls_mint_client(ca, client_cert);
+	struct tls_server t = {
+		.certificate = buf_span(&server_cert->cert_pem), .key = buf_span(&server_cert->key_pem), .client_ca = buf_span(&ca->cert_pem)};
+	board = calloc(1, sizeof *board);
+	return board != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
+}
+
+static int unmake(void **state)
+{
+	(void)state;
+	SSL_CTX_free(server_ctx);
+	SSL_CTX_free(client_ctx);
+	tls_mint_free(ca);
+	tls_mint_free(server_cert);
+	tls_mint_free(client_cert);
+	free(board);
+	return 0;
+}
+
+static uint64_t count(enum counter c)
+{
+	return atomic_load(&self->counter[c]);
+}
+
+static uint64_t refused(enum kb_err e)
+{
+	return atomic_load(&board->refused[e]);
+}
+
+/* ---- the client ---- */
+
+struct client {
+	SSL *ssl;
+	int fd;
+	bool is_closed, had_notify; /* the server's end was seen, with close_notify */
+	struct buf in;
+};
+
+static enum kb_err try_dial(struct client *c)
+{
+	int fd[2];
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	*c = (struct client){.fd = fd[1], .ssl = SSL_new(client_ctx)};
+	assert_non_null(c->ssl);
+	buf_init(&c->in, 1 << 20);
+	SSL_set_fd(c->ssl, c->fd);
+	SSL_set_connect_state(c->ssl);
+	return conn_open(&room, server_ctx, 5, fd[0], (const struct sockaddr *)&addr);
+}
+
+static struct client dial(void)
+{
+	struct client c;
+
+	assert_int_equal(try_dial(&c), KB_OK);
+	for (int i = 0; i < 100 && SSL_do_handshake(c.ssl) != 1; i++)
+		turn();
+	assert_true(SSL_is_init_finished(c.ssl));
+	turn();
+	return c;
+}
+
+static void hang_up(struct client *c)
+{
+	SSL_free(c->ssl);
+	if (c->fd >= 0)
+		close(c->fd);
+	buf_free(&c->in);
+	turn();
+}
+
+static void say_span(struct client *c, struct span s)
+{
+	for (size_t at = 0; at < s.len;) {
+		int n = SSL_write(c->ssl, s.p + at, (int)(s.len - at));
+		if (n > 0)
+			at += (size_t)n;
+		else
+			assert_int_equal(SSL_get_error(c->ssl, n), SSL_ERROR_WANT_WRITE);
+		turn();
+	}
+}
+
+static void say(struct client *c, const char *text)
+{
+	say_span(c, span_str(text));
+}
+
+/* All that the server has said since the last call, as a string; good until the next call. */
+static const char *hear(struct client *c)
+{
+	char part[16384];
+
+	buf_reset(&c->in);
+	for (int idle = 0; idle < 4 && !c->is_closed;) {
+		turn();
+		int n = SSL_read(c->ssl, part, sizeof part);
+		if (n > 0) {
+			buf_add(&c->in, part, (size_t)n);
+			idle = 0;
+			continue;
+		}
+		int fault = SSL_get_error(c->ssl, n);
+		ERR_clear_error();
+		c->is_closed = fault != SSL_ERROR_WANT_READ;
+		c->had_notify = fault == SSL_ERROR_ZERO_RETURN;
+		idle++;
+	}
+	buf_add(&c->in, "", 1);
+	assert_int_equal(buf_ok(&c->in), KB_OK);
+	return (const char *)c->in.p;
+}
+
+static void expect(struct client *c, const char *start, const char *part)
+{
+	const char *said = hear(c);
+
+	assert_true(strncmp(said, start, strlen(start)) == 0);
+	assert_non_null(strstr(said, part));
+}
+
+/* ---- the vault and the ledger ---- */
+
+static struct frame_request taken;
+
+static bool vault_takes(void)
+{
+	static uint8_t in[KB_MAX_FRAME];
+
+	turn();
+	ssize_t n = recv(vault[1], in, sizeof in, MSG_DONTWAIT);
+	if (n <= 0)
+		return false;
+	assert_int_equal(frame_get_request(span_of(in, (size_t)n), &taken), KB_OK);
+	turn();
+	return true;
+}
+
+static void ledger_says(uint64_t id, const char *body)
+{
+	KB_AUTO(buf) struct buf b;
+	struct frame_response r = {.id = id, .status = 200, .body = span_str(body)};
+
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_response(&r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	turn();
+}
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
+
+static void one_request(struct client *c)
+{
+	say(c, GET("/one"));
+	assert_true(vault_takes());
+	ledger_says(taken.id, "{\"n\":1}");
+	expect(c, "HTTP/1.1 200 OK\r\n", "\r\n\r\n{\"n\":1}");
+	assert_false(c->is_closed);
+}
+
+/* ---- tests ---- */
+
+static void test_conn_serves_and_keeps_alive(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	assert_int_equal(count(COUNT_HANDSHAKES), 1);
+	one_request(&c);
+	assert_true(taken.listener == 5 && taken.method == FRAME_GET && taken.has_client_cert);
+	assert_true(span_eq_cstr(taken.target, "/one") && span_eq_cstr(taken.peer, "local"));
+	assert_true(taken.deadline_ms > clock_mono_ms() && taken.deadline_ms <= clock_mono_ms() + KB_REQUEST_MS);
+	uint64_t first = taken.id;
+	one_request(&c);
+	assert_int_equal(taken.id, first + 1);
+	assert_int_equal(count(COUNT_REQUESTS), 2);
+	assert_int_equal(count(COUNT_REPLIES), 2);
+	assert_int_equal(count(COUNT_CONNECTIONS_OPEN), 1);
+	assert_int_equal(atomic_load(&self->total.n), 2);
+	hang_up(&c);
+	assert_int_equal(count(COUNT_CONNECTIONS_OPEN), 0);
+}
+
+static void test_conn_passes_the_response_on(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+	struct client c = dial();
+	char id[37];
+
+	(void)state;
+	buf_init(&b, KB_MAX_FRAME);
+	say(&c, "POST /k HTTP/1.1\r\nHost: h\r\nx-ms-client-request-id: me\r\nContent-Length: 0\r\n\r\n");
+	assert_true(vault_takes());
+	frame_uuid_text(taken.uuid, id);
+	assert_true(id[14] == '4'); /* a random UUID */
+	struct frame_response r = {.id = taken.id, .status = 401, .challenge = span_str("Bearer x"), .body = span_str("{}")};
+	assert_int_equal(frame_put_response(&r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	const char *said = hear(&c);
+	assert_non_null(strstr(said, "HTTP/1.1 401 Unauthorized\r\n"));
+	assert_non_null(strstr(said, "WWW-Authenticate: Bearer x\r\n"));
+	assert_non_null(strstr(said, "x-ms-client-request-id: me\r\n"));
+	assert_non_null(strstr(said, id));
+	hang_up(&c);
+}
+
+/* TLS 1.3: the first request may come in the segment of the client's Finished. */
+static void test_request_right_behind_the_handshake(void **state)
+{
+	struct client c;
+
+	(void)state;
+	assert_int_equal(try_dial(&c), KB_OK);
+	while (SSL_do_handshake(c.ssl) != 1) /* the server sees nothing of the last flight yet */
+		turn();
+	say(&c, GET("/one"));
+	assert_true(vault_takes());
+	ledger_says(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	hang_up(&c);
+}
+
+/* A handshake that stops half-way counts as service for a while; then it is the client who is slow. */
+static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
+{
+	struct client c;
+
+	(void)state;
+	assert_int_equal(try_dial(&c), KB_OK);
+	assert_int_not_equal(SSL_do_handshake(c.ssl), 1);
+	turn();
+	int64_t now = clock_mono_ms();
+	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&room, now + KB_SEAT_MS - 100);
+	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&room, now + KB_SEAT_MS + 1);
+	assert_int_equal(room.door.in_service, 0);
+	hang_up(&c);
+}
+
+/* Who has done his handshake keeps his seat until his first request is there, or for a moment: in a storm nobody is given memory for TLS whose request could not
+ * be served yet.  A request counts for as long as it takes, what comes between requests does not. */
+static void test_b11_a_seat_until_the_first_request(void **state)
+{
+	struct client a = dial(), b = dial();
+
+	(void)state;
+	assert_int_equal(room.door.in_service, 2);
+	say(&a, GET("/first"));
+	assert_true(vault_takes());
+	conn_expire(&room, clock_mono_ms());
+	assert_int_equal(room.door.in_service, 2);
+	conn_expire(&room, clock_mono_ms() + KB_FIRST_MS); /* b said nothing */
+	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&room, clock_mono_ms() + KB_SEAT_MS + KB_FIRST_MS);
+	assert_int_equal(room.door.in_service, 1);
+	ledger_says(taken.id, "{}");
+	expect(&a, "HTTP/1.1 200 OK\r\n", "{}");
+	assert_int_equal(room.door.in_service, 0);
+	say(&a, "GET /half");
+	assert_int_equal(room.door.in_service, 0);
+	hang_up(&b);
+	hang_up(&a);
+	assert_int_equal(room.door.in_service, 0);
+}
+
+static void test_b05_pipelined_requests_are_served_in_order(void **state)
+{
+	struct client c = dial();
+	uint64_t last = 0;
+
+	(void)state;
+	say(&c, GET("/0") GET("/1") GET("/2"));
+	for (int i = 0; i < 3; i++) {
+		const char path[] = {'/', (char)('0' + i), '\0'};
+		assert_true(vault_takes());
+		assert_true(span_eq_cstr(taken.target, path) && taken.id > last);
+		last = taken.id;
+		assert_false(vault_takes()); /* the next waits for this one's reply */
+		ledger_says(taken.id, path);
+		expect(&c, "HTTP/1.1 200 OK\r\n", path);
+	}
+	hang_up(&c);
+}
+
+/* Bodies that end in the middle of TLS records: what OpenSSL has already decrypted must not be forgotten. */
+static void test_b05_pipelined_bodies(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+	struct client c = dial();
+
+	(void)state;
+	buf_init(&b, 1 << 20);
+	for (int i = 0; i < 3; i++) {
+		buf_add_str(&b, "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n");
+		for (int k = 0; k < 9000; k++)
+			buf_add_str(&b, i == 0 ? "a" : i == 1 ? "b" : "c");
+	}
+	say_span(&c, buf_span(&b));
+	for (int i = 0; i < 3; i++) {
+		assert_true(vault_takes());
+		assert_true(taken.body.len == 9000 && taken.body.p[0] == 'a' + i && taken.body.p[8999] == 'a' + i);
+		ledger_says(taken.id, "{}");
+		expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	}
+	hang_up(&c);
+}
+
+static void test_b03_b04_refused_before_the_vault(void **state)
+{
+	static const char *const bad[] = {
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\n",
+		"GET / HTTP/1.1\nHost: h\n\n",
+		"GET / HTTP/1.1\r\n\r\n",
+		"GET /\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		struct client c = dial();
+		say(&c, bad[i]);
+		expect(&c, "HTTP/1.1 400 Bad Request\r\n", "Connection: close\r\n");
+		assert_true(c.is_closed && c.had_notify);
+		assert_false(vault_takes());
+		hang_up(&c);
+	}
+	assert_int_equal(refused(KB_E_HTTP_SYNTAX), 5);
+	assert_int_equal(refused(KB_E_HTTP_BODY_TYPE), 1);
+	assert_int_equal(count(COUNT_REFUSED), 6);
+}
+
+static void post(struct client *c, size_t declared, size_t sent)
+{
+	KB_AUTO(buf) struct buf b;
+
+	buf_init(&b, 1 << 22);
+	buf_addf(&b, "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", declared);
+	uint8_t *body = buf_reserve(&b, sent);
+	assert_non_null(body);
+	memset(body, 'x', sent);
+	say_span(c, buf_span(&b));
+}
+
+static void test_b06_body_at_cap_and_over(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	post(&c, KB_MAX_BODY, KB_MAX_BODY);
+	assert_true(vault_takes());
+	assert_int_equal(taken.body.len, KB_MAX_BODY);
+	ledger_says(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	post(&c, KB_MAX_BODY + 1, 100);
+	expect(&c, "HTTP/1.1 413 ", "Connection: close\r\n");
+	assert_true(c.is_closed);
+	assert_false(vault_takes());
+	assert_int_equal(refused(KB_E_HTTP_BODY_SIZE), 1);
+	hang_up(&c);
+}
+
+/* One source may not have more bodies under way than its share. */
+static void test_b06_bodies_of_one_source(void **state)
+{
+	struct client a = dial();
+	struct client b = dial();
+	struct client c = dial();
+
+	(void)state;
+	post(&a, KB_MAX_BODY, 1);
+	post(&b, KB_MAX_BODY, 1);
+	post(&c, 10, 1);
+	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
+	hang_up(&a);
+	struct client d = dial();
+	post(&d, 10, 10);
+	assert_true(vault_takes());
+	hang_up(&b);
+	hang_up(&c);
+	hang_up(&d);
+}
+
+static void test_b06_expect_continue(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+	assert_string_equal(hear(&c), "HTTP/1.1 100 Continue\r\n\r\n");
+	assert_false(vault_takes());
+	say(&c, "body");
+	assert_true(vault_takes());
+	ledger_says(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n");
+	expect(&c, "HTTP/1.1 413 ", "Connection: close\r\n"); /* no word to go on */
+	hang_up(&c);
+}
+
+static void test_b07_too_many_headers(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+	struct client c = dial();
+
+	(void)state;
+	buf_init(&b, 1 << 20);
+	buf_add_str(&b, "GET / HTTP/1.1\r\nHost: h\r\n");
+	for (int i = 0; i < 1000; i++)
+		buf_add_str(&b, "a: b\r\n");
+	buf_add_str(&b, "\r\n");
+	say_span(&c, buf_span(&b));
+	expect(&c, "HTTP/1.1 431 ", "Connection: close\r\n");
+	hang_up(&c);
+	c = dial();
+	buf_reset(&b);
+	buf_add_str(&b, "GET / HTTP/1.1\r\nHost: h\r\nX: ");
+	for (int i = 0; i < KB_MAX_HEADER_LINE + 1; i++) /* an endless line */
+		buf_add_str(&b, "x");
+	say_span(&c, buf_span(&b));
+	expect(&c, "HTTP/1.1 431 ", "Connection: close\r\n");
+	hang_up(&c);
+	assert_int_equal(refused(KB_E_HTTP_HEADERS), 2);
+}
+
+static void test_b08_every_split_point(void **state)
+{
+	static const char text[] = "POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n{body}";
+	struct client c = dial();
+
+	(void)state;
+	for (size_t cut = 0; cut < sizeof text; cut++) { /* the last round: byte by byte */
+		size_t step = cut == sizeof text - 1 ? 1 : sizeof text;
+		say_span(&c, span_of(text, cut == sizeof text - 1 ? 0 : cut));
+		for (size_t at = step == 1 ? 0 : cut; at < sizeof text - 1; at += step)
+			say_span(&c, span_sub(span_of(text, sizeof text - 1), at, step));
+		assert_true(vault_takes());
+		assert_true(span_eq_cstr(taken.body, "{body}") && span_eq_cstr(taken.target, "/s"));
+		ledger_says(taken.id, "{}");
+		expect(&c, "HTTP/1.1 200 OK\r\n", "\r\n\r\n{}");
+	}
+	hang_up(&c);
+}
+
+static void test_b01_slow_handshake(void **state)
+{
+	struct client c;
+
+	(void)state;
+	assert_int_equal(try_dial(&c), KB_OK);
+	turn();
+	int64_t now = clock_mono_ms();
+	conn_expire(&room, now + KB_HANDSHAKE_MS - 100);
+	assert_int_equal(room.connections, 1);
+	conn_expire(&room, now + KB_HANDSHAKE_MS + 1);
+	assert_int_equal(room.connections, 0);
+	assert_int_equal(refused(KB_E_DEADLINE), 1);
+	assert_int_equal(count(COUNT_HANDSHAKES_FAILED), 1);
+	hang_up(&c);
+}
+
+static void slow(const char *text, int64_t limit_ms)
+{
+	struct client c = dial();
+
+	say(&c, text);
+	int64_t now = clock_mono_ms();
+	conn_expire(&room, now + limit_ms - 100);
+	assert_string_equal(hear(&c), "");
+	conn_expire(&room, now + limit_ms + 1);
+	expect(&c, "HTTP/1.1 408 ", "Connection: close\r\n");
+	assert_true(c.is_closed);
+	hang_up(&c);
+	assert_int_equal(room.connections, 0);
+}
+
+static void test_b01_slow_head_and_body(void **state)
+{
+	(void)state;
+	slow("G", KB_HEADER_MS);
+	slow("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf", KB_BODY_MS);
+	assert_int_equal(refused(KB_E_DEADLINE), 2);
+}
+
+/* One byte a second does not help: the deadline counts from the first. */
+static void test_b01_deadline_is_absolute(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, "GET / HT");
+	int64_t now = clock_mono_ms();
+	say(&c, "T");
+	say(&c, "P");
+	conn_expire(&room, now + KB_HEADER_MS + 1);
+	expect(&c, "HTTP/1.1 408 ", "Connection: close\r\n");
+	hang_up(&c);
+}
+
+static void test_idle_connection_is_closed_with_notify(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	one_request(&c);
+	int64_t now = clock_mono_ms();
+	conn_expire(&room, now + KB_IDLE_MS - 100);
+	assert_string_equal(hear(&c), "");
+	assert_false(c.is_closed);
+	conn_expire(&room, now + KB_IDLE_MS + 1);
+	assert_string_equal(hear(&c), "");
+	assert_true(c.is_closed && c.had_notify);
+	hang_up(&c);
+}
+
+static void test_linger_ends(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, "BAD\r\n");
+	assert_int_equal(room.connections, 1);
+	conn_expire(&room, clock_mono_ms() + KB_LINGER_MS + 1);
+	turn();
+	assert_int_equal(room.connections, 0);
+	hang_up(&c);
+}
+
+static void test_b02_client_that_never_reads(void **state)
+{
+	static char big[KB_MAX_REPLY];
+	struct client c = dial();
+	int small = 4096;
+
+	(void)state;
+	assert_int_equal(setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+	memset(big, 'x', sizeof big - 1);
+	for (int i = 0; i < 3 && atomic_load(&self->total.n) == (uint64_t)i; i++) { /* until the socket is full */
+		say(&c, GET("/big"));
+		assert_true(vault_takes());
+		ledger_says(taken.id, big);
+	}
+	assert_int_equal(room.connections, 1);
+	conn_expire(&room, clock_mono_ms() + KB_WRITE_MS + 1);
+	turn();
+	assert_int_equal(room.connections, 0);
+	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
+	hang_up(&c);
+}
+
+/* A reply larger than the socket takes at once arrives whole when the client reads. */
+static void test_b02_large_reply_is_resumed(void **state)
+{
+	static char big[KB_MAX_REPLY];
+	struct client c = dial();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof big - 1; i++)
+		big[i] = (char)('a' + i % 26);
+	for (int i = 0; i < 3; i++) {
+		say(&c, GET("/big"));
+		assert_true(vault_takes());
+		ledger_says(taken.id, big);
+		expect(&c, "HTTP/1.1 200 OK\r\n", big);
+	}
+	hang_up(&c);
+}
+
+static void test_request_deadline_and_late_reply(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, GET("/late"));
+	assert_true(vault_takes());
+	uint64_t id = taken.id;
+	conn_expire(&room, clock_mono_ms() + KB_REQUEST_MS + 1);
+	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
+	assert_false(c.is_closed);
+	assert_int_equal(refused(KB_E_DEADLINE), 1);
+	ledger_says(id, "{\"late\":1}");
+	assert_string_equal(hear(&c), ""); /* never taken for the answer to anything else */
+	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
+	one_request(&c);
+	hang_up(&c);
+}
+
+static void test_request_of_a_lost_worker(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, GET("/lost"));
+	assert_true(vault_takes());
+	conn_lost(&room, taken.id + 1); /* not ours */
+	assert_string_equal(hear(&c), "");
+	conn_lost(&room, taken.id);
+	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
+	assert_int_equal(refused(KB_E_ROOM_LOST), 1);
+	conn_lost(&room, taken.id); /* answered already */
+	one_request(&c);
+	hang_up(&c);
+}
+
+/* So that a few requests fill the vault's socket. */
+static void narrow_vault(void)
+{
+	int small = 4096;
+
+	assert_int_equal(setsockopt(vault[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+}
+
+static void test_g06_queue_is_bounded_and_fifo(void **state)
+{
+	static struct client c[MAX_CONNECTIONS];
+	int n = 0;
+
+	(void)state;
+	narrow_vault();
+	for (; n < MAX_CONNECTIONS && refused(KB_E_QUEUE_FULL) == 0; n++) {
+		c[n] = dial();
+		say(&c[n], GET("/q"));
+	}
+	assert_true(n > MAX_QUEUE + 1 && n < MAX_CONNECTIONS);
+	expect(&c[n - 1], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
+	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE);
+	conn_expire(&room, clock_mono_ms()); /* nothing is due yet */
+	uint64_t last = 0;
+	for (int i = 0; i < n - 1; i++) {
+		assert_true(vault_takes());
+		assert_true(taken.id > last);
+		last = taken.id;
+		ledger_says(taken.id, "{}");
+		expect(&c[i], "HTTP/1.1 200 OK\r\n", "{}");
+	}
+	assert_false(vault_takes());
+	assert_int_equal(count(COUNT_QUEUE), 0);
+	for (int i = 0; i < n; i++)
+		hang_up(&c[i]);
+}
+
+/* What waits in the queue when its client goes, or its time is over, is never sent. */
+static void test_g06_queued_request_is_forgotten(void **state)
+{
+	static struct client c[MAX_CONNECTIONS];
+	int n = 0;
+
+	(void)state;
+	narrow_vault();
+	while (n < MAX_CONNECTIONS && count(COUNT_QUEUE) < MAX_QUEUE) {
+		c[n] = dial();
+		say(&c[n], GET("/q"));
+		n++;
+	}
+	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE);
+	hang_up(&c[n - 1]);
+	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE - 1);
+	conn_expire(&room, clock_mono_ms() + KB_REQUEST_MS + 1);
+	assert_int_equal(count(COUNT_QUEUE), 0);
+	for (int i = 0; i < n - MAX_QUEUE; i++)
+		assert_true(vault_takes());
+	assert_false(vault_takes());
+	for (int i = 0; i < n - 1; i++)
+		hang_up(&c[i]);
+}
+
+/* A place in the window belongs to the request until its response, even when nobody waits for it any more: who asks and runs away gains nothing. */
+static void test_b11_window_is_kept(void **state)
+{
+	struct client c[4];
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		c[i] = dial();
+		say(&c[i], GET("/w"));
+	}
+	assert_int_equal(count(COUNT_QUEUE), 2);
+	assert_true(vault_takes());
+	uint64_t first = taken.id;
+	assert_true(vault_takes());
+	assert_false(vault_takes());
+	hang_up(&c[0]);
+	assert_false(vault_takes());
+	ledger_says(first, "{}"); /* the response nobody waits for */
+	assert_true(vault_takes());
+	uint64_t third = taken.id;
+	assert_false(vault_takes());
+	conn_lost(&room, third); /* its worker died */
+	expect(&c[2], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
+	assert_true(vault_takes());
+	assert_int_equal(count(COUNT_QUEUE), 0);
+	say(&c[2], GET("/w"));
+	assert_false(vault_takes());
+	exchange_tick(room.exchange, clock_mono_ms()); /* not due */
+	assert_false(vault_takes());
+	exchange_tick(room.exchange, clock_mono_ms() + KB_REQUEST_MS + 1); /* no response ever came: the places are free all the same */
+	assert_true(vault_takes());
+	for (int i = 1; i < 4; i++)
+		hang_up(&c[i]);
+}
+
+static void test_b09_client_gone_in_each_state(void **state)
+{
+	static const char *const parts[] = {"", "GET /", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf"};
+
+	(void)state;
+	struct client c;
+	assert_int_equal(try_dial(&c), KB_OK); /* before the handshake */
+	hang_up(&c);
+	assert_int_equal(room.connections, 0);
+	assert_int_equal(refused(KB_E_TLS), 1);
+	for (size_t i = 0; i < 3; i++) {
+		c = dial();
+		say(&c, parts[i]);
+		hang_up(&c);
+		assert_int_equal(room.connections, 0);
+	}
+	c = dial();
+	say(&c, GET("/gone"));
+	assert_true(vault_takes());
+	hang_up(&c);
+	assert_int_equal(room.connections, 0);
+	assert_int_equal(count(COUNT_REPLIES_LOST), 0);
+	ledger_says(taken.id, "{}");
+	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
+}
+
+static void test_b09_client_gone_while_reading(void **state)
+{
+	static char big[KB_MAX_REPLY];
+	struct client c = dial();
+
+	(void)state;
+	memset(big, 'x', sizeof big - 1);
+	for (int i = 0; i < 3 && atomic_load(&self->total.n) == (uint64_t)i; i++) {
+		say(&c, GET("/big"));
+		assert_true(vault_takes());
+		ledger_says(taken.id, big);
+	}
+	hang_up(&c);
+	assert_int_equal(room.connections, 0);
+	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
+}
+
+/* RFC 8446 §6.1: a client may say that it will send no more and still wait for its answer. */
+static void test_client_half_close_still_gets_its_reply(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, GET("/half"));
+	assert_true(vault_takes());
+	(void)SSL_shutdown(c.ssl);
+	turn();
+	assert_int_equal(room.connections, 1);
+	ledger_says(taken.id, "{\"h\":1}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{\"h\":1}");
+	assert_true(c.is_closed);
+	hang_up(&c);
+	assert_int_equal(room.connections, 0);
+}
+
+static void test_b10_full_house(void **state)
+{
+	static struct client c[MAX_CONNECTIONS];
+	struct client extra;
+
+	(void)state;
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		c[i] = dial();
+	assert_int_equal(try_dial(&extra), KB_E_CONN_LIMIT);
+	assert_int_equal(refused(KB_E_CONN_LIMIT), 1);
+	assert_int_equal(SSL_do_handshake(extra.ssl), -1); /* closed at once */
+	ERR_clear_error();
+	hang_up(&extra);
+	hang_up(&c[0]);
+	c[0] = dial();
+	one_request(&c[0]);
+	for (int i = 0; i < MAX_CONNECTIONS; i++)
+		hang_up(&c[i]);
+	assert_int_equal(room.connections, 0);
+}
+
+static void test_b12_not_tls(void **state)
+{
+	static const char text[] = GET("/");
+	struct client c;
+
+	(void)state;
+	assert_int_equal(try_dial(&c), KB_OK);
+	assert_int_equal(write(c.fd, text, sizeof text - 1), sizeof text - 1);
+	turn();
+	assert_int_equal(count(COUNT_HANDSHAKES_FAILED), 1);
+	assert_int_equal(refused(KB_E_TLS), 1);
+	assert_false(vault_takes());
+	hang_up(&c);
+	assert_int_equal(room.connections, 0);
+}
+
+static void test_b15_methods_no_vault_sees(void **state)
+{
+	static const char *const methods[] = {"HEAD", "OPTIONS", "TRACE", "get"};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		KB_AUTO(buf) struct buf b;
+		struct client c = dial();
+		buf_init(&b, 256);
+		buf_addf(&b, "%s / HTTP/1.1\r\nHost: h\r\n\r\n", methods[i]);
+		say_span(&c, buf_span(&b));
+		const char *said = hear(&c);
+		assert_non_null(strstr(said, "HTTP/1.1 405 Method Not Allowed\r\n"));
+		assert_non_null(strstr(said, "Allow: GET, POST, PUT, PATCH, DELETE\r\n"));
+		assert_int_equal(strstr(said, "{") == NULL, i == 0); /* HEAD: no body */
+		assert_false(vault_takes());
+		hang_up(&c);
+	}
+	assert_int_equal(refused(KB_E_METHOD), 4);
+}
+
+static void test_connection_close_is_honoured(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" GET("/never"));
+	assert_true(vault_takes());
+	ledger_says(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "Connection: close\r\n");
+	assert_true(c.is_closed && c.had_notify);
+	assert_false(vault_takes());
+	hang_up(&c);
+}
+
+static void test_drain(void **state)
+{
+	struct client idle = dial();
+	struct client busy = dial();
+
+	(void)state;
+	say(&busy, GET("/busy"));
+	assert_true(vault_takes());
+	room.is_draining = true;
+	conn_close_idle(&room);
+	assert_string_equal(hear(&idle), "");
+	assert_true(idle.is_closed && idle.had_notify);
+	ledger_says(taken.id, "{}");
+	expect(&busy, "HTTP/1.1 200 OK\r\n", "Connection: close\r\n");
+	assert_true(busy.is_closed);
+	hang_up(&idle);
+	hang_up(&busy);
+	assert_int_equal(room.connections, 0);
+}
+
+static void test_i06_frames_that_do_not_decode(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, GET("/x"));
+	assert_true(vault_takes());
+	assert_int_equal(frame_send(ledger[1], span_str("rubbish")), KB_OK);
+	turn();
+	assert_int_equal(count(COUNT_FRAMES_BAD), 1);
+	ledger_says(UINT64_C(0x7700000000000001), "{}"); /* another gateway's */
+	assert_int_equal(count(COUNT_REPLIES_LOST), 0);
+	ledger_says(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	hang_up(&c);
+}
+
+static void test_closed_vault_is_noticed(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	say(&c, GET("/x"));
+	close(vault[1]);
+	turn();
+	assert_true(is_broken);
+	vault[1] = dup(ledger[1]);
+	hang_up(&c);
+}
+
+static void test_closed_ledger_is_noticed(void **state)
+{
+	(void)state;
+	close(ledger[1]);
+	turn();
+	assert_true(is_broken);
+	ledger[1] = dup(vault[1]);
+}
+
+#define ROOM_TEST(f) cmocka_unit_test_setup_teardown(f, open_room, close_room)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ROOM_TEST(test_conn_serves_and_keeps_alive),
+		ROOM_TEST(test_conn_passes_the_response_on),
+		ROOM_TEST(test_request_right_behind_the_handshake),
+		ROOM_TEST(test_b11_a_handshake_has_its_seat_for_a_while),
+		ROOM_TEST(test_b11_a_seat_until_the_first_request),
+		ROOM_TEST(test_b05_pipelined_requests_are_served_in_order),
+		ROOM_TEST(test_b05_pipelined_bodies),
+		ROOM_TEST(test_b03_b04_refused_before_the_vault),
+		ROOM_TEST(test_b06_body_at_cap_and_over),
+		ROOM_TEST(test_b06_bodies_of_one_source),
+		ROOM_TEST(test_b06_expect_continue),
+		ROOM_TEST(test_b07_too_many_headers),
+		ROOM_TEST(test_b08_every_split_point),
+		ROOM_TEST(test_b01_slow_handshake),
+		ROOM_TEST(test_b01_slow_head_and_body),
+		ROOM_TEST(test_b01_deadline_is_absolute),
+		ROOM_TEST(test_idle_connection_is_closed_with_notify),
+		ROOM_TEST(test_linger_ends),
+		ROOM_TEST(test_b02_client_that_never_reads),
+		ROOM_TEST(test_b02_large_reply_is_resumed),
+		ROOM_TEST(test_request_deadline_and_late_reply),
+		ROOM_TEST(test_request_of_a_lost_worker),
+		ROOM_TEST(test_g06_queue_is_bounded_and_fifo),
+		ROOM_TEST(test_g06_queued_request_is_forgotten),
+		cmocka_unit_test_setup_teardown(test_b11_window_is_kept, open_narrow_room, close_room),
+		ROOM_TEST(test_b09_client_gone_in_each_state),
+		ROOM_TEST(test_b09_client_gone_while_reading),
+		ROOM_TEST(test_client_half_close_still_gets_its_reply),
+		ROOM_TEST(test_b10_full_house),
+		ROOM_TEST(test_b12_not_tls),
+		ROOM_TEST(test_b15_methods_no_vault_sees),
+		ROOM_TEST(test_connection_close_is_honoured),
+		ROOM_TEST(test_drain),
+		ROOM_TEST(test_i06_frames_that_do_not_decode),
+		ROOM_TEST(test_closed_vault_is_noticed),
+		ROOM_TEST(test_closed_ledger_is_noticed),
+	};
+
+	return cmocka_run_group_tests(tests, make, unmake);
+}

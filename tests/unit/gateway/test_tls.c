@@ -1,0 +1,367 @@
+/* tests/unit/gateway/test_tls.c — which TLS is spoken, with whom (SECURITY B12, B13, B14).  Client and server talk through memory. */
+#include "gateway/tls.h"
+
+#include <openssl/err.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/tls_mint.h"
+
+static struct tls_pair *ca, *other_ca, *server_cert, *client_cert;
+
+static int make(void **state)
+{
+	(void)state;
+	ca = tls_mint("test CA", NULL, NULL, 3600);
+	other_ca = tls_mint("other CA", NULL, NULL, 3600);
+	server_cert = tls_mint("localhost", ca, "serverAuth", 3600);
+	client_cert = tls_mint("client", ca, "clientAuth", 3600);
+	return 0;
+}
+
+static int unmake(void **state)
+{
+	(void)state;
+	tls_mint_free(ca);
+	tls_mint_free(other_ca);
+	tls_mint_free(server_cert);
+	tls_mint_free(client_cert);
+	return 0;
+}
+
+static SSL_CTX *server_of(struct tls_server t)
+{
+	SSL_CTX *ctx;
+	const char *why = "";
+
+	assert_int_equal(tls_server_new(&t, &ctx, &why), KB_OK);
+	assert_non_null(ctx);
+	assert_null(why);
+	return ctx;
+}
+
+static SSL_CTX *plain_server(void)
+{
+	return server_of((struct tls_server){.certificate = buf_span(&server_cert->cert_pem), .key = buf_span(&server_cert->key_pem)});
+}
+
+static SSL_CTX *mtls_server(bool is_required)
+{
+	return server_of((struct tls_server){.certificate = buf_span(&server_cert->cert_pem),
+					     .key = buf_span(&server_cert->key_pem),
+					     .client_ca = buf_span(&ca->cert_pem),
+					     .is_client_required = is_required});
+}
+
+struct talk {
+	SSL *server, *client;
+	bool server_up, client_up;
+};
+
+static struct talk talk_new(SSL_CTX *server, SSL_CTX *client)
+{
+	struct talk t = {.server = SSL_new(server), .client = SSL_new(client)};
+	BIO *a;
+	BIO *b;
+
+	assert_non_null(t.server);
+	assert_non_null(t.client);
+	assert_int_equal(BIO_new_bio_pair(&a, 65536, &b, 65536), 1);
+	SSL_set_bio(t.server, a, a);
+	SSL_set_bio(t.client, b, b);
+	SSL_set_accept_state(t.server);
+	SSL_set_connect_state(t.client);
+	return t;
+}
+
+/* Both hands move until nothing changes.  The server's view decides: in TLS 1.3 a client is done before its certificate is judged. */
+static bool shake(struct talk *t)
+{
+	for (int i = 0; i < 10; i++) {
+		t->client_up = SSL_do_handshake(t->client) == 1;
+		t->server_up = SSL_do_handshake(t->server) == 1;
+	}
+	ERR_clear_error();
+	return t->server_up && t->client_up;
+}
+
+static void talk_free(struct talk *t)
+{
+	SSL_free(t->server);
+	SSL_free(t->client);
+}
+
+static bool connects(SSL_CTX *server, SSL_CTX *client)
+{
+	struct talk t = talk_new(server, client);
+	bool is_up = shake(&t);
+
+	talk_free(&t);
+	return is_up;
+}
+
+static void test_tls_1_3_and_1_2(void **state)
+{
+	SSL_CTX *server = plain_server();
+	SSL_CTX *client = tls_mint_client(ca, NULL);
+
+	(void)state;
+	struct talk t = talk_new(server, client);
+	assert_true(shake(&t));
+	assert_int_equal(SSL_version(t.server), TLS1_3_VERSION);
+	assert_false(tls_client_verified(t.server));
+	talk_free(&t);
+	SSL_CTX_set_max_proto_version(client, TLS1_2_VERSION);
+	t = talk_new(server, client);
+	assert_true(shake(&t));
+	assert_int_equal(SSL_version(t.server), TLS1_2_VERSION);
+	talk_free(&t);
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+}
+
+static void test_b12_old_versions(void **state)
+{
+	static const int versions[] = {TLS1_VERSION, TLS1_1_VERSION};
+	SSL_CTX *server = plain_server();
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		SSL_CTX *client = tls_mint_client(ca, NULL);
+		SSL_CTX_set_max_proto_version(client, versions[i]);
+		SSL_CTX_set_cipher_list(client, "ALL:@SECLEVEL=0");
+		assert_false(connects(server, client));
+		SSL_CTX_free(client);
+	}
+	SSL_CTX_free(server);
+}
+
+static void test_b12_ciphers(void **state)
+{
+	static const struct {
+		const char *list;
+		bool is_good;
+	} want[] = {
+		{"ECDHE-ECDSA-AES128-GCM-SHA256", true},
+		{"ECDHE-ECDSA-CHACHA20-POLY1305", true},
+		{"ECDHE-ECDSA-AES128-SHA256", false},
+		{"ECDHE-ECDSA-AES256-SHA", false},
+		{"AES128-GCM-SHA256", false},
+		{"DHE-RSA-AES128-GCM-SHA256", false},
+		{"eNULL:aNULL:@SECLEVEL=0", false},
+	};
+	SSL_CTX *server = plain_server();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		SSL_CTX *client = tls_mint_client(ca, NULL);
+		SSL_CTX_set_max_proto_version(client, TLS1_2_VERSION);
+		assert_int_equal(SSL_CTX_set_cipher_list(client, want[i].list), 1);
+		assert_int_equal(connects(server, client), want[i].is_good);
+		SSL_CTX_free(client);
+	}
+	SSL_CTX_free(server);
+}
+
+static void test_b12_renegotiation(void **state)
+{
+	SSL_CTX *server = plain_server();
+	SSL_CTX *client = tls_mint_client(ca, NULL);
+	char byte;
+
+	(void)state;
+	SSL_CTX_set_max_proto_version(client, TLS1_2_VERSION);
+	struct talk t = talk_new(server, client);
+	assert_true(shake(&t));
+	assert_int_equal(SSL_renegotiate(t.client), 1);
+	(void)SSL_do_handshake(t.client);
+	(void)SSL_read(t.server, &byte, 1);
+	(void)SSL_read(t.client, &byte, 1);
+	(void)SSL_do_handshake(t.client);
+	assert_int_equal(SSL_num_renegotiations(t.server), 0);
+	ERR_clear_error();
+	talk_free(&t);
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+}
+
+static SSL_SESSION *kept;
+static int keep_session(SSL *ssl, SSL_SESSION *s)
+{
+	(void)ssl;
+	SSL_SESSION_free(kept);
+	kept = s;
+	return 1;
+}
+
+/* A session is resumed, without a bit of early data and with the client's certificate still known. */
+static void check_resumption(int version)
+{
+	SSL_CTX *server = mtls_server(true);
+	SSL_CTX *client = tls_mint_client(ca, client_cert);
+	char byte;
+
+	SSL_CTX_set_max_proto_version(client, version);
+	SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+	SSL_CTX_sess_set_new_cb(client, keep_session);
+	struct talk t = talk_new(server, client);
+	assert_true(shake(&t));
+	(void)SSL_read(t.client, &byte, 1); /* takes the ticket */
+	assert_non_null(kept);
+	assert_int_equal(SSL_SESSION_get_max_early_data(kept), 0);
+	(void)SSL_shutdown(t.server); /* without close_notify a client may not resume */
+	(void)SSL_read(t.client, &byte, 1);
+	(void)SSL_shutdown(t.client);
+	talk_free(&t);
+	t = talk_new(server, client);
+	assert_int_equal(SSL_set_session(t.client, kept), 1);
+	assert_true(shake(&t));
+	assert_true(SSL_session_reused(t.server));
+	assert_true(tls_client_verified(t.server));
+	assert_int_equal(SSL_get_early_data_status(t.server), SSL_EARLY_DATA_NOT_SENT);
+	talk_free(&t);
+	SSL_SESSION_free(kept);
+	kept = NULL;
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+}
+
+static void test_b13_resumption_without_early_data(void **state)
+{
+	(void)state;
+	check_resumption(TLS1_3_VERSION);
+	check_resumption(TLS1_2_VERSION);
+	SSL_CTX *server = plain_server();
+	assert_int_equal(SSL_CTX_get_max_early_data(server), 0);
+	assert_int_equal(SSL_CTX_get_recv_max_early_data(server), 0);
+	SSL_CTX_free(server);
+}
+
+static bool client_passes(bool is_required, const struct tls_pair *shown, int version, bool *is_verified)
+{
+	SSL_CTX *server = mtls_server(is_required);
+	SSL_CTX *client = tls_mint_client(ca, shown);
+
+	SSL_CTX_set_max_proto_version(client, version);
+	struct talk t = talk_new(server, client);
+	(void)shake(&t);
+	bool is_up = t.server_up;
+	*is_verified = tls_client_verified(t.server);
+	talk_free(&t);
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+	return is_up;
+}
+
+static void test_b14_client_certificates(void **state)
+{
+	struct tls_pair *expired = tls_mint("expired", ca, "clientAuth", -60);
+	struct tls_pair *wrong_ca = tls_mint("stranger", other_ca, "clientAuth", 3600);
+	struct tls_pair *wrong_use = tls_mint("server", ca, "serverAuth", 3600);
+	const struct {
+		const struct tls_pair *shown;
+		bool passes_required, passes_optional, is_verified;
+	} want[] = {
+		{client_cert, true, true, true}, {NULL, false, true, false},       {expired, false, false, false},
+		{wrong_ca, false, false, false}, {wrong_use, false, false, false},
+	};
+	bool is_verified;
+
+	(void)state;
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
+		for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+			assert_int_equal(client_passes(true, want[i].shown, version, &is_verified), want[i].passes_required);
+			if (want[i].passes_required)
+				assert_true(is_verified);
+			assert_int_equal(client_passes(false, want[i].shown, version, &is_verified), want[i].passes_optional);
+			if (want[i].passes_optional)
+				assert_int_equal(is_verified, want[i].is_verified);
+		}
+	tls_mint_free(expired);
+	tls_mint_free(wrong_ca);
+	tls_mint_free(wrong_use);
+}
+
+static void test_alpn_http_1_1_only(void **state)
+{
+	static const unsigned char both[] = "\x02h2\x08http/1.1";
+	static const unsigned char h2[] = "\x02h2";
+	SSL_CTX *server = plain_server();
+	SSL_CTX *client = tls_mint_client(ca, NULL);
+	const unsigned char *got;
+	unsigned len;
+
+	(void)state;
+	SSL_CTX_set_alpn_protos(client, both, sizeof both - 1);
+	struct talk t = talk_new(server, client);
+	assert_true(shake(&t));
+	SSL_get0_alpn_selected(t.client, &got, &len);
+	assert_true(span_eq_cstr(span_of(got, len), "http/1.1"));
+	talk_free(&t);
+	SSL_CTX_set_alpn_protos(client, h2, sizeof h2 - 1);
+	assert_false(connects(server, client));
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+}
+
+static void refused(struct tls_server t)
+{
+	SSL_CTX *ctx;
+	const char *why = NULL;
+
+	assert_int_equal(tls_server_new(&t, &ctx, &why), KB_E_CONFIG);
+	assert_null(ctx);
+	assert_non_null(why);
+	assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void test_b20_bad_files(void **state)
+{
+	struct span cert = buf_span(&server_cert->cert_pem);
+	struct span key = buf_span(&server_cert->key_pem);
+	struct span none = span_of(NULL, 0);
+	struct span text = span_str("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+	KB_AUTO(buf) struct buf two;
+	KB_AUTO(buf) struct buf broken;
+	KB_AUTO(buf) struct buf locked;
+
+	(void)state;
+	refused((struct tls_server){.certificate = none, .key = key});
+	refused((struct tls_server){.certificate = text, .key = key});
+	refused((struct tls_server){.certificate = cert, .key = none});
+	refused((struct tls_server){.certificate = cert, .key = cert});
+	refused((struct tls_server){.certificate = cert, .key = buf_span(&client_cert->key_pem)});
+	refused((struct tls_server){.certificate = cert, .key = key, .client_ca = key});
+	refused((struct tls_server){.certificate = cert, .key = key, .client_ca = text});
+	refused((struct tls_server){.certificate = cert, .key = key, .is_client_required = true});
+	buf_init(&broken, 65536);
+	buf_add_span(&broken, cert);
+	buf_add_span(&broken, text);
+	refused((struct tls_server){.certificate = buf_span(&broken), .key = key});
+	BIO *bio = BIO_new(BIO_s_mem());
+	assert_int_equal(PEM_write_bio_PrivateKey(bio, server_cert->key, EVP_aes_256_cbc(), (const unsigned char *)"pw", 2, NULL, NULL), 1);
+	tls_mint_pem(bio, &locked);
+	refused((struct tls_server){.certificate = cert, .key = buf_span(&locked)});
+	buf_init(&two, 65536);
+	buf_add_span(&two, cert);
+	buf_add_span(&two, buf_span(&ca->cert_pem));
+	SSL_CTX_free(server_of((struct tls_server){.certificate = buf_span(&two), .key = key}));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tls_1_3_and_1_2),
+		cmocka_unit_test(test_b12_old_versions),
+		cmocka_unit_test(test_b12_ciphers),
+		cmocka_unit_test(test_b12_renegotiation),
+		cmocka_unit_test(test_b13_resumption_without_early_data),
+		cmocka_unit_test(test_b14_client_certificates),
+		cmocka_unit_test(test_alpn_http_1_1_only),
+		cmocka_unit_test(test_b20_bad_files),
+	};
+
+	return cmocka_run_group_tests(tests, make, unmake);
+}

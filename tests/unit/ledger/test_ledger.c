@@ -1,0 +1,761 @@
+/* tests/unit/ledger/test_ledger.c — the ledger room as a process: answers go in, records become durable, answers come out; and no other way. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "process/frame.h"
+#include "process/process.h"
+#include "process/segment.h"
+
+enum { WAIT_MS = 5000, GATEWAYS = 2 };
+
+static char root[64], config_path[96], ledger_path[96];
+static struct scoreboard *sb;
+static int scoreboard_fd = -1, archive_fd = -1, dir_fd = -1, control = -1;
+static int replies[2], responses[GATEWAYS][2];
+static pid_t room;
+static struct room_start start;
+
+/* ---- a ledger room of our own ---- */
+
+static void write_config(const char *extra)
+{
+	KB_AUTO(source) struct source *src = NULL;
+	struct span text;
+	const char *why;
+
+	FILE *f = fopen(config_path, "we");
+	assert_non_null(f);
+	fprintf(f,
+		"{\"listeners\":[{\"address\":\"127.0.0.1:1\",\"base_url\":\"https://localhost:1\",\"apis\":[\"keyvault\"],"
+		"\"tls\":{\"certificate\":\"c.pem\",\"key\":\"k.pem\",\"client_ca\":null}}],"
+		"\"hsm\":{\"module\":\"/usr/lib/softhsm/libsofthsm2.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},"
+		"\"signer\":{\"object\":\"pkcs11:object=s\",\"certificates\":\"s.pem\"},"
+		"\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":\"state\"%s}\n",
+		extra);
+	fclose(f);
+	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(source_read(src, config_path, KB_MAX_CONFIG, false, CONFIG_ALL, &text, &why), KB_OK);
+	if (archive_fd >= 0)
+		close(archive_fd);
+	assert_int_equal(source_pack(src, CONFIG_LEDGER, &archive_fd), KB_OK);
+}
+
+static void child_place(int from, int to)
+{
+	if (dup2(from, to) < 0)
+		_exit(98);
+}
+
+/* `file_limit`: like a disk that is full when a file would grow past it. */
+static void begin(rlim_t file_limit)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	start = (struct room_start){.room = ROOM_LEDGER, .slot = 0, .config_path = config_path, .scoreboard = sb, .self = &sb->slot[0]};
+	memset(&sb->slot[0], 0, sizeof sb->slot[0]);
+	atomic_store(&sb->slot[0].room, ROOM_LEDGER);
+	room = fork();
+	assert_true(room >= 0);
+	if (room == 0) {
+		struct rlimit r = {file_limit, RLIM_INFINITY};
+		int null = open("/dev/null", O_WRONLY);
+		int c = fcntl(pair[1], F_DUPFD, 100), a = fcntl(archive_fd, F_DUPFD, 100), d = fcntl(dir_fd, F_DUPFD, 100);
+		if (getenv("KB_TEST_LOG") == NULL)
+			child_place(null, STDERR_FILENO);
+		child_place(c, FD_CONTROL);
+		child_place(a, FD_ARCHIVE);
+		child_place(d, FD_LEDGER_DIR);
+		(void)close_range(FD_FIRST + 1, ~0u, 0);
+		signal(SIGXFSZ, SIG_IGN);
+		signal(SIGPIPE, SIG_IGN);
+		if (setrlimit(RLIMIT_FSIZE, &r) != 0)
+			_exit(97);
+		_exit(ledger_main(&start));
+	}
+	close(pair[1]);
+	control = pair[0];
+}
+
+static bool hears(enum control_type want, uint64_t *value)
+{
+	struct control_message m;
+	struct pollfd p = {.fd = control, .events = POLLIN};
+
+	if (poll(&p, 1, WAIT_MS) != 1 || control_recv(control, &m, NULL, NULL) != KB_OK)
+		return false;
+	if (value != NULL)
+		*value = m.value;
+	return m.type == (uint32_t)want;
+}
+
+static void introduce(uint32_t generation)
+{
+	struct control_message m = {.type = CONTROL_GENERATION, .generation = generation, .digest = "c0ffee"};
+	const int fds[] = {replies[1], responses[0][0], responses[1][0]};
+
+	assert_int_equal(control_send_message(control, &m, fds, 3), KB_OK);
+}
+
+static void run(void)
+{
+	begin(RLIM_INFINITY);
+	assert_true(hears(CONTROL_READY, NULL));
+	introduce(1);
+}
+
+static int ended(void)
+{
+	int status;
+
+	assert_int_equal(waitpid(room, &status, 0), room);
+	room = 0;
+	close(control);
+	control = -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	snprintf(root, sizeof root, "/tmp/keybroker-ledger-XXXXXX");
+	if (mkdtemp(root) == NULL)
+		return -1;
+	snprintf(config_path, sizeof config_path, "%s/keybroker.json", root);
+	snprintf(ledger_path, sizeof ledger_path, "%s/ledger", root);
+	if (mkdir(ledger_path, 0750) != 0 || scoreboard_create(&scoreboard_fd, &sb) != KB_OK || frame_pair(replies) != KB_OK)
+		return -1;
+	for (size_t i = 0; i < GATEWAYS; i++)
+		if (frame_pair(responses[i]) != KB_OK)
+			return -1;
+	dir_fd = open(ledger_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	write_config("");
+	return dir_fd < 0 ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	char name[SEGMENT_NAME];
+
+	(void)state;
+	if (room > 0) {
+		kill(room, SIGKILL);
+		(void)ended();
+	}
+	for (uint32_t i = 1; i < 100; i++) {
+		segment_name(i, name);
+		unlinkat(dir_fd, name, 0);
+	}
+	unlinkat(dir_fd, "ledger.new", 0);
+	close(dir_fd);
+	close(archive_fd);
+	archive_fd = -1;
+	close(scoreboard_fd);
+	munmap(sb, sizeof *sb);
+	for (size_t i = 0; i < 2; i++) {
+		close(replies[i]);
+		close(responses[0][i]);
+		close(responses[1][i]);
+	}
+	unlink(config_path);
+	rmdir(ledger_path);
+	return rmdir(root);
+}
+
+/* ---- what a vault sends, what a gateway gets ---- */
+
+static uint64_t id_of(unsigned gateway, uint32_t n)
+{
+	return (uint64_t)gateway << 56 | n;
+}
+
+static struct frame_reply released(uint64_t id)
+{
+	return (struct frame_reply){
+		.id = id,
+		.uuid = {1, 2, 3},
+		.status = 200,
+		.body = span_str("{\"value\":\"key\"}"),
+		.record = span_str("{\"event\":\"release\",\"code\":\"OK\"}"),
+		.outcome = {.code = KB_OK, .is_release = true, .key = span_str("disk"), .issuer = span_str("maa")},
+	};
+}
+
+static void submit(const struct frame_reply *r)
+{
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_reply(r, &b), KB_OK);
+	assert_int_equal(frame_send(replies[0], buf_span(&b)), KB_OK);
+}
+
+static uint8_t response_bytes[KB_MAX_FRAME];
+
+static bool gets_nothing(unsigned gateway)
+{
+	struct pollfd p = {.fd = responses[gateway][1], .events = POLLIN};
+
+	return poll(&p, 1, 300) == 0;
+}
+
+static struct frame_response gets(unsigned gateway)
+{
+	struct pollfd p = {.fd = responses[gateway][1], .events = POLLIN};
+	struct frame_response r;
+	size_t len;
+
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	assert_int_equal(frame_recv(responses[gateway][1], response_bytes, sizeof response_bytes, &len), KB_OK);
+	assert_int_equal(frame_get_response(span_of(response_bytes, len), &r), KB_OK);
+	return r;
+}
+
+struct tally {
+	const char *text;
+	unsigned n, all;
+};
+
+static enum kb_err tally_line(void *ctx, const struct segment_line *l)
+{
+	struct tally *t = ctx;
+
+	t->all++;
+	t->n += memmem(l->text.p, l->text.len, t->text, strlen(t->text)) != NULL;
+	return KB_OK;
+}
+
+/* How many lines of the (good) ledger hold the text. */
+static unsigned lines_with(const char *text)
+{
+	struct tally t = {.text = text};
+	struct segment_fault f;
+
+	assert_int_equal(segment_walk(dir_fd, 0, tally_line, &t, NULL, &f), KB_OK);
+	return t.n;
+}
+
+static void is_unavailable(const struct frame_response *r)
+{
+	assert_int_equal(r->status, 503);
+	assert_int_equal(r->code, KB_E_LEDGER);
+	assert_int_equal(r->retry_after_s, KB_RETRY_AFTER_S);
+	assert_null(memmem(r->body.p, r->body.len, "key", 3));
+	assert_non_null(memmem(r->body.p, r->body.len, "\"ServiceUnavailable\"", 20));
+}
+
+/* ---- tests ---- */
+
+static void test_ledger_record_is_there_when_the_answer_comes(void **state)
+{
+	struct frame_reply r = released(id_of(1, 77));
+
+	(void)state;
+	run();
+	submit(&r);
+	struct frame_response got = gets(1);
+	assert_int_equal(lines_with("\"event\":\"release\""), 1);
+	assert_true(got.id == id_of(1, 77));
+	assert_int_equal(got.status, 200);
+	assert_int_equal(got.code, KB_OK);
+	assert_int_equal(got.uuid[1], 2);
+	assert_true(span_eq_cstr(got.body, "{\"value\":\"key\"}"));
+	assert_true(gets_nothing(0));
+	assert_int_equal(lines_with("\"event\":\"start\""), 1);
+	assert_int_equal(lines_with("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
+	assert_int_equal(atomic_load(&sb->slot[0].counter[COUNT_RECORDS]), 3);
+}
+
+static void test_ledger_order_is_kept_and_unrecorded_answers_pass(void **state)
+{
+	(void)state;
+	run();
+	for (uint32_t i = 0; i < 40; i++) {
+		struct frame_reply r = released(id_of(0, i));
+		if (i % 3 == 0) {
+			r.outcome.is_release = false;
+			r.record = span_of(NULL, 0);
+		}
+		submit(&r);
+		if (i % 8 == 7)
+			for (uint32_t k = i - 7; k <= i; k++)
+				assert_true(gets(0).id == id_of(0, k));
+	}
+	assert_int_equal(lines_with("\"event\":\"release\""), 26);
+	/* fewer syncs than records would be luck here; never more */
+	assert_true(atomic_load(&sb->slot[0].counter[COUNT_SYNCS]) <= 28);
+}
+
+/* The shortest of some times from submitting to the answer: noise only ever adds. */
+static int64_t quickest_us(uint32_t first_id)
+{
+	int64_t least = INT64_MAX;
+
+	for (uint32_t i = 0; i < 20; i++) {
+		struct frame_reply r = released(id_of(0, first_id + i));
+		const int64_t from = clock_mono_us();
+		submit(&r);
+		assert_true(gets(0).id == id_of(0, first_id + i));
+		const int64_t took = clock_mono_us() - from;
+		if (took < least)
+			least = took;
+	}
+	return least;
+}
+
+static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state)
+{
+	(void)state;
+	run();
+	const int64_t alone = quickest_us(0);
+	atomic_store(&sb->slot[1].room, ROOM_VAULT);
+	slot_set(&sb->slot[1], SLOT_BUSY);
+	const int64_t all = quickest_us(300);
+	int64_t idle_soon = INT64_MAX;
+	for (uint32_t i = 0; i < 20; i++) {
+		struct frame_reply r = released(id_of(0, 400 + i));
+		slot_set(&sb->slot[1], SLOT_BUSY);
+		const int64_t from = clock_mono_us();
+		submit(&r);
+		usleep(300);
+		slot_set(&sb->slot[1], SLOT_HANDOVER);
+		assert_true(gets(0).id == id_of(0, 400 + i));
+		const int64_t took = clock_mono_us() - from;
+		idle_soon = took < idle_soon ? took : idle_soon;
+	}
+	slot_set(&sb->slot[1], SLOT_BUSY);
+	atomic_store(&sb->slot[2].room, ROOM_VAULT);
+	slot_set(&sb->slot[2], SLOT_READY);
+	const int64_t beside = quickest_us(100);
+	slot_set(&sb->slot[1], SLOT_HANDOVER); /* its record is here already */
+	const int64_t after = quickest_us(200);
+	assert_true(all >= KB_COMMIT_WAIT_BUSY_US);
+	assert_true(idle_soon < KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US); /* it looks before that is over */
+	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
+	assert_true(alone + KB_COMMIT_WAIT_US / 2 < beside);
+	assert_true(after + KB_COMMIT_WAIT_US / 2 < beside);
+}
+
+static void test_d01_ledger_key_without_record_does_not_leave(void **state)
+{
+	struct frame_reply r = released(1);
+	struct frame_response got;
+
+	(void)state;
+	run();
+	r.record = span_of(NULL, 0);
+	submit(&r);
+	got = gets(0);
+	is_unavailable(&got);
+}
+
+static void test_ledger_bad_record_refuses_its_answer_alone(void **state)
+{
+	struct frame_reply bad = released(1), good = released(2);
+	struct frame_response got;
+
+	(void)state;
+	run();
+	bad.record = span_str("\"no\":\"object\"");
+	submit(&bad);
+	submit(&good);
+	got = gets(0);
+	is_unavailable(&got);
+	got = gets(0);
+	assert_int_equal(got.status, 200);
+	assert_int_equal(lines_with("\"event\":\"release\""), 1);
+}
+
+static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
+{
+	struct frame_reply r = released(id_of(GATEWAYS, 1)); /* no such gateway */
+
+	(void)state;
+	run();
+	submit(&r);
+	assert_int_equal(send(replies[0], "garbage", 7, 0), 7);
+	r = released(5);
+	submit(&r);
+	assert_true(gets(0).id == 5);
+	assert_int_equal(atomic_load(&sb->slot[0].counter[COUNT_FRAMES_BAD]), 2);
+	assert_int_equal(lines_with("\"event\":\"release\""), 1);
+}
+
+/* ---- single use ---- */
+
+static char token_record[512];
+static int64_t issued_s = INT64_MAX; /* of the tokens below; after any ledger began */
+
+static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s)
+{
+	struct frame_reply r = released(id);
+
+	memset(r.replay_key, token, sizeof r.replay_key);
+	r.replay_from_s = issued_s;
+	r.replay_until_s = until_s;
+	r.replay_body = span_str("{\"error\":{\"code\":\"Forbidden\"}}");
+	r.replay_record = span_str("{\"event\":\"release\",\"code\":\"REPLAY\"}");
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, sizeof token_record - 1);
+	buf_add_str(&b, "{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"");
+	buf_add_hex(&b, span_of(r.replay_key, sizeof r.replay_key));
+	buf_addf(&b, "\",\"replay_until\":%lld}", (long long)until_s);
+	memcpy(token_record, b.p, b.len);
+	r.record = span_of(token_record, b.len);
+	return r;
+}
+
+static uint16_t status_of_use(uint8_t token, int64_t until_s)
+{
+	struct frame_reply r = single_use(1, token, until_s);
+
+	submit(&r);
+	struct frame_response got = gets(0);
+	if (got.status == 403) {
+		assert_int_equal(got.code, KB_E_REPLAY);
+		assert_true(span_eq(got.body, r.replay_body));
+	}
+	return got.status;
+}
+
+static void test_a17_ledger_second_use_is_refused_also_after_kill_9(void **state)
+{
+	int64_t until_s = clock_wall_s() + 1000;
+
+	(void)state;
+	run();
+	assert_int_equal(status_of_use(1, until_s), 200);
+	assert_int_equal(status_of_use(1, until_s), 403);
+	assert_int_equal(status_of_use(2, until_s), 200);
+	kill(room, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	run();
+	assert_int_equal(status_of_use(1, until_s), 403);
+	assert_int_equal(status_of_use(2, until_s), 403);
+	/* across segments, too */
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(3, until_s - 500), 200);
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(4, until_s - 500), 200);
+	kill(room, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	run();
+	for (uint8_t token = 1; token <= 4; token++)
+		assert_int_equal(status_of_use(token, until_s), 403);
+	assert_int_equal(lines_with("\"code\":\"REPLAY\""), 7);
+}
+
+/* What was used before it the first ledger of a directory cannot know; nor can those that follow it. */
+static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **state)
+{
+	int64_t until_s = clock_wall_s() + 1000;
+
+	(void)state;
+	issued_s = clock_wall_s() - 1;
+	run();
+	assert_int_equal(status_of_use(1, until_s), 403);
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(2, until_s), 403);
+	kill(room, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	run();
+	assert_int_equal(status_of_use(3, until_s), 403);
+	issued_s = clock_wall_s();
+	assert_int_equal(status_of_use(4, until_s), 200);
+	issued_s = INT64_MAX;
+}
+
+static void test_a17_ledger_first_line_of_a_segment_leads_back(void **state)
+{
+	int64_t until_s = clock_wall_s() + 1000;
+
+	(void)state;
+	run();
+	assert_int_equal(status_of_use(1, until_s), 200);
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(2, until_s - 500), 200);
+	kill(room, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	run();
+	assert_int_equal(status_of_use(1, until_s), 403);
+}
+
+static void test_ledger_token_past_its_time_is_refused(void **state)
+{
+	(void)state;
+	run();
+	assert_int_equal(status_of_use(1, clock_wall_s() - 10), 403);
+}
+
+static void test_ledger_single_use_record_must_name_its_token(void **state)
+{
+	int64_t until_s = clock_wall_s() + 1000;
+	struct frame_reply r = single_use(1, 1, until_s);
+	struct frame_response got;
+
+	(void)state;
+	run();
+	r.record = span_str("{\"event\":\"release\",\"code\":\"OK\"}");
+	submit(&r);
+	got = gets(0);
+	is_unavailable(&got);
+	r = single_use(1, 1, until_s * 10); /* the record says ten times as long as the frame */
+	r.replay_until_s = until_s;
+	submit(&r);
+	got = gets(0);
+	is_unavailable(&got);
+	r = single_use(1, 1, until_s);
+	r.replay_key[31] ^= 1;
+	submit(&r);
+	got = gets(0);
+	is_unavailable(&got);
+	assert_int_equal(status_of_use(1, until_s), 200);
+}
+
+/* ---- a disk that fails ---- */
+
+static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
+{
+	int64_t until_s = clock_wall_s() + 1000;
+	struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+	struct frame_reply r = single_use(id_of(0, 1), 9, until_s);
+	struct frame_response got;
+	unsigned passed = 0;
+
+	(void)state;
+	begin(1200);
+	assert_true(hears(CONTROL_READY, NULL));
+	introduce(1);
+	for (uint32_t i = 0; i < 10; i++) { /* fills what room there is */
+		struct frame_reply fill = released(id_of(0, i));
+		submit(&fill);
+		got = gets(0);
+		if (got.status != 200)
+			break;
+		passed++;
+	}
+	is_unavailable(&got);
+	assert_int_equal(lines_with("\"event\":\"release\""), passed);
+	submit(&r);
+	got = gets(0);
+	is_unavailable(&got);
+	assert_int_equal(atomic_load(&sb->slot[0].state), SLOT_FAILED);
+	assert_int_equal(atomic_load(&sb->slot[0].fault), KB_E_LEDGER);
+	/* what needs no record passes all the same */
+	struct frame_reply plain = released(id_of(0, 3));
+	plain.outcome.is_release = false;
+	plain.record = span_of(NULL, 0);
+	submit(&plain);
+	assert_int_equal(gets(0).status, 200);
+	/* space returns */
+	assert_int_equal(prlimit(room, RLIMIT_FSIZE, &none, NULL), 0);
+	for (int i = 0; i < 50 && atomic_load(&sb->slot[0].state) != SLOT_READY; i++)
+		usleep(100000);
+	assert_int_equal(atomic_load(&sb->slot[0].state), SLOT_READY);
+	assert_int_equal(lines_with("\"why\":\"write failed\""), 1);
+	assert_int_equal(status_of_use(9, until_s), 200); /* the refused try did not use the token up */
+	assert_int_equal(status_of_use(9, until_s), 403);
+}
+
+/* ---- life ---- */
+
+static void test_ledger_stops_when_all_have_ended(void **state)
+{
+	struct frame_reply r = released(1);
+
+	(void)state;
+	run();
+	submit(&r);
+	shutdown(control, SHUT_RDWR);
+	assert_true(gets(0).id == 1);
+	submit(&r); /* what a vault still hands over is still recorded */
+	assert_true(gets(0).id == 1);
+	shutdown(replies[0], SHUT_RDWR);
+	assert_int_equal(ended(), ROOM_EXIT_OK);
+	assert_int_equal(lines_with("\"event\":\"release\""), 2);
+	assert_int_equal(lines_with("\"event\":\"stop\""), 1);
+}
+
+static void test_ledger_serves_two_generations(void **state)
+{
+	struct frame_reply r = released(id_of(0, 8));
+	struct control_message m = {.type = CONTROL_GENERATION, .generation = 2};
+	int more[2], gateway[2];
+
+	(void)state;
+	run();
+	assert_int_equal(frame_pair(more), KB_OK);
+	assert_int_equal(frame_pair(gateway), KB_OK);
+	const int fds[] = {more[1], gateway[0]};
+	assert_int_equal(control_send_message(control, &m, fds, 2), KB_OK);
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_reply(&r, &b), KB_OK);
+	assert_int_equal(frame_send(more[0], buf_span(&b)), KB_OK);
+	struct pollfd p = {.fd = gateway[1], .events = POLLIN};
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	submit(&r);
+	assert_true(gets(0).id == r.id);
+	close(more[0]); /* the second generation ends, the first goes on */
+	close(more[1]);
+	submit(&r);
+	assert_true(gets(0).id == r.id);
+	close(gateway[0]);
+	close(gateway[1]);
+}
+
+static void test_ledger_useless_control_messages_change_nothing(void **state)
+{
+	struct frame_reply r = released(1);
+	const int one[] = {replies[1]};
+
+	(void)state;
+	run();
+	assert_int_equal(control_send_fds(control, CONTROL_GENERATION, 9, 9, one, 1), KB_OK); /* no gateway */
+	assert_int_equal(control_send_fds(control, CONTROL_GENERATION, 0, 0, one, 1), KB_OK);
+	assert_int_equal(control_send_fds(control, CONTROL_DRAIN, 0, 0, one, 1), KB_OK);
+	assert_int_equal(send(control, "x", 1, 0), 1);
+	submit(&r);
+	assert_true(gets(0).id == 1);
+}
+
+static void test_ledger_deaf_gateway_does_not_hold_up_the_other(void **state)
+{
+	static char body[KB_MAX_REPLY];
+	unsigned sent = 0;
+
+	(void)state;
+	memset(body, 'x', sizeof body);
+	run();
+	/* gateway 1 never reads: its socket fills, by messages or by bytes */
+	while (sent < 60) {
+		struct frame_reply r = released(id_of(1, sent++));
+		r.body = span_of(body, sizeof body);
+		submit(&r);
+	}
+	struct frame_reply r = released(id_of(0, 1));
+	int64_t from_ms = clock_mono_ms();
+	submit(&r);
+	assert_true(gets(0).id == id_of(0, 1));
+	assert_true(clock_mono_ms() - from_ms < 3000);
+	assert_true(atomic_load(&sb->slot[0].counter[COUNT_REPLIES_LOST]) > 0);
+	assert_int_equal(lines_with("\"event\":\"release\""), sent + 1);
+}
+
+static void test_ledger_rotates_by_size(void **state)
+{
+	(void)state;
+	write_config(",\"limits\":{\"ledger_segment_bytes\":1048576}");
+	run();
+	char record[KB_MAX_RECORD];
+	memset(record, 'x', sizeof record);
+	memcpy(record, "{\"a\":\"", 6);
+	memcpy(record + sizeof record - 2, "\"}", 2);
+	for (uint32_t i = 0; i < 300; i++) {
+		struct frame_reply r = released(id_of(0, i));
+		r.record = span_of(record, sizeof record);
+		submit(&r);
+		assert_int_equal(gets(0).status, 200);
+	}
+	assert_true(lines_with("\"why\":\"size\"") >= 2);
+}
+
+static void test_d07_ledger_locked_by_another(void **state)
+{
+	struct segments s;
+	struct segment_fault f;
+	uint64_t value = 0;
+
+	(void)state;
+	assert_int_equal(segment_open(dir_fd, 0, NULL, NULL, &s, &f), KB_OK);
+	begin(RLIM_INFINITY);
+	assert_true(hears(CONTROL_FAILED, &value));
+	assert_int_equal(value, KB_E_LEDGER_LOCKED);
+	assert_int_equal(ended(), ROOM_EXIT_RESTART);
+	segment_close(&s);
+}
+
+static void test_d05_ledger_does_not_start_on_a_broken_chain(void **state)
+{
+	uint64_t value = 0;
+	int fd = openat(dir_fd, "ledger-00000001.jsonl", O_CREAT | O_WRONLY, 0640);
+
+	(void)state;
+	assert_int_equal(write(fd, "not ours\n", 9), 9);
+	close(fd);
+	begin(RLIM_INFINITY);
+	assert_true(hears(CONTROL_FAILED, &value));
+	assert_int_equal(value, KB_E_LEDGER_CHAIN);
+	assert_int_equal(ended(), ROOM_EXIT_CONFIG);
+}
+
+static void test_d09_ledger_does_not_start_on_an_unreadable_use(void **state)
+{
+	uint64_t value = 0;
+	struct frame_reply r = released(1);
+
+	(void)state;
+	run();
+	r.record = span_str("{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"zz\",\"replay_until\":1}");
+	submit(&r);
+	assert_int_equal(gets(0).status, 200); /* no single use as far as this reply says */
+	kill(room, SIGKILL);
+	(void)ended();
+	begin(RLIM_INFINITY);
+	assert_true(hears(CONTROL_FAILED, &value));
+	assert_int_equal(value, KB_E_LEDGER_CHAIN);
+	assert_int_equal(ended(), ROOM_EXIT_CONFIG);
+}
+
+static void test_ledger_bad_configuration(void **state)
+{
+	(void)state;
+	write_config(",\"unknown\":1");
+	begin(RLIM_INFINITY);
+	assert_int_equal(ended(), ROOM_EXIT_CONFIG);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_ledger_record_is_there_when_the_answer_comes),
+		T(test_ledger_order_is_kept_and_unrecorded_answers_pass),
+		T(test_ledger_waits_for_a_busy_worker_and_for_nobody_else),
+		T(test_d01_ledger_key_without_record_does_not_leave),
+		T(test_ledger_bad_record_refuses_its_answer_alone),
+		T(test_i06_ledger_bad_frames_are_dropped_and_counted),
+		T(test_a17_ledger_second_use_is_refused_also_after_kill_9),
+		T(test_d09_ledger_that_was_lost_denies_what_it_may_have_held),
+		T(test_a17_ledger_first_line_of_a_segment_leads_back),
+		T(test_ledger_token_past_its_time_is_refused),
+		T(test_ledger_single_use_record_must_name_its_token),
+		T(test_d01_ledger_full_disk_refuses_then_recovers),
+		T(test_ledger_stops_when_all_have_ended),
+		T(test_ledger_serves_two_generations),
+		T(test_ledger_useless_control_messages_change_nothing),
+		T(test_ledger_deaf_gateway_does_not_hold_up_the_other),
+		T(test_ledger_rotates_by_size),
+		T(test_d07_ledger_locked_by_another),
+		T(test_d05_ledger_does_not_start_on_a_broken_chain),
+		T(test_d09_ledger_does_not_start_on_an_unreadable_use),
+		T(test_ledger_bad_configuration),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

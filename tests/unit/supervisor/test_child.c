@@ -1,0 +1,410 @@
+/* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a room.  The rooms are this program again: spawn executes /proc/self/exe, and main() below acts as
+ * its --config says. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "supervisor/child.h"
+
+enum { WAIT_MS = 5000, ARCHIVE_SIZE = 3, FIRST_SIZE = 11, SECOND_SIZE = 22 };
+
+/* ---- a room, as an exec of this program ---- */
+
+static off_t size_of(int fd)
+{
+	return lseek(fd, 0, SEEK_END);
+}
+
+/* Exactly the descriptors of room.h, each the right one, and nothing else. */
+static int look_at_descriptors(void)
+{
+	if (size_of(FD_ARCHIVE) != ARCHIVE_SIZE || size_of(FD_FIRST) != FIRST_SIZE || size_of(FD_FIRST + 1) != SECOND_SIZE)
+		return 1;
+	if (size_of(FD_SCOREBOARD) != (off_t)sizeof(struct scoreboard))
+		return 2;
+	for (int i = FD_FIRST + 2; i < 256; i++)
+		if (fcntl(i, F_GETFD) >= 0)
+			return 3;
+	char path[64] = "";
+	if (readlink("/proc/self/fd/0", path, sizeof path - 1) < 0 || strcmp(path, "/dev/null") != 0)
+		return 4;
+	struct sigaction a;
+	sigset_t blocked;
+	if (sigaction(SIGUSR2, NULL, &a) != 0 || a.sa_handler != SIG_DFL || sigprocmask(SIG_BLOCK, NULL, &blocked) != 0)
+		return 5;
+	return sigismember(&blocked, SIGTERM) == 0 ? 0 : 6;
+}
+
+static int act(char **argv)
+{
+	const char *how = argv[10];
+
+	if (strcmp(argv[0], "keybrokerd: vault") != 0 || strcmp(argv[2], "vault") != 0 || strcmp(argv[8], "3") != 0)
+		return 90;
+	if (strncmp(how, "exit:", 5) == 0)
+		return atoi(how + 5);
+	if (strcmp(how, "descriptors") == 0)
+		return look_at_descriptors();
+	if (strcmp(how, "failed") == 0 && control_send(FD_CONTROL, CONTROL_FAILED, 0, KB_E_HSM_PIN) != KB_OK)
+		return 91;
+	if (strcmp(how, "garbage") == 0 && write(FD_CONTROL, "x", 1) != 1)
+		return 92;
+	if (strcmp(how, "silent") != 0 && control_send(FD_CONTROL, CONTROL_READY, 3, 0) != KB_OK)
+		return 93;
+	pause();
+	return 94;
+}
+
+/* ---- the supervisor's side ---- */
+
+static bool is_deaf; /* what rooms say cannot be received */
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	errno = ENOBUFS;
+	return is_deaf ? -1 : syscall(SYS_recvmsg, fd, message, flags);
+}
+
+static struct host host;
+static struct child child;
+static int archive, fds[2];
+static unsigned readies;
+
+static void on_ready(void *ctx, struct child *c)
+{
+	assert_ptr_equal(ctx, &host);
+	assert_ptr_equal(c, &child);
+	readies++;
+}
+
+static int sized(off_t size)
+{
+	int fd = memfd_create("x", MFD_CLOEXEC);
+
+	return ftruncate(fd, size) == 0 ? fd : -1;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	host = (struct host){.base = event_base_new(), .exe = spawn_exe(), .on_ready = on_ready, .ctx = &host, .config_path = "ready"};
+	if (getuid() == 0 && sandbox_find_user("nobody", &host.user) != KB_OK)
+		return -1;
+	readies = 0;
+	archive = sized(ARCHIVE_SIZE);
+	fds[0] = sized(FIRST_SIZE);
+	fds[1] = sized(SECOND_SIZE);
+	child_init(&child, &host, ROOM_VAULT, 3, 0);
+	return scoreboard_create(&host.scoreboard_fd, &host.scoreboard) == KB_OK && host.exe >= 0 ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (child.pid > 0) {
+		kill(child.pid, SIGKILL);
+		waitpid(child.pid, NULL, 0);
+		child.pid = 0;
+	}
+	child_release(&child);
+	event_base_free(host.base);
+	munmap(host.scoreboard, sizeof *host.scoreboard);
+	close(host.scoreboard_fd);
+	close(host.exe);
+	close(archive);
+	close(fds[0]);
+	close(fds[1]);
+	return 0;
+}
+
+static void start(const char *how)
+{
+	host.config_path = how;
+	child_start(&child, archive, fds, 2);
+	assert_true(child.pid > 0);
+}
+
+static int wait_status(void)
+{
+	int status;
+
+	assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
+	return status;
+}
+
+static void run_until_ready(void)
+{
+	int64_t until_ms = clock_mono_ms() + WAIT_MS;
+
+	while (!child.is_ready && clock_mono_ms() < until_ms)
+		assert_true(event_base_loop(host.base, EVLOOP_NONBLOCK) >= 0);
+	assert_true(child.is_ready);
+}
+
+static struct slot *slot(void)
+{
+	return scoreboard_slot(host.scoreboard, (unsigned)child.slot);
+}
+
+static void test_i05_child_gets_exactly_its_descriptors(void **state)
+{
+	int left_open = open("/dev/null", O_RDONLY); /* not close-on-exec, as a library may leave one */
+
+	(void)state;
+	signal(SIGUSR2, SIG_IGN);
+	assert_true(fds[1] < FD_FIRST + 8); /* numbers to be filled are taken here */
+	start("descriptors");
+	assert_int_equal(wait_status(), 0);
+	child.pid = 0;
+	close(left_open);
+}
+
+static void test_child_reports_ready(void **state)
+{
+	(void)state;
+	start("ready");
+	assert_int_equal(atomic_load(&slot()->pid), child.pid);
+	assert_int_equal(atomic_load(&slot()->room), ROOM_VAULT);
+	assert_int_equal(atomic_load(&slot()->generation), 3);
+	run_until_ready();
+	assert_int_equal(readies, 1);
+	assert_false(child_is_due(&child, clock_mono_ms()));
+}
+
+static void test_child_failed_message_is_not_ready(void **state)
+{
+	(void)state;
+	start("failed"); /* says READY afterwards */
+	run_until_ready();
+	child_signal(&child, SIGKILL);
+	(void)child_ended(&child, wait_status(), true);
+	assert_int_equal(readies, 1);
+}
+
+/* It is started as `how`, and killed for what it says. */
+static void assert_killed(const char *how)
+{
+	int status = 0;
+	int64_t until_ms = clock_mono_ms() + WAIT_MS;
+
+	start(how);
+	while (waitpid(child.pid, &status, WNOHANG) != child.pid && clock_mono_ms() < until_ms)
+		assert_true(event_base_loop(host.base, EVLOOP_NONBLOCK) >= 0);
+	is_deaf = false;
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	(void)child_ended(&child, status, false);
+}
+
+static void test_i06_child_that_sends_garbage_is_killed(void **state)
+{
+	(void)state;
+	assert_killed("garbage"); /* no room says such a thing: it is broken, or captured */
+}
+
+static void test_i06_child_that_cannot_be_heard_is_killed(void **state)
+{
+	(void)state;
+	is_deaf = true;
+	assert_killed("ready"); /* what was lost is perhaps just that word */
+	assert_int_equal(readies, 0);
+}
+
+static void test_i07_child_backs_off_and_resets(void **state)
+{
+	static const int64_t wait_ms[] = {100, 200, 400, 800, 1600, 3000, 3000, 3000, 3000};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof wait_ms / sizeof wait_ms[0]; i++) {
+		start("exit:1");
+		(void)child_ended(&child, wait_status(), false);
+		int64_t now_ms = clock_mono_ms();
+		assert_true(child.next_ms - now_ms <= wait_ms[i] && child.next_ms - now_ms > wait_ms[i] - 100);
+		assert_false(child_is_due(&child, child.next_ms - 1));
+		assert_true(child_is_due(&child, child.next_ms));
+	}
+	assert_int_equal(atomic_load(&host.scoreboard->retired[ROOM_VAULT].counter[COUNT_RESTARTS]), 8);
+	start("ready");
+	run_until_ready();
+	child.ready_ms -= 30000; /* healthy for long enough */
+	child_signal(&child, SIGKILL);
+	(void)child_ended(&child, wait_status(), false);
+	assert_true(child.next_ms - clock_mono_ms() <= 100);
+}
+
+static void test_c04_child_with_a_refused_pin_is_never_started_again(void **state)
+{
+	(void)state;
+	start("exit:40");
+	(void)child_ended(&child, wait_status(), false);
+	assert_int_equal(child.held, KB_E_HSM_PIN);
+	assert_int_equal(atomic_load(&slot()->fault), KB_E_HSM_PIN);
+	assert_false(child_is_due(&child, INT64_MAX));
+}
+
+static void test_child_with_a_bad_configuration_is_held(void **state)
+{
+	(void)state;
+	start("exit:41");
+	(void)child_ended(&child, wait_status(), false);
+	assert_int_equal(child.held, KB_E_CONFIG);
+	assert_false(child_is_due(&child, INT64_MAX));
+}
+
+/* What it was ready with before is no bad configuration: its HSM is not well. */
+static void test_c03_child_that_was_ready_is_not_held(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	child_signal(&child, SIGKILL);
+	(void)child_ended(&child, wait_status(), false);
+	start("exit:41");
+	(void)child_ended(&child, wait_status(), false);
+	assert_int_equal(child.held, KB_OK);
+	assert_true(child_is_due(&child, child.next_ms));
+}
+
+static void test_c08_child_takes_its_request_along(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	slot_busy(slot(), 0x0102);
+	child_signal(&child, SIGKILL);
+	assert_true(child_ended(&child, wait_status(), false) == 0x0102);
+	assert_int_equal(atomic_load(&slot()->request_id), 0);
+	assert_int_equal(atomic_load(&slot()->pid), 0);
+	start("ready");
+	child_signal(&child, SIGKILL);
+	assert_true(child_ended(&child, wait_status(), false) == 0);
+}
+
+static void test_child_fault_is_kept_until_it_is_ready_again(void **state)
+{
+	(void)state;
+	start("ready");
+	atomic_store(&slot()->fault, KB_E_HSM_TOKEN);
+	child_signal(&child, SIGKILL);
+	(void)child_ended(&child, wait_status(), false);
+	start("ready");
+	assert_int_equal(atomic_load(&slot()->fault), KB_E_HSM_TOKEN);
+}
+
+static void test_c06_child_hung_in_a_request_is_killed(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	int64_t now_ms = clock_mono_ms();
+	assert_false(child_watch(&child, now_ms + 60000)); /* idle is not hung */
+	slot_busy(slot(), 5);
+	assert_false(child_watch(&child, clock_mono_ms() + KB_HSM_CALL_MS - 1000));
+	slot_set(slot(), SLOT_HANDOVER); /* waiting for the ledger is not hung */
+	assert_false(child_watch(&child, now_ms + 60000));
+	slot_busy(slot(), 5);
+	assert_true(child_watch(&child, clock_mono_ms() + KB_HSM_CALL_MS + 1));
+	int status = wait_status();
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_true(child_ended(&child, status, false) == 5);
+	assert_false(child_watch(&child, now_ms + 60000));
+}
+
+/* At the start, or between requests: the state says nothing, the call does. */
+static void test_c06_child_hung_in_a_call_is_killed(void **state)
+{
+	(void)state;
+	for (unsigned is_started = 0; is_started < 2; is_started++) {
+		start(is_started ? "ready" : "silent");
+		if (is_started)
+			run_until_ready();
+		int64_t now_ms = clock_mono_ms();
+		atomic_store(&slot()->call_since_ms, now_ms);
+		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS - 1000));
+		atomic_store(&slot()->call_since_ms, 0);
+		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS + 1));
+		atomic_store(&slot()->call_since_ms, now_ms);
+		assert_true(child_watch(&child, now_ms + KB_HSM_CALL_MS)); /* a promise to the client: not later */
+		int status = wait_status();
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		(void)child_ended(&child, status, false);
+		assert_int_equal(atomic_load(&slot()->fault), KB_E_HSM_DEVICE);
+	}
+}
+
+static void test_child_that_never_gets_ready_is_killed(void **state)
+{
+	(void)state;
+	start("silent");
+	assert_false(child_watch(&child, child.started_ms + 20000));
+	assert_int_equal(kill(child.pid, 0), 0);
+	assert_false(child_watch(&child, child.started_ms + 20001));
+	int status = wait_status();
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	(void)child_ended(&child, status, false);
+}
+
+static void test_g08_child_without_a_slot_backs_off(void **state)
+{
+	(void)state;
+	for (int i = 0; i < SCOREBOARD_SLOTS; i++)
+		assert_int_equal(scoreboard_take(host.scoreboard, ROOM_VAULT, 1), i);
+	child_start(&child, archive, fds, 2);
+	assert_int_equal(child.pid, 0);
+	assert_false(child_is_due(&child, clock_mono_ms()));
+	assert_true(child_is_due(&child, clock_mono_ms() + 100));
+	assert_int_equal(child.control, -1);
+}
+
+static void test_child_exec_that_fails_is_an_exit(void **state)
+{
+	(void)state;
+	close(host.exe);
+	host.exe = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	start("ready");
+	int status = wait_status();
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 127);
+	(void)child_ended(&child, status, false);
+	assert_int_equal(child.held, KB_OK);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_i05_child_gets_exactly_its_descriptors),
+		T(test_child_reports_ready),
+		T(test_child_failed_message_is_not_ready),
+		T(test_i06_child_that_sends_garbage_is_killed),
+		T(test_i06_child_that_cannot_be_heard_is_killed),
+		T(test_i07_child_backs_off_and_resets),
+		T(test_c04_child_with_a_refused_pin_is_never_started_again),
+		T(test_child_with_a_bad_configuration_is_held),
+		T(test_c03_child_that_was_ready_is_not_held),
+		T(test_c08_child_takes_its_request_along),
+		T(test_child_fault_is_kept_until_it_is_ready_again),
+		T(test_c06_child_hung_in_a_request_is_killed),
+		T(test_c06_child_hung_in_a_call_is_killed),
+		T(test_child_that_never_gets_ready_is_killed),
+		T(test_g08_child_without_a_slot_backs_off),
+		T(test_child_exec_that_fails_is_an_exit),
+	};
+
+	if (argc > 1) /* started as a room: never run the tests again in it, whatever the arguments have become */
+		return argc == 11 && strcmp(argv[1], "--room") == 0 ? act(argv) : 127;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
