@@ -115,7 +115,7 @@ run-lint:
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # Not those that measure memory or search freed memory, which a sanitizer keeps.
-ASAN_E2E := test_alloc test_attacks test_boot test_captured test_clients test_faults test_guest test_history test_hsm test_release test_reload test_rooms test_rotation
+ASAN_E2E := test_alloc test_attacks test_boot test_captured test_clients test_faults test_guest test_history test_hsm test_release test_reload test_processes test_rotation
 asan: deps-test
 	$(Q)$(MAKE) --no-print-directory BUILD=build-asan OPT='$(SANITIZE)' HARDEN= E2E='$(addprefix build-asan/e2e/,$(ASAN_E2E))' all unit run-e2e
 

@@ -1,4 +1,4 @@
-/* broker/keybrokerd.c — main(): the broker, or one of its rooms when the supervisor says so.  Decides nothing but which.  Never runs a room as root. */
+/* broker/keybrokerd.c — main(): the broker, or one of its processes when the supervisor says so.  Decides nothing but which.  Never runs a process as root. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,38 +25,38 @@ static bool parse_number(const char *text, unsigned long most, unsigned long *ou
 	return *text >= '0' && *text <= '9' && *end == '\0' && *out <= most;
 }
 
-static enum room room_from_name(const char *name)
+static enum process_kind process_from_name(const char *name)
 {
-	for (enum room r = ROOM_GATEWAY; r < ROOM_COUNT; r++)
-		if (strcmp(room_name(r), name) == 0)
+	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
+		if (strcmp(process_name(r), name) == 0)
 			return r;
-	return ROOM_NONE;
+	return PROCESS_NONE;
 }
 
-static int run_room(struct room_start *start)
+static int run_process(struct process_start *start)
 {
 	enum kb_err err = KB_E_CONFIG;
 
 	if (start->config_path == NULL || geteuid() == 0) {
-		log_event(LOG_ERROR, "room.refused", "why", "rooms are started by the supervisor, and never as root", NULL);
-		return ROOM_EXIT_CONFIG;
+		log_event(LOG_ERROR, "process.refused", "why", "processes are started by the supervisor, and never as root", NULL);
+		return PROCESS_EXIT_CONFIG;
 	}
-	if ((err = room_begin(start)) != KB_OK) {
-		log_event(LOG_ERROR, "room.begin", "err", kb_err_name(err), NULL);
-		return ROOM_EXIT_RESTART;
+	if ((err = process_begin(start)) != KB_OK) {
+		log_event(LOG_ERROR, "process.begin", "err", kb_err_name(err), NULL);
+		return PROCESS_EXIT_RESTART;
 	}
-	switch (start->room) {
-	case ROOM_GATEWAY:
+	switch (start->process) {
+	case PROCESS_GATEWAY:
 		return gateway_main(start);
-	case ROOM_VAULT:
+	case PROCESS_VAULT:
 		return vault_main(start);
-	case ROOM_LEDGER:
+	case PROCESS_LEDGER:
 		return ledger_main(start);
-	case ROOM_FETCHER:
+	case PROCESS_FETCHER:
 		return fetcher_main(start);
-	case ROOM_NONE:
-	case ROOM_SUPERVISOR:
-	case ROOM_COUNT:
+	case PROCESS_NONE:
+	case PROCESS_SUPERVISOR:
+	case PROCESS_COUNT:
 		break;
 	}
 	KB_BUG();
@@ -64,19 +64,19 @@ static int run_room(struct room_start *start)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_ROOM = 256, OPT_SLOT, OPT_INDEX, OPT_GENERATION };
+	enum { OPT_PROCESS = 256, OPT_SLOT, OPT_INDEX, OPT_GENERATION };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"test", no_argument, NULL, 't'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
-		{"room", required_argument, NULL, OPT_ROOM},
+		{"process", required_argument, NULL, OPT_PROCESS},
 		{"slot", required_argument, NULL, OPT_SLOT},
 		{"index", required_argument, NULL, OPT_INDEX},
 		{"generation", required_argument, NULL, OPT_GENERATION},
 		{0},
 	};
-	struct room_start start = {.room = ROOM_NONE};
+	struct process_start start = {.process = PROCESS_NONE};
 	bool is_test = false;
 	unsigned long n = 0;
 	int option;
@@ -96,16 +96,16 @@ int main(int argc, char **argv)
 		case 'V':
 			puts("keybrokerd " KB_VERSION);
 			return 0;
-		case OPT_ROOM:
-			start.room = room_from_name(optarg);
-			is_good = start.room != ROOM_NONE;
+		case OPT_PROCESS:
+			start.process = process_from_name(optarg);
+			is_good = start.process != PROCESS_NONE;
 			break;
 		case OPT_SLOT:
-			is_good = parse_number(optarg, SCOREBOARD_SLOTS - 1, &n);
+			is_good = parse_number(optarg, STATS_SLOTS - 1, &n);
 			start.slot = (unsigned)n;
 			break;
 		case OPT_INDEX:
-			is_good = parse_number(optarg, SCOREBOARD_SLOTS - 1, &n);
+			is_good = parse_number(optarg, STATS_SLOTS - 1, &n);
 			start.index = (unsigned)n;
 			break;
 		case OPT_GENERATION:
@@ -125,7 +125,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	if (start.room != ROOM_NONE)
-		return run_room(&start);
+	if (start.process != PROCESS_NONE)
+		return run_process(&start);
 	return is_test ? supervisor_check(start.config_path) : supervisor_run(start.config_path);
 }

@@ -42,7 +42,7 @@ static bool file_replace(int dir, const char *name, const struct file *f)
 }
 
 static const char object_name[] = "token.object", keep_name[] = "token.keep";
-static struct file is, kept; /* one thread a room */
+static struct file is, kept; /* one thread a process */
 
 static void both_read(int dir)
 {

@@ -173,12 +173,12 @@ static bool write_path(char out[static PATH_BYTES], const char *const *level, co
 }
 
 /* The value as a condition writes it, NULL when it is no scalar or its text needs escapes. */
-static const char *value_text(const struct json_t *value, struct scalar *room, char out[static 40])
+static const char *value_text(const struct json_t *value, struct scalar *process, char out[static 40])
 {
 	static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-+._";
 
-	*room = scalar_of(value);
-	struct span text = scalar_text(room);
+	*process = scalar_of(value);
+	struct span text = scalar_text(process);
 	if (text.len == 0 || text.len >= 40)
 		return NULL;
 	for (size_t i = 0; i < text.len; i++)
@@ -199,9 +199,9 @@ static const char *kind_text(const struct json_t *value)
 
 static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool is_nameable, const struct json_t *value)
 {
-	struct scalar room;
-	char room_text[40];
-	const char *text = value_text(value, &room, room_text);
+	struct scalar process;
+	char process_text[40];
+	const char *text = value_text(value, &process, process_text);
 	const char *shown = text != NULL ? text : kind_text(value);
 
 	if (!is_nameable)

@@ -93,11 +93,11 @@ static struct span cut(struct span s)
 }
 
 /* What the token says, as text; objects and arrays by their kind alone. */
-static struct span actual_text(const struct json_t *j, struct scalar *room)
+static struct span actual_text(const struct json_t *j, struct scalar *text)
 {
-	*room = scalar_of(j);
-	if (room->kind != SCALAR_NONE)
-		return cut(scalar_text(room));
+	*text = scalar_of(j);
+	if (text->kind != SCALAR_NONE)
+		return cut(scalar_text(text));
 	return span_str(json_is_object(j)  ? "(an object)"
 			: json_is_array(j) ? "(an array)"
 			: json_is_null(j)  ? "(null)"
@@ -110,7 +110,7 @@ static void add_failings(struct buf *out, const struct explain *ex, size_t autho
 	const struct node *nodes = ex->rules->nodes;
 
 	for (size_t i = authority; i<nodes[authority].end && * left> 0;) {
-		struct scalar room;
+		struct scalar text;
 		if (ex->outcome[i] == OUTCOME_HOLDS) {
 			i = nodes[i].end;
 			continue;
@@ -121,7 +121,7 @@ static void add_failings(struct buf *out, const struct explain *ex, size_t autho
 			json_add_member(out, "op", span_str(rule_op_names[nodes[i].op]));
 			json_add_member(out, "expected", cut(scalar_text(&nodes[i].value)));
 			if (ex->actual[i] != NULL)
-				json_add_member(out, "actual", actual_text(ex->actual[i], &room));
+				json_add_member(out, "actual", actual_text(ex->actual[i], &text));
 			buf_add_str(out, "}");
 			(*left)--;
 		}
@@ -151,7 +151,7 @@ static const char *outcome_name(uint8_t outcome)
 static void json_node(struct buf *out, const struct explain *ex, size_t i)
 {
 	const struct node *n = &ex->rules->nodes[i];
-	struct scalar room;
+	struct scalar text;
 
 	buf_add_str(out, i == 0 || i == n->parent + 1u ? "{" : ",{");
 	json_add_member(out, "outcome", span_str(outcome_name(ex->outcome[i])));
@@ -162,7 +162,7 @@ static void json_node(struct buf *out, const struct explain *ex, size_t i)
 		json_add_member(out, "op", span_str(rule_op_names[n->op]));
 		json_add_member(out, "expected", cut(scalar_text(&n->value)));
 		if (ex->actual[i] != NULL && ex->outcome[i] != OUTCOME_NOT_LOOKED_AT)
-			json_add_member(out, "actual", actual_text(ex->actual[i], &room));
+			json_add_member(out, "actual", actual_text(ex->actual[i], &text));
 		buf_add_str(out, "}");
 		return;
 	}

@@ -106,9 +106,9 @@ enum kb_class {
 	X(KB_E_QUEUE_FULL, KB_CLASS_BUSY, "QUEUE_FULL")                                                                                              \
 	X(KB_E_CONN_LIMIT, KB_CLASS_BUSY, "CONN_LIMIT")                                                                                              \
 	X(KB_E_TLS, KB_CLASS_BAD, "TLS")                                                                                                             \
-	/* between rooms, broker/frame */                                                                                                            \
+	/* between processes, broker/frame */                                                                                                            \
 	X(KB_E_FRAME, KB_CLASS_BUG, "FRAME")                                                                                                         \
-	X(KB_E_ROOM_LOST, KB_CLASS_HSM, "ROOM_LOST") /* the worker that had the request is gone */                                                   \
+	X(KB_E_PROCESS_LOST, KB_CLASS_HSM, "PROCESS_LOST") /* the worker that had the request is gone */                                                   \
 	/* ledger */                                                                                                                                 \
 	X(KB_E_LEDGER, KB_CLASS_HSM, "LEDGER") /* the record could not be made durable */                                                            \
 	X(KB_E_LEDGER_CHAIN, KB_CLASS_LOCAL, "LEDGER_CHAIN")                                                                                         \

@@ -47,17 +47,17 @@
 #define KB_READ_IDLE             4096                  /* bytes buffered of a connection that is idle or waits for its reply */
 #define KB_MAX_METRICS           (4 * 1024 * 1024)     /* bytes of /metrics */
 
-/* Frames between rooms */
+/* Frames between processes */
 #define KB_MAX_FRAME     (256 * 1024)  /* bytes of one SOCK_SEQPACKET message */
 #define KB_MAX_PEER      64            /* bytes of a client's address as text */
 #define KB_MAX_NAME      256           /* bytes of a key's or an issuer's name beside a reply */
 #define KB_MAX_REFUSAL   4096          /* bytes of the refusal that goes along with a single-use release */
-#define KB_SOCKET_BUFFER (1024 * 1024) /* bytes of send buffer a room socket must have */
+#define KB_SOCKET_BUFFER (1024 * 1024) /* bytes of send buffer a process socket must have */
 
 /* Time, milliseconds unless said */
 #define KB_HANDSHAKE_MS  10000      /* TLS handshake, accept to finished; from its turn, when it had to wait for one */
-#define KB_DOOR_MS       20000      /* first byte there until the handshake's turn: our own slowness, in a crowd */
-#define KB_SEAT_MS       500        /* a handshake counts as service for so long; after that it is the client who is slow */
+#define KB_ADMISSION_MS       20000      /* first byte there until the handshake's turn: our own slowness, in a crowd */
+#define KB_ACTIVE_MS       500        /* a handshake counts as service for so long; after that it is the client who is slow */
 #define KB_FIRST_MS      100        /* and then, until the first request is there, for so long */
 #define KB_HEADER_MS     10000      /* first byte of a head to its end */
 #define KB_BODY_MS       10000      /* end of head to end of body */
@@ -83,12 +83,12 @@
 #define KB_MAX_WINDOW          192   /* requests of one gateway that the vaults and the ledger hold at once: 2 a worker and one batch of the ledger */
 #define KB_METRICS_CONNECTIONS 64    /* at once on the metrics listener */
 #define KB_ACCEPT_BATCH        32    /* connections taken, and handshakes begun, at one go, so that those there are get their turn */
-#define KB_SEATS               128   /* connections in service, beyond which nobody's handshake begins but a source's that has less than its share */
+#define KB_ACTIVE               128   /* connections in service, beyond which nobody's handshake begins but a source's that has less than its share */
 #define KB_ACCEPT_PAUSE_MS     1000  /* after the descriptors ran out */
 #define KB_CONNECTION_BYTES    (32 * 1024)  /* of memory a connection takes, about: TLS, buffers, itself */
 #define KB_TRIM_BYTES          (128 * 1024) /* given back to the system when a gateway holds half of what it held, and so much less … */
 #define KB_TRIM_MS             1000         /* … but not more often than this */
-#define KB_SPARE_DESCRIPTORS   64           /* beside one a connection: listeners, rooms, the loop */
+#define KB_SPARE_DESCRIPTORS   64           /* beside one a connection: listeners, processes, the loop */
 #define KB_MAX_CLIENT_CHAIN    32768        /* bytes of a TLS client's certificates: strangers send them before they are anyone */
 
 /* Fetcher */
@@ -132,7 +132,7 @@
 #define KB_MAX_OCT       64           /* bytes of a symmetric key; Managed HSM's limit */
 #define KB_MIN_OCT       16
 
-/* Rooms: what the kernel gives them at the most, and must be able to give */
+/* Processes: what the kernel gives them at the most, and must be able to give */
 #define KB_VAULT_FILES   64   /* descriptors of a vault; 9, and one that SoftHSM opens for each look at its token */
 #define KB_LEDGER_FILES  256  /* … of the ledger: 16 a generation */
 #define KB_FETCHER_FILES 2048 /* … of the fetcher: 6 an issuer, while it is fetched */

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-static const char *log_room = "keybroker";
+static const char *log_process = "keybroker";
 static enum log_level log_most = LOG_INFO;
 
 static const char *const level_name[] = {
@@ -18,9 +18,9 @@ static const char *const level_name[] = {
 	[LOG_DEBUG] = "debug",
 };
 
-void log_init(const char *room, enum log_level most)
+void log_init(const char *process, enum log_level most)
 {
-	log_room = room;
+	log_process = process;
 	log_most = most;
 }
 
@@ -37,7 +37,7 @@ void log_event(enum log_level level, const char *event, ...)
 	buf_add_str(&b, "{");
 	json_add_member(&b, "time", span_str(when));
 	json_add_member(&b, "level", span_str(level_name[level]));
-	json_add_member(&b, "room", span_str(log_room));
+	json_add_member(&b, "process", span_str(log_process));
 	json_add_int(&b, "pid", getpid());
 	json_add_member(&b, "event", span_str(event));
 	va_start(ap, event);

@@ -9,7 +9,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 #define KB_MAX_LOG_VALUE 256  /* bytes of one value; the rest is cut */
 #define KB_MAX_LOG_LINE  4096 /* bytes: one write to a pipe stays whole */
 
-void log_init(const char *room, enum log_level most); /* `room` is kept, not copied; stands in every line */
+void log_init(const char *process, enum log_level most); /* `process` is kept, not copied; stands in every line */
 
 /* Pairs of name and value (both C strings, value may be NULL: "null"), ended by NULL.  Values are escaped and cut at KB_MAX_LOG_VALUE:
  *   log_event(LOG_WARN, "token.rejected", "req", id, "err", kb_err_name(e), NULL); */

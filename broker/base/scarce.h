@@ -1,6 +1,6 @@
 /* base/scarce.h — memory for libraries that follow a NULL or lose bytes when malloc() gives nothing: they are never given NULL.  jansson (2.14) drops the bytes
  * that it cannot store, and then reads and writes past its buffers for a quote that is not there; cjose (0.6.2) looks at no result at all.  When memory is
- * short they work in a reserve, and what comes of it is thrown away.  One thread a room; no two of these at a time. */
+ * short they work in a reserve, and what comes of it is thrown away.  One thread a process; no two of these at a time. */
 #ifndef KB_BASE_SCARCE_H
 #define KB_BASE_SCARCE_H
 #include <stdbool.h>

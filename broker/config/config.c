@@ -87,7 +87,7 @@ static void hsm_load(const struct node *root, struct config *c)
 		node_fault(&hsm, "module", "\"module\" must be an absolute path");
 	if (node_str(&hsm, "token", 1024, &c->hsm_token))
 		(void)uri_ok(&hsm, "token", c->hsm_token);
-	if (node_path(&hsm, "pin_file", &c->hsm_pin_file) && source_check(root->doc->l->src, c->hsm_pin_file, true, &why) != KB_OK)
+	if (node_path(&hsm, "pin_file", &c->hsm_pin_file) && snapshot_check(root->doc->l->src, c->hsm_pin_file, true, &why) != KB_OK)
 		node_fault(&hsm, "pin_file", "%s %s", c->hsm_pin_file, why);
 	(void)node_int_opt(&hsm, "workers", 1, KB_MAX_WORKERS, &workers);
 	(void)node_bool_opt(&hsm, "network", &c->hsm_is_network);
@@ -190,16 +190,16 @@ static char *absolute(const char *path)
 	return path[0] != '/' && here == NULL ? NULL : path_join(here, path);
 }
 
-static void digest_text(const struct source *src, char out[static 65])
+static void digest_text(const struct snapshot *src, char out[static 65])
 {
 	uint8_t digest[32];
 
-	source_digest(src, digest);
+	snapshot_digest(src, digest);
 	for (size_t i = 0; i < sizeof digest; i++)
 		snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 
-enum kb_err config_load(struct source *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults)
+enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults)
 {
 	KB_AUTO(config) struct config *c = calloc(1, sizeof *c);
 	struct loader l = {.src = src, .parts = parts, .c = c, .faults = faults};

@@ -73,10 +73,10 @@ struct config_faults {        /* "path:line: text" each */
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read; a room asks for its own and gets only that filled in: CONFIG_GATEWAY certificates and TLS keys, CONFIG_VAULT signer, issuers and
+/* `parts`: what to read; a process asks for its own and gets only that filled in: CONFIG_GATEWAY certificates and TLS keys, CONFIG_VAULT signer, issuers and
  * their CAs (a key set counts only with the CA it was fetched by), keys, policies and bearers, CONFIG_FETCHER issuers and their CAs; keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which must
  * outlive it.  Otherwise KB_E_CONFIG and at least one fault; *faults is filled anew either way: config_faults_free(). */
-KB_MUST_CHECK enum kb_err config_load(struct source *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults);
+KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
 static inline void config_cleanup(struct config **c)
 {

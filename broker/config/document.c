@@ -110,7 +110,7 @@ bool doc_open(struct loader *l, const char *path, unsigned parts, struct doc *d)
 		fault_add(l, path, 1, "no memory");
 		return false;
 	}
-	if (source_read(l->src, path, KB_MAX_CONFIG, false, parts, &d->text, &why) != KB_OK) {
+	if (snapshot_read(l->src, path, KB_MAX_CONFIG, false, parts, &d->text, &why) != KB_OK) {
 		fault_add(l, path, 1, "%s", why);
 		return false;
 	}
@@ -290,7 +290,7 @@ bool node_file(const struct node *n, const char *name, size_t max_bytes, bool is
 		return false;
 	if ((n->doc->l->parts & parts) == 0)
 		return true;
-	if (source_read(n->doc->l->src, path, max_bytes, is_private, parts, out, &why) == KB_OK)
+	if (snapshot_read(n->doc->l->src, path, max_bytes, is_private, parts, out, &why) == KB_OK)
 		return true;
 	node_fault(n, name, "%s %s", path, why);
 	return false;

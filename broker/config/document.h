@@ -6,7 +6,7 @@
 #include "config/config.h"
 
 struct loader { /* one config_load() */
-	struct source *src;
+	struct snapshot *src;
 	unsigned parts;
 	struct config *c;
 	struct config_faults *faults;
@@ -48,7 +48,7 @@ bool node_bool_opt(const struct node *n, const char *name, bool *out);
 bool node_int_opt(const struct node *n, const char *name, int64_t min, int64_t max, int64_t *out);
 bool node_time_opt(const struct node *n, const char *name, int64_t min_s, int64_t max_s, int64_t *out_s); /* "60s" */
 bool node_path(const struct node *n, const char *name, char **out);                                       /* required; made absolute */
-/* The bytes of the file that the required member names, for the rooms of `parts`; when none of those is being loaded *out stays empty. */
+/* The bytes of the file that the required member names, for the processes of `parts`; when none of those is being loaded *out stays empty. */
 bool node_file(const struct node *n, const char *name, size_t max_bytes, bool is_private, unsigned parts, struct span *out);
 
 /* config_listeners.c, config_issuers.c, config_keys.c */

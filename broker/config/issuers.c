@@ -10,7 +10,7 @@
 enum {
 	MAX_CA = 256 * 1024,
 	MAX_URL = 1024,
-	MAX_NAME = 100, /* the scoreboard and the state directory hold it */
+	MAX_NAME = 100, /* the shared statistics and the state directory hold it */
 	TOKEN_AGE_S = 8 * 3600,
 	TOKEN_LIFETIME_S = 24 * 3600, /* Azure Attestation gives 8 h */
 	SKEW_S = 60,
@@ -188,7 +188,7 @@ void issuers_load(struct loader *l, const struct node *root)
 	struct config *c = l->c;
 	size_t n = 0;
 
-	if (source_list(l->src, c->issuers_dir, ".json", CONFIG_VAULT | CONFIG_FETCHER, &names, &why) != KB_OK) {
+	if (snapshot_list(l->src, c->issuers_dir, ".json", CONFIG_VAULT | CONFIG_FETCHER, &names, &why) != KB_OK) {
 		node_fault(root, "issuers", "%s %s", c->issuers_dir, why);
 		return;
 	}

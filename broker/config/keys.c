@@ -43,7 +43,7 @@ static bool policy_find(const struct config *c, const char *path, size_t *index)
 	return false;
 }
 
-/* Room for as many policies as there are keys was made before. */
+/* Process for as many policies as there are keys was made before. */
 static const struct config_policy *policy_insert(struct loader *l, size_t index, const char *path, struct span text, unsigned line)
 {
 	struct config *c = l->c;
@@ -81,7 +81,7 @@ static const struct config_policy *policy_load(struct loader *l, const char *rec
 		fault_add(l, record_path, 1, "no memory");
 		return NULL;
 	}
-	if (source_read(l->src, path, KB_MAX_POLICY, false, CONFIG_VAULT, &source, &why) != KB_OK) {
+	if (snapshot_read(l->src, path, KB_MAX_POLICY, false, CONFIG_VAULT, &source, &why) != KB_OK) {
 		fault_add(l, record_path, json_line(text, "release_policy.file"), "%s %s", path, why);
 		return NULL;
 	}
@@ -117,7 +117,7 @@ static void key_load(struct loader *l, const char *file, struct key_config *out)
 		fault_add(l, l->c->keys_dir, 1, "no memory");
 		return;
 	}
-	if (source_read(l->src, path, KB_MAX_CONFIG, false, CONFIG_VAULT, &text, &why) != KB_OK) {
+	if (snapshot_read(l->src, path, KB_MAX_CONFIG, false, CONFIG_VAULT, &text, &why) != KB_OK) {
 		fault_add(l, path, 1, "%s", why);
 		return;
 	}
@@ -163,7 +163,7 @@ void keys_load(struct loader *l, const struct node *root)
 	struct config *c = l->c;
 	size_t n = 0;
 
-	if (source_list(l->src, c->keys_dir, ".json", CONFIG_VAULT, &names, &why) != KB_OK) {
+	if (snapshot_list(l->src, c->keys_dir, ".json", CONFIG_VAULT, &names, &why) != KB_OK) {
 		node_fault(root, "keys", "%s %s", c->keys_dir, why);
 		return;
 	}

@@ -29,7 +29,7 @@ struct entry {
 	const char **names; /* of a listing */
 };
 
-struct source {
+struct snapshot {
 	struct entry **entry; /* sorted by key */
 	size_t n, cap;
 	uint8_t *map; /* the archive, NULL for files */
@@ -75,7 +75,7 @@ static void fd_cleanup(int *fd)
 }
 
 /* The index of `key`, or where it belongs. */
-static bool find(const struct source *s, const char *key, size_t *index)
+static bool find(const struct snapshot *s, const char *key, size_t *index)
 {
 	size_t low = 0, high = s->n;
 
@@ -95,7 +95,7 @@ static bool find(const struct source *s, const char *key, size_t *index)
 	return false;
 }
 
-static enum kb_err insert(struct source *s, size_t index, struct entry *e)
+static enum kb_err insert(struct snapshot *s, size_t index, struct entry *e)
 {
 	if (s->n == s->cap) {
 		size_t cap = s->cap == 0 ? 64 : s->cap * 2;
@@ -148,13 +148,13 @@ static enum kb_err index_names(struct entry *e)
 	return KB_OK;
 }
 
-enum kb_err source_files(struct source **out)
+enum kb_err snapshot_files(struct snapshot **out)
 {
 	*out = calloc(1, sizeof **out);
 	return *out == NULL ? KB_E_NOMEM : KB_OK;
 }
 
-void source_free(struct source *s)
+void snapshot_free(struct snapshot *s)
 {
 	if (s == NULL)
 		return;
@@ -168,14 +168,14 @@ void source_free(struct source *s)
 
 /* ---- files ---- */
 
-static enum kb_err says(struct source *s, enum kb_err err, const char **why, const char *text)
+static enum kb_err says(struct snapshot *s, enum kb_err err, const char **why, const char *text)
 {
 	snprintf(s->why, sizeof s->why, "%s", text);
 	*why = s->why;
 	return err;
 }
 
-static enum kb_err check_owner(struct source *s, const struct stat *st, const char **why)
+static enum kb_err check_owner(struct snapshot *s, const struct stat *st, const char **why)
 {
 	if (st->st_uid != 0 && st->st_uid != geteuid()) {
 		snprintf(s->why, sizeof s->why, "belongs to user %u, not to root or to us (user %u): chown it", st->st_uid, geteuid());
@@ -191,7 +191,7 @@ static enum kb_err check_owner(struct source *s, const struct stat *st, const ch
 }
 
 /* O_NONBLOCK: a FIFO must not hold us; on a regular file it means nothing. */
-static enum kb_err open_checked(struct source *s, const char *path, bool is_private, int *fd, struct stat *st, const char **why)
+static enum kb_err open_checked(struct snapshot *s, const char *path, bool is_private, int *fd, struct stat *st, const char **why)
 {
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0 && errno == ELOOP)
@@ -225,7 +225,7 @@ static enum kb_err read_all(int fd, uint8_t *p, size_t cap, size_t *len)
 	return KB_OK;
 }
 
-static enum kb_err load_file(struct source *s, struct entry *e, size_t max_bytes, const char **why)
+static enum kb_err load_file(struct snapshot *s, struct entry *e, size_t max_bytes, const char **why)
 {
 	enum kb_err err;
 	struct stat st;
@@ -247,7 +247,7 @@ static enum kb_err load_file(struct source *s, struct entry *e, size_t max_bytes
 	return KB_OK;
 }
 
-enum kb_err source_read(struct source *s, const char *path, size_t max_bytes, bool is_private, unsigned parts, struct span *out, const char **why)
+enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes, bool is_private, unsigned parts, struct span *out, const char **why)
 {
 	enum kb_err err;
 	size_t index;
@@ -261,7 +261,7 @@ enum kb_err source_read(struct source *s, const char *path, size_t max_bytes, bo
 		if (known->data.len > max_bytes)
 			return says(s, KB_E_FILE_SIZE, why, "is too large");
 		if (is_private && !known->is_private && s->map == NULL) { /* read as public before: its mode is not known to be private */
-			if ((err = source_check(s, path, true, why)) != KB_OK)
+			if ((err = snapshot_check(s, path, true, why)) != KB_OK)
 				return err;
 			known->is_private = true;
 		}
@@ -284,7 +284,7 @@ enum kb_err source_read(struct source *s, const char *path, size_t max_bytes, bo
 	return KB_OK;
 }
 
-enum kb_err source_check(struct source *s, const char *path, bool is_private, const char **why)
+enum kb_err snapshot_check(struct snapshot *s, const char *path, bool is_private, const char **why)
 {
 	struct stat st;
 	KB_AUTO(fd) int fd = -1;
@@ -352,7 +352,7 @@ out:
 	return err;
 }
 
-enum kb_err source_list(struct source *s, const char *dir, const char *suffix, unsigned parts, const char *const **names, const char **why)
+enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffix, unsigned parts, const char *const **names, const char **why)
 {
 	static const char *const none[] = {NULL};
 	enum kb_err err;
@@ -411,7 +411,7 @@ static struct archive_entry head_of(const struct entry *e)
 	return (struct archive_entry){(uint32_t)e->kind, (uint32_t)strlen(e->key), e->data.len};
 }
 
-void source_digest(const struct source *s, uint8_t out[static 32])
+void snapshot_digest(const struct snapshot *s, uint8_t out[static 32])
 {
 	if (s->map != NULL) {
 		memcpy(out, s->digest, 32);
@@ -445,7 +445,7 @@ static enum kb_err write_all(int fd, const void *p, size_t len)
 	return KB_OK;
 }
 
-enum kb_err source_pack(const struct source *s, unsigned parts, int *out)
+enum kb_err snapshot_pack(const struct snapshot *s, unsigned parts, int *out)
 {
 	enum kb_err err;
 	struct archive_head head = {.total = sizeof head};
@@ -455,7 +455,7 @@ enum kb_err source_pack(const struct source *s, unsigned parts, int *out)
 	if (fd < 0)
 		return KB_E_SYS;
 	memcpy(head.magic, archive_magic, sizeof head.magic);
-	source_digest(s, head.digest);
+	snapshot_digest(s, head.digest);
 	for (size_t i = 0; i < s->n; i++)
 		if ((s->entry[i]->parts & parts) != 0)
 			head.total += sizeof(struct archive_entry) + strlen(s->entry[i]->key) + s->entry[i]->data.len;
@@ -478,7 +478,7 @@ enum kb_err source_pack(const struct source *s, unsigned parts, int *out)
 }
 
 /* Every length against what is left; keys strictly ascending, so that find() may trust the order. */
-static enum kb_err index_archive(struct source *s)
+static enum kb_err index_archive(struct snapshot *s)
 {
 	enum kb_err err;
 	struct archive_head head;
@@ -513,7 +513,7 @@ static enum kb_err index_archive(struct source *s)
 	return KB_OK;
 }
 
-enum kb_err source_archive(int fd, struct source **out)
+enum kb_err snapshot_archive(int fd, struct snapshot **out)
 {
 	enum kb_err err;
 	struct stat st;
@@ -523,7 +523,7 @@ enum kb_err source_archive(int fd, struct source **out)
 	int seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 || (uint64_t)st.st_size < sizeof(struct archive_head))
 		return KB_E_FILE;
-	KB_AUTO(source) struct source *s = calloc(1, sizeof *s);
+	KB_AUTO(snapshot) struct snapshot *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return KB_E_NOMEM;
 	s->map_len = (size_t)st.st_size;

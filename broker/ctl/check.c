@@ -182,11 +182,11 @@ static int check_run(struct ctl *c)
 {
 	struct config_faults found = {0};
 	static struct notes faults, warnings;
-	KB_AUTO(source) struct source *source = NULL;
+	KB_AUTO(snapshot) struct snapshot *source = NULL;
 	KB_AUTO(config) struct config *cfg = NULL;
 	struct buf out;
 
-	enum kb_err err = source_files(&source);
+	enum kb_err err = snapshot_files(&source);
 	if (err == KB_OK)
 		err = config_load(source, c->config_path, CONFIG_ALL, &cfg, &found);
 	for (size_t i = 0; i < found.n; i++)

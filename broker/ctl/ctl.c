@@ -351,7 +351,7 @@ enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
 			return KB_E_FILE;
 		}
 	}
-	enum kb_err err = source_files(&out->source);
+	enum kb_err err = snapshot_files(&out->source);
 	if (err == KB_OK)
 		err = config_load(out->source, c->config_path, parts, &out->config, &faults);
 	if (err != KB_OK && faults.n == 0)
@@ -365,7 +365,7 @@ enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
 void ctl_config_cleanup(struct ctl_config *cc)
 {
 	config_free(cc->config);
-	source_free(cc->source);
+	snapshot_free(cc->source);
 	if (cc->lock_fd >= 0)
 		close(cc->lock_fd);
 	*cc = (struct ctl_config){.lock_fd = -1};

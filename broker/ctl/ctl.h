@@ -64,7 +64,7 @@ void ctl_table_add(struct ctl_table *t, const char *cell);
 void ctl_table_write(struct ctl_table *t, struct buf *out); /* frees it */
 
 struct ctl_config {
-	struct source *source;
+	struct snapshot *source;
 	struct config *config;
 	int lock_fd; /* −1: not locked */
 };

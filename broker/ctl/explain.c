@@ -185,7 +185,7 @@ static int explain_run(struct ctl *c)
 	q.nonce = ctl_has(c, OPT_NONCE) ? span_str(ctl_value(c, OPT_NONCE)) : span_of(NULL, 0);
 	if ((q.key = config_key(cc.config, span_str(name))) == NULL)
 		return ctl_fail(CTL_FAILED, "there is no key '%s'; `keybrokerctl key list` shows what there is", name);
-	/* Room for more than a token may have, so that one that is too long is judged and not "unreadable". */
+	/* Process for more than a token may have, so that one that is too long is judged and not "unreadable". */
 	if (ctl_read(token, 2 * KB_MAX_TOKEN, &q.token_text) != KB_OK)
 		return CTL_FAILED;
 	if ((q.ex = explain_new()) == NULL)

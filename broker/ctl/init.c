@@ -1,5 +1,5 @@
 /* broker/ctl/init.c — `keybrokerctl init`: a directory from which keybrokerd can be started at once.
- * Decides who owns what: the owner (root, or whoever runs it) owns everything that is read at start; the rooms' user owns the token's files and the state.
+ * Decides who owns what: the owner (root, or whoever runs it) owns everything that is read at start; the processes' user owns the token's files and the state.
  * Trusts nothing in the directory: it must be new or empty.  The root's private key never reaches the disk; the issuing CA's does, for the demo. */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -25,7 +25,7 @@ enum { OPT_USER, OPT_NAME, OPT_MODULE, OPT_TOKEN, OPT_ADDRESS, OPT_PORT, OPT_MET
 enum { PIN_BYTES = 16, CA_DAYS = 3650, LEAF_DAYS = 730, PATH_BYTES = 4096 };
 
 static const struct ctl_opt init_opts[] = {
-	[OPT_USER] = {"user", 'u', "NAME", "as root: the user that the rooms become; he gets the token's files and the state"},
+	[OPT_USER] = {"user", 'u', "NAME", "as root: the user that the processes become; he gets the token's files and the state"},
 	[OPT_NAME] = {"name", 'n', "HOST", "a host name or address that clients use; the first one stands in key ids (repeat)"},
 	[OPT_MODULE] = {"module", 'm', "PATH", "the PKCS#11 module (/usr/lib/softhsm/libsofthsm2.so)"},
 	[OPT_TOKEN] = {"token", 't', "LABEL", "the new token's label (keybroker)"},
@@ -46,7 +46,7 @@ struct instance {
 	const char *names[CTL_MAX_REPEAT + 3]; /* localhost, 127.0.0.1, ::1, then --name */
 	size_t n_names;
 	const char *host; /* in key ids */
-	uid_t uid;        /* of the rooms; ours when no user was given */
+	uid_t uid;        /* of the processes; ours when no user was given */
 	gid_t gid;
 	bool is_begun;           /* something stands in `dir` */
 	char *signer;            /* its pkcs11: URI */
@@ -81,7 +81,7 @@ static enum kb_err put(const struct instance *in, const char *name, mode_t mode,
 	if (path == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = ctl_write(path, mode, true, text);
-	/* A file that the rooms' group may read must have that group; the rest stays its owner's. */
+	/* A file that the processes' group may read must have that group; the rest stays its owner's. */
 	return err == KB_OK && (mode & 070) != 0 ? own(in, name, geteuid()) : err;
 }
 
@@ -105,11 +105,11 @@ static bool dir_is_empty(const char *path)
 	return n == 0;
 }
 
-/* A directory of the owner's (the rooms' group passes through) or of the rooms' user. */
-static enum kb_err dir_make(const struct instance *in, const char *name, bool is_rooms)
+/* A directory of the owner's (the processes' group passes through) or of the processes' user. */
+static enum kb_err dir_make(const struct instance *in, const char *name, bool is_processes)
 {
 	KB_AUTO(cstr) char *path = place(in, name);
-	mode_t mode = !is_rooms && in->user != NULL ? 0750 : 0700;
+	mode_t mode = !is_processes && in->user != NULL ? 0750 : 0700;
 
 	if (path == NULL)
 		return KB_E_NOMEM;
@@ -117,13 +117,13 @@ static enum kb_err dir_make(const struct instance *in, const char *name, bool is
 		ctl_fail(CTL_FAILED, "%s: %s", path, errno == ENOTEMPTY ? "is there, and is not an empty directory" : strerror(errno));
 		return KB_E_FILE;
 	}
-	return own(in, name, is_rooms ? in->uid : geteuid());
+	return own(in, name, is_processes ? in->uid : geteuid());
 }
 
 static enum kb_err dirs_make(struct instance *in, const char *dir)
 {
 	static const char *const owners[] = {"issuers.d", "keys.d", "policies", "tls", "hsm"};
-	static const char *const rooms[] = {"", "/issuers", "/ledger"};
+	static const char *const processes[] = {"", "/issuers", "/ledger"};
 	enum kb_err err = KB_E_BUG;
 	char path[PATH_BYTES];
 
@@ -144,8 +144,8 @@ static enum kb_err dirs_make(struct instance *in, const char *dir)
 	for (size_t i = 0; i < sizeof owners / sizeof owners[0]; i++)
 		if ((err = dir_make(in, owners[i], false)) != KB_OK)
 			return err;
-	for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
-		if ((size_t)snprintf(path, sizeof path, "%s%s", in->state, rooms[i]) >= sizeof path)
+	for (size_t i = 0; i < sizeof processes / sizeof processes[0]; i++) {
+		if ((size_t)snprintf(path, sizeof path, "%s%s", in->state, processes[i]) >= sizeof path)
 			return KB_E_CONFIG;
 		if ((err = dir_make(in, path, true)) != KB_OK)
 			return err;
@@ -194,7 +194,7 @@ static enum kb_err pin_make(const struct instance *in, const char *file, struct 
 	return put(in, file, 0600, secret_span(*out));
 }
 
-/* As the rooms' user, so that the token's files are his. */
+/* As the processes' user, so that the token's files are his. */
 static enum kb_err token_make(struct instance *in, const struct secret *so_pin, const struct secret *pin, struct hsm_public *signer)
 {
 	char why[PROVISION_WHY], token[128];

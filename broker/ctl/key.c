@@ -318,7 +318,7 @@ static enum kb_err version_commit(const struct ctl *c, const struct config *cfg,
 	KB_AUTO(cstr) char *object = strdup(made);
 	if ((err = version_add(ks, r, made)) != KB_OK)
 		ctl_fail(CTL_FAILED, "the new object cannot be used: %s (%s)", kb_err_name(err), keystore_fault(ks));
-	ctl_user_leave(); /* the record is its owner's file, the object the rooms' user's */
+	ctl_user_leave(); /* the record is its owner's file, the object the processes' user's */
 	if (err == KB_OK)
 		err = record_put(c, cfg, r, before);
 	if (err != KB_OK && ctl_user_enter(cfg->user) == KB_OK)

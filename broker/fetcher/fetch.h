@@ -1,4 +1,4 @@
-/* broker/fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.  libcurl and nothing of issuers; the fetcher room only. */
+/* broker/fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.  libcurl and nothing of issuers; the fetcher process only. */
 #ifndef KB_FETCHER_FETCH_H
 #define KB_FETCHER_FETCH_H
 #include <poll.h>

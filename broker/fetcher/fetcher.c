@@ -1,4 +1,4 @@
-/* broker/fetcher/fetcher.c — the room that keeps every issuer's key set fresh: metadata, then keys, into state/issuers.
+/* broker/fetcher/fetcher.c — the process that keeps every issuer's key set fresh: metadata, then keys, into state/issuers.
  * Decides when to fetch and whether what came is a key set; the vaults judge it again when they read it.  Holds nothing secret.
  * A set that is not good never replaces one that is.  Issuers do not wait for each other. */
 #include <errno.h>
@@ -33,7 +33,7 @@ enum phase { PHASE_IDLE, PHASE_METADATA, PHASE_KEYS };
 struct feed { /* one issuer */
 	const struct issuer_config *config;
 	struct keyset_origin origin;
-	struct issuer_slot *slot; /* NULL: no room on the scoreboard */
+	struct issuer_slot *slot; /* NULL: no room on the shared statistics */
 	enum phase phase;
 	struct fetch *fetch; /* under way, NULL in PHASE_IDLE */
 	char *url;           /* of PHASE_METADATA or PHASE_KEYS */
@@ -53,7 +53,7 @@ struct fetcher {
 	struct slot *self;
 	struct fetch_set *set;
 	struct feed *feed;
-	bool is_deaf; /* the pokes' other ends are gone */
+	bool is_requests_closed; /* the fetch_requests' other ends are gone */
 };
 
 /* ---- scheduling ---- */
@@ -262,15 +262,15 @@ static void take_fetch(struct fetcher *r, struct fetch *done)
 	fetch_free(done);
 }
 
-/* ---- the room ---- */
+/* ---- the process ---- */
 
 /* A poke asks for a fetch now; it gets one as soon as the shortest interval allows, and one fetch serves all who asked. */
-static void take_pokes(struct fetcher *r)
+static void take_requests(struct fetcher *r)
 {
 	uint32_t index;
 	ssize_t n;
 
-	while ((n = recv(FD_FETCHER_POKES, &index, sizeof index, MSG_DONTWAIT | MSG_TRUNC)) > 0 || (n == 0 && !frame_at_end(FD_FETCHER_POKES))) {
+	while ((n = recv(FD_FETCHER_REQUESTS, &index, sizeof index, MSG_DONTWAIT | MSG_TRUNC)) > 0 || (n == 0 && !frame_at_end(FD_FETCHER_REQUESTS))) {
 		if (n != sizeof index || index >= r->config->n_issuers) {
 			slot_count(r->self, COUNT_FRAMES_BAD, 1);
 			continue;
@@ -282,7 +282,7 @@ static void take_pokes(struct fetcher *r)
 		if (soonest_ms < f->next_ms)
 			f->next_ms = soonest_ms;
 	}
-	r->is_deaf = n == 0;
+	r->is_requests_closed = n == 0;
 }
 
 /* Sets from before a restart are as good as their age, if they are of the same origin; otherwise there is none, and it is fetched at once.
@@ -312,7 +312,7 @@ static void load_file(struct fetcher *r, struct feed *f)
 	keyset_free(&k);
 }
 
-static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config, struct scoreboard *sb)
+static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config, struct stats *stats)
 {
 	KB_AUTO(jwks) struct jwks *set = NULL;
 
@@ -320,7 +320,7 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 	f->told = KB_E_BUG;
 	f->next_ms = clock_mono_ms();
 	config_origin(config, &f->origin);
-	f->slot = scoreboard_issuer(sb, config->rules.name, f->origin.id);
+	f->slot = stats_issuer(stats, config->rules.name, f->origin.id);
 	if (config->source != KEYS_JWKS_FILE) {
 		load_file(r, f);
 		return;
@@ -348,7 +348,7 @@ static enum kb_err serve(struct fetcher *r)
 	struct fetch *done;
 
 	for (;;) {
-		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN}, {.fd = FD_FETCHER_POKES, .events = POLLIN}};
+		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN}, {.fd = FD_FETCHER_REQUESTS, .events = POLLIN}};
 		int64_t now_ms = clock_mono_ms(), now_s = clock_wall_s();
 		for (size_t i = 0; i < r->config->n_issuers; i++)
 			if (is_due(&r->feed[i], now_ms, now_s))
@@ -358,12 +358,12 @@ static enum kb_err serve(struct fetcher *r)
 			log_event(LOG_INFO, "fetcher.outdated", "replaced", replaced, NULL);
 			return KB_E_FILE; /* started again, it may read the new one */
 		}
-		if ((err = fetch_wait(r->set, extra, r->is_deaf ? 1 : 2, TICK_MS, &done)) != KB_OK)
+		if ((err = fetch_wait(r->set, extra, r->is_requests_closed ? 1 : 2, TICK_MS, &done)) != KB_OK)
 			return err;
 		if (done != NULL)
 			take_fetch(r, done);
-		if (!r->is_deaf && extra[1].revents != 0)
-			take_pokes(r);
+		if (!r->is_requests_closed && extra[1].revents != 0)
+			take_requests(r);
 		if (extra[0].revents != 0) {
 			struct control_message m;
 			size_t n_fds = 0;
@@ -383,7 +383,7 @@ static void free_feeds(struct fetcher *r)
 	free(r->feed);
 }
 
-static int fail(const struct room_start *start, enum kb_err err, int code)
+static int fail(const struct process_start *start, enum kb_err err, int code)
 {
 	atomic_store(&start->self->fault, err);
 	slot_set(start->self, SLOT_FAILED);
@@ -393,32 +393,32 @@ static int fail(const struct room_start *start, enum kb_err err, int code)
 	return code;
 }
 
-int fetcher_main(const struct room_start *start)
+int fetcher_main(const struct process_start *start)
 {
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	KB_AUTO(fetch_set) struct fetch_set *set = NULL;
 	struct config_faults faults = {0};
 	struct fetcher r = {.self = start->self};
 
-	enum kb_err err = source_archive(FD_ARCHIVE, &src);
+	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
 		err = config_load(src, start->config_path, CONFIG_FETCHER, &config, &faults);
 	config_faults_free(&faults); /* the supervisor has told them: these are the bytes it read */
 	if (err != KB_OK)
-		return fail(start, err, ROOM_EXIT_CONFIG);
+		return fail(start, err, PROCESS_EXIT_CONFIG);
 	r.config = config;
 	if ((err = fetch_set_new(&set)) != KB_OK)
-		return fail(start, err, ROOM_EXIT_RESTART);
+		return fail(start, err, PROCESS_EXIT_RESTART);
 	r.set = set;
 	r.feed = calloc(config->n_issuers, sizeof *r.feed);
 	if (r.feed == NULL)
-		return fail(start, KB_E_NOMEM, ROOM_EXIT_RESTART);
+		return fail(start, KB_E_NOMEM, PROCESS_EXIT_RESTART);
 	for (size_t i = 0; i < config->n_issuers; i++)
-		begin_feed(&r, &r.feed[i], &config->issuers[i], start->scoreboard);
-	if ((err = confine_room(start, config, 0)) != KB_OK) {
+		begin_feed(&r, &r.feed[i], &config->issuers[i], start->stats);
+	if ((err = confine_process(start, config, 0)) != KB_OK) {
 		free_feeds(&r);
-		return fail(start, err, ROOM_EXIT_RESTART);
+		return fail(start, err, PROCESS_EXIT_RESTART);
 	}
 	slot_set(start->self, SLOT_READY);
 	err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0);
@@ -427,5 +427,5 @@ int fetcher_main(const struct room_start *start)
 	if (err != KB_OK)
 		log_event(LOG_ERROR, "fetcher.end", "err", kb_err_name(err), NULL);
 	free_feeds(&r);
-	return err == KB_OK ? ROOM_EXIT_OK : ROOM_EXIT_RESTART;
+	return err == KB_OK ? PROCESS_EXIT_OK : PROCESS_EXIT_RESTART;
 }

@@ -4,91 +4,91 @@
 
 #include <stdint.h>
 
-void door_init(struct door *d, unsigned seats)
+void admission_init(struct admission *d, unsigned max_active)
 {
-	*d = (struct door){.seats = seats};
+	*d = (struct admission){.max_active = max_active};
 	queue_init(&d->waiting, SIZE_MAX); /* the caller bounds how many connections there are */
 }
 
-static bool is_here(const struct door_lane *l)
+static bool is_here(const struct admission_source *l)
 {
-	return l->waiting.n > 0 || l->in_service > 0;
+	return l->waiting.n > 0 || l->active > 0;
 }
 
-void door_enter(struct door *d, struct door_lane *lane, struct door_guest *g)
+void admission_enter(struct admission *d, struct admission_source *source, struct admission_entry *g)
 {
-	if (g->is_in_service)
+	if (g->is_active)
 		return;
-	d->sources += is_here(lane) ? 0 : 1;
-	g->lane = lane;
-	g->is_in_service = true;
-	lane->in_service++;
-	d->in_service++;
+	d->sources += is_here(source) ? 0 : 1;
+	g->source = source;
+	g->is_active = true;
+	source->active++;
+	d->active++;
 }
 
-void door_wait(struct door *d, struct door_lane *lane, struct door_guest *g)
+void admission_wait(struct admission *d, struct admission_source *source, struct admission_entry *g)
 {
 	struct queue_item *evicted;
 
-	d->sources += is_here(lane) ? 0 : 1;
-	g->lane = lane;
-	(void)queue_push(&d->waiting, &lane->waiting, &g->item, &evicted);
+	d->sources += is_here(source) ? 0 : 1;
+	g->source = source;
+	(void)queue_push(&d->waiting, &source->waiting, &g->item, &evicted);
 }
 
-bool door_leave(struct door *d, struct door_guest *g)
+bool admission_leave(struct admission *d, struct admission_entry *g)
 {
-	struct door_lane *lane = g->lane;
+	struct admission_source *source = g->source;
 
-	if (lane == NULL)
+	if (source == NULL)
 		return false;
 	queue_drop(&d->waiting, &g->item);
-	if (g->is_in_service) {
-		lane->in_service--;
-		d->in_service--;
+	if (g->is_active) {
+		source->active--;
+		d->active--;
 	}
-	g->is_in_service = false;
-	g->lane = NULL;
-	d->sources -= is_here(lane) ? 0 : 1;
+	g->is_active = false;
+	g->source = NULL;
+	d->sources -= is_here(source) ? 0 : 1;
 	return d->waiting.n > 0;
 }
 
-static struct door_lane *lane_of(struct queue_lane *l)
+static struct admission_source *source_of(struct queue_source *l)
 {
-	return (struct door_lane *)((char *)l - offsetof(struct door_lane, waiting));
+	return (struct admission_source *)((char *)l - offsetof(struct admission_source, waiting));
 }
 
-/* All seats are taken: who has less than an equal part of them?  With more sources than seats nobody has. */
-static struct queue_item *entitled(const struct door *d)
+/* All max_active are taken: who has less than an equal part of them?  With more sources than max_active nobody has. */
+static struct queue_item *entitled(const struct admission *d)
 {
-	struct queue_lane *l;
-	unsigned share = d->sources == 0 ? 0 : d->seats / d->sources;
+	struct queue_source *l;
+	unsigned share = d->sources == 0 ? 0 : d->max_active / d->sources;
 
 	if (share == 0)
 		return NULL;
-	TAILQ_FOREACH(l, &d->waiting.lanes, link) /* no more of them than seats */
-	if (lane_of(l)->in_service < share)
+	TAILQ_FOREACH(l, &d->waiting.sources, link) /* no more of them than max_active */
+	if (source_of(l)->active < share)
 		return TAILQ_FIRST(&l->items);
 	return NULL;
 }
 
-struct door_guest *door_next(struct door *d)
+struct admission_entry *admission_next(struct admission *d)
 {
-	struct queue_item *item = d->in_service < d->seats ? queue_first(&d->waiting) : entitled(d);
+	struct queue_item *item = d->active < d->max_active ? queue_first(&d->waiting) : entitled(d);
 
 	if (item == NULL)
 		return NULL;
-	struct door_guest *g = (struct door_guest *)((char *)item - offsetof(struct door_guest, item));
-	struct door_lane *lane = g->lane;
-	lane->in_service++; /* before it leaves the queue: the source stays counted */
-	d->in_service++;
-	g->is_in_service = true;
+	struct admission_entry *g = (struct admission_entry *)((char *)item - offsetof(struct admission_entry, item));
+	struct admission_source *source = g->source;
+	source->active++; /* before it leaves the queue: the source stays counted */
+	d->active++;
+	g->is_active = true;
 	queue_take(&d->waiting, item);
 	return g;
 }
 
-struct door_guest *door_shed(struct door *d, const struct door_lane *lane)
+struct admission_entry *admission_shed(struct admission *d, const struct admission_source *source)
 {
-	struct queue_item *item = queue_newest(&d->waiting, lane->waiting.n + 2);
+	struct queue_item *item = queue_newest(&d->waiting, source->waiting.n + 2);
 
-	return item == NULL ? NULL : (struct door_guest *)((char *)item - offsetof(struct door_guest, item));
+	return item == NULL ? NULL : (struct admission_entry *)((char *)item - offsetof(struct admission_entry, item));
 }

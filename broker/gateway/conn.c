@@ -23,9 +23,9 @@
 #include "gateway/tls.h"
 
 static const int64_t after_ms[DEADLINE_FIRST + 1] = {
-	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_DOOR] = KB_DOOR_MS,       [CONN_IDLE] = KB_IDLE_MS,   [CONN_HEAD] = KB_HEADER_MS,
+	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_WAITING] = KB_ADMISSION_MS,       [CONN_IDLE] = KB_IDLE_MS,   [CONN_HEAD] = KB_HEADER_MS,
 	[CONN_BODY] = KB_BODY_MS,           [CONN_WAIT] = KB_REQUEST_MS,    [CONN_WRITE] = KB_WRITE_MS, [CONN_LINGER] = KB_LINGER_MS,
-	[DEADLINE_SEAT] = KB_SEAT_MS,       [DEADLINE_FIRST] = KB_FIRST_MS,
+	[DEADLINE_ACTIVE] = KB_ACTIVE_MS,       [DEADLINE_FIRST] = KB_FIRST_MS,
 };
 
 static void on_read(struct bufferevent *bev, void *arg);
@@ -36,20 +36,20 @@ void conn_set_state(struct conn *c, enum conn_state state)
 {
 	bool is_reading = state == CONN_IDLE || state == CONN_HEAD || state == CONN_BODY;
 
-	deadline_change(&c->room->deadlines, &c->deadline, state, clock_mono_ms());
+	deadline_change(&c->shared->deadlines, &c->deadline, state, clock_mono_ms());
 	if (state == CONN_WAIT)
-		conn_enter_service(c);
+		conn_activate(c);
 	else if (state != CONN_HANDSHAKE && !is_reading) /* the first request is waited for in the handshake's seat; later ones have none */
-		conn_leave_service(c);
+		conn_deactivate(c);
 	/* libevent repeats a read callback for as long as the input stays at its high mark: who lets bytes wait must not have one. */
 	if (c->bev != NULL)
 		bufferevent_setcb(c->bev, is_reading ? on_read : NULL, on_written, on_event, c);
 }
 
-void conn_count_refused(struct conn_room *room, enum kb_err err)
+void conn_count_refused(struct conn_shared *shared, enum kb_err err)
 {
-	atomic_fetch_add_explicit(&room->scoreboard->refused[err], 1, memory_order_relaxed);
-	slot_count(room->self, COUNT_REFUSED, 1);
+	atomic_fetch_add_explicit(&shared->stats->refused[err], 1, memory_order_relaxed);
+	slot_count(shared->self, COUNT_REFUSED, 1);
 }
 
 /* Call back when `low` bytes are there, stop reading at `high`.  When libevent stopped in the middle of a record, the rest waits inside OpenSSL and no
@@ -66,19 +66,19 @@ static void set_read_limits(struct conn *c, size_t low, size_t high)
 /* Nothing of a request is held any more. */
 static void end_request(struct conn *c)
 {
-	exchange_cancel(c->room->exchange, &c->pending);
+	exchange_cancel(c->shared->exchange, &c->pending);
 	if (c->reserved > 0)
-		peers_release(c->room->peers, c->peer, c->reserved);
+		sources_release(c->shared->sources, c->source, c->reserved);
 	c->reserved = 0;
 }
 
 void conn_free(struct conn *c)
 {
-	struct conn_room *room = c->room;
+	struct conn_shared *shared = c->shared;
 
 	end_request(c);
-	conn_leave_service(c);
-	deadline_stop(&room->deadlines, &c->deadline);
+	conn_deactivate(c);
+	deadline_stop(&shared->deadlines, &c->deadline);
 	if (c->watch != NULL)
 		event_free(c->watch);
 	SSL_CTX_free(c->tls);
@@ -86,12 +86,12 @@ void conn_free(struct conn *c)
 		bufferevent_free(c->bev); /* closes the socket and frees the SSL, too */
 	else
 		(void)close(c->fd);
-	peers_leave(room->peers, c->peer);
-	slot_gauge(room->self, COUNT_CONNECTIONS_OPEN, --room->connections);
+	sources_leave(shared->sources, c->source);
+	slot_gauge(shared->self, COUNT_CONNECTIONS_OPEN, --shared->connections);
 	free(c);
-	if (room->is_full_told) {
-		room->is_full_told = false;
-		room->on_space(room->ctx);
+	if (shared->is_full_told) {
+		shared->is_full_told = false;
+		shared->on_space(shared->ctx);
 	}
 }
 
@@ -118,7 +118,7 @@ static void on_linger(evutil_socket_t fd, short what, void *arg)
 static void conn_linger(struct conn *c)
 {
 	(void)bufferevent_disable(c->bev, EV_READ | EV_WRITE);
-	c->watch = event_new(c->room->base, c->fd, EV_READ | EV_PERSIST, on_linger, c);
+	c->watch = event_new(c->shared->base, c->fd, EV_READ | EV_PERSIST, on_linger, c);
 	if (c->is_eof || shutdown(c->fd, SHUT_WR) != 0 || c->watch == NULL || event_add(c->watch, NULL) != 0) {
 		conn_free(c);
 		return;
@@ -147,7 +147,7 @@ static void enter_idle(struct conn *c)
 static void reply_done(struct conn *c)
 {
 	if (c->complete_us != 0)
-		histogram_add(&c->room->self->total, clock_mono_us() - c->complete_us);
+		histogram_add(&c->shared->self->total, clock_mono_us() - c->complete_us);
 	c->complete_us = 0;
 	c->client_id_len = 0;
 	if (!c->is_keep_alive) {
@@ -159,11 +159,11 @@ static void reply_done(struct conn *c)
 
 static void answer(struct conn *c, struct reply *r)
 {
-	struct buf *out = &c->room->reply;
+	struct buf *out = &c->shared->reply;
 	size_t sent = 0;
 
 	end_request(c);
-	if (c->room->is_draining || c->is_eof)
+	if (c->shared->is_draining || c->is_eof)
 		c->is_keep_alive = false;
 	r->is_closing = !c->is_keep_alive;
 	memcpy(r->uuid, c->uuid, sizeof r->uuid);
@@ -188,7 +188,7 @@ static void answer(struct conn *c, struct reply *r)
 	if (!is_lost && sent < out->len)
 		is_lost = bufferevent_write(c->bev, out->p + sent, out->len - sent) != 0;
 	if (is_lost) {
-		slot_count(c->room->self, COUNT_REPLIES_LOST, 1);
+		slot_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_free(c);
 		return;
 	}
@@ -210,7 +210,7 @@ static void refuse(struct conn *c, enum kb_err err, int status)
 {
 	struct reply r = {.status = status, .body = reply_error_body(err, status), .retry_after_s = status == 503 ? KB_RETRY_AFTER_S : 0};
 
-	conn_count_refused(c->room, err);
+	conn_count_refused(c->shared, err);
 	if (c->is_head)
 		r.body = span_of(NULL, 0);
 	if (state_of(c) == CONN_HEAD)
@@ -239,22 +239,22 @@ void conn_on_refused(void *ctx, struct pending *p, enum kb_err err)
 	refuse(conn_of(p), err, http_status(err));
 }
 
-void conn_lost(struct conn_room *room, uint64_t id)
+void conn_lost(struct conn_shared *shared, uint64_t id)
 {
-	struct pending *p = exchange_find(room->exchange, id);
+	struct pending *p = exchange_find(shared->exchange, id);
 
 	if (p != NULL)
-		refuse(conn_of(p), KB_E_ROOM_LOST, http_status(KB_E_ROOM_LOST));
-	exchange_lost(room->exchange, id);
+		refuse(conn_of(p), KB_E_PROCESS_LOST, http_status(KB_E_PROCESS_LOST));
+	exchange_lost(shared->exchange, id);
 }
 
 /* ---- the request ---- */
 
 static void submit(struct conn *c)
 {
-	struct conn_room *room = c->room;
+	struct conn_shared *shared = c->shared;
 	struct evbuffer *in = bufferevent_get_input(c->bev);
-	uint64_t id = exchange_next_id(room->exchange);
+	uint64_t id = exchange_next_id(shared->exchange);
 
 	conn_set_state(c, CONN_WAIT);
 	c->complete_us = clock_mono_us();
@@ -266,13 +266,13 @@ static void submit(struct conn *c)
 		.peer = span_str(c->peer_text),
 	};
 	memcpy(f.uuid, c->uuid, sizeof f.uuid);
-	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, &room->frame);
+	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, &shared->frame);
 	request_wipe(in, c->head_len + c->body_len);
 	set_read_limits(c, 0, KB_READ_IDLE); /* what comes now is of the next request and waits in the kernel */
 	if (err == KB_OK)
-		err = exchange_send(room->exchange, &c->pending, id, &c->peer->lane, buf_span(&room->frame));
-	OPENSSL_cleanse(room->frame.p, room->frame.len);
-	buf_reset(&room->frame);
+		err = exchange_send(shared->exchange, &c->pending, id, &c->source->queued, buf_span(&shared->frame));
+	OPENSSL_cleanse(shared->frame.p, shared->frame.len);
+	buf_reset(&shared->frame);
 	if (err != KB_OK)
 		refuse(c, err, http_status(err));
 }
@@ -292,7 +292,7 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	if (c->client_id_len > 0)
 		memcpy(c->client_id, r->client_request_id.p, c->client_id_len);
 	conn_set_state(c, CONN_BODY);
-	enum kb_err err = request_method(r->method) == 0 ? KB_E_METHOD : peers_reserve(c->room->peers, c->peer, r->body_len);
+	enum kb_err err = request_method(r->method) == 0 ? KB_E_METHOD : sources_reserve(c->shared->sources, c->source, r->body_len);
 	if (err != KB_OK) {
 		refuse(c, err, http_status(err));
 		return;
@@ -349,7 +349,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 			submit(c);
 		return;
 	case CONN_HANDSHAKE:
-	case CONN_DOOR:
+	case CONN_WAITING:
 	case CONN_WAIT:
 	case CONN_WRITE:
 	case CONN_LINGER:
@@ -369,10 +369,10 @@ static void on_written(struct bufferevent *bev, void *arg)
 
 static void handshake_done(struct conn *c)
 {
-	conn_keep_seat(c);
-	slot_count(c->room->self, COUNT_HANDSHAKES, 1);
+	conn_await_request(c);
+	slot_count(c->shared->self, COUNT_HANDSHAKES, 1);
 	if (SSL_session_reused(bufferevent_openssl_get_ssl(c->bev)))
-		slot_count(c->room->self, COUNT_HANDSHAKES_RESUMED, 1);
+		slot_count(c->shared->self, COUNT_HANDSHAKES_RESUMED, 1);
 	enter_idle(c);
 }
 
@@ -388,8 +388,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	}
 	switch (state_of(c)) {
 	case CONN_HANDSHAKE:
-		slot_count(c->room->self, COUNT_HANDSHAKES_FAILED, 1);
-		conn_count_refused(c->room, KB_E_TLS);
+		slot_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
+		conn_count_refused(c->shared, KB_E_TLS);
 		conn_linger(c); /* the alert should be read */
 		return;
 	case CONN_WAIT:
@@ -401,7 +401,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 			return;
 		}
 		if (state_of(c) == CONN_WRITE)
-			slot_count(c->room->self, COUNT_REPLIES_LOST, 1);
+			slot_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_free(c);
 		return;
 	case CONN_IDLE:
@@ -413,7 +413,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		else
 			conn_free(c);
 		return;
-	case CONN_DOOR:
+	case CONN_WAITING:
 	case CONN_LINGER:
 	case CONN_STATES:
 		return;
@@ -433,7 +433,7 @@ void conn_handshake(struct conn *c)
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	/* Deferred: no callback runs inside a call of ours, so nothing is freed under our feet. */
 	c->bev =
-		bufferevent_openssl_socket_new(c->room->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+		bufferevent_openssl_socket_new(c->shared->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 	if (c->bev == NULL) {
 		SSL_free(ssl);
 		conn_abort(c);
@@ -453,12 +453,12 @@ static void expire(struct conn *c)
 {
 	switch (state_of(c)) {
 	case CONN_HANDSHAKE:
-		slot_count(c->room->self, COUNT_HANDSHAKES_FAILED, 1);
-		conn_count_refused(c->room, KB_E_DEADLINE);
+		slot_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
+		conn_count_refused(c->shared, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
-	case CONN_DOOR:
-		conn_count_refused(c->room, KB_E_DEADLINE);
+	case CONN_WAITING:
+		conn_count_refused(c->shared, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
 	case CONN_IDLE:
@@ -472,8 +472,8 @@ static void expire(struct conn *c)
 		refuse(c, KB_E_DEADLINE, 503);
 		return;
 	case CONN_WRITE:
-		slot_count(c->room->self, COUNT_REPLIES_LOST, 1);
-		conn_count_refused(c->room, KB_E_DEADLINE);
+		slot_count(c->shared->self, COUNT_REPLIES_LOST, 1);
+		conn_count_refused(c->shared, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
 	case CONN_LINGER:
@@ -485,45 +485,45 @@ static void expire(struct conn *c)
 	KB_BUG();
 }
 
-static struct conn *due(struct conn_room *room, unsigned state, int64_t now_ms)
+static struct conn *due(struct conn_shared *shared, unsigned state, int64_t now_ms)
 {
 	/* `deadline` is the first member. */
-	return (struct conn *)deadline_due(&room->deadlines, state, now_ms);
+	return (struct conn *)deadline_due(&shared->deadlines, state, now_ms);
 }
 
-void conn_expire(struct conn_room *room, int64_t now_ms)
+void conn_expire(struct conn_shared *shared, int64_t now_ms)
 {
 	for (unsigned state = 0; state < CONN_STATES; state++)
-		for (struct conn *c; (c = due(room, state, now_ms)) != NULL;)
+		for (struct conn *c; (c = due(shared, state, now_ms)) != NULL;)
 			expire(c);
-	for (unsigned kind = DEADLINE_SEAT; kind <= DEADLINE_FIRST; kind++)
-		for (struct deadline *d; (d = deadline_due(&room->deadlines, kind, now_ms)) != NULL;)
-			conn_leave_service((struct conn *)((char *)d - offsetof(struct conn, seat)));
+	for (unsigned kind = DEADLINE_ACTIVE; kind <= DEADLINE_FIRST; kind++)
+		for (struct deadline *d; (d = deadline_due(&shared->deadlines, kind, now_ms)) != NULL;)
+			conn_deactivate((struct conn *)((char *)d - offsetof(struct conn, active)));
 }
 
-void conn_close_idle(struct conn_room *room)
+void conn_close_idle(struct conn_shared *shared)
 {
-	for (struct conn *c; (c = due(room, CONN_IDLE, INT64_MAX)) != NULL;)
+	for (struct conn *c; (c = due(shared, CONN_IDLE, INT64_MAX)) != NULL;)
 		conn_finish(c);
 }
 
-void conn_room_init(struct conn_room *room)
+void conn_shared_init(struct conn_shared *shared)
 {
 	_Static_assert((int)DEADLINE_FIRST < (int)DEADLINE_KINDS, "one deadline a state, and the seat's two");
 	_Static_assert(offsetof(struct conn, deadline) == 0, "a deadline is a connection");
 
-	deadlines_init(&room->deadlines, after_ms, DEADLINE_FIRST + 1);
-	door_init(&room->door, KB_SEATS);
-	buf_init(&room->frame, KB_MAX_FRAME);
-	buf_init(&room->reply, KB_MAX_REPLY + KB_MAX_CHALLENGE + 1024);
+	deadlines_init(&shared->deadlines, after_ms, DEADLINE_FIRST + 1);
+	admission_init(&shared->admission, KB_ACTIVE);
+	buf_init(&shared->frame, KB_MAX_FRAME);
+	buf_init(&shared->reply, KB_MAX_REPLY + KB_MAX_CHALLENGE + 1024);
 }
 
-void conn_room_free(struct conn_room *room)
+void conn_shared_free(struct conn_shared *shared)
 {
 	for (unsigned state = 0; state < CONN_STATES; state++)
-		for (struct conn *c; (c = due(room, state, INT64_MAX)) != NULL;)
+		for (struct conn *c; (c = due(shared, state, INT64_MAX)) != NULL;)
 			conn_free(c);
-	conn_door_free(room);
-	buf_free(&room->frame);
-	buf_free(&room->reply);
+	conn_admission_free(shared);
+	buf_free(&shared->frame);
+	buf_free(&shared->reply);
 }

@@ -13,58 +13,58 @@
 
 /* ---- turns ---- */
 
-static void arm(struct conn_room *room)
+static void arm(struct conn_shared *shared)
 {
 	static const struct timeval at_once = {0, 0};
 
 	/* A timer fires after the sockets of the loop's next turn: what is under way comes first. */
-	if (room->door.waiting.n > 0 && !evtimer_pending(room->next_turn, NULL))
-		(void)evtimer_add(room->next_turn, &at_once);
+	if (shared->admission.waiting.n > 0 && !evtimer_pending(shared->next_turn, NULL))
+		(void)evtimer_add(shared->next_turn, &at_once);
 }
 
 /* May one more be begun in this turn of the loop? */
-static bool take_budget(struct conn_room *room)
+static bool take_budget(struct conn_shared *shared)
 {
 	struct timeval now;
 
-	(void)event_base_gettimeofday_cached(room->base, &now);
-	if (now.tv_sec != room->begun_turn.tv_sec || now.tv_usec != room->begun_turn.tv_usec)
-		room->begun = 0;
-	room->begun_turn = now;
-	return room->begun < KB_ACCEPT_BATCH && ++room->begun > 0;
+	(void)event_base_gettimeofday_cached(shared->base, &now);
+	if (now.tv_sec != shared->begun_turn.tv_sec || now.tv_usec != shared->begun_turn.tv_usec)
+		shared->begun = 0;
+	shared->begun_turn = now;
+	return shared->begun < KB_ACCEPT_BATCH && ++shared->begun > 0;
 }
 
-static void stop_seat(struct conn *c)
+static void stop_active(struct conn *c)
 {
-	if (c->is_seat_timed)
-		deadline_stop(&c->room->deadlines, &c->seat);
-	c->is_seat_timed = false;
+	if (c->is_active_timed)
+		deadline_stop(&c->shared->deadlines, &c->active);
+	c->is_active_timed = false;
 }
 
-void conn_enter_service(struct conn *c)
+void conn_activate(struct conn *c)
 {
-	stop_seat(c);
-	door_enter(&c->room->door, &c->peer->door, &c->door);
+	stop_active(c);
+	admission_enter(&c->shared->admission, &c->source->admission, &c->admission);
 }
 
-void conn_keep_seat(struct conn *c)
+void conn_await_request(struct conn *c)
 {
-	if (c->is_seat_timed)
-		deadline_change(&c->room->deadlines, &c->seat, DEADLINE_FIRST, clock_mono_ms());
+	if (c->is_active_timed)
+		deadline_change(&c->shared->deadlines, &c->active, DEADLINE_FIRST, clock_mono_ms());
 }
 
-void conn_leave_service(struct conn *c)
+void conn_deactivate(struct conn *c)
 {
-	stop_seat(c);
-	if (door_leave(&c->room->door, &c->door))
-		arm(c->room);
+	stop_active(c);
+	if (admission_leave(&c->shared->admission, &c->admission))
+		arm(c->shared);
 }
 
 /* In service from now on, for as long as it is not the client who is slow. */
 static void begin(struct conn *c)
 {
-	deadline_start(&c->room->deadlines, &c->seat, DEADLINE_SEAT, clock_mono_ms());
-	c->is_seat_timed = true;
+	deadline_start(&c->shared->deadlines, &c->active, DEADLINE_ACTIVE, clock_mono_ms());
+	c->is_active_timed = true;
 	conn_handshake(c);
 }
 
@@ -78,39 +78,39 @@ static bool is_gone(int fd)
 
 static void on_turn(evutil_socket_t none, short what, void *arg)
 {
-	struct conn_room *room = arg;
-	struct door_guest *g;
+	struct conn_shared *shared = arg;
+	struct admission_entry *g;
 
 	(void)none;
 	(void)what;
-	while (take_budget(room)) {
-		if ((g = door_next(&room->door)) == NULL)
+	while (take_budget(shared)) {
+		if ((g = admission_next(&shared->admission)) == NULL)
 			return; /* when a seat is free or somebody comes, there is another turn */
-		struct conn *c = (struct conn *)((char *)g - offsetof(struct conn, door));
+		struct conn *c = (struct conn *)((char *)g - offsetof(struct conn, admission));
 		if (is_gone(c->fd)) {
-			slot_count(room->self, COUNT_HANDSHAKES_FAILED, 1);
-			conn_count_refused(room, KB_E_TLS);
+			slot_count(shared->self, COUNT_HANDSHAKES_FAILED, 1);
+			conn_count_refused(shared, KB_E_TLS);
 			conn_free(c);
 			continue;
 		}
 		conn_set_state(c, CONN_HANDSHAKE);
 		begin(c);
 	}
-	arm(room);
+	arm(shared);
 }
 
-static bool has_turns(struct conn_room *room)
+static bool has_turns(struct conn_shared *shared)
 {
-	if (room->next_turn == NULL)
-		room->next_turn = evtimer_new(room->base, on_turn, room);
-	return room->next_turn != NULL;
+	if (shared->next_turn == NULL)
+		shared->next_turn = evtimer_new(shared->base, on_turn, shared);
+	return shared->next_turn != NULL;
 }
 
-void conn_door_free(struct conn_room *room)
+void conn_admission_free(struct conn_shared *shared)
 {
-	if (room->next_turn != NULL)
-		event_free(room->next_turn);
-	room->next_turn = NULL;
+	if (shared->next_turn != NULL)
+		event_free(shared->next_turn);
+	shared->next_turn = NULL;
 }
 
 /* ---- a connection that is ready ---- */
@@ -118,16 +118,16 @@ void conn_door_free(struct conn_room *room)
 /* The first byte is there.  Without a crowd its turn is now. */
 static void ready(struct conn *c)
 {
-	struct conn_room *room = c->room;
+	struct conn_shared *shared = c->shared;
 
-	if (room->door.waiting.n == 0 && room->door.in_service < room->door.seats && take_budget(room)) {
-		door_enter(&room->door, &c->peer->door, &c->door);
+	if (shared->admission.waiting.n == 0 && shared->admission.active < shared->admission.max_active && take_budget(shared)) {
+		admission_enter(&shared->admission, &c->source->admission, &c->admission);
 		begin(c); /* the deadline runs since the socket was accepted */
 		return;
 	}
-	conn_set_state(c, CONN_DOOR);
-	door_wait(&room->door, &c->peer->door, &c->door);
-	arm(room);
+	conn_set_state(c, CONN_WAITING);
+	admission_wait(&shared->admission, &c->source->admission, &c->admission);
+	arm(shared);
 }
 
 static void on_first_byte(evutil_socket_t fd, short what, void *arg)
@@ -151,53 +151,53 @@ static void listen_to(struct conn *c)
 		ready(c);
 		return;
 	}
-	c->watch = event_new(c->room->base, c->fd, EV_READ, on_first_byte, c);
+	c->watch = event_new(c->shared->base, c->fd, EV_READ, on_first_byte, c);
 	if (c->watch == NULL || event_add(c->watch, NULL) != 0)
 		conn_free(c);
 }
 
-/* ---- room ---- */
+/* ---- process ---- */
 
-static struct conn *oldest(const struct conn_room *room, enum conn_state state, int64_t set_before_ms)
+static struct conn *oldest(const struct conn_shared *shared, enum conn_state state, int64_t set_before_ms)
 {
-	struct deadline *d = TAILQ_FIRST(&room->deadlines.list[state]);
+	struct deadline *d = TAILQ_FIRST(&shared->deadlines.list[state]);
 
-	return d != NULL && d->due_ms - room->deadlines.after_ms[state] <= set_before_ms ? (struct conn *)d : NULL;
+	return d != NULL && d->due_ms - shared->deadlines.after_ms[state] <= set_before_ms ? (struct conn *)d : NULL;
 }
 
 /* Who can be spared for a newcomer of this source: one that has its answer and only lingers; the last who waits of a source with more of them; one that has not
  * asked for anything for a while. */
-static struct conn *spare(struct conn_room *room, const struct door_lane *lane)
+static struct conn *spare(struct conn_shared *shared, const struct admission_source *source)
 {
 	int64_t now_ms = clock_mono_ms();
-	struct conn *c = oldest(room, CONN_LINGER, now_ms - KB_TICK_MS);
-	struct door_guest *g = c == NULL ? door_shed(&room->door, lane) : NULL;
+	struct conn *c = oldest(shared, CONN_LINGER, now_ms - KB_TICK_MS);
+	struct admission_entry *g = c == NULL ? admission_shed(&shared->admission, source) : NULL;
 
 	if (g != NULL)
-		c = (struct conn *)((char *)g - offsetof(struct conn, door));
-	return c != NULL ? c : oldest(room, CONN_IDLE, now_ms - KB_SPARE_IDLE_MS);
+		c = (struct conn *)((char *)g - offsetof(struct conn, admission));
+	return c != NULL ? c : oldest(shared, CONN_IDLE, now_ms - KB_SPARE_IDLE_MS);
 }
 
-bool conn_room_is_full(struct conn_room *room)
+bool conn_shared_is_full(struct conn_shared *shared)
 {
-	static const struct door_lane nobody;
+	static const struct admission_source nobody;
 
-	room->is_full_told = peers_full(room->peers) && spare(room, &nobody) == NULL;
-	return room->is_full_told;
+	shared->is_full_told = sources_full(shared->sources) && spare(shared, &nobody) == NULL;
+	return shared->is_full_told;
 }
 
-static void make_room(struct conn_room *room, const struct sockaddr *addr)
+static void make_place(struct conn_shared *shared, const struct sockaddr *addr)
 {
-	static const struct door_lane nobody;
-	const struct peer *same;
+	static const struct admission_source nobody;
+	const struct source *same;
 
-	if (!peers_full(room->peers) || !peers_may_enter(room->peers, addr, &same))
+	if (!sources_full(shared->sources) || !sources_may_enter(shared->sources, addr, &same))
 		return;
-	struct conn *c = spare(room, same == NULL ? &nobody : &same->door);
+	struct conn *c = spare(shared, same == NULL ? &nobody : &same->admission);
 	if (c == NULL)
 		return;
-	if (state_of(c) == CONN_DOOR)
-		conn_count_refused(room, KB_E_CONN_LIMIT);
+	if (state_of(c) == CONN_WAITING)
+		conn_count_refused(shared, KB_E_CONN_LIMIT);
 	if (state_of(c) == CONN_IDLE) {
 		(void)SSL_shutdown(bufferevent_openssl_get_ssl(c->bev));
 		ERR_clear_error();
@@ -205,28 +205,28 @@ static void make_room(struct conn_room *room, const struct sockaddr *addr)
 	conn_free(c);
 }
 
-enum kb_err conn_open(struct conn_room *room, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *addr)
+enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *addr)
 {
-	struct peer *peer = NULL;
+	struct source *source = NULL;
 	struct conn *c = NULL;
 
-	make_room(room, addr);
-	enum kb_err err = peers_enter(room->peers, addr, &peer);
-	if (err == KB_OK && (!has_turns(room) || (c = calloc(1, sizeof *c)) == NULL || SSL_CTX_up_ref(tls) != 1))
+	make_place(shared, addr);
+	enum kb_err err = sources_enter(shared->sources, addr, &source);
+	if (err == KB_OK && (!has_turns(shared) || (c = calloc(1, sizeof *c)) == NULL || SSL_CTX_up_ref(tls) != 1))
 		err = KB_E_NOMEM;
 	if (err != KB_OK) {
 		free(c);
-		if (peer != NULL)
-			peers_leave(room->peers, peer);
+		if (source != NULL)
+			sources_leave(shared->sources, source);
 		(void)close(fd);
-		conn_count_refused(room, err);
+		conn_count_refused(shared, err);
 		return err;
 	}
-	*c = (struct conn){.room = room, .peer = peer, .tls = tls, .fd = fd, .listener = listener};
-	peers_text(addr, c->peer_text);
-	deadline_start(&room->deadlines, &c->deadline, CONN_HANDSHAKE, clock_mono_ms());
-	slot_count(room->self, COUNT_CONNECTIONS, 1);
-	slot_gauge(room->self, COUNT_CONNECTIONS_OPEN, ++room->connections);
+	*c = (struct conn){.shared = shared, .source = source, .tls = tls, .fd = fd, .listener = listener};
+	sources_text(addr, c->peer_text);
+	deadline_start(&shared->deadlines, &c->deadline, CONN_HANDSHAKE, clock_mono_ms());
+	slot_count(shared->self, COUNT_CONNECTIONS, 1);
+	slot_gauge(shared->self, COUNT_CONNECTIONS_OPEN, ++shared->connections);
 	listen_to(c);
 	return KB_OK;
 }

@@ -9,17 +9,17 @@
 
 struct conn {
 	struct deadline deadline; /* its kind is the connection's state */
-	struct deadline seat;     /* while `is_seat_timed`: when its handshake, or then the wait for its first request, stops to count as service */
+	struct deadline active;     /* while `is_active_timed`: when its handshake, or then the wait for its first request, stops to count as service */
 	struct pending pending;
-	struct door_guest door;
-	struct conn_room *room;
-	struct peer *peer;
+	struct admission_entry admission;
+	struct conn_shared *shared;
+	struct source *source;
 	SSL_CTX *tls;            /* reference held until the handshake begins */
 	struct bufferevent *bev; /* NULL until the handshake begins */
 	struct event *watch;     /* of the bare socket: before TLS, and after it */
 	int fd;
 	uint8_t listener;
-	bool is_seat_timed;
+	bool is_active_timed;
 	bool is_keep_alive;
 	bool is_eof;               /* the client will send no more */
 	bool is_head;              /* the request's method is HEAD: no body in the reply */
@@ -29,24 +29,24 @@ struct conn {
 	uint8_t uuid[16];
 	size_t client_id_len;
 	char client_id[KB_MAX_CLIENT_REQUEST_ID];
-	char peer_text[PEER_TEXT];
+	char peer_text[SOURCE_TEXT];
 };
 
-enum { DEADLINE_SEAT = CONN_STATES, DEADLINE_FIRST }; /* the kinds of `seat`; those before them are states */
+enum { DEADLINE_ACTIVE = CONN_STATES, DEADLINE_FIRST }; /* the kinds of `seat`; those before them are states */
 
 static inline enum conn_state state_of(const struct conn *c)
 {
 	return (enum conn_state)c->deadline.kind;
 }
 
-void conn_count_refused(struct conn_room *room, enum kb_err err);
+void conn_count_refused(struct conn_shared *shared, enum kb_err err);
 void conn_set_state(struct conn *c, enum conn_state state);
 void conn_free(struct conn *c);
 void conn_abort(struct conn *c);         /* no more patience: what is unsent is dropped, in the kernel too */
-void conn_enter_service(struct conn *c); /* a request of it waits for its answer, as long as that takes */
-void conn_keep_seat(struct conn *c);     /* its handshake is done: its first request should be on its way */
-void conn_leave_service(struct conn *c); /* it costs no processor any more, or it is the client who is slow */
+void conn_activate(struct conn *c); /* a request of it waits for its answer, as long as that takes */
+void conn_await_request(struct conn *c);     /* its handshake is done: its first request should be on its way */
+void conn_deactivate(struct conn *c); /* it costs no processor any more, or it is the client who is slow */
 void conn_handshake(struct conn *c);     /* TLS begins; the connection may be gone */
-void conn_door_free(struct conn_room *room);
+void conn_admission_free(struct conn_shared *shared);
 
 #endif

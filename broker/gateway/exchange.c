@@ -122,7 +122,7 @@ static void broken(struct exchange *x)
 
 enum sent { SENT, SENT_LATER, SENT_NEVER };
 
-/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed socket takes everything: the room is about to end. */
+/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed socket takes everything: the process is about to end. */
 static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 {
 	ssize_t n;
@@ -151,7 +151,7 @@ static void wait_writable(struct exchange *x)
 		x->is_waiting = true;
 }
 
-static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, struct queue_lane *lane, struct span frame)
+static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, struct queue_source *source, struct span frame)
 {
 	struct queue_item *evicted;
 
@@ -160,7 +160,7 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, s
 		return KB_E_NOMEM;
 	memcpy(p->frame, frame.p, frame.len);
 	p->frame_len = frame.len;
-	if (!queue_push(&x->queue, lane, &p->item, &evicted)) {
+	if (!queue_push(&x->queue, source, &p->item, &evicted)) {
 		frame_drop(p);
 		return KB_E_QUEUE_FULL;
 	}
@@ -175,17 +175,17 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, s
 	return KB_OK;
 }
 
-enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, struct queue_lane *lane, struct span frame)
+enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, struct queue_source *source, struct span frame)
 {
 	/* Who comes while others wait, waits: the socket's free place belongs to the first in the queue. */
 	if (x->queue.n > 0)
-		return enqueue(x, p, id, lane, frame);
+		return enqueue(x, p, id, source, frame);
 	switch (try_send(x, id, frame)) {
 	case SENT:
 		table_add(x, p, id);
 		return KB_OK;
 	case SENT_LATER:
-		return enqueue(x, p, id, lane, frame);
+		return enqueue(x, p, id, source, frame);
 	case SENT_NEVER:
 		return KB_E_FRAME;
 	}

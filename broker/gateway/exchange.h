@@ -21,7 +21,7 @@ struct exchange_events {
 	void *ctx;
 	void (*on_response)(void *ctx, struct pending *p, const struct frame_response *r); /* nothing is under way any more */
 	void (*on_refused)(void *ctx, struct pending *p, enum kb_err err);                 /* it had to leave the queue */
-	void (*on_broken)(void *ctx);                                                      /* a socket is closed: the room cannot serve any more */
+	void (*on_broken)(void *ctx);                                                      /* a socket is closed: the process cannot serve any more */
 };
 
 struct exchange_config {
@@ -44,7 +44,7 @@ uint64_t exchange_next_id(
 		*x); /* for the frame of the next exchange_send(): the gateway in the top byte, a random epoch, a count; never 0, never given twice */
 /* Send the frame with p->id already in it, or queue it.  On any error (KB_E_QUEUE_FULL, KB_E_NOMEM, KB_E_FRAME) nothing is under way.  When the socket
  * is closed the request counts as sent, and on_broken follows. */
-KB_MUST_CHECK enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, struct queue_lane *lane, struct span frame);
+KB_MUST_CHECK enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, struct queue_source *source, struct span frame);
 /* Forget it: a late response is counted as lost.  Nothing under way is fine. */
 void exchange_cancel(struct exchange *x, struct pending *p);
 /* What is under way with this id, or NULL. */

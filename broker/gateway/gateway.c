@@ -1,4 +1,4 @@
-/* broker/gateway/gateway.c — the room that strangers reach: listeners, limits, control, drain.  Decides who may connect and when to stop.  Trusts the
+/* broker/gateway/gateway.c — the process that strangers reach: listeners, limits, control, drain.  Decides who may connect and when to stop.  Trusts the
  * supervisor (control socket, configuration) and nobody else.  Holds no key but TLS's own; must never parse a body. */
 #include <errno.h>
 #include <event2/event.h>
@@ -27,8 +27,8 @@ struct listener {
 };
 
 struct gateway {
-	const struct room_start *start;
-	struct conn_room room;
+	const struct process_start *start;
+	struct conn_shared shared;
 	struct metrics_http *metrics;
 	struct listener listener[KB_MAX_LISTENERS];
 	size_t n_listeners;
@@ -47,7 +47,7 @@ struct gateway {
 static void leave(struct gateway *g, int exit_code)
 {
 	g->exit_code = exit_code;
-	(void)event_base_loopbreak(g->room.base);
+	(void)event_base_loopbreak(g->shared.base);
 }
 
 /* ---- accepting ---- */
@@ -100,9 +100,9 @@ static void out_of_descriptors(struct gateway *g, int listen_fd)
 			(void)close(fd);
 		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	}
-	atomic_fetch_add_explicit(&g->start->scoreboard->refused[KB_E_CONN_LIMIT], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&g->start->stats->refused[KB_E_CONN_LIMIT], 1, memory_order_relaxed);
 	slot_count(g->start->self, COUNT_REFUSED, 1);
-	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->room.connections), NULL);
+	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->shared.connections), NULL);
 	pause_accept(g);
 }
 
@@ -112,7 +112,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
-		if (conn_room_is_full(&l->gateway->room)) {
+		if (conn_shared_is_full(&l->gateway->shared)) {
 			full(l->gateway);
 			return;
 		}
@@ -120,7 +120,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		socklen_t len = sizeof addr;
 		int client = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client >= 0) {
-			enum kb_err err = conn_open(&l->gateway->room, l->tls, l->index, client, (const struct sockaddr *)&addr);
+			enum kb_err err = conn_open(&l->gateway->shared, l->tls, l->index, client, (const struct sockaddr *)&addr);
 			(void)err; /* counted there; the client was closed */
 			continue;
 		}
@@ -159,25 +159,25 @@ static void drain(struct gateway *g, int exit_code)
 	g->exit_code = exit_code;
 	g->drain_ms = clock_mono_ms();
 	g->paused_until_ms = 0;
-	g->room.is_draining = true;
+	g->shared.is_draining = true;
 	close_listeners(g);
 	(void)close(FD_GATEWAY_METRICS);
 	slot_set(g->start->self, SLOT_DRAINING);
-	log_event(LOG_INFO, "gateway.drain", "open", log_i64(g->room.connections), NULL);
+	log_event(LOG_INFO, "gateway.drain", "open", log_i64(g->shared.connections), NULL);
 }
 
 static void drain_tick(struct gateway *g, int64_t now_ms)
 {
 	if (now_ms - g->drain_ms >= KB_DRAIN_IDLE_MS)
-		conn_close_idle(&g->room);
-	if (g->room.connections == 0 || now_ms - g->drain_ms >= KB_DRAIN_MS)
+		conn_close_idle(&g->shared);
+	if (g->shared.connections == 0 || now_ms - g->drain_ms >= KB_DRAIN_MS)
 		leave(g, g->exit_code);
 }
 
 /* The C library keeps what was freed.  After a flood that is memory which the vaults and the ledger could use; and it must not look like a leak. */
 static void give_memory_back(struct gateway *g, int64_t now_ms)
 {
-	size_t held = g->room.connections * (size_t)KB_CONNECTION_BYTES + peers_bytes(g->room.peers);
+	size_t held = g->shared.connections * (size_t)KB_CONNECTION_BYTES + sources_bytes(g->shared.sources);
 
 	if (g->is_trim_due)
 		(void)malloc_trim(0);
@@ -198,12 +198,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	conn_expire(&g->room, now_ms);
-	exchange_tick(g->room.exchange, now_ms);
+	conn_expire(&g->shared, now_ms);
+	exchange_tick(g->shared.exchange, now_ms);
 	give_memory_back(g, now_ms);
 	if (g->drain_ms != 0)
 		drain_tick(g, now_ms);
-	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms : g->is_full && !conn_room_is_full(&g->room))
+	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms : g->is_full && !conn_shared_is_full(&g->shared))
 		resume_accept(g);
 }
 
@@ -211,13 +211,13 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	drain(arg, ROOM_EXIT_RESTART); /* not the supervisor's word: it may want another gateway */
+	drain(arg, PROCESS_EXIT_RESTART); /* not the supervisor's word: it may want another gateway */
 }
 
 static void on_broken(void *ctx)
 {
 	log_event(LOG_ERROR, "gateway.socket_closed", NULL);
-	leave(ctx, ROOM_EXIT_RESTART);
+	leave(ctx, PROCESS_EXIT_RESTART);
 }
 
 static void on_control(evutil_socket_t fd, short what, void *arg)
@@ -229,13 +229,13 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (control_recv(fd, &m, NULL, &n_fds) != KB_OK) { /* the supervisor is gone: finish what is begun */
 		(void)event_del(g->control);
-		drain(g, ROOM_EXIT_OK);
+		drain(g, PROCESS_EXIT_OK);
 		return;
 	}
 	if (m.type == CONTROL_DRAIN)
-		drain(g, ROOM_EXIT_OK);
+		drain(g, PROCESS_EXIT_OK);
 	else if (m.type == CONTROL_LOST)
-		conn_lost(&g->room, m.value);
+		conn_lost(&g->shared, m.value);
 }
 
 /* ---- the beginning ---- */
@@ -254,7 +254,7 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 		log_event(LOG_ERROR, "gateway.tls", "listener", cfg->address, "why", why, NULL);
 		return err;
 	}
-	l->accepting = event_new(g->room.base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+	l->accepting = event_new(g->shared.base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
 	if (l->accepting == NULL)
 		return KB_E_NOMEM;
 	return evutil_make_socket_nonblocking(l->fd) == 0 ? KB_OK : KB_E_SYS;
@@ -263,10 +263,10 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 /* The configuration with the TLS keys is let go of (and wiped) as soon as OpenSSL has taken what it needs. */
 static enum kb_err configure(struct gateway *g)
 {
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *cfg = NULL;
 	struct config_faults faults = {0};
-	enum kb_err err = source_archive(FD_ARCHIVE, &src);
+	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 
 	if (err != KB_OK)
 		return err;
@@ -293,10 +293,10 @@ static enum kb_err configure(struct gateway *g)
 static void make_slots(struct gateway *g)
 {
 	int n = (int)(g->max_connections + KB_SPARE_DESCRIPTORS);
-	struct event *e = event_new(g->room.base, 0, EV_READ, on_accept, NULL);
+	struct event *e = event_new(g->shared.base, 0, EV_READ, on_accept, NULL);
 
 	for (int fd = STDERR_FILENO + 1; e != NULL && fd < n; fd++)
-		if (event_assign(e, g->room.base, fd, EV_READ, on_accept, NULL) != 0 || event_add(e, NULL) != 0 || event_del(e) != 0)
+		if (event_assign(e, g->shared.base, fd, EV_READ, on_accept, NULL) != 0 || event_add(e, NULL) != 0 || event_del(e) != 0)
 			break; /* the changelist takes both; the kernel hears of neither */
 	if (e != NULL)
 		event_free(e);
@@ -317,14 +317,14 @@ static void raise_descriptors(const struct gateway *g)
 		log_event(LOG_WARN, "gateway.nofile", "limit", log_i64((int64_t)r.rlim_cur), "wanted", log_i64((int64_t)want), NULL);
 }
 
-static enum kb_err open_room(struct gateway *g)
+static enum kb_err open_process(struct gateway *g)
 {
-	struct conn_room *room = &g->room;
+	struct conn_shared *shared = &g->shared;
 	struct exchange_events on = {.ctx = g, .on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
 	struct exchange_config exchange = {
 		.vault_fd = FD_GATEWAY_VAULT,
 		.ledger_fd = FD_GATEWAY_LEDGER,
-		.self = room->self,
+		.self = shared->self,
 		.gateway = g->start->index,
 		.window = g->window,
 		.window_least = g->window - KB_LEDGER_BATCH,
@@ -334,22 +334,22 @@ static enum kb_err open_room(struct gateway *g)
 
 	raise_descriptors(g);
 	make_slots(g);
-	room->peers = peers_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
-	if (room->peers == NULL)
+	shared->sources = sources_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
+	if (shared->sources == NULL)
 		return KB_E_NOMEM;
-	enum kb_err err = exchange_new(room->base, &exchange, &on, &room->exchange);
+	enum kb_err err = exchange_new(shared->base, &exchange, &on, &shared->exchange);
 	if (err != KB_OK)
 		return err;
-	return metrics_http_new(room->base, FD_GATEWAY_METRICS, room->scoreboard, &g->metrics);
+	return metrics_http_new(shared->base, FD_GATEWAY_METRICS, shared->stats, &g->metrics);
 }
 
 static enum kb_err start_events(struct gateway *g)
 {
 	static const struct timeval tick = {KB_TICK_MS / 1000, KB_TICK_MS % 1000 * 1000};
 
-	g->control = event_new(g->room.base, FD_CONTROL, EV_READ | EV_PERSIST, on_control, g);
-	g->tick = event_new(g->room.base, -1, EV_PERSIST, on_tick, g);
-	g->term = evsignal_new(g->room.base, SIGTERM, on_term, g);
+	g->control = event_new(g->shared.base, FD_CONTROL, EV_READ | EV_PERSIST, on_control, g);
+	g->tick = event_new(g->shared.base, -1, EV_PERSIST, on_tick, g);
+	g->term = evsignal_new(g->shared.base, SIGTERM, on_term, g);
 	if (g->control == NULL || g->tick == NULL || g->term == NULL)
 		return KB_E_NOMEM;
 	if (event_add(g->control, NULL) != 0 || event_add(g->tick, &tick) != 0 || event_add(g->term, NULL) != 0)
@@ -358,21 +358,21 @@ static enum kb_err start_events(struct gateway *g)
 	return KB_OK;
 }
 
-static void close_room(struct gateway *g)
+static void close_process(struct gateway *g)
 {
 	close_listeners(g);
-	conn_room_free(&g->room);
-	exchange_free(g->room.exchange);
-	peers_free(g->room.peers);
+	conn_shared_free(&g->shared);
+	exchange_free(g->shared.exchange);
+	sources_free(g->shared.sources);
 	if (g->control != NULL)
 		event_free(g->control);
 	if (g->tick != NULL)
 		event_free(g->tick);
 	if (g->term != NULL)
 		event_free(g->term);
-	if (g->room.base != NULL) {
-		(void)event_base_loop(g->room.base, EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its deferred callback was due */
-		event_base_free(g->room.base);
+	if (g->shared.base != NULL) {
+		(void)event_base_loop(g->shared.base, EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its deferred callback was due */
+		event_base_free(g->shared.base);
 	}
 	if (g->spare_fd >= 0)
 		(void)close(g->spare_fd);
@@ -390,33 +390,33 @@ static struct event_base *new_base(void)
 	return base;
 }
 
-int gateway_main(const struct room_start *start)
+int gateway_main(const struct process_start *start)
 {
-	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = ROOM_EXIT_RESTART};
+	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = PROCESS_EXIT_RESTART};
 	enum kb_err err = KB_E_NOMEM;
 
-	g.room.scoreboard = start->scoreboard;
-	g.room.self = start->self;
-	g.room.on_space = on_space;
-	g.room.ctx = &g;
-	conn_room_init(&g.room);
+	g.shared.stats = start->stats;
+	g.shared.self = start->self;
+	g.shared.on_space = on_space;
+	g.shared.ctx = &g;
+	conn_shared_init(&g.shared);
 	/* Fixed, or the C library learns from the first large buffer (a body, /metrics) to keep the next ones in the heap. */
 	(void)mallopt(M_MMAP_THRESHOLD, KB_TRIM_BYTES);
 	(void)mallopt(M_TRIM_THRESHOLD, 4 * KB_TRIM_BYTES);
-	g.room.base = new_base();
-	if (g.room.base == NULL || (err = configure(&g)) != KB_OK || (err = open_room(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
-	    (err = confine_room(start, NULL, g.n_listeners)) != KB_OK)
+	g.shared.base = new_base();
+	if (g.shared.base == NULL || (err = configure(&g)) != KB_OK || (err = open_process(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
+	    (err = confine_process(start, NULL, g.n_listeners)) != KB_OK)
 		goto failed;
 	slot_set(start->self, SLOT_READY);
 	if ((err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0)) != KB_OK)
 		goto failed;
-	(void)event_base_dispatch(g.room.base);
-	close_room(&g);
+	(void)event_base_dispatch(g.shared.base);
+	close_process(&g);
 	return g.exit_code;
 failed:
 	log_event(LOG_ERROR, "gateway.failed", "err", kb_err_name(err), NULL);
 	if (control_send(FD_CONTROL, CONTROL_FAILED, start->generation, (uint64_t)err) != KB_OK)
 		log_event(LOG_ERROR, "gateway.control", NULL);
-	close_room(&g);
-	return kb_err_class(err) == KB_CLASS_BUSY ? ROOM_EXIT_RESTART : ROOM_EXIT_CONFIG;
+	close_process(&g);
+	return kb_err_class(err) == KB_CLASS_BUSY ? PROCESS_EXIT_RESTART : PROCESS_EXIT_CONFIG;
 }

@@ -1,4 +1,4 @@
-/* broker/gateway/metrics.c — shows the scoreboard to operators.  Decides nothing.  Trusts whoever reaches the metrics address with what the scoreboard
+/* broker/gateway/metrics.c — shows the shared statistics to operators.  Decides nothing.  Trusts whoever reaches the metrics address with what the shared statistics
  * holds, and with nothing else; still bounded in connections, bytes and time, so that a scraper that hangs cannot hold the gateway's memory. */
 #include "gateway/metrics.h"
 
@@ -17,7 +17,7 @@
 
 struct probe {
 	LIST_ENTRY(probe) link;
-	struct metrics_http *room;
+	struct metrics_http *metrics;
 	struct bufferevent *bev;
 	struct event *deadline;
 	bool is_answered;
@@ -26,7 +26,7 @@ struct probe {
 struct metrics_http {
 	struct event_base *base;
 	struct event *accepting;
-	const struct scoreboard *scoreboard;
+	const struct stats *stats;
 	LIST_HEAD(, probe) probes;
 	unsigned n;
 	struct event *retry;
@@ -41,7 +41,7 @@ static void keep_spare(struct metrics_http *m)
 
 static void probe_free(struct probe *p)
 {
-	struct metrics_http *m = p->room;
+	struct metrics_http *m = p->metrics;
 	int fd = bufferevent_getfd(p->bev);
 
 	LIST_REMOVE(p, link);
@@ -68,12 +68,12 @@ static int fill(const struct metrics_http *m, const struct http_request *r, stru
 	}
 	if (span_eq_cstr(r->path, "/metrics")) {
 		*type = "text/plain; version=0.0.4; charset=utf-8";
-		scoreboard_metrics(m->scoreboard, body);
+		stats_metrics(m->stats, body);
 		return 200;
 	}
 	if (span_eq_cstr(r->path, "/readyz")) {
 		*type = "application/json; charset=utf-8";
-		scoreboard_ready(m->scoreboard, clock_wall_s(), body, &is_ready);
+		stats_ready(m->stats, clock_wall_s(), body, &is_ready);
 		return is_ready ? 200 : 503;
 	}
 	return 404;
@@ -112,7 +112,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	enum kb_err err = head == NULL ? KB_E_NOMEM : http_parse(span_of(head, have), &r, &done);
 	if (err == KB_OK && !done)
 		return;
-	int status = err == KB_OK ? fill(p->room, &r, &body, &type) : http_status(err);
+	int status = err == KB_OK ? fill(p->metrics, &r, &body, &type) : http_status(err);
 	if (buf_ok(&body) != KB_OK) {
 		status = 500;
 		buf_reset(&body);
@@ -156,7 +156,7 @@ static void open_probe(struct metrics_http *m, int fd)
 		(void)close(fd);
 		return;
 	}
-	*p = (struct probe){.room = m, .bev = bev, .deadline = evtimer_new(m->base, on_deadline, p)};
+	*p = (struct probe){.metrics = m, .bev = bev, .deadline = evtimer_new(m->base, on_deadline, p)};
 	LIST_INSERT_HEAD(&m->probes, p, link);
 	m->n++;
 	bufferevent_setcb(bev, on_read, on_written, on_event, p);
@@ -205,7 +205,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-enum kb_err metrics_http_new(struct event_base *base, int fd, const struct scoreboard *sb, struct metrics_http **out)
+enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats *stats, struct metrics_http **out)
 {
 	int is_listening = 0;
 	socklen_t size = sizeof is_listening;
@@ -220,7 +220,7 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct score
 	struct metrics_http *m = calloc(1, sizeof *m);
 	if (m == NULL)
 		return KB_E_NOMEM;
-	*m = (struct metrics_http){.base = base, .scoreboard = sb, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
+	*m = (struct metrics_http){.base = base, .stats = stats, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
 	LIST_INIT(&m->probes);
 	m->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, m);
 	m->retry = evtimer_new(base, on_retry, m);

@@ -8,7 +8,7 @@ struct metrics_http; /* opaque */
 
 /* Serve on `fd` (stays the caller's).  When it is no listening socket (/dev/null: none is configured) *out is NULL and that is KB_OK.
  * KB_E_NOMEM, KB_E_SYS. */
-KB_MUST_CHECK enum kb_err metrics_http_new(struct event_base *base, int fd, const struct scoreboard *sb, struct metrics_http **out);
+KB_MUST_CHECK enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats *stats, struct metrics_http **out);
 void metrics_http_free(struct metrics_http *m); /* NULL is fine */
 
 #endif

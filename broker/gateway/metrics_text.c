@@ -1,4 +1,4 @@
-/* broker/gateway/metrics_text.c — the scoreboard as /metrics and /readyz.  Decides only what an operator is told.  Trusts nobody: any room can write any byte of it, so text is
+/* broker/gateway/metrics_text.c — the shared statistics as /metrics and /readyz.  Decides only what an operator is told.  Trusts nobody: any process can write any byte of it, so text is
  * bounded and indices are checked as they are read. */
 #include "base/clock.h"
 #include "base/json.h"
@@ -49,14 +49,14 @@ static void add_label(struct buf *out, const char *name, struct span value)
 	buf_add_str(out, "\"");
 }
 
-/* Sum of a counter over all processes of a room, those that are gone among them. */
-static uint64_t sum_of(const struct scoreboard *sb, enum room room, enum counter c)
+/* Sum of a counter over all processes of a process, those that are gone among them. */
+static uint64_t sum_of(const struct stats *stats, enum process_kind process, enum counter c)
 {
-	uint64_t sum = counter_is_gauge(c) ? 0 : atomic_load(&sb->retired[room].counter[c]);
+	uint64_t sum = counter_is_gauge(c) ? 0 : atomic_load(&stats->retired[process].counter[c]);
 
-	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++)
-		if (atomic_load(&sb->slot[i].room) == (unsigned)room)
-			sum += atomic_load(&sb->slot[i].counter[c]);
+	for (size_t i = 0; i < STATS_SLOTS; i++)
+		if (atomic_load(&stats->slot[i].process) == (unsigned)process)
+			sum += atomic_load(&stats->slot[i].counter[c]);
 	return sum;
 }
 
@@ -65,15 +65,15 @@ static const struct histogram *pick(const struct slot *s, unsigned which)
 	return which == 0 ? &s->total : which == 1 ? &s->judge : &s->hsm;
 }
 
-static void add_histogram(const struct scoreboard *sb, struct buf *out, const char *name, const char *help, enum room room, unsigned which)
+static void add_histogram(const struct stats *stats, struct buf *out, const char *name, const char *help, enum process_kind process, unsigned which)
 {
 	struct histogram sum = {0};
 	uint64_t so_far = 0;
 
-	histogram_sum(&sum, pick(&sb->retired[room], which));
-	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++)
-		if (atomic_load(&sb->slot[i].room) == (unsigned)room)
-			histogram_sum(&sum, pick(&sb->slot[i], which));
+	histogram_sum(&sum, pick(&stats->retired[process], which));
+	for (size_t i = 0; i < STATS_SLOTS; i++)
+		if (atomic_load(&stats->slot[i].process) == (unsigned)process)
+			histogram_sum(&sum, pick(&stats->slot[i], which));
 	add_head(out, name, "histogram", help);
 	for (size_t i = 0; i < HIST_BUCKETS; i++) {
 		so_far += atomic_load(&sum.count[i]);
@@ -86,11 +86,11 @@ static void add_histogram(const struct scoreboard *sb, struct buf *out, const ch
 	buf_addf(out, "keybroker_%s_count %llu\n", name, (unsigned long long)so_far);
 }
 
-static void add_outcomes(const struct scoreboard *sb, struct buf *out, bool is_release)
+static void add_outcomes(const struct stats *stats, struct buf *out, bool is_release)
 {
 	add_head(out, is_release ? "releases_total" : "refusals_total", "counter", is_release ? "Keys released." : "Calls judged and refused.");
-	for (size_t i = 0; i < SCOREBOARD_OUTCOMES; i++) {
-		const struct outcome_slot *o = &sb->outcome[i];
+	for (size_t i = 0; i < STATS_OUTCOMES; i++) {
+		const struct outcome_slot *o = &stats->outcome[i];
 		if (atomic_load(&o->used) != ENTRY_USED || (o->code == KB_OK) != is_release)
 			continue;
 		buf_add_str(out, is_release ? "keybroker_releases_total{" : "keybroker_refusals_total{");
@@ -102,13 +102,13 @@ static void add_outcomes(const struct scoreboard *sb, struct buf *out, bool is_r
 	}
 }
 
-static void add_refused(const struct scoreboard *sb, struct buf *out)
+static void add_refused(const struct stats *stats, struct buf *out)
 {
 	add_head(out, "refused_before_request_total", "counter", "Answered by the gateway: there was no request to judge.");
 	for (unsigned e = 0; e < KB_ERR_COUNT; e++)
-		if (atomic_load(&sb->refused[e]) != 0)
+		if (atomic_load(&stats->refused[e]) != 0)
 			buf_addf(out, "keybroker_refused_before_request_total{code=\"%s\"} %llu\n", kb_err_name((enum kb_err)e),
-				 (unsigned long long)atomic_load(&sb->refused[e]));
+				 (unsigned long long)atomic_load(&stats->refused[e]));
 }
 
 /* Not those of a configuration that is only being tried: one name would be there twice. */
@@ -117,11 +117,11 @@ static bool is_shown(const struct issuer_slot *s)
 	return atomic_load(&s->used) == ENTRY_USED && atomic_load(&s->in_force) != 0;
 }
 
-static void add_issuers(const struct scoreboard *sb, struct buf *out, int64_t now_s)
+static void add_issuers(const struct stats *stats, struct buf *out, int64_t now_s)
 {
 	add_head(out, "issuer_keys_age_seconds", "gauge", "Time since the issuer's key set was last fetched and found good.");
-	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
-		const struct issuer_slot *s = &sb->issuer[i];
+	for (size_t i = 0; i < STATS_ISSUERS; i++) {
+		const struct issuer_slot *s = &stats->issuer[i];
 		if (!is_shown(s) || atomic_load(&s->fetched_s) == 0)
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys_age_seconds{");
@@ -129,8 +129,8 @@ static void add_issuers(const struct scoreboard *sb, struct buf *out, int64_t no
 		buf_addf(out, "} %lld\n", (long long)(now_s - atomic_load(&s->fetched_s)));
 	}
 	add_head(out, "issuer_keys", "gauge", "Usable keys in the issuer's set.");
-	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
-		const struct issuer_slot *s = &sb->issuer[i];
+	for (size_t i = 0; i < STATS_ISSUERS; i++) {
+		const struct issuer_slot *s = &stats->issuer[i];
 		if (!is_shown(s))
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys{");
@@ -139,100 +139,100 @@ static void add_issuers(const struct scoreboard *sb, struct buf *out, int64_t no
 	}
 }
 
-static void add_rooms(const struct scoreboard *sb, struct buf *out)
+static void add_processes(const struct stats *stats, struct buf *out)
 {
-	unsigned up[ROOM_COUNT] = {0};
+	unsigned up[PROCESS_COUNT] = {0};
 
-	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++) {
-		unsigned room = atomic_load(&sb->slot[i].room);
-		if (room < ROOM_COUNT && is_serving(&sb->slot[i]))
-			up[room]++;
+	for (size_t i = 0; i < STATS_SLOTS; i++) {
+		unsigned process = atomic_load(&stats->slot[i].process);
+		if (process < PROCESS_COUNT && is_serving(&stats->slot[i]))
+			up[process]++;
 	}
-	add_head(out, "room_up", "gauge", "Processes of a room that can serve.");
-	for (enum room r = ROOM_SUPERVISOR; r < ROOM_COUNT; r++)
-		buf_addf(out, "keybroker_room_up{room=\"%s\"} %u\n", room_name(r), up[r]);
-	add_head(out, "room_restarts_total", "counter", "Processes started again after they had ended by themselves or were killed.");
-	for (enum room r = ROOM_GATEWAY; r < ROOM_COUNT; r++)
-		buf_addf(out, "keybroker_room_restarts_total{room=\"%s\"} %llu\n", room_name(r),
-			 (unsigned long long)atomic_load(&sb->retired[r].counter[COUNT_RESTARTS]));
+	add_head(out, "process_up", "gauge", "Processes of a process that can serve.");
+	for (enum process_kind r = PROCESS_SUPERVISOR; r < PROCESS_COUNT; r++)
+		buf_addf(out, "keybroker_process_up{process=\"%s\"} %u\n", process_name(r), up[r]);
+	add_head(out, "process_restarts_total", "counter", "Processes started again after they had ended by themselves or were killed.");
+	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
+		buf_addf(out, "keybroker_process_restarts_total{process=\"%s\"} %llu\n", process_name(r),
+			 (unsigned long long)atomic_load(&stats->retired[r].counter[COUNT_RESTARTS]));
 }
 
 /* How long the batch now being made durable has been waited for. */
-static double ledger_lag_s(const struct scoreboard *sb)
+static double ledger_lag_s(const struct stats *stats)
 {
 	double lag = 0;
 
-	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++) {
-		const struct slot *s = &sb->slot[i];
-		if (atomic_load(&s->room) == ROOM_LEDGER && atomic_load(&s->state) == SLOT_BUSY)
+	for (size_t i = 0; i < STATS_SLOTS; i++) {
+		const struct slot *s = &stats->slot[i];
+		if (atomic_load(&s->process) == PROCESS_LEDGER && atomic_load(&s->state) == SLOT_BUSY)
 			lag = (double)(clock_mono_ms() - atomic_load(&s->busy_since_ms)) / 1e3;
 	}
 	return lag < 0 ? 0 : lag;
 }
 
-void scoreboard_metrics(const struct scoreboard *sb, struct buf *out)
+void stats_metrics(const struct stats *stats, struct buf *out)
 {
 	static const struct {
-		enum room room;
+		enum process_kind process;
 		enum counter counter;
 		const char *name, *type, *help;
 	} plain[] = {
-		{ROOM_GATEWAY, COUNT_CONNECTIONS, "connections_total", "counter", "TCP connections accepted."},
-		{ROOM_GATEWAY, COUNT_CONNECTIONS_OPEN, "connections_open", "gauge", "TCP connections now open."},
-		{ROOM_GATEWAY, COUNT_HANDSHAKES, "tls_handshakes_total", "counter", "TLS handshakes finished."},
-		{ROOM_GATEWAY, COUNT_HANDSHAKES_RESUMED, "tls_handshakes_resumed_total", "counter", "TLS handshakes that resumed a session."},
-		{ROOM_GATEWAY, COUNT_HANDSHAKES_FAILED, "tls_handshakes_failed_total", "counter", "TLS handshakes that failed."},
-		{ROOM_GATEWAY, COUNT_REQUESTS, "requests_total", "counter", "Requests handed to a vault worker."},
-		{ROOM_GATEWAY, COUNT_REPLIES, "replies_total", "counter", "Replies sent to clients."},
-		{ROOM_GATEWAY, COUNT_REPLIES_LOST, "replies_lost_total", "counter", "Replies whose client was gone."},
-		{ROOM_GATEWAY, COUNT_QUEUE, "queue", "gauge", "Requests waiting for a worker."},
-		{ROOM_VAULT, COUNT_HSM_ERRORS, "hsm_errors_total", "counter", "Calls of the HSM that failed."},
-		{ROOM_LEDGER, COUNT_RECORDS, "ledger_records_total", "counter", "Records made durable."},
-		{ROOM_LEDGER, COUNT_SYNCS, "ledger_syncs_total", "counter", "Syncs of the ledger; one serves many records."},
-		{ROOM_LEDGER, COUNT_LEDGER_BYTES, "ledger_bytes_total", "counter", "Bytes of records."},
-		{ROOM_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter", "Records that could not be made durable; nothing was released."},
-		{ROOM_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter", "Replies recorded that no gateway took."},
-		{ROOM_FETCHER, COUNT_FETCHES, "fetches_total", "counter", "Fetches of issuers' documents."},
-		{ROOM_FETCHER, COUNT_FETCH_ERRORS, "fetch_errors_total", "counter", "Fetches that failed."},
-		{ROOM_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter", "Configurations taken over."},
-		{ROOM_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter", "Configurations refused; the old one stayed."},
-		{ROOM_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter", "Workers killed because a request took too long."},
-		{ROOM_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
-		 "Rooms killed because of a system call that their sandbox forbids."},
+		{PROCESS_GATEWAY, COUNT_CONNECTIONS, "connections_total", "counter", "TCP connections accepted."},
+		{PROCESS_GATEWAY, COUNT_CONNECTIONS_OPEN, "connections_open", "gauge", "TCP connections now open."},
+		{PROCESS_GATEWAY, COUNT_HANDSHAKES, "tls_handshakes_total", "counter", "TLS handshakes finished."},
+		{PROCESS_GATEWAY, COUNT_HANDSHAKES_RESUMED, "tls_handshakes_resumed_total", "counter", "TLS handshakes that resumed a session."},
+		{PROCESS_GATEWAY, COUNT_HANDSHAKES_FAILED, "tls_handshakes_failed_total", "counter", "TLS handshakes that failed."},
+		{PROCESS_GATEWAY, COUNT_REQUESTS, "requests_total", "counter", "Requests handed to a vault worker."},
+		{PROCESS_GATEWAY, COUNT_REPLIES, "replies_total", "counter", "Replies sent to clients."},
+		{PROCESS_GATEWAY, COUNT_REPLIES_LOST, "replies_lost_total", "counter", "Replies whose client was gone."},
+		{PROCESS_GATEWAY, COUNT_QUEUE, "queue", "gauge", "Requests waiting for a worker."},
+		{PROCESS_VAULT, COUNT_HSM_ERRORS, "hsm_errors_total", "counter", "Calls of the HSM that failed."},
+		{PROCESS_LEDGER, COUNT_RECORDS, "ledger_records_total", "counter", "Records made durable."},
+		{PROCESS_LEDGER, COUNT_SYNCS, "ledger_syncs_total", "counter", "Syncs of the ledger; one serves many records."},
+		{PROCESS_LEDGER, COUNT_LEDGER_BYTES, "ledger_bytes_total", "counter", "Bytes of records."},
+		{PROCESS_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter", "Records that could not be made durable; nothing was released."},
+		{PROCESS_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter", "Replies recorded that no gateway took."},
+		{PROCESS_FETCHER, COUNT_FETCHES, "fetches_total", "counter", "Fetches of issuers' documents."},
+		{PROCESS_FETCHER, COUNT_FETCH_ERRORS, "fetch_errors_total", "counter", "Fetches that failed."},
+		{PROCESS_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter", "Configurations taken over."},
+		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter", "Configurations refused; the old one stayed."},
+		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter", "Workers killed because a request took too long."},
+		{PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
+		 "Processes killed because of a system call that their sandbox forbids."},
 	};
 	uint64_t bad = 0;
 
 	add_head(out, "build_info", "gauge", "Always 1.");
 	buf_addf(out, "keybroker_build_info{version=\"%s\"} 1\n", KB_VERSION);
-	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.", (uint64_t)atomic_load(&sb->started_s));
-	add_one(out, "config_load_time_seconds", "gauge", "When the configuration in force was taken over.", (uint64_t)atomic_load(&sb->loaded_s));
-	add_one(out, "config_generation", "gauge", "Number of the configuration in force.", atomic_load(&sb->generation));
+	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.", (uint64_t)atomic_load(&stats->started_s));
+	add_one(out, "config_load_time_seconds", "gauge", "When the configuration in force was taken over.", (uint64_t)atomic_load(&stats->loaded_s));
+	add_one(out, "config_generation", "gauge", "Number of the configuration in force.", atomic_load(&stats->generation));
 	add_one(out, "config_returned", "gauge",
 		"The configuration in force was left before, and came back: the record of then. 0: it is none of the old ones.",
-		atomic_load(&sb->config_returned));
-	add_rooms(sb, out);
-	add_outcomes(sb, out, true);
-	add_outcomes(sb, out, false);
-	add_one(out, "outcomes_lost_total", "counter", "Releases and refusals not in the above: too many labels.", atomic_load(&sb->outcomes_lost));
-	add_refused(sb, out);
-	add_histogram(sb, out, "gateway_seconds", "Request complete until its reply.", ROOM_GATEWAY, 0);
-	add_histogram(sb, out, "vault_seconds", "A request in a worker.", ROOM_VAULT, 0);
-	add_histogram(sb, out, "judge_seconds", "Verifying and deciding.", ROOM_VAULT, 1);
-	add_histogram(sb, out, "hsm_seconds", "In the HSM.", ROOM_VAULT, 2);
-	add_histogram(sb, out, "ledger_commit_seconds", "Writing and syncing one batch of records.", ROOM_LEDGER, 0);
+		atomic_load(&stats->config_returned));
+	add_processes(stats, out);
+	add_outcomes(stats, out, true);
+	add_outcomes(stats, out, false);
+	add_one(out, "outcomes_lost_total", "counter", "Releases and refusals not in the above: too many labels.", atomic_load(&stats->outcomes_lost));
+	add_refused(stats, out);
+	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.", PROCESS_GATEWAY, 0);
+	add_histogram(stats, out, "vault_seconds", "A request in a worker.", PROCESS_VAULT, 0);
+	add_histogram(stats, out, "judge_seconds", "Verifying and deciding.", PROCESS_VAULT, 1);
+	add_histogram(stats, out, "hsm_seconds", "In the HSM.", PROCESS_VAULT, 2);
+	add_histogram(stats, out, "ledger_commit_seconds", "Writing and syncing one batch of records.", PROCESS_LEDGER, 0);
 	add_head(out, "ledger_lag_seconds", "gauge", "How long the batch now in sync has taken so far; 0 when there is none.");
-	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(sb));
+	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(stats));
 	for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
-		add_one(out, plain[i].name, plain[i].type, plain[i].help, sum_of(sb, plain[i].room, plain[i].counter));
-	for (enum room r = ROOM_GATEWAY; r < ROOM_COUNT; r++)
-		bad += sum_of(sb, r, COUNT_FRAMES_BAD);
-	add_one(out, "frames_bad_total", "counter", "Messages between rooms that did not decode.", bad);
-	add_issuers(sb, out, clock_wall_s());
+		add_one(out, plain[i].name, plain[i].type, plain[i].help, sum_of(stats, plain[i].process, plain[i].counter));
+	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
+		bad += sum_of(stats, r, COUNT_FRAMES_BAD);
+	add_one(out, "frames_bad_total", "counter", "Messages between processes that did not decode.", bad);
+	add_issuers(stats, out, clock_wall_s());
 }
 
 /* ---- /readyz ---- */
 
-/* Why a room cannot serve, when its slot does not say. */
+/* Why a process cannot serve, when its slot does not say. */
 static const char *fault_of(const struct slot *s)
 {
 	unsigned fault = s == NULL ? KB_OK : atomic_load(&s->fault);
@@ -242,18 +242,18 @@ static const char *fault_of(const struct slot *s)
 	return s == NULL || atomic_load(&s->pid) == 0 ? "not running" : "starting";
 }
 
-struct room_sum {
+struct process_sum {
 	unsigned serving, all;
 	const struct slot *down; /* one that cannot serve */
 };
 
-static struct room_sum sum_room(const struct scoreboard *sb, enum room room, uint32_t generation)
+static struct process_sum sum_process(const struct stats *stats, enum process_kind process, uint32_t generation)
 {
-	struct room_sum sum = {0};
+	struct process_sum sum = {0};
 
-	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++) {
-		const struct slot *s = &sb->slot[i];
-		if (atomic_load(&s->room) != (unsigned)room || (room != ROOM_LEDGER && atomic_load(&s->generation) != generation))
+	for (size_t i = 0; i < STATS_SLOTS; i++) {
+		const struct slot *s = &stats->slot[i];
+		if (atomic_load(&s->process) != (unsigned)process || (process != PROCESS_LEDGER && atomic_load(&s->generation) != generation))
 			continue;
 		sum.all++;
 		if (is_serving(s))
@@ -272,14 +272,14 @@ static void add_state(struct buf *json, bool is_ready, const char *reason)
 }
 
 /* Whether some issuer's keys can be used; writes the list. */
-static bool add_ready_issuers(const struct scoreboard *sb, int64_t now_s, struct buf *json)
+static bool add_ready_issuers(const struct stats *stats, int64_t now_s, struct buf *json)
 {
 	bool any = false, usable = false;
 
 	json_add_name(json, "issuers");
 	buf_add_str(json, "[");
-	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
-		const struct issuer_slot *s = &sb->issuer[i];
+	for (size_t i = 0; i < STATS_ISSUERS; i++) {
+		const struct issuer_slot *s = &stats->issuer[i];
 		if (!is_shown(s))
 			continue;
 		int64_t fetched_s = atomic_load(&s->fetched_s);
@@ -298,11 +298,11 @@ static bool add_ready_issuers(const struct scoreboard *sb, int64_t now_s, struct
 	return usable || !any;
 }
 
-void scoreboard_ready(const struct scoreboard *sb, int64_t now_s, struct buf *json, bool *ready)
+void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, bool *ready)
 {
-	uint32_t generation = atomic_load(&sb->generation);
-	int64_t stepped_ms = atomic_load(&sb->clock_stepped_ms);
-	struct room_sum vaults = sum_room(sb, ROOM_VAULT, generation), ledger = sum_room(sb, ROOM_LEDGER, generation);
+	uint32_t generation = atomic_load(&stats->generation);
+	int64_t stepped_ms = atomic_load(&stats->clock_stepped_ms);
+	struct process_sum vaults = sum_process(stats, PROCESS_VAULT, generation), ledger = sum_process(stats, PROCESS_LEDGER, generation);
 	bool is_stable = stepped_ms == 0 || clock_mono_ms() - stepped_ms > CLOCK_STABLE_MS;
 	bool is_clock_good = clock_is_set(now_s) && is_stable;
 
@@ -317,7 +317,7 @@ void scoreboard_ready(const struct scoreboard *sb, int64_t now_s, struct buf *js
 	buf_add_str(&rest, "{");
 	add_state(&rest, ledger.serving > 0, fault_of(ledger.down));
 	buf_add_str(&rest, "}");
-	bool has_issuer = add_ready_issuers(sb, now_s, &rest);
+	bool has_issuer = add_ready_issuers(stats, now_s, &rest);
 	json_add_name(&rest, "workers");
 	buf_addf(&rest, "{\"serving\":%u,\"configured\":%u}", vaults.serving, vaults.all);
 	json_add_name(&rest, "clock");

@@ -4,18 +4,18 @@
 
 void queue_init(struct queue *q, size_t max)
 {
-	TAILQ_INIT(&q->lanes);
+	TAILQ_INIT(&q->sources);
 	q->n = 0;
-	q->n_lanes = 0;
+	q->n_sources = 0;
 	q->max = max;
 }
 
-static struct queue_lane *longest(const struct queue *q)
+static struct queue_source *longest(const struct queue *q)
 {
-	struct queue_lane *most = NULL;
-	struct queue_lane *l;
+	struct queue_source *most = NULL;
+	struct queue_source *l;
 
-	TAILQ_FOREACH(l, &q->lanes, link)
+	TAILQ_FOREACH(l, &q->sources, link)
 	if (most == NULL || l->n > most->n)
 		most = l;
 	return most;
@@ -23,62 +23,62 @@ static struct queue_lane *longest(const struct queue *q)
 
 struct queue_item *queue_newest(const struct queue *q, size_t least)
 {
-	/* When every lane has one, none has two: a crowd of sources is not searched in vain. */
-	const struct queue_lane *l = q->n >= q->n_lanes + (least > 0 ? least - 1 : 0) ? longest(q) : NULL;
+	/* When every source has one, none has two: a crowd of sources is not searched in vain. */
+	const struct queue_source *l = q->n >= q->n_sources + (least > 0 ? least - 1 : 0) ? longest(q) : NULL;
 
 	return l == NULL || l->n < least ? NULL : TAILQ_LAST(&l->items, queue_items);
 }
 
-bool queue_push(struct queue *q, struct queue_lane *lane, struct queue_item *item, struct queue_item **evicted)
+bool queue_push(struct queue *q, struct queue_source *source, struct queue_item *item, struct queue_item **evicted)
 {
 	*evicted = NULL;
 	if (q->n >= q->max) {
-		*evicted = queue_newest(q, lane->n + 2);
+		*evicted = queue_newest(q, source->n + 2);
 		if (*evicted == NULL)
 			return false;
 		queue_drop(q, *evicted);
 	}
-	if (lane->n == 0) {
-		TAILQ_INIT(&lane->items);
-		TAILQ_INSERT_TAIL(&q->lanes, lane, link);
-		q->n_lanes++;
+	if (source->n == 0) {
+		TAILQ_INIT(&source->items);
+		TAILQ_INSERT_TAIL(&q->sources, source, link);
+		q->n_sources++;
 	}
-	TAILQ_INSERT_TAIL(&lane->items, item, link);
-	item->lane = lane;
-	lane->n++;
+	TAILQ_INSERT_TAIL(&source->items, item, link);
+	item->source = source;
+	source->n++;
 	q->n++;
 	return true;
 }
 
 struct queue_item *queue_first(const struct queue *q)
 {
-	const struct queue_lane *l = TAILQ_FIRST(&q->lanes);
+	const struct queue_source *l = TAILQ_FIRST(&q->sources);
 
 	return l == NULL ? NULL : TAILQ_FIRST(&l->items);
 }
 
 void queue_drop(struct queue *q, struct queue_item *item)
 {
-	struct queue_lane *lane = item->lane;
+	struct queue_source *source = item->source;
 
-	if (lane == NULL)
+	if (source == NULL)
 		return;
-	TAILQ_REMOVE(&lane->items, item, link);
-	item->lane = NULL;
+	TAILQ_REMOVE(&source->items, item, link);
+	item->source = NULL;
 	q->n--;
-	if (--lane->n == 0) {
-		TAILQ_REMOVE(&q->lanes, lane, link);
-		q->n_lanes--;
+	if (--source->n == 0) {
+		TAILQ_REMOVE(&q->sources, source, link);
+		q->n_sources--;
 	}
 }
 
 void queue_take(struct queue *q, struct queue_item *first)
 {
-	struct queue_lane *lane = first->lane;
+	struct queue_source *source = first->source;
 
 	queue_drop(q, first);
-	if (lane != NULL && lane->n > 0) {
-		TAILQ_REMOVE(&q->lanes, lane, link);
-		TAILQ_INSERT_TAIL(&q->lanes, lane, link);
+	if (source != NULL && source->n > 0) {
+		TAILQ_REMOVE(&q->sources, source, link);
+		TAILQ_INSERT_TAIL(&q->sources, source, link);
 	}
 }

@@ -8,26 +8,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct peers {
-	struct peer **bucket;
+struct sources {
+	struct source **bucket;
 	unsigned shift; /* 64 − log2 of the number of buckets */
 	uint64_t seed;  /* odd */
 	unsigned n, max, max_source;
 	size_t bytes, max_bytes, max_bytes_source;
 };
 
-struct peers *peers_new(unsigned max, unsigned max_source, size_t max_bytes, size_t max_bytes_source)
+struct sources *sources_new(unsigned max, unsigned max_source, size_t max_bytes, size_t max_bytes_source)
 {
-	struct peers *p = calloc(1, sizeof *p);
+	struct sources *p = calloc(1, sizeof *p);
 	unsigned bits = 6;
 
 	if (p == NULL)
 		return NULL;
 	while (bits < 20 && (1u << bits) < max)
 		bits++;
-	p->bucket = calloc((size_t)1 << bits, sizeof(struct peer *));
+	p->bucket = calloc((size_t)1 << bits, sizeof(struct source *));
 	if (p->bucket == NULL || RAND_bytes((unsigned char *)&p->seed, sizeof p->seed) != 1) {
-		peers_free(p);
+		sources_free(p);
 		return NULL;
 	}
 	p->seed |= 1;
@@ -39,12 +39,12 @@ struct peers *peers_new(unsigned max, unsigned max_source, size_t max_bytes, siz
 	return p;
 }
 
-void peers_free(struct peers *p)
+void sources_free(struct sources *p)
 {
 	if (p == NULL)
 		return;
 	for (size_t i = 0; p->bucket != NULL && i < (size_t)1 << (64 - p->shift); i++)
-		for (struct peer *e = p->bucket[i], *next; e != NULL; e = next) {
+		for (struct source *e = p->bucket[i], *next; e != NULL; e = next) {
 			next = e->next;
 			free(e);
 		}
@@ -85,26 +85,26 @@ static bool source_of(const struct sockaddr *addr, uint64_t *key)
 }
 
 /* Multiplicative hashing with a secret odd factor. */
-static struct peer **bucket_of(const struct peers *p, uint64_t key)
+static struct source **bucket_of(const struct sources *p, uint64_t key)
 {
 	return &p->bucket[((key ^ key >> 32) * p->seed) >> p->shift];
 }
 
-static struct peer *find(const struct peers *p, uint64_t key, bool is_v6)
+static struct source *find(const struct sources *p, uint64_t key, bool is_v6)
 {
-	struct peer *e = *bucket_of(p, key);
+	struct source *e = *bucket_of(p, key);
 
 	while (e != NULL && (e->key != key || e->is_v6 != is_v6))
 		e = e->next;
 	return e;
 }
 
-enum kb_err peers_enter(struct peers *p, const struct sockaddr *addr, struct peer **out)
+enum kb_err sources_enter(struct sources *p, const struct sockaddr *addr, struct source **out)
 {
 	uint64_t key;
 	bool is_v6 = source_of(addr, &key);
-	struct peer **bucket = bucket_of(p, key);
-	struct peer *e = find(p, key, is_v6);
+	struct source **bucket = bucket_of(p, key);
+	struct source *e = find(p, key, is_v6);
 
 	*out = NULL;
 	if (p->n >= p->max)
@@ -126,7 +126,7 @@ enum kb_err peers_enter(struct peers *p, const struct sockaddr *addr, struct pee
 	return KB_OK;
 }
 
-bool peers_may_enter(const struct peers *p, const struct sockaddr *addr, const struct peer **same)
+bool sources_may_enter(const struct sources *p, const struct sockaddr *addr, const struct source **same)
 {
 	uint64_t key;
 	bool is_v6 = source_of(addr, &key);
@@ -135,58 +135,58 @@ bool peers_may_enter(const struct peers *p, const struct sockaddr *addr, const s
 	return *same == NULL || (*same)->connections < p->max_source;
 }
 
-size_t peers_bytes(const struct peers *p)
+size_t sources_bytes(const struct sources *p)
 {
 	return p->bytes;
 }
 
-bool peers_full(const struct peers *p)
+bool sources_full(const struct sources *p)
 {
 	return p->n >= p->max;
 }
 
-void peers_leave(struct peers *p, struct peer *peer)
+void sources_leave(struct sources *p, struct source *source)
 {
 	p->n--;
-	if (--peer->connections > 0)
+	if (--source->connections > 0)
 		return;
-	struct peer **at = bucket_of(p, peer->key);
-	while (*at != peer)
+	struct source **at = bucket_of(p, source->key);
+	while (*at != source)
 		at = &(*at)->next;
-	*at = peer->next;
-	free(peer);
+	*at = source->next;
+	free(source);
 }
 
-enum kb_err peers_reserve(struct peers *p, struct peer *peer, size_t bytes)
+enum kb_err sources_reserve(struct sources *p, struct source *source, size_t bytes)
 {
-	if (bytes > p->max_bytes - p->bytes || bytes > p->max_bytes_source - peer->body_bytes)
+	if (bytes > p->max_bytes - p->bytes || bytes > p->max_bytes_source - source->body_bytes)
 		return KB_E_QUEUE_FULL;
 	p->bytes += bytes;
-	peer->body_bytes += bytes;
+	source->body_bytes += bytes;
 	return KB_OK;
 }
 
-void peers_release(struct peers *p, struct peer *peer, size_t bytes)
+void sources_release(struct sources *p, struct source *source, size_t bytes)
 {
 	p->bytes -= bytes;
-	peer->body_bytes -= bytes;
+	source->body_bytes -= bytes;
 }
 
-void peers_text(const struct sockaddr *addr, char out[static PEER_TEXT])
+void sources_text(const struct sockaddr *addr, char out[static SOURCE_TEXT])
 {
 	const char *text = NULL;
 
 	if (addr->sa_family == AF_INET) {
 		struct sockaddr_in in;
 		memcpy(&in, addr, sizeof in);
-		text = inet_ntop(AF_INET, &in.sin_addr, out, PEER_TEXT);
+		text = inet_ntop(AF_INET, &in.sin_addr, out, SOURCE_TEXT);
 	} else if (addr->sa_family == AF_INET6) {
 		struct sockaddr_in6 in6;
 		memcpy(&in6, addr, sizeof in6);
 		bool is_mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
-		text = is_mapped ? inet_ntop(AF_INET, in6.sin6_addr.s6_addr + 12, out, PEER_TEXT)
-				 : inet_ntop(AF_INET6, &in6.sin6_addr, out, PEER_TEXT);
+		text = is_mapped ? inet_ntop(AF_INET, in6.sin6_addr.s6_addr + 12, out, SOURCE_TEXT)
+				 : inet_ntop(AF_INET6, &in6.sin6_addr, out, SOURCE_TEXT);
 	}
 	if (text == NULL)
-		snprintf(out, PEER_TEXT, "local");
+		snprintf(out, SOURCE_TEXT, "local");
 }

@@ -66,12 +66,12 @@ static void put(struct text *t, const char *p, size_t len)
 /* base64url without padding; EVP_EncodeBlock writes in place, then the alphabet is changed. */
 static void put_b64(struct text *t, const char *name, const uint8_t *p, size_t len)
 {
-	size_t room = (len + 2) / 3 * 4 + 1;
+	size_t space = (len + 2) / 3 * 4 + 1;
 	char member[16];
 	int n = snprintf(member, sizeof member, ",\"%s\":\"", name);
 
 	put(t, member, (size_t)n);
-	if (t->failed || room > secret_len(t->s) - t->len) {
+	if (t->failed || space > secret_len(t->s) - t->len) {
 		t->failed = true;
 		return;
 	}

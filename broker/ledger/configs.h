@@ -1,5 +1,5 @@
 /* broker/ledger/configs.h — which configurations were in force, as the ledger tells it: so that an old one that comes back (a restored directory, a policy undone) is
- * seen for what it is.  Held by the ledger room; the list stands in each segment's first line and so survives everything the ledger survives. */
+ * seen for what it is.  Held by the ledger process; the list stands in each segment's first line and so survives everything the ledger survives. */
 #ifndef KB_LEDGER_CONFIGS_H
 #define KB_LEDGER_CONFIGS_H
 #include "base/bytes.h"

@@ -1,4 +1,4 @@
-/* broker/ledger/ledger.c — the ledger room: takes answers from the vaults, makes their records durable, and only then passes the answers on.  Decides: is it recorded, and was
+/* broker/ledger/ledger.c — the ledger process: takes answers from the vaults, makes their records durable, and only then passes the answers on.  Decides: is it recorded, and was
  * this token used before?  Trusts the vaults for what a record says, the supervisor for its sockets.  Never: an answer before its record is
  * durable, a released key without a record, a change to an answer (it may put a refusal in its place).
  * Longer than most files, because the promise "no durable record, no key" is easier to see when its every step stands in one place. */
@@ -51,7 +51,7 @@ struct item { /* one reply of the batch; spans point into its frame */
 };
 
 struct ledger {
-	const struct room_start *start;
+	const struct process_start *start;
 	struct slot *self;
 	struct segments log;
 	struct replay *replay;
@@ -178,7 +178,7 @@ static void note_generation(struct ledger *l, struct generation *g)
 		return;
 	}
 	if (g->number == l->newest)
-		atomic_store(&l->start->scoreboard->config_returned, returned);
+		atomic_store(&l->start->stats->config_returned, returned);
 	if (returned != 0)
 		log_event(LOG_WARN, "config.returned", "config", g->digest, "record", log_i64((int64_t)returned), "what",
 			  "this configuration was in force before, and others followed it: was it put back on purpose?", NULL);
@@ -495,7 +495,7 @@ static void count_outcome(struct ledger *l, const struct item *it)
 	if (it->record.len == 0 && it->code != KB_E_LEDGER)
 		return;
 	if (it->code != KB_OK || it->reply.outcome.is_release)
-		scoreboard_outcome(l->start->scoreboard, (enum kb_err)it->code, it->reply.outcome.key, it->reply.outcome.issuer);
+		stats_outcome(l->start->stats, (enum kb_err)it->code, it->reply.outcome.key, it->reply.outcome.issuer);
 }
 
 static void serve_batch(struct ledger *l)
@@ -564,9 +564,9 @@ static int64_t patience_us(const struct ledger *l)
 {
 	bool is_any_busy = false, is_any_idle = false;
 
-	for (size_t i = 0; i < SCOREBOARD_SLOTS; i++) {
-		const struct slot *s = &l->start->scoreboard->slot[i];
-		if (atomic_load_explicit(&s->room, memory_order_relaxed) != ROOM_VAULT)
+	for (size_t i = 0; i < STATS_SLOTS; i++) {
+		const struct slot *s = &l->start->stats->slot[i];
+		if (atomic_load_explicit(&s->process, memory_order_relaxed) != PROCESS_VAULT)
 			continue;
 		const uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
 		is_any_busy |= state == SLOT_BUSY;
@@ -634,10 +634,10 @@ static void serve(struct ledger *l)
 
 static enum kb_err load(struct ledger *l)
 {
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults = {0};
-	enum kb_err err = source_archive(FD_ARCHIVE, &src);
+	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 
 	if (err == KB_OK)
 		err = config_load(src, l->start->config_path, CONFIG_LEDGER, &config, &faults);
@@ -652,11 +652,11 @@ static enum kb_err load(struct ledger *l)
 static int run(struct ledger *l)
 {
 	if (load(l) != KB_OK)
-		return ROOM_EXIT_CONFIG;
+		return PROCESS_EXIT_CONFIG;
 	l->replay = replay_new(KB_REPLAY_ENTRIES);
 	l->frames = malloc((size_t)KB_LEDGER_BATCH * KB_MAX_FRAME);
 	if (l->replay == NULL || l->frames == NULL)
-		return ROOM_EXIT_RESTART;
+		return PROCESS_EXIT_RESTART;
 	enum kb_err err = open_log(l);
 	if (err != KB_OK) {
 		atomic_store(&l->self->fault, err);
@@ -664,22 +664,22 @@ static int run(struct ledger *l)
 		if (control_send(FD_CONTROL, CONTROL_FAILED, 0, err) != KB_OK)
 			log_event(LOG_WARN, "control.lost", NULL);
 		/* A disk that is full now may not be later, a ledger that ends will let go of its lock; the rest wants an operator. */
-		return err == KB_E_LEDGER || err == KB_E_LEDGER_LOCKED || err == KB_E_NOMEM ? ROOM_EXIT_RESTART : ROOM_EXIT_CONFIG;
+		return err == KB_E_LEDGER || err == KB_E_LEDGER_LOCKED || err == KB_E_NOMEM ? PROCESS_EXIT_RESTART : PROCESS_EXIT_CONFIG;
 	}
-	if (confine_room(l->start, NULL, 0) != KB_OK)
-		return ROOM_EXIT_RESTART;
+	if (confine_process(l->start, NULL, 0) != KB_OK)
+		return PROCESS_EXIT_RESTART;
 	see_time(l);
 	(void)note(l, "start", "version", KB_VERSION, "segment", l->log.number, NULL, 0);
 	if (control_send(FD_CONTROL, CONTROL_READY, 0, 0) != KB_OK)
-		return ROOM_EXIT_RESTART;
+		return PROCESS_EXIT_RESTART;
 	log_event(LOG_INFO, "ledger.ready", "segment", log_i64(l->log.number), "seq", log_i64((int64_t)l->log.chain.seq), "used_tokens",
 		  log_i64((int64_t)replay_count(l->replay)), NULL);
 	serve(l);
 	(void)note(l, "stop", "version", KB_VERSION, "segment", l->log.number, NULL, 0);
-	return l->is_broken ? ROOM_EXIT_RESTART : ROOM_EXIT_OK;
+	return l->is_broken ? PROCESS_EXIT_RESTART : PROCESS_EXIT_OK;
 }
 
-int ledger_main(const struct room_start *start)
+int ledger_main(const struct process_start *start)
 {
 	static struct ledger l;
 

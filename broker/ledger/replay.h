@@ -1,4 +1,4 @@
-/* broker/ledger/replay.h — used tokens of issuers with single_use: which (token, key) pairs had their release.  Held by the ledger room, rebuilt from the
+/* broker/ledger/replay.h — used tokens of issuers with single_use: which (token, key) pairs had their release.  Held by the ledger process, rebuilt from the
  * ledger at start.  What it drops it remembers by its end: a clock set forth and back permits nothing (SECURITY F2), and denies nothing for longer than
  * the tokens that were really used. */
 #ifndef KB_LEDGER_REPLAY_H

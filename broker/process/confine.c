@@ -1,4 +1,4 @@
-/* broker/process/confine.c — what each room keeps: the gateway nothing, the ledger its directory, the vault the HSM's token and the issuers' keys, the fetcher what it writes and what naming
+/* broker/process/confine.c — what each process keeps: the gateway nothing, the ledger its directory, the vault the HSM's token and the issuers' keys, the fetcher what it writes and what naming
  * and trusting a server takes.  Decides by the configuration.  Trusts its paths: the operator's.  Never keeps a path "to be safe". */
 #include "process/confine.h"
 
@@ -100,7 +100,7 @@ static enum kb_err confine_vault(const struct config *c)
 		return KB_E_FILE;
 	sandbox_need(&needs, issuers, false);
 	need_hsm(&needs, c, token_dir, module_dir);
-	return sandbox_enter(ROOM_VAULT, &needs);
+	return sandbox_enter(PROCESS_VAULT, &needs);
 }
 
 static enum kb_err confine_fetcher(const struct config *c)
@@ -113,33 +113,33 @@ static enum kb_err confine_fetcher(const struct config *c)
 	(void)mkdir(issuers, 0750); /* as the supervisor did; a right to it can be had only while it is there */
 	sandbox_need(&needs, issuers, true);
 	need_network(&needs);
-	return sandbox_enter(ROOM_FETCHER, &needs);
+	return sandbox_enter(PROCESS_FETCHER, &needs);
 }
 
-enum kb_err confine_room(const struct room_start *start, const struct config *config, size_t n_listeners)
+enum kb_err confine_process(const struct process_start *start, const struct config *config, size_t n_listeners)
 {
 	struct sandbox_needs needs = {0};
 
-	/* The archive holds what the room was configured with, the TLS key for a gateway: nobody reads it again.  Its number stays taken: see own_fd. */
+	/* The archive holds what the process was configured with, the TLS key for a gateway: nobody reads it again.  Its number stays taken: see own_fd. */
 	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE) {
 		log_event(LOG_ERROR, "sandbox.descriptors", "why", strerror(errno), NULL);
 		return KB_E_SYS;
 	}
-	switch (start->room) {
-	case ROOM_GATEWAY:
+	switch (start->process) {
+	case PROCESS_GATEWAY:
 		needs.own_fd = FD_GATEWAY_LISTEN + (int)n_listeners;
-		return sandbox_enter(ROOM_GATEWAY, &needs);
-	case ROOM_VAULT:
+		return sandbox_enter(PROCESS_GATEWAY, &needs);
+	case PROCESS_VAULT:
 		return confine_vault(config);
-	case ROOM_LEDGER:
+	case PROCESS_LEDGER:
 		sandbox_need(&needs, NULL, true);
 		needs.path[0].fd = FD_LEDGER_DIR;
-		return sandbox_enter(ROOM_LEDGER, &needs);
-	case ROOM_FETCHER:
+		return sandbox_enter(PROCESS_LEDGER, &needs);
+	case PROCESS_FETCHER:
 		return confine_fetcher(config);
-	case ROOM_NONE:
-	case ROOM_SUPERVISOR:
-	case ROOM_COUNT:
+	case PROCESS_NONE:
+	case PROCESS_SUPERVISOR:
+	case PROCESS_COUNT:
 		break;
 	}
 	KB_BUG();

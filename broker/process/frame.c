@@ -1,4 +1,4 @@
-/* broker/process/frame.c — messages between rooms as bytes.  Decides nothing.  Trusts nothing it decodes: the sender may be a room that was taken over, so
+/* broker/process/frame.c — messages between processes as bytes.  Decides nothing.  Trusts nothing it decodes: the sender may be a process that was taken over, so
  * every length, enum and flag is checked and trailing bytes are an error.  Must never hand out a span that leaves the message. */
 #include "process/frame.h"
 

@@ -1,4 +1,4 @@
-/* broker/process/frame.h — the messages between rooms: typed, bounded, one SOCK_SEQPACKET message each.  Decoding trusts nothing: every length is
+/* broker/process/frame.h — the messages between processes: typed, bounded, one SOCK_SEQPACKET message each.  Decoding trusts nothing: every length is
  * checked, trailing bytes are an error.  Decoded spans point into the message. */
 #ifndef KB_PROCESS_FRAME_H
 #define KB_PROCESS_FRAME_H
@@ -49,7 +49,7 @@ struct frame_reply {
 	struct span replay_body, replay_record; /* the refusal (403); body ≤ 4 KiB */
 };
 
-/* ledger → gateway: the reply, record gone.  Also supervisor → gateway when a worker is lost (status 503, code KB_E_ROOM_LOST). */
+/* ledger → gateway: the reply, record gone.  Also supervisor → gateway when a worker is lost (status 503, code KB_E_PROCESS_LOST). */
 struct frame_response {
 	uint64_t id;
 	uint8_t uuid[16];
@@ -73,7 +73,7 @@ void frame_uuid_text(const uint8_t uuid[static 16], char out[static 37]); /* 8-4
 /* Blocking send and receive of one message, EINTR handled.  frame_recv: *len 0 at end of file. */
 KB_MUST_CHECK enum kb_err frame_send(int fd, struct span message);
 KB_MUST_CHECK enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len);
-/* After recv() gave no byte: true at the end of the socket, false when it was an empty message.  No room sends one; a captured room might, so that others
+/* After recv() gave no byte: true at the end of the socket, false when it was an empty message.  No room sends one; a captured process might, so that others
  * take it for the end. */
 bool frame_at_end(int fd);
 /* A SEQPACKET pair with KB_SOCKET_BUFFER of send buffer each, close-on-exec; KB_E_SYS when the kernel gives less than KB_MAX_FRAME. */

@@ -1,4 +1,4 @@
-/* broker/process/process.c — what all rooms share: messages on the control socket, and the first steps of a room's life.  Trusts the supervisor for its descriptors; checks the form of
+/* broker/process/process.c — what all processes share: messages on the control socket, and the first steps of a process's life.  Trusts the supervisor for its descriptors; checks the form of
  * what arrives on them.  Never waits on a control socket for writing. */
 #include "process/process.h"
 
@@ -100,16 +100,16 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 	return KB_OK;
 }
 
-/* ---- the first steps of a room ---- */
+/* ---- the first steps of a process ---- */
 
-/* Who goes first when memory runs out: the room that strangers can fill, never the one that holds the keys or the ledger. */
-static int oom_score(enum room r)
+/* Who goes first when memory runs out: the process that strangers can fill, never the one that holds the keys or the ledger. */
+static int oom_score(enum process_kind r)
 {
-	return r == ROOM_GATEWAY ? 700 : r == ROOM_FETCHER ? 500 : 100;
+	return r == PROCESS_GATEWAY ? 700 : r == PROCESS_FETCHER ? 500 : 100;
 }
 
-/* The supervisor alone says when a room ends: a signal to the whole process group or control group must not cut requests short. */
-static enum kb_err ignore_signals(enum room r)
+/* The supervisor alone says when a process ends: a signal to the whole process group or control group must not cut requests short. */
+static enum kb_err ignore_signals(enum process_kind r)
 {
 	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	const int always[] = {SIGPIPE, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
@@ -118,7 +118,7 @@ static enum kb_err ignore_signals(enum room r)
 		if (sigaction(always[i], &ignore, NULL) != 0)
 			return KB_E_SYS;
 	/* The fetcher has nothing to finish, and this is how it is told. */
-	return r == ROOM_FETCHER || sigaction(SIGTERM, &ignore, NULL) == 0 ? KB_OK : KB_E_SYS;
+	return r == PROCESS_FETCHER || sigaction(SIGTERM, &ignore, NULL) == 0 ? KB_OK : KB_E_SYS;
 }
 
 static bool is_supervisor_gone(void)
@@ -128,29 +128,29 @@ static bool is_supervisor_gone(void)
 	return poll(&p, 1, 0) != 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-enum kb_err room_begin(struct room_start *start)
+enum kb_err process_begin(struct process_start *start)
 {
 	char name[16] = "kb-";
 	enum kb_err err;
 
-	log_init(room_name(start->room), LOG_INFO);
-	strncat(name, room_name(start->room), sizeof name - sizeof "kb-");
+	log_init(process_name(start->process), LOG_INFO);
+	strncat(name, process_name(start->process), sizeof name - sizeof "kb-");
 	if (prctl(PR_SET_NAME, name, 0, 0, 0) != 0)
 		return KB_E_SYS;
-	sandbox_oom(oom_score(start->room)); /* before the process is undumpable: /proc/self is root's afterwards */
-	if ((err = sandbox_harden()) != KB_OK || (err = ignore_signals(start->room)) != KB_OK)
+	sandbox_oom(oom_score(start->process)); /* before the process is undumpable: /proc/self is root's afterwards */
+	if ((err = sandbox_harden()) != KB_OK || (err = ignore_signals(start->process)) != KB_OK)
 		return err;
 	/* The ledger outlives the supervisor until it has written what is in flight; the others must not outlive their watchdog. */
-	if (start->room != ROOM_LEDGER && (err = sandbox_die_with_parent()) != KB_OK)
+	if (start->process != PROCESS_LEDGER && (err = sandbox_die_with_parent()) != KB_OK)
 		return err;
 	if (is_supervisor_gone()) /* it may have died before the line above */
 		return KB_E_SYS;
-	if ((err = scoreboard_attach(FD_SCOREBOARD, &start->scoreboard)) != KB_OK)
+	if ((err = stats_attach(FD_STATS, &start->stats)) != KB_OK)
 		return err;
-	(void)close(FD_SCOREBOARD); /* mapped: nobody needs its number again */
-	if (start->slot >= SCOREBOARD_SLOTS)
+	(void)close(FD_STATS); /* mapped: nobody needs its number again */
+	if (start->slot >= STATS_SLOTS)
 		return KB_E_CONFIG;
-	start->self = scoreboard_slot(start->scoreboard, start->slot);
+	start->self = stats_slot(start->stats, start->slot);
 	atomic_store(&start->self->pid, getpid());
 	return KB_OK;
 }

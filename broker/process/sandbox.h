@@ -28,7 +28,7 @@ void sandbox_oom(int score);
 /* SIGKILL when the parent dies.  KB_E_SYS. */
 KB_MUST_CHECK enum kb_err sandbox_die_with_parent(void);
 
-/* ---- for good: what a room may still do once it has opened what it needs ---- */
+/* ---- for good: what a process may still do once it has opened what it needs ---- */
 
 enum { SANDBOX_PATHS = 32 };
 struct sandbox_needs { /* beside what is open */
@@ -44,10 +44,10 @@ struct sandbox_needs { /* beside what is open */
 /* A path that does not exist is left out.  More than SANDBOX_PATHS: KB_BUG. */
 void sandbox_need(struct sandbox_needs *needs, const char *path, bool is_writable);
 
-/* Enter the room's sandbox: limits, files (Landlock), system calls (seccomp; a call that is not allowed ends the process with SIGSYS).  Needs sandbox_harden() before.
+/* Enter the process's sandbox: limits, files (Landlock), system calls (seccomp; a call that is not allowed ends the process with SIGSYS).  Needs sandbox_harden() before.
  * KB_E_SYS, logged: the caller must stop. */
-KB_MUST_CHECK enum kb_err sandbox_enter(enum room room, const struct sandbox_needs *needs);
-/* For the supervisor: no call that traces, mounts, loads code into the kernel, sets clocks …; its rooms inherit it.  KB_E_SYS, logged. */
+KB_MUST_CHECK enum kb_err sandbox_enter(enum process_kind process, const struct sandbox_needs *needs);
+/* For the supervisor: no call that traces, mounts, loads code into the kernel, sets clocks …; its processes inherit it.  KB_E_SYS, logged. */
 KB_MUST_CHECK enum kb_err sandbox_enter_supervisor(void);
 /* False in a build with a sanitizer or coverage counters: their run-times open files, trace and start threads at the end, so sandbox_enter() leaves calls and files as they
  * are.  Such a build is for tests. */

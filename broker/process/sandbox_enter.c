@@ -1,5 +1,5 @@
-/* broker/process/sandbox_enter.c — a room closes the door behind itself: limits, then files, then system calls, because each step still needs what the next one takes.  Decides what is
- * too much for a room that works.  Trusts nobody afterwards, itself least.  Never half: an error means that the room must end. */
+/* broker/process/sandbox_enter.c — a process closes the door behind itself: limits, then files, then system calls, because each step still needs what the next one takes.  Decides what is
+ * too much for a process that works.  Trusts nobody afterwards, itself least.  Never half: an error means that the process must end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -52,38 +52,38 @@ static bool lower(int what, rlim_t most)
 
 /* The gateway has set its limit of descriptors itself, by the configuration.  No limit of file sizes: the log may be a file, of any size.  No limit of memory where it would be the
  * module's (vault) or follows the number of clients (gateway): that is the unit's MemoryMax. */
-static bool limit(enum room room, bool has_network)
+static bool limit(enum process_kind process, bool has_network)
 {
-	bool has_threads = room == ROOM_FETCHER || has_network;
+	bool has_threads = process == PROCESS_FETCHER || has_network;
 	bool good = lower(RLIMIT_CORE, 0) && lower(RLIMIT_MSGQUEUE, 0);
 
 	if (!has_threads) /* it counts all of the user's processes: 0 is none, any other number would depend on them */
 		good = good && lower(RLIMIT_NPROC, 0);
-	if (room != ROOM_VAULT)
+	if (process != PROCESS_VAULT)
 		good = good && lower(RLIMIT_MEMLOCK, 0);
-	if (room == ROOM_VAULT && !has_network)
+	if (process == PROCESS_VAULT && !has_network)
 		good = good && lower(RLIMIT_NOFILE, KB_VAULT_FILES);
-	if (room == ROOM_LEDGER)
+	if (process == PROCESS_LEDGER)
 		good = good && lower(RLIMIT_NOFILE, KB_LEDGER_FILES) && lower(RLIMIT_DATA, (rlim_t)KB_LEDGER_MIB << 20);
-	if (room == ROOM_FETCHER)
+	if (process == PROCESS_FETCHER)
 		good = good && lower(RLIMIT_NOFILE, KB_FETCHER_FILES) && lower(RLIMIT_DATA, (rlim_t)KB_FETCHER_MIB << 20);
 	return good;
 }
 
-enum kb_err sandbox_enter(enum room room, const struct sandbox_needs *needs)
+enum kb_err sandbox_enter(enum process_kind process, const struct sandbox_needs *needs)
 {
 	enum kb_err err;
 
-	if (room < ROOM_GATEWAY || room >= ROOM_COUNT)
+	if (process < PROCESS_GATEWAY || process >= PROCESS_COUNT)
 		KB_BUG();
 	tzset(); /* gmtime_r() would read /etc/localtime when the first line is logged */
 	if (!sandbox_is_complete())
 		return KB_OK;
-	if (!limit(room, needs->has_network)) {
+	if (!limit(process, needs->has_network)) {
 		log_event(LOG_ERROR, "sandbox.limits", "why", strerror(errno), NULL);
 		return KB_E_SYS;
 	}
 	if ((err = sandbox_limit_files(needs)) != KB_OK)
 		return err;
-	return sandbox_limit_calls(room, needs);
+	return sandbox_limit_calls(process, needs);
 }

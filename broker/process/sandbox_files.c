@@ -1,4 +1,4 @@
-/* broker/process/sandbox_files.c — which files a room may still reach: Landlock.  Decides how to say it to the kernel at hand.  Trusts the kernel to hold it.  Never goes on when the kernel
+/* broker/process/sandbox_files.c — which files a process may still reach: Landlock.  Decides how to say it to the kernel at hand.  Trusts the kernel to hold it.  Never goes on when the kernel
  * has Landlock and refuses a rule; a kernel without it leaves the files to their modes and owners, and the supervisor says so once. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-/* broker/process/sandbox_syscalls.c — which system calls each room may make, in one table; any other ends the process (SIGSYS).  Decides nothing at run time: the kernel does.  Trusts
- * libseccomp to translate the table.  Never lets a room start a process, trace one, map code or load any, and only the rooms that must may open a socket. */
+/* broker/process/sandbox_syscalls.c — which system calls each process may make, in one table; any other ends the process (SIGSYS).  Decides nothing at run time: the kernel does.  Trusts
+ * libseccomp to translate the table.  Never lets a process start a process, trace one, map code or load any, and only the processes that must may open a socket. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -16,7 +16,7 @@
 #include "process/sandbox_priv.h"
 
 /* A network HSM's module is a vault with a client library in it: what such libraries do is not ours to know, so its list is wide (it still has no exec, no trace). */
-enum { G = 1 << ROOM_GATEWAY, V = 1 << ROOM_VAULT, L = 1 << ROOM_LEDGER, F = 1 << ROOM_FETCHER, N = 1 << ROOM_COUNT, ALL = G | V | L | F | N };
+enum { G = 1 << PROCESS_GATEWAY, V = 1 << PROCESS_VAULT, L = 1 << PROCESS_LEDGER, F = 1 << PROCESS_FETCHER, N = 1 << PROCESS_COUNT, ALL = G | V | L | F | N };
 
 /* How pthread_create() of glibc calls clone(): a thread, and nothing that is one only in part. */
 enum {
@@ -26,7 +26,7 @@ enum {
 enum { TYPE_MASK = 0xf }; /* of socket()'s second argument: what is left of it are SOCK_CLOEXEC and SOCK_NONBLOCK */
 
 struct rule {
-	unsigned rooms;
+	unsigned processes;
 	int call;
 	struct scmp_arg_cmp when[3];
 	unsigned n; /* how many of them must hold */
@@ -95,7 +95,7 @@ static const struct rule rules[] = {
 	{ALL, CALL(sigaltstack)},
 	{ALL, CALL(exit)},
 	{ALL, CALL(exit_group)},
-	/* between rooms; the gateway's clients */
+	/* between processes; the gateway's clients */
 	{ALL, CALL(recvfrom)},
 	{ALL, CALL(recvmsg)},
 	{ALL, CALL(sendto)},
@@ -231,16 +231,16 @@ static enum kb_err load(scmp_filter_ctx filter)
 	return r == 0 ? KB_OK : KB_E_SYS;
 }
 
-enum kb_err sandbox_limit_calls(enum room room, const struct sandbox_needs *needs)
+enum kb_err sandbox_limit_calls(enum process_kind process, const struct sandbox_needs *needs)
 {
-	unsigned bit = room == ROOM_VAULT && needs->has_network ? N : 1u << room;
+	unsigned bit = process == PROCESS_VAULT && needs->has_network ? N : 1u << process;
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = filter == NULL ? -ENOMEM : add_own_signals(filter);
 
 	if (r == 0)
 		r = add_own_sockets(filter, needs->own_fd);
 	for (size_t i = 0; r == 0 && i < sizeof rules / sizeof rules[0]; i++)
-		if ((rules[i].rooms & bit) != 0)
+		if ((rules[i].processes & bit) != 0)
 			r = add(filter, &rules[i]);
 	if (r != 0)
 		log_event(LOG_ERROR, "sandbox.syscalls", "why", "the filter cannot be made", "errno", log_i64(-r), NULL);
@@ -249,7 +249,7 @@ enum kb_err sandbox_limit_calls(enum room room, const struct sandbox_needs *need
 	return err;
 }
 
-/* The supervisor starts processes, binds sockets and reads files of any path: a list of what it never does is what can be had.  Its rooms inherit it. */
+/* The supervisor starts processes, binds sockets and reads files of any path: a list of what it never does is what can be had.  Its processes inherit it. */
 enum kb_err sandbox_enter_supervisor(void)
 {
 	static const int never[] = {

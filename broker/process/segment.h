@@ -1,4 +1,4 @@
-/* broker/process/segment.h — the ledger's files: ledger-00000001.jsonl, -00000002 …, each a run of one hash chain (chain.h).  Opened and locked by the ledger room
+/* broker/process/segment.h — the ledger's files: ledger-00000001.jsonl, -00000002 …, each a run of one hash chain (chain.h).  Opened and locked by the ledger process
  * alone; segment_walk() reads them for anyone (keybrokerctl).
  *
  * A segment's first line says {"event":"segment","segment":N,"format":F,"previous_bytes":B,"clock":S,"replay_until":S,"born":S,…}: B bytes of segment N−1 are the
@@ -16,7 +16,7 @@ struct segment_fault { /* where and what, for people: "file:line: text" */
 	char file[SEGMENT_NAME];
 	uint64_t line;  /* from 1; 0: the file as a whole */
 	int64_t offset; /* of the line */
-	bool is_tail;   /* at the end of the last segment, nothing good follows: a torn write, which the ledger room repairs when it starts */
+	bool is_tail;   /* at the end of the last segment, nothing good follows: a torn write, which the ledger process repairs when it starts */
 	char text[160];
 };
 
@@ -34,7 +34,7 @@ typedef enum kb_err segment_visit(void *ctx, const struct segment_line *line);
  * KB_E_LEDGER_CHAIN with *fault filled; KB_E_FILE when a file cannot be read, *fault filled too; or what `visit` (may be NULL) said. */
 KB_MUST_CHECK enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx, struct chain *end, struct segment_fault *fault);
 
-/* ---- the ledger room's side ---- */
+/* ---- the ledger process's side ---- */
 
 struct segments { /* read only but for the three marks */
 	int dir;  /* locked */

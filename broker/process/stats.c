@@ -1,4 +1,4 @@
-/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Trusts nobody: any room can write any byte of it, so indices and text are bounded when
+/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Trusts nobody: any process can write any byte of it, so indices and text are bounded when
  * read, and no check anywhere depends on it. */
 #include "process/stats.h"
 
@@ -12,33 +12,33 @@
 
 static const uint64_t magic = 0x6b62736331303031; /* "kbsc1001" */
 
-static const char *const names[ROOM_COUNT] = {
-	[ROOM_NONE] = "none",   [ROOM_SUPERVISOR] = "supervisor", [ROOM_GATEWAY] = "gateway",
-	[ROOM_VAULT] = "vault", [ROOM_LEDGER] = "ledger",         [ROOM_FETCHER] = "fetcher",
+static const char *const names[PROCESS_COUNT] = {
+	[PROCESS_NONE] = "none",   [PROCESS_SUPERVISOR] = "supervisor", [PROCESS_GATEWAY] = "gateway",
+	[PROCESS_VAULT] = "vault", [PROCESS_LEDGER] = "ledger",         [PROCESS_FETCHER] = "fetcher",
 };
 
-const char *room_name(enum room r)
+const char *process_name(enum process_kind r)
 {
-	return (unsigned)r < ROOM_COUNT ? names[r] : names[ROOM_NONE];
+	return (unsigned)r < PROCESS_COUNT ? names[r] : names[PROCESS_NONE];
 }
 
 /* ---- the memory ---- */
 
-enum kb_err scoreboard_create(int *fd, struct scoreboard **out)
+enum kb_err stats_create(int *fd, struct stats **out)
 {
 	*out = NULL;
-	*fd = memfd_create("scoreboard", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = memfd_create("shared statistics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (*fd < 0)
 		return KB_E_SYS;
 	/* Sealed against shrinking: no room can make another's access a SIGBUS. */
-	if (ftruncate(*fd, sizeof(struct scoreboard)) != 0 || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+	if (ftruncate(*fd, sizeof(struct stats)) != 0 || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		goto fail;
-	struct scoreboard *sb = mmap(NULL, sizeof *sb, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-	if (sb == MAP_FAILED)
+	struct stats *stats = mmap(NULL, sizeof *stats, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (stats == MAP_FAILED)
 		goto fail;
-	sb->magic = magic;
-	sb->size = sizeof *sb;
-	*out = sb;
+	stats->magic = magic;
+	stats->size = sizeof *stats;
+	*out = stats;
 	return KB_OK;
 fail:
 	close(*fd);
@@ -46,43 +46,43 @@ fail:
 	return KB_E_SYS;
 }
 
-enum kb_err scoreboard_attach(int fd, struct scoreboard **out)
+enum kb_err stats_attach(int fd, struct stats **out)
 {
 	struct stat st;
 
 	*out = NULL;
-	if (fstat(fd, &st) != 0 || st.st_size != (off_t)sizeof(struct scoreboard))
+	if (fstat(fd, &st) != 0 || st.st_size != (off_t)sizeof(struct stats))
 		return KB_E_SYS;
-	struct scoreboard *sb = mmap(NULL, sizeof *sb, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (sb == MAP_FAILED)
+	struct stats *stats = mmap(NULL, sizeof *stats, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (stats == MAP_FAILED)
 		return KB_E_SYS;
-	if (sb->magic != magic || sb->size != sizeof *sb) {
-		munmap(sb, sizeof *sb);
+	if (stats->magic != magic || stats->size != sizeof *stats) {
+		munmap(stats, sizeof *stats);
 		return KB_E_SYS;
 	}
-	*out = sb;
+	*out = stats;
 	return KB_OK;
 }
 
 /* ---- slots ---- */
 
-struct slot *scoreboard_slot(struct scoreboard *sb, unsigned index)
+struct slot *stats_slot(struct stats *stats, unsigned index)
 {
-	if (index >= SCOREBOARD_SLOTS)
+	if (index >= STATS_SLOTS)
 		KB_BUG();
-	return &sb->slot[index];
+	return &stats->slot[index];
 }
 
-int scoreboard_take(struct scoreboard *sb, enum room room, uint32_t generation)
+int stats_take(struct stats *stats, enum process_kind process, uint32_t generation)
 {
-	for (int i = 0; i < SCOREBOARD_SLOTS; i++) {
-		struct slot *s = &sb->slot[i];
-		if (atomic_load(&s->room) != ROOM_NONE)
+	for (int i = 0; i < STATS_SLOTS; i++) {
+		struct slot *s = &stats->slot[i];
+		if (atomic_load(&s->process) != PROCESS_NONE)
 			continue;
 		memset(s, 0, sizeof *s);
 		atomic_store(&s->generation, generation);
 		atomic_store(&s->state, SLOT_STARTING);
-		atomic_store(&s->room, room);
+		atomic_store(&s->process, process);
 		return i;
 	}
 	return -1;
@@ -101,13 +101,13 @@ void histogram_sum(struct histogram *to, const struct histogram *from)
 	atomic_fetch_add(&to->n, atomic_load(&from->n));
 }
 
-void scoreboard_give_back(struct scoreboard *sb, unsigned index)
+void stats_give_back(struct stats *stats, unsigned index)
 {
-	struct slot *s = scoreboard_slot(sb, index);
-	unsigned room = atomic_load(&s->room);
+	struct slot *s = stats_slot(stats, index);
+	unsigned process = atomic_load(&s->process);
 
-	if (room != ROOM_NONE && room < ROOM_COUNT) {
-		struct slot *sum = &sb->retired[room];
+	if (process != PROCESS_NONE && process < PROCESS_COUNT) {
+		struct slot *sum = &stats->retired[process];
 		for (enum counter c = 0; c < COUNTER_COUNT; c++)
 			if (!counter_is_gauge(c))
 				atomic_fetch_add(&sum->counter[c], atomic_load(&s->counter[c]));
@@ -175,18 +175,18 @@ static uint32_t settled(const _Atomic uint32_t *used)
 	return u;
 }
 
-struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name, const char *origin)
+struct issuer_slot *stats_issuer(struct stats *stats, const char *name, const char *origin)
 {
-	struct span want = bounded(name, sizeof sb->issuer->name - 1), from = bounded(origin, sizeof sb->issuer->origin - 1);
+	struct span want = bounded(name, sizeof stats->issuer->name - 1), from = bounded(origin, sizeof stats->issuer->origin - 1);
 
-	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
-		struct issuer_slot *s = &sb->issuer[i];
+	for (size_t i = 0; i < STATS_ISSUERS; i++) {
+		struct issuer_slot *s = &stats->issuer[i];
 		if (settled(&s->used) == ENTRY_USED && span_eq(bounded(s->name, sizeof s->name), want) &&
 		    span_eq(bounded(s->origin, sizeof s->origin), from))
 			return s;
 	}
-	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
-		struct issuer_slot *s = &sb->issuer[i];
+	for (size_t i = 0; i < STATS_ISSUERS; i++) {
+		struct issuer_slot *s = &stats->issuer[i];
 		uint32_t expected = ENTRY_FREE;
 		if (!atomic_compare_exchange_strong(&s->used, &expected, ENTRY_CLAIMED))
 			continue;
@@ -206,10 +206,10 @@ struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name, c
 	return NULL;
 }
 
-void scoreboard_keep_issuers(struct scoreboard *sb, struct issuer_slot *const *keep, size_t n)
+void stats_keep_issuers(struct stats *stats, struct issuer_slot *const *keep, size_t n)
 {
-	for (size_t i = 0; i < SCOREBOARD_ISSUERS; i++) {
-		struct issuer_slot *s = &sb->issuer[i];
+	for (size_t i = 0; i < STATS_ISSUERS; i++) {
+		struct issuer_slot *s = &stats->issuer[i];
 		size_t k = 0;
 		while (k < n && keep[k] != s)
 			k++;
@@ -224,7 +224,7 @@ static bool is_label(const char *text, size_t cap, struct span s)
 	return span_eq(bounded(text, cap), span_sub(s, 0, cap - 1));
 }
 
-void scoreboard_outcome(struct scoreboard *sb, enum kb_err code, struct span key, struct span issuer)
+void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer)
 {
 	uint32_t hash = 2166136261u ^ (uint32_t)code; /* FNV-1a: names of the configuration, not a stranger's */
 
@@ -233,7 +233,7 @@ void scoreboard_outcome(struct scoreboard *sb, enum kb_err code, struct span key
 	for (size_t i = 0; i < issuer.len; i++)
 		hash = (hash ^ issuer.p[i]) * 16777619u;
 	for (unsigned probe = 0; probe < 64; probe++) {
-		struct outcome_slot *o = &sb->outcome[(hash + probe) % SCOREBOARD_OUTCOMES];
+		struct outcome_slot *o = &stats->outcome[(hash + probe) % STATS_OUTCOMES];
 		if (atomic_load(&o->used) != ENTRY_USED) {
 			struct span k = span_sub(key, 0, sizeof o->key - 1), is = span_sub(issuer, 0, sizeof o->issuer - 1);
 			o->code = (uint16_t)code;
@@ -251,5 +251,5 @@ void scoreboard_outcome(struct scoreboard *sb, enum kb_err code, struct span key
 		atomic_fetch_add(&o->n, 1);
 		return;
 	}
-	atomic_fetch_add(&sb->outcomes_lost, 1);
+	atomic_fetch_add(&stats->outcomes_lost, 1);
 }

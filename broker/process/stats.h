@@ -7,8 +7,8 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 
-enum room { ROOM_NONE, ROOM_SUPERVISOR, ROOM_GATEWAY, ROOM_VAULT, ROOM_LEDGER, ROOM_FETCHER, ROOM_COUNT };
-const char *room_name(enum room r);
+enum process_kind { PROCESS_NONE, PROCESS_SUPERVISOR, PROCESS_GATEWAY, PROCESS_VAULT, PROCESS_LEDGER, PROCESS_FETCHER, PROCESS_COUNT };
+const char *process_name(enum process_kind r);
 
 enum slot_state {
 	SLOT_FREE,
@@ -58,7 +58,7 @@ bool counter_is_gauge(enum counter c); /* the others only grow */
 
 struct slot {
 	_Atomic int32_t pid;                             /* 0: free */
-	_Atomic uint32_t room, state, generation, fault; /* enum room, enum slot_state, …, enum kb_err */
+	_Atomic uint32_t process, state, generation, fault; /* enum process_kind, enum slot_state, …, enum kb_err */
 	_Atomic int64_t busy_since_ms;                   /* clock_mono_ms() */
 	_Atomic int64_t call_since_ms;                   /* vault: of the HSM call that runs now, 0: none */
 	_Atomic uint64_t request_id;                     /* the frame in work, 0 when none */
@@ -85,40 +85,40 @@ struct outcome_slot { /* written by the ledger alone */
 	_Atomic uint64_t n;
 };
 
-enum { SCOREBOARD_SLOTS = 256, SCOREBOARD_OUTCOMES = 4096, SCOREBOARD_ISSUERS = 2 * KB_MAX_ISSUERS }; /* issuers: of two generations */
-struct scoreboard {
+enum { STATS_SLOTS = 256, STATS_OUTCOMES = 4096, STATS_ISSUERS = 2 * KB_MAX_ISSUERS }; /* issuers: of two generations */
+struct stats {
 	uint64_t magic, size;
 	_Atomic uint32_t generation; /* the one that accepts */
 	_Atomic int64_t started_s, loaded_s;
 	char config_digest[65];                 /* of the accepting generation, hex */
 	_Atomic uint64_t refused[KB_ERR_COUNT]; /* by gateways, before a request reaches a vault */
 	_Atomic uint64_t outcomes_lost;         /* no free outcome_slot: the labels were too many */
-	struct slot slot[SCOREBOARD_SLOTS];
-	struct issuer_slot issuer[SCOREBOARD_ISSUERS];
-	struct outcome_slot outcome[SCOREBOARD_OUTCOMES];
-	struct slot retired[ROOM_COUNT];  /* sums of the slots given back, a room each: so that counters only grow */
+	struct slot slot[STATS_SLOTS];
+	struct issuer_slot issuer[STATS_ISSUERS];
+	struct outcome_slot outcome[STATS_OUTCOMES];
+	struct slot retired[PROCESS_COUNT];  /* sums of the slots given back, a process each: so that counters only grow */
 	_Atomic uint32_t pin_refused;     /* the last generation whose PIN the HSM refused, 0: none */
 	_Atomic uint64_t config_returned; /* the configuration in force was left before: the record it was last taken up in; 0: it was not */
 	_Atomic int64_t clock_stepped_ms; /* clock_mono_ms() of the last jump of the wall clock, 0: none */
 };
 
-KB_MUST_CHECK enum kb_err scoreboard_create(int *fd, struct scoreboard **out);   /* memfd, close-on-exec */
-KB_MUST_CHECK enum kb_err scoreboard_attach(int fd, struct scoreboard **out);    /* checks magic and size */
-struct slot *scoreboard_slot(struct scoreboard *sb, unsigned index);             /* KB_BUG past the end */
-int scoreboard_take(struct scoreboard *sb, enum room room, uint32_t generation); /* supervisor: a free slot's index, zeroed, or -1 */
-void scoreboard_give_back(struct scoreboard *sb, unsigned index); /* supervisor: its process is gone for good; its counters are kept in `retired` */
+KB_MUST_CHECK enum kb_err stats_create(int *fd, struct stats **out);   /* memfd, close-on-exec */
+KB_MUST_CHECK enum kb_err stats_attach(int fd, struct stats **out);    /* checks magic and size */
+struct slot *stats_slot(struct stats *stats, unsigned index);             /* KB_BUG past the end */
+int stats_take(struct stats *stats, enum process_kind process, uint32_t generation); /* supervisor: a free slot's index, zeroed, or -1 */
+void stats_give_back(struct stats *stats, unsigned index); /* supervisor: its process is gone for good; its counters are kept in `retired` */
 void slot_set(struct slot *s, enum slot_state state);             /* SLOT_READY also clears fault and request_id */
 void slot_busy(struct slot *s, uint64_t request_id);              /* SLOT_BUSY since now */
 void slot_count(struct slot *s, enum counter c, uint64_t n);
 void slot_gauge(struct slot *s, enum counter c, uint64_t value);
-struct issuer_slot *scoreboard_issuer(struct scoreboard *sb, const char *name, const char *origin); /* found or made; NULL when full */
+struct issuer_slot *stats_issuer(struct stats *stats, const char *name, const char *origin); /* found or made; NULL when full */
 /* Supervisor: these are in force, all others are forgotten.  NULLs among them are passed over. */
-void scoreboard_keep_issuers(struct scoreboard *sb, struct issuer_slot *const *keep, size_t n);
+void stats_keep_issuers(struct stats *stats, struct issuer_slot *const *keep, size_t n);
 /* One judged call: KB_OK is a release, everything else a refusal. */
-void scoreboard_outcome(struct scoreboard *sb, enum kb_err code, struct span key, struct span issuer);
+void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer);
 
 /* Prometheus text format 0.0.4 of everything, and the JSON of /readyz; *ready says whether it is 200 or 503. */
-void scoreboard_metrics(const struct scoreboard *sb, struct buf *out);
-void scoreboard_ready(const struct scoreboard *sb, int64_t now_s, struct buf *json, bool *ready);
+void stats_metrics(const struct stats *stats, struct buf *out);
+void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, bool *ready);
 
 #endif

@@ -1,5 +1,5 @@
-/* broker/supervisor/child.c — the life of one room as the supervisor sees it.  Decides when it is started again and when it is killed.  Trusts exit codes and the scoreboard no further than
- * that.  Never starts a room again whose PIN was refused: the token may count tries. */
+/* broker/supervisor/child.c — the life of one process as the supervisor sees it.  Decides when it is started again and when it is killed.  Trusts exit codes and the shared statistics no further than
+ * that.  Never starts a process again whose PIN was refused: the token may count tries. */
 #include "supervisor/child.h"
 
 #include <errno.h>
@@ -20,15 +20,15 @@ enum {
 	EARLY_MS = 200,        /* the supervisor looks every 100 ms and a kill takes a moment: KB_HSM_CALL_MS is a promise to the client */
 };
 
-void child_init(struct child *c, struct host *host, enum room room, uint32_t generation, unsigned index)
+void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation, unsigned index)
 {
 	*c = (struct child){
-		.room = room, .index = index, .generation = generation, .host = host, .slot = -1, .control = -1, .backoff_ms = BACKOFF_MS};
+		.process = process, .index = index, .generation = generation, .host = host, .slot = -1, .control = -1, .backoff_ms = BACKOFF_MS};
 }
 
 static struct slot *slot_of(const struct child *c)
 {
-	return scoreboard_slot(c->host->scoreboard, (unsigned)c->slot);
+	return stats_slot(c->host->stats, (unsigned)c->slot);
 }
 
 bool child_is_due(const struct child *c, int64_t now_ms)
@@ -63,7 +63,7 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
 	if (err != KB_OK && err != KB_E_FILE) { /* no room says such a thing: it is broken or captured; or it cannot be heard any more */
-		log_event(LOG_ERROR, "control.bad", "name", room_name(c->room), "child", log_i64(c->pid), "err", kb_err_name(err), NULL);
+		log_event(LOG_ERROR, "control.bad", "name", process_name(c->process), "child", log_i64(c->pid), "err", kb_err_name(err), NULL);
 		child_signal(c, SIGKILL);
 	}
 	if (err != KB_OK) { /* it is ending: its exit code will say more */
@@ -73,11 +73,11 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	if (m.type == CONTROL_READY && !c->is_ready) {
 		c->is_ready = true;
 		c->ready_ms = clock_mono_ms();
-		log_event(LOG_INFO, "room.ready", "name", room_name(c->room), "child", log_i64(c->pid), "generation", log_i64(c->generation),
+		log_event(LOG_INFO, "process.ready", "name", process_name(c->process), "child", log_i64(c->pid), "generation", log_i64(c->generation),
 			  "after_ms", log_i64(c->ready_ms - c->started_ms), NULL);
 		c->host->on_ready(c->host->ctx, c);
 	} else if (m.type == CONTROL_FAILED) {
-		log_event(LOG_ERROR, "room.failed", "name", room_name(c->room), "child", log_i64(c->pid), "err",
+		log_event(LOG_ERROR, "process.failed", "name", process_name(c->process), "child", log_i64(c->pid), "err",
 			  kb_err_name(m.value < KB_ERR_COUNT ? (enum kb_err)m.value : KB_E_BUG), NULL);
 	}
 }
@@ -89,9 +89,9 @@ static bool take_slot(struct child *c)
 
 	if (c->slot >= 0) {
 		fault = atomic_load(&slot_of(c)->fault);
-		scoreboard_give_back(c->host->scoreboard, (unsigned)c->slot);
+		stats_give_back(c->host->stats, (unsigned)c->slot);
 	}
-	c->slot = scoreboard_take(c->host->scoreboard, c->room, c->generation);
+	c->slot = stats_take(c->host->stats, c->process, c->generation);
 	if (c->slot < 0)
 		return false;
 	atomic_store(&slot_of(c)->fault, fault);
@@ -102,7 +102,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 {
 	struct host *h = c->host;
 	struct spawn s = {
-		.room = c->room,
+		.process = c->process,
 		.generation = c->generation,
 		.config_path = h->config_path,
 		.exe = h->exe,
@@ -125,20 +125,20 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	s.slot = (unsigned)c->slot;
 	s.index = c->index;
 	s.fds[0] = pair[1];
-	s.fds[1] = h->scoreboard_fd;
+	s.fds[1] = h->stats_fd;
 	s.fds[2] = archive;
 	memcpy(s.fds + 3, fds, n * sizeof *fds);
-	if (spawn_room(&s, &c->pid) != KB_OK) {
+	if (spawn_process(&s, &c->pid) != KB_OK) {
 		c->pid = 0;
 		goto fail;
 	}
 	close(pair[1]);
 	if (c->starts++ > 0)
-		slot_count(&h->scoreboard->retired[c->room], COUNT_RESTARTS, 1);
+		slot_count(&h->stats->retired[c->process], COUNT_RESTARTS, 1);
 	atomic_store(&slot_of(c)->pid, c->pid);
 	return;
 fail:
-	log_event(LOG_ERROR, "room.start_failed", "name", room_name(c->room), "why", c->slot < 0 ? "no free slot" : strerror(errno), NULL);
+	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why", c->slot < 0 ? "no free slot" : strerror(errno), NULL);
 	if (pair[1] >= 0)
 		close(pair[1]);
 	close_control(c);
@@ -151,11 +151,11 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	uint64_t request = atomic_load(&s->request_id);
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
-	log_event(is_expected ? LOG_INFO : LOG_WARN, "room.ended", "name", room_name(c->room), "child", log_i64(c->pid), "generation",
+	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name", process_name(c->process), "child", log_i64(c->pid), "generation",
 		  log_i64(c->generation), WIFSIGNALED(status) ? "signal" : "exit_code", log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its list lacks a call */
-		slot_count(&c->host->scoreboard->retired[ROOM_SUPERVISOR], COUNT_KILLED_FORBIDDEN, 1);
-		log_event(LOG_ERROR, "room.forbidden_call", "name", room_name(c->room), "child", log_i64(c->pid), "why",
+		slot_count(&c->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_FORBIDDEN, 1);
+		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process), "child", log_i64(c->pid), "why",
 			  "it made a system call that its sandbox forbids", "fix", "the kernel's audit log has the call: type=1326", NULL);
 	}
 	c->pid = 0;
@@ -163,15 +163,15 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	atomic_store(&s->pid, 0);
 	atomic_store(&s->request_id, 0);
 	slot_set(s, SLOT_FAILED);
-	if (code == ROOM_EXIT_PIN) {
+	if (code == PROCESS_EXIT_PIN) {
 		c->held = KB_E_HSM_PIN;
-		log_event(LOG_ERROR, "room.held", "name", room_name(c->room), "why",
+		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
 			  "the HSM refused the PIN; it is not tried again, because a token may count tries", "fix",
 			  "put the right PIN in the PIN file, then reload", NULL);
-	} else if (code == ROOM_EXIT_CONFIG &&
-		   !(c->room == ROOM_VAULT && c->ready_ms != 0)) { /* an HSM with which this worker was ready will be well again */
+	} else if (code == PROCESS_EXIT_CONFIG &&
+		   !(c->process == PROCESS_VAULT && c->ready_ms != 0)) { /* an HSM with which this worker was ready will be well again */
 		c->held = KB_E_CONFIG;
-		log_event(LOG_ERROR, "room.held", "name", room_name(c->room), "why", "it cannot work with this configuration", "fix",
+		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why", "it cannot work with this configuration", "fix",
 			  "mend what it logged above, then reload", NULL);
 	}
 	if (c->held != KB_OK && atomic_load(&s->fault) == KB_OK)
@@ -195,12 +195,12 @@ bool child_watch(struct child *c, int64_t now_ms)
 	if (c->pid == 0)
 		return false;
 	if (!c->is_ready && now_ms - c->started_ms > READY_MS) {
-		log_event(LOG_ERROR, "room.never_ready", "name", room_name(c->room), "child", log_i64(c->pid), NULL);
+		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process), "child", log_i64(c->pid), NULL);
 		c->started_ms = now_ms; /* the kill is not sent again while it takes effect */
 		child_signal(c, SIGKILL);
 		return false;
 	}
-	if (c->room != ROOM_VAULT)
+	if (c->process != PROCESS_VAULT)
 		return false;
 	struct slot *s = slot_of(c);
 	int64_t hung_ms = hung_for(s, now_ms);
@@ -217,7 +217,7 @@ bool child_watch(struct child *c, int64_t now_ms)
 void child_signal(const struct child *c, int sig)
 {
 	if (c->pid > 0 && kill(c->pid, sig) != 0)
-		log_event(LOG_WARN, "room.signal", "child", log_i64(c->pid), "why", strerror(errno), NULL);
+		log_event(LOG_WARN, "process.signal", "child", log_i64(c->pid), "why", strerror(errno), NULL);
 }
 
 void child_release(struct child *c)
@@ -226,6 +226,6 @@ void child_release(struct child *c)
 		KB_BUG();
 	close_control(c);
 	if (c->slot >= 0)
-		scoreboard_give_back(c->host->scoreboard, (unsigned)c->slot);
+		stats_give_back(c->host->stats, (unsigned)c->slot);
 	c->slot = -1;
 }

@@ -1,4 +1,4 @@
-/* broker/supervisor/generation.c — the rooms and sockets of one configuration.  Decides in which order they start and end.  Holds copies of every socket, so that a room that crashed gets
+/* broker/supervisor/generation.c — the processes and sockets of one configuration.  Decides in which order they start and end.  Holds copies of every socket, so that a process that crashed gets
  * the same ones back; closes them in the order of the corridor, so that an end of file walks from gateway to ledger.  Never reads from any of them. */
 #include "supervisor/generation.h"
 
@@ -46,7 +46,7 @@ static enum kb_err pack_archives(struct generation *g)
 	enum kb_err err = KB_OK;
 
 	for (size_t i = 0; i < sizeof archive / sizeof archive[0] && err == KB_OK; i++)
-		err = source_pack(g->source, archive[i].parts, archive[i].fd);
+		err = snapshot_pack(g->source, archive[i].parts, archive[i].fd);
 	return err;
 }
 
@@ -54,7 +54,7 @@ static enum kb_err make_pairs(struct generation *g)
 {
 	enum kb_err err;
 
-	if ((err = frame_pair(g->requests)) != KB_OK || (err = frame_pair(g->replies)) != KB_OK || (err = frame_pair(g->pokes)) != KB_OK)
+	if ((err = frame_pair(g->requests)) != KB_OK || (err = frame_pair(g->replies)) != KB_OK || (err = frame_pair(g->fetch_requests)) != KB_OK)
 		return err;
 	for (unsigned i = 0; i < g->config->gateways; i++)
 		if ((err = frame_pair(g->responses[i])) != KB_OK)
@@ -109,7 +109,7 @@ static enum kb_err get_listeners(struct generation *g, const struct generation *
 static void blank(struct generation *g)
 {
 	int *const single[] = {&g->archive_gateway, &g->archive_vault, &g->archive_fetcher, &g->archive_ledger, &g->metrics, &g->requests[0],
-			       &g->requests[1],     &g->replies[0],    &g->replies[1],      &g->pokes[0],       &g->pokes[1]};
+			       &g->requests[1],     &g->replies[0],    &g->replies[1],      &g->fetch_requests[0],       &g->fetch_requests[1]};
 
 	for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
 		*single[i] = -1;
@@ -119,7 +119,7 @@ static void blank(struct generation *g)
 		g->listeners[i] = -1;
 }
 
-enum kb_err generation_new(struct host *host, uint32_t number, struct source *source, struct config *config, const struct generation *old,
+enum kb_err generation_new(struct host *host, uint32_t number, struct snapshot *source, struct config *config, const struct generation *old,
 			   struct generation **out, char why[static 256])
 {
 	struct generation *g = calloc(1, sizeof *g);
@@ -138,10 +138,10 @@ enum kb_err generation_new(struct host *host, uint32_t number, struct source *so
 	g->stage = old == NULL ? GENERATION_SERVING : GENERATION_STARTING;
 	g->deadline_ms = clock_mono_ms() + START_MS;
 	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
-		child_init(&g->gateway[i], host, ROOM_GATEWAY, number, i);
+		child_init(&g->gateway[i], host, PROCESS_GATEWAY, number, i);
 	for (unsigned i = 0; i < KB_MAX_WORKERS; i++)
-		child_init(&g->vault[i], host, ROOM_VAULT, number, i);
-	child_init(&g->fetcher, host, ROOM_FETCHER, number, 0);
+		child_init(&g->vault[i], host, PROCESS_VAULT, number, i);
+	child_init(&g->fetcher, host, PROCESS_FETCHER, number, 0);
 
 	err = KB_E_CONFIG;
 	snprintf(why, 256, "gateways must be 1 to %d, workers 1 to %d", GENERATION_GATEWAYS, KB_MAX_WORKERS);
@@ -152,7 +152,7 @@ enum kb_err generation_new(struct host *host, uint32_t number, struct source *so
 	snprintf(why, 256, "the archives of the configuration cannot be made");
 	if ((err = pack_archives(g)) != KB_OK)
 		goto fail;
-	snprintf(why, 256, "the sockets between rooms cannot be made; net.core.wmem_max must be at least %d", KB_MAX_FRAME);
+	snprintf(why, 256, "the sockets between processes cannot be made; net.core.wmem_max must be at least %d", KB_MAX_FRAME);
 	if ((err = make_pairs(g)) != KB_OK)
 		goto fail;
 	*out = g;
@@ -170,7 +170,7 @@ static void close_ends(struct generation *g)
 		close_fd(&g->listeners[i]);
 	close_fd(&g->metrics);
 	close_pair(g->requests);
-	close_pair(g->pokes);
+	close_pair(g->fetch_requests);
 }
 
 void generation_free(struct generation *g)
@@ -191,7 +191,7 @@ void generation_free(struct generation *g)
 	close_fd(&g->archive_fetcher);
 	close_fd(&g->archive_ledger);
 	config_free(g->config);
-	source_free(g->source);
+	snapshot_free(g->source);
 	free(g);
 }
 
@@ -223,7 +223,7 @@ static void start_vault(struct generation *g, struct child *c, int64_t now_ms)
 		c->next_ms = now_ms + 1000;
 		return;
 	}
-	const int fds[] = {g->requests[1], g->replies[0], g->pokes[0], pin};
+	const int fds[] = {g->requests[1], g->replies[0], g->fetch_requests[0], pin};
 	child_start(c, g->archive_vault, fds, sizeof fds / sizeof fds[0]);
 	close(pin);
 }
@@ -251,7 +251,7 @@ static void start_due(struct generation *g, int64_t now_ms)
 	bool has_gateways = g->stage == GENERATION_STARTING || g->stage == GENERATION_SERVING;
 
 	if (has_gateways && child_is_due(&g->fetcher, now_ms))
-		child_start(&g->fetcher, g->archive_fetcher, &g->pokes[1], 1);
+		child_start(&g->fetcher, g->archive_fetcher, &g->fetch_requests[1], 1);
 	/* One worker first: a wrong PIN costs one try, not one a worker. */
 	for (unsigned i = 0; i < (g->has_proof ? g->config->workers : 1); i++)
 		if (!g->is_pin_refused && child_is_due(&g->vault[i], now_ms))
@@ -272,7 +272,7 @@ void generation_tick(struct generation *g, int64_t now_ms)
 		(void)child_watch(&g->gateway[i], now_ms);
 	for (unsigned i = 0; i < g->config->workers; i++)
 		if (child_watch(&g->vault[i], now_ms))
-			slot_count(&g->host->scoreboard->retired[ROOM_SUPERVISOR], COUNT_KILLED_HUNG, 1);
+			slot_count(&g->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_HUNG, 1);
 }
 
 bool generation_serves(const struct generation *g)
@@ -322,7 +322,7 @@ void generation_ended(struct generation *g, struct child *c, int status)
 	bool is_expected = g->stage != GENERATION_STARTING && g->stage != GENERATION_SERVING;
 	uint64_t request = child_ended(c, status, is_expected);
 
-	if (c->room != ROOM_VAULT)
+	if (c->process != PROCESS_VAULT)
 		return;
 	if (request != 0)
 		tell_gateways(g, CONTROL_LOST, request);

@@ -1,4 +1,4 @@
-/* broker/supervisor/spawn.c — the way from the supervisor to a room.  Decides nothing.  Never lets a room start with a descriptor or a right more than it is given: every
+/* broker/supervisor/spawn.c — the way from the supervisor to a process.  Decides nothing.  Never lets a process start with a descriptor or a right more than it is given: every
  * step is checked, and the child ends when one fails. */
 #include "supervisor/spawn.h"
 
@@ -47,16 +47,16 @@ static bool reset_signals(void)
 	return sigemptyset(&none) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0;
 }
 
-__attribute__((noreturn)) static void become_room(const struct spawn *s)
+__attribute__((noreturn)) static void become_process(const struct spawn *s)
 {
 	char title[32], slot[16], index[16], generation[16];
 	int exe = -1;
 
-	snprintf(title, sizeof title, "keybrokerd: %s", room_name(s->room));
+	snprintf(title, sizeof title, "keybrokerd: %s", process_name(s->process));
 	snprintf(slot, sizeof slot, "%u", s->slot);
 	snprintf(index, sizeof index, "%u", s->index);
 	snprintf(generation, sizeof generation, "%u", s->generation);
-	const char *const args[] = {title, "--room",       room_name(s->room), "--slot",   slot,           "--index",
+	const char *const args[] = {title, "--process",       process_name(s->process), "--slot",   slot,           "--index",
 				    index, "--generation", generation,         "--config", s->config_path, NULL};
 	if (!reset_signals())
 		log_event(LOG_ERROR, "spawn.signals", NULL);
@@ -75,7 +75,7 @@ __attribute__((noreturn)) static void become_room(const struct spawn *s)
 	_exit(127);
 }
 
-enum kb_err spawn_room(const struct spawn *s, pid_t *pid)
+enum kb_err spawn_process(const struct spawn *s, pid_t *pid)
 {
 	sigset_t all, before;
 
@@ -86,7 +86,7 @@ enum kb_err spawn_room(const struct spawn *s, pid_t *pid)
 		return KB_E_SYS;
 	*pid = fork();
 	if (*pid == 0)
-		become_room(s);
+		become_process(s);
 	if (sigprocmask(SIG_SETMASK, &before, NULL) != 0)
 		KB_BUG();
 	return *pid > 0 ? KB_OK : KB_E_SYS;

@@ -1,4 +1,4 @@
-/* broker/supervisor/state.c — prepares and checks directories before any room starts, so that a wrong owner is one clear message and not a room that dies.  Trusts the configuration's
+/* broker/supervisor/state.c — prepares and checks directories before any process starts, so that a wrong owner is one clear message and not a process that dies.  Trusts the configuration's
  * paths.  Never follows a symlink at their end, never changes an owner of what was there. */
 #include "supervisor/state.h"
 

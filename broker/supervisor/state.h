@@ -8,7 +8,7 @@ struct state {
 	int ledger_dir, pid_file; /* -1: none */
 };
 
-/* Make what is missing (for `user` when we are root), check that the rooms can use it, take the pid file's lock and write our pid.  On an error `why` says what is
+/* Make what is missing (for `user` when we are root), check that the processes can use it, take the pid file's lock and write our pid.  On an error `why` says what is
  * wrong and how to fix it.  KB_E_FILE, KB_E_FILE_MODE, KB_E_LEDGER_LOCKED. */
 KB_MUST_CHECK enum kb_err state_open(const struct config *c, const struct sandbox_user *user, struct state *out, char why[static 512]);
 void state_close(struct state *s); /* the pid file is emptied */

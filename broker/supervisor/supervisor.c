@@ -1,4 +1,4 @@
-/* broker/supervisor/supervisor.c — reads the configuration, binds, starts, watches, replaces and ends the rooms.  Decides which generation serves.  Trusts the configuration's files and exit
+/* broker/supervisor/supervisor.c — reads the configuration, binds, starts, watches, replaces and ends the processes.  Decides which generation serves.  Trusts the configuration's files and exit
  * codes.  Never parses a stranger's byte, never reads the PIN, never gives up a configuration that works for one that does not. */
 #include "supervisor/supervisor.h"
 
@@ -44,16 +44,16 @@ struct supervisor {
 
 /* ---- configuration ---- */
 
-static enum kb_err load(const char *path, struct source **src, struct config **config, struct config_faults *faults)
+static enum kb_err load(const char *path, struct snapshot **src, struct config **config, struct config_faults *faults)
 {
-	enum kb_err err = source_files(src);
+	enum kb_err err = snapshot_files(src);
 
 	*config = NULL;
 	*faults = (struct config_faults){0};
 	if (err == KB_OK)
 		err = config_load(*src, path, CONFIG_ALL, config, faults);
 	if (err != KB_OK) {
-		source_free(*src);
+		snapshot_free(*src);
 		*src = NULL;
 	}
 	return err;
@@ -69,7 +69,7 @@ static void print_faults(const struct config_faults *f, enum kb_err err)
 
 int supervisor_check(const char *config_path)
 {
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults;
 	enum kb_err err = load(config_path, &src, &config, &faults);
@@ -87,7 +87,7 @@ static struct issuer_slot *issuer_slot(struct supervisor *s, const struct issuer
 	struct keyset_origin origin;
 
 	config_origin(issuer, &origin);
-	return scoreboard_issuer(s->host.scoreboard, issuer->rules.name, origin.id);
+	return stats_issuer(s->host.stats, issuer->rules.name, origin.id);
 }
 
 static void name_issuers(struct supervisor *s, const struct config *c)
@@ -103,17 +103,17 @@ static void name_issuers(struct supervisor *s, const struct config *c)
 			atomic_store(&is->stale_at_s, INT64_MAX);
 		}
 	}
-	scoreboard_keep_issuers(s->host.scoreboard, slots, c->n_issuers);
+	stats_keep_issuers(s->host.stats, slots, c->n_issuers);
 	free(slots);
 }
 
 static void announce(struct supervisor *s, const struct generation *g)
 {
-	struct scoreboard *sb = s->host.scoreboard;
+	struct stats *stats = s->host.stats;
 
-	memcpy(sb->config_digest, g->config->digest, sizeof sb->config_digest);
-	atomic_store(&sb->loaded_s, clock_wall_s());
-	atomic_store(&sb->generation, g->number);
+	memcpy(stats->config_digest, g->config->digest, sizeof stats->config_digest);
+	atomic_store(&stats->loaded_s, clock_wall_s());
+	atomic_store(&stats->generation, g->number);
 	name_issuers(s, g->config);
 }
 
@@ -150,7 +150,7 @@ static void check_ready(struct supervisor *s)
 	}
 }
 
-/* ---- rooms ---- */
+/* ---- processes ---- */
 
 static void on_ready(void *ctx, struct child *c)
 {
@@ -214,7 +214,7 @@ static struct generation **free_place(struct supervisor *s)
 static void reload_failed(struct supervisor *s, const char *why)
 {
 	log_event(LOG_ERROR, "reload.failed", "why", why, "kept", s->current->config->digest, NULL);
-	slot_count(scoreboard_slot(s->host.scoreboard, (unsigned)s->own_slot), COUNT_RELOADS_FAILED, 1);
+	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS_FAILED, 1);
 	if (s->was_told_ready)
 		tell_ready(s, "the new configuration was refused, the old one serves");
 }
@@ -232,7 +232,7 @@ static const char *unchangeable(const struct config *old, const struct config *n
 static void reload(struct supervisor *s)
 {
 	struct generation **place = free_place(s);
-	struct source *src;
+	struct snapshot *src;
 	struct config *config;
 	struct config_faults faults;
 	char why[256];
@@ -251,13 +251,13 @@ static void reload(struct supervisor *s)
 	const char *fixed = unchangeable(s->current->config, config);
 	if (fixed != NULL || generation_new(&s->host, s->last_number + 1, src, config, s->current, place, why) != KB_OK) {
 		config_free(config);
-		source_free(src);
+		snapshot_free(src);
 		reload_failed(s, fixed != NULL ? fixed : why);
 		return;
 	}
 	s->last_number++;
 	s->next = *place;
-	for (size_t i = 0; i < config->n_issuers; i++) /* before its rooms: two that look for one at once would make two */
+	for (size_t i = 0; i < config->n_issuers; i++) /* before its processes: two that look for one at once would make two */
 		(void)issuer_slot(s, &config->issuers[i]);
 	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation", log_i64(s->next->number), NULL);
 	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
@@ -274,7 +274,7 @@ static void take_over(struct supervisor *s, int64_t now_ms)
 	s->current->stage = GENERATION_SERVING;
 	announce(s, s->current);
 	generation_drain(old, now_ms);
-	slot_count(scoreboard_slot(s->host.scoreboard, (unsigned)s->own_slot), COUNT_RELOADS, 1);
+	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS, 1);
 	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation", log_i64(s->current->number), NULL);
 	tell_ready(s, "serving");
 }
@@ -294,7 +294,7 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 	else if (is_unfit(s->next))
 		why = "its workers cannot work with it";
 	else if (now_ms > s->next->deadline_ms)
-		why = "its rooms did not become ready in time";
+		why = "its processes did not become ready in time";
 	if (why == NULL)
 		return;
 	generation_kill(s->next);
@@ -373,7 +373,7 @@ static void check_clock(struct supervisor *s, int64_t now_ms)
 
 	if (moved_ms >= CLOCK_STEP_MS || moved_ms <= -CLOCK_STEP_MS) {
 		log_event(LOG_WARN, "clock.step", "by_ms", log_i64(moved_ms), NULL);
-		atomic_store(&s->host.scoreboard->clock_stepped_ms, now_ms);
+		atomic_store(&s->host.stats->clock_stepped_ms, now_ms);
 		s->clock_offset_ms = offset_ms;
 	}
 }
@@ -458,7 +458,7 @@ static enum kb_err choose_user(struct supervisor *s, const struct config *c)
 /* Too small a limit is said at the start, not at the first request (SECURITY G7). */
 static enum kb_err check_limits(const struct config *c)
 {
-	const rlim_t rooms = KB_MIN_PROCESSES + 2 * (rlim_t)(c->gateways + c->workers); /* while generations change there are twice as many */
+	const rlim_t wanted = KB_MIN_PROCESSES + 2 * (rlim_t)(c->gateways + c->workers); /* while generations change there are twice as many */
 	struct rlimit files, locked, processes, memory;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || getrlimit(RLIMIT_NPROC, &processes) != 0 ||
@@ -466,16 +466,16 @@ static enum kb_err check_limits(const struct config *c)
 		fprintf(stderr, "the limits of resources cannot be read: %s\n", strerror(errno));
 		return KB_E_SYS;
 	}
-	if (processes.rlim_cur < rooms) {
+	if (processes.rlim_cur < wanted) {
 		fprintf(stderr,
-			"the limit of processes is %llu, too few for the rooms: raise LimitNPROC (ulimit -u) to %llu, and more for what else this "
+			"the limit of processes is %llu, too few for the processes: raise LimitNPROC (ulimit -u) to %llu, and more for what else this "
 			"user runs\n",
-			(unsigned long long)processes.rlim_cur, (unsigned long long)rooms);
+			(unsigned long long)processes.rlim_cur, (unsigned long long)wanted);
 		return KB_E_CONFIG;
 	}
 	if (memory.rlim_cur < (rlim_t)KB_MIN_MIB << 20) {
 		fprintf(stderr,
-			"the limit of address space is %llu MiB, too little for a room: raise LimitAS (ulimit -v) to %d MiB, or bound memory with "
+			"the limit of address space is %llu MiB, too little for a process: raise LimitAS (ulimit -v) to %d MiB, or bound memory with "
 			"MemoryMax\n",
 			(unsigned long long)memory.rlim_cur >> 20, KB_MIN_MIB);
 		return KB_E_CONFIG;
@@ -499,24 +499,24 @@ static enum kb_err check_limits(const struct config *c)
 	return KB_OK;
 }
 
-static enum kb_err make_scoreboard(struct supervisor *s)
+static enum kb_err make_stats(struct supervisor *s)
 {
-	enum kb_err err = scoreboard_create(&s->host.scoreboard_fd, &s->host.scoreboard);
+	enum kb_err err = stats_create(&s->host.stats_fd, &s->host.stats);
 
 	if (err != KB_OK)
 		return err;
-	s->own_slot = scoreboard_take(s->host.scoreboard, ROOM_SUPERVISOR, 0);
-	struct slot *own = scoreboard_slot(s->host.scoreboard, (unsigned)s->own_slot);
+	s->own_slot = stats_take(s->host.stats, PROCESS_SUPERVISOR, 0);
+	struct slot *own = stats_slot(s->host.stats, (unsigned)s->own_slot);
 	atomic_store(&own->pid, getpid());
 	slot_set(own, SLOT_READY);
-	atomic_store(&s->host.scoreboard->started_s, clock_wall_s());
+	atomic_store(&s->host.stats->started_s, clock_wall_s());
 	return KB_OK;
 }
 
-/* Everything before the first room.  On an error the operator has been told. */
+/* Everything before the first process.  On an error the operator has been told. */
 static enum kb_err prepare(struct supervisor *s)
 {
-	struct source *src;
+	struct snapshot *src;
 	struct config *config;
 	struct config_faults faults;
 	char why[512];
@@ -536,7 +536,7 @@ static enum kb_err prepare(struct supervisor *s)
 	/* The name belongs to the configuration, which ends with its generation; the user stays. */
 	bool has_name = s->host.user.name == NULL || (s->host.user.name = strdup(s->host.user.name)) != NULL;
 	s->host.exe = spawn_exe();
-	if (!has_name || s->host.exe < 0 || make_scoreboard(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
+	if (!has_name || s->host.exe < 0 || make_stats(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
 	    sandbox_enter_supervisor() != KB_OK) {
 		fprintf(stderr, "cannot start: %s\n", strerror(errno));
 		err = KB_E_SYS;
@@ -552,7 +552,7 @@ static enum kb_err prepare(struct supervisor *s)
 	return KB_OK;
 fail:
 	config_free(config);
-	source_free(src);
+	snapshot_free(src);
 	return err;
 }
 
@@ -578,24 +578,24 @@ int supervisor_run(const char *config_path)
 		fprintf(stderr, "%s: %s\n", config_path, strerror(errno));
 		return 1;
 	}
-	log_init(room_name(ROOM_SUPERVISOR), LOG_INFO);
+	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
 	s = (struct supervisor){
-		.exit_code = 1, .state = {.ledger_dir = -1, .pid_file = -1}, .host = {.config_path = path, .exe = -1, .scoreboard_fd = -1}};
+		.exit_code = 1, .state = {.ledger_dir = -1, .pid_file = -1}, .host = {.config_path = path, .exe = -1, .stats_fd = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;
 	s.clock_offset_ms = clock_offset_ms();
 	notify_init();
 	signal(SIGPIPE, SIG_IGN);
-	child_init(&s.ledger, &s.host, ROOM_LEDGER, 0, 0);
+	child_init(&s.ledger, &s.host, PROCESS_LEDGER, 0, 0);
 	if (prepare(&s) == KB_OK) {
 		log_event(LOG_INFO, "broker.start", "version", KB_VERSION, "config", s.current->config->digest, NULL);
 		if (sandbox_landlock() == 0)
-			log_event(LOG_WARN, "sandbox.landlock", "why", "this kernel has no Landlock: the rooms may reach what their user may", "fix",
+			log_event(LOG_WARN, "sandbox.landlock", "why", "this kernel has no Landlock: the processes may reach what their user may", "fix",
 				  "Linux 5.13 or later with landlock in lsm=", NULL);
 		if (!sandbox_is_complete())
 			log_event(LOG_WARN, "sandbox.incomplete", "why", "this build has a sanitizer or counts coverage: it is for tests", NULL);
 		on_tick(-1, 0, &s);    /* ledger, fetcher, vault, gateways */
-		if (s.ledger.pid == 0) /* the very first room: it would be the same for all */
+		if (s.ledger.pid == 0) /* the very first process: it would be the same for all */
 			fprintf(stderr, "no process can be started: is the limit of processes reached (LimitNPROC, TasksMax, ulimit -u)?\n");
 		else if (event_base_dispatch(s.host.base) < 0)
 			log_event(LOG_ERROR, "broker.loop", NULL);

@@ -8,7 +8,7 @@
 #include "process/frame.h"
 #include "policy/explain.h"
 
-enum { CUT = 128, ROOM = KB_MAX_RECORD - 128 };
+enum { CUT = 128, MAX_LINE = KB_MAX_RECORD - 128 };
 
 static void add_cut(struct buf *b, const char *name, struct span s)
 {
@@ -98,9 +98,9 @@ static void write_line(const struct audit *a, bool has_failings, struct buf *b)
 enum kb_err audit_line(const struct audit *a, struct buf *line)
 {
 	write_line(a, true, line);
-	if (buf_ok(line) != KB_OK || line->len > ROOM)
+	if (buf_ok(line) != KB_OK || line->len > MAX_LINE)
 		write_line(a, false, line);
-	if (buf_ok(line) != KB_OK || line->len > ROOM)
+	if (buf_ok(line) != KB_OK || line->len > MAX_LINE)
 		return KB_E_NOMEM;
 	return KB_OK;
 }

@@ -150,7 +150,7 @@ static enum kb_err judge(struct vault *v, struct job *j)
 		j->audit.issuer = issuer->rules.name;
 		keys = vault_issuer_keys(v, j->issuer, now_s);
 		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
-		if (!has_kid && issuer->source != KEYS_JWKS_FILE && (vault_poke(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
+		if (!has_kid && issuer->source != KEYS_JWKS_FILE && (vault_request_fetch(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
 		/* A nonce that is not ours is no nonce: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER && nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)
@@ -270,7 +270,7 @@ static void note_hsm(struct vault *v, enum kb_err err)
 {
 	slot_count(v->self, COUNT_HSM_ERRORS, 1);
 	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
-	vault_look_after_hsm(v);
+	vault_check_hsm(v);
 	/* One key's fault is that key's; but what fails again and again may be the device. */
 	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY || err == KB_E_HSM_MODULE || err == KB_E_HSM_SESSION || err == KB_E_HSM;
 	if (is_device && ++v->hsm_faults % KB_HSM_FAULTS == 0)

@@ -1,4 +1,4 @@
-/* broker/vault/vault.c — the vault room: one HSM session, issuers' keys, key records; takes one frame at a time from the generation's shared socket and
+/* broker/vault/vault.c — the vault process: one HSM session, issuers' keys, key records; takes one frame at a time from the generation's shared socket and
  * hands reply and record together to the ledger.  Straight-line and blocking on purpose.  Trusts: its configuration archive, the fetcher's files,
  * the HSM.  Never: a socket to a client, a second thread, a reply that does not go through the ledger. */
 #include "vault/vault.h"
@@ -64,14 +64,14 @@ const struct jwks *vault_issuer_keys(struct vault *v, struct vault_issuer *issue
 	return issuer->keys;
 }
 
-bool vault_poke(struct vault *v, struct vault_issuer *issuer, int64_t now_s)
+bool vault_request_fetch(struct vault *v, struct vault_issuer *issuer, int64_t now_s)
 {
 	uint32_t index = (uint32_t)(issuer->config - v->config->issuers);
 	int64_t tried_s = issuer->slot == NULL ? now_s : atomic_load(&issuer->slot->attempt_s);
 
 	if (now_s - tried_s < issuer->config->min_interval_s && now_s >= tried_s)
 		return false;
-	/* A full socket holds pokes already: the fetcher will come to them. */
+	/* A full socket holds fetch_requests already: the fetcher will come to them. */
 	(void)send(FD_VAULT_FETCHER, &index, sizeof index, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return true;
 }
@@ -83,7 +83,7 @@ bool vault_is_asking(const struct vault_issuer *issuer)
 
 /* ---- start ---- */
 
-static enum kb_err open_hsm(struct vault *v, const struct room_start *start)
+static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 {
 	const struct config *c = v->config;
 	KB_AUTO(secret) struct secret *pin = NULL;
@@ -109,7 +109,7 @@ static enum kb_err open_hsm(struct vault *v, const struct room_start *start)
 		.login_lock = FD_VAULT_PIN,
 		.token_dir = state_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
 		.call_since_ms = &v->self->call_since_ms,
-		.pin_refused = &start->scoreboard->pin_refused,
+		.pin_refused = &start->stats->pin_refused,
 		.turn = start->generation,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
@@ -193,7 +193,7 @@ static enum kb_err derive_nonce_key(struct vault *v)
 	return KB_OK;
 }
 
-static enum kb_err prepare(struct vault *v, const struct room_start *start)
+static enum kb_err prepare(struct vault *v, const struct process_start *start)
 {
 	const struct config *c = v->config;
 
@@ -205,7 +205,7 @@ static enum kb_err prepare(struct vault *v, const struct room_start *start)
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		v->issuers[i].config = &c->issuers[i];
 		config_origin(&c->issuers[i], &v->issuers[i].origin);
-		v->issuers[i].slot = scoreboard_issuer(start->scoreboard, c->issuers[i].rules.name, v->issuers[i].origin.id);
+		v->issuers[i].slot = stats_issuer(start->stats, c->issuers[i].rules.name, v->issuers[i].origin.id);
 		/* A pinned file that does not parse stops the start: it is configuration.  A fetched one never does. */
 		if (c->issuers[i].source == KEYS_JWKS_FILE) {
 			enum kb_err err = parse_keys(&v->issuers[i], c->issuers[i].jwks_file);
@@ -235,10 +235,10 @@ static enum kb_err prepare(struct vault *v, const struct room_start *start)
 	return KB_OK;
 }
 
-/* ---- the room ---- */
+/* ---- the process ---- */
 
 /* A token that is gone stays gone for this process even when it comes back (FACTS §1): the next one finds it, or says why not. */
-void vault_look_after_hsm(struct vault *v)
+void vault_check_hsm(struct vault *v)
 {
 	enum kb_err err = keystore_alive(v->hsm);
 
@@ -319,24 +319,24 @@ static int serve(struct vault *v)
 	struct timeval second = {.tv_sec = 1};
 	KB_AUTO(buf) struct buf out;
 	uint8_t *in = malloc(KB_MAX_FRAME);
-	int exit_code = ROOM_EXIT_OK;
+	int exit_code = PROCESS_EXIT_OK;
 
 	buf_init(&out, KB_MAX_FRAME);
 	if (in == NULL || setsockopt(FD_VAULT_REQUESTS, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second) != 0) {
 		free(in);
-		return ROOM_EXIT_RESTART;
+		return PROCESS_EXIT_RESTART;
 	}
 	for (;;) {
 		slot_set(v->self, SLOT_READY);
 		enum step step = serve_one(v, in, &out);
 		if (step == STEP_IDLE)
-			vault_look_after_hsm(v);
+			vault_check_hsm(v);
 		if (step == STEP_END)
 			break;
 		if (v->wants_proof && !v->must_restart)
 			prove_again(v);
 		if (step == STEP_BROKEN || v->must_restart) {
-			exit_code = v->is_pin_refused ? ROOM_EXIT_PIN : ROOM_EXIT_RESTART;
+			exit_code = v->is_pin_refused ? PROCESS_EXIT_PIN : PROCESS_EXIT_RESTART;
 			break;
 		}
 	}
@@ -344,7 +344,7 @@ static int serve(struct vault *v)
 	return exit_code;
 }
 
-static void report_failure(const struct room_start *start, enum kb_err err)
+static void report_failure(const struct process_start *start, enum kb_err err)
 {
 	atomic_store(&start->self->fault, err);
 	slot_set(start->self, SLOT_FAILED);
@@ -353,36 +353,36 @@ static void report_failure(const struct room_start *start, enum kb_err err)
 		log_event(LOG_WARN, "control.lost", NULL);
 }
 
-int vault_main(const struct room_start *start)
+int vault_main(const struct process_start *start)
 {
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults = {0};
 	struct vault v = {.self = start->self};
 
-	enum kb_err err = source_archive(FD_ARCHIVE, &src);
+	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
 		err = config_load(src, start->config_path, CONFIG_VAULT, &config, &faults);
 	config_faults_free(&faults); /* the supervisor has told them: these are the bytes it read */
 	if (err != KB_OK) {
 		report_failure(start, err);
-		return ROOM_EXIT_CONFIG;
+		return PROCESS_EXIT_CONFIG;
 	}
 	v.config = config;
 	if ((err = prepare(&v, start)) == KB_OK && (err = open_hsm(&v, start)) == KB_OK && (err = prove_hsm(&v)) == KB_OK &&
 	    (err = open_signer(&v)) == KB_OK)
 		err = derive_nonce_key(&v);
 	if (err == KB_OK)
-		err = confine_room(start, config, 0);
+		err = confine_process(start, config, 0);
 	if (err != KB_OK) {
 		report_failure(start, err);
 		bool is_pin =
-			err == KB_E_HSM_PIN && atomic_load(&start->scoreboard->pin_refused) == start->generation; /* not just a call that says so */
+			err == KB_E_HSM_PIN && atomic_load(&start->stats->pin_refused) == start->generation; /* not just a call that says so */
 		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM;
-		_exit(is_pin ? ROOM_EXIT_PIN : is_config ? ROOM_EXIT_CONFIG : ROOM_EXIT_RESTART);
+		_exit(is_pin ? PROCESS_EXIT_PIN : is_config ? PROCESS_EXIT_CONFIG : PROCESS_EXIT_RESTART);
 	}
 	if (control_send(FD_CONTROL, CONTROL_READY, start->generation, 0) != KB_OK)
-		_exit(ROOM_EXIT_RESTART);
+		_exit(PROCESS_EXIT_RESTART);
 	int code = serve(&v);
 	secret_free(v.nonce_key);
 	/* No C_Finalize: a module with threads of its own may crash in it, and the process ends here anyway (FACTS §1). */

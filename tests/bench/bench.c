@@ -18,8 +18,8 @@
 enum { GUESTS = 1000, IDLE = 10000, IDLE_KIB = 40 };
 #define KEY "bench"
 #define ENC "RSA_AES_KEY_WRAP_256"
-enum { ROOM_NAMES = 5 };
-static const char *const room_name[ROOM_NAMES] = {"gateway", "vault", "ledger", "fetcher", "supervisor"};
+enum { PROCESS_NAMES = 5 };
+static const char *const process_name[PROCESS_NAMES] = {"gateway", "vault", "ledger", "fetcher", "supervisor"};
 
 static void need(const char *why, struct instance *in)
 {
@@ -61,7 +61,7 @@ static void set_limits(struct instance *in)
  * the broker is compared with the floor right before and after it, and of the turns the median counts. */
 enum { TURNS = 7 };
 struct turn {
-	double release, connect, room[ROOM_NAMES]; /* µs of CPU of one release, all rooms; with a new connection; by room */
+	double release, connect, process[PROCESS_NAMES]; /* µs of CPU of one release, all processes; with a new connection; by process */
 };
 struct comparison {
 	struct floor floor[TURNS + 1];
@@ -70,31 +70,31 @@ struct comparison {
 	unsigned long long refused;
 };
 
-static double one_load(struct load_plan *plan, struct rooms *rooms, bool is_new_connection, struct comparison *c, double *by_room)
+static double one_load(struct load_plan *plan, struct processes *processes, bool is_new_connection, struct comparison *c, double *by_process)
 {
 	struct load_result r;
-	plan->context = rooms;
+	plan->context = processes;
 	plan->is_new_connection = is_new_connection;
-	need(load_run(plan, &r), rooms->in);
+	need(load_run(plan, &r), processes->in);
 	c->refused += r.refused;
-	c->lost += rooms_lost(rooms);
-	for (unsigned i = 0; by_room != NULL && i < ROOM_NAMES; i++)
-		by_room[i] = rooms_us(rooms, room_name[i]) / (double)r.done;
-	return rooms_us(rooms, NULL) / (double)r.done;
+	c->lost += processes_lost(processes);
+	for (unsigned i = 0; by_process != NULL && i < PROCESS_NAMES; i++)
+		by_process[i] = processes_us(processes, process_name[i]) / (double)r.done;
+	return processes_us(processes, NULL) / (double)r.done;
 }
 
 static void compare(struct instance *in, const struct load_plan *like, double seconds, struct comparison *c)
 {
-	static struct rooms rooms;
+	static struct processes processes;
 	struct load_plan plan = *like;
-	rooms.in = in;
-	plan.mark = rooms_mark;
+	processes.in = in;
+	plan.mark = processes_mark;
 	plan.warm_s = 0.5;
 	plan.run_s = seconds;
 	need(floor_run(in, KEY, seconds / 2, false, &c->floor[0]), in);
 	for (unsigned i = 0; i < TURNS; i++) {
-		c->turn[i].release = one_load(&plan, &rooms, false, c, c->turn[i].room);
-		c->turn[i].connect = one_load(&plan, &rooms, true, c, NULL);
+		c->turn[i].release = one_load(&plan, &processes, false, c, c->turn[i].process);
+		c->turn[i].connect = one_load(&plan, &processes, true, c, NULL);
 		need(floor_run(in, KEY, seconds / 2, false, &c->floor[i + 1]), in);
 	}
 }
@@ -122,7 +122,7 @@ static double ratio(const struct comparison *c, bool is_new_connection, double *
 
 static void print_comparison(const struct comparison *c)
 {
-	double mean[FLOOR_PARTS] = {0}, room[ROOM_NAMES] = {0}, floor = 0, shake = 0, release = 0, connect = 0, least, most;
+	double mean[FLOOR_PARTS] = {0}, process[PROCESS_NAMES] = {0}, floor = 0, shake = 0, release = 0, connect = 0, least, most;
 	for (unsigned i = 0; i <= TURNS; i++) {
 		floor += c->floor[i].release / (TURNS + 1);
 		shake += c->floor[i].handshake / (TURNS + 1);
@@ -132,15 +132,15 @@ static void print_comparison(const struct comparison *c)
 	for (unsigned i = 0; i < TURNS; i++) {
 		release += c->turn[i].release / TURNS;
 		connect += c->turn[i].connect / TURNS;
-		for (unsigned k = 0; k < ROOM_NAMES; k++)
-			room[k] += c->turn[i].room[k] / TURNS;
+		for (unsigned k = 0; k < PROCESS_NAMES; k++)
+			process[k] += c->turn[i].process[k] / TURNS;
 	}
 	printf("\nCPU of one release, µs; floor and broker by turns, %u each\n  floor, one process in a plain loop  %8.1f  ", TURNS, floor);
 	for (unsigned k = 0; k < FLOOR_PARTS; k++)
 		printf("  %s %.0f", floor_part[k], mean[k]);
-	printf("\n  all rooms together                  %8.1f  ", release);
-	for (unsigned k = 0; k < ROOM_NAMES; k++)
-		printf("  %s %.1f", room_name[k], room[k]);
+	printf("\n  all processes together                  %8.1f  ", release);
+	for (unsigned k = 0; k < PROCESS_NAMES; k++)
+		printf("  %s %.1f", process_name[k], process[k]);
 	double median = ratio(c, false, &least, &most);
 	printf("\n    to the floor                      %8.2f ×   median of %.2f … %.2f\n", median, least, most);
 	median = ratio(c, true, &least, &most);
@@ -153,7 +153,7 @@ int main(int argc, char **argv)
 	static struct instance in;
 	static struct corpus corpus;
 	static struct load_result keep_alive, connect, crowded;
-	static struct rooms rooms;
+	static struct processes processes;
 	static struct comparison compared;
 	double least, most;
 	char keys_file[256];
@@ -185,14 +185,14 @@ int main(int argc, char **argv)
 	       "%s\n\n",
 	       sysconf(_SC_NPROCESSORS_ONLN), seconds, GUESTS, corpus.item[0].len, ENC);
 	need(broker_start(&in), &in);
-	for (unsigned long long end = now_ms() + 10000; broker_room(&in, "vault", 1) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20); /* it is ready with its first worker; the load's warm-up is long enough for the second */
-	rooms.in = &in;
+	processes.in = &in;
 	struct expect want = {
 		.root = in.root, .host = "localhost", .base_url = in.base_url, .name = KEY, .api_version = "7.4", .enc = ENC, .kek_kid = KID_GUEST};
 	struct load_plan plan = {
-		.at = &in.at, .corpus = &corpus, .want = &want, .connections = 32, .warm_s = 2, .run_s = seconds, .mark = rooms_mark};
-	plan.context = &rooms;
+		.at = &in.at, .corpus = &corpus, .want = &want, .connections = 32, .warm_s = 2, .run_s = seconds, .mark = processes_mark};
+	plan.context = &processes;
 	need(load_run(&plan, &keep_alive), &in);
 	plan.mark = NULL;
 	plan.is_new_connection = true;
@@ -202,7 +202,7 @@ int main(int argc, char **argv)
 
 	/* Idle connections: what one costs the gateway, then releases while they are held. */
 	struct idle *idle = NULL;
-	pid_t gateway = broker_room(&in, "gateway", 0);
+	pid_t gateway = broker_process(&in, "gateway", 0);
 	long rss_before = rss_kib(gateway);
 	unsigned long long idle_from = now_ms();
 	need(idle_open(&in.at, IDLE, &idle), &in);
@@ -226,8 +226,8 @@ int main(int argc, char **argv)
 
 	print_comparison(&compared);
 	printf("\nmemory, KiB resident:");
-	for (unsigned i = 0; i < rooms.n; i++)
-		printf("  %s %ld", rooms.room[i].name, rooms.room[i].rss_kib);
+	for (unsigned i = 0; i < processes.n; i++)
+		printf("  %s %ld", processes.process[i].name, processes.process[i].rss_kib);
 	printf("\nidle: %u of %u connections held, opened in %.1f s\n\ngoals\n", alive, IDLE, idle_s);
 
 	double release = ratio(&compared, false, &least, &most);
@@ -239,7 +239,7 @@ int main(int argc, char **argv)
 	is_good &= goal("releases refused or failed", (double)(keep_alive.refused + connect.refused + crowded.refused + compared.refused), 0, "");
 	is_good &= goal("HSM errors", hsm_errors, 0, "");
 	is_good &= goal("exit status of the broker", stopped, 0, "");
-	is_good &= goal("rooms that ended while they were measured", rooms_lost(&rooms) + compared.lost, 0, "");
+	is_good &= goal("processes that ended while they were measured", processes_lost(&processes) + compared.lost, 0, "");
 	corpus_free(&corpus);
 	instance_free(&in);
 	return is_good ? 0 : 1;

@@ -1,5 +1,5 @@
-/* tests/bench/measure.c — what a run cost: processor time and memory of the rooms from /proc, and the floor from its own program.
- * Trusts the kernel's accounting.  Decides nothing; must never count a room that it did not see from the beginning to the end. */
+/* tests/bench/measure.c — what a run cost: processor time and memory of the processes from /proc, and the floor from its own program.
+ * Trusts the kernel's accounting.  Decides nothing; must never count a process that it did not see from the beginning to the end. */
 #include "tests/bench/measure.h"
 
 #include <signal.h>
@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- rooms: processor time and memory from /proc ---- */
+/* ---- processes: processor time and memory from /proc ---- */
 
 static double cpu_us(pid_t pid) /* first number: nanoseconds on a processor, user and system */
 {
@@ -44,48 +44,48 @@ long rss_kib(pid_t pid)
 	return status_kib(pid, "VmRSS:");
 }
 
-static void rooms_find(struct rooms *r)
+static void processes_find(struct processes *r)
 {
 	static const char *const names[] = {"gateway", "vault", "ledger", "fetcher"};
 	r->n = 0;
-	r->room[r->n++] = (struct room_use){.pid = r->in->broker, .name = "supervisor"};
+	r->process[r->n++] = (struct process_use){.pid = r->in->broker, .name = "supervisor"};
 	for (unsigned i = 0; i < 4; i++)
-		for (unsigned nth = 0; r->n < ROOMS; nth++) {
-			struct room_use *u = &r->room[r->n];
-			if ((u->pid = broker_room(r->in, names[i], nth)) == 0)
+		for (unsigned nth = 0; r->n < PROCESSES; nth++) {
+			struct process_use *u = &r->process[r->n];
+			if ((u->pid = broker_process(r->in, names[i], nth)) == 0)
 				break;
 			snprintf(u->name, sizeof u->name, "%s", names[i]);
 			r->n++;
 		}
 }
 
-void rooms_mark(void *context, bool is_start)
+void processes_mark(void *context, bool is_start)
 {
-	struct rooms *r = context;
+	struct processes *r = context;
 	if (is_start)
-		rooms_find(r);
+		processes_find(r);
 	for (unsigned i = 0; i < r->n; i++) {
-		struct room_use *u = &r->room[i];
+		struct process_use *u = &r->process[i];
 		*(is_start ? &u->before_us : &u->after_us) = cpu_us(u->pid);
 		u->rss_kib = rss_kib(u->pid);
 		u->peak_kib = status_kib(u->pid, "VmHWM:");
 	}
 }
 
-double rooms_us(const struct rooms *r, const char *name)
+double processes_us(const struct processes *r, const char *name)
 {
 	double us = 0;
 	for (unsigned i = 0; i < r->n; i++)
-		if (name == NULL || strcmp(r->room[i].name, name) == 0)
-			us += r->room[i].after_us - r->room[i].before_us;
+		if (name == NULL || strcmp(r->process[i].name, name) == 0)
+			us += r->process[i].after_us - r->process[i].before_us;
 	return us;
 }
 
-unsigned rooms_lost(const struct rooms *r)
+unsigned processes_lost(const struct processes *r)
 {
 	unsigned lost = 0;
 	for (unsigned i = 0; i < r->n; i++)
-		lost += r->room[i].after_us < r->room[i].before_us;
+		lost += r->process[i].after_us < r->process[i].before_us;
 	return lost;
 }
 

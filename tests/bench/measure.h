@@ -1,25 +1,25 @@
-/* tests/bench/measure.h — what the rooms of a running broker use, and the floor that it is compared with. */
+/* tests/bench/measure.h — what the processes of a running broker use, and the floor that it is compared with. */
 #ifndef KB_TESTS_MEASURE_H
 #define KB_TESTS_MEASURE_H
 #include "tests/e2e/harness.h"
 
-enum { ROOMS = 16, FLOOR_PARTS = 6 };
+enum { PROCESSES = 16, FLOOR_PARTS = 6 };
 #define FLOOR_TOKEN "bench-token" /* in the instance's directory */
 
-struct room_use {
+struct process_use {
 	pid_t pid;
 	char name[24];
 	double before_us, after_us;
 	long rss_kib, peak_kib; /* resident now, and the most there ever was */
 };
-struct rooms {
+struct processes {
 	struct instance *in;
-	struct room_use room[ROOMS];
+	struct process_use process[PROCESSES];
 	unsigned n;
 };
-void rooms_mark(void *context, bool is_start);            /* a struct rooms with its instance: note what was used so far */
-double rooms_us(const struct rooms *r, const char *name); /* processor time between the two marks; NULL: all */
-unsigned rooms_lost(const struct rooms *r);               /* rooms that ended in between: their time is missing from the sum */
+void processes_mark(void *context, bool is_start);            /* a struct processes with its instance: note what was used so far */
+double processes_us(const struct processes *r, const char *name); /* processor time between the two marks; NULL: all */
+unsigned processes_lost(const struct processes *r);               /* processes that ended in between: their time is missing from the sum */
 long rss_kib(pid_t pid);
 
 extern const char *const floor_part[FLOOR_PARTS];

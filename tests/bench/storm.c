@@ -1,6 +1,6 @@
 /* tests/bench/storm.c — a boot storm: many confidential VMs start at once, and every one wants the key of its vTPM's state, then its disk's.
  *   storm [GUESTS]       (default 10,000; make bench-storm GUESTS=500)
- * Starts an instance of its own, prints nothing that it did not measure.  Exits 1 when a guest did not boot, a room ended, or memory grew with the number of
+ * Starts an instance of its own, prints nothing that it did not measure.  Exits 1 when a guest did not boot, a process ended, or memory grew with the number of
  * guests; the goals for time are printed and decide nothing: the guests, and whoever else is on this machine, share the broker's processors. */
 #include <errno.h>
 #include <signal.h>
@@ -68,7 +68,7 @@ static void guest_init(struct fleet_guest *g, unsigned i, unsigned n, uint32_t a
 
 /* ---- one broker, one storm ---- */
 
-/* Seconds that all processors together were idle so far: what neither they nor the rooms nor the guests used, others did. */
+/* Seconds that all processors together were idle so far: what neither they nor the processes nor the guests used, others did. */
 static double idle_s(void)
 {
 	double user, nice, system, idle = 0, waiting = 0;
@@ -120,7 +120,7 @@ static void set_limits(json_t *limits) /* NULL: the usual ones */
 static void start(void)
 {
 	need(broker_start(&in));
-	for (unsigned long long end = now_ms() + 10000; broker_room(&in, "vault", 1) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20); /* it is ready with its first worker */
 	sleep_ms(300);
 }
@@ -145,7 +145,7 @@ struct storm {
 	struct fleet_guest *guest;
 	unsigned n;
 	struct fleet_result got;
-	struct rooms rooms;
+	struct processes processes;
 	struct peaks *peaks;
 	double idle_s;
 	struct floor beside;
@@ -154,9 +154,9 @@ struct storm {
 static long peak_kib(const struct storm *s, const char *name) /* NULL: all */
 {
 	long kib = 0;
-	for (unsigned i = 0; i < s->rooms.n; i++)
-		if (name == NULL || strcmp(s->rooms.room[i].name, name) == 0)
-			kib += s->rooms.room[i].peak_kib;
+	for (unsigned i = 0; i < s->processes.n; i++)
+		if (name == NULL || strcmp(s->processes.process[i].name, name) == 0)
+			kib += s->processes.process[i].peak_kib;
 	return kib;
 }
 
@@ -181,13 +181,13 @@ static void storm_run(struct storm *s, unsigned n)
 	start();
 	need(floor_beside(&in, VTPM_KEY, &floor));
 	sleep_ms(300); /* it logs in */
-	s->rooms.in = &in;
+	s->processes.in = &in;
 	pid_t watch = watch_start(s->peaks);
-	rooms_mark(&s->rooms, true);
+	processes_mark(&s->processes, true);
 	s->idle_s = idle_s();
 	const char *why = fleet_run(fleet_plan(), s->guest, n, &s->got);
 	s->idle_s = idle_s() - s->idle_s;
-	rooms_mark(&s->rooms, false);
+	processes_mark(&s->processes, false);
 	need(floor_beside_end(&floor, &s->beside));
 	watch_stop(watch);
 	need(why);
@@ -205,7 +205,7 @@ static double boot_us(const struct floor *f)
 	return f->handshake + FLEET_KEYS * f->release;
 }
 
-/* Of a boot, at that time: the machine's speed changes within seconds, and guests that share its caches slow down the floor's work as they do the rooms'.
+/* Of a boot, at that time: the machine's speed changes within seconds, and guests that share its caches slow down the floor's work as they do the processes'.
  * A storm that was too short for enough of them is held against those before and after it. */
 static double floor_us(const struct storm *s, const struct floor around[static 2])
 {
@@ -218,8 +218,8 @@ static void storm_print(const struct storm *s, const struct floor around[static 
 {
 	static const char *const names[] = {"gateway", "vault", "ledger", "fetcher", "supervisor"};
 	const struct fleet_result *r = &s->got;
-	double cores = (double)sysconf(_SC_NPROCESSORS_ONLN), rooms = rooms_us(&s->rooms, NULL);
-	double rooms_s = rooms / 1e6, guests_s = r->client_us / 1e6;
+	double cores = (double)sysconf(_SC_NPROCESSORS_ONLN), processes = processes_us(&s->processes, NULL);
+	double processes_s = processes / 1e6, guests_s = r->client_us / 1e6;
 	char half[16], most_all[16];
 	unsigned most = 0;
 	for (unsigned i = 0; i < s->n; i++)
@@ -237,22 +237,22 @@ static void storm_print(const struct storm *s, const struct floor around[static 
 	       (double)peak_kib(s, NULL) / 1024);
 	for (unsigned i = 0; i < 5; i++)
 		printf("  %s %.1f", names[i], (double)peak_kib(s, names[i]) / 1024);
-	printf("\n  CPU of a boot, µs   all rooms %.0f:", rooms / s->n);
+	printf("\n  CPU of a boot, µs   all processes %.0f:", processes / s->n);
 	for (unsigned i = 0; i < 5; i++)
-		printf("  %s %.0f", names[i], rooms_us(&s->rooms, names[i]) / s->n);
+		printf("  %s %.0f", names[i], processes_us(&s->processes, names[i]) / s->n);
 	printf("\n                      floor (handshake + %d releases) %.0f, ratio %.2f; the guests themselves %.0f\n", FLEET_KEYS, floor,
-	       rooms / s->n / floor, r->client_us / s->n);
+	       processes / s->n / floor, r->client_us / s->n);
 	/* The goal is the broker's; the guests' own work, done by the same processors, is not its matter but takes their time all the same. */
-	double all_s = r->seconds * cores, rest_s = all_s - rooms_s - guests_s - s->idle_s;
-	printf("  time, broker alone  %.2f s of %.0f processors, goal ≤ 1.3 × (floor × N ÷ %.0f) = %.2f s  %s\n", rooms_s / cores, cores, cores,
-	       goal_s, rooms_s / cores <= goal_s ? "✓" : "✗");
+	double all_s = r->seconds * cores, rest_s = all_s - processes_s - guests_s - s->idle_s;
+	printf("  time, broker alone  %.2f s of %.0f processors, goal ≤ 1.3 × (floor × N ÷ %.0f) = %.2f s  %s\n", processes_s / cores, cores, cores,
+	       goal_s, processes_s / cores <= goal_s ? "✓" : "✗");
 	printf("  time, by the wall   %.2f s, goal ≤ 1.3 × ((floor + the guests' own) × N ÷ %.0f) = %.2f s  %s\n", r->seconds, cores,
 	       goal_s + 1.3 * guests_s / cores, r->seconds <= goal_s + 1.3 * guests_s / cores ? "✓" : "✗");
-	printf("                      the processors' time: rooms %.0f %%, guests %.0f %%, others on this machine and the kernel's own work %.0f "
+	printf("                      the processors' time: processes %.0f %%, guests %.0f %%, others on this machine and the kernel's own work %.0f "
 	       "%%, idle %.0f %%\n",
-	       100 * rooms_s / all_s, 100 * guests_s / all_s, 100 * (rest_s > 0 ? rest_s : 0) / all_s, 100 * s->idle_s / all_s);
+	       100 * processes_s / all_s, 100 * guests_s / all_s, 100 * (rest_s > 0 ? rest_s : 0) / all_s, 100 * s->idle_s / all_s);
 	check(r->failed == 0 && r->booted == s->n, wrong("%u guests did not boot, last status %d", s->n - r->booted, r->bad_status));
-	check(rooms_lost(&s->rooms) == 0, "a room ended during the storm");
+	check(processes_lost(&s->processes) == 0, "a process ended during the storm");
 }
 
 /* ---- the fair queue ---- */

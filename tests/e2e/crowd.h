@@ -63,7 +63,7 @@ static inline void crowd_teardown(void)
 	instance_free(&in);
 }
 
-/* One request a connection, all of them at once, again and again.  A connection that the old rooms close between two requests is opened anew, and the request
+/* One request a connection, all of them at once, again and again.  A connection that the old processes close between two requests is opened anew, and the request
  * that nobody took is asked again, once. */
 static inline void crowd_ask(struct crowd *c, unsigned n_links)
 {

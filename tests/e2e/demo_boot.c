@@ -129,7 +129,7 @@ int main(void)
 		play_disabled();
 		machine_off(&vm);
 		title("The end");
-		step(is_true(broker_stop(&in, SIGTERM, 40000) == 0, "exit status"), "SIGTERM: every room ended by itself");
+		step(is_true(broker_stop(&in, SIGTERM, 40000) == 0, "exit status"), "SIGTERM: every process ended by itself");
 	}
 	if (n_bad > 0)
 		broker_log_tail(&in);

@@ -45,7 +45,7 @@ static inline int flood_setup(void **state)
 static inline void flood_begin(void)
 {
 	GOOD(broker_start(&in));
-	for (unsigned long long end = now_ms() + 10000; broker_room(&in, "vault", 1) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20); /* it is ready with its first worker */
 	GOOD(invariants_begin(&in, &good));
 }
@@ -101,7 +101,7 @@ static inline void wait_metric(const char *name, double least, unsigned ms)
 
 static inline pid_t gateway(void)
 {
-	pid_t pid = broker_room(&in, "gateway", 0);
+	pid_t pid = broker_process(&in, "gateway", 0);
 	assert_true(pid > 0);
 	return pid;
 }

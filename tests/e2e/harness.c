@@ -219,7 +219,7 @@ const char *instance_make(struct instance *in)
 	snprintf(in->dir, sizeof in->dir, "%s/keybroker-XXXXXX", tmp != NULL && strlen(tmp) < 32 ? tmp : "/tmp");
 	if (mkdtemp(in->dir) == NULL)
 		return wrong("%s: %s", in->dir, strerror(errno));
-	chmod(in->dir, 0755); /* the rooms run as another user when we are root */
+	chmod(in->dir, 0755); /* the processes run as another user when we are root */
 	strncat(in->dir, "/i", sizeof in->dir - strlen(in->dir) - 1);
 	snprintf(in->config, sizeof in->config, "%s/keybroker.json", in->dir);
 	snprintf(in->ca_file, sizeof in->ca_file, "%s/tls/root.pem", in->dir);
@@ -338,12 +338,12 @@ int broker_stop(struct instance *in, int sig, unsigned ms)
 	return status;
 }
 
-pid_t broker_room(struct instance *in, const char *room, unsigned nth)
+pid_t broker_process(struct instance *in, const char *process, unsigned nth)
 {
 	char path[64], text[512], want[32];
 	pid_t found = 0;
 	DIR *proc = opendir("/proc");
-	snprintf(want, sizeof want, "%s", room);
+	snprintf(want, sizeof want, "%s", process);
 	for (struct dirent *e; proc != NULL && found == 0 && (e = readdir(proc)) != NULL;) {
 		int pid = atoi(e->d_name), parent = 0;
 		FILE *f;

@@ -47,7 +47,7 @@ const char *broker_start(struct instance *in);                          /* and w
 const char *broker_start_unready(struct instance *in);                  /* without waiting */
 const char *broker_wait_ready(struct instance *in, unsigned ms);        /* /readyz 200 */
 int broker_stop(struct instance *in, int sig, unsigned ms);             /* exit status, −1: killed by a signal, −2: had to be killed */
-pid_t broker_room(struct instance *in, const char *room, unsigned nth); /* pid of the nth child whose command line says so, 0: none */
+pid_t broker_process(struct instance *in, const char *process, unsigned nth); /* pid of the nth child whose command line says so, 0: none */
 const char *broker_log_clean(struct instance *in);                      /* no sanitizer's report, no "should not happen" */
 /* At the end of a program: the broker, if it runs, ends well and in time, its log is clean; then the instance is freed. */
 const char *instance_end(struct instance *in);

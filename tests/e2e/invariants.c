@@ -11,8 +11,8 @@
 
 enum { MOST_SECRETS = 16, WARM_UP = 24, PATIENCE_MS = 5000, GOOD_MS = 1000, SLACK_KIB = 1536, IN_FLIGHT = 128 };
 
-static const char *const room_names[] = {"gateway", "vault", "ledger", "fetcher"};
-enum { ROOMS = 4, VAULT = 1 };
+static const char *const process_names[] = {"gateway", "vault", "ledger", "fetcher"};
+enum { PROCESSES = 4, VAULT = 1 };
 
 struct measure {
 	long rss_kib;
@@ -20,7 +20,7 @@ struct measure {
 };
 
 static const struct good *good;
-static struct measure before[ROOMS];
+static struct measure before[PROCESSES];
 /* A secret in the three spellings it could leak in. */
 static struct spelling {
 	char *bytes;
@@ -85,8 +85,8 @@ static const char *search_file(const char *path)
 	return found == NULL ? NULL : wrong("I3: %s in %s", found, path);
 }
 
-/* Root alone can look: rooms are undumpable for everybody else (I-1). */
-static const char *search_memory(pid_t pid, const char *room)
+/* Root alone can look: processes are undumpable for everybody else (I-1). */
+static const char *search_memory(pid_t pid, const char *process)
 {
 	enum { LARGEST = 256 << 20 }; /* above that it is a sanitizer's shadow */
 	static char *text;
@@ -112,7 +112,7 @@ static const char *search_memory(pid_t pid, const char *room)
 		fclose(maps);
 	if (mem >= 0)
 		close(mem);
-	return found == NULL ? NULL : wrong("I3: %s in the memory of %s", found, room);
+	return found == NULL ? NULL : wrong("I3: %s in the memory of %s", found, process);
 }
 
 static const char *no_secret_outside(struct instance *in)
@@ -123,12 +123,12 @@ static const char *no_secret_outside(struct instance *in)
 	free(text);
 	if (why == NULL && found != NULL)
 		why = wrong("I3: %s in the ledger", found);
-	for (unsigned r = 0; r < ROOMS && why == NULL && geteuid() == 0; r++) {
-		char room[32];
-		snprintf(room, sizeof room, "--room %s", room_names[r]);
+	for (unsigned r = 0; r < PROCESSES && why == NULL && geteuid() == 0; r++) {
+		char process[32];
+		snprintf(process, sizeof process, "--process %s", process_names[r]);
 		pid_t pid;
-		for (unsigned nth = 0; r != VAULT && why == NULL && (pid = broker_room(in, room, nth)) > 0; nth++)
-			why = search_memory(pid, room_names[r]);
+		for (unsigned nth = 0; r != VAULT && why == NULL && (pid = broker_process(in, process, nth)) > 0; nth++)
+			why = search_memory(pid, process_names[r]);
 	}
 	return why;
 }
@@ -194,10 +194,10 @@ static double sum_of(const char *text, const char *name, const char *const *code
 	return sum;
 }
 
-/* Only who was granted a key gets as far as the HSM: then there is a release, or a refusal that comes after the grant, or the room died on the way. */
+/* Only who was granted a key gets as far as the HSM: then there is a release, or a refusal that comes after the grant, or the process died on the way. */
 static const char *no_work_without_grant(struct instance *in)
 {
-	static const char *const after_grant[] = {"code=\"HSM",       "code=\"WRAP", "code=\"REPLAY", "code=\"LEDGER", "code=\"ROOM_LOST",
+	static const char *const after_grant[] = {"code=\"HSM",       "code=\"WRAP", "code=\"REPLAY", "code=\"LEDGER", "code=\"PROCESS_LOST",
 						  "code=\"NO_MEMORY", NULL};
 	char *text = NULL;
 	if (metrics_get(in, "/metrics", &text) != 200) {
@@ -206,7 +206,7 @@ static const char *no_work_without_grant(struct instance *in)
 	}
 	double worked = sum_of(text, "keybroker_hsm_seconds_count", NULL);
 	double granted = sum_of(text, "keybroker_releases_total", NULL) + sum_of(text, "keybroker_refusals_total", after_grant) +
-			 IN_FLIGHT * sum_of(text, "keybroker_room_restarts_total", NULL);
+			 IN_FLIGHT * sum_of(text, "keybroker_process_restarts_total", NULL);
 	free(text);
 	return worked <= granted ? NULL : wrong("I2: the HSM worked for %.0f requests, %.0f were granted a key", worked, granted);
 }
@@ -265,7 +265,7 @@ static struct measure measure_process(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/status", pid);
 	FILE *f = fopen(path, "r");
 	while (f != NULL && fgets(line, sizeof line, f) != NULL)
-		sscanf(line, "RssAnon: %ld", &m.rss_kib); /* looking into a room maps its files' pages */
+		sscanf(line, "RssAnon: %ld", &m.rss_kib); /* looking into a process maps its files' pages */
 	if (f != NULL)
 		fclose(f);
 	for (int fd = 0; fd < 4096; fd++) {
@@ -277,14 +277,14 @@ static struct measure measure_process(pid_t pid)
 }
 
 /* The largest of each kind. */
-static void measure_rooms(struct instance *in, struct measure out[static ROOMS])
+static void measure_processes(struct instance *in, struct measure out[static PROCESSES])
 {
-	for (unsigned r = 0; r < ROOMS; r++) {
-		char room[32];
+	for (unsigned r = 0; r < PROCESSES; r++) {
+		char process[32];
 		pid_t pid;
 		out[r] = (struct measure){0};
-		snprintf(room, sizeof room, "--room %s", room_names[r]);
-		for (unsigned nth = 0; (pid = broker_room(in, room, nth)) > 0; nth++) {
+		snprintf(process, sizeof process, "--process %s", process_names[r]);
+		for (unsigned nth = 0; (pid = broker_process(in, process, nth)) > 0; nth++) {
 			struct measure m = measure_process(pid);
 			if (m.rss_kib > out[r].rss_kib)
 				out[r].rss_kib = m.rss_kib;
@@ -296,14 +296,14 @@ static void measure_rooms(struct instance *in, struct measure out[static ROOMS])
 
 static const char *resources_as_before(struct instance *in)
 {
-	struct measure now[ROOMS];
-	measure_rooms(in, now);
-	for (unsigned r = 0; r < ROOMS; r++) {
+	struct measure now[PROCESSES];
+	measure_processes(in, now);
+	for (unsigned r = 0; r < PROCESSES; r++) {
 		if (now[r].fds > before[r].fds)
-			return wrong("I5: %s has %u descriptors, before %u", room_names[r], now[r].fds, before[r].fds);
+			return wrong("I5: %s has %u descriptors, before %u", process_names[r], now[r].fds, before[r].fds);
 #ifndef __SANITIZE_ADDRESS__ /* it keeps freed memory back */
 		if (now[r].rss_kib > before[r].rss_kib + before[r].rss_kib / 10 + SLACK_KIB)
-			return wrong("I5: %s has %ld KiB, before %ld", room_names[r], now[r].rss_kib, before[r].rss_kib);
+			return wrong("I5: %s has %ld KiB, before %ld", process_names[r], now[r].rss_kib, before[r].rss_kib);
 #endif
 	}
 	return NULL;
@@ -340,7 +340,7 @@ const char *invariants_begin(struct instance *in, const struct good *g)
 	for (unsigned i = 0; why == NULL && i < WARM_UP; i++)
 		why = one_release(in, &took);
 	if (why == NULL)
-		measure_rooms(in, before);
+		measure_processes(in, before);
 	return why;
 }
 

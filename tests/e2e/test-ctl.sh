@@ -337,7 +337,7 @@ test_ctl_status_and_reload_without_a_broker() {
 		echo x >>"$conf" && c 1 reload && says "$err" 'not reloaded' && sed -i '$d' "$conf" && c 0 check
 }
 
-# As root: the rooms' user owns what his rooms write and nothing else.
+# As root: the processes' user owns what his processes write and nothing else.
 test_ctl_init_for_another_user() {
 	[ "$(id -u)" = 0 ] || return 0
 	run 0 "$ctl" init "$tmp/other" --user nobody --issuer https://issuer.example &&

@@ -2,13 +2,13 @@
  * key without a record.  Some of them here; tests/security/test_alloc_long.c walks all. */
 #include "tests/fault/fail_walk.h"
 
-static void walk(const char *room, unsigned stride)
+static void walk(const char *process, unsigned stride)
 {
 #ifdef __SANITIZE_ADDRESS__ /* brings a malloc of its own */
-	(void)room, (void)stride;
+	(void)process, (void)stride;
 	skip();
 #else
-	(void)fail_walk("fault/alloc_fail.so", room, stride, 12000);
+	(void)fail_walk("fault/alloc_fail.so", process, stride, 12000);
 #endif
 }
 

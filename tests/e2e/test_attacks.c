@@ -481,7 +481,7 @@ static int listen_here(unsigned *port)
 static pid_t trace_start(const char *file)
 {
 	char pids[64];
-	pid_t vault[2] = {broker_room(&in, "--room vault", 0), broker_room(&in, "--room vault", 1)};
+	pid_t vault[2] = {broker_process(&in, "--process vault", 0), broker_process(&in, "--process vault", 1)};
 	snprintf(pids, sizeof pids, "%d,%d", vault[0], vault[1]);
 	pid_t pid = fork();
 	if (pid != 0)
@@ -501,7 +501,7 @@ static void test_a08_a09_nothing_is_looked_for(void **state)
 	struct stat st;
 	int fd = listen_here(&port);
 	if (geteuid() != 0 || access("/usr/bin/strace", X_OK) != 0)
-		skip(); /* the rooms are undumpable: only root may trace them */
+		skip(); /* the processes are undumpable: only root may trace them */
 	snprintf(file, sizeof file, "%s/strace", in.dir);
 	pid_t tracer = trace_start(file);
 	for (unsigned long long end = now_ms() + 10000; (stat(file, &st) != 0 || st.st_size == 0) && now_ms() < end;)

@@ -1,4 +1,4 @@
-/* tests/e2e/test_captured.c — the gateway is captured: whoever holds its sockets sends the other rooms whatever he likes.  He can ask, as any client can,
+/* tests/e2e/test_captured.c — the gateway is captured: whoever holds its sockets sends the other processes whatever he likes.  He can ask, as any client can,
  * and lie about who asked; he cannot bring keys or decisions, and nobody else stops working. */
 #include "tests/e2e/check.h"
 
@@ -20,7 +20,7 @@ static struct good good;
 static uint8_t frame[MAX_FRAME];
 static size_t frame_len;
 
-/* Nobody else may take a room's descriptors. */
+/* Nobody else may take a process's descriptors. */
 static void needs_root(void)
 {
 	if (geteuid() != 0)
@@ -95,11 +95,11 @@ static int teardown(void **state)
 }
 
 /* A copy of another process's descriptor, as root may have it. */
-static int steal(const char *room, int fd)
+static int steal(const char *process, int fd)
 {
-	int pidfd = pidfd_open(broker_room(&in, room, 0), 0), copy = pidfd < 0 ? -1 : pidfd_getfd(pidfd, fd, 0);
+	int pidfd = pidfd_open(broker_process(&in, process, 0), 0), copy = pidfd < 0 ? -1 : pidfd_getfd(pidfd, fd, 0);
 	if (copy < 0)
-		GOOD(wrong("descriptor %d of %s: %s", fd, room, strerror(errno)));
+		GOOD(wrong("descriptor %d of %s: %s", fd, process, strerror(errno)));
 	close(pidfd);
 	return copy;
 }
@@ -148,8 +148,8 @@ static void test_h13_a_genuine_frame(void **state)
 	needs_root();
 	struct link *l;
 	struct reply r;
-	pid_t vault[2] = {broker_room(&in, "--room vault", 0), broker_room(&in, "--room vault", 1)};
-	int requests = steal("--room vault", VAULT_REQUESTS), line = steal("--room gateway", GATEWAY_VAULT);
+	pid_t vault[2] = {broker_process(&in, "--process vault", 0), broker_process(&in, "--process vault", 1)};
+	int requests = steal("--process vault", VAULT_REQUESTS), line = steal("--process gateway", GATEWAY_VAULT);
 	char *request = malloc(strlen(good.ask.token) + 512);
 	int n = sprintf(request,
 			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
@@ -187,7 +187,7 @@ static void test_h13_other_types_of_message(void **state)
 	struct reply set;
 
 	assert_true(frame_len > 0);
-	int line = steal("--room gateway", GATEWAY_VAULT);
+	int line = steal("--process gateway", GATEWAY_VAULT);
 	double bad = metric(&in, "keybroker_frames_bad_total");
 	unsigned lines = ledger_count(&in, "\"seq\":");
 	GOOD(place_call(&in.issuer_at, "GET", "/certs", "", NULL, &set));
@@ -222,8 +222,8 @@ static void test_h13_i06_malformed_frames(void **state)
 	needs_root();
 	static uint8_t text[MAX_FRAME + 4096];
 	assert_true(frame_len > 0);
-	int line = steal("--room gateway", GATEWAY_VAULT);
-	double bad = metric(&in, "keybroker_frames_bad_total"), restarts = metric(&in, "keybroker_room_restarts_total");
+	int line = steal("--process gateway", GATEWAY_VAULT);
+	double bad = metric(&in, "keybroker_frames_bad_total"), restarts = metric(&in, "keybroker_process_restarts_total");
 	unsigned n = 0, lines = ledger_count(&in, "\"seq\":");
 	put_deadline(frame);
 	for (size_t len = 1; len < frame_len; len += len < 400 ? 1 : 211, n++)
@@ -248,7 +248,7 @@ static void test_h13_i06_malformed_frames(void **state)
 		give(line, text, 0); /* not the end of the line: the workers stay */
 	wait_bad(bad + n);
 	assert_int_equal(ledger_count(&in, "\"seq\":"), lines);
-	assert_true(metric(&in, "keybroker_room_restarts_total") <= restarts);
+	assert_true(metric(&in, "keybroker_process_restarts_total") <= restarts);
 	close(line);
 	/* Told when their number doubles, by each of two workers. */
 	assert_true(log_lines("frame.bad") <= 2 * 12);
@@ -261,8 +261,8 @@ static void test_h13_every_bit_of_a_frame(void **state)
 	(void)state;
 	needs_root();
 	assert_true(frame_len > 0);
-	int line = steal("--room gateway", GATEWAY_VAULT);
-	double restarts = metric(&in, "keybroker_room_restarts_total");
+	int line = steal("--process gateway", GATEWAY_VAULT);
+	double restarts = metric(&in, "keybroker_process_restarts_total");
 	size_t body = frame_len - strlen(good.ask.token) - 13;
 	for (size_t bit = 0; bit < body * 8; bit++) {
 		if (bit / 8 >= AT_DEADLINE && bit / 8 < AT_PEER)
@@ -273,7 +273,7 @@ static void test_h13_every_bit_of_a_frame(void **state)
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	GOOD(broker_wait_ready(&in, 10000));
-	assert_true(metric(&in, "keybroker_room_restarts_total") <= restarts);
+	assert_true(metric(&in, "keybroker_process_restarts_total") <= restarts);
 	/* Of another listener than there is: refused, nothing behind it. */
 	put_deadline(frame);
 	frame[AT_LISTENER] = 200;
@@ -297,13 +297,13 @@ static void test_h13_every_bit_of_a_frame(void **state)
 }
 
 /* Against the stream: the ledger and the supervisor listen to no gateway. */
-static void test_h13_other_rooms_do_not_listen(void **state)
+static void test_h13_other_processes_do_not_listen(void **state)
 {
 	(void)state;
 	needs_root();
 	uint8_t junk[4096];
-	int responses = steal("--room gateway", GATEWAY_LEDGER), control = steal("--room gateway", CONTROL);
-	pid_t ledger = broker_room(&in, "--room ledger", 0), gateway = broker_room(&in, "--room gateway", 0);
+	int responses = steal("--process gateway", GATEWAY_LEDGER), control = steal("--process gateway", CONTROL);
+	pid_t ledger = broker_process(&in, "--process ledger", 0), gateway = broker_process(&in, "--process gateway", 0);
 	for (unsigned i = 0; i < 200; i++) {
 		memset(junk, (int)i, sizeof junk);
 		(void)send(responses, junk, i * 20, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -315,18 +315,18 @@ static void test_h13_other_rooms_do_not_listen(void **state)
 		give(control, junk, MESSAGE);
 	}
 	sleep_ms(300);
-	assert_int_equal(broker_room(&in, "--room ledger", 0), ledger);
-	assert_int_equal(broker_room(&in, "--room gateway", 0), gateway);
+	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
+	assert_int_equal(broker_process(&in, "--process gateway", 0), gateway);
 	GOOD(invariants_hold(&in));
 	/* What is no message at all no room sends: the supervisor ends it and starts another. */
 	give(control, junk, 5);
 	close(responses);
 	close(control);
-	for (unsigned long long end = now_ms() + 10000; broker_room(&in, "--room gateway", 0) == gateway && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "--process gateway", 0) == gateway && now_ms() < end;)
 		sleep_ms(10);
 	GOOD(broker_wait_ready(&in, 10000));
-	assert_int_not_equal(broker_room(&in, "--room gateway", 0), gateway);
-	assert_int_equal(broker_room(&in, "--room ledger", 0), ledger);
+	assert_int_not_equal(broker_process(&in, "--process gateway", 0), gateway);
+	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	GOOD(invariants_hold(&in));
 	char *out = NULL;
 	if (CTL(&in, &out, "reload") != 0) /* and it still does what it is told by those it listens to */
@@ -340,7 +340,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_h13_a_genuine_frame),           cmocka_unit_test(test_h13_other_types_of_message),
 		cmocka_unit_test(test_h13_i06_malformed_frames),      cmocka_unit_test(test_h13_every_bit_of_a_frame),
-		cmocka_unit_test(test_h13_other_rooms_do_not_listen),
+		cmocka_unit_test(test_h13_other_processes_do_not_listen),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

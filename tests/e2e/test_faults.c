@@ -1,4 +1,4 @@
-/* tests/e2e/test_faults.c — rooms that die, configurations that change, issuers that go away, disks that tore, crowds and slow clients: what was promised
+/* tests/e2e/test_faults.c — processes that die, configurations that change, issuers that go away, disks that tore, crowds and slow clients: what was promised
  * (DESIGN §5) still holds, and service comes back by itself.  Long: every fault is a test of its own, on one instance. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
@@ -160,12 +160,12 @@ static void every_release_is_recorded(const struct tally *t)
 	free(text);
 }
 
-/* ---- rooms that die ---- */
+/* ---- processes that die ---- */
 
-static void test_i07_kill_every_room_under_load(void **state)
+static void test_i07_kill_every_process_under_load(void **state)
 {
 	(void)state;
-	static const char *const rooms[] = {"vault", "gateway", "ledger", "fetcher"};
+	static const char *const processes[] = {"vault", "gateway", "ledger", "fetcher"};
 	struct tally *t;
 	pid_t load = load_start(&t);
 	for (unsigned round = 0; round < 2; round++)
@@ -173,16 +173,16 @@ static void test_i07_kill_every_room_under_load(void **state)
 			unsigned before = t->released;
 			for (unsigned long long end = now_ms() + 5000; t->released < before + 20 && now_ms() < end;)
 				sleep_ms(10);
-			pid_t pid = broker_room(&in, rooms[i], 0);
+			pid_t pid = broker_process(&in, processes[i], 0);
 			if (pid == 0)
-				GOOD(wrong("no %s room", rooms[i]));
+				GOOD(wrong("no %s process", processes[i]));
 			assert_int_equal(kill(pid, SIGKILL), 0);
 			sleep_ms(20);
 			const char *why = release_within(token, 10000);
-			GOOD(why == NULL ? NULL : wrong("after kill -9 of %s: %s", rooms[i], why));
-			for (unsigned long long end = now_ms() + 5000; broker_room(&in, rooms[i], 0) == 0 && now_ms() < end;)
+			GOOD(why == NULL ? NULL : wrong("after kill -9 of %s: %s", processes[i], why));
+			for (unsigned long long end = now_ms() + 5000; broker_process(&in, processes[i], 0) == 0 && now_ms() < end;)
 				sleep_ms(20);
-			assert_true(broker_room(&in, rooms[i], 0) != 0);
+			assert_true(broker_process(&in, processes[i], 0) != 0);
 		}
 	sleep_ms(300);
 	load_stop(t, load);
@@ -203,7 +203,7 @@ static void test_d03_kill_everything_and_start_again(void **state)
 			sleep_ms(1);
 		broker_stop(&in, SIGKILL, 5000);
 		load_stop(t, load);
-		GOOD(broker_start(&in)); /* the rooms of the dead supervisor must be gone, or the locks would hold */
+		GOOD(broker_start(&in)); /* the processes of the dead supervisor must be gone, or the locks would hold */
 		GOOD(release_once(token));
 		every_release_is_recorded(t);
 		verify_ledger();
@@ -376,11 +376,11 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 	GOOD(instance_json_write(&in, "keybroker.json", config));
 	restart();
 	GOOD(broker_wait_ready(&in, 15000));
-	for (unsigned long long end = now_ms() + 5000; broker_room(&in, "vault", 1) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20);
 	for (unsigned i = 0; i < CROWD; i++)
 		GOOD(link_open(&in.at, &links[i]));
-	pid_t vault[2] = {broker_room(&in, "vault", 0), broker_room(&in, "vault", 1)};
+	pid_t vault[2] = {broker_process(&in, "vault", 0), broker_process(&in, "vault", 1)};
 	assert_true(vault[0] > 0 && vault[1] > 0);
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGSTOP);
@@ -558,7 +558,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_b08_request_in_single_bytes, holds),
 		cmocka_unit_test_teardown(test_b05_pipelined_requests_in_order, holds),
 		cmocka_unit_test_teardown(test_b09_client_gone_before_the_answer, holds),
-		cmocka_unit_test_teardown(test_i07_kill_every_room_under_load, holds),
+		cmocka_unit_test_teardown(test_i07_kill_every_process_under_load, holds),
 		cmocka_unit_test_teardown(test_d03_kill_everything_and_start_again, holds),
 		cmocka_unit_test_teardown(test_d03_torn_tail_is_cut_and_recorded, holds),
 		cmocka_unit_test_teardown(test_d07_second_broker_is_refused, holds),

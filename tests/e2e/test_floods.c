@@ -246,7 +246,7 @@ static void test_b09_reset_while_the_vault_works(void **state)
 	(void)state;
 	enum { GONE = 6 };
 	char *request = release_request();
-	pid_t vault[2] = {broker_room(&in, "vault", 0), broker_room(&in, "vault", 1)};
+	pid_t vault[2] = {broker_process(&in, "vault", 0), broker_process(&in, "vault", 1)};
 	unsigned released = ledger_count(&in, "\"outcome\":\"released\"");
 	double lost = metric(&in, "keybroker_replies_lost_total"), sent = metric(&in, "keybroker_requests_total");
 	double open = metric(&in, "keybroker_connections_open");
@@ -381,17 +381,17 @@ static unsigned id_of(pid_t pid, const char *field)
 	return (unsigned)status_kib(pid, field);
 }
 
-/* The limit of open files of a running room: `n`, or what it was. */
-static void limit_files(pid_t room, const struct rlimit *to, struct rlimit *was)
+/* The limit of open files of a running process: `n`, or what it was. */
+static void limit_files(pid_t process, const struct rlimit *to, struct rlimit *was)
 {
 	int status = -1;
 	pid_t pid = 0;
-	assert_int_equal(prlimit(getpid(), RLIMIT_NOFILE, NULL, was), 0); /* rooms raise theirs to the same */
+	assert_int_equal(prlimit(getpid(), RLIMIT_NOFILE, NULL, was), 0); /* processes raise theirs to the same */
 	if ((pid = fork()) == 0) {
-		unsigned gid = id_of(room, "Gid:"), uid = id_of(room, "Uid:");
+		unsigned gid = id_of(process, "Gid:"), uid = id_of(process, "Uid:");
 		if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
 			_exit(2);
-		_exit(prlimit(room, RLIMIT_NOFILE, to, NULL) == 0 ? 0 : 1);
+		_exit(prlimit(process, RLIMIT_NOFILE, to, NULL) == 0 ? 0 : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -452,7 +452,7 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	char *request = release_request();
 	unsigned busy = 0;
 	flood_limits(json_pack("{s:i}", "queue", 8));
-	pid_t vault[2] = {broker_room(&in, "vault", 0), broker_room(&in, "vault", 1)};
+	pid_t vault[2] = {broker_process(&in, "vault", 0), broker_process(&in, "vault", 1)};
 	double refused = refused_as("QUEUE_FULL"), sent = metric(&in, "keybroker_requests_total");
 	struct place at = in.at;
 	for (unsigned i = 0; i < NOISY + QUIET; i++) {

@@ -80,7 +80,7 @@ static void test_j07_restored_policy_is_recorded_and_alarmed(void **state)
 	rotate(); /* and it is remembered over segments and restarts */
 	restart();
 	last_generation(true);
-	pid_t ledger = broker_room(&in, "--room ledger", 0);
+	pid_t ledger = broker_process(&in, "--process ledger", 0);
 	kill(ledger, SIGKILL);
 	wait_released(10000);
 	last_generation(true);

@@ -292,7 +292,7 @@ static void test_c07_module_dies_in_a_call(void **state)
 	(void)state;
 	static const unsigned calls[] = {FAKE_C_WrapKey, FAKE_C_SignInit, FAKE_C_Sign};
 	static const enum fake_act acts[] = {FAKE_ABORT, FAKE_SEGV, FAKE_EXIT};
-	pid_t gateway = broker_room(&in, "gateway", 0);
+	pid_t gateway = broker_process(&in, "gateway", 0);
 	for (size_t c = 0; c < 3; c++)
 		for (size_t a = 0; a < 3; a++) {
 			unsigned released = ledger_count(&in, "\"outcome\":\"released\"");
@@ -304,7 +304,7 @@ static void test_c07_module_dies_in_a_call(void **state)
 			assert_int_equal(ledger_count(&in, "\"outcome\":\"released\""), released);
 			GOOD(ask_within("key", 10000));
 		}
-	assert_int_equal(broker_room(&in, "gateway", 0), gateway);
+	assert_int_equal(broker_process(&in, "gateway", 0), gateway);
 }
 
 /* The key is wrapped, the reply signed, and the worker dies before it hands them over: no key, no record. */
@@ -444,7 +444,7 @@ static void test_c12_module_already_initialised(void **state)
 {
 	(void)state;
 	fake_next(FAKE_C_Initialize, 1, FAKE_RETURN, CKR_CRYPTOKI_ALREADY_INITIALIZED);
-	pid_t pid = broker_room(&in, "vault", 0);
+	pid_t pid = broker_process(&in, "vault", 0);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	for (unsigned long long end = now_ms() + 5000; fake_hits(0) == 0 && now_ms() < end;)
 		sleep_ms(10);

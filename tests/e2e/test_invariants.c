@@ -84,7 +84,7 @@ static void test_j05_control_secret_in_memory(void **state)
 	struct link *l;
 	char head[256];
 	if (geteuid() != 0)
-		return; /* nobody else may look into a room: that is I-1 */
+		return; /* nobody else may look into a process: that is I-1 */
 	snprintf(head, sizeof head, "GET /keys/secret?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nX-Note: %.32s", (const char *)secret);
 	GOOD(link_open(&in.at, &l));
 	GOOD(link_send(l, head, strlen(head)));

@@ -1,4 +1,4 @@
-/* tests/e2e/test_processes.c — the rooms of a running broker, looked at from outside: their rights, their descriptors, where the PIN lies, and what becomes of one that does what it
+/* tests/e2e/test_processes.c — the processes of a running broker, looked at from outside: their rights, their descriptors, where the PIN lies, and what becomes of one that does what it
  * must not.  Long: one instance serves all. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
@@ -20,8 +20,8 @@ static char *token;
 static struct good good;
 static bool is_complete; /* not a build with a sanitizer, which enters no sandbox */
 static const uint8_t secret[32] = "canary-of-the-imported-key-7f3a";
-static const char *const rooms[] = {"room gateway", "room vault", "room ledger", "room fetcher"};
-enum { ROOMS = 4 };
+static const char *const processes[] = {"process gateway", "process vault", "process ledger", "process fetcher"};
+enum { PROCESSES = 4 };
 
 static bool log_has(const char *text)
 {
@@ -100,10 +100,10 @@ static const char *release_within(unsigned ms)
 	return why;
 }
 
-static pid_t room_of(const char *name, unsigned nth)
+static pid_t process_of(const char *name, unsigned nth)
 {
 	for (unsigned long long end = now_ms() + 10000; now_ms() < end; sleep_ms(20)) {
-		pid_t pid = broker_room(&in, name, nth);
+		pid_t pid = broker_process(&in, name, nth);
 		if (pid != 0)
 			return pid;
 	}
@@ -116,7 +116,7 @@ static void wait_for_another(const char *name, pid_t old)
 {
 	unsigned long long end = now_ms() + 15000;
 	pid_t now;
-	while (((now = broker_room(&in, name, 0)) == 0 || now == old) && now_ms() < end)
+	while (((now = broker_process(&in, name, 0)) == 0 || now == old) && now_ms() < end)
 		sleep_ms(20);
 	assert_true(now != 0 && now != old);
 	GOOD(broker_wait_ready(&in, 15000));
@@ -159,14 +159,14 @@ static void has_no_rights(pid_t pid)
 	assert_string_equal(status_of(pid, "Seccomp"), is_complete ? "2" : "0");
 }
 
-static void test_i04_every_room_has_no_rights(void **state)
+static void test_i04_every_process_has_no_rights(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < ROOMS; i++)
-		has_no_rights(room_of(rooms[i], 0));
-	has_no_rights(room_of("room vault", 1));
-	assert_true(strtol(status_of(room_of("room vault", 0), "VmLck"), NULL, 10) > 0);
-	assert_true(strtol(status_of(room_of("room vault", 1), "VmLck"), NULL, 10) > 0);
+	for (unsigned i = 0; i < PROCESSES; i++)
+		has_no_rights(process_of(processes[i], 0));
+	has_no_rights(process_of("process vault", 1));
+	assert_true(strtol(status_of(process_of("process vault", 0), "VmLck"), NULL, 10) > 0);
+	assert_true(strtol(status_of(process_of("process vault", 1), "VmLck"), NULL, 10) > 0);
 	/* The supervisor is root's when we are, and can gain nothing more. */
 	assert_string_equal(status_of(in.broker, "NoNewPrivs"), "1");
 	assert_string_equal(status_of(in.broker, "Seccomp"), is_complete ? "2" : "0");
@@ -234,12 +234,12 @@ static void describe(pid_t pid, char *out, size_t size)
 }
 
 /* The documented list, from the comment that holds it. */
-static bool documented(const char *room, char *out, size_t size)
+static bool documented(const char *process, char *out, size_t size)
 {
 	char line[512], start[32];
 	bool found = false;
 	FILE *f = fopen("process/process.h", "r");
-	snprintf(start, sizeof start, " *   %s: ", room);
+	snprintf(start, sizeof start, " *   %s: ", process);
 	while (f != NULL && !found && fgets(line, sizeof line, f) != NULL)
 		found = strncmp(line, start, strlen(start)) == 0;
 	if (f != NULL)
@@ -255,9 +255,9 @@ static void test_i05_descriptors_are_the_documented_ones(void **state)
 	char want[512], got[1024];
 	if (geteuid() != 0)
 		skip(); /* nobody but root can look: I-1 */
-	for (unsigned i = 0; i < ROOMS; i++) {
-		pid_t pid = room_of(rooms[i], 0);
-		assert_true(documented(rooms[i] + 5, want, sizeof want));
+	for (unsigned i = 0; i < PROCESSES; i++) {
+		pid_t pid = process_of(processes[i], 0);
+		assert_true(documented(processes[i] + 5, want, sizeof want));
 		/* A client's connection or a fetch may still be there for a moment. */
 		for (unsigned long long end = now_ms() + 10000; now_ms() < end; sleep_ms(100)) {
 			describe(pid, got, sizeof got);
@@ -265,7 +265,7 @@ static void test_i05_descriptors_are_the_documented_ones(void **state)
 				break;
 		}
 		if (strcmp(got, want) != 0)
-			fail_msg("%s has %s, and should have %s", rooms[i] + 5, got, want);
+			fail_msg("%s has %s, and should have %s", processes[i] + 5, got, want);
 	}
 	GOOD(invariants_hold(&in));
 }
@@ -329,7 +329,7 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 		GOOD(release_once());
 	sleep_ms(1000);
 	for (unsigned nth = 0; nth < 2; nth++) {
-		pid_t vault = room_of("room vault", nth);
+		pid_t vault = process_of("process vault", nth);
 		/* The search finds what is there: a name out of the configuration, in ordinary memory. */
 		struct hits control = search(vault, "pkcs11:token=keybroker", 22), of_pin = search(vault, pin, (size_t)n),
 			    of_key = search(vault, secret, sizeof secret - 1);
@@ -339,10 +339,10 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 		assert_true(of_pin.locked <= 1);
 		assert_int_equal(of_key.unlocked + of_key.locked, 0);
 	}
-	for (unsigned i = 0; i < ROOMS; i++) {
+	for (unsigned i = 0; i < PROCESSES; i++) {
 		if (i == 1)
 			continue;
-		struct hits of_pin = search(room_of(rooms[i], 0), pin, (size_t)n), of_key = search(room_of(rooms[i], 0), secret, sizeof secret - 1);
+		struct hits of_pin = search(process_of(processes[i], 0), pin, (size_t)n), of_key = search(process_of(processes[i], 0), secret, sizeof secret - 1);
 		assert_int_equal(of_pin.unlocked + of_pin.locked + of_key.unlocked + of_key.locked, 0);
 	}
 	GOOD(invariants_hold(&in));
@@ -350,7 +350,7 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 
 /* ---- I-1 ---- */
 
-/* By a process of the room's own user: 0, or errno, of attaching and of opening its memory. */
+/* By a process of the process's own user: 0, or errno, of attaching and of opening its memory. */
 static void try_to_look(pid_t pid, int *attached, int *opened)
 {
 	unsigned uid, gid;
@@ -382,15 +382,15 @@ static void test_i01_nobody_attaches_or_reads_memory(void **state)
 {
 	(void)state;
 	int attached, opened;
-	for (unsigned i = 0; i < ROOMS; i++) {
-		try_to_look(room_of(rooms[i], 0), &attached, &opened);
+	for (unsigned i = 0; i < PROCESSES; i++) {
+		try_to_look(process_of(processes[i], 0), &attached, &opened);
 		assert_int_equal(attached, EPERM);
 		assert_true(opened == EACCES || opened == EPERM);
 	}
 	/* The control: an ordinary process of that user lets itself be looked at. */
 	unsigned uid, gid;
-	assert_int_equal(sscanf(status_of(room_of("room vault", 0), "Uid"), "%u", &uid), 1);
-	assert_int_equal(sscanf(status_of(room_of("room vault", 0), "Gid"), "%u", &gid), 1);
+	assert_int_equal(sscanf(status_of(process_of("process vault", 0), "Uid"), "%u", &uid), 1);
+	assert_int_equal(sscanf(status_of(process_of("process vault", 0), "Gid"), "%u", &gid), 1);
 	char *const argv[] = {(char *)(uintptr_t) "sleep", (char *)(uintptr_t) "60", NULL};
 	pid_t plain = fork();
 	if (plain == 0) {
@@ -424,8 +424,8 @@ static void test_i01_crash_leaves_no_core(void **state)
 {
 	(void)state;
 	char limits[64], line[256];
-	for (unsigned i = 0; i < ROOMS; i++) {
-		pid_t pid = room_of(rooms[i], 0);
+	for (unsigned i = 0; i < PROCESSES; i++) {
+		pid_t pid = process_of(processes[i], 0);
 		bool is_zero = false;
 		snprintf(limits, sizeof limits, "/proc/%d/limits", (int)pid);
 		FILE *f = fopen(limits, "r");
@@ -439,35 +439,35 @@ static void test_i01_crash_leaves_no_core(void **state)
 	}
 	unsigned before = cores_in(".") + cores_in(in.dir) + cores_in("/");
 	if (geteuid() == 0 && is_complete) { /* a sanitizer takes the signal for itself */
-		for (unsigned i = 0; i < ROOMS; i++) {
-			pid_t pid = room_of(rooms[i], 0);
+		for (unsigned i = 0; i < PROCESSES; i++) {
+			pid_t pid = process_of(processes[i], 0);
 			assert_int_equal(kill(pid, SIGSEGV), 0);
-			wait_for_another(rooms[i], pid);
+			wait_for_another(processes[i], pid);
 		}
 	}
 	assert_int_equal(cores_in(".") + cores_in(in.dir) + cores_in("/"), before);
 	GOOD(invariants_hold(&in));
 }
 
-/* ---- I-2, on the running rooms ---- */
+/* ---- I-2, on the running processes ---- */
 
-/* A room that is killed for a forbidden call is told as such, counted, and started again with the same back-off as one that crashed. */
-static void test_i02_killed_room_is_seen(void **state)
+/* A process that is killed for a forbidden call is told as such, counted, and started again with the same back-off as one that crashed. */
+static void test_i02_killed_process_is_seen(void **state)
 {
 	(void)state;
 	double before = metric(&in, "keybroker_killed_forbidden_total");
-	unsigned told = log_count("\"event\":\"room.forbidden_call\"");
-	pid_t pid = room_of("room fetcher", 0);
+	unsigned told = log_count("\"event\":\"process.forbidden_call\"");
+	pid_t pid = process_of("process fetcher", 0);
 	assert_true(before >= 0);
 	assert_int_equal(kill(pid, SIGSYS), 0);
-	wait_for_another("room fetcher", pid);
+	wait_for_another("process fetcher", pid);
 	assert_true(metric(&in, "keybroker_killed_forbidden_total") == before + 1);
-	assert_int_equal(log_count("\"event\":\"room.forbidden_call\""), told + 1);
+	assert_int_equal(log_count("\"event\":\"process.forbidden_call\""), told + 1);
 	GOOD(invariants_hold(&in));
 }
 
 #if defined(__x86_64__)
-/* Have a room make a call that it would never make: the debugger's right to do so is root's alone.  Returns the signal that ended it, 0 when it lives. */
+/* Have a process make a call that it would never make: the debugger's right to do so is root's alone.  Returns the signal that ended it, 0 when it lives. */
 static int make_it_call(pid_t pid, long call, long a, long b, long c)
 {
 	struct user_regs_struct r;
@@ -505,24 +505,24 @@ static int make_it_call(pid_t pid, long call, long a, long b, long c)
 	return 0;
 }
 
-static int call_in(unsigned room, long call, long a, long b, long c)
+static int call_in(unsigned process, long call, long a, long b, long c)
 {
 	int sig = -1;
 	pid_t pid = 0;
 	for (unsigned long long end = now_ms() + 10000; sig < 0 && now_ms() < end; sleep_ms(30)) {
-		pid = room_of(rooms[room], 0);
+		pid = process_of(processes[process], 0);
 		if (strcmp(status_of(pid, "Seccomp_filters"), "2") == 0) /* the supervisor's and its own: it has closed its door */
 			sig = make_it_call(pid, call, a, b, c);
 	}
-	wait_for_another(rooms[room], pid);
+	wait_for_another(processes[process], pid);
 	return sig;
 }
 
-static void test_i02_running_rooms_are_killed(void **state)
+static void test_i02_running_processes_are_killed(void **state)
 {
 	(void)state;
 	static const struct {
-		unsigned room;
+		unsigned process;
 		long call, a, b, c;
 	} acts[] = {
 		{0, SYS_openat, AT_FDCWD, 0, 0}, {0, SYS_socket, 2, 1, 0}, {0, SYS_execve, 0, 0, 0}, {1, SYS_execve, 0, 0, 0},
@@ -532,11 +532,11 @@ static void test_i02_running_rooms_are_killed(void **state)
 	if (geteuid() != 0 || !is_complete)
 		skip();
 	for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
-		int sig = call_in(acts[i].room, acts[i].call, acts[i].a, acts[i].b, acts[i].c);
+		int sig = call_in(acts[i].process, acts[i].call, acts[i].a, acts[i].b, acts[i].c);
 		if (sig != SIGSYS)
-			fail_msg("%s, call %ld: ended by signal %d", rooms[acts[i].room], acts[i].call, sig);
+			fail_msg("%s, call %ld: ended by signal %d", processes[acts[i].process], acts[i].call, sig);
 	}
-	/* The control: a call that is allowed goes through the same way, and the room lives until it is killed for that. */
+	/* The control: a call that is allowed goes through the same way, and the process lives until it is killed for that. */
 	assert_int_equal(call_in(0, SYS_getppid, 0, 0, 0), 0);
 	GOOD(invariants_hold(&in));
 }
@@ -612,13 +612,13 @@ static void test_g08_no_process_can_be_made(void **state)
 	struct rlimit before;
 	assert_int_equal(prlimit(in.broker, RLIMIT_NPROC, NULL, &before), 0);
 	const struct rlimit none = {0, before.rlim_max};
-	unsigned failed = log_count("\"event\":\"spawn.exec\"") + log_count("\"event\":\"room.start_failed\"");
-	pid_t first = room_of("room vault", 0), second = room_of("room vault", 1);
+	unsigned failed = log_count("\"event\":\"spawn.exec\"") + log_count("\"event\":\"process.start_failed\"");
+	pid_t first = process_of("process vault", 0), second = process_of("process vault", 1);
 	assert_int_equal(prlimit(in.broker, RLIMIT_NPROC, &none, NULL), 0);
 	kill(first, SIGKILL);
 	kill(second, SIGKILL);
 	sleep_ms(4000);
-	unsigned tries = log_count("\"event\":\"spawn.exec\"") + log_count("\"event\":\"room.start_failed\"") - failed;
+	unsigned tries = log_count("\"event\":\"spawn.exec\"") + log_count("\"event\":\"process.start_failed\"") - failed;
 	assert_int_equal(prlimit(in.broker, RLIMIT_NPROC, &before, NULL), 0);
 	/* It tried again, and ever more slowly: 0.1 s, 0.2 s, 0.4 s …  Without back-off it would be 40 of each at least. */
 	assert_in_range(tries, 3, 24);
@@ -631,13 +631,13 @@ static void test_g08_no_process_can_be_made(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_i04_every_room_has_no_rights),
+		cmocka_unit_test(test_i04_every_process_has_no_rights),
 		cmocka_unit_test(test_i05_descriptors_are_the_documented_ones),
 		cmocka_unit_test(test_i03_pin_is_only_in_locked_memory),
 		cmocka_unit_test(test_i01_nobody_attaches_or_reads_memory),
-		cmocka_unit_test(test_i02_killed_room_is_seen),
+		cmocka_unit_test(test_i02_killed_process_is_seen),
 #if defined(__x86_64__)
-		cmocka_unit_test(test_i02_running_rooms_are_killed),
+		cmocka_unit_test(test_i02_running_processes_are_killed),
 #endif
 		cmocka_unit_test(test_i01_crash_leaves_no_core),
 		cmocka_unit_test(test_g07_limits_too_small_are_refused_at_start),

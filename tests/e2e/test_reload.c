@@ -202,7 +202,7 @@ static void test_e01_e04_e07_bad_configuration_changes_nothing(void **state)
 	struct crowd *c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(c != MAP_FAILED);
 	pid_t load = crowd_start(c, 4);
-	pid_t gateway = broker_room(&in, "--room gateway", 0), ledger = broker_room(&in, "--room ledger", 0);
+	pid_t gateway = broker_process(&in, "--process gateway", 0), ledger = broker_process(&in, "--process ledger", 0);
 	bool all_good = true;
 	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
 		if (faults[i].how != OWNER || geteuid() == 0)
@@ -214,8 +214,8 @@ static void test_e01_e04_e07_bad_configuration_changes_nothing(void **state)
 	if (c->lost != 0 || c->refused != 0 || c->released == 0)
 		GOOD(wrong("%u lost, %u refused of %u: %s", c->lost, c->refused, c->asked, c->why));
 	munmap(c, sizeof *c);
-	assert_int_equal(broker_room(&in, "--room gateway", 0), gateway);
-	assert_int_equal(broker_room(&in, "--room ledger", 0), ledger);
+	assert_int_equal(broker_process(&in, "--process gateway", 0), gateway);
+	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	char *out = NULL;
 	if (CTL(&in, &out, "check") != 0)
 		GOOD(wrong("not mended: %s", out));
@@ -348,13 +348,13 @@ static void no_secret_in(const char *path)
 static void test_e06_no_secret_in_arguments_or_environment(void **state)
 {
 	(void)state;
-	static const char *const rooms[] = {"--room gateway", "--room vault", "--room ledger", "--room fetcher"};
+	static const char *const processes[] = {"--process gateway", "--process vault", "--process ledger", "--process fetcher"};
 	pid_t pid;
 	unsigned n = 0;
 	if (geteuid() != 0)
-		skip(); /* the rooms are undumpable: only root sees their environment */
+		skip(); /* the processes are undumpable: only root sees their environment */
 	for (unsigned i = 0; i < 4; i++)
-		for (unsigned nth = 0; (pid = broker_room(&in, rooms[i], nth)) > 0; nth++, n++) {
+		for (unsigned nth = 0; (pid = broker_process(&in, processes[i], nth)) > 0; nth++, n++) {
 			char path[64];
 			snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
 			no_secret_in(path);

@@ -99,7 +99,7 @@ static void test_d02_each_call_of_a_rotation_fails(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* A failed sync whose bytes could not be cut away, and the room dies before it could begin a new segment: the next one must not take the page cache's
+/* A failed sync whose bytes could not be cut away, and the process dies before it could begin a new segment: the next one must not take the page cache's
  * word for what is on the disk. */
 static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 {
@@ -112,7 +112,7 @@ static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 	char id[40];
 	GOOD(release(&status, id)); /* its record stands in the file, in the page cache at least, and counts for nothing */
 	assert_int_equal(status, 503);
-	pid_t ledger = broker_room(&in, "--room ledger", 0);
+	pid_t ledger = broker_process(&in, "--process ledger", 0);
 	assert_true(ledger > 0);
 	kill(ledger, SIGKILL);
 	shim_disarm();

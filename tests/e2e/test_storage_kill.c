@@ -8,13 +8,13 @@ static void test_d03_kill_at_each_step_of_a_release(void **state)
 {
 	(void)state;
 	unsigned steps = 0;
-	for (unsigned room = 0; room < 3; room++) {
+	for (unsigned process = 0; process < 3; process++) {
 		int nth = 0;
-		while (kill_at(room, SHIM_KILL_BEFORE, nth))
+		while (kill_at(process, SHIM_KILL_BEFORE, nth))
 			if (++nth % 3 == 0)
 				fresh(); /* or the back-off between restarts grows too long */
-		if (nth < walk[room].at_least)
-			GOOD(wrong("%s: %d steps", walk[room].name, nth));
+		if (nth < walk[process].at_least)
+			GOOD(wrong("%s: %d steps", walk[process].name, nth));
 		steps += (unsigned)nth;
 		fresh();
 	}

@@ -1,4 +1,4 @@
-/* tests/e2e/test_storage_power.c — what the disk holds after a torn write, after the ledger's room died before it could reply, and after a power cut: every reply has
+/* tests/e2e/test_storage_power.c — what the disk holds after a torn write, after the ledger's process died before it could reply, and after a power cut: every reply has
  * its record, and the rest is cut and recorded (SECURITY D3, D4, C8). */
 #include "tests/fault/storage_test.h"
 
@@ -53,7 +53,7 @@ static void test_c08_ledger_dies_between_sync_and_reply(void **state)
 	reply_free(&r);
 	link_close(l);
 	assert_int_equal(ledger_count(&in, "\"outcome\":\"released\""), before + 1);
-	/* What was synced before the room died stands right before the line that says that it began again. */
+	/* What was synced before the process died stands right before the line that says that it began again. */
 	char *text = ledger_text(&in), *start = NULL, *at;
 	for (at = text; (at = strstr(at, "\"event\":\"start\"")) != NULL; at++)
 		start = at;

@@ -1,5 +1,5 @@
 /* tests/e2e/test_time.c — the wall clock jumps, goes back, was never set, lies beyond 2038: timeouts do not notice, tokens do, and what was used stays used
- * (SECURITY F).  The clock is the shim's: an offset that all rooms see at once. */
+ * (SECURITY F).  The clock is the shim's: an offset that all processes see at once. */
 #include "tests/fault/storage_test.h"
 
 #include <sys/socket.h>
@@ -175,7 +175,7 @@ static const char *ask_with(const char *with, int *status)
 	return why;
 }
 
-/* A used token stays used when the clock goes past its end and comes back, the ledger's room starting anew in between; and a bogus time far ahead does not make
+/* A used token stays used when the clock goes past its end and comes back, the ledger's process starting anew in between; and a bogus time far ahead does not make
  * every later token a used one. */
 static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **state)
 {
@@ -193,11 +193,11 @@ static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **stat
 		move_clock(i == 2 ? INT64_C(4291747200) - real_s() : 2 * DAY);
 		if (i > 0) {
 			signal_broker(SIGUSR1); /* the first line of a segment carries the greatest time seen */
-			pid_t ledger = broker_room(&in, "--room ledger", 0);
+			pid_t ledger = broker_process(&in, "--process ledger", 0);
 			sleep_ms(200);
 			kill(ledger, SIGKILL);
 			for (unsigned long long end = now_ms() + 10000; now_ms() < end; sleep_ms(20)) {
-				pid_t now = broker_room(&in, "--room ledger", 0);
+				pid_t now = broker_process(&in, "--process ledger", 0);
 				if (now > 0 && now != ledger)
 					break;
 			}

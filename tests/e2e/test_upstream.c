@@ -125,7 +125,7 @@ static unsigned long long median_ms(unsigned long long *p99)
 static unsigned fetcher_fds(void)
 {
 	unsigned n = 0;
-	pid_t pid = broker_room(&in, "--room fetcher", 0);
+	pid_t pid = broker_process(&in, "--process fetcher", 0);
 	for (int fd = 0; fd < 256; fd++) {
 		char path[64], to[8];
 		snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);

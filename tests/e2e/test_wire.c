@@ -283,7 +283,7 @@ static void test_b15_wrong_method_path_or_type(void **state)
 		{"GET", "/metrics", 404, true},
 		{"GET", "/healthz", 404, true},
 	};
-	pid_t pid = gateway(), vault = broker_room(&in, "vault", 0);
+	pid_t pid = gateway(), vault = broker_process(&in, "vault", 0);
 	struct link *l;
 	struct reply r;
 	char allow[64];
@@ -314,9 +314,9 @@ static void test_b15_wrong_method_path_or_type(void **state)
 	reply_free(&r);
 	link_close(l);
 	free(request);
-	/* A room that opens a file which is not its own is killed by its sandbox: they are the same processes as before. */
+	/* A process that opens a file which is not its own is killed by its sandbox: they are the same processes as before. */
 	assert_int_equal(gateway(), pid);
-	assert_int_equal(broker_room(&in, "vault", 0), vault);
+	assert_int_equal(broker_process(&in, "vault", 0), vault);
 }
 
 /* Every line of a head, the values that differ left out. */
@@ -483,12 +483,12 @@ static bool holds_socket(pid_t pid, unsigned long inode)
 	return found;
 }
 
-/* All TCP and UDP sockets of all rooms: what listens is what the configuration names. */
+/* All TCP and UDP sockets of all processes: what listens is what the configuration names. */
 static void test_b19_nothing_else_listens(void **state)
 {
 	(void)state;
 	static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"};
-	static const char *const rooms[] = {"gateway", "vault", "ledger", "fetcher"};
+	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};
 	unsigned seen = 0;
 	for (unsigned t = 0; t < 4; t++) {
 		char line[512];
@@ -501,8 +501,8 @@ static void test_b19_nothing_else_listens(void **state)
 				continue;
 			bool is_ours = holds_socket(in.broker, inode);
 			for (unsigned r = 0; r < 4; r++)
-				for (unsigned nth = 0; broker_room(&in, rooms[r], nth) > 0; nth++)
-					is_ours = is_ours || holds_socket(broker_room(&in, rooms[r], nth), inode);
+				for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0; nth++)
+					is_ours = is_ours || holds_socket(broker_process(&in, processes[r], nth), inode);
 			if (is_ours && port != in.port && port != in.metrics_port)
 				GOOD(wrong("port %u listens", port));
 			seen |= !is_ours ? 0 : port == in.port ? 1 : 2;

@@ -1,6 +1,6 @@
-/* tests/fault/call_walk.h — programs and rooms in which the 1st, 2nd … nth call of their own to a library fails, one run for each (call_fail.so).
+/* tests/fault/call_walk.h — programs and processes in which the 1st, 2nd … nth call of their own to a library fails, one run for each (call_fail.so).
  * A command never dies of it and never fails without a word; what it calls done is done; what it leaves is an instance that passes `check`.
- * A room is started again until it serves, or the broker ends and says why. */
+ * A process is started again until it serves, or the broker ends and says why. */
 #ifndef KB_TESTS_CALL_WALK_H
 #define KB_TESTS_CALL_WALK_H
 #include <ftw.h>
@@ -310,20 +310,20 @@ static inline void walk_guest(unsigned stride)
 /* ---- the broker ---- */
 
 /* Whatever failed on the way, no room serves as root. */
-static inline const char *no_room_is_root(void)
+static inline const char *no_process_is_root(void)
 {
-	static const char *const rooms[] = {"gateway", "vault", "ledger", "fetcher"};
+	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};
 
-	for (unsigned i = 0; geteuid() == 0 && i < sizeof rooms / sizeof rooms[0]; i++) {
+	for (unsigned i = 0; geteuid() == 0 && i < sizeof processes / sizeof processes[0]; i++) {
 		char path[64], text[4096];
 		unsigned uid[3] = {0};
-		pid_t pid = broker_room(&in, rooms[i], 0);
+		pid_t pid = broker_process(&in, processes[i], 0);
 		snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 		if (pid == 0 || file_read(path, text, sizeof text) == 0) /* between two of its lives */
 			continue;
 		const char *line = strstr(text, "\nUid:");
 		if (line == NULL || sscanf(line, "\nUid: %u %u %u", &uid[0], &uid[1], &uid[2]) != 3 || uid[0] == 0 || uid[1] == 0 || uid[2] == 0)
-			return wrong("the %s serves as root", rooms[i]);
+			return wrong("the %s serves as root", processes[i]);
 	}
 	return NULL;
 }
@@ -338,14 +338,14 @@ static inline const char *start_failing(const char *who, unsigned n)
 	GOOD(start_with("fault/call_fail.so", broker_start_unready));
 	bool is_held = false;
 	for (unsigned i = 0; i < 100 && !is_held && (why = broker_wait_ready(&in, 200)) != NULL && in.broker != 0; i++)
-		is_held = file_read(in.log, said, sizeof said) > 0 && strstr(said, "\"event\":\"room.held\"") != NULL;
+		is_held = file_read(in.log, said, sizeof said) > 0 && strstr(said, "\"event\":\"process.held\"") != NULL;
 	script_disarm();
-	if (is_held) { /* the configuration was what the room could not work with, for all it knows: the operator is told what to do */
+	if (is_held) { /* the configuration was what the process could not work with, for all it knows: the operator is told what to do */
 		assert_in_range(broker_stop(&in, SIGTERM, 40000), 0, 1);
 		return NULL;
 	}
 	if (why == NULL && (why = ask_within("key", 5000)) == NULL)
-		return no_room_is_root();
+		return no_process_is_root();
 	return in.broker == 0 && file_read(in.log, said, sizeof said) > 0 ? NULL : why;
 }
 
@@ -379,7 +379,7 @@ static inline void walk_start(const char *who, int from, unsigned most, unsigned
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 }
 
-/* The supervisor takes up a configuration, or starts a room again, while its n-th call fails: whatever comes of it, it serves. */
+/* The supervisor takes up a configuration, or starts a process again, while its n-th call fails: whatever comes of it, it serves. */
 static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 {
 	unsigned n = 1, failed = 0, tried = 0;
@@ -396,7 +396,7 @@ static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 		if (is_reload) {
 			failed += CTL(&in, NULL, "reload") != 0;
 		} else {
-			assert_int_equal(kill(broker_room(&in, "vault", 0), SIGKILL), 0);
+			assert_int_equal(kill(broker_process(&in, "vault", 0), SIGKILL), 0);
 			sleep_ms(20);
 			workers_are_up(2);
 		}
@@ -407,17 +407,17 @@ static inline void walk_supervisor(bool is_reload, unsigned stride, unsigned ms)
 			fail_msg("supervisor, %s (call %u) fails at a %s: %s", script->name, n, is_reload ? "reload" : "restart", why);
 	}
 	print_message("supervisor: %u calls made to fail%s at a %s, %u failed\n", tried, is_past ? ", all that there are" : "",
-		      is_reload ? "reload" : "restart of a room", failed);
+		      is_reload ? "reload" : "restart of a process", failed);
 	GOOD(invariants_hold(&in));
 }
 
-/* Something is asked of a room while its n-th call fails; `ask` makes it happen.  Afterwards it releases, and what it was asked happens once more. */
-static inline void walk_room(const char *room, const char *what, bool (*ask)(void), unsigned stride, unsigned ms)
+/* Something is asked of a process while its n-th call fails; `ask` makes it happen.  Afterwards it releases, and what it was asked happens once more. */
+static inline void walk_process(const char *process, const char *what, bool (*ask)(void), unsigned stride, unsigned ms)
 {
 	unsigned n = 1, tried = 0, done = 0;
 	bool is_past = false;
 
-	script_in("fault/call_fail.so", room);
+	script_in("fault/call_fail.so", process);
 	for (unsigned long long end = now_ms() + ms; !is_past && now_ms() < end; n += stride) {
 		script_arm(n);
 		done += ask();
@@ -429,9 +429,9 @@ static inline void walk_room(const char *room, const char *what, bool (*ask)(voi
 			if (now_ms() > patience)
 				why = "it cannot be had again";
 		if (why != NULL)
-			fail_msg("%s: %s, %s (call %u) fails: %s", room, what, script->name, n, why);
+			fail_msg("%s: %s, %s (call %u) fails: %s", process, what, script->name, n, why);
 	}
-	print_message("%s: %s: %u calls made to fail%s, %u times it was done\n", room, what, tried, is_past ? ", all that there are" : "", done);
+	print_message("%s: %s: %u calls made to fail%s, %u times it was done\n", process, what, tried, is_past ? ", all that there are" : "", done);
 	assert_true(tried > 0);
 	GOOD(invariants_hold(&in));
 }

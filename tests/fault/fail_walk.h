@@ -1,4 +1,4 @@
-/* tests/fault/fail_walk.h — one release after the other, in which the 1st, 2nd … nth allocation of one room fails, or the nth call of its own to a library. */
+/* tests/fault/fail_walk.h — one release after the other, in which the 1st, 2nd … nth allocation of one process fails, or the nth call of its own to a library. */
 #ifndef KB_TESTS_FAIL_WALK_H
 #define KB_TESTS_FAIL_WALK_H
 #include "tests/fault/fail_script.h"
@@ -44,7 +44,7 @@ static inline void script_set(const char *who, unsigned n)
 	script_arm(n);
 }
 
-/* The broker with a shim in the rooms that the script names. */
+/* The broker with a shim in the processes that the script names. */
 static inline const char *start_with(const char *so, const char *(*start)(struct instance *))
 {
 	char *path = realpath(program(so), NULL);
@@ -57,12 +57,12 @@ static inline const char *start_with(const char *so, const char *(*start)(struct
 }
 
 /* The broker anew, with the shim in this room; "": in the supervisor. */
-static inline void script_in(const char *so, const char *room)
+static inline void script_in(const char *so, const char *process)
 {
 	char who[32];
 	if (in.broker > 0)
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	snprintf(who, sizeof who, "keybrokerd%s%s", room[0] == '\0' ? "" : ": ", room);
+	snprintf(who, sizeof who, "keybrokerd%s%s", process[0] == '\0' ? "" : ": ", process);
 	script_set(who, 0);
 	GOOD(start_with(so, broker_start));
 	workers_are_up(2);
@@ -71,16 +71,16 @@ static inline void script_in(const char *so, const char *room)
 }
 
 struct walk {
-	unsigned steps, last, released, refused, silent; /* silent: the room died, or its connection did */
+	unsigned steps, last, released, refused, silent; /* silent: the process died, or its connection did */
 };
 
 /* Every `stride`th of what `so` counts, until a release needs no more of them, or the time is over.  After each the next release succeeds. */
-static inline struct walk fail_walk(const char *so, const char *room, unsigned stride, unsigned ms)
+static inline struct walk fail_walk(const char *so, const char *process, unsigned stride, unsigned ms)
 {
 	struct walk w = {0};
 	unsigned done = 0;
 	unsigned long long end = now_ms() + ms;
-	script_in(so, room);
+	script_in(so, process);
 	for (unsigned n = 1; done < 3 && now_ms() < end; n += stride) {
 		unsigned records = ledger_count(&in, "\"outcome\":\"released\"");
 		script_arm(n);
@@ -88,11 +88,11 @@ static inline struct walk fail_walk(const char *so, const char *room, unsigned s
 		script_disarm();
 		/* Requests that could be given no number of their own are recorded under the same. */
 		if (o.status == 200 && (o.why[0] != '\0' || o.records == 0 || ledger_count(&in, "\"outcome\":\"released\"") != records + 1))
-			GOOD(wrong("%s, %s %u: %s, %u records", room, script->name, n, o.why, o.records));
+			GOOD(wrong("%s, %s %u: %s, %u records", process, script->name, n, o.why, o.records));
 		/* A parser that fails for no reason is one that refuses. */
 		bool is_refusal = o.status == 403 && strcmp(so, "fault/alloc_fail.so") != 0;
 		if (o.status != 200 && o.status != 500 && o.status != 503 && o.status != 0 && !is_refusal)
-			GOOD(wrong("%s, %s %u: status %d %s", room, script->name, n, o.status, o.code));
+			GOOD(wrong("%s, %s %u: status %d %s", process, script->name, n, o.status, o.code));
 		done = atomic_load(&script->failed) == 0 ? done + 1 : 0;
 		if (done == 0) {
 			w.steps++;
@@ -101,11 +101,11 @@ static inline struct walk fail_walk(const char *so, const char *room, unsigned s
 		}
 		const char *why = ask_within("key", 15000);
 		if (why != NULL)
-			GOOD(wrong("%s, after %s %u: %s", room, script->name, n, why));
+			GOOD(wrong("%s, after %s %u: %s", process, script->name, n, why));
 	}
-	print_message("%s: %u made to fail by %s, up to the %uth%s: %u released, %u refused, %u without an answer\n", room, w.steps, so, w.last,
+	print_message("%s: %u made to fail by %s, up to the %uth%s: %u released, %u refused, %u without an answer\n", process, w.steps, so, w.last,
 		      done < 3 ? " (time is over)" : "", w.released, w.refused, w.silent);
-	assert_true(w.steps > 0 || strcmp(room, "ledger") == 0); /* the ledger allocates nothing */
+	assert_true(w.steps > 0 || strcmp(process, "ledger") == 0); /* the ledger allocates nothing */
 	GOOD(broker_wait_ready(&in, 15000));
 	workers_are_up(2);
 	GOOD(invariants_hold(&in));

@@ -8,7 +8,7 @@ $(FAULT_SO): $(BUILD)/fault/%.so: tests/fault/%.c $(wildcard tests/fault/*.h)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(filter-out -I% $(NOT_IN_SO),$(CPPFLAGS) $(CFLAGS)) -I. -fPIC -fvisibility=hidden -shared -Wl,-z,now -o $@ $< -ldl
 
-$(addprefix $(BUILD)/,e2e/test_hsm e2e/test_softhsm e2e/test_alloc e2e/test_calls security/test_hsm_long security/test_alloc_long security/test_calls_long security/test_calls_rooms_long security/test_calls_starts_long): | $(FAULT_SO)
+$(addprefix $(BUILD)/,e2e/test_hsm e2e/test_softhsm e2e/test_alloc e2e/test_calls security/test_hsm_long security/test_alloc_long security/test_calls_long security/test_calls_processes_long security/test_calls_starts_long): | $(FAULT_SO)
 ready-e2e: $(FAULT_SO)
 
 # On the keystore itself, unlike its neighbours: linked like a unit test.

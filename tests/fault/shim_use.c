@@ -39,7 +39,7 @@ const char *shim_make(struct instance *in)
 	int above = (int)(strrchr(in->dir, '/') - in->dir);
 	snprintf(block, sizeof block, "%.*s/shim", above, in->dir);
 	snprintf(preload, sizeof preload, "%.*s/storage_shim.so", above, in->dir);
-	/* A copy: the rooms' user may not reach the directory of the build. */
+	/* A copy: the processes' user may not reach the directory of the build. */
 	const char *why = copy_file(program("fault/storage_shim.so"), preload, 0755);
 	if (why != NULL)
 		return why;
@@ -95,13 +95,13 @@ const char *shim_start(struct instance *in)
 
 /* ---- rules ---- */
 
-static struct shim_rule *arm(uint32_t rooms, uint32_t calls, enum shim_what what, int number, int skip, int times, uint32_t is_asleep)
+static struct shim_rule *arm(uint32_t processes, uint32_t calls, enum shim_what what, int number, int skip, int times, uint32_t is_asleep)
 {
 	for (unsigned i = 0; i < SHIM_RULES; i++) {
 		struct shim_rule *r = &shim->rule[i];
 		if (atomic_load(&r->what) != SHIM_NOTHING)
 			continue;
-		atomic_store(&r->rooms, rooms);
+		atomic_store(&r->processes, processes);
 		atomic_store(&r->calls, calls);
 		atomic_store(&r->number, number);
 		atomic_store(&r->skip, skip);
@@ -114,14 +114,14 @@ static struct shim_rule *arm(uint32_t rooms, uint32_t calls, enum shim_what what
 	abort();
 }
 
-struct shim_rule *shim_arm(uint32_t rooms, uint32_t calls, enum shim_what what, int number, int skip, int times)
+struct shim_rule *shim_arm(uint32_t processes, uint32_t calls, enum shim_what what, int number, int skip, int times)
 {
-	return arm(rooms, calls, what, number, skip, times, 0);
+	return arm(processes, calls, what, number, skip, times, 0);
 }
 
-struct shim_rule *shim_arm_asleep(uint32_t rooms, uint32_t calls, enum shim_what what, int skip)
+struct shim_rule *shim_arm_asleep(uint32_t processes, uint32_t calls, enum shim_what what, int skip)
 {
-	return arm(rooms, calls, what, 0, skip, 1, 1);
+	return arm(processes, calls, what, 0, skip, 1, 1);
 }
 
 bool shim_has_acted(const struct shim_rule *r, unsigned ms)
@@ -141,15 +141,15 @@ void shim_disarm(void)
 
 void shim_kill_all(struct instance *in)
 {
-	static const char *const rooms[] = {"--room ledger", "--room gateway", "--room vault", "--room fetcher"};
+	static const char *const processes[] = {"--process ledger", "--process gateway", "--process vault", "--process fetcher"};
 	char path[64];
 	kill(in->broker, SIGSTOP); /* so that it starts nothing again */
 	for (unsigned r = 0; r < 4; r++) {
 		pid_t pid;
-		for (unsigned nth = 0; (pid = broker_room(in, rooms[r], nth)) > 0; nth++)
+		for (unsigned nth = 0; (pid = broker_process(in, processes[r], nth)) > 0; nth++)
 			kill(pid, SIGKILL);
 	}
-	pid_t ledger = broker_room(in, rooms[0], 0);
+	pid_t ledger = broker_process(in, processes[0], 0);
 	snprintf(path, sizeof path, "/proc/%d", ledger);
 	broker_stop(in, SIGKILL, 5000);
 	for (unsigned long long end = now_ms() + 5000; ledger > 0 && access(path, F_OK) == 0 && now_ms() < end;)

@@ -14,10 +14,10 @@ void shim_free(void);
 const char *shim_start(struct instance *in);
 const char *shim_start_unready(struct instance *in);
 
-/* From now on: after `skip` calls of this kind in these rooms, `times` of them (−1: all) meet `what`. */
-struct shim_rule *shim_arm(uint32_t rooms, uint32_t calls, enum shim_what what, int number, int skip, int times);
-/* The same, but counting begins with the next message that comes into the room. */
-struct shim_rule *shim_arm_asleep(uint32_t rooms, uint32_t calls, enum shim_what what, int skip);
+/* From now on: after `skip` calls of this kind in these processes, `times` of them (−1: all) meet `what`. */
+struct shim_rule *shim_arm(uint32_t processes, uint32_t calls, enum shim_what what, int number, int skip, int times);
+/* The same, but counting begins with the next message that comes into the process. */
+struct shim_rule *shim_arm_asleep(uint32_t processes, uint32_t calls, enum shim_what what, int skip);
 bool shim_has_acted(const struct shim_rule *r, unsigned ms);
 void shim_disarm(void);
 

@@ -1,5 +1,5 @@
 /* tests/fault/storage_shim.c — preloaded into the broker: calls on the ledger's files and sockets fail, linger, or are the process's last, as a test asks, and
- * the wall clock is another one.  Trusts the test.  After its constructor it opens nothing: the rooms' sandboxes are on. */
+ * the wall clock is another one.  Trusts the test.  After its constructor it opens nothing: the processes' sandboxes are on. */
 #include "tests/fault/storage_shim.h"
 
 #include <dlfcn.h>
@@ -24,7 +24,7 @@ enum { FDS = 65536 };
 enum kind { NO_FILE, LEDGER_FILE, LEDGER_DIR };
 
 static struct shim *shared;
-static uint32_t own_room;
+static uint32_t own_process;
 static unsigned char kind_of[FDS];
 static uint64_t made_last; /* inode */
 
@@ -45,12 +45,12 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	}
 	if (map == MAP_FAILED)
 		return;
-	own_room = SHIM_SUPERVISOR;
+	own_process = SHIM_SUPERVISOR;
 	for (unsigned i = 0; argc > 0 && i < sizeof names / sizeof names[0]; i++)
 		if (strncmp(argv[0], "keybrokerd: ", 12) == 0 && strcmp(argv[0] + 12, names[i]) == 0)
-			own_room = 1u << i;
+			own_process = 1u << i;
 	shared = map;
-	atomic_fetch_or(&shared->rooms, own_room);
+	atomic_fetch_or(&shared->processes, own_process);
 }
 
 static enum kind kind(int fd)
@@ -63,7 +63,7 @@ static enum kind kind(int fd)
 static void end_now(void)
 {
 	kill(getpid(), SIGKILL);
-	_exit(137); /* a sandbox may not let a room kill, even itself */
+	_exit(137); /* a sandbox may not let a process kill, even itself */
 }
 
 struct verdict {
@@ -78,7 +78,7 @@ static struct verdict ask(enum shim_call call)
 	for (unsigned i = 0; shared != NULL && i < SHIM_RULES; i++) {
 		struct shim_rule *r = &shared->rule[i];
 		uint32_t what = atomic_load(&r->what);
-		if (what == SHIM_NOTHING || (atomic_load(&r->rooms) & own_room) == 0 || (atomic_load(&r->calls) & (uint32_t)call) == 0 ||
+		if (what == SHIM_NOTHING || (atomic_load(&r->processes) & own_process) == 0 || (atomic_load(&r->calls) & (uint32_t)call) == 0 ||
 		    atomic_load(&r->is_asleep) != 0 || atomic_fetch_sub(&r->skip, 1) > 0)
 			continue;
 		int32_t times = atomic_load(&r->times);
@@ -102,7 +102,7 @@ static struct verdict ask(enum shim_call call)
 static void message_came(void)
 {
 	for (unsigned i = 0; shared != NULL && i < SHIM_RULES; i++)
-		if ((atomic_load(&shared->rule[i].rooms) & own_room) != 0)
+		if ((atomic_load(&shared->rule[i].processes) & own_process) != 0)
 			atomic_store(&shared->rule[i].is_asleep, 0);
 }
 
@@ -120,7 +120,7 @@ static struct shim_file *account(uint64_t inode)
 		struct shim_file *f = &shared->file[i];
 		if (atomic_load(&f->inode) == inode)
 			return f;
-		if (atomic_load(&f->inode) == 0) { /* the ledger room alone comes here */
+		if (atomic_load(&f->inode) == 0) { /* the ledger process alone comes here */
 			atomic_store(&f->stable, -1);
 			atomic_store(&f->inode, inode);
 			return f;
@@ -212,7 +212,7 @@ static void names_are_firm(void)
 
 static bool is_ours(const char *name)
 {
-	return own_room == SHIM_LEDGER && strncmp(name, "ledger", 6) == 0;
+	return own_process == SHIM_LEDGER && strncmp(name, "ledger", 6) == 0;
 }
 
 int openat(int dir, const char *name, int flags, ...)
@@ -222,7 +222,7 @@ int openat(int dir, const char *name, int flags, ...)
 	va_start(args, flags);
 	mode_t mode = (flags & O_CREAT) != 0 ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	if (shared == NULL || (!is_ours(name) && (own_room != SHIM_LEDGER || strcmp(name, ".") != 0)))
+	if (shared == NULL || (!is_ours(name) && (own_process != SHIM_LEDGER || strcmp(name, ".") != 0)))
 		return real(dir, name, flags, mode);
 	struct verdict v = is_ours(name) ? ask(SHIM_OPEN) : (struct verdict){0};
 	if (v.error != 0) {
@@ -356,7 +356,7 @@ int unlinkat(int dir, const char *name, int flags)
 
 /* ---- messages ---- */
 
-/* What comes in counts when it has come: a room waits in these calls. */
+/* What comes in counts when it has come: a process waits in these calls. */
 static ssize_t came(enum shim_call call, ssize_t n)
 {
 	int error = errno;
@@ -398,7 +398,7 @@ int fcntl(int fd, int what, ...)
 	va_start(args, what);
 	void *arg = va_arg(args, void *); /* an int comes the same way */
 	va_end(args);
-	if (own_room == SHIM_VAULT)
+	if (own_process == SHIM_VAULT)
 		end_if_last(ask(SHIM_LOCK));
 	return real(fd, what, arg);
 }
@@ -420,7 +420,7 @@ int clock_gettime(clockid_t id, struct timespec *t)
 		t->tv_sec = us / 1000000;
 		t->tv_nsec = us % 1000000 * 1000;
 	}
-	if (own_room == SHIM_VAULT && id == CLOCK_MONOTONIC)
+	if (own_process == SHIM_VAULT && id == CLOCK_MONOTONIC)
 		end_if_last(ask(SHIM_CLOCK));
 	return r;
 }

@@ -1,5 +1,5 @@
 /* tests/fault/storage_shim.h — the block of memory that a test and the preloaded storage_shim.so share.  The test arms rules, the shim obeys them in the
- * rooms; the shim keeps account of what a power cut would leave of the ledger, the test cuts.
+ * processes; the shim keeps account of what a power cut would leave of the ledger, the test cuts.
  *
  * KB_SHIM names the block's file (the shim maps it before main() and needs no file afterwards). */
 #ifndef KB_TESTS_STORAGE_SHIM_H
@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum shim_room { SHIM_SUPERVISOR = 1, SHIM_GATEWAY = 2, SHIM_VAULT = 4, SHIM_LEDGER = 8, SHIM_FETCHER = 16 };
+enum shim_process { SHIM_SUPERVISOR = 1, SHIM_GATEWAY = 2, SHIM_VAULT = 4, SHIM_LEDGER = 8, SHIM_FETCHER = 16 };
 
 enum shim_call {
 	/* on the ledger's files */
@@ -33,7 +33,7 @@ enum shim_what { SHIM_NOTHING, SHIM_FAIL, SHIM_SHORT, SHIM_SLOW, SHIM_KILL_BEFOR
 
 struct shim_rule {
 	_Atomic uint32_t what;         /* stored last: it arms the rule */
-	_Atomic uint32_t rooms, calls; /* bits */
+	_Atomic uint32_t processes, calls; /* bits */
 	_Atomic int32_t number;        /* errno, or milliseconds */
 	_Atomic int32_t skip;          /* matching calls that pass first */
 	_Atomic int32_t times;         /* … then so many are acted on; -1: all */
@@ -55,7 +55,7 @@ struct shim {
 	struct shim_rule rule[SHIM_RULES];
 	struct shim_file file[SHIM_MOST_FILES];
 	_Atomic int64_t wall_us; /* added to the wall clock */
-	_Atomic uint32_t rooms;  /* bits of the rooms in which the shim was loaded */
+	_Atomic uint32_t processes;  /* bits of the processes in which the shim was loaded */
 };
 
 #endif

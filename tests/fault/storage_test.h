@@ -36,8 +36,8 @@ static inline int setup(void **state)
 		.plain_len = sizeof secret,
 	};
 	GOOD(shim_start(&in));
-	if ((atomic_load(&shim->rooms) & 31) != 31)
-		GOOD(wrong("the shim is in rooms %x only", atomic_load(&shim->rooms)));
+	if ((atomic_load(&shim->processes) & 31) != 31)
+		GOOD(wrong("the shim is in processes %x only", atomic_load(&shim->processes)));
 	GOOD(invariants_begin(&in, &good));
 	return 0;
 }
@@ -208,7 +208,7 @@ static inline void spill(const char *path, const char *bytes, size_t len)
 
 static const struct {
 	const char *name;
-	uint32_t room, calls;
+	uint32_t process, calls;
 	int at_least;
 } walk[] = {
 	{"gateway", SHIM_GATEWAY, SHIM_READ | SHIM_PUT | SHIM_RECV | SHIM_SEND, 3},
@@ -217,14 +217,14 @@ static const struct {
 };
 
 /* Kill this room before (after) its nth call of a release.  False: the release has fewer. */
-static inline bool kill_at(unsigned room, enum shim_what what, int nth)
+static inline bool kill_at(unsigned process, enum shim_what what, int nth)
 {
 	struct link *l = NULL;
 	struct reply r = {0};
 	size_t n;
 	char *request = raw_request(&n);
 	GOOD(link_open(&in.at, &l));
-	struct shim_rule *rule = shim_arm_asleep(walk[room].room, walk[room].calls, what, nth);
+	struct shim_rule *rule = shim_arm_asleep(walk[process].process, walk[process].calls, what, nth);
 	GOOD(link_send(l, request, n));
 	free(request);
 	/* A request whose reply was lost would be answered after 10 s: nobody waits for that here. */
@@ -241,7 +241,7 @@ static inline bool kill_at(unsigned room, enum shim_what what, int nth)
 	reply_free(&r);
 	link_close(l);
 	if (!has_acted && status != 200)
-		GOOD(wrong("kill -9 of %s at step %d did not happen, and yet: status %d", walk[room].name, nth, status));
+		GOOD(wrong("kill -9 of %s at step %d did not happen, and yet: status %d", walk[process].name, nth, status));
 	if (has_acted) {
 		wait_released(15000);
 		GOOD(verifies());

@@ -74,7 +74,7 @@ static void clean_up(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool is_made;
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults = {0};
 	char path[128];
@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		atexit(clean_up);
 		is_made = true;
 	}
-	if (size == 0 || source_files(&src) != KB_OK)
+	if (size == 0 || snapshot_files(&src) != KB_OK)
 		return 0;
 	size_t which = data[0] % HOSTILE;
 	put(file[which].name, data + 1, size - 1);

@@ -56,8 +56,8 @@ allowed() {
 		}' | sort -u
 }
 
-# Calls of the rooms: the table.  sched_setscheduler is there for client libraries of network HSMs only, which live without.
-test_i08_unit_allows_what_the_rooms_do() {
+# Calls of the processes: the table.  sched_setscheduler is there for client libraries of network HSMs only, which live without.
+test_i08_unit_allows_what_the_processes_do() {
 	allowed >"$tmp/allowed"
 	sed -n '/^static const struct rule rules/,/^};/s/.*\(CALL\|FAIL\)[1-3]\{0,1\}(\([a-z0-9_]*\).*/\2/p' broker/process/sandbox_syscalls.c |
 		grep -v sched_setscheduler | sort -u >"$tmp/needed"
@@ -72,5 +72,5 @@ test_i08_unit_allows_what_the_rooms_do() {
 
 t test_i08_unit_exposure_is_at_most_2_5
 t test_i08_unit_is_understood
-t test_i08_unit_allows_what_the_rooms_do
+t test_i08_unit_allows_what_the_processes_do
 [ "$failed" = 0 ]

@@ -1,4 +1,4 @@
-/* tests/security/test_alloc_long.c — G2 at length: every allocation of a release fails once, room by room. */
+/* tests/security/test_alloc_long.c — G2 at length: every allocation of a release fails once, process by process. */
 #include "tests/fault/fail_walk.h"
 
 static void test_g02_every_allocation_fails_once(void **state)

@@ -1,5 +1,5 @@
-/* tests/security/test_calls_processes_long.c — the calls of the broker's rooms to a library fail once each: at a release, at a reload, at the start of the supervisor
- * and the gateway.  The other rooms' starts are in test_calls_starts_long.c. */
+/* tests/security/test_calls_processes_long.c — the calls of the broker's processes to a library fail once each: at a release, at a reload, at the start of the supervisor
+ * and the gateway.  The other processes' starts are in test_calls_starts_long.c. */
 #include "tests/fault/call_walk.h"
 
 static void test_g02_calls_at_a_release(void **state)
@@ -8,7 +8,7 @@ static void test_g02_calls_at_a_release(void **state)
 	(void)fail_walk("fault/call_fail.so", "vault", 1, 120000);
 	(void)fail_walk("fault/call_fail.so", "gateway", 1, 60000);
 	(void)fail_walk("fault/call_fail.so", "ledger", 1, 60000);
-	walk_room("gateway", "metrics", ask_metrics, 1, 60000);
+	walk_process("gateway", "metrics", ask_metrics, 1, 60000);
 }
 
 static void test_g02_calls_of_the_supervisor(void **state)

@@ -3,7 +3,7 @@
 
 /* What comes before these is reading the configuration, as in the gateway; what lies between them is an entry of the ledger's table, a block of a self-test's
  * wrapping. */
-static void test_g02_calls_at_the_start_of_other_rooms(void **state)
+static void test_g02_calls_at_the_start_of_other_processes(void **state)
 {
 	(void)state;
 	walk_start("keybrokerd: ledger", 130, 120, 1);
@@ -15,7 +15,7 @@ static void test_g02_calls_at_the_start_of_other_rooms(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		WALKS(test_g02_calls_at_the_start_of_other_rooms),
+		WALKS(test_g02_calls_at_the_start_of_other_processes),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

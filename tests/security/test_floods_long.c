@@ -140,7 +140,7 @@ static long oom_score(pid_t pid)
 static void test_g03_whom_the_kernel_takes(void **state)
 {
 	(void)state;
-	long gate = oom_score(gateway()), vault = oom_score(broker_room(&in, "vault", 0)), ledger = oom_score(broker_room(&in, "ledger", 0));
+	long gate = oom_score(gateway()), vault = oom_score(broker_process(&in, "vault", 0)), ledger = oom_score(broker_process(&in, "ledger", 0));
 	if (!(gate > vault && gate > ledger))
 		GOOD(wrong("oom_score_adj: gateway %ld, vault %ld, ledger %ld", gate, vault, ledger));
 }
@@ -153,7 +153,7 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 	enum { BODY = 190 * 1024, MANY = 1200, SPARE_KIB = 48 * 1024 };
 	static SSL *sender[MANY];
 	static char body[BODY];
-	static const char *const rooms[] = {"gateway", "vault", "ledger", "fetcher"};
+	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};
 	char group[96], path[160], text[256];
 	const bool is_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
 	snprintf(group, sizeof group, "%s/keybroker-test-%d", is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", (int)getpid());
@@ -162,13 +162,13 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 		return;
 	}
 	long rss = status_kib(in.broker, "VmRSS:");
-	pid_t vault = broker_room(&in, "vault", 0), ledger = broker_room(&in, "ledger", 0);
+	pid_t vault = broker_process(&in, "vault", 0), ledger = broker_process(&in, "ledger", 0);
 	snprintf(path, sizeof path, "%s/cgroup.procs", group);
 	snprintf(text, sizeof text, "%d", (int)in.broker);
 	bool is_in = write_file(path, text);
 	for (unsigned r = 0; r < 4; r++)
-		for (unsigned nth = 0; broker_room(&in, rooms[r], nth) > 0; nth++) {
-			pid_t pid = broker_room(&in, rooms[r], nth);
+		for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0; nth++) {
+			pid_t pid = broker_process(&in, processes[r], nth);
 			rss += status_kib(pid, "VmRSS:");
 			snprintf(text, sizeof text, "%d", (int)pid);
 			is_in = is_in && write_file(path, text);
@@ -195,22 +195,22 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 	}
 	for (unsigned i = 0; i < MANY; i++)
 		tls_free(sender[i]);
-	assert_int_equal(broker_room(&in, "vault", 0), vault);
-	assert_int_equal(broker_room(&in, "ledger", 0), ledger);
+	assert_int_equal(broker_process(&in, "vault", 0), vault);
+	assert_int_equal(broker_process(&in, "ledger", 0), ledger);
 	GOOD(broker_wait_ready(&in, 10000));
 	/* Out of the group again, which must not be left behind. */
 	snprintf(path, sizeof path, "%s/cgroup.procs", is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory");
 	snprintf(text, sizeof text, "%d", (int)in.broker);
 	assert_true(write_file(path, text));
 	for (unsigned r = 0; r < 4; r++)
-		for (unsigned nth = 0; broker_room(&in, rooms[r], nth) > 0; nth++) {
-			snprintf(text, sizeof text, "%d", (int)broker_room(&in, rooms[r], nth));
+		for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0; nth++) {
+			snprintf(text, sizeof text, "%d", (int)broker_process(&in, processes[r], nth));
 			assert_true(write_file(path, text));
 		}
 	for (unsigned long long end = now_ms() + 5000; rmdir(group) != 0 && now_ms() < end;)
 		sleep_ms(50);
 	assert_int_not_equal(access(group, F_OK), 0);
-	double restarts = metric(&in, "keybroker_room_restarts_total{room=\"gateway\"}");
+	double restarts = metric(&in, "keybroker_process_restarts_total{process=\"gateway\"}");
 	print_message("  gateways taken by the kernel: %.0f\n", restarts < 0 ? 0 : restarts);
 }
 
@@ -221,12 +221,12 @@ struct cost {
 	long grown_kib;
 };
 
-static void rooms_cost(struct cost *c, int sign, bool is_peak)
+static void processes_cost(struct cost *c, int sign, bool is_peak)
 {
-	static const char *const rooms[] = {"gateway", "vault", "ledger"};
+	static const char *const processes[] = {"gateway", "vault", "ledger"};
 	for (unsigned r = 0; r < 3; r++)
-		for (unsigned nth = 0; broker_room(&in, rooms[r], nth) > 0; nth++) {
-			pid_t pid = broker_room(&in, rooms[r], nth);
+		for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0; nth++) {
+			pid_t pid = broker_process(&in, processes[r], nth);
 			c->cpu_ms += sign * cpu_ms(pid);
 			c->grown_kib += sign * status_kib(pid, is_peak ? "VmHWM:" : "VmRSS:");
 			if (sign < 0)
@@ -291,15 +291,15 @@ static void test_g04_amplification(void **state)
 		for (unsigned k = 0; k < TIMES + 4; k++) {
 			struct reply r;
 			if (k == 4) /* warm: buffers of this size are there */
-				rooms_cost(&c, -1, false);
+				processes_cost(&c, -1, false);
 			GOOD(link_call(l, "POST", "/keys/key/release?api-version=7.4", "Authorization: Bearer x\r\n", bodies[i], &r));
 			if (r.status == 200 || r.status >= 500)
 				GOOD(wrong("body %u: status %d", i, r.status));
 			reply_free(&r);
 		}
-		rooms_cost(&c, 1, true);
+		processes_cost(&c, 1, true);
 		double ratio = (double)(c.grown_kib > 0 ? c.grown_kib : 0) * 1024 / (double)len, ms = c.cpu_ms / TIMES;
-		print_message("  body %2u, %6zu bytes: %.1f × memory at its peak, %.2f ms of all rooms\n", i, len, ratio, ms);
+		print_message("  body %2u, %6zu bytes: %.1f × memory at its peak, %.2f ms of all processes\n", i, len, ratio, ms);
 		most_ratio = ratio > most_ratio ? ratio : most_ratio;
 		most_ms = ms > most_ms ? ms : most_ms;
 		link_close(l);

@@ -210,7 +210,7 @@ static void test_c06_hung_at_the_start(void **state)
 	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
 		double killed = metric(&in, "keybroker_killed_hung_total");
 		fake_next(calls[i], 1, FAKE_HANG, 0);
-		assert_int_equal(kill(broker_room(&in, "vault", 0), SIGKILL), 0);
+		assert_int_equal(kill(broker_process(&in, "vault", 0), SIGKILL), 0);
 		unsigned long long from = now_ms();
 		while (metric(&in, "keybroker_killed_hung_total") < killed + 1 && now_ms() - from < 20000) {
 			struct outcome o = ask_key("key"); /* the other worker serves; it may be the one that meets C_SignInit */

@@ -6,13 +6,13 @@ enum { KILLS = 100, CUTS = 300, CUTS_AT_ONCE = 20, LIMIT_MS = 140000 };
 
 static unsigned seed;
 
-/* A room dies before or after a call of a release, or the ledger's of a rotation. */
+/* A process dies before or after a call of a release, or the ledger's of a rotation. */
 static void kill_somewhere(unsigned i)
 {
-	unsigned room = (unsigned)rand_r(&seed) % 4;
+	unsigned process = (unsigned)rand_r(&seed) % 4;
 	enum shim_what what = rand_r(&seed) % 2 == 0 ? SHIM_KILL_BEFORE : SHIM_KILL_AFTER;
-	if (room < 3) {
-		(void)kill_at(room, what, rand_r(&seed) % 8);
+	if (process < 3) {
+		(void)kill_at(process, what, rand_r(&seed) % 8);
 	} else {
 		struct shim_rule *r = shim_arm(SHIM_LEDGER, SHIM_FILES, what, 0, rand_r(&seed) % 6, 1);
 		signal_broker(SIGUSR1);

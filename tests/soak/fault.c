@@ -1,5 +1,5 @@
-/* tests/soak/fault.c — what goes wrong: rooms that are killed or stopped, configurations good and bad, an issuer that is away, a token directory that is not
- * there for a moment.  Each fault undoes itself and then waits for the broker to be whole: a room that does not come back is the soak's failure. */
+/* tests/soak/fault.c — what goes wrong: processes that are killed or stopped, configurations good and bad, an issuer that is away, a token directory that is not
+ * there for a moment.  Each fault undoes itself and then waits for the broker to be whole: a process that does not come back is the soak's failure. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -14,15 +14,15 @@ enum { HEAL_MS = 30000, WORKERS = 2 };
 
 /* ---- whole again ---- */
 
-static bool are_rooms_there(struct soak *s)
+static bool are_processes_there(struct soak *s)
 {
 	static const struct {
-		const char *room;
+		const char *process;
 		unsigned n;
 	} all[] = {{"gateway", 1}, {"vault", WORKERS}, {"ledger", 1}, {"fetcher", 1}};
 	for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
 		char name[64];
-		snprintf(name, sizeof name, "keybroker_room_up{room=\"%s\"}", all[i].room);
+		snprintf(name, sizeof name, "keybroker_process_up{process=\"%s\"}", all[i].process);
 		if (metric(&s->in, name) < all[i].n)
 			return false;
 	}
@@ -32,10 +32,10 @@ static bool are_rooms_there(struct soak *s)
 const char *fault_heal(struct soak *s, unsigned ms)
 {
 	for (unsigned long long end = now_ms() + ms;;) {
-		if (metrics_get(&s->in, "/readyz", NULL) == 200 && are_rooms_there(s))
+		if (metrics_get(&s->in, "/readyz", NULL) == 200 && are_processes_there(s))
 			return NULL;
 		if (now_ms() > end)
-			return wrong("not all rooms were back and ready after %u ms", ms);
+			return wrong("not all processes were back and ready after %u ms", ms);
 		sleep_ms(20);
 	}
 }
@@ -54,9 +54,9 @@ static const char *call(struct soak *s, const char *const args[])
 }
 #define CALL(s, ...) call((s), (const char *const[]){__VA_ARGS__, NULL})
 
-/* ---- rooms that die ---- */
+/* ---- processes that die ---- */
 
-/* Which generation a room belongs to, by its command line; 0: it is gone. */
+/* Which generation a process belongs to, by its command line; 0: it is gone. */
 static unsigned generation_of(pid_t pid)
 {
 	char path[64], text[512];
@@ -71,12 +71,12 @@ static unsigned generation_of(pid_t pid)
 	return at == NULL ? 0 : (unsigned)strtoul(at + 13, NULL, 10);
 }
 
-/* Any of this kind that serves: the rooms of an old generation, which end anyway, do not count. */
-static pid_t pick(struct soak *s, struct dice *d, const char *room)
+/* Any of this kind that serves: the processes of an old generation, which end anyway, do not count. */
+static pid_t pick(struct soak *s, struct dice *d, const char *process)
 {
 	pid_t found[8], pid;
 	unsigned n = 0, newest = 0;
-	for (unsigned nth = 0; nth < 16 && (pid = broker_room(&s->in, room, nth)) != 0; nth++) {
+	for (unsigned nth = 0; nth < 16 && (pid = broker_process(&s->in, process, nth)) != 0; nth++) {
 		unsigned generation = generation_of(pid);
 		if (generation > newest)
 			n = 0;
@@ -88,11 +88,11 @@ static pid_t pick(struct soak *s, struct dice *d, const char *room)
 	return n == 0 ? 0 : found[dice_roll(d, n)];
 }
 
-static const char *kill_room(struct soak *s, struct dice *d, const char *room)
+static const char *kill_process(struct soak *s, struct dice *d, const char *process)
 {
-	pid_t pid = pick(s, d, room);
+	pid_t pid = pick(s, d, process);
 	if (pid == 0)
-		return wrong("no %s room", room);
+		return wrong("no %s process", process);
 	if (kill(pid, SIGKILL) != 0 && errno != ESRCH)
 		return wrong("kill: %s", strerror(errno));
 	/* Its successor has another pid; without this, the old one's slot may still be counted as up. */
@@ -103,19 +103,19 @@ static const char *kill_room(struct soak *s, struct dice *d, const char *room)
 
 static const char *kill_gateway(struct soak *s, struct dice *d)
 {
-	return kill_room(s, d, "gateway");
+	return kill_process(s, d, "gateway");
 }
 static const char *kill_vault(struct soak *s, struct dice *d)
 {
-	return kill_room(s, d, "vault");
+	return kill_process(s, d, "vault");
 }
 static const char *kill_ledger(struct soak *s, struct dice *d)
 {
-	return kill_room(s, d, "ledger");
+	return kill_process(s, d, "ledger");
 }
 static const char *kill_fetcher(struct soak *s, struct dice *d)
 {
-	return kill_room(s, d, "fetcher");
+	return kill_process(s, d, "fetcher");
 }
 
 static char state_of(pid_t pid)
@@ -151,7 +151,7 @@ static const char *stop_vault(struct soak *s, struct dice *d)
 	pid_t pid = 0;
 	for (unsigned long long end = now_ms() + 5000; now_ms() < end;) {
 		if ((pid = pick(s, d, "vault")) == 0)
-			return "no vault room";
+			return "no vault process";
 		if (kill(pid, SIGSTOP) != 0)
 			continue;
 		while (state_of(pid) != 'T' && state_of(pid) != 0 && now_ms() < end)

@@ -1,5 +1,5 @@
 /* tests/soak/hostile.c — one request in a hundred means no good: forged and misused tokens, broken HTTP, no TLS, clients that are slow on purpose.
- * Each must get exactly its answer, in the middle of everything else.  While rooms die an answer may be missing; a wrong one never is right. */
+ * Each must get exactly its answer, in the middle of everything else.  While processes die an answer may be missing; a wrong one never is right. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>

@@ -14,7 +14,7 @@ void report_fault(struct report *r, const char *why)
 	r->n_found++;
 }
 
-/* ---- how rooms ended ---- */
+/* ---- how processes ended ---- */
 
 /* A member's value without its quotes, "" when it is not there. */
 static const char *value_of(const char *line, const char *name, char *value, size_t size)
@@ -42,20 +42,20 @@ static void count_end(struct report *r, const char *what, bool is_bad)
 	r->end[i].is_bad = is_bad;
 }
 
-/* SIGKILL is ours, or the watchdog's; SIGTERM ends the fetcher of an old generation; a number that an exit has is the room's own wish.  Any other signal is a
+/* SIGKILL is ours, or the watchdog's; SIGTERM ends the fetcher of an old generation; a number that an exit has is the process's own wish.  Any other signal is a
  * crash, or the sandbox's verdict (31). */
 void report_ends(struct report *r, const char *log)
 {
-	char line[4096], room[32], how[16], what[64];
+	char line[4096], process[32], how[16], what[64];
 	FILE *f = fopen(log, "re");
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-		if (strstr(line, "\"event\":\"room.ended\"") == NULL)
+		if (strstr(line, "\"event\":\"process.ended\"") == NULL)
 			continue;
-		value_of(line, "\"name\":", room, sizeof room);
+		value_of(line, "\"name\":", process, sizeof process);
 		bool is_signal = value_of(line, "\"signal\":", how, sizeof how)[0] != '\0';
 		if (!is_signal)
 			value_of(line, "\"exit_code\":", how, sizeof how);
-		snprintf(what, sizeof what, "%s %s %s", room, is_signal ? "signal" : "exit", how);
+		snprintf(what, sizeof what, "%s %s %s", process, is_signal ? "signal" : "exit", how);
 		count_end(r, what, is_signal && strcmp(how, "9") != 0 && strcmp(what, "fetcher signal 15") != 0);
 	}
 	if (f != NULL)
@@ -121,19 +121,19 @@ static void must_none(const char *what, unsigned long long n)
 
 static void print_growth(const struct shared *all, const struct soak *s)
 {
-	printf("\ngrowth of own memory (without pages of files), by a straight line through the second half of the run; rooms are replaced until its "
+	printf("\ngrowth of own memory (without pages of files), by a straight line through the second half of the run; processes are replaced until its "
 	       "last "
-	       "%llu s\n  a room fails above 1 MiB/h, three standard errors apart, once that makes more than its floor; or when it keeps "
+	       "%llu s\n  a process fails above 1 MiB/h, three standard errors apart, once that makes more than its floor; or when it keeps "
 	       "descriptors\n",
 	       s->tail_s);
 	for (unsigned i = 0; i < all->n_growth; i++) {
 		const struct growth *g = &all->growth[i];
 		if (!g->is_judged) {
-			printf("  %-11s %6ld KiB resident   too young to judge\n", g->room, g->rss_kib);
+			printf("  %-11s %6ld KiB resident   too young to judge\n", g->process, g->rss_kib);
 			continue;
 		}
 		printf("  %-11s %6ld KiB resident   %+6.0f KiB (floor %4.0f) in %4.0f s   %+8.0f ± %.0f KiB/h   descriptors %+.0f (%+.0f/h)  %s\n",
-		       g->room, g->rss_kib, g->kib, g->floor_kib, g->seconds, g->kib_per_hour, g->error_kib_per_hour, g->descriptors,
+		       g->process, g->rss_kib, g->kib, g->floor_kib, g->seconds, g->kib_per_hour, g->error_kib_per_hour, g->descriptors,
 		       g->descriptors_per_hour, g->is_good ? "✓" : "✗");
 		is_good &= g->is_good;
 	}
@@ -148,7 +148,7 @@ static void print_faults(const struct report *r)
 	unsigned n = 0;
 	for (unsigned i = 0; i < fault_count; i++)
 		n += r->fault[i].n;
-	printf("\n%u faults, %.0f workers killed by the watchdog; with the time until all rooms were back\n", n, r->killed_hung);
+	printf("\n%u faults, %.0f workers killed by the watchdog; with the time until all processes were back\n", n, r->killed_hung);
 	for (unsigned i = 0; i < fault_count; i++)
 		printf("  %-28s %4u   slowest %6.2f s\n", fault_table[i].name, r->fault[i].n, (double)r->fault[i].slowest_ms / 1e3);
 	for (unsigned i = 0; i < r->n_ends; i++)
@@ -182,7 +182,7 @@ bool report_print(struct report *r, const struct soak *s)
 	printf("\n%llu requests on %llu connections, %llu fresh attestations: %llu releases, %llu GETs, %llu nonces; %llu retries, %llu attested "
 	       "again\n",
 	       n.requests, n.connections, n.attestations, n.releases, n.gets, n.nonces, n.retries, n.reattested);
-	printf("%llu hostile requests, %llu of them unanswered while rooms were away; %llu times the disabled key was refused\n", n.hostile,
+	printf("%llu hostile requests, %llu of them unanswered while processes were away; %llu times the disabled key was refused\n", n.hostile,
 	       n.hostile_open, n.disabled);
 	print_latency("quiet", n.quiet);
 	print_latency("through the faults", n.faults);
@@ -202,7 +202,7 @@ bool report_print(struct report *r, const struct soak *s)
 	must_none("records that say something else than the answer", l->other_code);
 	must_none("single-use tokens used twice", l->used_twice);
 	must_none("refusals by a code that nothing here explains", unexpected);
-	must_none("rooms that crashed, or were ended by their sandbox", crashes);
+	must_none("processes that crashed, or were ended by their sandbox", crashes);
 	must_none("processes left behind", r->left);
 	must_none("faults that did not heal, and other findings", r->n_found);
 	must("p99 through the faults", n.faults[1], p99_limit_ms - 1, "ms");
@@ -263,7 +263,7 @@ const char *report_json(const struct report *r, const struct soak *s, const char
 		set(ends, r->end[i].what, r->end[i].n);
 	for (unsigned i = 0; i < s->all->n_growth; i++) {
 		const struct growth *g = &s->all->growth[i];
-		json_array_append_new(growth, json_pack("{s:s, s:b, s:b, s:f, s:f, s:f, s:f, s:f}", "room", g->room, "judged", g->is_judged, "good",
+		json_array_append_new(growth, json_pack("{s:s, s:b, s:b, s:f, s:f, s:f, s:f, s:f}", "process", g->process, "judged", g->is_judged, "good",
 							g->is_good, "seconds", g->seconds, "kib", g->kib, "kib_per_hour", g->kib_per_hour,
 							"descriptors", g->descriptors, "descriptors_per_hour", g->descriptors_per_hour));
 	}
@@ -271,7 +271,7 @@ const char *report_json(const struct report *r, const struct soak *s, const char
 		json_array_append_new(found, json_string(r->found[i]));
 	json_object_set_new(j, "codes", codes);
 	json_object_set_new(j, "faults", faults);
-	json_object_set_new(j, "rooms_ended", ends);
+	json_object_set_new(j, "processes_ended", ends);
 	json_object_set_new(j, "growth", growth);
 	json_object_set_new(j, "found", found);
 	json_object_set_new(j, "latency_quiet_ms", latency_json(n.quiet));

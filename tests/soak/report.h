@@ -11,7 +11,7 @@ struct report {
 		unsigned long long slowest_ms;
 	} fault[MAX_KINDS];
 	struct recount ledger;
-	struct { /* how rooms ended, from the broker's log */
+	struct { /* how processes ended, from the broker's log */
 		char what[64];
 		unsigned n;
 		bool is_bad;

@@ -2,7 +2,7 @@
  *   soak [--minutes N] [--seed N] [--json FILE] [--gentle]      (default 30 minutes; make soak MINUTES=2 SEED=7)
  * --gentle: only faults that replace no room, so that growth is seen over the whole run.
  * Starts an instance of its own.  Exits 1 when a request was lost, a key was wrong, an answer has no record, a hostile request got another answer than it
- * must, memory or descriptors grow, the slowest hundredth through the faults took 5 s or more, a room did not come back, crashed or was left behind. */
+ * must, memory or descriptors grow, the slowest hundredth through the faults took 5 s or more, a process did not come back, crashed or was left behind. */
 #include <dirent.h>
 #include <getopt.h>
 #include <openssl/rand.h>
@@ -144,8 +144,8 @@ static void stop_clients(void)
 
 /* ---- faults ---- */
 
-/* A deck without the gentle ones first, so that a short run sees every kind of room die; then decks of all.  Near the end only gentle ones, which replace no
- * room: memory that grows is seen in rooms that live. */
+/* A deck without the gentle ones first, so that a short run sees every kind of process die; then decks of all.  Near the end only gentle ones, which replace no
+ * process: memory that grows is seen in processes that live. */
 struct deck {
 	unsigned card[MAX_FAULTS], n;
 	bool was_first;
@@ -207,7 +207,7 @@ static void run_faults(void)
 
 /* ---- the end ---- */
 
-/* Anything that names this instance's directory: rooms have the configuration's path in their command line. */
+/* Anything that names this instance's directory: processes have the configuration's path in their command line. */
 static unsigned count_left(void)
 {
 	unsigned n = 0;

@@ -36,9 +36,9 @@ struct tally {
 	atomic_uint n_why;
 };
 
-/* In shared memory: a room's growth, judged at the end. */
+/* In shared memory: a process's growth, judged at the end. */
 struct growth {
-	char room[16];
+	char process[16];
 	pid_t pid;
 	double seconds, kib, floor_kib, kib_per_hour, error_kib_per_hour, descriptors, descriptors_per_hour;
 	long rss_kib;
@@ -83,10 +83,10 @@ void client_run(struct soak *s, unsigned index, const char *ids);
 /* Clients that are slow on purpose. */
 void slow_run(struct soak *s);
 
-/* Every second what each room uses, every ten a line; at the end shared->growth. */
+/* Every second what each process uses, every ten a line; at the end shared->growth. */
 void watch_run(struct soak *s);
 
-/* A fault: makes it, undoes it, and waits until all rooms are back.  NULL, or what did not work. */
+/* A fault: makes it, undoes it, and waits until all processes are back.  NULL, or what did not work. */
 struct fault {
 	const char *name;
 	const char *(*run)(struct soak *s, struct dice *d);
@@ -94,7 +94,7 @@ struct fault {
 };
 extern const struct fault fault_table[];
 extern const unsigned fault_count;
-const char *fault_heal(struct soak *s, unsigned ms); /* all rooms there and ready */
+const char *fault_heal(struct soak *s, unsigned ms); /* all processes there and ready */
 
 /* The ledger against the clients' files: memory is bounded, whatever their size. */
 enum { CODES = 64 };

@@ -1,5 +1,5 @@
-/* tests/soak/watch.c — what each room uses, looked at once a second from outside, and whether it grows.
- * Trusts /proc.  Must never judge a room by its beginning (caches fill), nor by less time than a slope needs to stand out of the noise. */
+/* tests/soak/watch.c — what each process uses, looked at once a second from outside, and whether it grows.
+ * Trusts /proc.  Must never judge a process by its beginning (caches fill), nor by less time than a slope needs to stand out of the noise. */
 #include <dirent.h>
 #include <math.h>
 #include <signal.h>
@@ -11,13 +11,13 @@
 #include "tests/soak/soak.h"
 
 enum { TRACKS = 32, SAMPLES = 2048, LINE_S = 10, SETTLE_S = 25 /* a new gateway has all its slow clients only then */, LEAST_S = 10 };
-/* A room fails when its own memory (RssAnon: pages of files it maps come and go) grows faster than LIMIT, three standard errors of the fit beside, and by
+/* A process fails when its own memory (RssAnon: pages of files it maps come and go) grows faster than LIMIT, three standard errors of the fit beside, and by
  * more than its floor in the time looked at: an allocator's steps are as large.  The gateway's connections come in crowds, the supervisor holds two or three
- * configurations while they change, the ledger touches its table of used tokens for the first time: what grows on shows in a longer run.  A room that could be
+ * configurations while they change, the ledger touches its table of used tokens for the first time: what grows on shows in a longer run.  A process that could be
  * looked at for less than SHORT still fills its caches, and is allowed four times as much. */
 enum { SHORT_S = 60 };
 static const double limit_kib_per_hour = 1024, floor_kib = 128, gateway_kib = 256, supervisor_kib = 512, ledger_kib = 128 + 1024;
-/* Of the gateway's descriptors some are the clients', of the supervisor's some the rooms' that end and begin. */
+/* Of the gateway's descriptors some are the clients', of the supervisor's some the processes' that end and begin. */
 enum { GATEWAY_DESCRIPTORS = 4, SUPERVISOR_DESCRIPTORS = 2 };
 
 struct sample {
@@ -26,7 +26,7 @@ struct sample {
 };
 struct track {
 	pid_t pid; /* 0: free */
-	char room[16];
+	char process[16];
 	double born_s;
 	unsigned n, stride, skipped;
 	bool is_seen;
@@ -70,28 +70,28 @@ static int count_descriptors(pid_t pid)
 	return n;
 }
 
-/* The room that a process of ours is, or false. */
-static bool room_of(pid_t pid, pid_t broker, char room[static 16])
+/* The process that a process of ours is, or false. */
+static bool process_of(pid_t pid, pid_t broker, char process[static 16])
 {
 	char text[512];
 	int parent = 0;
 	if (pid == broker) {
-		snprintf(room, 16, "supervisor");
+		snprintf(process, 16, "supervisor");
 		return true;
 	}
 	if (!read_text(pid, "stat", text, sizeof text) || strrchr(text, ')') == NULL || sscanf(strrchr(text, ')'), ") %*c %d", &parent) != 1 ||
 	    parent != broker || !read_text(pid, "cmdline", text, sizeof text))
 		return false;
-	return sscanf(text, "keybrokerd: %15s", room) == 1;
+	return sscanf(text, "keybrokerd: %15s", process) == 1;
 }
 
 /* ---- samples ---- */
 
-static struct track *track_of(pid_t pid, const char *room, double at_s)
+static struct track *track_of(pid_t pid, const char *process, double at_s)
 {
 	struct track *free_one = NULL;
 	for (unsigned i = 0; i < TRACKS; i++) {
-		if (tracks[i].pid == pid && strcmp(tracks[i].room, room) == 0)
+		if (tracks[i].pid == pid && strcmp(tracks[i].process, process) == 0)
 			return &tracks[i];
 		if (tracks[i].pid == 0 && free_one == NULL)
 			free_one = &tracks[i];
@@ -101,7 +101,7 @@ static struct track *track_of(pid_t pid, const char *room, double at_s)
 		free_one->pid = pid;
 		free_one->born_s = at_s;
 		free_one->stride = 1;
-		snprintf(free_one->room, sizeof free_one->room, "%s", room);
+		snprintf(free_one->process, sizeof free_one->process, "%s", process);
 	}
 	return free_one;
 }
@@ -122,15 +122,15 @@ static void keep(struct track *t, struct sample s)
 
 static void look(struct soak *s, double at_s)
 {
-	char status[4096], room[16];
+	char status[4096], process[16];
 	DIR *proc = opendir("/proc");
 	for (unsigned i = 0; i < TRACKS; i++)
 		tracks[i].is_seen = false;
 	for (struct dirent *e; proc != NULL && (e = readdir(proc)) != NULL;) {
 		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
-		if (pid <= 0 || !room_of(pid, s->in.broker, room) || !read_text(pid, "status", status, sizeof status))
+		if (pid <= 0 || !process_of(pid, s->in.broker, process) || !read_text(pid, "status", status, sizeof status))
 			continue;
-		struct track *t = track_of(pid, room, at_s);
+		struct track *t = track_of(pid, process, at_s);
 		if (t == NULL)
 			continue;
 		t->is_seen = true;
@@ -177,7 +177,7 @@ static int by_number(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Clients and generations come and go, which makes more; a room that is away for a moment makes less: the lower quartile has neither. */
+/* Clients and generations come and go, which makes more; a process that is away for a moment makes less: the lower quartile has neither. */
 static int usual_descriptors(const struct sample *p, unsigned n)
 {
 	static int all[SAMPLES];
@@ -191,7 +191,7 @@ static void judge(const struct soak *s, const struct track *t, struct growth *g)
 {
 	double settle_s = s->tail_s / 5 > SETTLE_S ? (double)s->tail_s / 5 : SETTLE_S, half_s = (double)s->seconds / 2, from_s = t->born_s + settle_s;
 	unsigned first = 0;
-	memcpy(g->room, t->room, sizeof g->room);
+	memcpy(g->process, t->process, sizeof g->process);
 	g->pid = t->pid;
 	g->rss_kib = t->rss_kib;
 	g->is_good = true;
@@ -205,8 +205,8 @@ static void judge(const struct soak *s, const struct track *t, struct growth *g)
 		return;
 	g->is_judged = true;
 	fit(p, n, g);
-	bool is_gateway = strcmp(t->room, "gateway") == 0, is_supervisor = strcmp(t->room, "supervisor") == 0;
-	g->floor_kib = is_gateway ? gateway_kib : is_supervisor ? supervisor_kib : strcmp(t->room, "ledger") == 0 ? ledger_kib : floor_kib;
+	bool is_gateway = strcmp(t->process, "gateway") == 0, is_supervisor = strcmp(t->process, "supervisor") == 0;
+	g->floor_kib = is_gateway ? gateway_kib : is_supervisor ? supervisor_kib : strcmp(t->process, "ledger") == 0 ? ledger_kib : floor_kib;
 	if (g->seconds < SHORT_S)
 		g->floor_kib *= 4;
 	g->descriptors = usual_descriptors(p + n - n / 3, n / 3) - usual_descriptors(p, n / 3);
@@ -244,17 +244,17 @@ static void line(const struct shared *all, double at_s)
 	static double before_s;
 	const struct histogram *both[2 * CLIENTS];
 	struct sum now = add_up(all);
-	unsigned rooms = 0;
+	unsigned processes = 0;
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		both[2 * i] = &all->client[i].quiet;
 		both[2 * i + 1] = &all->client[i].faults;
 	}
 	for (unsigned i = 0; i < TRACKS; i++)
-		rooms += tracks[i].pid != 0;
+		processes += tracks[i].pid != 0;
 	printf("%5.0f s  %4.0f requests/s  %llu in all, %llu releases, %llu hostile, %llu retries, %llu lost, %llu wrong; p99 %.0f ms; %u processes; "
 	       "fault: %s\n",
 	       at_s, (double)(now.requests - before.requests) / (at_s - before_s), now.requests, now.releases, now.hostile, now.retries, now.lost,
-	       now.wrong, histogram_ms(both, 2 * CLIENTS, 0.99), rooms, all->fault_name);
+	       now.wrong, histogram_ms(both, 2 * CLIENTS, 0.99), processes, all->fault_name);
 	before = now;
 	before_s = at_s;
 }

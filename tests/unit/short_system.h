@@ -52,10 +52,10 @@ static bool call_fails(const char *name)
 		return call_fails(#name) ? (type)-1 : REAL(name) arguments;                                                                          \
 	}
 
-ssize_t __read_chk(int fd, void *p, size_t n, size_t room);
-ssize_t __read_chk(int fd, void *p, size_t n, size_t room)
+ssize_t __read_chk(int fd, void *p, size_t n, size_t process);
+ssize_t __read_chk(int fd, void *p, size_t n, size_t process)
 {
-	return call_fails("read") ? -1 : n > room ? (abort(), -1) : REAL(read)(fd, p, n);
+	return call_fails("read") ? -1 : n > process ? (abort(), -1) : REAL(read)(fd, p, n);
 }
 
 FAILING(ssize_t, pread, (int fd, void *p, size_t n, off_t at), (fd, p, n, at))

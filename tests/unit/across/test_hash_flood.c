@@ -53,8 +53,8 @@ static uint64_t pattern(unsigned which, uint64_t n)
 
 static double peers_us(unsigned which)
 {
-	static struct peer *entered[N];
-	struct peers *p = peers_new(N, 4, 1, 1);
+	static struct source *entered[N];
+	struct sources *p = sources_new(N, 4, 1, 1);
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 	unsigned n = 0;
 
@@ -65,13 +65,13 @@ static double peers_us(unsigned which)
 		for (unsigned b = 0; b < 8; b++)
 			in6.sin6_addr.s6_addr[b] = (uint8_t)(key >> (56 - 8 * b));
 		in6.sin6_addr.s6_addr[0] |= 0x20; /* no mapped IPv4 address */
-		if (peers_enter(p, (const struct sockaddr *)&in6, &entered[n]) == KB_OK)
+		if (sources_enter(p, (const struct sockaddr *)&in6, &entered[n]) == KB_OK)
 			n++;
 	}
 	for (unsigned i = 0; i < n; i++)
-		peers_leave(p, entered[i]);
+		sources_leave(p, entered[i]);
 	double us = cpu_us() - from;
-	peers_free(p);
+	sources_free(p);
 	return us;
 }
 

@@ -1,4 +1,4 @@
-/* tests/unit/across/test_nomem_processes.c — memory runs out at the n-th allocation, for every n of what a room makes for itself: its way to the others, its listener, its
+/* tests/unit/across/test_nomem_processes.c — memory runs out at the n-th allocation, for every n of what a process makes for itself: its way to the others, its listener, its
  * fetches, the header of its signatures (SECURITY G2).  A judgement is in test_nomem.c. */
 #include "tests/unit/short_sweep.h"
 
@@ -26,7 +26,7 @@
 #include "tests/unit/tls_mint.h"
 
 static struct event_base *base;
-static struct scoreboard *board;
+static struct stats *board;
 
 /* libevent keeps room for a descriptor that it has seen once. */
 static int make(void **state)
@@ -91,7 +91,7 @@ static enum kb_err exchange_once(void)
 	if (err != KB_OK)
 		return err;
 	/* The window is taken by the first, so the second waits in memory; without memory it is not under way. */
-	struct queue_lane lane = {0};
+	struct queue_source lane = {0};
 	struct pending a = {0}, b = {0};
 	assert_int_equal(exchange_send(x, &a, exchange_next_id(x), &lane, span_str("frame")), KB_OK);
 	err = exchange_send(x, &b, exchange_next_id(x), &lane, span_str("frame"));
@@ -147,7 +147,7 @@ static void test_exchange_of_no_socket(void **state)
 static void test_exchange_refuses_what_cannot_be_sent(void **state)
 {
 	struct exchange *x;
-	struct queue_lane lane = {0};
+	struct queue_source lane = {0};
 	struct pending first = {0}, large = {0}, last = {0};
 	static uint8_t bytes[8 * KB_SOCKET_BUFFER];
 	char got[16];
@@ -431,24 +431,24 @@ static char dir[] = "/tmp/keybroker-nomem-XXXXXX", file[64];
 
 static enum kb_err source_once(void)
 {
-	KB_AUTO(source) struct source *s = NULL;
+	KB_AUTO(snapshot) struct snapshot *s = NULL;
 	const char *const *names;
 	const char *why = "";
 	struct span text;
 	int fd;
 
-	enum kb_err err = source_files(&s);
+	enum kb_err err = snapshot_files(&s);
 	if (err == KB_OK)
-		err = source_list(s, dir, ".json", 1, &names, &why);
+		err = snapshot_list(s, dir, ".json", 1, &names, &why);
 	if (err == KB_OK && names[0] == NULL)
 		fail_msg("a list that lacks a file");
 	if (err == KB_OK)
-		err = source_read(s, file, 100, false, 1, &text, &why);
+		err = snapshot_read(s, file, 100, false, 1, &text, &why);
 	if (err == KB_OK && !span_eq_cstr(text, "{}"))
 		fail_msg("other bytes than the file's");
-	if (err == KB_OK && (err = source_pack(s, 1, &fd)) == KB_OK) {
-		KB_AUTO(source) struct source *archive = NULL;
-		err = source_archive(fd, &archive);
+	if (err == KB_OK && (err = snapshot_pack(s, 1, &fd)) == KB_OK) {
+		KB_AUTO(snapshot) struct snapshot *archive = NULL;
+		err = snapshot_archive(fd, &archive);
 		close(fd);
 	}
 	return err;

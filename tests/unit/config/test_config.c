@@ -118,7 +118,7 @@ static int teardown(void **state)
 }
 
 struct loaded {
-	struct source *src;
+	struct snapshot *src;
 	struct config *c;
 	struct config_faults faults;
 	enum kb_err err;
@@ -130,7 +130,7 @@ static struct loaded load(unsigned parts)
 	struct loaded l = {0};
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
-	assert_int_equal(source_files(&l.src), KB_OK);
+	assert_int_equal(snapshot_files(&l.src), KB_OK);
 	l.err = config_load(l.src, path, parts, &l.c, &l.faults);
 	for (size_t i = 0; i < l.faults.n; i++)
 		print_message("  %s\n", l.faults.text[i]);
@@ -141,7 +141,7 @@ static void unload(struct loaded *l)
 {
 	config_free(l->c);
 	config_faults_free(&l->faults);
-	source_free(l->src);
+	snapshot_free(l->src);
 }
 
 static void assert_good(void)
@@ -265,28 +265,28 @@ static void test_config_parts_see_their_own(void **state)
 	static const unsigned parts[] = {CONFIG_GATEWAY, CONFIG_VAULT, CONFIG_FETCHER, CONFIG_LEDGER};
 	for (size_t i = 0; i < 4; i++) {
 		int fd;
-		struct source *room;
+		struct snapshot *process;
 		struct config *c;
 		struct config_faults faults;
-		assert_int_equal(source_pack(l.src, parts[i], &fd), KB_OK);
-		assert_int_equal(source_archive(fd, &room), KB_OK);
+		assert_int_equal(snapshot_pack(l.src, parts[i], &fd), KB_OK);
+		assert_int_equal(snapshot_archive(fd, &process), KB_OK);
 		close(fd);
-		assert_int_equal(config_load(room, path, parts[i], &c, &faults), KB_OK);
+		assert_int_equal(config_load(process, path, parts[i], &c, &faults), KB_OK);
 		assert_int_equal(faults.n, 0);
 		assert_int_equal(c->listeners[0].key.len > 0, parts[i] == CONFIG_GATEWAY);
 		assert_int_equal(c->n_keys > 0 && c->signer_chain.len > 0, parts[i] == CONFIG_VAULT);
 		assert_int_equal(c->n_issuers > 0, parts[i] == CONFIG_VAULT || parts[i] == CONFIG_FETCHER);
-		assert_string_equal(c->digest, l.c->digest); /* of the whole, whatever a room sees of it */
+		assert_string_equal(c->digest, l.c->digest); /* of the whole, whatever a process sees of it */
 		config_free(c);
 		config_faults_free(&faults);
-		source_free(room);
+		snapshot_free(process);
 	}
 	unload(&l);
 }
 
 static void test_config_relative_path(void **state)
 {
-	struct source *src;
+	struct snapshot *src;
 	struct config *c;
 	struct config_faults faults;
 	char here[4096], path[96];
@@ -294,14 +294,14 @@ static void test_config_relative_path(void **state)
 	(void)state;
 	assert_non_null(getcwd(here, sizeof here));
 	assert_int_equal(chdir(dir), 0);
-	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(snapshot_files(&src), KB_OK);
 	assert_int_equal(config_load(src, "./keys.d/../keybroker.json", CONFIG_ALL, &c, &faults), KB_OK);
 	assert_int_equal(chdir(here), 0);
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	assert_string_equal(c->path, path);
 	assert_string_equal(c->dir, dir);
 	config_free(c);
-	source_free(src);
+	snapshot_free(src);
 }
 
 /* ---- keybroker.json ---- */
@@ -686,7 +686,7 @@ static void test_config_issuer_options(void **state)
 	unload(&l);
 }
 
-/* Whose keys, from where, by which CA: each of them counts, and every room that reads issuers comes to the same, or the vaults would never find a set. */
+/* Whose keys, from where, by which CA: each of them counts, and every process that reads issuers comes to the same, or the vaults would never find a set. */
 static void test_config_origin_of_an_issuer(void **state)
 {
 	static const char *const text[] = {

@@ -28,10 +28,10 @@ static void put(const char *name, const char *text, unsigned mode)
 	close(fd);
 }
 
-static enum kb_err get(struct source *s, bool is_private, size_t max, struct span *out)
+static enum kb_err get(struct snapshot *s, bool is_private, size_t max, struct span *out)
 {
 	const char *why;
-	enum kb_err err = source_read(s, path, max, is_private, CONFIG_VAULT, out, &why);
+	enum kb_err err = snapshot_read(s, path, max, is_private, CONFIG_VAULT, out, &why);
 
 	assert_true(err == KB_OK || why[0] != '\0');
 	return err;
@@ -41,14 +41,14 @@ static int setup(void **state)
 {
 	snprintf(dir, sizeof dir, "/tmp/kb-source-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	return source_files((struct source **)state) == KB_OK ? 0 : -1;
+	return snapshot_files((struct snapshot **)state) == KB_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
 	char command[128];
 
-	source_free(*state);
+	snapshot_free(*state);
 	snprintf(command, sizeof command, "rm -rf %s", dir);
 	return system(command);
 }
@@ -145,10 +145,10 @@ static void test_source_private_file_readable_by_others(void **state)
 	const char *why;
 
 	put("key", "x", 0644);
-	assert_int_equal(source_check(*state, path, true, &why), KB_E_FILE_MODE);
+	assert_int_equal(snapshot_check(*state, path, true, &why), KB_E_FILE_MODE);
 	assert_int_equal(get(*state, true, 100, &s), KB_E_FILE_MODE);
 	put("key", "x", 0640);
-	assert_int_equal(source_check(*state, path, true, &why), KB_OK);
+	assert_int_equal(snapshot_check(*state, path, true, &why), KB_OK);
 	assert_int_equal(get(*state, true, 100, &s), KB_OK);
 }
 
@@ -171,7 +171,7 @@ static void test_source_lists_sorted(void **state)
 	put(".hidden.json", "", 0600);
 	put("c.txt", "", 0600);
 	put(".json", "", 0600);
-	assert_int_equal(source_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
+	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
 	assert_string_equal(names[0], "a.json");
 	assert_string_equal(names[1], "b.json");
 	assert_null(names[2]);
@@ -182,7 +182,7 @@ static void test_e04_writable_directory(void **state)
 	const char *const *names, *why;
 
 	assert_int_equal(chmod(dir, 0777), 0);
-	assert_int_equal(source_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_E_FILE_MODE);
+	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_E_FILE_MODE);
 	assert_null(names[0]);
 }
 
@@ -190,12 +190,12 @@ static void test_source_missing_directory(void **state)
 {
 	const char *const *names, *why;
 
-	assert_int_equal(source_list(*state, "/nonexistent/x", ".json", CONFIG_VAULT, &names, &why), KB_E_FILE);
+	assert_int_equal(snapshot_list(*state, "/nonexistent/x", ".json", CONFIG_VAULT, &names, &why), KB_E_FILE);
 }
 
 static void test_archive_gives_the_same_bytes(void **state)
 {
-	struct source *s = *state, *room;
+	struct snapshot *s = *state, *process;
 	const char *const *names, *why;
 	char secret[128];
 	struct span a, b;
@@ -203,36 +203,36 @@ static void test_archive_gives_the_same_bytes(void **state)
 	int fd;
 
 	put("vault.json", "for the vault", 0600);
-	assert_int_equal(source_read(s, path, 100, false, CONFIG_VAULT, &a, &why), KB_OK);
-	assert_int_equal(source_list(s, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
+	assert_int_equal(snapshot_read(s, path, 100, false, CONFIG_VAULT, &a, &why), KB_OK);
+	assert_int_equal(snapshot_list(s, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
 	put("tls.key", "for the gateway", 0600);
 	snprintf(secret, sizeof secret, "%s", path);
-	assert_int_equal(source_read(s, secret, 100, true, CONFIG_GATEWAY, &a, &why), KB_OK);
-	assert_int_equal(source_pack(s, CONFIG_VAULT, &fd), KB_OK);
-	assert_int_equal(source_archive(fd, &room), KB_OK);
+	assert_int_equal(snapshot_read(s, secret, 100, true, CONFIG_GATEWAY, &a, &why), KB_OK);
+	assert_int_equal(snapshot_pack(s, CONFIG_VAULT, &fd), KB_OK);
+	assert_int_equal(snapshot_archive(fd, &process), KB_OK);
 	assert_int_equal(write(fd, "x", 1), -1); /* sealed */
 	close(fd);
 
 	snprintf(path, sizeof path, "%s/vault.json", dir);
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(source_read(room, path, 100, false, CONFIG_VAULT, &b, &why), KB_OK);
+	assert_int_equal(snapshot_read(process, path, 100, false, CONFIG_VAULT, &b, &why), KB_OK);
 	assert_true(span_eq_cstr(b, "for the vault"));
-	assert_int_equal(source_list(room, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
+	assert_int_equal(snapshot_list(process, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
 	assert_string_equal(names[0], "vault.json");
 	assert_null(names[1]);
-	assert_int_equal(source_list(room, dir, ".pem", CONFIG_VAULT, &names, &why), KB_E_FILE);
-	assert_int_equal(source_check(room, "/nonexistent/pin", true, &why), KB_OK);
-	/* What another room alone may see is not there, though the file is on disk. */
-	assert_int_equal(source_read(room, secret, 100, true, CONFIG_VAULT, &b, &why), KB_E_FILE);
-	source_digest(s, digest[0]);
-	source_digest(room, digest[1]);
+	assert_int_equal(snapshot_list(process, dir, ".pem", CONFIG_VAULT, &names, &why), KB_E_FILE);
+	assert_int_equal(snapshot_check(process, "/nonexistent/pin", true, &why), KB_OK);
+	/* What another process alone may see is not there, though the file is on disk. */
+	assert_int_equal(snapshot_read(process, secret, 100, true, CONFIG_VAULT, &b, &why), KB_E_FILE);
+	snapshot_digest(s, digest[0]);
+	snapshot_digest(process, digest[1]);
 	assert_memory_equal(digest[0], digest[1], 32);
-	source_free(room);
+	snapshot_free(process);
 }
 
 static void test_digest_follows_content(void **state)
 {
-	struct source *other;
+	struct snapshot *other;
 	const char *why;
 	struct span s;
 	uint8_t digest[2][32];
@@ -240,29 +240,29 @@ static void test_digest_follows_content(void **state)
 	put("a.json", "one", 0600);
 	assert_int_equal(get(*state, false, 100, &s), KB_OK);
 	put("a.json", "two", 0600);
-	assert_int_equal(source_files(&other), KB_OK);
-	assert_int_equal(source_read(other, path, 100, false, CONFIG_VAULT, &s, &why), KB_OK);
-	source_digest(*state, digest[0]);
-	source_digest(other, digest[1]);
+	assert_int_equal(snapshot_files(&other), KB_OK);
+	assert_int_equal(snapshot_read(other, path, 100, false, CONFIG_VAULT, &s, &why), KB_OK);
+	snapshot_digest(*state, digest[0]);
+	snapshot_digest(other, digest[1]);
 	assert_memory_not_equal(digest[0], digest[1], 32);
-	source_free(other);
+	snapshot_free(other);
 }
 
 /* An archive with `len` bytes of `bytes` changed at `at`; sealed as ours are. */
-static enum kb_err altered(const struct source *s, size_t at, const void *bytes, size_t len, size_t cut)
+static enum kb_err altered(const struct snapshot *s, size_t at, const void *bytes, size_t len, size_t cut)
 {
 	static uint8_t copy[4096];
-	struct source *out;
+	struct snapshot *out;
 	int from, to = memfd_create("altered", MFD_ALLOW_SEALING);
 
-	assert_int_equal(source_pack(s, CONFIG_ALL, &from), KB_OK);
+	assert_int_equal(snapshot_pack(s, CONFIG_ALL, &from), KB_OK);
 	ssize_t n = pread(from, copy, sizeof copy, 0);
 	assert_true(n > 0 && (size_t)n >= cut + at + len);
 	memcpy(copy + at, bytes, len);
 	assert_int_equal(write(to, copy, (size_t)n - cut), n - (ssize_t)cut);
 	assert_int_equal(fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
-	enum kb_err err = source_archive(to, &out);
-	source_free(out);
+	enum kb_err err = snapshot_archive(to, &out);
+	snapshot_free(out);
 	close(from);
 	close(to);
 	return err;
@@ -297,12 +297,12 @@ static void test_archive_refuses_entries_that_are_off(void **state)
 	put("a.json", "text", 0600);
 	snprintf(list, sizeof list, "%s//.json", dir);
 	size_t last_of_list = HEAD + ENTRY + strlen(list) + sizeof "a.json" - 1;
-	assert_int_equal(source_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
+	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
 	assert_int_equal(get(*state, false, 100, &s), KB_OK);
 	assert_int_equal(altered(*state, 0, "", 0, 0), KB_OK);
 	assert_int_equal(altered(*state, HEAD + ENTRY, "\x7f", 1, 0), KB_E_FILE); /* the first name after the second */
 	assert_int_equal(altered(*state, last_of_list, "x", 1, 0), KB_E_FILE);    /* a list without its end */
-	assert_int_equal(source_pack(*state, CONFIG_ALL, &fd), KB_OK);
+	assert_int_equal(snapshot_pack(*state, CONFIG_ALL, &fd), KB_OK);
 	uint64_t short_by_one = HEAD + ENTRY - 1;
 	size_t cut = (size_t)lseek(fd, 0, SEEK_END) - (size_t)short_by_one;
 	close(fd);
@@ -311,12 +311,12 @@ static void test_archive_refuses_entries_that_are_off(void **state)
 
 static void test_archive_must_be_sealed(void **state)
 {
-	struct source *out;
+	struct snapshot *out;
 	int fd = memfd_create("open", MFD_ALLOW_SEALING);
 
 	(void)state;
 	assert_int_equal(ftruncate(fd, 4096), 0);
-	assert_int_equal(source_archive(fd, &out), KB_E_FILE);
+	assert_int_equal(snapshot_archive(fd, &out), KB_E_FILE);
 	assert_null(out);
 	close(fd);
 }
@@ -324,7 +324,7 @@ static void test_archive_must_be_sealed(void **state)
 /* The key of a listing is no file's, and a name that was not read is not there. */
 static void test_archive_holds_what_was_read(void **state)
 {
-	KB_AUTO(source) struct source *archive = NULL;
+	KB_AUTO(snapshot) struct snapshot *archive = NULL;
 	const char *const *names, *why;
 	struct span got;
 	char list[64];
@@ -332,13 +332,13 @@ static void test_archive_holds_what_was_read(void **state)
 
 	put("a.json", "{}", 0600);
 	snprintf(list, sizeof list, "%s//.json", dir);
-	assert_int_equal(source_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
-	assert_int_equal(source_read(*state, list, 100, false, CONFIG_VAULT, &got, &why), KB_E_FILE);
-	assert_int_equal(source_pack(*state, CONFIG_VAULT, &fd), KB_OK);
-	assert_int_equal(source_archive(fd, &archive), KB_OK);
+	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
+	assert_int_equal(snapshot_read(*state, list, 100, false, CONFIG_VAULT, &got, &why), KB_E_FILE);
+	assert_int_equal(snapshot_pack(*state, CONFIG_VAULT, &fd), KB_OK);
+	assert_int_equal(snapshot_archive(fd, &archive), KB_OK);
 	close(fd);
 	assert_int_equal(get(archive, false, 100, &got), KB_E_FILE); /* listed, and not read */
-	assert_int_equal(source_read(archive, list, 100, false, CONFIG_VAULT, &got, &why), KB_E_FILE);
+	assert_int_equal(snapshot_read(archive, list, 100, false, CONFIG_VAULT, &got, &why), KB_E_FILE);
 }
 
 /* Whatever fails while files are read, packed and handed over, it is an error and no half of them. */
@@ -349,19 +349,19 @@ static void test_source_each_call_fails_once(void **state)
 	(void)state;
 	put("a.json", "{}", 0600);
 	for (unsigned n = 1; !is_past; n++) {
-		KB_AUTO(source) struct source *files = NULL, *archive = NULL;
+		KB_AUTO(snapshot) struct snapshot *files = NULL, *archive = NULL;
 		const char *const *names, *why;
 		struct span got;
 		int fd = -1;
-		assert_int_equal(source_files(&files), KB_OK);
+		assert_int_equal(snapshot_files(&files), KB_OK);
 		calls_fail(n);
-		enum kb_err err = source_read(files, path, 100, true, CONFIG_VAULT, &got, &why);
+		enum kb_err err = snapshot_read(files, path, 100, true, CONFIG_VAULT, &got, &why);
 		if (err == KB_OK)
-			err = source_list(files, dir, ".json", CONFIG_VAULT, &names, &why);
+			err = snapshot_list(files, dir, ".json", CONFIG_VAULT, &names, &why);
 		if (err == KB_OK)
-			err = source_pack(files, CONFIG_VAULT, &fd);
+			err = snapshot_pack(files, CONFIG_VAULT, &fd);
 		if (err == KB_OK)
-			err = source_archive(fd, &archive);
+			err = snapshot_archive(fd, &archive);
 		is_past = !calls_end();
 		if (fd >= 0)
 			close(fd);

@@ -261,7 +261,7 @@ static void test_h09_loopback_is_refused(void **state)
 	assert_int_equal(stub.shared->requests, before);
 }
 
-/* libcurl itself cannot go on: the room that asks must know. */
+/* libcurl itself cannot go on: the process that asks must know. */
 static void test_fetch_multi_fails(void **state)
 {
 	struct fetch *done;

@@ -1,4 +1,4 @@
-/* tests/unit/fetcher/test_fetcher.c — the fetcher room as the supervisor starts it, with issuers that misbehave, all at the same time. */
+/* tests/unit/fetcher/test_fetcher.c — the fetcher process as the supervisor starts it, with issuers that misbehave, all at the same time. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,10 +21,10 @@
 enum { MODE_GOOD, MODE_DOWN };
 
 static struct stub stub;
-static struct scoreboard *board;
+static struct stats *board;
 static char dir[40], good_keys[2048], other_keys[2048];
-static int control, pokes;
-static pid_t room;
+static int control, fetch_requests;
+static pid_t process;
 
 /* ---- the issuers: the path's first part says how they behave ---- */
 
@@ -96,7 +96,7 @@ static void make_keys(char *out, size_t cap)
 	snprintf(out, cap, "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k1\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}]}", text[0], text[1]);
 }
 
-/* ---- the room ---- */
+/* ---- the process ---- */
 
 static void put(const char *name, const char *text)
 {
@@ -123,11 +123,11 @@ static void trust(const char *kind, const char *more)
 
 static const char here[] = ",\"private_addresses\":true";
 
-static void run_room(int archive, int control_end, int pokes_end)
+static void run_process(int archive, int control_end, int pokes_end)
 {
-	struct room_start start = {.room = ROOM_FETCHER, .generation = 7, .scoreboard = board, .self = scoreboard_slot(board, 0)};
+	struct process_start start = {.process = PROCESS_FETCHER, .generation = 7, .stats = board, .self = stats_slot(board, 0)};
 	static char path[64];
-	int fds[] = {control_end, archive, pokes_end}, to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_POKES};
+	int fds[] = {control_end, archive, pokes_end}, to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_REQUESTS};
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	start.config_path = path;
@@ -135,56 +135,56 @@ static void run_room(int archive, int control_end, int pokes_end)
 		fds[i] = fcntl(fds[i], F_DUPFD, 100);
 	for (size_t i = 0; i < 3; i++)
 		dup2(fds[i], to[i]);
-	close(FD_SCOREBOARD); /* the test has mapped it; the number may be an end of a pair */
-	for (int fd = FD_FETCHER_POKES + 1; fd < 200; fd++)
+	close(FD_STATS); /* the test has mapped it; the number may be an end of a pair */
+	for (int fd = FD_FETCHER_REQUESTS + 1; fd < 200; fd++)
 		close(fd);
 	log_init("fetcher", LOG_ERROR);
 	_exit(fetcher_main(&start));
 }
 
 /* The archive of the configuration as it stands; `is_torn`: one without keybroker.json. */
-static void start_room(bool is_torn)
+static void start_process(bool is_torn)
 {
-	struct source *src;
+	struct snapshot *src;
 	struct config *c = NULL;
 	struct config_faults faults = {0};
 	char path[64];
 	int archive, control_pair[2], poke_pair[2], board_fd;
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
-	assert_int_equal(source_files(&src), KB_OK);
-	assert_int_equal(scoreboard_create(&board_fd, &board), KB_OK);
+	assert_int_equal(snapshot_files(&src), KB_OK);
+	assert_int_equal(stats_create(&board_fd, &board), KB_OK);
 	close(board_fd);
 	if (!is_torn) {
 		assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
-		for (size_t i = 0; i < c->n_issuers; i++) { /* as the supervisor does, before any room */
+		for (size_t i = 0; i < c->n_issuers; i++) { /* as the supervisor does, before any process */
 			struct keyset_origin o;
 			config_origin(&c->issuers[i], &o);
-			assert_non_null(scoreboard_issuer(board, c->issuers[i].rules.name, o.id));
+			assert_non_null(stats_issuer(board, c->issuers[i].rules.name, o.id));
 		}
 		config_free(c);
 	}
-	assert_int_equal(source_pack(src, CONFIG_FETCHER, &archive), KB_OK);
-	source_free(src);
+	assert_int_equal(snapshot_pack(src, CONFIG_FETCHER, &archive), KB_OK);
+	snapshot_free(src);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control_pair), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, poke_pair), 0);
 	control = control_pair[0];
-	pokes = poke_pair[0];
-	room = fork();
-	if (room == 0)
-		run_room(archive, control_pair[1], poke_pair[1]);
+	fetch_requests = poke_pair[0];
+	process = fork();
+	if (process == 0)
+		run_process(archive, control_pair[1], poke_pair[1]);
 	close(archive);
 	close(control_pair[1]);
 	close(poke_pair[1]);
 }
 
-static int wait_room(void)
+static int wait_process(void)
 {
 	int status = -1;
 
-	for (unsigned i = 0; i < 300 && waitpid(room, &status, WNOHANG) == 0; i++)
+	for (unsigned i = 0; i < 300 && waitpid(process, &status, WNOHANG) == 0; i++)
 		usleep(10000);
-	room = 0;
+	process = 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -193,13 +193,13 @@ static struct keyset_origin origin_of(const char *name)
 {
 	static char text[3][1200];
 	struct keyset_origin o = {0};
-	struct source *src;
+	struct snapshot *src;
 	struct config *c;
 	struct config_faults faults = {0};
 	char path[64];
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
-	assert_int_equal(source_files(&src), KB_OK);
+	assert_int_equal(snapshot_files(&src), KB_OK);
 	assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
 	for (size_t i = 0; i < c->n_issuers; i++)
 		if (strcmp(c->issuers[i].rules.name, name) == 0)
@@ -212,7 +212,7 @@ static struct keyset_origin origin_of(const char *name)
 	o.url = text[1];
 	o.source = text[2];
 	config_free(c);
-	source_free(src);
+	snapshot_free(src);
 	return o;
 }
 
@@ -236,7 +236,7 @@ static enum kb_err get_set(const char *name, struct keyset *k)
 
 static struct issuer_slot *slot_of(const char *name)
 {
-	struct issuer_slot *s = scoreboard_issuer(board, name, origin_of(name).id);
+	struct issuer_slot *s = stats_issuer(board, name, origin_of(name).id);
 
 	assert_non_null(s);
 	return s;
@@ -257,7 +257,7 @@ static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, in
 
 static void poke(uint32_t index)
 {
-	(void)send(pokes, &index, sizeof index, MSG_DONTWAIT);
+	(void)send(fetch_requests, &index, sizeof index, MSG_DONTWAIT);
 }
 
 static int setup(void **state)
@@ -288,16 +288,16 @@ static int setup(void **state)
 	return 0;
 }
 
-static void end_room(void)
+static void end_process(void)
 {
-	if (room > 0) {
-		kill(room, SIGKILL);
-		waitpid(room, NULL, 0);
-		room = 0;
+	if (process > 0) {
+		kill(process, SIGKILL);
+		waitpid(process, NULL, 0);
+		process = 0;
 	}
 	if (board != NULL) {
 		close(control);
-		close(pokes);
+		close(fetch_requests);
 		munmap(board, sizeof *board);
 		board = NULL;
 	}
@@ -308,7 +308,7 @@ static int teardown(void **state)
 	char command[80];
 
 	(void)state;
-	end_room();
+	end_process();
 	stub_stop(&stub);
 	snprintf(command, sizeof command, "rm -rf %s", dir);
 	return system(command);
@@ -324,7 +324,7 @@ static void test_fetcher_ready_and_fetched(void **state)
 
 	(void)state;
 	trust("good", here);
-	start_room(false);
+	start_process(false);
 	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
 	assert_int_equal(m.type, CONTROL_READY);
 	assert_int_equal(m.generation, 7);
@@ -357,7 +357,7 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 	trust("loopback", "");
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		trust(bad[i].kind, here);
-	start_room(false);
+	start_process(false);
 	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
 	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -372,7 +372,7 @@ static void test_h12_issuer_down_at_start(void **state)
 	(void)state;
 	trust("good", here);
 	stub.shared->mode = MODE_DOWN;
-	start_room(false);
+	start_process(false);
 	wait_fault("good", KB_E_FETCH_STATUS, false, 15000);
 	usleep(2500000);
 	assert_in_range(stub.shared->requests, 2, 3); /* H11: asked again, not hammered */
@@ -387,7 +387,7 @@ static void test_fetcher_keeps_sets_across_restart(void **state)
 	trust("good", here);
 	int64_t then_s = clock_wall_s() - 100;
 	assert_int_equal(put_set("good", then_s, then_s + 3600, other_keys), KB_OK);
-	start_room(false);
+	start_process(false);
 	usleep(700000);
 	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age is kept, not begun again */
 	assert_int_equal(slot_of("good")->keys, 1);
@@ -438,7 +438,7 @@ static void test_h14_set_of_another_origin(void **state)
 		assert_int_equal(rename(old, new), 0);
 		assert_int_equal(get_set("good", &k), KB_E_KEYSET_ORIGIN);
 		stub.shared->mode = MODE_DOWN;
-		start_room(false);
+		start_process(false);
 		wait_fault("good", KB_E_FETCH_STATUS, false, 5000); /* asked at once, and the old set is not shown meanwhile */
 		assert_int_equal(slot_of("good")->keys, 0);
 		stub.shared->mode = MODE_GOOD;
@@ -448,7 +448,7 @@ static void test_h14_set_of_another_origin(void **state)
 		assert_true(span_eq_cstr(k.document, good_keys));
 		keyset_free(&k);
 		print_message("%s changed\n", change[i]);
-		end_room();
+		end_process();
 		assert_int_equal(unlink(new), 0);
 	}
 }
@@ -471,7 +471,7 @@ static void test_h14_set_of_an_older_version(void **state)
 	snprintf(text, sizeof text, "%s\n%s", head, other_keys);
 	put("state/issuers/good.keys", text);
 	stub.shared->mode = MODE_DOWN;
-	start_room(false);
+	start_process(false);
 	wait_fault("good", KB_E_FETCH_STATUS, false, 5000);
 	snprintf(path, sizeof path, "%s/state/issuers/good.keys", dir);
 	assert_int_not_equal(access(path, F_OK), 0);
@@ -487,7 +487,7 @@ static void test_h04_bad_answer_leaves_the_old_set(void **state)
 	trust("html", here);
 	int64_t then_s = clock_wall_s() - 4000;
 	assert_int_equal(put_set("html", then_s, then_s + 3600, good_keys), KB_OK);
-	start_room(false);
+	start_process(false);
 	wait_fault("html", KB_E_JSON_SYNTAX, true, 15000);
 	assert_int_equal(slot_of("html")->fetched_s, then_s);
 	assert_int_equal(slot_of("html")->keys, 1);
@@ -504,7 +504,7 @@ static void test_f01_set_from_the_future(void **state)
 	(void)state;
 	trust("good", here);
 	assert_int_equal(put_set("good", now_s + 5000, now_s + 9000, good_keys), KB_OK);
-	start_room(false);
+	start_process(false);
 	wait_fault("good", KB_OK, true, 15000);
 	assert_true(slot_of("good")->fetched_s <= clock_wall_s());
 }
@@ -517,7 +517,7 @@ static void test_h05_many_pokes_one_fetch(void **state)
 	trust("good", here);
 	int64_t now_s = clock_wall_s();
 	assert_int_equal(put_set("good", now_s, now_s + 3600, other_keys), KB_OK);
-	start_room(false);
+	start_process(false);
 	usleep(300000);
 	for (unsigned i = 0; i < 1000; i++) {
 		poke(0);
@@ -531,7 +531,7 @@ static void test_h05_many_pokes_one_fetch(void **state)
 	assert_true(span_eq_cstr(k.document, good_keys));
 	keyset_free(&k);
 	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);
-	/* The pokes that came too early are not forgotten: one more fetch when the interval is over. */
+	/* The fetch_requests that came too early are not forgotten: one more fetch when the interval is over. */
 	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
 		usleep(100000);
 	usleep(300000);
@@ -543,7 +543,7 @@ static void test_fetcher_pinned_keys_are_ready(void **state)
 	(void)state;
 	put("issuers.d/a.jwks", good_keys);
 	put("issuers.d/pinned.json", "{\"issuer\":\"https://pinned\",\"keys\":{\"jwks_file\":\"a.jwks\"},\"algorithms\":[\"ES256\"]}");
-	start_room(false);
+	start_process(false);
 	for (unsigned i = 0; i < 300 && slot_of("pinned")->fetched_s == 0; i++)
 		usleep(10000);
 	assert_true(slot_of("pinned")->stale_at_s == INT64_MAX);
@@ -563,7 +563,7 @@ static void test_fetcher_jwks_uri(void **state)
 		 "\"private_addresses\":true}",
 		 stub.url);
 	put("issuers.d/uri.json", text);
-	start_room(false);
+	start_process(false);
 	wait_fault("uri", KB_OK, true, 15000);
 	assert_int_equal(stub.shared->requests, 1);
 }
@@ -576,7 +576,7 @@ static void test_fetcher_cannot_write_its_state(void **state)
 	trust("good", here);
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	assert_int_equal(rmdir(state_dir), 0);
-	start_room(false);
+	start_process(false);
 	wait_fault("good", KB_E_FILE, false, 15000);
 }
 
@@ -584,24 +584,24 @@ static void test_fetcher_ends_with_the_supervisor(void **state)
 {
 	(void)state;
 	trust("good", here);
-	start_room(false);
+	start_process(false);
 	wait_fault("good", KB_OK, true, 15000);
-	close(pokes); /* the vaults' end is no reason to end, nor to spin */
-	pokes = -1;
+	close(fetch_requests); /* the vaults' end is no reason to end, nor to spin */
+	fetch_requests = -1;
 	usleep(200000);
-	assert_int_equal(waitpid(room, NULL, WNOHANG), 0);
+	assert_int_equal(waitpid(process, NULL, WNOHANG), 0);
 	close(control);
 	control = -1;
-	assert_int_equal(wait_room(), ROOM_EXIT_OK);
+	assert_int_equal(wait_process(), PROCESS_EXIT_OK);
 }
 
 static void test_fetcher_drains(void **state)
 {
 	(void)state;
 	trust("good", here);
-	start_room(false);
+	start_process(false);
 	assert_int_equal(control_send(control, CONTROL_DRAIN, 7, 0), KB_OK);
-	assert_int_equal(wait_room(), ROOM_EXIT_OK);
+	assert_int_equal(wait_process(), PROCESS_EXIT_OK);
 }
 
 static void test_fetcher_without_configuration(void **state)
@@ -611,11 +611,11 @@ static void test_fetcher_without_configuration(void **state)
 
 	(void)state;
 	trust("good", here);
-	start_room(true);
+	start_process(true);
 	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
 	assert_int_equal(m.type, CONTROL_FAILED);
 	assert_int_equal(m.value, KB_E_CONFIG);
-	assert_int_equal(wait_room(), ROOM_EXIT_CONFIG);
+	assert_int_equal(wait_process(), PROCESS_EXIT_CONFIG);
 	assert_int_equal(board->slot[0].state, SLOT_FAILED);
 }
 

@@ -10,32 +10,32 @@
 
 enum { SEATS = 8, GUESTS = 64 };
 
-static struct door d;
-static struct door_lane noisy, quiet, third, many[GUESTS];
-static struct door_guest g[GUESTS], q[GUESTS];
+static struct admission d;
+static struct admission_source noisy, quiet, third, many[GUESTS];
+static struct admission_entry g[GUESTS], q[GUESTS];
 
 static int fresh(void **state)
 {
 	(void)state;
-	noisy = quiet = third = (struct door_lane){0};
+	noisy = quiet = third = (struct admission_source){0};
 	for (int i = 0; i < GUESTS; i++) {
-		g[i] = q[i] = (struct door_guest){0};
-		many[i] = (struct door_lane){0};
+		g[i] = q[i] = (struct admission_entry){0};
+		many[i] = (struct admission_source){0};
 	}
-	door_init(&d, SEATS);
+	admission_init(&d, SEATS);
 	return 0;
 }
 
-static void next_is(struct door_guest *want)
+static void next_is(struct admission_entry *want)
 {
-	assert_ptr_equal(door_next(&d), want);
+	assert_ptr_equal(admission_next(&d), want);
 }
 
 static void test_b11_nobody_waits(void **state)
 {
 	(void)state;
 	next_is(NULL);
-	assert_false(door_leave(&d, &g[0])); /* who never was here */
+	assert_false(admission_leave(&d, &g[0])); /* who never was here */
 	assert_int_equal(d.sources, 0);
 }
 
@@ -43,12 +43,12 @@ static void test_b11_begun_up_to_the_seats_in_order(void **state)
 {
 	(void)state;
 	for (int i = 0; i < SEATS + 3; i++)
-		door_wait(&d, &noisy, &g[i]);
+		admission_wait(&d, &noisy, &g[i]);
 	for (int i = 0; i < SEATS; i++)
 		next_is(&g[i]);
-	next_is(NULL); /* alone, its share is all seats, and it has them */
-	assert_int_equal(d.in_service, SEATS);
-	assert_true(door_leave(&d, &g[3]));
+	next_is(NULL); /* alone, its share is all max_active, and it has them */
+	assert_int_equal(d.active, SEATS);
+	assert_true(admission_leave(&d, &g[3]));
 	next_is(&g[SEATS]);
 	next_is(NULL);
 }
@@ -57,9 +57,9 @@ static void test_b11_sources_begin_in_turn(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 4; i++)
-		door_wait(&d, &noisy, &g[i]);
-	door_wait(&d, &quiet, &q[0]);
-	door_wait(&d, &quiet, &q[1]);
+		admission_wait(&d, &noisy, &g[i]);
+	admission_wait(&d, &quiet, &q[0]);
+	admission_wait(&d, &quiet, &q[1]);
 	next_is(&g[0]);
 	next_is(&q[0]);
 	next_is(&g[1]);
@@ -67,116 +67,116 @@ static void test_b11_sources_begin_in_turn(void **state)
 	next_is(&g[2]);
 }
 
-/* All seats are the noisy source's: a newcomer of another does not wait for one, up to his share; the noisy one does. */
+/* All max_active are the noisy source's: a newcomer of another does not wait for one, up to his share; the noisy one does. */
 static void test_b11_newcomer_has_his_share_of_full_seats(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 20; i++)
-		door_wait(&d, &noisy, &g[i]);
+		admission_wait(&d, &noisy, &g[i]);
 	for (int i = 0; i < SEATS; i++)
 		next_is(&g[i]);
 	for (int i = 0; i < SEATS; i++)
-		door_wait(&d, &quiet, &q[i]);
+		admission_wait(&d, &quiet, &q[i]);
 	for (int i = 0; i < SEATS / 2; i++)
 		next_is(&q[i]);
 	next_is(NULL);
 	for (int i = 0; i < SEATS / 2; i++)
-		assert_true(door_leave(&d, &g[i])); /* the places that were too many */
+		assert_true(admission_leave(&d, &g[i])); /* the places that were too many */
 	next_is(NULL);
-	assert_true(door_leave(&d, &q[0]));
+	assert_true(admission_leave(&d, &q[0]));
 	next_is(&g[SEATS]);     /* a free seat: it is the noisy source's turn */
 	next_is(&q[SEATS / 2]); /* and the quiet one has less than its share again */
 	next_is(NULL);
 }
 
-/* More sources than seats: nobody has a right to more seats than there are; who came first begins first. */
+/* More sources than max_active: nobody has a right to more max_active than there are; who came first begins first. */
 static void test_b11_a_crowd_of_sources_is_served_in_order(void **state)
 {
 	(void)state;
 	for (int i = 0; i < GUESTS; i++)
-		door_wait(&d, &many[i], &g[i]);
+		admission_wait(&d, &many[i], &g[i]);
 	assert_int_equal(d.sources, GUESTS);
 	for (int i = 0; i < SEATS; i++)
 		next_is(&g[i]);
 	for (int i = SEATS; i < GUESTS; i++) {
 		next_is(NULL);
-		assert_true(door_leave(&d, &g[i - SEATS]));
+		assert_true(admission_leave(&d, &g[i - SEATS]));
 		next_is(&g[i]);
 	}
 	for (int i = GUESTS - SEATS; i < GUESTS; i++)
-		assert_false(door_leave(&d, &g[i]));
+		assert_false(admission_leave(&d, &g[i]));
 	assert_int_equal(d.sources, 0);
-	assert_int_equal(d.in_service, 0);
+	assert_int_equal(d.active, 0);
 }
 
 static void test_b11_entered_twice_counts_once(void **state)
 {
 	(void)state;
-	door_enter(&d, &noisy, &g[0]);
-	door_enter(&d, &noisy, &g[0]);
-	assert_int_equal(d.in_service, 1);
-	door_wait(&d, &quiet, &q[0]);
+	admission_enter(&d, &noisy, &g[0]);
+	admission_enter(&d, &noisy, &g[0]);
+	assert_int_equal(d.active, 1);
+	admission_wait(&d, &quiet, &q[0]);
 	assert_int_equal(d.sources, 2);
-	(void)door_leave(&d, &q[0]); /* gone while it waited */
+	(void)admission_leave(&d, &q[0]); /* gone while it waited */
 	assert_int_equal(d.sources, 1);
 	assert_int_equal(d.waiting.n, 0);
-	(void)door_leave(&d, &g[0]);
-	(void)door_leave(&d, &g[0]);
-	assert_int_equal(d.in_service, 0);
+	(void)admission_leave(&d, &g[0]);
+	(void)admission_leave(&d, &g[0]);
+	assert_int_equal(d.active, 0);
 	assert_int_equal(d.sources, 0);
 }
 
 static void test_b10_the_newest_of_the_longest_is_shed(void **state)
 {
 	(void)state;
-	assert_null(door_shed(&d, &quiet));
-	door_wait(&d, &noisy, &g[0]);
-	door_wait(&d, &third, &q[10]);
-	assert_null(door_shed(&d, &quiet)); /* one each: nobody has too many */
-	door_wait(&d, &noisy, &g[1]);
-	door_wait(&d, &noisy, &g[2]);
-	assert_ptr_equal(door_shed(&d, &quiet), &g[2]);
-	assert_ptr_equal(door_shed(&d, &third), &g[2]);
-	assert_null(door_shed(&d, &noisy)); /* its own newcomer would be the newest */
-	(void)door_leave(&d, &g[2]);
-	assert_ptr_equal(door_shed(&d, &quiet), &g[1]);
-	assert_null(door_shed(&d, &third)); /* 2 and then 2: a difference of one is no reason */
+	assert_null(admission_shed(&d, &quiet));
+	admission_wait(&d, &noisy, &g[0]);
+	admission_wait(&d, &third, &q[10]);
+	assert_null(admission_shed(&d, &quiet)); /* one each: nobody has too many */
+	admission_wait(&d, &noisy, &g[1]);
+	admission_wait(&d, &noisy, &g[2]);
+	assert_ptr_equal(admission_shed(&d, &quiet), &g[2]);
+	assert_ptr_equal(admission_shed(&d, &third), &g[2]);
+	assert_null(admission_shed(&d, &noisy)); /* its own newcomer would be the newest */
+	(void)admission_leave(&d, &g[2]);
+	assert_ptr_equal(admission_shed(&d, &quiet), &g[1]);
+	assert_null(admission_shed(&d, &third)); /* 2 and then 2: a difference of one is no reason */
 }
 
-/* Any order of coming, beginning and leaving: the counts are those of the guests, and nobody is begun beyond seats and shares. */
+/* Any order of coming, beginning and leaving: the counts are those of the guests, and nobody is begun beyond max_active and shares. */
 static void test_b11_counts_after_anything(void **state)
 {
 	(void)state;
 	srand(7);
 	for (int step = 0; step < 200000; step++) {
 		int i = rand() % GUESTS;
-		struct door_lane *lane = &many[i % 5];
-		if (g[i].lane != NULL) {
-			(void)door_leave(&d, &g[i]);
+		struct admission_source *source = &many[i % 5];
+		if (g[i].source != NULL) {
+			(void)admission_leave(&d, &g[i]);
 		} else if (rand() % 4 == 0) {
-			door_enter(&d, lane, &g[i]);
+			admission_enter(&d, source, &g[i]);
 		} else {
-			door_wait(&d, lane, &g[i]);
+			admission_wait(&d, source, &g[i]);
 		}
 		if (rand() % 2 == 0) {
-			bool was_full = d.in_service >= SEATS;
+			bool was_full = d.active >= SEATS;
 			unsigned share = d.sources == 0 ? 0 : SEATS / d.sources;
-			const struct door_guest *begun = door_next(&d);
-			assert_true(begun == NULL || !was_full || begun->lane->in_service <= share);
+			const struct admission_entry *begun = admission_next(&d);
+			assert_true(begun == NULL || !was_full || begun->source->active <= share);
 			assert_true(begun != NULL || was_full || d.waiting.n == 0);
 		}
-		unsigned in_service = 0, sources = 0;
+		unsigned active = 0, sources = 0;
 		size_t waiting = 0, lanes = 0;
 		for (int k = 0; k < GUESTS; k++) {
-			in_service += g[k].is_in_service;
-			waiting += g[k].item.lane != NULL;
-			assert_false(g[k].is_in_service && g[k].item.lane != NULL);
+			active += g[k].is_active;
+			waiting += g[k].item.source != NULL;
+			assert_false(g[k].is_active && g[k].item.source != NULL);
 		}
 		for (int k = 0; k < 5; k++) {
-			sources += many[k].in_service > 0 || many[k].waiting.n > 0;
+			sources += many[k].active > 0 || many[k].waiting.n > 0;
 			lanes += many[k].waiting.n > 0;
 		}
-		assert_true(in_service == d.in_service && waiting == d.waiting.n && sources == d.sources && lanes == d.waiting.n_lanes);
+		assert_true(active == d.active && waiting == d.waiting.n && sources == d.sources && lanes == d.waiting.n_sources);
 	}
 }
 

@@ -23,13 +23,13 @@ static unsigned window = KB_MAX_WINDOW;
 
 static struct tls_pair *ca, *server_cert, *client_cert;
 static SSL_CTX *server_ctx, *client_ctx;
-static struct scoreboard *board;
+static struct stats *board;
 static struct slot *self;
-static struct conn_room room;
+static struct conn_shared shared;
 static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
 static bool is_broken;
 
-/* ---- the room ---- */
+/* ---- the process ---- */
 
 static void on_broken(void *ctx)
 {
@@ -40,22 +40,22 @@ static void on_broken(void *ctx)
 static void turn(void)
 {
 	for (int i = 0; i < 6; i++)
-		(void)event_base_loop(room.base, EVLOOP_NONBLOCK);
+		(void)event_base_loop(shared.base, EVLOOP_NONBLOCK);
 }
 
-static int open_room(void **state)
+static int open_shared(void **state)
 {
 	struct exchange_events on = {.on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
 
 	(void)state;
 	memset(board, 0, sizeof *board);
 	self = &board->slot[0];
-	room = (struct conn_room){.scoreboard = board, .self = self};
-	conn_room_init(&room);
+	shared = (struct conn_shared){.stats = board, .self = self};
+	conn_shared_init(&shared);
 	is_broken = false;
-	room.base = event_base_new();
-	room.peers = peers_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
-	if (room.base == NULL || room.peers == NULL || frame_pair(vault) != KB_OK || frame_pair(ledger) != KB_OK)
+	shared.base = event_base_new();
+	shared.sources = sources_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
+	if (shared.base == NULL || shared.sources == NULL || frame_pair(vault) != KB_OK || frame_pair(ledger) != KB_OK)
 		return -1;
 	struct exchange_config cfg = {
 		.vault_fd = vault[0],
@@ -65,23 +65,23 @@ static int open_room(void **state)
 		.max_queue = MAX_QUEUE,
 		.max_pending = MAX_CONNECTIONS,
 	};
-	return exchange_new(room.base, &cfg, &on, &room.exchange) == KB_OK ? 0 : -1;
+	return exchange_new(shared.base, &cfg, &on, &shared.exchange) == KB_OK ? 0 : -1;
 }
 
-static int open_narrow_room(void **state)
+static int open_narrow_process(void **state)
 {
 	window = 2;
-	return open_room(state);
+	return open_shared(state);
 }
 
-static int close_room(void **state)
+static int close_process(void **state)
 {
 	(void)state;
 	window = KB_MAX_WINDOW;
-	conn_room_free(&room);
-	exchange_free(room.exchange);
-	peers_free(room.peers);
-	event_base_free(room.base);
+	conn_shared_free(&shared);
+	exchange_free(shared.exchange);
+	sources_free(shared.sources);
+	event_base_free(shared.base);
 	for (int i = 0; i < 2; i++) {
 		close(vault[i]);
 		close(ledger[i]);
@@ -147,7 +147,7 @@ static enum kb_err try_dial(struct client *c)
 	buf_init(&c->in, 1 << 20);
 	SSL_set_fd(c->ssl, c->fd);
 	SSL_set_connect_state(c->ssl);
-	return conn_open(&room, server_ctx, 5, fd[0], (const struct sockaddr *)&addr);
+	return conn_open(&shared, server_ctx, 5, fd[0], (const struct sockaddr *)&addr);
 }
 
 static struct client dial(void)
@@ -332,11 +332,11 @@ static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
 	assert_int_not_equal(SSL_do_handshake(c.ssl), 1);
 	turn();
 	int64_t now = clock_mono_ms();
-	assert_int_equal(room.door.in_service, 1);
-	conn_expire(&room, now + KB_SEAT_MS - 100);
-	assert_int_equal(room.door.in_service, 1);
-	conn_expire(&room, now + KB_SEAT_MS + 1);
-	assert_int_equal(room.door.in_service, 0);
+	assert_int_equal(shared.admission.active, 1);
+	conn_expire(&shared, now + KB_ACTIVE_MS - 100);
+	assert_int_equal(shared.admission.active, 1);
+	conn_expire(&shared, now + KB_ACTIVE_MS + 1);
+	assert_int_equal(shared.admission.active, 0);
 	hang_up(&c);
 }
 
@@ -347,23 +347,23 @@ static void test_b11_a_seat_until_the_first_request(void **state)
 	struct client a = dial(), b = dial();
 
 	(void)state;
-	assert_int_equal(room.door.in_service, 2);
+	assert_int_equal(shared.admission.active, 2);
 	say(&a, GET("/first"));
 	assert_true(vault_takes());
-	conn_expire(&room, clock_mono_ms());
-	assert_int_equal(room.door.in_service, 2);
-	conn_expire(&room, clock_mono_ms() + KB_FIRST_MS); /* b said nothing */
-	assert_int_equal(room.door.in_service, 1);
-	conn_expire(&room, clock_mono_ms() + KB_SEAT_MS + KB_FIRST_MS);
-	assert_int_equal(room.door.in_service, 1);
+	conn_expire(&shared, clock_mono_ms());
+	assert_int_equal(shared.admission.active, 2);
+	conn_expire(&shared, clock_mono_ms() + KB_FIRST_MS); /* b said nothing */
+	assert_int_equal(shared.admission.active, 1);
+	conn_expire(&shared, clock_mono_ms() + KB_ACTIVE_MS + KB_FIRST_MS);
+	assert_int_equal(shared.admission.active, 1);
 	ledger_says(taken.id, "{}");
 	expect(&a, "HTTP/1.1 200 OK\r\n", "{}");
-	assert_int_equal(room.door.in_service, 0);
+	assert_int_equal(shared.admission.active, 0);
 	say(&a, "GET /half");
-	assert_int_equal(room.door.in_service, 0);
+	assert_int_equal(shared.admission.active, 0);
 	hang_up(&b);
 	hang_up(&a);
-	assert_int_equal(room.door.in_service, 0);
+	assert_int_equal(shared.admission.active, 0);
 }
 
 static void test_b05_pipelined_requests_are_served_in_order(void **state)
@@ -553,10 +553,10 @@ static void test_b01_slow_handshake(void **state)
 	assert_int_equal(try_dial(&c), KB_OK);
 	turn();
 	int64_t now = clock_mono_ms();
-	conn_expire(&room, now + KB_HANDSHAKE_MS - 100);
-	assert_int_equal(room.connections, 1);
-	conn_expire(&room, now + KB_HANDSHAKE_MS + 1);
-	assert_int_equal(room.connections, 0);
+	conn_expire(&shared, now + KB_HANDSHAKE_MS - 100);
+	assert_int_equal(shared.connections, 1);
+	conn_expire(&shared, now + KB_HANDSHAKE_MS + 1);
+	assert_int_equal(shared.connections, 0);
 	assert_int_equal(refused(KB_E_DEADLINE), 1);
 	assert_int_equal(count(COUNT_HANDSHAKES_FAILED), 1);
 	hang_up(&c);
@@ -568,13 +568,13 @@ static void slow(const char *text, int64_t limit_ms)
 
 	say(&c, text);
 	int64_t now = clock_mono_ms();
-	conn_expire(&room, now + limit_ms - 100);
+	conn_expire(&shared, now + limit_ms - 100);
 	assert_string_equal(hear(&c), "");
-	conn_expire(&room, now + limit_ms + 1);
+	conn_expire(&shared, now + limit_ms + 1);
 	expect(&c, "HTTP/1.1 408 ", "Connection: close\r\n");
 	assert_true(c.is_closed);
 	hang_up(&c);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 }
 
 static void test_b01_slow_head_and_body(void **state)
@@ -595,7 +595,7 @@ static void test_b01_deadline_is_absolute(void **state)
 	int64_t now = clock_mono_ms();
 	say(&c, "T");
 	say(&c, "P");
-	conn_expire(&room, now + KB_HEADER_MS + 1);
+	conn_expire(&shared, now + KB_HEADER_MS + 1);
 	expect(&c, "HTTP/1.1 408 ", "Connection: close\r\n");
 	hang_up(&c);
 }
@@ -607,10 +607,10 @@ static void test_idle_connection_is_closed_with_notify(void **state)
 	(void)state;
 	one_request(&c);
 	int64_t now = clock_mono_ms();
-	conn_expire(&room, now + KB_IDLE_MS - 100);
+	conn_expire(&shared, now + KB_IDLE_MS - 100);
 	assert_string_equal(hear(&c), "");
 	assert_false(c.is_closed);
-	conn_expire(&room, now + KB_IDLE_MS + 1);
+	conn_expire(&shared, now + KB_IDLE_MS + 1);
 	assert_string_equal(hear(&c), "");
 	assert_true(c.is_closed && c.had_notify);
 	hang_up(&c);
@@ -622,10 +622,10 @@ static void test_linger_ends(void **state)
 
 	(void)state;
 	say(&c, "BAD\r\n");
-	assert_int_equal(room.connections, 1);
-	conn_expire(&room, clock_mono_ms() + KB_LINGER_MS + 1);
+	assert_int_equal(shared.connections, 1);
+	conn_expire(&shared, clock_mono_ms() + KB_LINGER_MS + 1);
 	turn();
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 	hang_up(&c);
 }
 
@@ -643,10 +643,10 @@ static void test_b02_client_that_never_reads(void **state)
 		assert_true(vault_takes());
 		ledger_says(taken.id, big);
 	}
-	assert_int_equal(room.connections, 1);
-	conn_expire(&room, clock_mono_ms() + KB_WRITE_MS + 1);
+	assert_int_equal(shared.connections, 1);
+	conn_expire(&shared, clock_mono_ms() + KB_WRITE_MS + 1);
 	turn();
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
 	hang_up(&c);
 }
@@ -677,7 +677,7 @@ static void test_request_deadline_and_late_reply(void **state)
 	say(&c, GET("/late"));
 	assert_true(vault_takes());
 	uint64_t id = taken.id;
-	conn_expire(&room, clock_mono_ms() + KB_REQUEST_MS + 1);
+	conn_expire(&shared, clock_mono_ms() + KB_REQUEST_MS + 1);
 	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_false(c.is_closed);
 	assert_int_equal(refused(KB_E_DEADLINE), 1);
@@ -695,12 +695,12 @@ static void test_request_of_a_lost_worker(void **state)
 	(void)state;
 	say(&c, GET("/lost"));
 	assert_true(vault_takes());
-	conn_lost(&room, taken.id + 1); /* not ours */
+	conn_lost(&shared, taken.id + 1); /* not ours */
 	assert_string_equal(hear(&c), "");
-	conn_lost(&room, taken.id);
+	conn_lost(&shared, taken.id);
 	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
-	assert_int_equal(refused(KB_E_ROOM_LOST), 1);
-	conn_lost(&room, taken.id); /* answered already */
+	assert_int_equal(refused(KB_E_PROCESS_LOST), 1);
+	conn_lost(&shared, taken.id); /* answered already */
 	one_request(&c);
 	hang_up(&c);
 }
@@ -727,7 +727,7 @@ static void test_g06_queue_is_bounded_and_fifo(void **state)
 	assert_true(n > MAX_QUEUE + 1 && n < MAX_CONNECTIONS);
 	expect(&c[n - 1], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE);
-	conn_expire(&room, clock_mono_ms()); /* nothing is due yet */
+	conn_expire(&shared, clock_mono_ms()); /* nothing is due yet */
 	uint64_t last = 0;
 	for (int i = 0; i < n - 1; i++) {
 		assert_true(vault_takes());
@@ -758,7 +758,7 @@ static void test_g06_queued_request_is_forgotten(void **state)
 	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE);
 	hang_up(&c[n - 1]);
 	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE - 1);
-	conn_expire(&room, clock_mono_ms() + KB_REQUEST_MS + 1);
+	conn_expire(&shared, clock_mono_ms() + KB_REQUEST_MS + 1);
 	assert_int_equal(count(COUNT_QUEUE), 0);
 	for (int i = 0; i < n - MAX_QUEUE; i++)
 		assert_true(vault_takes());
@@ -788,15 +788,15 @@ static void test_b11_window_is_kept(void **state)
 	assert_true(vault_takes());
 	uint64_t third = taken.id;
 	assert_false(vault_takes());
-	conn_lost(&room, third); /* its worker died */
+	conn_lost(&shared, third); /* its worker died */
 	expect(&c[2], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_true(vault_takes());
 	assert_int_equal(count(COUNT_QUEUE), 0);
 	say(&c[2], GET("/w"));
 	assert_false(vault_takes());
-	exchange_tick(room.exchange, clock_mono_ms()); /* not due */
+	exchange_tick(shared.exchange, clock_mono_ms()); /* not due */
 	assert_false(vault_takes());
-	exchange_tick(room.exchange, clock_mono_ms() + KB_REQUEST_MS + 1); /* no response ever came: the places are free all the same */
+	exchange_tick(shared.exchange, clock_mono_ms() + KB_REQUEST_MS + 1); /* no response ever came: the places are free all the same */
 	assert_true(vault_takes());
 	for (int i = 1; i < 4; i++)
 		hang_up(&c[i]);
@@ -810,19 +810,19 @@ static void test_b09_client_gone_in_each_state(void **state)
 	struct client c;
 	assert_int_equal(try_dial(&c), KB_OK); /* before the handshake */
 	hang_up(&c);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 	assert_int_equal(refused(KB_E_TLS), 1);
 	for (size_t i = 0; i < 3; i++) {
 		c = dial();
 		say(&c, parts[i]);
 		hang_up(&c);
-		assert_int_equal(room.connections, 0);
+		assert_int_equal(shared.connections, 0);
 	}
 	c = dial();
 	say(&c, GET("/gone"));
 	assert_true(vault_takes());
 	hang_up(&c);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 	assert_int_equal(count(COUNT_REPLIES_LOST), 0);
 	ledger_says(taken.id, "{}");
 	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
@@ -841,7 +841,7 @@ static void test_b09_client_gone_while_reading(void **state)
 		ledger_says(taken.id, big);
 	}
 	hang_up(&c);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
 }
 
@@ -855,12 +855,12 @@ static void test_client_half_close_still_gets_its_reply(void **state)
 	assert_true(vault_takes());
 	(void)SSL_shutdown(c.ssl);
 	turn();
-	assert_int_equal(room.connections, 1);
+	assert_int_equal(shared.connections, 1);
 	ledger_says(taken.id, "{\"h\":1}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{\"h\":1}");
 	assert_true(c.is_closed);
 	hang_up(&c);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 }
 
 static void test_b10_full_house(void **state)
@@ -881,7 +881,7 @@ static void test_b10_full_house(void **state)
 	one_request(&c[0]);
 	for (int i = 0; i < MAX_CONNECTIONS; i++)
 		hang_up(&c[i]);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 }
 
 static void test_b12_not_tls(void **state)
@@ -897,7 +897,7 @@ static void test_b12_not_tls(void **state)
 	assert_int_equal(refused(KB_E_TLS), 1);
 	assert_false(vault_takes());
 	hang_up(&c);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 }
 
 static void test_b15_methods_no_vault_sees(void **state)
@@ -943,8 +943,8 @@ static void test_drain(void **state)
 	(void)state;
 	say(&busy, GET("/busy"));
 	assert_true(vault_takes());
-	room.is_draining = true;
-	conn_close_idle(&room);
+	shared.is_draining = true;
+	conn_close_idle(&shared);
 	assert_string_equal(hear(&idle), "");
 	assert_true(idle.is_closed && idle.had_notify);
 	ledger_says(taken.id, "{}");
@@ -952,7 +952,7 @@ static void test_drain(void **state)
 	assert_true(busy.is_closed);
 	hang_up(&idle);
 	hang_up(&busy);
-	assert_int_equal(room.connections, 0);
+	assert_int_equal(shared.connections, 0);
 }
 
 static void test_i06_frames_that_do_not_decode(void **state)
@@ -994,47 +994,47 @@ static void test_closed_ledger_is_noticed(void **state)
 	ledger[1] = dup(vault[1]);
 }
 
-#define ROOM_TEST(f) cmocka_unit_test_setup_teardown(f, open_room, close_room)
+#define PROCESS_TEST(f) cmocka_unit_test_setup_teardown(f, open_shared, close_process)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ROOM_TEST(test_conn_serves_and_keeps_alive),
-		ROOM_TEST(test_conn_passes_the_response_on),
-		ROOM_TEST(test_request_right_behind_the_handshake),
-		ROOM_TEST(test_b11_a_handshake_has_its_seat_for_a_while),
-		ROOM_TEST(test_b11_a_seat_until_the_first_request),
-		ROOM_TEST(test_b05_pipelined_requests_are_served_in_order),
-		ROOM_TEST(test_b05_pipelined_bodies),
-		ROOM_TEST(test_b03_b04_refused_before_the_vault),
-		ROOM_TEST(test_b06_body_at_cap_and_over),
-		ROOM_TEST(test_b06_bodies_of_one_source),
-		ROOM_TEST(test_b06_expect_continue),
-		ROOM_TEST(test_b07_too_many_headers),
-		ROOM_TEST(test_b08_every_split_point),
-		ROOM_TEST(test_b01_slow_handshake),
-		ROOM_TEST(test_b01_slow_head_and_body),
-		ROOM_TEST(test_b01_deadline_is_absolute),
-		ROOM_TEST(test_idle_connection_is_closed_with_notify),
-		ROOM_TEST(test_linger_ends),
-		ROOM_TEST(test_b02_client_that_never_reads),
-		ROOM_TEST(test_b02_large_reply_is_resumed),
-		ROOM_TEST(test_request_deadline_and_late_reply),
-		ROOM_TEST(test_request_of_a_lost_worker),
-		ROOM_TEST(test_g06_queue_is_bounded_and_fifo),
-		ROOM_TEST(test_g06_queued_request_is_forgotten),
-		cmocka_unit_test_setup_teardown(test_b11_window_is_kept, open_narrow_room, close_room),
-		ROOM_TEST(test_b09_client_gone_in_each_state),
-		ROOM_TEST(test_b09_client_gone_while_reading),
-		ROOM_TEST(test_client_half_close_still_gets_its_reply),
-		ROOM_TEST(test_b10_full_house),
-		ROOM_TEST(test_b12_not_tls),
-		ROOM_TEST(test_b15_methods_no_vault_sees),
-		ROOM_TEST(test_connection_close_is_honoured),
-		ROOM_TEST(test_drain),
-		ROOM_TEST(test_i06_frames_that_do_not_decode),
-		ROOM_TEST(test_closed_vault_is_noticed),
-		ROOM_TEST(test_closed_ledger_is_noticed),
+		PROCESS_TEST(test_conn_serves_and_keeps_alive),
+		PROCESS_TEST(test_conn_passes_the_response_on),
+		PROCESS_TEST(test_request_right_behind_the_handshake),
+		PROCESS_TEST(test_b11_a_handshake_has_its_seat_for_a_while),
+		PROCESS_TEST(test_b11_a_seat_until_the_first_request),
+		PROCESS_TEST(test_b05_pipelined_requests_are_served_in_order),
+		PROCESS_TEST(test_b05_pipelined_bodies),
+		PROCESS_TEST(test_b03_b04_refused_before_the_vault),
+		PROCESS_TEST(test_b06_body_at_cap_and_over),
+		PROCESS_TEST(test_b06_bodies_of_one_source),
+		PROCESS_TEST(test_b06_expect_continue),
+		PROCESS_TEST(test_b07_too_many_headers),
+		PROCESS_TEST(test_b08_every_split_point),
+		PROCESS_TEST(test_b01_slow_handshake),
+		PROCESS_TEST(test_b01_slow_head_and_body),
+		PROCESS_TEST(test_b01_deadline_is_absolute),
+		PROCESS_TEST(test_idle_connection_is_closed_with_notify),
+		PROCESS_TEST(test_linger_ends),
+		PROCESS_TEST(test_b02_client_that_never_reads),
+		PROCESS_TEST(test_b02_large_reply_is_resumed),
+		PROCESS_TEST(test_request_deadline_and_late_reply),
+		PROCESS_TEST(test_request_of_a_lost_worker),
+		PROCESS_TEST(test_g06_queue_is_bounded_and_fifo),
+		PROCESS_TEST(test_g06_queued_request_is_forgotten),
+		cmocka_unit_test_setup_teardown(test_b11_window_is_kept, open_narrow_process, close_process),
+		PROCESS_TEST(test_b09_client_gone_in_each_state),
+		PROCESS_TEST(test_b09_client_gone_while_reading),
+		PROCESS_TEST(test_client_half_close_still_gets_its_reply),
+		PROCESS_TEST(test_b10_full_house),
+		PROCESS_TEST(test_b12_not_tls),
+		PROCESS_TEST(test_b15_methods_no_vault_sees),
+		PROCESS_TEST(test_connection_close_is_honoured),
+		PROCESS_TEST(test_drain),
+		PROCESS_TEST(test_i06_frames_that_do_not_decode),
+		PROCESS_TEST(test_closed_vault_is_noticed),
+		PROCESS_TEST(test_closed_ledger_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, make, unmake);

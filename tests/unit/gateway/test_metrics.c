@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 static struct event_base *base;
-static struct scoreboard *board;
+static struct stats *board;
 static struct metrics_http *metrics;
 static int listener = -1;
 static struct sockaddr_un where;

@@ -8,12 +8,12 @@
 #include <cmocka.h>
 
 static struct queue q;
-static struct queue_lane a, b, c;
+static struct queue_source a, b, c;
 static struct queue_item item[32];
 
 static int fresh(void **state)
 {
-	static const struct queue_lane no_lane;
+	static const struct queue_source no_lane;
 	static const struct queue_item no_item;
 
 	(void)state;
@@ -24,11 +24,11 @@ static int fresh(void **state)
 	return 0;
 }
 
-static void push(struct queue_lane *lane, int i)
+static void push(struct queue_source *source, int i)
 {
 	struct queue_item *evicted;
 
-	assert_true(queue_push(&q, lane, &item[i], &evicted));
+	assert_true(queue_push(&q, source, &item[i], &evicted));
 	assert_null(evicted);
 }
 
@@ -36,7 +36,7 @@ static void take(int i)
 {
 	assert_ptr_equal(queue_first(&q), &item[i]);
 	queue_take(&q, &item[i]);
-	assert_null(item[i].lane);
+	assert_null(item[i].source);
 }
 
 static void test_g06_fifo_within_a_source(void **state)
@@ -89,7 +89,7 @@ static void test_g06_full_for_a_single_source(void **state)
 		push(&a, i);
 	assert_false(queue_push(&q, &a, &item[6], &evicted));
 	assert_null(evicted);
-	assert_null(item[6].lane);
+	assert_null(item[6].source);
 	assert_int_equal(q.n, 6);
 	take(0);
 	push(&a, 6);
@@ -104,7 +104,7 @@ static void test_b11_full_by_one_source_makes_room_for_another(void **state)
 		push(&a, i);
 	assert_true(queue_push(&q, &b, &item[10], &evicted));
 	assert_ptr_equal(evicted, &item[5]); /* the newest of the longest */
-	assert_null(item[5].lane);
+	assert_null(item[5].source);
 	assert_true(queue_push(&q, &b, &item[11], &evicted));
 	assert_ptr_equal(evicted, &item[4]);
 	assert_true(queue_push(&q, &b, &item[12], &evicted));
@@ -142,7 +142,7 @@ static void test_queue_drop_from_anywhere(void **state)
 	queue_drop(&q, &item[10]);
 	assert_null(queue_first(&q));
 	assert_true(q.n == 0 && a.n == 0 && b.n == 0);
-	push(&b, 10); /* a lane can come back */
+	push(&b, 10); /* a source can come back */
 	take(10);
 }
 

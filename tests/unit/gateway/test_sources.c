@@ -40,72 +40,72 @@ static const struct sockaddr *local(void)
 	return &at.any;
 }
 
-static struct peer *enter(struct peers *p, const struct sockaddr *addr)
+static struct source *enter(struct sources *p, const struct sockaddr *addr)
 {
-	struct peer *peer;
+	struct source *peer;
 
-	assert_int_equal(peers_enter(p, addr, &peer), KB_OK);
+	assert_int_equal(sources_enter(p, addr, &peer), KB_OK);
 	assert_non_null(peer);
 	return peer;
 }
 
-static void refused(struct peers *p, const struct sockaddr *addr)
+static void refused(struct sources *p, const struct sockaddr *addr)
 {
-	struct peer *peer;
+	struct source *peer;
 
-	assert_int_equal(peers_enter(p, addr, &peer), KB_E_CONN_LIMIT);
+	assert_int_equal(sources_enter(p, addr, &peer), KB_E_CONN_LIMIT);
 	assert_null(peer);
 }
 
 static void test_b11_cap_of_one_source(void **state)
 {
-	struct peers *p = peers_new(100, 2, 0, 0);
+	struct sources *p = sources_new(100, 2, 0, 0);
 
 	(void)state;
 	assert_non_null(p);
-	struct peer *one = enter(p, v4("192.0.2.1"));
+	struct source *one = enter(p, v4("192.0.2.1"));
 	assert_ptr_equal(enter(p, v4("192.0.2.1")), one);
 	refused(p, v4("192.0.2.1"));
 	refused(p, v6("::ffff:192.0.2.1")); /* the same client through a dual-stack socket */
-	struct peer *other = enter(p, v4("192.0.2.2"));
+	struct source *other = enter(p, v4("192.0.2.2"));
 	assert_ptr_not_equal(other, one);
-	peers_leave(p, one);
+	sources_leave(p, one);
 	assert_ptr_equal(enter(p, v4("192.0.2.1")), one);
-	peers_free(p);
+	sources_free(p);
 }
 
 static void test_b11_an_ipv6_source_is_a_64(void **state)
 {
-	struct peers *p = peers_new(100, 2, 0, 0);
+	struct sources *p = sources_new(100, 2, 0, 0);
 
 	(void)state;
 	assert_non_null(p);
-	struct peer *one = enter(p, v6("2001:db8:1:2::1"));
+	struct source *one = enter(p, v6("2001:db8:1:2::1"));
 	assert_ptr_equal(enter(p, v6("2001:db8:1:2:ffff::9")), one);
 	refused(p, v6("2001:db8:1:2::3"));
 	(void)enter(p, v6("2001:db8:1:3::1"));
-	peers_free(p);
+	sources_free(p);
 }
 
 /* ::/64 as a number is what an IPv4 address could be: they are not confused. */
 static void test_peers_families_differ(void **state)
 {
-	struct peers *p = peers_new(100, 1, 0, 0);
+	struct sources *p = sources_new(100, 1, 0, 0);
 
 	(void)state;
 	assert_non_null(p);
-	struct peer *six = enter(p, v6("0:0:c000:201::1"));
+	struct source *six = enter(p, v6("0:0:c000:201::1"));
 	assert_ptr_not_equal(enter(p, v4("192.0.2.1")), six);
-	struct peer *no_ip = enter(p, local());
+	struct source *no_ip = enter(p, local());
 	assert_ptr_not_equal(no_ip, six);
 	refused(p, local());
-	peers_free(p);
+	sources_free(p);
 }
 
 static void test_b10_cap_in_all(void **state)
 {
-	struct peers *p = peers_new(1000, 1, 0, 0);
-	static struct peer *peer[1000];
+	struct sources *p = sources_new(1000, 1, 0, 0);
+	static struct source *peer[1000];
 
 	(void)state;
 	assert_non_null(p);
@@ -116,47 +116,47 @@ static void test_b10_cap_in_all(void **state)
 		peer[i] = enter(p, &at.any);
 	}
 	refused(p, v4("192.0.2.1"));
-	peers_leave(p, peer[500]);
+	sources_leave(p, peer[500]);
 	peer[500] = enter(p, v4("192.0.2.1"));
 	refused(p, v4("192.0.2.2"));
 	for (unsigned i = 0; i < 1000; i++) /* in another order than they came */
-		peers_leave(p, peer[(i * 7) % 1000]);
+		sources_leave(p, peer[(i * 7) % 1000]);
 	(void)enter(p, v4("192.0.2.2"));
-	peers_free(p);
-	peers_free(NULL);
+	sources_free(p);
+	sources_free(NULL);
 }
 
 static void test_b06_bodies_are_bounded(void **state)
 {
-	struct peers *p = peers_new(10, 10, 100, 60);
+	struct sources *p = sources_new(10, 10, 100, 60);
 
 	(void)state;
 	assert_non_null(p);
-	struct peer *one = enter(p, v4("192.0.2.1"));
-	struct peer *two = enter(p, v4("192.0.2.2"));
-	assert_int_equal(peers_reserve(p, one, 60), KB_OK);
-	assert_int_equal(peers_reserve(p, one, 1), KB_E_QUEUE_FULL);
-	assert_int_equal(peers_reserve(p, one, 0), KB_OK);
-	assert_int_equal(peers_reserve(p, two, 41), KB_E_QUEUE_FULL);
-	assert_int_equal(peers_reserve(p, two, 40), KB_OK);
-	peers_release(p, one, 60);
-	assert_int_equal(peers_reserve(p, two, 20), KB_OK);
-	assert_int_equal(peers_reserve(p, two, SIZE_MAX), KB_E_QUEUE_FULL);
-	peers_free(p);
+	struct source *one = enter(p, v4("192.0.2.1"));
+	struct source *two = enter(p, v4("192.0.2.2"));
+	assert_int_equal(sources_reserve(p, one, 60), KB_OK);
+	assert_int_equal(sources_reserve(p, one, 1), KB_E_QUEUE_FULL);
+	assert_int_equal(sources_reserve(p, one, 0), KB_OK);
+	assert_int_equal(sources_reserve(p, two, 41), KB_E_QUEUE_FULL);
+	assert_int_equal(sources_reserve(p, two, 40), KB_OK);
+	sources_release(p, one, 60);
+	assert_int_equal(sources_reserve(p, two, 20), KB_OK);
+	assert_int_equal(sources_reserve(p, two, SIZE_MAX), KB_E_QUEUE_FULL);
+	sources_free(p);
 }
 
 static void test_peers_text(void **state)
 {
-	char text[PEER_TEXT];
+	char text[SOURCE_TEXT];
 
 	(void)state;
-	peers_text(v4("192.0.2.1"), text);
+	sources_text(v4("192.0.2.1"), text);
 	assert_string_equal(text, "192.0.2.1");
-	peers_text(v6("2001:db8::1"), text);
+	sources_text(v6("2001:db8::1"), text);
 	assert_string_equal(text, "2001:db8::1");
-	peers_text(v6("::ffff:192.0.2.1"), text);
+	sources_text(v6("::ffff:192.0.2.1"), text);
 	assert_string_equal(text, "192.0.2.1");
-	peers_text(local(), text);
+	sources_text(local(), text);
 	assert_string_equal(text, "local");
 }
 

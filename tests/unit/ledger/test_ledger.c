@@ -1,4 +1,4 @@
-/* tests/unit/ledger/test_ledger.c — the ledger room as a process: answers go in, records become durable, answers come out; and no other way. */
+/* tests/unit/ledger/test_ledger.c — the ledger process as a process: answers go in, records become durable, answers come out; and no other way. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,17 +25,17 @@
 enum { WAIT_MS = 5000, GATEWAYS = 2 };
 
 static char root[64], config_path[96], ledger_path[96];
-static struct scoreboard *sb;
-static int scoreboard_fd = -1, archive_fd = -1, dir_fd = -1, control = -1;
+static struct stats *stats;
+static int stats_fd = -1, archive_fd = -1, dir_fd = -1, control = -1;
 static int replies[2], responses[GATEWAYS][2];
-static pid_t room;
-static struct room_start start;
+static pid_t process;
+static struct process_start start;
 
-/* ---- a ledger room of our own ---- */
+/* ---- a ledger process of our own ---- */
 
 static void write_config(const char *extra)
 {
-	KB_AUTO(source) struct source *src = NULL;
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	struct span text;
 	const char *why;
 
@@ -49,11 +49,11 @@ static void write_config(const char *extra)
 		"\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":\"state\"%s}\n",
 		extra);
 	fclose(f);
-	assert_int_equal(source_files(&src), KB_OK);
-	assert_int_equal(source_read(src, config_path, KB_MAX_CONFIG, false, CONFIG_ALL, &text, &why), KB_OK);
+	assert_int_equal(snapshot_files(&src), KB_OK);
+	assert_int_equal(snapshot_read(src, config_path, KB_MAX_CONFIG, false, CONFIG_ALL, &text, &why), KB_OK);
 	if (archive_fd >= 0)
 		close(archive_fd);
-	assert_int_equal(source_pack(src, CONFIG_LEDGER, &archive_fd), KB_OK);
+	assert_int_equal(snapshot_pack(src, CONFIG_LEDGER, &archive_fd), KB_OK);
 }
 
 static void child_place(int from, int to)
@@ -68,12 +68,12 @@ static void begin(rlim_t file_limit)
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	start = (struct room_start){.room = ROOM_LEDGER, .slot = 0, .config_path = config_path, .scoreboard = sb, .self = &sb->slot[0]};
-	memset(&sb->slot[0], 0, sizeof sb->slot[0]);
-	atomic_store(&sb->slot[0].room, ROOM_LEDGER);
-	room = fork();
-	assert_true(room >= 0);
-	if (room == 0) {
+	start = (struct process_start){.process = PROCESS_LEDGER, .slot = 0, .config_path = config_path, .stats = stats, .self = &stats->slot[0]};
+	memset(&stats->slot[0], 0, sizeof stats->slot[0]);
+	atomic_store(&stats->slot[0].process, PROCESS_LEDGER);
+	process = fork();
+	assert_true(process >= 0);
+	if (process == 0) {
 		struct rlimit r = {file_limit, RLIM_INFINITY};
 		int null = open("/dev/null", O_WRONLY);
 		int c = fcntl(pair[1], F_DUPFD, 100), a = fcntl(archive_fd, F_DUPFD, 100), d = fcntl(dir_fd, F_DUPFD, 100);
@@ -124,8 +124,8 @@ static int ended(void)
 {
 	int status;
 
-	assert_int_equal(waitpid(room, &status, 0), room);
-	room = 0;
+	assert_int_equal(waitpid(process, &status, 0), process);
+	process = 0;
 	close(control);
 	control = -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
@@ -139,7 +139,7 @@ static int set_up(void **state)
 		return -1;
 	snprintf(config_path, sizeof config_path, "%s/keybroker.json", root);
 	snprintf(ledger_path, sizeof ledger_path, "%s/ledger", root);
-	if (mkdir(ledger_path, 0750) != 0 || scoreboard_create(&scoreboard_fd, &sb) != KB_OK || frame_pair(replies) != KB_OK)
+	if (mkdir(ledger_path, 0750) != 0 || stats_create(&stats_fd, &stats) != KB_OK || frame_pair(replies) != KB_OK)
 		return -1;
 	for (size_t i = 0; i < GATEWAYS; i++)
 		if (frame_pair(responses[i]) != KB_OK)
@@ -154,8 +154,8 @@ static int tear_down(void **state)
 	char name[SEGMENT_NAME];
 
 	(void)state;
-	if (room > 0) {
-		kill(room, SIGKILL);
+	if (process > 0) {
+		kill(process, SIGKILL);
 		(void)ended();
 	}
 	for (uint32_t i = 1; i < 100; i++) {
@@ -166,8 +166,8 @@ static int tear_down(void **state)
 	close(dir_fd);
 	close(archive_fd);
 	archive_fd = -1;
-	close(scoreboard_fd);
-	munmap(sb, sizeof *sb);
+	close(stats_fd);
+	munmap(stats, sizeof *stats);
 	for (size_t i = 0; i < 2; i++) {
 		close(replies[i]);
 		close(responses[0][i]);
@@ -278,7 +278,7 @@ static void test_ledger_record_is_there_when_the_answer_comes(void **state)
 	assert_true(gets_nothing(0));
 	assert_int_equal(lines_with("\"event\":\"start\""), 1);
 	assert_int_equal(lines_with("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
-	assert_int_equal(atomic_load(&sb->slot[0].counter[COUNT_RECORDS]), 3);
+	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_RECORDS]), 3);
 }
 
 static void test_ledger_order_is_kept_and_unrecorded_answers_pass(void **state)
@@ -298,7 +298,7 @@ static void test_ledger_order_is_kept_and_unrecorded_answers_pass(void **state)
 	}
 	assert_int_equal(lines_with("\"event\":\"release\""), 26);
 	/* fewer syncs than records would be luck here; never more */
-	assert_true(atomic_load(&sb->slot[0].counter[COUNT_SYNCS]) <= 28);
+	assert_true(atomic_load(&stats->slot[0].counter[COUNT_SYNCS]) <= 28);
 }
 
 /* The shortest of some times from submitting to the answer: noise only ever adds. */
@@ -323,26 +323,26 @@ static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state
 	(void)state;
 	run();
 	const int64_t alone = quickest_us(0);
-	atomic_store(&sb->slot[1].room, ROOM_VAULT);
-	slot_set(&sb->slot[1], SLOT_BUSY);
+	atomic_store(&stats->slot[1].process, PROCESS_VAULT);
+	slot_set(&stats->slot[1], SLOT_BUSY);
 	const int64_t all = quickest_us(300);
 	int64_t idle_soon = INT64_MAX;
 	for (uint32_t i = 0; i < 20; i++) {
 		struct frame_reply r = released(id_of(0, 400 + i));
-		slot_set(&sb->slot[1], SLOT_BUSY);
+		slot_set(&stats->slot[1], SLOT_BUSY);
 		const int64_t from = clock_mono_us();
 		submit(&r);
 		usleep(300);
-		slot_set(&sb->slot[1], SLOT_HANDOVER);
+		slot_set(&stats->slot[1], SLOT_HANDOVER);
 		assert_true(gets(0).id == id_of(0, 400 + i));
 		const int64_t took = clock_mono_us() - from;
 		idle_soon = took < idle_soon ? took : idle_soon;
 	}
-	slot_set(&sb->slot[1], SLOT_BUSY);
-	atomic_store(&sb->slot[2].room, ROOM_VAULT);
-	slot_set(&sb->slot[2], SLOT_READY);
+	slot_set(&stats->slot[1], SLOT_BUSY);
+	atomic_store(&stats->slot[2].process, PROCESS_VAULT);
+	slot_set(&stats->slot[2], SLOT_READY);
 	const int64_t beside = quickest_us(100);
-	slot_set(&sb->slot[1], SLOT_HANDOVER); /* its record is here already */
+	slot_set(&stats->slot[1], SLOT_HANDOVER); /* its record is here already */
 	const int64_t after = quickest_us(200);
 	assert_true(all >= KB_COMMIT_WAIT_BUSY_US);
 	assert_true(idle_soon < KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US); /* it looks before that is over */
@@ -392,7 +392,7 @@ static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
 	r = released(5);
 	submit(&r);
 	assert_true(gets(0).id == 5);
-	assert_int_equal(atomic_load(&sb->slot[0].counter[COUNT_FRAMES_BAD]), 2);
+	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_FRAMES_BAD]), 2);
 	assert_int_equal(lines_with("\"event\":\"release\""), 1);
 }
 
@@ -442,7 +442,7 @@ static void test_a17_ledger_second_use_is_refused_also_after_kill_9(void **state
 	assert_int_equal(status_of_use(1, until_s), 200);
 	assert_int_equal(status_of_use(1, until_s), 403);
 	assert_int_equal(status_of_use(2, until_s), 200);
-	kill(room, SIGKILL);
+	kill(process, SIGKILL);
 	assert_int_equal(ended(), -SIGKILL);
 	run();
 	assert_int_equal(status_of_use(1, until_s), 403);
@@ -452,7 +452,7 @@ static void test_a17_ledger_second_use_is_refused_also_after_kill_9(void **state
 	assert_int_equal(status_of_use(3, until_s - 500), 200);
 	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
 	assert_int_equal(status_of_use(4, until_s - 500), 200);
-	kill(room, SIGKILL);
+	kill(process, SIGKILL);
 	assert_int_equal(ended(), -SIGKILL);
 	run();
 	for (uint8_t token = 1; token <= 4; token++)
@@ -471,7 +471,7 @@ static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **st
 	assert_int_equal(status_of_use(1, until_s), 403);
 	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
 	assert_int_equal(status_of_use(2, until_s), 403);
-	kill(room, SIGKILL);
+	kill(process, SIGKILL);
 	assert_int_equal(ended(), -SIGKILL);
 	run();
 	assert_int_equal(status_of_use(3, until_s), 403);
@@ -489,7 +489,7 @@ static void test_a17_ledger_first_line_of_a_segment_leads_back(void **state)
 	assert_int_equal(status_of_use(1, until_s), 200);
 	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
 	assert_int_equal(status_of_use(2, until_s - 500), 200);
-	kill(room, SIGKILL);
+	kill(process, SIGKILL);
 	assert_int_equal(ended(), -SIGKILL);
 	run();
 	assert_int_equal(status_of_use(1, until_s), 403);
@@ -541,7 +541,7 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	begin(1200);
 	assert_true(hears(CONTROL_READY, NULL));
 	introduce(1);
-	for (uint32_t i = 0; i < 10; i++) { /* fills what room there is */
+	for (uint32_t i = 0; i < 10; i++) { /* fills what process there is */
 		struct frame_reply fill = released(id_of(0, i));
 		submit(&fill);
 		got = gets(0);
@@ -554,8 +554,8 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	submit(&r);
 	got = gets(0);
 	is_unavailable(&got);
-	assert_int_equal(atomic_load(&sb->slot[0].state), SLOT_FAILED);
-	assert_int_equal(atomic_load(&sb->slot[0].fault), KB_E_LEDGER);
+	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_FAILED);
+	assert_int_equal(atomic_load(&stats->slot[0].fault), KB_E_LEDGER);
 	/* what needs no record passes all the same */
 	struct frame_reply plain = released(id_of(0, 3));
 	plain.outcome.is_release = false;
@@ -563,10 +563,10 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	submit(&plain);
 	assert_int_equal(gets(0).status, 200);
 	/* space returns */
-	assert_int_equal(prlimit(room, RLIMIT_FSIZE, &none, NULL), 0);
-	for (int i = 0; i < 50 && atomic_load(&sb->slot[0].state) != SLOT_READY; i++)
+	assert_int_equal(prlimit(process, RLIMIT_FSIZE, &none, NULL), 0);
+	for (int i = 0; i < 50 && atomic_load(&stats->slot[0].state) != SLOT_READY; i++)
 		usleep(100000);
-	assert_int_equal(atomic_load(&sb->slot[0].state), SLOT_READY);
+	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_READY);
 	assert_int_equal(lines_with("\"why\":\"write failed\""), 1);
 	assert_int_equal(status_of_use(9, until_s), 200); /* the refused try did not use the token up */
 	assert_int_equal(status_of_use(9, until_s), 403);
@@ -586,7 +586,7 @@ static void test_ledger_stops_when_all_have_ended(void **state)
 	submit(&r); /* what a vault still hands over is still recorded */
 	assert_true(gets(0).id == 1);
 	shutdown(replies[0], SHUT_RDWR);
-	assert_int_equal(ended(), ROOM_EXIT_OK);
+	assert_int_equal(ended(), PROCESS_EXIT_OK);
 	assert_int_equal(lines_with("\"event\":\"release\""), 2);
 	assert_int_equal(lines_with("\"event\":\"stop\""), 1);
 }
@@ -653,7 +653,7 @@ static void test_ledger_deaf_gateway_does_not_hold_up_the_other(void **state)
 	submit(&r);
 	assert_true(gets(0).id == id_of(0, 1));
 	assert_true(clock_mono_ms() - from_ms < 3000);
-	assert_true(atomic_load(&sb->slot[0].counter[COUNT_REPLIES_LOST]) > 0);
+	assert_true(atomic_load(&stats->slot[0].counter[COUNT_REPLIES_LOST]) > 0);
 	assert_int_equal(lines_with("\"event\":\"release\""), sent + 1);
 }
 
@@ -686,7 +686,7 @@ static void test_d07_ledger_locked_by_another(void **state)
 	begin(RLIM_INFINITY);
 	assert_true(hears(CONTROL_FAILED, &value));
 	assert_int_equal(value, KB_E_LEDGER_LOCKED);
-	assert_int_equal(ended(), ROOM_EXIT_RESTART);
+	assert_int_equal(ended(), PROCESS_EXIT_RESTART);
 	segment_close(&s);
 }
 
@@ -701,7 +701,7 @@ static void test_d05_ledger_does_not_start_on_a_broken_chain(void **state)
 	begin(RLIM_INFINITY);
 	assert_true(hears(CONTROL_FAILED, &value));
 	assert_int_equal(value, KB_E_LEDGER_CHAIN);
-	assert_int_equal(ended(), ROOM_EXIT_CONFIG);
+	assert_int_equal(ended(), PROCESS_EXIT_CONFIG);
 }
 
 static void test_d09_ledger_does_not_start_on_an_unreadable_use(void **state)
@@ -714,12 +714,12 @@ static void test_d09_ledger_does_not_start_on_an_unreadable_use(void **state)
 	r.record = span_str("{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"zz\",\"replay_until\":1}");
 	submit(&r);
 	assert_int_equal(gets(0).status, 200); /* no single use as far as this reply says */
-	kill(room, SIGKILL);
+	kill(process, SIGKILL);
 	(void)ended();
 	begin(RLIM_INFINITY);
 	assert_true(hears(CONTROL_FAILED, &value));
 	assert_int_equal(value, KB_E_LEDGER_CHAIN);
-	assert_int_equal(ended(), ROOM_EXIT_CONFIG);
+	assert_int_equal(ended(), PROCESS_EXIT_CONFIG);
 }
 
 static void test_ledger_bad_configuration(void **state)
@@ -727,7 +727,7 @@ static void test_ledger_bad_configuration(void **state)
 	(void)state;
 	write_config(",\"unknown\":1");
 	begin(RLIM_INFINITY);
-	assert_int_equal(ended(), ROOM_EXIT_CONFIG);
+	assert_int_equal(ended(), PROCESS_EXIT_CONFIG);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

@@ -1,4 +1,4 @@
-/* tests/unit/process/test_frame.c — messages between rooms: round trips, bounds, and every way to be malformed (SECURITY I-6). */
+/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, and every way to be malformed (SECURITY I-6). */
 #include "process/frame.h"
 
 #include <setjmp.h>
@@ -68,7 +68,7 @@ static struct frame_response sample_response(void)
 {
 	return (struct frame_response){.id = 9,
 				       .status = 503,
-				       .code = KB_E_ROOM_LOST,
+				       .code = KB_E_PROCESS_LOST,
 				       .retry_after_s = 1,
 				       .challenge = span_str(""),
 				       .client_request_id = span_str("c-3"),
@@ -124,7 +124,7 @@ static void test_frame_response_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_response(&in, &b), KB_OK);
 	assert_int_equal(frame_get_response(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == 9 && out.status == 503 && out.code == KB_E_ROOM_LOST && out.retry_after_s == 1);
+	assert_true(out.id == 9 && out.status == 503 && out.code == KB_E_PROCESS_LOST && out.retry_after_s == 1);
 	assert_true(out.challenge.len == 0 && span_eq(out.client_request_id, in.client_request_id) && span_eq(out.body, in.body));
 }
 

@@ -1,4 +1,4 @@
-/* tests/unit/process/test_process.c — control messages between supervisor and rooms, and the first steps of a room. */
+/* tests/unit/process/test_process.c — control messages between supervisor and processes, and the first steps of a process. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -138,7 +138,7 @@ static void test_control_end_of_file(void **state)
 	pair[0] = -1;
 }
 
-static void test_control_never_waits_for_a_deaf_room(void **state)
+static void test_control_never_waits_for_a_deaf_process(void **state)
 {
 	enum kb_err err = KB_OK;
 
@@ -150,21 +150,21 @@ static void test_control_never_waits_for_a_deaf_room(void **state)
 
 /* ---- the first steps ---- */
 
-/* In a child: descriptors as the supervisor places them, then room_begin(), then `look`.  Returns its exit code. */
-static int begin(enum room room, unsigned slot, int scoreboard_fd, int (*look)(const struct room_start *))
+/* In a child: descriptors as the supervisor places them, then process_begin(), then `look`.  Returns its exit code. */
+static int begin(enum process_kind process, unsigned slot, int stats_fd, int (*look)(const struct process_start *))
 {
 	int status;
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		struct room_start start = {.room = room, .slot = slot, .generation = 3, .config_path = "/x"};
-		int control = fcntl(pair[1], F_DUPFD, 50), sb = fcntl(scoreboard_fd, F_DUPFD, 60);
+		struct process_start start = {.process = process, .slot = slot, .generation = 3, .config_path = "/x"};
+		int control = fcntl(pair[1], F_DUPFD, 50), stats = fcntl(stats_fd, F_DUPFD, 60);
 		close(pair[0] == FD_CONTROL ? -1 : pair[0]);
-		if (dup2(control, FD_CONTROL) < 0 || (sb >= 0 && dup2(sb, FD_SCOREBOARD) < 0))
+		if (dup2(control, FD_CONTROL) < 0 || (stats >= 0 && dup2(stats, FD_STATS) < 0))
 			_exit(99);
-		if (sb < 0)
-			close(FD_SCOREBOARD);
-		enum kb_err err = room_begin(&start);
+		if (stats < 0)
+			close(FD_STATS);
+		enum kb_err err = process_begin(&start);
 		_exit(err != KB_OK ? 100 + (err == KB_E_SYS ? 1 : 2) : look(&start));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -178,7 +178,7 @@ static bool is_ignored(int sig)
 	return sigaction(sig, NULL, &a) == 0 && a.sa_handler == SIG_IGN;
 }
 
-static int look_at_all(const struct room_start *start)
+static int look_at_all(const struct process_start *start)
 {
 	struct rlimit core;
 	int death = 0;
@@ -188,55 +188,55 @@ static int look_at_all(const struct room_start *start)
 		return 1;
 	if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_max != 0)
 		return 2;
-	if (prctl(PR_GET_PDEATHSIG, &death, 0, 0, 0) != 0 || death != (start->room == ROOM_LEDGER ? 0 : SIGKILL))
+	if (prctl(PR_GET_PDEATHSIG, &death, 0, 0, 0) != 0 || death != (start->process == PROCESS_LEDGER ? 0 : SIGKILL))
 		return 3;
-	if (!is_ignored(SIGPIPE) || !is_ignored(SIGINT) || !is_ignored(SIGHUP) || is_ignored(SIGTERM) != (start->room != ROOM_FETCHER))
+	if (!is_ignored(SIGPIPE) || !is_ignored(SIGINT) || !is_ignored(SIGHUP) || is_ignored(SIGTERM) != (start->process != PROCESS_FETCHER))
 		return 4;
-	if (atomic_load(&start->self->pid) != getpid() || start->self != &start->scoreboard->slot[5])
+	if (atomic_load(&start->self->pid) != getpid() || start->self != &start->stats->slot[5])
 		return 5;
-	if (fstat(FD_SCOREBOARD, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped, not kept open */
+	if (fstat(FD_STATS, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped, not kept open */
 		return 6;
 	return 0;
 }
 
-static int scoreboard(void)
+static int stats_memfd(void)
 {
-	struct scoreboard *sb;
+	struct stats *stats;
 	int fd = -1;
 
-	assert_int_equal(scoreboard_create(&fd, &sb), KB_OK);
+	assert_int_equal(stats_create(&fd, &stats), KB_OK);
 	return fd;
 }
 
-static void test_i04_room_begins_with_its_rights_taken(void **state)
+static void test_i04_process_begins_with_its_rights_taken(void **state)
 {
-	int fd = scoreboard();
+	int fd = stats_memfd();
 
 	(void)state;
-	for (enum room r = ROOM_GATEWAY; r < ROOM_COUNT; r++)
+	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
 		assert_int_equal(begin(r, 5, fd, look_at_all), 0);
 	close(fd);
 }
 
-static void test_room_needs_its_scoreboard(void **state)
+static void test_process_needs_its_stats(void **state)
 {
-	int fd = scoreboard(), not_one = memfd_create("x", 0);
+	int fd = stats_memfd(), not_one = memfd_create("x", 0);
 
 	(void)state;
-	assert_int_equal(begin(ROOM_VAULT, 5, not_one, look_at_all), 101);
-	assert_int_equal(begin(ROOM_VAULT, SCOREBOARD_SLOTS, fd, look_at_all), 102);
+	assert_int_equal(begin(PROCESS_VAULT, 5, not_one, look_at_all), 101);
+	assert_int_equal(begin(PROCESS_VAULT, STATS_SLOTS, fd, look_at_all), 102);
 	close(fd);
 	close(not_one);
 }
 
-static void test_room_ends_when_its_supervisor_is_gone(void **state)
+static void test_process_ends_when_its_supervisor_is_gone(void **state)
 {
-	int fd = scoreboard();
+	int fd = stats_memfd();
 
 	(void)state;
 	close(pair[0]);
 	pair[0] = -1;
-	assert_int_equal(begin(ROOM_VAULT, 5, fd, look_at_all), 101);
+	assert_int_equal(begin(PROCESS_VAULT, 5, fd, look_at_all), 101);
 	close(fd);
 }
 
@@ -250,10 +250,10 @@ int main(void)
 		T(test_control_unwanted_descriptors_are_closed),
 		T(test_i06_control_message_of_a_wrong_size),
 		T(test_control_end_of_file),
-		T(test_control_never_waits_for_a_deaf_room),
-		T(test_i04_room_begins_with_its_rights_taken),
-		T(test_room_needs_its_scoreboard),
-		T(test_room_ends_when_its_supervisor_is_gone),
+		T(test_control_never_waits_for_a_deaf_process),
+		T(test_i04_process_begins_with_its_rights_taken),
+		T(test_process_needs_its_stats),
+		T(test_process_ends_when_its_supervisor_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* tests/unit/process/test_sandbox.c — what each room can do once its door is closed: every act in a child of its own, which enters by the product's own function.  A forbidden call must end
+/* tests/unit/process/test_sandbox.c — what each process can do once its door is closed: every act in a child of its own, which enters by the product's own function.  A forbidden call must end
  * it with SIGSYS, a forbidden file must be EACCES; the same act outside must not, or the test could not fail. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -269,32 +269,32 @@ static int other_numbers(void)
 
 enum { KILLED = 1000, SIGNALLED = 2000 }; /* SIGSYS; any other signal + its number */
 
-static const struct sandbox_needs *needs_of(enum room room)
+static const struct sandbox_needs *needs_of(enum process_kind process)
 {
 	static struct sandbox_needs n;
 
-	n = (struct sandbox_needs){.has_network = room == ROOM_FETCHER, .own_fd = room == ROOM_GATEWAY ? OWN_FD : 0};
-	if (room != ROOM_GATEWAY)
+	n = (struct sandbox_needs){.has_network = process == PROCESS_FETCHER, .own_fd = process == PROCESS_GATEWAY ? OWN_FD : 0};
+	if (process != PROCESS_GATEWAY)
 		sandbox_need(&n, dir, true);
-	if (room == ROOM_FETCHER)
+	if (process == PROCESS_FETCHER)
 		sandbox_need(&n, "/etc/resolv.conf", false);
-	if (room == ROOM_FETCHER)
+	if (process == PROCESS_FETCHER)
 		sandbox_need(&n, "/etc/hosts", false);
 	sandbox_need(&n, "/no/such/path", true); /* needs no rule */
 	return &n;
 }
 
-/* ROOM_NONE: outside of any sandbox. */
-static int in_room(enum room room, int (*act)(void))
+/* PROCESS_NONE: outside of any sandbox. */
+static int in_process(enum process_kind process, int (*act)(void))
 {
 	int status;
 
 	stream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (room == ROOM_SUPERVISOR && (sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK))
+		if (process == PROCESS_SUPERVISOR && (sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK))
 			_exit(254);
-		if (room > ROOM_SUPERVISOR && (sandbox_harden() != KB_OK || sandbox_enter(room, needs_of(room)) != KB_OK))
+		if (process > PROCESS_SUPERVISOR && (sandbox_harden() != KB_OK || sandbox_enter(process, needs_of(process)) != KB_OK))
 			_exit(254);
 		_exit(act());
 	}
@@ -355,7 +355,7 @@ static const struct {
 };
 enum { ACTS = sizeof acts / sizeof acts[0] };
 
-static void each_act(enum room room, size_t offset)
+static void each_act(enum process_kind process, size_t offset)
 {
 	unsigned failed = 0;
 
@@ -366,9 +366,9 @@ static void each_act(enum room room, size_t offset)
 		memcpy(&want, (const char *)&acts[i] + offset, sizeof want);
 		if (want == OUT || (want == NO_FILE && acts[i].act != socket_syslog && !has_landlock))
 			continue;
-		int got = in_room(room, acts[i].act), outside = in_room(ROOM_NONE, acts[i].act);
+		int got = in_process(process, acts[i].act), outside = in_process(PROCESS_NONE, acts[i].act);
 		if (got != want)
-			print_error("%s in %s: %d, expected %d\n", acts[i].name, room_name(room), got, want);
+			print_error("%s in %s: %d, expected %d\n", acts[i].name, process_name(process), got, want);
 		if (outside == KILLED || (want == NO_FILE && outside != 0))
 			print_error("%s outside: %d\n", acts[i].name, outside);
 		failed += got != want || outside == KILLED || (want == NO_FILE && outside != 0);
@@ -376,31 +376,31 @@ static void each_act(enum room room, size_t offset)
 	assert_int_equal(failed, 0);
 }
 
-#define COLUMN(room) offsetof(__typeof__(acts[0]), room)
+#define COLUMN(process) offsetof(__typeof__(acts[0]), process)
 static void test_i02_gateway_forbidden_acts(void **state)
 {
 	(void)state;
-	each_act(ROOM_GATEWAY, COLUMN(gateway));
+	each_act(PROCESS_GATEWAY, COLUMN(gateway));
 }
 static void test_i02_vault_forbidden_acts(void **state)
 {
 	(void)state;
-	each_act(ROOM_VAULT, COLUMN(vault));
+	each_act(PROCESS_VAULT, COLUMN(vault));
 }
 static void test_i02_ledger_forbidden_acts(void **state)
 {
 	(void)state;
-	each_act(ROOM_LEDGER, COLUMN(ledger));
+	each_act(PROCESS_LEDGER, COLUMN(ledger));
 }
 static void test_i02_fetcher_forbidden_acts(void **state)
 {
 	(void)state;
-	each_act(ROOM_FETCHER, COLUMN(fetcher));
+	each_act(PROCESS_FETCHER, COLUMN(fetcher));
 }
 static void test_i02_supervisor_forbidden_acts(void **state)
 {
 	(void)state;
-	each_act(ROOM_SUPERVISOR, COLUMN(supervisor));
+	each_act(PROCESS_SUPERVISOR, COLUMN(supervisor));
 }
 
 /* The planted failure: these acts, done by a process that entered nothing, do what they are for.  If they did not, being killed would prove nothing. */
@@ -413,7 +413,7 @@ static void test_i02_control_outside_acts_succeed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof possible / sizeof possible[0]; i++)
-		assert_int_equal(in_room(ROOM_NONE, possible[i]), 0);
+		assert_int_equal(in_process(PROCESS_NONE, possible[i]), 0);
 }
 
 /* A call by another architecture's number must not come through: the 32-bit getpid is 20, which is writev here. */
@@ -422,8 +422,8 @@ static void test_i02_other_architecture_is_killed(void **state)
 	(void)state;
 	if (!sandbox_is_complete())
 		skip();
-	for (enum room r = ROOM_SUPERVISOR; r < ROOM_COUNT; r++) {
-		int got = in_room(r, other_numbers);
+	for (enum process_kind r = PROCESS_SUPERVISOR; r < PROCESS_COUNT; r++) {
+		int got = in_process(r, other_numbers);
 		assert_true(got == KILLED || got == SIGNALLED + SIGSEGV); /* SEGV: this kernel has no 32-bit programs */
 	}
 }
@@ -499,13 +499,13 @@ static int serve_a_client(void)
 	return nanosleep(&(struct timespec){0, 1000}, NULL);
 }
 
-static void test_i02_rooms_can_do_their_work(void **state)
+static void test_i02_processes_can_do_their_work(void **state)
 {
 	(void)state;
-	assert_int_equal(in_room(ROOM_LEDGER, write_a_segment), 0);
-	assert_int_equal(in_room(ROOM_VAULT, use_a_token), 0);
-	assert_int_equal(in_room(ROOM_FETCHER, fetch_something), 0);
-	assert_int_equal(in_room(ROOM_GATEWAY, serve_a_client), 0);
+	assert_int_equal(in_process(PROCESS_LEDGER, write_a_segment), 0);
+	assert_int_equal(in_process(PROCESS_VAULT, use_a_token), 0);
+	assert_int_equal(in_process(PROCESS_FETCHER, fetch_something), 0);
+	assert_int_equal(in_process(PROCESS_GATEWAY, serve_a_client), 0);
 }
 
 /* A vault whose module is a network HSM's: wide, and still no way to start or trace a process, or to make code. */
@@ -513,7 +513,7 @@ static int network_vault(void)
 {
 	const struct sandbox_needs needs = {.has_network = true};
 
-	if (sandbox_harden() != KB_OK || sandbox_enter(ROOM_VAULT, &needs) != KB_OK)
+	if (sandbox_harden() != KB_OK || sandbox_enter(PROCESS_VAULT, &needs) != KB_OK)
 		return 1;
 	if (socket_inet() != 0 || socket_unix() != 0 || connect_there() != 0 || start_thread() != 0)
 		return 2;
@@ -537,10 +537,10 @@ static void test_i02_vault_of_a_network_hsm(void **state)
 	(void)state;
 	if (!sandbox_is_complete())
 		skip();
-	assert_int_equal(in_room(ROOM_NONE, network_vault), 0);
-	assert_int_equal(in_room(ROOM_NONE, network_vault_runs), KILLED);
-	assert_int_equal(in_room(ROOM_NONE, network_vault_traces), KILLED);
-	assert_int_equal(in_room(ROOM_NONE, network_vault_makes_code), KILLED);
+	assert_int_equal(in_process(PROCESS_NONE, network_vault), 0);
+	assert_int_equal(in_process(PROCESS_NONE, network_vault_runs), KILLED);
+	assert_int_equal(in_process(PROCESS_NONE, network_vault_traces), KILLED);
+	assert_int_equal(in_process(PROCESS_NONE, network_vault_makes_code), KILLED);
 }
 
 static int abort_it(void)
@@ -554,14 +554,14 @@ static int crash_it(void)
 	return 0;
 }
 
-/* A room that finds a fault in itself ends as such, not as a breach of its sandbox. */
+/* A process that finds a fault in itself ends as such, not as a breach of its sandbox. */
 static void test_i02_abort_is_still_an_abort(void **state)
 {
 	(void)state;
-	for (enum room r = ROOM_GATEWAY; r < ROOM_COUNT; r++) {
-		assert_int_equal(in_room(r, abort_it), SIGNALLED + SIGABRT);
+	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++) {
+		assert_int_equal(in_process(r, abort_it), SIGNALLED + SIGABRT);
 		if (sandbox_is_complete())
-			assert_int_equal(in_room(r, crash_it), SIGNALLED + SIGSEGV);
+			assert_int_equal(in_process(r, crash_it), SIGNALLED + SIGSEGV);
 	}
 }
 
@@ -590,61 +590,61 @@ static void test_i02_limits(void **state)
 	(void)state;
 	if (!sandbox_is_complete())
 		skip();
-	assert_int_equal(in_room(ROOM_GATEWAY, limits_are_low), 0);
-	assert_int_equal(in_room(ROOM_VAULT, vault_limits), 0);
-	assert_int_equal(in_room(ROOM_LEDGER, ledger_limits), 0);
+	assert_int_equal(in_process(PROCESS_GATEWAY, limits_are_low), 0);
+	assert_int_equal(in_process(PROCESS_VAULT, vault_limits), 0);
+	assert_int_equal(in_process(PROCESS_LEDGER, ledger_limits), 0);
 }
 
 static int without_no_new_privs(void)
 {
 	const struct sandbox_needs none = {0};
 
-	/* Only root may load a filter without it, and a room is never root. */
+	/* Only root may load a filter without it, and a process is never root. */
 	if (getuid() == 0 && setuid(65534) != 0)
 		return 255;
-	return sandbox_enter(ROOM_GATEWAY, &none) == KB_E_SYS ? 0 : 1;
+	return sandbox_enter(PROCESS_GATEWAY, &none) == KB_E_SYS ? 0 : 1;
 }
 
-static void test_i02_no_room_without_its_sandbox(void **state)
+static void test_i02_no_process_without_its_sandbox(void **state)
 {
 	(void)state;
 	if (!sandbox_is_complete())
 		skip();
-	assert_int_equal(in_room(ROOM_NONE, without_no_new_privs), 0);
+	assert_int_equal(in_process(PROCESS_NONE, without_no_new_privs), 0);
 }
 
-/* A room that cannot be confined must end: its own preparations fail before the sandbox is entered. */
-static int beyond_a_path(enum room room)
+/* A process that cannot be confined must end: its own preparations fail before the sandbox is entered. */
+static int beyond_a_path(enum process_kind process)
 {
 	static char state_dir[8192];
 	struct config config = {.state_dir = state_dir};
-	const struct room_start start = {.room = room};
+	const struct process_start start = {.process = process};
 
 	memset(state_dir, 'x', sizeof state_dir - 1);
-	return confine_room(&start, &config, 0) == KB_E_FILE ? 0 : 1;
+	return confine_process(&start, &config, 0) == KB_E_FILE ? 0 : 1;
 }
 static int vault_beyond_a_path(void)
 {
-	return beyond_a_path(ROOM_VAULT);
+	return beyond_a_path(PROCESS_VAULT);
 }
 static int fetcher_beyond_a_path(void)
 {
-	return beyond_a_path(ROOM_FETCHER);
+	return beyond_a_path(PROCESS_FETCHER);
 }
 static int without_standard_input(void)
 {
-	const struct room_start start = {.room = ROOM_LEDGER};
+	const struct process_start start = {.process = PROCESS_LEDGER};
 
 	close(STDIN_FILENO);
-	return confine_room(&start, NULL, 0) == KB_E_SYS ? 0 : 1;
+	return confine_process(&start, NULL, 0) == KB_E_SYS ? 0 : 1;
 }
 
-static void test_i02_no_room_without_its_needs(void **state)
+static void test_i02_no_process_without_its_needs(void **state)
 {
 	(void)state;
-	assert_int_equal(in_room(ROOM_NONE, vault_beyond_a_path), 0);
-	assert_int_equal(in_room(ROOM_NONE, fetcher_beyond_a_path), 0);
-	assert_int_equal(in_room(ROOM_NONE, without_standard_input), 0);
+	assert_int_equal(in_process(PROCESS_NONE, vault_beyond_a_path), 0);
+	assert_int_equal(in_process(PROCESS_NONE, fetcher_beyond_a_path), 0);
+	assert_int_equal(in_process(PROCESS_NONE, without_standard_input), 0);
 }
 
 int main(void)
@@ -657,12 +657,12 @@ int main(void)
 		cmocka_unit_test(test_i02_supervisor_forbidden_acts),
 		cmocka_unit_test(test_i02_control_outside_acts_succeed),
 		cmocka_unit_test(test_i02_other_architecture_is_killed),
-		cmocka_unit_test(test_i02_rooms_can_do_their_work),
+		cmocka_unit_test(test_i02_processes_can_do_their_work),
 		cmocka_unit_test(test_i02_vault_of_a_network_hsm),
 		cmocka_unit_test(test_i02_abort_is_still_an_abort),
 		cmocka_unit_test(test_i02_limits),
-		cmocka_unit_test(test_i02_no_room_without_its_sandbox),
-		cmocka_unit_test(test_i02_no_room_without_its_needs),
+		cmocka_unit_test(test_i02_no_process_without_its_sandbox),
+		cmocka_unit_test(test_i02_no_process_without_its_needs),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

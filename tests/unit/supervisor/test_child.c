@@ -1,4 +1,4 @@
-/* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a room.  The rooms are this program again: spawn executes /proc/self/exe, and main() below acts as
+/* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a process.  The processes are this program again: spawn executes /proc/self/exe, and main() below acts as
  * its --config says. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,19 +23,19 @@
 
 enum { WAIT_MS = 5000, ARCHIVE_SIZE = 3, FIRST_SIZE = 11, SECOND_SIZE = 22 };
 
-/* ---- a room, as an exec of this program ---- */
+/* ---- a process, as an exec of this program ---- */
 
 static off_t size_of(int fd)
 {
 	return lseek(fd, 0, SEEK_END);
 }
 
-/* Exactly the descriptors of room.h, each the right one, and nothing else. */
+/* Exactly the descriptors of process.h, each the right one, and nothing else. */
 static int look_at_descriptors(void)
 {
 	if (size_of(FD_ARCHIVE) != ARCHIVE_SIZE || size_of(FD_FIRST) != FIRST_SIZE || size_of(FD_FIRST + 1) != SECOND_SIZE)
 		return 1;
-	if (size_of(FD_SCOREBOARD) != (off_t)sizeof(struct scoreboard))
+	if (size_of(FD_STATS) != (off_t)sizeof(struct stats))
 		return 2;
 	for (int i = FD_FIRST + 2; i < 256; i++)
 		if (fcntl(i, F_GETFD) >= 0)
@@ -72,12 +72,12 @@ static int act(char **argv)
 
 /* ---- the supervisor's side ---- */
 
-static bool is_deaf; /* what rooms say cannot be received */
+static bool is_requests_closed; /* what processes say cannot be received */
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	errno = ENOBUFS;
-	return is_deaf ? -1 : syscall(SYS_recvmsg, fd, message, flags);
+	return is_requests_closed ? -1 : syscall(SYS_recvmsg, fd, message, flags);
 }
 
 static struct host host;
@@ -109,8 +109,8 @@ static int set_up(void **state)
 	archive = sized(ARCHIVE_SIZE);
 	fds[0] = sized(FIRST_SIZE);
 	fds[1] = sized(SECOND_SIZE);
-	child_init(&child, &host, ROOM_VAULT, 3, 0);
-	return scoreboard_create(&host.scoreboard_fd, &host.scoreboard) == KB_OK && host.exe >= 0 ? 0 : -1;
+	child_init(&child, &host, PROCESS_VAULT, 3, 0);
+	return stats_create(&host.stats_fd, &host.stats) == KB_OK && host.exe >= 0 ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -123,8 +123,8 @@ static int tear_down(void **state)
 	}
 	child_release(&child);
 	event_base_free(host.base);
-	munmap(host.scoreboard, sizeof *host.scoreboard);
-	close(host.scoreboard_fd);
+	munmap(host.stats, sizeof *host.stats);
+	close(host.stats_fd);
 	close(host.exe);
 	close(archive);
 	close(fds[0]);
@@ -158,7 +158,7 @@ static void run_until_ready(void)
 
 static struct slot *slot(void)
 {
-	return scoreboard_slot(host.scoreboard, (unsigned)child.slot);
+	return stats_slot(host.stats, (unsigned)child.slot);
 }
 
 static void test_i05_child_gets_exactly_its_descriptors(void **state)
@@ -179,7 +179,7 @@ static void test_child_reports_ready(void **state)
 	(void)state;
 	start("ready");
 	assert_int_equal(atomic_load(&slot()->pid), child.pid);
-	assert_int_equal(atomic_load(&slot()->room), ROOM_VAULT);
+	assert_int_equal(atomic_load(&slot()->process), PROCESS_VAULT);
 	assert_int_equal(atomic_load(&slot()->generation), 3);
 	run_until_ready();
 	assert_int_equal(readies, 1);
@@ -205,7 +205,7 @@ static void assert_killed(const char *how)
 	start(how);
 	while (waitpid(child.pid, &status, WNOHANG) != child.pid && clock_mono_ms() < until_ms)
 		assert_true(event_base_loop(host.base, EVLOOP_NONBLOCK) >= 0);
-	is_deaf = false;
+	is_requests_closed = false;
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	(void)child_ended(&child, status, false);
 }
@@ -219,7 +219,7 @@ static void test_i06_child_that_sends_garbage_is_killed(void **state)
 static void test_i06_child_that_cannot_be_heard_is_killed(void **state)
 {
 	(void)state;
-	is_deaf = true;
+	is_requests_closed = true;
 	assert_killed("ready"); /* what was lost is perhaps just that word */
 	assert_int_equal(readies, 0);
 }
@@ -237,7 +237,7 @@ static void test_i07_child_backs_off_and_resets(void **state)
 		assert_false(child_is_due(&child, child.next_ms - 1));
 		assert_true(child_is_due(&child, child.next_ms));
 	}
-	assert_int_equal(atomic_load(&host.scoreboard->retired[ROOM_VAULT].counter[COUNT_RESTARTS]), 8);
+	assert_int_equal(atomic_load(&host.stats->retired[PROCESS_VAULT].counter[COUNT_RESTARTS]), 8);
 	start("ready");
 	run_until_ready();
 	child.ready_ms -= 30000; /* healthy for long enough */
@@ -361,8 +361,8 @@ static void test_child_that_never_gets_ready_is_killed(void **state)
 static void test_g08_child_without_a_slot_backs_off(void **state)
 {
 	(void)state;
-	for (int i = 0; i < SCOREBOARD_SLOTS; i++)
-		assert_int_equal(scoreboard_take(host.scoreboard, ROOM_VAULT, 1), i);
+	for (int i = 0; i < STATS_SLOTS; i++)
+		assert_int_equal(stats_take(host.stats, PROCESS_VAULT, 1), i);
 	child_start(&child, archive, fds, 2);
 	assert_int_equal(child.pid, 0);
 	assert_false(child_is_due(&child, clock_mono_ms()));
@@ -404,7 +404,7 @@ int main(int argc, char **argv)
 		T(test_child_exec_that_fails_is_an_exit),
 	};
 
-	if (argc > 1) /* started as a room: never run the tests again in it, whatever the arguments have become */
-		return argc == 11 && strcmp(argv[1], "--room") == 0 ? act(argv) : 127;
+	if (argc > 1) /* started as a process: never run the tests again in it, whatever the arguments have become */
+		return argc == 11 && strcmp(argv[1], "--process") == 0 ? act(argv) : 127;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

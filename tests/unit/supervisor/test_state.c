@@ -1,4 +1,4 @@
-/* tests/unit/supervisor/test_state.c — before the first room: directories, the pid file's lock, listening sockets, rights, the service manager. */
+/* tests/unit/supervisor/test_state.c — before the first process: directories, the pid file's lock, listening sockets, rights, the service manager. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -139,7 +139,7 @@ static void test_state_no_parent(void **state)
 	assert_int_equal(open_state(), KB_E_FILE);
 }
 
-/* As root: what the rooms' user cannot use is said before a room starts. */
+/* As root: what the processes' user cannot use is said before a process starts. */
 static void test_state_of_another_user(void **state)
 {
 	(void)state;
