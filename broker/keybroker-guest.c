@@ -1,5 +1,6 @@
-/* broker/keybroker-guest.c — the guest's side of a release, small enough for an initramfs: options, help, and the process itself (no core, no
- * debugger, locked memory).  Trusts its command line.  Must never take a secret as an argument, nor wait without end. */
+/* broker/keybroker-guest.c — the guest's side of a release, small enough for an initramfs: options,
+ * help, and the process itself (no core, no debugger, locked memory).  Trusts its command line.
+ * Must never take a secret as an argument, nor wait without end. */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,31 +17,38 @@
 
 enum { BACKSTOP_S = 5, TIMEOUT_MAX_S = 86400 };
 
-static const char help[] = "usage: keybroker-guest release --url URL[,URL...] --key NAME[/VERSION] --ca FILE TOKEN --out PLACE [options]\n\n"
-			   "Asks a key broker for a key, proves what this machine is, and hands the key over.\n\n"
-			   "The token, one of:\n"
-			   "  --attest URL            from an attestation service, with a report of this VM's hardware\n"
-			   "  --token-command PROGRAM it reads the runtime data on standard input and prints the token\n"
-			   "  --token FILE|fd:N       made before, for the key of --ephemeral-key or --tpm-key\n\n"
-			   "The key's place:\n"
-			   "  --out fd:N|file:PATH|keyring:NAME|stdout\n"
-			   "  --format raw|pem|jwk    raw: PKCS#8 DER, or a symmetric key's bytes (default)\n\n"
-			   "Further options:\n"
-			   "  --enc SCHEME            CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 (default), RSA_AES_KEY_WRAP_384\n"
-			   "  --nonce TEXT|broker     this one, or one of the broker's (default: random)\n"
-			   "  --api-version V         default 7.4\n"
-			   "  --bearer-file FILE      credential for the Authorization header\n"
-			   "  --ephemeral-key FILE    RSA-2048 private key (PEM) instead of a new one\n"
-			   "  --tpm[=TCTI]            the ephemeral key lives in the TPM\n"
-			   "  --tpm-pcrs N[,N...]     ... and works only while these PCRs are as they are\n"
-			   "  --tpm-key HANDLE        ... at a persistent handle, made there when there is none\n"
-			   "  --tpm-ak HANDLE         ... certified by the attestation key at this handle\n"
-			   "  --attest-ca FILE        trust anchor for --attest (default: that of --ca)\n"
-			   "  --vcek-chain FILE       PEM: VCEK, ASK, ARK, when the host gives none\n"
-			   "  --tsm DIR               for tests: a directory that plays /sys/kernel/config/tsm/report\n"
-			   "  --timeout SECONDS       for all attempts together (default 120)\n\n"
-			   "Exit: 0 done, 2 usage, 10 refused, 11 unreachable, 12 bad reply, 13 no evidence or token, 14 TPM, 15 output failed.\n"
-			   "See keybroker-guest(8).\n";
+static const char help[] =
+	"usage: keybroker-guest release --url URL[,URL...] --key NAME[/VERSION] --ca FILE TOKEN "
+	"--out PLACE [options]\n\n"
+	"Asks a key broker for a key, proves what this machine is, and hands the key over.\n\n"
+	"The token, one of:\n"
+	"  --attest URL            from an attestation service, with a report of this VM's "
+	"hardware\n"
+	"  --token-command PROGRAM it reads the runtime data on standard input and prints the "
+	"token\n"
+	"  --token FILE|fd:N       made before, for the key of --ephemeral-key or --tpm-key\n\n"
+	"The key's place:\n"
+	"  --out fd:N|file:PATH|keyring:NAME|stdout\n"
+	"  --format raw|pem|jwk    raw: PKCS#8 DER, or a symmetric key's bytes (default)\n\n"
+	"Further options:\n"
+	"  --enc SCHEME            CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 (default), "
+	"RSA_AES_KEY_WRAP_384\n"
+	"  --nonce TEXT|broker     this one, or one of the broker's (default: random)\n"
+	"  --api-version V         default 7.4\n"
+	"  --bearer-file FILE      credential for the Authorization header\n"
+	"  --ephemeral-key FILE    RSA-2048 private key (PEM) instead of a new one\n"
+	"  --tpm[=TCTI]            the ephemeral key lives in the TPM\n"
+	"  --tpm-pcrs N[,N...]     ... and works only while these PCRs are as they are\n"
+	"  --tpm-key HANDLE        ... at a persistent handle, made there when there is none\n"
+	"  --tpm-ak HANDLE         ... certified by the attestation key at this handle\n"
+	"  --attest-ca FILE        trust anchor for --attest (default: that of --ca)\n"
+	"  --vcek-chain FILE       PEM: VCEK, ASK, ARK, when the host gives none\n"
+	"  --tsm DIR               for tests: a directory that plays "
+	"/sys/kernel/config/tsm/report\n"
+	"  --timeout SECONDS       for all attempts together (default 120)\n\n"
+	"Exit: 0 done, 2 usage, 10 refused, 11 unreachable, 12 bad reply, 13 no evidence or token, "
+	"14 TPM, 15 output failed.\n"
+	"See keybroker-guest(8).\n";
 
 static int usage(const char *what)
 {
@@ -77,7 +85,8 @@ static bool take_handle(const char *text, uint32_t *out)
 	unsigned long handle = 0;
 
 	/* Persistent handles are 0x81000000 … 0x81ffffff (TPM 2.0 Part 2, table 34). */
-	bool ok = strchr(text, ',') == NULL && number(&text, 16, 0x81ffffff, &handle) && handle >= 0x81000000;
+	bool ok = strchr(text, ',') == NULL && number(&text, 16, 0x81ffffff, &handle) &&
+		  handle >= 0x81000000;
 	*out = (uint32_t)handle;
 	return ok;
 }
@@ -93,7 +102,8 @@ static bool take_timeout(const char *text, struct release_options *o)
 
 static bool take_format(const char *text, struct release_options *o)
 {
-	static const char *const names[] = {[OUTPUT_RAW] = "raw", [OUTPUT_PEM] = "pem", [OUTPUT_JWK] = "jwk"};
+	static const char *const names[] = {
+		[OUTPUT_RAW] = "raw", [OUTPUT_PEM] = "pem", [OUTPUT_JWK] = "jwk"};
 
 	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (strcmp(text, names[i]) == 0) {
@@ -131,7 +141,8 @@ static const char *check(const struct release_options *o)
 	if ((o->token != NULL) + (o->token_command != NULL) + (o->attest != NULL) != 1)
 		return "one of --attest, --token-command and --token is needed";
 	if (o->token != NULL && o->ephemeral_key == NULL && !(o->use_tpm && o->tpm_key != 0))
-		return "--token needs the key that it was made for: --ephemeral-key, or --tpm with --tpm-key";
+		return "--token needs the key that it was made for: --ephemeral-key, or --tpm with "
+		       "--tpm-key";
 	if (o->use_tpm && o->ephemeral_key != NULL)
 		return "--tpm and --ephemeral-key exclude each other";
 	if (!o->use_tpm && (o->n_pcrs > 0 || o->tpm_key != 0 || o->tpm_ak != 0))
@@ -245,7 +256,8 @@ static int parse(int argc, char **argv, struct release_options *o)
 /* Resolving a name and a TPM's answer have no deadline of their own. */
 static void on_alarm(int sig)
 {
-	static const char text[] = "keybroker-guest: gave up: a step was still waiting after --timeout\n";
+	static const char text[] =
+		"keybroker-guest: gave up: a step was still waiting after --timeout\n";
 
 	(void)sig;
 	if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
@@ -255,7 +267,9 @@ static void on_alarm(int sig)
 
 int main(int argc, char **argv)
 {
-	struct release_options o = {.api_version = "7.4", .enc = "RSA_AES_KEY_WRAP_256", .timeout_s = KB_GUEST_TIMEOUT_S};
+	struct release_options o = {.api_version = "7.4",
+				    .enc = "RSA_AES_KEY_WRAP_256",
+				    .timeout_s = KB_GUEST_TIMEOUT_S};
 
 	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		fputs(help, stdout);
@@ -272,7 +286,8 @@ int main(int argc, char **argv)
 		return fault;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, on_alarm);
-	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || secret_arena_init() != KB_OK) {
+	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 ||
+	    secret_arena_init() != KB_OK) {
 		say("memory for the key cannot be locked");
 		say("check: `ulimit -l` is at least %d KiB", KB_SECRET_ARENA / 1024);
 		return GUEST_OUTPUT;

@@ -1,12 +1,14 @@
-/* broker/keybrokerctl.c — the operator's command: finds the command in the table and runs it.  Every command is one function of ctl_*.c. */
+/* broker/keybrokerctl.c — the operator's command: finds the command in the table and runs it. Every
+ * command is one function of ctl_*.c. */
 #include <stdio.h>
 
 #include "base/log.h"
-#include "ctl/ctl.h"
 #include "base/version.h"
+#include "ctl/ctl.h"
 
 static const struct ctl_command *const tables[] = {
-	ctl_init_commands, ctl_key_commands, ctl_explain_commands, ctl_check_commands, ctl_ledger_commands, ctl_status_commands,
+	ctl_init_commands,  ctl_key_commands,    ctl_explain_commands,
+	ctl_check_commands, ctl_ledger_commands, ctl_status_commands,
 };
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
 static const char default_config[] = "/etc/keybroker/keybroker.json";
@@ -18,8 +20,10 @@ static void overview(struct buf *out)
 		for (const struct ctl_command *cmd = tables[i]; cmd->name != NULL; cmd++)
 			buf_addf(out, "  %-14s %s\n", cmd->name, cmd->summary);
 	buf_addf(out,
-		 "\n  -c, --config FILE  the configuration (%s)\n  -j, --json         machine-readable output\n"
-		 "  --version          %s\n\n`keybrokerctl COMMAND --help` tells a command's options.\n"
+		 "\n  -c, --config FILE  the configuration (%s)\n  -j, --json         "
+		 "machine-readable output\n"
+		 "  --version          %s\n\n`keybrokerctl COMMAND --help` tells a command's "
+		 "options.\n"
 		 "Exit: 0 done, 1 judged and the answer is no, 2 usage or it could not be done.\n",
 		 default_config, KB_VERSION);
 }
@@ -66,7 +70,8 @@ int main(int argc, char **argv)
 	int at = 1, words = 0;
 
 	log_init("keybrokerctl", LOG_ERROR);
-	for (; at < argc && argv[at][0] == '-'; at++) { /* what stands before the command; ctl_parse() takes the same behind it */
+	for (; at < argc && argv[at][0] == '-';
+	     at++) { /* what stands before the command; ctl_parse() takes the same behind it */
 		if (is_option(argv[at], "-h", "--help"))
 			return help(CTL_OK);
 		if (is_option(argv[at], "-V", "--version")) {
@@ -78,7 +83,8 @@ int main(int argc, char **argv)
 		else if (is_option(argv[at], "-c", "--config") && at + 1 < argc)
 			c.config_path = argv[++at];
 		else
-			return ctl_fail(help(CTL_FAILED), "unknown option, or its value is missing: %s", argv[at]);
+			return ctl_fail(help(CTL_FAILED),
+					"unknown option, or its value is missing: %s", argv[at]);
 	}
 	if (at >= argc)
 		return help(CTL_FAILED);
@@ -86,8 +92,8 @@ int main(int argc, char **argv)
 		return help(CTL_OK);
 	const struct ctl_command *command = command_find(argc - at, argv + at, &words);
 	if (command == NULL)
-		return ctl_fail(help(CTL_FAILED), "there is no command '%s%s%s'", argv[at], at + 1 < argc ? " " : "",
-				at + 1 < argc ? argv[at + 1] : "");
+		return ctl_fail(help(CTL_FAILED), "there is no command '%s%s%s'", argv[at],
+				at + 1 < argc ? " " : "", at + 1 < argc ? argv[at + 1] : "");
 	c.command = command;
 	at += words - 1;
 	int code = ctl_parse(&c, argc - at, argv + at, &stop);

@@ -1,4 +1,5 @@
-/* broker/keybrokerd.c — main(): the broker, or one of its processes when the supervisor says so.  Decides nothing but which.  Never runs a process as root. */
+/* broker/keybrokerd.c — main(): the broker, or one of its processes when the supervisor says so.
+ * Decides nothing but which.  Never runs a process as root. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,16 +7,17 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "process/process.h"
 #include "supervisor/supervisor.h"
-#include "base/version.h"
 
-static const char usage[] = "usage: keybrokerd -c FILE        run the broker in the foreground\n"
-			    "       keybrokerd -t -c FILE     check the configuration, exit 0 or 1\n"
-			    "       keybrokerd --version | --help\n"
-			    "\n"
-			    "signals: SIGHUP reload, SIGTERM finish and end, SIGUSR1 begin a new ledger segment\n"
-			    "see also: keybrokerctl --help\n";
+static const char usage[] =
+	"usage: keybrokerd -c FILE        run the broker in the foreground\n"
+	"       keybrokerd -t -c FILE     check the configuration, exit 0 or 1\n"
+	"       keybrokerd --version | --help\n"
+	"\n"
+	"signals: SIGHUP reload, SIGTERM finish and end, SIGUSR1 begin a new ledger segment\n"
+	"see also: keybrokerctl --help\n";
 
 static bool parse_number(const char *text, unsigned long most, unsigned long *out)
 {
@@ -38,7 +40,8 @@ static int run_process(struct process_start *start)
 	enum kb_err err = KB_E_CONFIG;
 
 	if (start->config_path == NULL || geteuid() == 0) {
-		log_event(LOG_ERROR, "process.refused", "why", "processes are started by the supervisor, and never as root", NULL);
+		log_event(LOG_ERROR, "process.refused", "why",
+			  "processes are started by the supervisor, and never as root", NULL);
 		return PROCESS_EXIT_CONFIG;
 	}
 	if ((err = process_begin(start)) != KB_OK) {

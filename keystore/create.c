@@ -1,5 +1,6 @@
-/* keystore/create.c — makes, imports and destroys keys; keybrokerctl's half of the keystore (the self-test borrows key_put for session keys).
- * Decides their attributes: a key for release is sensitive, extractable and good for nothing but being wrapped; a signer never leaves. */
+/* keystore/create.c — makes, imports and destroys keys; keybrokerctl's half of the keystore (the
+ * self-test borrows key_put for session keys). Decides their attributes: a key for release is
+ * sensitive, extractable and good for nothing but being wrapped; a signer never leaves. */
 #include "keystore/create.h"
 
 #include <openssl/evp.h>
@@ -14,7 +15,8 @@
 enum { MAX_TEMPLATE = 24, MAX_DESTROY = 16 };
 
 static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-static CK_OBJECT_CLASS class_private = CKO_PRIVATE_KEY, class_public = CKO_PUBLIC_KEY, class_secret = CKO_SECRET_KEY;
+static CK_OBJECT_CLASS class_private = CKO_PRIVATE_KEY, class_public = CKO_PUBLIC_KEY,
+		       class_secret = CKO_SECRET_KEY;
 static CK_KEY_TYPE type_rsa = CKK_RSA, type_ec = CKK_EC, type_oct = CKK_GENERIC_SECRET;
 
 struct template
@@ -38,7 +40,11 @@ static void add_bool(struct template *t, CK_ATTRIBUTE_TYPE type, bool value)
 static void add_kind(struct template *t, CK_OBJECT_CLASS *class, enum kb_kty kty)
 {
 	add(t, CKA_CLASS, class, sizeof *class);
-	add(t, CKA_KEY_TYPE, kty == KB_KTY_RSA ? &type_rsa : kty == KB_KTY_EC ? &type_ec : &type_oct, sizeof type_oct);
+	add(t, CKA_KEY_TYPE,
+	    kty == KB_KTY_RSA  ? &type_rsa
+	    : kty == KB_KTY_EC ? &type_ec
+			       : &type_oct,
+	    sizeof type_oct);
 }
 
 static void add_place(struct template *t, const struct key_place *w)
@@ -76,7 +82,9 @@ static void add_public(struct template *t, const struct key_place *w)
 
 static enum kb_err place_new(const struct keystore_template *t, struct key_place *w)
 {
-	*w = (struct key_place){.label = t->label == NULL ? "" : t->label, .is_token = true, .is_signer = t->is_signer};
+	*w = (struct key_place){.label = t->label == NULL ? "" : t->label,
+				.is_token = true,
+				.is_signer = t->is_signer};
 	if (t->is_signer && t->kty != KB_KTY_RSA)
 		return KB_E_HSM_KEY_ATTR;
 	return RAND_bytes(w->id, sizeof w->id) == 1 ? KB_OK : KB_E_SYS;
@@ -85,11 +93,13 @@ static enum kb_err place_new(const struct keystore_template *t, struct key_place
 static enum kb_err uri_of(const struct key_place *w, enum kb_kty kty, char **out)
 {
 	CK_ATTRIBUTE id = {CKA_ID, (void *)w->id, sizeof w->id};
-	CK_ATTRIBUTE class = {CKA_CLASS, kty == KB_KTY_OCT ? &class_secret : &class_private, sizeof class_secret};
+	CK_ATTRIBUTE class = {CKA_CLASS, kty == KB_KTY_OCT ? &class_secret : &class_private,
+			      sizeof class_secret};
 	KB_AUTO(uri) P11KitUri *uri = p11_kit_uri_new();
 
 	*out = NULL;
-	if (uri == NULL || p11_kit_uri_set_attribute(uri, &id) != P11_KIT_URI_OK || p11_kit_uri_set_attribute(uri, &class) != P11_KIT_URI_OK ||
+	if (uri == NULL || p11_kit_uri_set_attribute(uri, &id) != P11_KIT_URI_OK ||
+	    p11_kit_uri_set_attribute(uri, &class) != P11_KIT_URI_OK ||
 	    p11_kit_uri_format(uri, P11_KIT_URI_FOR_OBJECT, out) != P11_KIT_URI_OK)
 		return KB_E_NOMEM;
 	return KB_OK;
@@ -97,11 +107,13 @@ static enum kb_err uri_of(const struct key_place *w, enum kb_kty kty, char **out
 
 /* ---- generate ---- */
 
-static enum kb_err generate_pair(struct keystore *ks, const struct keystore_template *t, const struct key_place *w)
+static enum kb_err generate_pair(struct keystore *ks, const struct keystore_template *t,
+				 const struct key_place *w)
 {
 	uint8_t e[] = {1, 0, 1};
 	CK_ULONG bits = t->size;
-	CK_MECHANISM mech = {t->kty == KB_KTY_RSA ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, NULL, 0};
+	CK_MECHANISM mech = {t->kty == KB_KTY_RSA ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN,
+			     NULL, 0};
 	CK_OBJECT_HANDLE public, private;
 	struct template pub = {0}, priv = {0};
 
@@ -118,10 +130,12 @@ static enum kb_err generate_pair(struct keystore *ks, const struct keystore_temp
 	}
 	add_public(&pub, w);
 	add_private(&priv, w, t->kty);
-	return P11(ks, C_GenerateKeyPair, ks->session, &mech, pub.a, pub.n, priv.a, priv.n, &public, &private);
+	return P11(ks, C_GenerateKeyPair, ks->session, &mech, pub.a, pub.n, priv.a, priv.n, &public,
+		   &private);
 }
 
-static enum kb_err generate_secret(struct keystore *ks, const struct keystore_template *t, const struct key_place *w)
+static enum kb_err generate_secret(struct keystore *ks, const struct keystore_template *t,
+				   const struct key_place *w)
 {
 	CK_MECHANISM mech = {CKM_GENERIC_SECRET_KEY_GEN, NULL, 0};
 	CK_ULONG len = t->size;
@@ -143,9 +157,11 @@ enum kb_err keystore_generate(struct keystore *ks, const struct keystore_templat
 	KB_AUTO(cstr) char *uri = NULL;
 
 	*object = NULL;
-	if ((err = keystore_guard(ks)) != KB_OK || (err = place_new(t, &w)) != KB_OK || (err = uri_of(&w, t->kty, &uri)) != KB_OK)
+	if ((err = keystore_guard(ks)) != KB_OK || (err = place_new(t, &w)) != KB_OK ||
+	    (err = uri_of(&w, t->kty, &uri)) != KB_OK)
 		return err;
-	if ((err = t->kty == KB_KTY_OCT ? generate_secret(ks, t, &w) : generate_pair(ks, t, &w)) != KB_OK)
+	if ((err = t->kty == KB_KTY_OCT ? generate_secret(ks, t, &w) : generate_pair(ks, t, &w)) !=
+	    KB_OK)
 		return err;
 	*object = uri;
 	uri = NULL;
@@ -154,8 +170,10 @@ enum kb_err keystore_generate(struct keystore *ks, const struct keystore_templat
 
 /* ---- import ---- */
 
-/* A private key goes in as it comes out: under the transport key, so that no second form of its numbers exists here. */
-enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty kty, const struct secret *plain, CK_OBJECT_HANDLE *out)
+/* A private key goes in as it comes out: under the transport key, so that no second form of its
+ * numbers exists here. */
+enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty kty,
+		    const struct secret *plain, CK_OBJECT_HANDLE *out)
 {
 	CK_MECHANISM mech = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	struct template t = {0};
@@ -175,10 +193,12 @@ enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty 
 		return err;
 	if ((err = kwp_wrap(secret_bytes(ks->transport), value, &wrapped)) != KB_OK)
 		return err;
-	return P11(ks, C_UnwrapKey, ks->session, &mech, ks->transport_key, wrapped.p, wrapped.len, t.a, t.n, out);
+	return P11(ks, C_UnwrapKey, ks->session, &mech, ks->transport_key, wrapped.p, wrapped.len,
+		   t.a, t.n, out);
 }
 
-static enum kb_err public_put(struct keystore *ks, const struct key_place *w, const struct hsm_public *p)
+static enum kb_err public_put(struct keystore *ks, const struct key_place *w,
+			      const struct hsm_public *p)
 {
 	uint8_t point[3 + 1 + 2 * 66];
 	CK_OBJECT_HANDLE public;
@@ -207,7 +227,8 @@ static enum kb_err public_put(struct keystore *ks, const struct key_place *w, co
 	return P11(ks, C_CreateObject, ks->session, t.a, t.n, &public);
 }
 
-/* Whole, of the type asked for, and a key pair that belongs together.  OpenSSL wipes its copies when it frees them. */
+/* Whole, of the type asked for, and a key pair that belongs together.  OpenSSL wipes its copies
+ * when it frees them. */
 static enum kb_err private_check(const struct secret *plain, enum kb_kty kty, struct hsm_public *p)
 {
 	struct span der = secret_span(plain);
@@ -222,7 +243,8 @@ static enum kb_err private_check(const struct secret *plain, enum kb_kty kty, st
 	if ((err = public_of_evp(key, p)) != KB_OK)
 		goto out;
 	err = KB_E_HSM_KEY_ATTR;
-	if (p->kty != kty || (ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL)) == NULL || EVP_PKEY_pairwise_check(ctx) != 1)
+	if (p->kty != kty || (ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL)) == NULL ||
+	    EVP_PKEY_pairwise_check(ctx) != 1)
 		goto out;
 	err = KB_OK;
 out:
@@ -232,7 +254,8 @@ out:
 	return err;
 }
 
-enum kb_err keystore_import(struct keystore *ks, const struct keystore_template *t, const struct secret *plain, char **object)
+enum kb_err keystore_import(struct keystore *ks, const struct keystore_template *t,
+			    const struct secret *plain, char **object)
 {
 	struct hsm_public p = {0};
 	struct key_place w;
@@ -241,9 +264,11 @@ enum kb_err keystore_import(struct keystore *ks, const struct keystore_template 
 	KB_AUTO(cstr) char *uri = NULL;
 
 	*object = NULL;
-	if ((err = keystore_guard(ks)) != KB_OK || (err = place_new(t, &w)) != KB_OK || (err = uri_of(&w, t->kty, &uri)) != KB_OK)
+	if ((err = keystore_guard(ks)) != KB_OK || (err = place_new(t, &w)) != KB_OK ||
+	    (err = uri_of(&w, t->kty, &uri)) != KB_OK)
 		return err;
-	if ((err = t->kty == KB_KTY_OCT ? public_oct(secret_len(plain), &p) : private_check(plain, t->kty, &p)) != KB_OK)
+	if ((err = t->kty == KB_KTY_OCT ? public_oct(secret_len(plain), &p)
+					: private_check(plain, t->kty, &p)) != KB_OK)
 		return err;
 	if ((err = key_put(ks, &w, t->kty, plain, &key)) != KB_OK)
 		return err;
@@ -275,9 +300,12 @@ enum kb_err keystore_destroy(struct keystore *ks, const char *object)
 		return KB_E_HSM_URI; /* a label may stand on keys of other people */
 	keys_forget(ks);
 	for (size_t i = 0; i < sizeof class / sizeof class[0]; i++) {
-		CK_ATTRIBUTE t[] = {{CKA_CLASS, &class[i], sizeof class[i]}, {CKA_TOKEN, &yes, sizeof yes}, *id};
+		CK_ATTRIBUTE t[] = {{CKA_CLASS, &class[i], sizeof class[i]},
+				    {CKA_TOKEN, &yes, sizeof yes},
+				    *id};
 		CK_ULONG n = 0;
-		if ((err = P11(ks, C_FindObjectsInit, ks->session, t, sizeof t / sizeof t[0])) != KB_OK)
+		if ((err = P11(ks, C_FindObjectsInit, ks->session, t, sizeof t / sizeof t[0])) !=
+		    KB_OK)
 			return err;
 		err = P11(ks, C_FindObjects, ks->session, hit, MAX_DESTROY, &n);
 		enum kb_err end = P11(ks, C_FindObjectsFinal, ks->session);

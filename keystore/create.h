@@ -10,7 +10,8 @@ struct key_place { /* where a key goes and what it may do there */
 	bool is_signer; /* may sign, never leaves */
 };
 /* A private key from PKCS#8 DER, or a secret key from its bytes. */
-KB_MUST_CHECK enum kb_err key_put(struct keystore *ks, const struct key_place *where, enum kb_kty kty, const struct secret *plain,
+KB_MUST_CHECK enum kb_err key_put(struct keystore *ks, const struct key_place *where,
+				  enum kb_kty kty, const struct secret *plain,
 				  CK_OBJECT_HANDLE *out);
 
 #endif

@@ -1,6 +1,8 @@
-/* keystore/engine.c — the two ways of wrapping a key for a client (PKCS#11 v3.0 §6.1.20: OAEP(kek, aes) ‖ AES-KWP(aes, key)).
- * WRAP_MODULE: everything inside, nothing to repair outside, so only where it is proved exact.  WRAP_WORKER: the module hands the key out under the
- * transport key, this process makes it exact and wraps it.  Plaintext and AES bytes live in struct secret alone and die with the call. */
+/* keystore/engine.c — the two ways of wrapping a key for a client (PKCS#11 v3.0 §6.1.20: OAEP(kek,
+ * aes) ‖ AES-KWP(aes, key)). WRAP_MODULE: everything inside, nothing to repair outside, so only
+ * where it is proved exact.  WRAP_WORKER: the module hands the key out under the transport key,
+ * this process makes it exact and wraps it.  Plaintext and AES bytes live in struct secret alone
+ * and die with the call. */
 #include "keystore/engine.h"
 
 #include <openssl/bn.h>
@@ -42,13 +44,15 @@ const char *enc_digest(enum kb_enc e)
 
 /* ---- worker ---- */
 
-/* RFC 8017 §7.1 with the empty label; the mask's hash is the label's hash (contracts: keyvault §1.3). */
+/* RFC 8017 §7.1 with the empty label; the mask's hash is the label's hash (contracts: keyvault
+ * §1.3). */
 static enum kb_err oaep(const struct wrap_job *job, struct span aes, struct buf *wrapped)
 {
 	size_t size = (size_t)EVP_PKEY_get_size(job->kek), len = size, from = wrapped->len;
 	char *digest = (char *)scheme[job->enc].digest;
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE, (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE,
+						 (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST, digest, 0),
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST, digest, 0),
 		OSSL_PARAM_construct_end(),
@@ -58,7 +62,8 @@ static enum kb_err oaep(const struct wrap_job *job, struct span aes, struct buf 
 	if (out == NULL)
 		return KB_E_NOMEM;
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, job->kek, NULL);
-	bool good = ctx != NULL && EVP_PKEY_encrypt_init_ex(ctx, params) == 1 && EVP_PKEY_encrypt(ctx, out, &len, aes.p, aes.len) == 1 && len == size;
+	bool good = ctx != NULL && EVP_PKEY_encrypt_init_ex(ctx, params) == 1 &&
+		    EVP_PKEY_encrypt(ctx, out, &len, aes.p, aes.len) == 1 && len == size;
 	EVP_PKEY_CTX_free(ctx);
 	if (good)
 		return KB_OK;
@@ -66,21 +71,25 @@ static enum kb_err oaep(const struct wrap_job *job, struct span aes, struct buf 
 	return KB_E_WRAP;
 }
 
-/* A token's file may be damaged where the key lies: the module decrypts it to another one without an error, and for RSA and EC alone do the numbers tell. */
-bool check_value_fits(const struct keystore *ks, const struct hsm_public *p, const struct secret *plain)
+/* A token's file may be damaged where the key lies: the module decrypts it to another one without
+ * an error, and for RSA and EC alone do the numbers tell. */
+bool check_value_fits(const struct keystore *ks, const struct hsm_public *p,
+		      const struct secret *plain)
 {
 	uint8_t digest[20];
 
 	if (!ks->has_check_values || !p->has_check || !p->is_generic)
 		return true;
 	struct span s = secret_span(plain);
-	bool fits = EVP_Digest(s.p, s.len, digest, NULL, EVP_sha1(), NULL) == 1 && memcmp(digest, p->check, sizeof p->check) == 0;
+	bool fits = EVP_Digest(s.p, s.len, digest, NULL, EVP_sha1(), NULL) == 1 &&
+		    memcmp(digest, p->check, sizeof p->check) == 0;
 	explicit_bzero(digest, sizeof digest);
 	return fits;
 }
 
 /* Out of the module under the transport key. */
-static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed, size_t cap, size_t *len)
+static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed, size_t cap,
+			size_t *len)
 {
 	CK_MECHANISM mech = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	CK_ULONG n = cap;
@@ -89,7 +98,8 @@ static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *s
 	*len = 0;
 	if ((err = transport_ready(ks)) != KB_OK)
 		return err;
-	if ((err = P11(ks, C_WrapKey, ks->session, &mech, ks->transport_key, target, sealed, &n)) != KB_OK)
+	if ((err = P11(ks, C_WrapKey, ks->session, &mech, ks->transport_key, target, sealed, &n)) !=
+	    KB_OK)
 		return err;
 	if (n < 16 || n > cap)
 		return KB_E_HSM_OUTPUT;
@@ -97,13 +107,16 @@ static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *s
 	return KB_OK;
 }
 
-/* The same, and not what the module gave for another key a moment ago: of two symmetric keys nothing else could tell.  Two objects may hold the same key;
- * under a new transport key an old answer does not unwrap. */
-static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed, size_t cap, size_t *len)
+/* The same, and not what the module gave for another key a moment ago: of two symmetric keys
+ * nothing else could tell.  Two objects may hold the same key; under a new transport key an old
+ * answer does not unwrap. */
+static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed,
+			      size_t cap, size_t *len)
 {
 	enum kb_err err = seal(ks, target, sealed, cap, len);
 
-	if (err == KB_OK && target != ks->last_sealed_key && span_eq(buf_span(&ks->last_sealed), span_of(sealed, *len))) {
+	if (err == KB_OK && target != ks->last_sealed_key &&
+	    span_eq(buf_span(&ks->last_sealed), span_of(sealed, *len))) {
 		transport_drop(ks);
 		err = seal(ks, target, sealed, cap, len);
 	}
@@ -128,7 +141,8 @@ static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, 
 		return err;
 	if ((plain = secret_new(n - 8)) == NULL)
 		return KB_E_NOMEM;
-	if (kwp_unwrap(secret_bytes(ks->transport), span_of(sealed, n), secret_bytes(plain), secret_len(plain), &len) != KB_OK)
+	if (kwp_unwrap(secret_bytes(ks->transport), span_of(sealed, n), secret_bytes(plain),
+		       secret_len(plain), &len) != KB_OK)
 		return KB_E_HSM_OUTPUT;
 	secret_trim(plain, len);
 	if ((err = plain_exact(&plain, job->public)) != KB_OK)
@@ -146,7 +160,8 @@ static enum kb_err run_worker(struct keystore *ks, const struct wrap_job *job, s
 	KB_AUTO(secret) struct secret *plain = NULL;
 	KB_AUTO(secret) struct secret *aes = NULL;
 
-	if ((err = fetch_plain(ks, job, &plain)) != KB_OK || (err = secret_random(AES_BYTES, &aes)) != KB_OK)
+	if ((err = fetch_plain(ks, job, &plain)) != KB_OK ||
+	    (err = secret_random(AES_BYTES, &aes)) != KB_OK)
 		return err;
 	if ((err = oaep(job, secret_span(aes), wrapped)) != KB_OK)
 		return err;
@@ -161,8 +176,9 @@ static enum kb_err aes_generate(struct keystore *ks, CK_OBJECT_HANDLE *out)
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	CK_ULONG len = AES_BYTES;
 	CK_ATTRIBUTE t[] = {
-		{CKA_TOKEN, &no, sizeof no},         {CKA_PRIVATE, &yes, sizeof yes}, {CKA_SENSITIVE, &yes, sizeof yes},
-		{CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_WRAP, &yes, sizeof yes},    {CKA_VALUE_LEN, &len, sizeof len},
+		{CKA_TOKEN, &no, sizeof no},       {CKA_PRIVATE, &yes, sizeof yes},
+		{CKA_SENSITIVE, &yes, sizeof yes}, {CKA_EXTRACTABLE, &yes, sizeof yes},
+		{CKA_WRAP, &yes, sizeof yes},      {CKA_VALUE_LEN, &len, sizeof len},
 	};
 
 	return P11(ks, C_GenerateKey, ks->session, &mech, t, sizeof t / sizeof t[0], out);
@@ -177,7 +193,8 @@ static enum kb_err kek_import(struct keystore *ks, EVP_PKEY *kek, CK_OBJECT_HAND
 	BIGNUM *bn_n = NULL, *bn_e = NULL;
 	enum kb_err err = KB_E_WRAP;
 
-	if (EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 || EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
+	if (EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 ||
+	    EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
 	    BN_num_bytes(bn_n) > (int)sizeof n || BN_num_bytes(bn_e) > (int)sizeof e)
 		goto out;
 	CK_ATTRIBUTE t[] = {
@@ -199,8 +216,8 @@ out:
 }
 
 /* One C_WrapKey, whose length must be in [least, most]. */
-static enum kb_err wrap_into(struct keystore *ks, CK_MECHANISM *mech, CK_OBJECT_HANDLE by, CK_OBJECT_HANDLE key, size_t least, size_t most,
-			     struct buf *wrapped)
+static enum kb_err wrap_into(struct keystore *ks, CK_MECHANISM *mech, CK_OBJECT_HANDLE by,
+			     CK_OBJECT_HANDLE key, size_t least, size_t most, struct buf *wrapped)
 {
 	uint8_t out[KB_MAX_SECRET + 8];
 	CK_ULONG n = sizeof out;
@@ -216,15 +233,18 @@ static enum kb_err wrap_into(struct keystore *ks, CK_MECHANISM *mech, CK_OBJECT_
 
 static enum kb_err destroy(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb_err so_far)
 {
-	enum kb_err err = object == CK_INVALID_HANDLE ? KB_OK : P11(ks, C_DestroyObject, ks->session, object);
+	enum kb_err err =
+		object == CK_INVALID_HANDLE ? KB_OK : P11(ks, C_DestroyObject, ks->session, object);
 
 	return so_far != KB_OK ? so_far : err; /* one that stays would be the first of many */
 }
 
 static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, struct buf *wrapped)
 {
-	CK_RSA_PKCS_OAEP_PARAMS params = {scheme[job->enc].hash, scheme[job->enc].mgf, CKZ_DATA_SPECIFIED, NULL, 0};
-	CK_MECHANISM mech_oaep = {CKM_RSA_PKCS_OAEP, &params, sizeof params}, mech_kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
+	CK_RSA_PKCS_OAEP_PARAMS params = {scheme[job->enc].hash, scheme[job->enc].mgf,
+					  CKZ_DATA_SPECIFIED, NULL, 0};
+	CK_MECHANISM mech_oaep = {CKM_RSA_PKCS_OAEP, &params, sizeof params},
+		     mech_kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE, kek = CK_INVALID_HANDLE;
 	size_t modulus = (size_t)EVP_PKEY_get_size(job->kek);
 	size_t exact = job->public->kty == KB_KTY_OCT ? kwp_wrapped_len(job->public->oct_len) : 0;
@@ -237,18 +257,21 @@ static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, s
 	if (err == KB_OK)
 		err = wrap_into(ks, &mech_oaep, kek, aes, modulus, modulus, wrapped);
 	if (err == KB_OK)
-		err = wrap_into(ks, &mech_kwp, aes, job->target, exact > 0 ? exact : 16, exact > 0 ? exact : KB_MAX_SECRET + 8, wrapped);
+		err = wrap_into(ks, &mech_kwp, aes, job->target, exact > 0 ? exact : 16,
+				exact > 0 ? exact : KB_MAX_SECRET + 8, wrapped);
 	err = destroy(ks, kek, err);
 	return destroy(ks, aes, err);
 }
 
-enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struct wrap_job *job, struct buf *wrapped)
+enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struct wrap_job *job,
+		       struct buf *wrapped)
 {
 	size_t from = wrapped->len;
 	bool had_failed = wrapped->failed;
 	enum kb_err err = KB_E_HSM_MECHANISM;
 
-	if (!EVP_PKEY_is_a(job->kek, "RSA") || EVP_PKEY_get_bits(job->kek) < KB_RSA_MIN_BITS || EVP_PKEY_get_bits(job->kek) > KB_RSA_MAX_BITS)
+	if (!EVP_PKEY_is_a(job->kek, "RSA") || EVP_PKEY_get_bits(job->kek) < KB_RSA_MIN_BITS ||
+	    EVP_PKEY_get_bits(job->kek) > KB_RSA_MAX_BITS)
 		return KB_E_WRAP;
 	switch (engine) {
 	case WRAP_NONE:

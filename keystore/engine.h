@@ -1,4 +1,5 @@
-/* keystore/engine.h — private to wrap.c (which demands a grant) and self_test.c (which wraps keys of its own): nobody else includes it. */
+/* keystore/engine.h — private to wrap.c (which demands a grant) and self_test.c (which wraps keys
+ * of its own): nobody else includes it. */
 #ifndef KB_KEYSTORE_ENGINE_H
 #define KB_KEYSTORE_ENGINE_H
 #include <openssl/types.h>
@@ -14,10 +15,13 @@ struct wrap_job {
 	enum kb_enc enc;
 };
 /* One try, no recovery.  `wrapped` is appended to, and left as it was on error. */
-KB_MUST_CHECK enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struct wrap_job *job, struct buf *wrapped);
+KB_MUST_CHECK enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine,
+				     const struct wrap_job *job, struct buf *wrapped);
 const char *enc_digest(enum kb_enc enc); /* OpenSSL's name of the OAEP and MGF1 hash */
 
-/* Is this the symmetric key whose check value `p` has?  True when there is none, or none that this module makes right. */
-bool check_value_fits(const struct keystore *ks, const struct hsm_public *p, const struct secret *plain);
+/* Is this the symmetric key whose check value `p` has?  True when there is none, or none that this
+ * module makes right. */
+bool check_value_fits(const struct keystore *ks, const struct hsm_public *p,
+		      const struct secret *plain);
 
 #endif

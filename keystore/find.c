@@ -1,5 +1,6 @@
-/* keystore/find.c — decides which object a pkcs11: URI means: exactly one, of the right class and type, the same key as ever.
- * Trusts the token's attributes once they were read and bounded.  Must never say "no such key" when it is the token that is gone. */
+/* keystore/find.c — decides which object a pkcs11: URI means: exactly one, of the right class and
+ * type, the same key as ever. Trusts the token's attributes once they were read and bounded.  Must
+ * never say "no such key" when it is the token that is gone. */
 #include <openssl/evp.h>
 #include <search.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 
 enum { MAX_ATTR = KB_RSA_MAX_BITS / 8 + 1, MAX_ID = 256 };
 
-/* ---- the cache: handles by URI.  A search costs 0.1 ms with ten objects and 100 ms with ten thousand (FACTS §1). ---- */
+/* ---- the cache: handles by URI.  A search costs 0.1 ms with ten objects and 100 ms with ten
+ * thousand (FACTS §1). ---- */
 
 static int by_uri(const void *a, const void *b)
 {
@@ -62,7 +64,8 @@ static enum kb_err find_one(struct keystore *ks, CK_ATTRIBUTE *t, CK_ULONG n, CK
 	return KB_OK;
 }
 
-static enum kb_err find_object(struct keystore *ks, const char *text, enum kb_kty kty, CK_OBJECT_HANDLE *out)
+static enum kb_err find_object(struct keystore *ks, const char *text, enum kb_kty kty,
+			       CK_OBJECT_HANDLE *out)
 {
 	CK_OBJECT_CLASS class = kty == KB_KTY_OCT ? CKO_SECRET_KEY : CKO_PRIVATE_KEY;
 	CK_BBOOL yes = CK_TRUE;
@@ -84,7 +87,8 @@ static enum kb_err find_object(struct keystore *ks, const char *text, enum kb_kt
 	if (n == 2) /* it would mean "any key" */
 		return KB_E_HSM_URI;
 	const CK_ATTRIBUTE *a = p11_kit_uri_get_attribute(uri, CKA_CLASS);
-	if (a != NULL && (a->ulValueLen != sizeof class || memcmp(a->pValue, &class, sizeof class) != 0))
+	if (a != NULL &&
+	    (a->ulValueLen != sizeof class || memcmp(a->pValue, &class, sizeof class) != 0))
 		return KB_E_HSM_KEY_ATTR;
 	return find_one(ks, t, n, out);
 }
@@ -113,13 +117,16 @@ static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct 
 	CK_OBJECT_HANDLE public;
 	enum kb_err err;
 
-	if ((err = attr_get(ks, object, CKA_EC_PARAMS, params, sizeof params, &params_len)) != KB_OK ||
+	if ((err = attr_get(ks, object, CKA_EC_PARAMS, params, sizeof params, &params_len)) !=
+		    KB_OK ||
 	    (err = attr_get(ks, object, CKA_ID, id, sizeof id, &id_len)) != KB_OK)
 		return err;
 	const struct curve *c = curve_of_params(span_of(params, params_len));
 	if (c == NULL || id_len == 0)
 		return KB_E_HSM_KEY_ATTR;
-	CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof class}, {CKA_KEY_TYPE, &type, sizeof type}, {CKA_ID, id, id_len}};
+	CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof class},
+			    {CKA_KEY_TYPE, &type, sizeof type},
+			    {CKA_ID, id, id_len}};
 	err = find_one(ks, t, sizeof t / sizeof t[0], &public);
 	if (err == KB_E_HSM_KEY_MISSING)
 		return KB_E_HSM_KEY_ATTR;
@@ -130,7 +137,8 @@ static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct 
 	return public_ec(c, span_of(point, point_len), p);
 }
 
-static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool is_generic, struct hsm_public *p)
+static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool is_generic,
+			    struct hsm_public *p)
 {
 	CK_ULONG len = 0;
 	size_t got;
@@ -146,7 +154,8 @@ static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool i
 	return attr_check_value(ks, object, p);
 }
 
-static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb_kty kty, bool *is_extractable, struct hsm_public *p)
+static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb_kty kty,
+			    bool *is_extractable, struct hsm_public *p)
 {
 	CK_KEY_TYPE type = 0;
 	size_t len;
@@ -163,19 +172,24 @@ static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum k
 	case KB_KTY_EC:
 		return type == CKK_EC ? read_ec(ks, object, p) : KB_E_HSM_KEY_ATTR;
 	case KB_KTY_OCT:
-		return type == CKK_GENERIC_SECRET || type == CKK_AES ? read_oct(ks, object, type == CKK_GENERIC_SECRET, p) : KB_E_HSM_KEY_ATTR;
+		return type == CKK_GENERIC_SECRET || type == CKK_AES
+			       ? read_oct(ks, object, type == CKK_GENERIC_SECRET, p)
+			       : KB_E_HSM_KEY_ATTR;
 	}
 	KB_BUG();
 }
 
-static enum kb_err find_and_describe(struct keystore *ks, const char *uri, enum kb_kty kty, struct hsm_key *key)
+static enum kb_err find_and_describe(struct keystore *ks, const char *uri, enum kb_kty kty,
+				     struct hsm_key *key)
 {
 	enum kb_err err = find_object(ks, uri, kty, &key->handle);
 
-	return err != KB_OK ? err : describe(ks, key->handle, kty, &key->is_extractable, &key->public);
+	return err != KB_OK ? err
+			    : describe(ks, key->handle, kty, &key->is_extractable, &key->public);
 }
 
-static enum kb_err find_new(struct keystore *ks, const char *object, enum kb_kty kty, struct hsm_key **out)
+static enum kb_err find_new(struct keystore *ks, const char *object, enum kb_kty kty,
+			    struct hsm_key **out)
 {
 	enum kb_err err = KB_E_NOMEM;
 
@@ -185,7 +199,8 @@ static enum kb_err find_new(struct keystore *ks, const char *object, enum kb_kty
 		goto out;
 	for (unsigned attempt = 1;; attempt++) {
 		err = find_and_describe(ks, object, kty, key);
-		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS || (err = session_recover(ks, NULL, err)) != KB_OK)
+		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
+		    (err = session_recover(ks, NULL, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)
@@ -201,8 +216,8 @@ out:
 	return err;
 }
 
-enum kb_err keystore_find(struct keystore *ks, const char *object, enum kb_kty kty, bool is_release, const uint8_t *fingerprint,
-			  const struct hsm_key **out)
+enum kb_err keystore_find(struct keystore *ks, const char *object, enum kb_kty kty, bool is_release,
+			  const uint8_t *fingerprint, const struct hsm_key **out)
 {
 	struct hsm_key *key = NULL;
 	const struct hsm_key probe = {.uri = (char *)object};
@@ -218,7 +233,8 @@ enum kb_err keystore_find(struct keystore *ks, const char *object, enum kb_kty k
 		return err;
 	if (key->public.kty != kty || (is_release && !key->is_extractable))
 		return KB_E_HSM_KEY_ATTR;
-	if (fingerprint != NULL && memcmp(fingerprint, key->public.fingerprint, sizeof key->public.fingerprint) != 0)
+	if (fingerprint != NULL &&
+	    memcmp(fingerprint, key->public.fingerprint, sizeof key->public.fingerprint) != 0)
 		return KB_E_HSM_KEY_ATTR;
 	*out = key;
 	return KB_OK;

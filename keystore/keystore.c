@@ -1,5 +1,6 @@
-/* keystore/keystore.c — opens the token, holds the one session and the one login, and decides whether a lost session may be reopened.
- * Trusts the module's answers about state, never that they stay true.  Must never send a PIN a second time after it was refused. */
+/* keystore/keystore.c — opens the token, holds the one session and the one login, and decides
+ * whether a lost session may be reopened. Trusts the module's answers about state, never that they
+ * stay true.  Must never send a PIN a second time after it was refused. */
 #include "keystore/keystore.h"
 
 #include <errno.h>
@@ -52,7 +53,8 @@ static enum kb_err token_find(struct keystore *ks, const char *text)
 		return err;
 	for (CK_ULONG i = 0; i < n && i < MAX_SLOTS; i++) {
 		CK_TOKEN_INFO info;
-		if (P11_RAW(ks, C_GetTokenInfo, ids[i], &info) != CKR_OK || (info.flags & CKF_TOKEN_INITIALIZED) == 0 ||
+		if (P11_RAW(ks, C_GetTokenInfo, ids[i], &info) != CKR_OK ||
+		    (info.flags & CKF_TOKEN_INITIALIZED) == 0 ||
 		    !p11_kit_uri_match_token_info(uri, &info))
 			continue;
 		ks->slot = ids[i];
@@ -78,8 +80,8 @@ static enum kb_err session_state(struct keystore *ks, bool *is_user)
 	return KB_OK;
 }
 
-/* Among all processes that hold the file: LOCK_EX alone, LOCK_SH while nobody is alone.  The kernel lets go when a process ends; one that hangs must not hold up the
- * others for ever. */
+/* Among all processes that hold the file: LOCK_EX alone, LOCK_SH while nobody is alone.  The kernel
+ * lets go when a process ends; one that hangs must not hold up the others for ever. */
 static enum kb_err turn_take(const struct keystore *ks, int operation, int64_t limit_ms)
 {
 	const struct timespec pause = {0, TURN_POLL_MS * 1000000L};
@@ -89,7 +91,9 @@ static enum kb_err turn_take(const struct keystore *ks, int operation, int64_t l
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return KB_E_SYS;
 		if (clock_mono_ms() >= end_ms) {
-			log_event(LOG_ERROR, "hsm.turn", "why", "another process has been logging in to the token all the time", NULL);
+			log_event(LOG_ERROR, "hsm.turn", "why",
+				  "another process has been logging in to the token all the time",
+				  NULL);
 			return KB_E_HSM_TOKEN;
 		}
 		nanosleep(&pause, NULL);
@@ -113,7 +117,8 @@ static void turn_end(const struct keystore *ks)
 		KB_BUG();
 }
 
-/* At most one refused login in the life of a process, and of all that share the PIN: tokens count them, and lock. */
+/* At most one refused login in the life of a process, and of all that share the PIN: tokens count
+ * them, and lock. */
 static enum kb_err login(struct keystore *ks)
 {
 	CK_TOKEN_INFO info;
@@ -127,13 +132,15 @@ static enum kb_err login(struct keystore *ks)
 	if (ks->login_err != KB_OK)
 		return ks->login_err;
 	if (ks->pin_refused != NULL && atomic_load(ks->pin_refused) == ks->turn) {
-		snprintf(ks->fault, sizeof ks->fault, "the PIN was refused to another worker: not tried again");
+		snprintf(ks->fault, sizeof ks->fault,
+			 "the PIN was refused to another worker: not tried again");
 		return ks->login_err = KB_E_HSM_PIN;
 	}
 	if ((err = P11(ks, C_GetTokenInfo, ks->slot, &info)) != KB_OK)
 		return err;
 	if ((info.flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)) != 0) {
-		snprintf(ks->fault, sizeof ks->fault, "the token says that its PIN is locked or has one try left: not tried");
+		snprintf(ks->fault, sizeof ks->fault,
+			 "the token says that its PIN is locked or has one try left: not tried");
 		log_event(LOG_ERROR, "hsm.login", "why", ks->fault, NULL);
 		if (ks->pin_refused != NULL)
 			atomic_store(ks->pin_refused, ks->turn);
@@ -195,7 +202,8 @@ enum kb_err session_recover(struct keystore *ks, const struct hsm_key *key, enum
 	transport_drop(ks); /* the handle that went stale may have been this one */
 	if (err == KB_E_HSM_HANDLE) {
 		err = key == NULL ? KB_OK : key_refind(ks, key);
-		if (err != KB_E_HSM_SESSION) /* an operation that a failed call left behind stands in the way: it ends with its session */
+		if (err != KB_E_HSM_SESSION) /* an operation that a failed call left behind stands
+						in the way: it ends with its session */
 			return err;
 	}
 	session_close(ks);
@@ -215,8 +223,10 @@ enum kb_err keystore_alive(struct keystore *ks)
 	if (err != KB_OK)
 		return err;
 	err = session_check(ks);
-	/* SoftHSM's token cannot be read while somebody logs in to it: only what is gone when nobody does is gone. */
-	if (err == KB_E_HSM_TOKEN && ks->login_lock != 0 && (err = turn_take(ks, LOCK_SH, KB_LOGIN_LOOK_MS)) == KB_OK) {
+	/* SoftHSM's token cannot be read while somebody logs in to it: only what is gone when
+	 * nobody does is gone. */
+	if (err == KB_E_HSM_TOKEN && ks->login_lock != 0 &&
+	    (err = turn_take(ks, LOCK_SH, KB_LOGIN_LOOK_MS)) == KB_OK) {
 		err = session_check(ks);
 		turn_end(ks);
 	}
@@ -239,7 +249,8 @@ void transport_drop(struct keystore *ks)
 	buf_reset(&ks->last_sealed); /* under another key nothing can be the same */
 }
 
-/* Known to this process by design (FACTS: what SoftHSM wraps must be repaired outside), so the module gets our bytes and not the reverse. */
+/* Known to this process by design (FACTS: what SoftHSM wraps must be repaired outside), so the
+ * module gets our bytes and not the reverse. */
 enum kb_err transport_ready(struct keystore *ks)
 {
 	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
@@ -264,7 +275,8 @@ enum kb_err transport_ready(struct keystore *ks)
 		{CKA_DECRYPT, &no, sizeof no},
 		{CKA_VALUE, secret_bytes(ks->transport), TRANSPORT_BYTES},
 	};
-	if ((err = P11(ks, C_CreateObject, ks->session, t, sizeof t / sizeof t[0], &ks->transport_key)) != KB_OK) {
+	if ((err = P11(ks, C_CreateObject, ks->session, t, sizeof t / sizeof t[0],
+		       &ks->transport_key)) != KB_OK) {
 		ks->transport_key = CK_INVALID_HANDLE;
 		transport_drop(ks);
 	}

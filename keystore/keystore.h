@@ -1,5 +1,6 @@
-/* keystore/keystore.h — keys in the HSM: open, find, describe, create.  One per process, no threads, opened after the last fork.
- * PKCS#11 v2.40; the module is loaded by explicit path through p11-kit. */
+/* keystore/keystore.h — keys in the HSM: open, find, describe, create.  One per process, no
+ * threads, opened after the last fork. PKCS#11 v2.40; the module is loaded by explicit path through
+ * p11-kit. */
 #ifndef KB_KEYSTORE_KEYSTORE_H
 #define KB_KEYSTORE_KEYSTORE_H
 #include <stdatomic.h>
@@ -13,50 +14,69 @@ struct hsm_key; /* a found key: cached handle; owned by the keystore, good until
 enum kb_kty { KB_KTY_RSA = 1, KB_KTY_EC, KB_KTY_OCT };
 enum kb_crv { KB_CRV_NONE, KB_CRV_P256, KB_CRV_P384, KB_CRV_P521 };
 
-struct keystore_params {          /* borrowed during the call */
-	const char *module;       /* absolute path; the file must be ours or root's and not writable by others */
-	const char *token;        /* pkcs11:token=… URI; must match exactly one token; pin-value and pin-source are refused */
+struct keystore_params {    /* borrowed during the call */
+	const char *module; /* absolute path; the file must be ours or root's and not writable by
+			       others */
+	const char *token;  /* pkcs11:token=… URI; must match exactly one token; pin-value and
+			       pin-source are refused */
 	const struct secret *pin; /* NULL: no login (public objects only) */
 	bool is_writable;         /* read-write session, for keybrokerctl */
-	/* A descriptor of its own on a file that all have who log in to this token (the PIN's), 0: none.  Locked while the module starts and logs in: SoftHSM
-	 * rewrites its token then, and who reads it at that moment finds no token, or a PIN that was never set. */
+	/* A descriptor of its own on a file that all have who log in to this token (the PIN's), 0:
+	 * none.  Locked while the module starts and logs in: SoftHSM rewrites its token then, and
+	 * who reads it at that moment finds no token, or a PIN that was never set. */
 	int login_lock;
-	const char *token_dir; /* where SoftHSM keeps its tokens: a copy of what a login may tear is kept there; NULL: another module */
-	/* Of a process that is one of many and is watched; borrowed until keystore_close(), NULL for the others. */
-	_Atomic int64_t *call_since_ms; /* clock_mono_ms() when the call of the module began that runs now, 0: none runs */
-	_Atomic uint32_t *pin_refused;  /* whoever is refused writes its `turn` there; who finds its own turn there does not try */
+	const char *token_dir; /* where SoftHSM keeps its tokens: a copy of what a login may tear is
+				  kept there; NULL: another module */
+	/* Of a process that is one of many and is watched; borrowed until keystore_close(), NULL
+	 * for the others. */
+	_Atomic int64_t *call_since_ms; /* clock_mono_ms() when the call of the module began that
+					   runs now, 0: none runs */
+	_Atomic uint32_t *pin_refused;  /* whoever is refused writes its `turn` there; who finds its
+					   own turn there does not try */
 	uint32_t turn;
 };
 
-/* Load, C_Initialize, find the token, open one session, log in once.  A failed login is KB_E_HSM_PIN and is never repeated, by no process that shares
- * `pin_refused`; a token that says CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the caller's. */
+/* Load, C_Initialize, find the token, open one session, log in once.  A failed login is
+ * KB_E_HSM_PIN and is never repeated, by no process that shares `pin_refused`; a token that says
+ * CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the caller's.
+ */
 KB_MUST_CHECK enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out);
 void keystore_close(struct keystore *ks); /* NULL is fine */
 /* C_GetTokenInfo and C_GetSessionInfo: is the token still there and the session logged in? */
 KB_MUST_CHECK enum kb_err keystore_alive(struct keystore *ks);
-const char *keystore_fault(const struct keystore *ks); /* the last PKCS#11 call that failed, "C_WrapKey: CKR_DEVICE_ERROR"; "" when none */
+const char *keystore_fault(
+	const struct keystore *ks); /* the last PKCS#11 call that failed, "C_WrapKey:
+				       CKR_DEVICE_ERROR"; "" when none */
 
-/* Find the one private (RSA, EC) or secret (oct) key that a pkcs11: object URI names.  Cached by URI; a stale handle is found again once.
- * KB_E_HSM_KEY_MISSING, KB_E_HSM_KEY_AMBIGUOUS, KB_E_HSM_KEY_ATTR (other type, not extractable when `is_release`), KB_E_HSM_URI.
- * `fingerprint` (32 bytes, see keystore_public) is compared when not NULL: KB_E_HSM_KEY_ATTR when the object is another key now. */
-KB_MUST_CHECK enum kb_err keystore_find(struct keystore *ks, const char *object, enum kb_kty kty, bool is_release, const uint8_t *fingerprint,
+/* Find the one private (RSA, EC) or secret (oct) key that a pkcs11: object URI names.  Cached by
+ * URI; a stale handle is found again once. KB_E_HSM_KEY_MISSING, KB_E_HSM_KEY_AMBIGUOUS,
+ * KB_E_HSM_KEY_ATTR (other type, not extractable when `is_release`), KB_E_HSM_URI. `fingerprint`
+ * (32 bytes, see keystore_public) is compared when not NULL: KB_E_HSM_KEY_ATTR when the object is
+ * another key now. */
+KB_MUST_CHECK enum kb_err keystore_find(struct keystore *ks, const char *object, enum kb_kty kty,
+					bool is_release, const uint8_t *fingerprint,
 					const struct hsm_key **out);
 
-struct hsm_public { /* public part; numbers big-endian without leading zeros for RSA, fixed width for EC */
+struct hsm_public { /* public part; numbers big-endian without leading zeros for RSA, fixed width
+		       for EC */
 	enum kb_kty kty;
 	enum kb_crv crv;
 	uint8_t n[512], e[8], x[66], y[66];
 	size_t n_len, e_len, xy_len;
 	size_t oct_len;   /* bytes of a symmetric key */
-	uint8_t check[3]; /* … and its CKA_CHECK_VALUE, when there is one: of symmetric keys nothing else can be compared.  Leaves the vault never */
+	uint8_t check[3]; /* … and its CKA_CHECK_VALUE, when there is one: of symmetric keys nothing
+			     else can be compared.  Leaves the vault never */
 	bool has_check;
-	bool is_generic;         /* CKK_GENERIC_SECRET: the check value begins the SHA-1 of the key (PKCS#11 v2.40 §2.4) */
-	uint8_t fingerprint[32]; /* RSA, EC: RFC 7638 thumbprint; oct: zero (a digest of a secret would be a check value) */
+	bool is_generic; /* CKK_GENERIC_SECRET: the check value begins the SHA-1 of the key (PKCS#11
+			    v2.40 §2.4) */
+	uint8_t fingerprint[32]; /* RSA, EC: RFC 7638 thumbprint; oct: zero (a digest of a secret
+				    would be a check value) */
 };
 const struct hsm_public *keystore_public(const struct hsm_key *key); /* read when found; borrowed */
 
-/* Create a key for release (CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_TOKEN, CKA_PRIVATE), with its public object for RSA and EC.  `label` is for people; the id is
- * 16 random bytes.  `size`: RSA bits or oct bytes.  *object: the URI to write in the record (malloc; caller frees). */
+/* Create a key for release (CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_TOKEN, CKA_PRIVATE), with its
+ * public object for RSA and EC.  `label` is for people; the id is 16 random bytes.  `size`: RSA
+ * bits or oct bytes.  *object: the URI to write in the record (malloc; caller frees). */
 struct keystore_template {
 	const char *label;
 	enum kb_kty kty;
@@ -64,10 +84,14 @@ struct keystore_template {
 	enum kb_crv crv;
 	bool is_signer; /* RSA, may sign, never leaves: CKA_EXTRACTABLE false */
 };
-KB_MUST_CHECK enum kb_err keystore_generate(struct keystore *ks, const struct keystore_template *t, char **object);
-/* The same from plaintext: PKCS#8 DER (RSA, EC named curve) or raw bytes (oct).  Size and curve are read from the key. */
-KB_MUST_CHECK enum kb_err keystore_import(struct keystore *ks, const struct keystore_template *t, const struct secret *plain, char **object);
-/* Destroy every object (private, public, secret) of that id.  KB_E_HSM_KEY_MISSING when there is none. */
+KB_MUST_CHECK enum kb_err keystore_generate(struct keystore *ks, const struct keystore_template *t,
+					    char **object);
+/* The same from plaintext: PKCS#8 DER (RSA, EC named curve) or raw bytes (oct).  Size and curve are
+ * read from the key. */
+KB_MUST_CHECK enum kb_err keystore_import(struct keystore *ks, const struct keystore_template *t,
+					  const struct secret *plain, char **object);
+/* Destroy every object (private, public, secret) of that id.  KB_E_HSM_KEY_MISSING when there is
+ * none. */
 KB_MUST_CHECK enum kb_err keystore_destroy(struct keystore *ks, const char *object);
 
 const char *kty_name(enum kb_kty kty); /* "RSA", "EC", "oct" */

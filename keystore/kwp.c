@@ -1,5 +1,6 @@
-/* keystore/kwp.c — RFC 5649 over AES-256-ECB.  Decides whether a wrapped blob is exactly what the RFC allows; looser readers exist, this is not one.
- * The AES key schedule lives in OpenSSL's cipher context for the length of a call and is wiped with it. */
+/* keystore/kwp.c — RFC 5649 over AES-256-ECB.  Decides whether a wrapped blob is exactly what the
+ * RFC allows; looser readers exist, this is not one. The AES key schedule lives in OpenSSL's cipher
+ * context for the length of a call and is wiped with it. */
 #include "keystore/kwp.h"
 
 #include <openssl/crypto.h>
@@ -28,7 +29,8 @@ static EVP_CIPHER_CTX *cipher_new(const uint8_t kek[static 32], bool is_wrap)
 	if (ecb == NULL && (ecb = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL)) == NULL)
 		return NULL;
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-	if (c == NULL || EVP_CipherInit_ex2(c, ecb, kek, NULL, is_wrap, NULL) != 1 || EVP_CIPHER_CTX_set_padding(c, 0) != 1) {
+	if (c == NULL || EVP_CipherInit_ex2(c, ecb, kek, NULL, is_wrap, NULL) != 1 ||
+	    EVP_CIPHER_CTX_set_padding(c, 0) != 1) {
 		EVP_CIPHER_CTX_free(c);
 		return NULL;
 	}
@@ -94,14 +96,18 @@ enum kb_err kwp_wrap(const uint8_t kek[static 32], struct span plain, struct buf
 	uint8_t *out = buf_reserve(wrapped, len);
 	if (out == NULL)
 		return KB_E_NOMEM;
-	/* The plaintext stands in the output until it is encrypted in place: every way out below either has done that or wipes it. */
+	/* The plaintext stands in the output until it is encrypted in place: every way out below
+	 * either has done that or wipes it. */
 	memset(out, 0, len);
 	memcpy(out, aiv, sizeof aiv);
 	for (unsigned i = 0; i < 4; i++)
 		out[4 + i] = (uint8_t)(plain.len >> (8 * (3 - i)));
 	memcpy(out + HALF, plain.p, plain.len);
 	EVP_CIPHER_CTX *c = cipher_new(kek, true);
-	bool good = c != NULL && (len == BLOCK ? block(c, out) : wrap_blocks(c, out, len / HALF - 1)); /* §4.1: one block is plain ECB */
+	bool good = c != NULL &&
+		    (len == BLOCK ? block(c, out)
+				  : wrap_blocks(c, out,
+						len / HALF - 1)); /* §4.1: one block is plain ECB */
 	EVP_CIPHER_CTX_free(c);
 	if (good)
 		return KB_OK;
@@ -110,15 +116,19 @@ enum kb_err kwp_wrap(const uint8_t kek[static 32], struct span plain, struct buf
 	return KB_E_NOMEM;
 }
 
-/* §3, without a branch on what was decrypted: the alternative IV, a length that needs all n halves, zeros behind it.  All ones when good. */
-static uint32_t header_check(const uint8_t a[static HALF], const uint8_t *plain, size_t n, uint32_t *len)
+/* §3, without a branch on what was decrypted: the alternative IV, a length that needs all n halves,
+ * zeros behind it.  All ones when good. */
+static uint32_t header_check(const uint8_t a[static HALF], const uint8_t *plain, size_t n,
+			     uint32_t *len)
 {
 	uint32_t mli = (uint32_t)a[4] << 24 | (uint32_t)a[5] << 16 | (uint32_t)a[6] << 8 | a[7];
-	uint64_t most = (uint64_t)n * HALF, pad = most - mli; /* 0 … 7 when good; huge when mli is too long */
+	uint64_t most = (uint64_t)n * HALF,
+		 pad = most - mli; /* 0 … 7 when good; huge when mli is too long */
 	uint32_t bad = (uint32_t)CRYPTO_memcmp(a, aiv, sizeof aiv);
 
 	bad |= (uint32_t)(pad >> 3) | (uint32_t)(pad >> 35);
-	for (unsigned i = 0; i < HALF; i++) { /* the last half's byte i is padding when i ≥ 8 − pad */
+	for (unsigned i = 0; i < HALF;
+	     i++) { /* the last half's byte i is padding when i ≥ 8 − pad */
 		uint32_t is_pad = 0 - (uint32_t)((uint32_t)(HALF - 1 - i) < (uint32_t)(pad & 7));
 		bad |= is_pad & plain[most - HALF + i];
 	}
@@ -126,13 +136,15 @@ static uint32_t header_check(const uint8_t a[static HALF], const uint8_t *plain,
 	return 0 - (uint32_t)(bad == 0);
 }
 
-enum kb_err kwp_unwrap(const uint8_t kek[static 32], struct span wrapped, uint8_t *plain, size_t cap, size_t *plain_len)
+enum kb_err kwp_unwrap(const uint8_t kek[static 32], struct span wrapped, uint8_t *plain,
+		       size_t cap, size_t *plain_len)
 {
 	uint8_t a[BLOCK];
 	uint32_t len;
 
 	*plain_len = 0;
-	if (wrapped.len < BLOCK || wrapped.len > MAX_WRAPPED || wrapped.len % HALF != 0 || cap < wrapped.len - HALF)
+	if (wrapped.len < BLOCK || wrapped.len > MAX_WRAPPED || wrapped.len % HALF != 0 ||
+	    cap < wrapped.len - HALF)
 		return KB_E_WRAP;
 	size_t n = wrapped.len / HALF - 1;
 	EVP_CIPHER_CTX *c = cipher_new(kek, false);

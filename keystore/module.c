@@ -1,5 +1,6 @@
-/* keystore/module.c — decides which file may be loaded as the PKCS#11 module and what its return values mean.  Trusts the file it has checked,
- * as a module is code in our process; trusts no length it reports.  Must never load by name or search path. */
+/* keystore/module.c — decides which file may be loaded as the PKCS#11 module and what its return
+ * values mean.  Trusts the file it has checked, as a module is code in our process; trusts no
+ * length it reports.  Must never load by name or search path. */
 #include "keystore/module.h"
 
 #include <errno.h>
@@ -12,102 +13,104 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* PKCS#11 v2.40 §5.1, all of it, and v3.0's additions.  What is worth a new session is _SESSION, what is worth a new search is _HANDLE;
- * the rest is final for the request. */
-#define CKR_TABLE(X)                                                                                                                                 \
-	X(CKR_OK, KB_OK)                                                                                                                             \
-	X(CKR_CANCEL, KB_E_HSM)                                                                                                                      \
-	X(CKR_HOST_MEMORY, KB_E_HSM_MEMORY)                                                                                                          \
-	X(CKR_SLOT_ID_INVALID, KB_E_HSM_TOKEN)                                                                                                       \
-	X(CKR_GENERAL_ERROR, KB_E_HSM_DEVICE)                                                                                                        \
-	X(CKR_FUNCTION_FAILED, KB_E_HSM_DEVICE)                                                                                                      \
-	X(CKR_ARGUMENTS_BAD, KB_E_HSM)                                                                                                               \
-	X(CKR_NO_EVENT, KB_E_HSM)                                                                                                                    \
-	X(CKR_NEED_TO_CREATE_THREADS, KB_E_HSM_MODULE)                                                                                               \
-	X(CKR_CANT_LOCK, KB_E_HSM_MODULE)                                                                                                            \
-	X(CKR_ATTRIBUTE_READ_ONLY, KB_E_HSM_KEY_ATTR)                                                                                                \
-	X(CKR_ATTRIBUTE_SENSITIVE, KB_E_HSM_KEY_ATTR)                                                                                                \
-	X(CKR_ATTRIBUTE_TYPE_INVALID, KB_E_HSM_KEY_ATTR)                                                                                             \
-	X(CKR_ATTRIBUTE_VALUE_INVALID, KB_E_HSM_KEY_ATTR)                                                                                            \
-	X(CKR_ACTION_PROHIBITED, KB_E_HSM_KEY_ATTR)                                                                                                  \
-	X(CKR_DATA_INVALID, KB_E_HSM)                                                                                                                \
-	X(CKR_DATA_LEN_RANGE, KB_E_HSM)                                                                                                              \
-	X(CKR_DEVICE_ERROR, KB_E_HSM_DEVICE)                                                                                                         \
-	X(CKR_DEVICE_MEMORY, KB_E_HSM_MEMORY)                                                                                                        \
-	X(CKR_DEVICE_REMOVED, KB_E_HSM_DEVICE)                                                                                                       \
-	X(CKR_ENCRYPTED_DATA_INVALID, KB_E_HSM)                                                                                                      \
-	X(CKR_ENCRYPTED_DATA_LEN_RANGE, KB_E_HSM)                                                                                                    \
-	X(CKR_FUNCTION_CANCELED, KB_E_HSM)                                                                                                           \
-	X(CKR_FUNCTION_NOT_PARALLEL, KB_E_HSM)                                                                                                       \
-	X(CKR_FUNCTION_NOT_SUPPORTED, KB_E_HSM_MECHANISM)                                                                                            \
-	X(CKR_KEY_HANDLE_INVALID, KB_E_HSM_HANDLE)                                                                                                   \
-	X(CKR_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                                                                                     \
-	X(CKR_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                                                                              \
-	X(CKR_KEY_NOT_NEEDED, KB_E_HSM)                                                                                                              \
-	X(CKR_KEY_CHANGED, KB_E_HSM_HANDLE)                                                                                                          \
-	X(CKR_KEY_NEEDED, KB_E_HSM)                                                                                                                  \
-	X(CKR_KEY_INDIGESTIBLE, KB_E_HSM_KEY_ATTR)                                                                                                   \
-	X(CKR_KEY_FUNCTION_NOT_PERMITTED, KB_E_HSM_KEY_ATTR)                                                                                         \
-	X(CKR_KEY_NOT_WRAPPABLE, KB_E_HSM_KEY_ATTR)                                                                                                  \
-	X(CKR_KEY_UNEXTRACTABLE, KB_E_HSM_KEY_ATTR)                                                                                                  \
-	X(CKR_MECHANISM_INVALID, KB_E_HSM_MECHANISM)                                                                                                 \
-	X(CKR_MECHANISM_PARAM_INVALID, KB_E_HSM_MECHANISM)                                                                                           \
-	X(CKR_OBJECT_HANDLE_INVALID, KB_E_HSM_HANDLE)                                                                                                \
-	X(CKR_OPERATION_ACTIVE, KB_E_HSM_SESSION) /* a stuck operation ends with its session */                                                      \
-	X(CKR_OPERATION_NOT_INITIALIZED, KB_E_HSM_SESSION)                                                                                           \
-	X(CKR_PIN_INCORRECT, KB_E_HSM_PIN)                                                                                                           \
-	X(CKR_PIN_INVALID, KB_E_HSM_PIN)                                                                                                             \
-	X(CKR_PIN_LEN_RANGE, KB_E_HSM_PIN)                                                                                                           \
-	X(CKR_PIN_EXPIRED, KB_E_HSM_PIN)                                                                                                             \
-	X(CKR_PIN_LOCKED, KB_E_HSM_PIN)                                                                                                              \
-	X(CKR_SESSION_CLOSED, KB_E_HSM_SESSION)                                                                                                      \
-	X(CKR_SESSION_COUNT, KB_E_HSM_MEMORY)                                                                                                        \
-	X(CKR_SESSION_HANDLE_INVALID, KB_E_HSM_SESSION)                                                                                              \
-	X(CKR_SESSION_PARALLEL_NOT_SUPPORTED, KB_E_HSM)                                                                                              \
-	X(CKR_SESSION_READ_ONLY, KB_E_HSM)                                                                                                           \
-	X(CKR_SESSION_EXISTS, KB_E_HSM)                                                                                                              \
-	X(CKR_SESSION_READ_ONLY_EXISTS, KB_E_HSM)                                                                                                    \
-	X(CKR_SESSION_READ_WRITE_SO_EXISTS, KB_E_HSM)                                                                                                \
-	X(CKR_SIGNATURE_INVALID, KB_E_HSM)                                                                                                           \
-	X(CKR_SIGNATURE_LEN_RANGE, KB_E_HSM)                                                                                                         \
-	X(CKR_TEMPLATE_INCOMPLETE, KB_E_HSM_KEY_ATTR)                                                                                                \
-	X(CKR_TEMPLATE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                                                                              \
-	X(CKR_TOKEN_NOT_PRESENT, KB_E_HSM_TOKEN)                                                                                                     \
-	X(CKR_TOKEN_NOT_RECOGNIZED, KB_E_HSM_TOKEN)                                                                                                  \
-	X(CKR_TOKEN_WRITE_PROTECTED, KB_E_HSM)                                                                                                       \
-	X(CKR_UNWRAPPING_KEY_HANDLE_INVALID, KB_E_HSM_HANDLE)                                                                                        \
-	X(CKR_UNWRAPPING_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                                                                          \
-	X(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                                                                   \
-	X(CKR_USER_ALREADY_LOGGED_IN, KB_E_HSM)                                                                                                      \
-	X(CKR_USER_NOT_LOGGED_IN, KB_E_HSM_SESSION)     /* the login went with another session: one reopening asks again */                          \
-	X(CKR_USER_PIN_NOT_INITIALIZED, KB_E_HSM_TOKEN) /* no try was counted; SoftHSM says it of a token that is being written */                   \
-	X(CKR_USER_TYPE_INVALID, KB_E_HSM_PIN)                                                                                                       \
-	X(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KB_E_HSM)                                                                                              \
-	X(CKR_USER_TOO_MANY_TYPES, KB_E_HSM)                                                                                                         \
-	X(CKR_WRAPPED_KEY_INVALID, KB_E_HSM_OUTPUT)                                                                                                  \
-	X(CKR_WRAPPED_KEY_LEN_RANGE, KB_E_HSM_OUTPUT)                                                                                                \
-	X(CKR_WRAPPING_KEY_HANDLE_INVALID, KB_E_HSM_HANDLE)                                                                                          \
-	X(CKR_WRAPPING_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                                                                            \
-	X(CKR_WRAPPING_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                                                                     \
-	X(CKR_RANDOM_SEED_NOT_SUPPORTED, KB_E_HSM)                                                                                                   \
-	X(CKR_RANDOM_NO_RNG, KB_E_HSM)                                                                                                               \
-	X(CKR_DOMAIN_PARAMS_INVALID, KB_E_HSM_KEY_ATTR)                                                                                              \
-	X(CKR_CURVE_NOT_SUPPORTED, KB_E_HSM_MECHANISM)                                                                                               \
-	X(CKR_BUFFER_TOO_SMALL, KB_E_HSM_OUTPUT)                                                                                                     \
-	X(CKR_SAVED_STATE_INVALID, KB_E_HSM)                                                                                                         \
-	X(CKR_INFORMATION_SENSITIVE, KB_E_HSM_KEY_ATTR)                                                                                              \
-	X(CKR_STATE_UNSAVEABLE, KB_E_HSM)                                                                                                            \
-	X(CKR_CRYPTOKI_NOT_INITIALIZED, KB_E_HSM_MODULE)                                                                                             \
-	X(CKR_CRYPTOKI_ALREADY_INITIALIZED, KB_E_HSM_MODULE)                                                                                         \
-	X(CKR_MUTEX_BAD, KB_E_HSM_MODULE)                                                                                                            \
-	X(CKR_MUTEX_NOT_LOCKED, KB_E_HSM_MODULE)                                                                                                     \
-	X(CKR_NEW_PIN_MODE, KB_E_HSM_PIN)                                                                                                            \
-	X(CKR_NEXT_OTP, KB_E_HSM_PIN)                                                                                                                \
-	X(CKR_EXCEEDED_MAX_ITERATIONS, KB_E_HSM)                                                                                                     \
-	X(CKR_FIPS_SELF_TEST_FAILED, KB_E_HSM_DEVICE)                                                                                                \
-	X(CKR_LIBRARY_LOAD_FAILED, KB_E_HSM_MODULE)                                                                                                  \
-	X(CKR_PIN_TOO_WEAK, KB_E_HSM_PIN)                                                                                                            \
-	X(CKR_PUBLIC_KEY_INVALID, KB_E_HSM_KEY_ATTR)                                                                                                 \
+/* PKCS#11 v2.40 §5.1, all of it, and v3.0's additions.  What is worth a new session is _SESSION,
+ * what is worth a new search is _HANDLE; the rest is final for the request. */
+#define CKR_TABLE(X)                                                                               \
+	X(CKR_OK, KB_OK)                                                                           \
+	X(CKR_CANCEL, KB_E_HSM)                                                                    \
+	X(CKR_HOST_MEMORY, KB_E_HSM_MEMORY)                                                        \
+	X(CKR_SLOT_ID_INVALID, KB_E_HSM_TOKEN)                                                     \
+	X(CKR_GENERAL_ERROR, KB_E_HSM_DEVICE)                                                      \
+	X(CKR_FUNCTION_FAILED, KB_E_HSM_DEVICE)                                                    \
+	X(CKR_ARGUMENTS_BAD, KB_E_HSM)                                                             \
+	X(CKR_NO_EVENT, KB_E_HSM)                                                                  \
+	X(CKR_NEED_TO_CREATE_THREADS, KB_E_HSM_MODULE)                                             \
+	X(CKR_CANT_LOCK, KB_E_HSM_MODULE)                                                          \
+	X(CKR_ATTRIBUTE_READ_ONLY, KB_E_HSM_KEY_ATTR)                                              \
+	X(CKR_ATTRIBUTE_SENSITIVE, KB_E_HSM_KEY_ATTR)                                              \
+	X(CKR_ATTRIBUTE_TYPE_INVALID, KB_E_HSM_KEY_ATTR)                                           \
+	X(CKR_ATTRIBUTE_VALUE_INVALID, KB_E_HSM_KEY_ATTR)                                          \
+	X(CKR_ACTION_PROHIBITED, KB_E_HSM_KEY_ATTR)                                                \
+	X(CKR_DATA_INVALID, KB_E_HSM)                                                              \
+	X(CKR_DATA_LEN_RANGE, KB_E_HSM)                                                            \
+	X(CKR_DEVICE_ERROR, KB_E_HSM_DEVICE)                                                       \
+	X(CKR_DEVICE_MEMORY, KB_E_HSM_MEMORY)                                                      \
+	X(CKR_DEVICE_REMOVED, KB_E_HSM_DEVICE)                                                     \
+	X(CKR_ENCRYPTED_DATA_INVALID, KB_E_HSM)                                                    \
+	X(CKR_ENCRYPTED_DATA_LEN_RANGE, KB_E_HSM)                                                  \
+	X(CKR_FUNCTION_CANCELED, KB_E_HSM)                                                         \
+	X(CKR_FUNCTION_NOT_PARALLEL, KB_E_HSM)                                                     \
+	X(CKR_FUNCTION_NOT_SUPPORTED, KB_E_HSM_MECHANISM)                                          \
+	X(CKR_KEY_HANDLE_INVALID, KB_E_HSM_HANDLE)                                                 \
+	X(CKR_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                                   \
+	X(CKR_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                            \
+	X(CKR_KEY_NOT_NEEDED, KB_E_HSM)                                                            \
+	X(CKR_KEY_CHANGED, KB_E_HSM_HANDLE)                                                        \
+	X(CKR_KEY_NEEDED, KB_E_HSM)                                                                \
+	X(CKR_KEY_INDIGESTIBLE, KB_E_HSM_KEY_ATTR)                                                 \
+	X(CKR_KEY_FUNCTION_NOT_PERMITTED, KB_E_HSM_KEY_ATTR)                                       \
+	X(CKR_KEY_NOT_WRAPPABLE, KB_E_HSM_KEY_ATTR)                                                \
+	X(CKR_KEY_UNEXTRACTABLE, KB_E_HSM_KEY_ATTR)                                                \
+	X(CKR_MECHANISM_INVALID, KB_E_HSM_MECHANISM)                                               \
+	X(CKR_MECHANISM_PARAM_INVALID, KB_E_HSM_MECHANISM)                                         \
+	X(CKR_OBJECT_HANDLE_INVALID, KB_E_HSM_HANDLE)                                              \
+	X(CKR_OPERATION_ACTIVE, KB_E_HSM_SESSION) /* a stuck operation ends with its session */    \
+	X(CKR_OPERATION_NOT_INITIALIZED, KB_E_HSM_SESSION)                                         \
+	X(CKR_PIN_INCORRECT, KB_E_HSM_PIN)                                                         \
+	X(CKR_PIN_INVALID, KB_E_HSM_PIN)                                                           \
+	X(CKR_PIN_LEN_RANGE, KB_E_HSM_PIN)                                                         \
+	X(CKR_PIN_EXPIRED, KB_E_HSM_PIN)                                                           \
+	X(CKR_PIN_LOCKED, KB_E_HSM_PIN)                                                            \
+	X(CKR_SESSION_CLOSED, KB_E_HSM_SESSION)                                                    \
+	X(CKR_SESSION_COUNT, KB_E_HSM_MEMORY)                                                      \
+	X(CKR_SESSION_HANDLE_INVALID, KB_E_HSM_SESSION)                                            \
+	X(CKR_SESSION_PARALLEL_NOT_SUPPORTED, KB_E_HSM)                                            \
+	X(CKR_SESSION_READ_ONLY, KB_E_HSM)                                                         \
+	X(CKR_SESSION_EXISTS, KB_E_HSM)                                                            \
+	X(CKR_SESSION_READ_ONLY_EXISTS, KB_E_HSM)                                                  \
+	X(CKR_SESSION_READ_WRITE_SO_EXISTS, KB_E_HSM)                                              \
+	X(CKR_SIGNATURE_INVALID, KB_E_HSM)                                                         \
+	X(CKR_SIGNATURE_LEN_RANGE, KB_E_HSM)                                                       \
+	X(CKR_TEMPLATE_INCOMPLETE, KB_E_HSM_KEY_ATTR)                                              \
+	X(CKR_TEMPLATE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                            \
+	X(CKR_TOKEN_NOT_PRESENT, KB_E_HSM_TOKEN)                                                   \
+	X(CKR_TOKEN_NOT_RECOGNIZED, KB_E_HSM_TOKEN)                                                \
+	X(CKR_TOKEN_WRITE_PROTECTED, KB_E_HSM)                                                     \
+	X(CKR_UNWRAPPING_KEY_HANDLE_INVALID, KB_E_HSM_HANDLE)                                      \
+	X(CKR_UNWRAPPING_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                        \
+	X(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                 \
+	X(CKR_USER_ALREADY_LOGGED_IN, KB_E_HSM)                                                    \
+	X(CKR_USER_NOT_LOGGED_IN,                                                                  \
+	  KB_E_HSM_SESSION) /* the login went with another session: one reopening asks again */    \
+	X(CKR_USER_PIN_NOT_INITIALIZED, KB_E_HSM_TOKEN) /* no try was counted; SoftHSM says it of  \
+							   a token that is being written */        \
+	X(CKR_USER_TYPE_INVALID, KB_E_HSM_PIN)                                                     \
+	X(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KB_E_HSM)                                            \
+	X(CKR_USER_TOO_MANY_TYPES, KB_E_HSM)                                                       \
+	X(CKR_WRAPPED_KEY_INVALID, KB_E_HSM_OUTPUT)                                                \
+	X(CKR_WRAPPED_KEY_LEN_RANGE, KB_E_HSM_OUTPUT)                                              \
+	X(CKR_WRAPPING_KEY_HANDLE_INVALID, KB_E_HSM_HANDLE)                                        \
+	X(CKR_WRAPPING_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                          \
+	X(CKR_WRAPPING_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                   \
+	X(CKR_RANDOM_SEED_NOT_SUPPORTED, KB_E_HSM)                                                 \
+	X(CKR_RANDOM_NO_RNG, KB_E_HSM)                                                             \
+	X(CKR_DOMAIN_PARAMS_INVALID, KB_E_HSM_KEY_ATTR)                                            \
+	X(CKR_CURVE_NOT_SUPPORTED, KB_E_HSM_MECHANISM)                                             \
+	X(CKR_BUFFER_TOO_SMALL, KB_E_HSM_OUTPUT)                                                   \
+	X(CKR_SAVED_STATE_INVALID, KB_E_HSM)                                                       \
+	X(CKR_INFORMATION_SENSITIVE, KB_E_HSM_KEY_ATTR)                                            \
+	X(CKR_STATE_UNSAVEABLE, KB_E_HSM)                                                          \
+	X(CKR_CRYPTOKI_NOT_INITIALIZED, KB_E_HSM_MODULE)                                           \
+	X(CKR_CRYPTOKI_ALREADY_INITIALIZED, KB_E_HSM_MODULE)                                       \
+	X(CKR_MUTEX_BAD, KB_E_HSM_MODULE)                                                          \
+	X(CKR_MUTEX_NOT_LOCKED, KB_E_HSM_MODULE)                                                   \
+	X(CKR_NEW_PIN_MODE, KB_E_HSM_PIN)                                                          \
+	X(CKR_NEXT_OTP, KB_E_HSM_PIN)                                                              \
+	X(CKR_EXCEEDED_MAX_ITERATIONS, KB_E_HSM)                                                   \
+	X(CKR_FIPS_SELF_TEST_FAILED, KB_E_HSM_DEVICE)                                              \
+	X(CKR_LIBRARY_LOAD_FAILED, KB_E_HSM_MODULE)                                                \
+	X(CKR_PIN_TOO_WEAK, KB_E_HSM_PIN)                                                          \
+	X(CKR_PUBLIC_KEY_INVALID, KB_E_HSM_KEY_ATTR)                                               \
 	X(CKR_FUNCTION_REJECTED, KB_E_HSM)
 
 static const struct {
@@ -118,7 +121,8 @@ static const struct {
 #define X(rv, err) {rv, #rv, err},
 	CKR_TABLE(X)
 #undef X
-	/* p11-kit's header numbers these five otherwise than PKCS#11 v2.40 does; a module returns the standard's. */
+	/* p11-kit's header numbers these five otherwise than PKCS#11 v2.40 does; a module returns
+	   the standard's. */
 	{0x1b5, "CKR_EXCEEDED_MAX_ITERATIONS", KB_E_HSM},
 	{0x1b6, "CKR_FIPS_SELF_TEST_FAILED", KB_E_HSM_DEVICE},
 	{0x1b7, "CKR_LIBRARY_LOAD_FAILED", KB_E_HSM_MODULE},
@@ -162,12 +166,14 @@ enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv)
 	if (rv == CKR_OK)
 		return KB_OK;
 	snprintf(ks->fault, sizeof ks->fault, "%s: %s (0x%lx)", call, ckr_name(rv), rv);
-	log_event(ks->is_probing ? LOG_DEBUG : LOG_WARN, "hsm.call", "fault", ks->fault, "err", kb_err_name(ckr_err(rv)), NULL);
+	log_event(ks->is_probing ? LOG_DEBUG : LOG_WARN, "hsm.call", "fault", ks->fault, "err",
+		  kb_err_name(ckr_err(rv)), NULL);
 	return ckr_err(rv);
 }
 
-/* Nobody but root and this user can put something else in the place of `path`: of no directory or link on the way to it.  Others may write into a sticky
- * directory, but they cannot replace there what is not theirs. */
+/* Nobody but root and this user can put something else in the place of `path`: of no directory or
+ * link on the way to it.  Others may write into a sticky directory, but they cannot replace there
+ * what is not theirs. */
 static bool way_is_ours(const char *path)
 {
 	char part[PATH_MAX];
@@ -182,22 +188,25 @@ static bool way_is_ours(const char *path)
 		part[len] = '\0';
 		if (lstat(part, &st) != 0 || (st.st_uid != 0 && st.st_uid != geteuid()))
 			return false;
-		bool others_write = (st.st_mode & S_IWOTH) != 0 || ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0);
+		bool others_write = (st.st_mode & S_IWOTH) != 0 ||
+				    ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0);
 		if (S_ISDIR(st.st_mode) && others_write && (st.st_mode & S_ISVTX) == 0)
 			return false;
 	}
 	return true;
 }
 
-/* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is who can change the code that will run: the file, and
- * every directory and link on the way that is written in the configuration and on the one behind the links. */
+/* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is
+ * who can change the code that will run: the file, and every directory and link on the way that is
+ * written in the configuration and on the one behind the links. */
 static enum kb_err file_check(const char *path, char **real)
 {
 	struct stat st;
 
 	*real = NULL;
 	if (path[0] != '/') {
-		log_event(LOG_ERROR, "hsm.module", "path", path, "why", "the path of the module must be absolute", NULL);
+		log_event(LOG_ERROR, "hsm.module", "path", path, "why",
+			  "the path of the module must be absolute", NULL);
 		return KB_E_HSM_MODULE;
 	}
 	KB_AUTO(cstr) char *file = realpath(path, NULL);
@@ -210,11 +219,15 @@ static enum kb_err file_check(const char *path, char **real)
 		return KB_E_HSM_MODULE;
 	}
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-		log_event(LOG_ERROR, "hsm.module", "path", file, "why", "must belong to root or to this user and be writable by nobody else", NULL);
+		log_event(LOG_ERROR, "hsm.module", "path", file, "why",
+			  "must belong to root or to this user and be writable by nobody else",
+			  NULL);
 		return KB_E_FILE_MODE;
 	}
 	if (!way_is_ours(path) || !way_is_ours(file)) {
-		log_event(LOG_ERROR, "hsm.module", "path", path, "why", "a directory or link on the way to it can be changed by other users", NULL);
+		log_event(LOG_ERROR, "hsm.module", "path", path, "why",
+			  "a directory or link on the way to it can be changed by other users",
+			  NULL);
 		return KB_E_FILE_MODE;
 	}
 	*real = file;
@@ -252,7 +265,8 @@ void module_unload(CK_FUNCTION_LIST *p11)
 	p11_kit_module_release(p11);
 }
 
-enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *out, size_t cap, size_t *len)
+enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+		     void *out, size_t cap, size_t *len)
 {
 	CK_ATTRIBUTE a = {type, out, cap};
 	enum kb_err err;
@@ -275,7 +289,8 @@ enum kb_err attr_check_value(struct keystore *ks, CK_OBJECT_HANDLE object, struc
 	return err == KB_E_HSM_KEY_ATTR ? KB_OK : err; /* a module need not have it */
 }
 
-enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, bool *out)
+enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+		      bool *out)
 {
 	CK_BBOOL value = CK_FALSE;
 	size_t len;
@@ -296,9 +311,12 @@ enum kb_err uri_parse(const char *text, P11KitUriType type, P11KitUri **out)
 	P11KitUri *uri = p11_kit_uri_new();
 	if (uri == NULL)
 		return KB_E_NOMEM;
-	/* A PIN in a URI ends up in files and logs; a module in it would be a second opinion about what to load. */
-	if (p11_kit_uri_parse(text, type, uri) != P11_KIT_URI_OK || p11_kit_uri_any_unrecognized(uri) || p11_kit_uri_get_pin_value(uri) != NULL ||
-	    p11_kit_uri_get_pin_source(uri) != NULL || p11_kit_uri_get_module_name(uri) != NULL || p11_kit_uri_get_module_path(uri) != NULL) {
+	/* A PIN in a URI ends up in files and logs; a module in it would be a second opinion about
+	 * what to load. */
+	if (p11_kit_uri_parse(text, type, uri) != P11_KIT_URI_OK ||
+	    p11_kit_uri_any_unrecognized(uri) || p11_kit_uri_get_pin_value(uri) != NULL ||
+	    p11_kit_uri_get_pin_source(uri) != NULL || p11_kit_uri_get_module_name(uri) != NULL ||
+	    p11_kit_uri_get_module_path(uri) != NULL) {
 		p11_kit_uri_free(uri);
 		return KB_E_HSM_URI;
 	}

@@ -1,4 +1,5 @@
-/* keystore/module.h — private to keystore/: the PKCS#11 module, its one session, and what CKR_ values mean.  Nobody else includes it. */
+/* keystore/module.h — private to keystore/: the PKCS#11 module, its one session, and what CKR_
+ * values mean.  Nobody else includes it. */
 #ifndef KB_KEYSTORE_MODULE_H
 #define KB_KEYSTORE_MODULE_H
 #include <openssl/types.h>
@@ -13,48 +14,60 @@
 struct keystore {
 	CK_FUNCTION_LIST *p11;
 	CK_SLOT_ID slot;
-	CK_TOKEN_INFO token;            /* as it was when opened */
-	CK_SESSION_HANDLE session;      /* CK_INVALID_HANDLE: none */
-	struct secret *pin;             /* for the one login that a reopened session may need; NULL: no login */
-	int login_lock;                 /* as in keystore_params */
-	char *token_dir;                /* as in keystore_params; NULL: none */
-	enum kb_err login_err;          /* KB_OK until a login failed; then every later one fails with it, untried */
-	bool is_writable, is_loaded;    /* is_loaded: C_Initialize was ours to undo */
-	bool has_check_values;          /* proved at start: this module's check values of symmetric keys are right */
-	bool is_probing;                /* in the self-test a refused call is an answer, not a fault to report */
+	CK_TOKEN_INFO token;       /* as it was when opened */
+	CK_SESSION_HANDLE session; /* CK_INVALID_HANDLE: none */
+	struct secret *pin; /* for the one login that a reopened session may need; NULL: no login */
+	int login_lock;     /* as in keystore_params */
+	char *token_dir;    /* as in keystore_params; NULL: none */
+	enum kb_err login_err; /* KB_OK until a login failed; then every later one fails with it,
+				  untried */
+	bool is_writable, is_loaded; /* is_loaded: C_Initialize was ours to undo */
+	bool has_check_values; /* proved at start: this module's check values of symmetric keys are
+				  right */
+	bool is_probing; /* in the self-test a refused call is an answer, not a fault to report */
 	_Atomic int64_t *call_since_ms; /* as in keystore_params */
 	_Atomic uint32_t *pin_refused;
 	uint32_t turn;
-	pid_t owner;                    /* a forked child inherits sessions and login: it must not use them */
-	struct secret *transport;       /* AES-256 key under which a key comes out of the module, good for this session */
+	pid_t owner; /* a forked child inherits sessions and login: it must not use them */
+	struct secret *transport; /* AES-256 key under which a key comes out of the module, good for
+				     this session */
 	CK_OBJECT_HANDLE transport_key; /* the same inside the module; CK_INVALID_HANDLE: none */
 	void *keys;                     /* tsearch() tree of struct hsm_key, by URI */
 	struct wrap_plan plan;
 	EVP_PKEY *sample;       /* of the self-test, kept for the next one: it is dear to make */
-	struct buf last_sealed; /* the previous key as it came out under the transport key, and whose it was */
+	struct buf last_sealed; /* the previous key as it came out under the transport key, and
+				   whose it was */
 	CK_OBJECT_HANDLE last_sealed_key;
-	struct buf last_wrapped; /* the previous blob: the same one twice means that randomness is broken */
+	struct buf last_wrapped; /* the previous blob: the same one twice means that randomness is
+				    broken */
 	char fault[96];
 };
 
 /* module.c: one file, one table */
-KB_MUST_CHECK enum kb_err module_load(const char *path, CK_FUNCTION_LIST **out); /* checked, loaded, initialised */
+KB_MUST_CHECK enum kb_err module_load(const char *path,
+				      CK_FUNCTION_LIST **out); /* checked, loaded, initialised */
 void module_unload(CK_FUNCTION_LIST *p11);
 enum kb_err ckr_err(CK_RV rv);  /* KB_OK for CKR_OK alone */
 const char *ckr_name(CK_RV rv); /* "CKR_…", "CKR_?" for a value outside the table */
-/* The outcome of a call: translated, and when it is a failure remembered for keystore_fault() and logged. */
+/* The outcome of a call: translated, and when it is a failure remembered for keystore_fault() and
+ * logged. */
 KB_MUST_CHECK enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv);
 /* Every call of the module stands between these: one that hangs is seen from outside. */
 void p11_begin(struct keystore *ks);
 CK_RV p11_end(struct keystore *ks, CK_RV rv); /* gives rv back */
 #define P11_RAW(ks, call, ...) (p11_begin(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
 #define P11(ks, call, ...)     p11_outcome(ks, #call, P11_RAW(ks, call, __VA_ARGS__))
-/* One attribute into `out`; KB_E_HSM_OUTPUT when the module claims more bytes than there is room for. */
-KB_MUST_CHECK enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *out, size_t cap, size_t *len);
+/* One attribute into `out`; KB_E_HSM_OUTPUT when the module claims more bytes than there is room
+ * for. */
+KB_MUST_CHECK enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object,
+				   CK_ATTRIBUTE_TYPE type, void *out, size_t cap, size_t *len);
 /* The check value of a symmetric key, when the module gives one. */
-KB_MUST_CHECK enum kb_err attr_check_value(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p);
-KB_MUST_CHECK enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, bool *out);
-/* A pkcs11: URI without a PIN, a module or anything unknown in it: KB_E_HSM_URI otherwise.  *out is the caller's: p11_kit_uri_free(). */
+KB_MUST_CHECK enum kb_err attr_check_value(struct keystore *ks, CK_OBJECT_HANDLE object,
+					   struct hsm_public *p);
+KB_MUST_CHECK enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object,
+				    CK_ATTRIBUTE_TYPE type, bool *out);
+/* A pkcs11: URI without a PIN, a module or anything unknown in it: KB_E_HSM_URI otherwise.  *out is
+ * the caller's: p11_kit_uri_free(). */
 KB_MUST_CHECK enum kb_err uri_parse(const char *text, P11KitUriType type, P11KitUri **out);
 static inline void uri_cleanup(P11KitUri **uri)
 {
@@ -62,11 +75,14 @@ static inline void uri_cleanup(P11KitUri **uri)
 }
 
 /* keystore.c: the session */
-KB_MUST_CHECK enum kb_err keystore_guard(const struct keystore *ks); /* KB_E_BUG in a process that did not open it */
+KB_MUST_CHECK enum kb_err keystore_guard(
+	const struct keystore *ks); /* KB_E_BUG in a process that did not open it */
 /* The token answers and the session is one of a logged-in user. */
 KB_MUST_CHECK enum kb_err session_check(struct keystore *ks);
-/* After a call failed with `err`: KB_OK when it may be tried once more (session reopened, `key` found again), else the reason why not. */
-KB_MUST_CHECK enum kb_err session_recover(struct keystore *ks, const struct hsm_key *key, enum kb_err err);
+/* After a call failed with `err`: KB_OK when it may be tried once more (session reopened, `key`
+ * found again), else the reason why not. */
+KB_MUST_CHECK enum kb_err session_recover(struct keystore *ks, const struct hsm_key *key,
+					  enum kb_err err);
 /* The session's transport key is there. */
 KB_MUST_CHECK enum kb_err transport_ready(struct keystore *ks);
 void transport_drop(struct keystore *ks);
@@ -79,7 +95,9 @@ struct hsm_key {
 	bool is_extractable;
 	struct hsm_public public;
 };
-KB_MUST_CHECK enum kb_err key_refind(struct keystore *ks, const struct hsm_key *key); /* a new handle of the same key, or KB_E_HSM_KEY_* */
-void keys_forget(struct keystore *ks);                                                /* every cached key */
+KB_MUST_CHECK enum kb_err key_refind(
+	struct keystore *ks,
+	const struct hsm_key *key);    /* a new handle of the same key, or KB_E_HSM_KEY_* */
+void keys_forget(struct keystore *ks); /* every cached key */
 
 #endif

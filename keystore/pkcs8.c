@@ -1,6 +1,7 @@
-/* keystore/pkcs8.c — decides what the plaintext of a released key is, to the byte.  Trusts nothing the module gave but that it is meant to be DER.
- * Written by hand because every byte here is secret: OpenSSL's ASN.1 would copy it through the ordinary heap.
- * Must never find an end by stripping zeros: a key may end in zeros. */
+/* keystore/pkcs8.c — decides what the plaintext of a released key is, to the byte.  Trusts nothing
+ * the module gave but that it is meant to be DER. Written by hand because every byte here is
+ * secret: OpenSSL's ASN.1 would copy it through the ordinary heap. Must never find an end by
+ * stripping zeros: a key may end in zeros. */
 #include "keystore/pkcs8.h"
 
 #include "base/secret.h"
@@ -17,12 +18,14 @@ enum {
 };
 
 /* AlgorithmIdentifier of RSA, and the OID that begins the one of EC. */
-static const uint8_t alg_rsa[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00};
+static const uint8_t alg_rsa[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7,
+				  0x0d, 0x01, 0x01, 0x01, 0x05, 0x00};
 static const uint8_t alg_ec[] = {0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01};
 
 /* ---- reading ---- */
 
-/* The next element, which must have this tag; definite minimal lengths up to 65535 (X.690 §10.1). */
+/* The next element, which must have this tag; definite minimal lengths up to 65535 (X.690 §10.1).
+ */
 static bool der_next(struct span *in, uint8_t tag, struct span *value)
 {
 	if (in->len < 2 || in->p[0] != tag)
@@ -66,7 +69,8 @@ static bool pkcs8_open(struct span in, size_t *der_len, struct span *alg, struct
 	if (!der_next(&rest, TAG_SEQUENCE, &body))
 		return false;
 	*der_len = in.len - rest.len;
-	return der_small(&body, 0) && der_next(&body, TAG_SEQUENCE, alg) && der_next(&body, TAG_OCTETS, key) && body.len == 0;
+	return der_small(&body, 0) && der_next(&body, TAG_SEQUENCE, alg) &&
+	       der_next(&body, TAG_OCTETS, key) && body.len == 0;
 }
 
 /* What stands behind `len` is the module's padding and nothing else. */
@@ -88,10 +92,11 @@ static enum kb_err exact_rsa(struct secret *plain, const struct hsm_public *p)
 	struct span alg, key, rsa, n;
 	size_t len;
 
-	if (!pkcs8_open(secret_span(plain), &len, &alg, &key) || !is_padding(secret_span(plain), len) ||
-	    !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)))
+	if (!pkcs8_open(secret_span(plain), &len, &alg, &key) ||
+	    !is_padding(secret_span(plain), len) || !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)))
 		return KB_E_HSM_OUTPUT;
-	if (!der_next(&key, TAG_SEQUENCE, &rsa) || key.len != 0 || !der_small(&rsa, 0) || !der_next(&rsa, TAG_INTEGER, &n))
+	if (!der_next(&key, TAG_SEQUENCE, &rsa) || key.len != 0 || !der_small(&rsa, 0) ||
+	    !der_next(&rsa, TAG_INTEGER, &n))
 		return KB_E_HSM_OUTPUT;
 	if (!span_eq(without_zeros(n), span_of(p->n, p->n_len)))
 		return KB_E_HSM_OUTPUT; /* another key than the one asked for */
@@ -101,7 +106,8 @@ static enum kb_err exact_rsa(struct secret *plain, const struct hsm_public *p)
 
 /* ---- EC ---- */
 
-static bool ec_open(struct span in, const struct curve *c, const struct hsm_public *p, struct span *d)
+static bool ec_open(struct span in, const struct curve *c, const struct hsm_public *p,
+		    struct span *d)
 {
 	struct span alg, key, ec, skip, tagged, bits;
 	size_t len;
@@ -111,13 +117,15 @@ static bool ec_open(struct span in, const struct curve *c, const struct hsm_publ
 	if (!span_eq(span_sub(alg, 0, sizeof alg_ec), span_of(alg_ec, sizeof alg_ec)) ||
 	    !span_eq(span_sub(alg, sizeof alg_ec, alg.len), span_of(c->oid, c->oid_len)))
 		return false;
-	if (!der_next(&key, TAG_SEQUENCE, &ec) || key.len != 0 || !der_small(&ec, 1) || !der_next(&ec, TAG_OCTETS, d))
+	if (!der_next(&key, TAG_SEQUENCE, &ec) || key.len != 0 || !der_small(&ec, 1) ||
+	    !der_next(&ec, TAG_OCTETS, d))
 		return false;
 	(void)der_next(&ec, TAG_EC_PARAMS, &skip); /* optional, and said already */
 	if (der_next(&ec, TAG_EC_PUBLIC, &tagged)) {
 		size_t w = c->width;
-		if (!der_next(&tagged, TAG_BITS, &bits) || bits.len != 2 + 2 * w || bits.p[0] != 0 || bits.p[1] != 0x04 ||
-		    memcmp(bits.p + 2, p->x, w) != 0 || memcmp(bits.p + 2 + w, p->y, w) != 0)
+		if (!der_next(&tagged, TAG_BITS, &bits) || bits.len != 2 + 2 * w ||
+		    bits.p[0] != 0 || bits.p[1] != 0x04 || memcmp(bits.p + 2, p->x, w) != 0 ||
+		    memcmp(bits.p + 2 + w, p->y, w) != 0)
 			return false;
 	}
 	*d = without_zeros(*d);
@@ -150,7 +158,8 @@ static uint8_t *put_small(uint8_t *p, uint8_t number)
 	return put(p, (uint8_t[]){TAG_INTEGER, 1, number}, 3);
 }
 
-/* The form OpenSSL writes: curve named once, in the algorithm; private number of full width; public key present. */
+/* The form OpenSSL writes: curve named once, in the algorithm; private number of full width; public
+ * key present. */
 static enum kb_err exact_ec(struct secret **plain, const struct hsm_public *p)
 {
 	const struct curve *c = crv_curve(p->crv);

@@ -1,13 +1,15 @@
-/* keystore/pkcs8.h — private to keystore/: the exact plaintext of a key.  RFC 5208 (PKCS#8), RFC 5915 (EC private key), RFC 8017 A.1.2. */
+/* keystore/pkcs8.h — private to keystore/: the exact plaintext of a key.  RFC 5208 (PKCS#8), RFC
+ * 5915 (EC private key), RFC 8017 A.1.2. */
 #ifndef KB_KEYSTORE_PKCS8_H
 #define KB_KEYSTORE_PKCS8_H
 #include "keystore/keystore.h"
 
 struct secret;
 
-/* What a module wrapped, with up to seven zero bytes behind it (FACTS §1), becomes what a client expects: RSA the PKCS#8 DER as it is, EC the PKCS#8 DER
- * with a named curve and the public key, oct the raw bytes.  Proves that it is the key of `p` as far as public numbers can tell.  *plain may be
- * replaced.  KB_E_HSM_OUTPUT when it is anything else. */
+/* What a module wrapped, with up to seven zero bytes behind it (FACTS §1), becomes what a client
+ * expects: RSA the PKCS#8 DER as it is, EC the PKCS#8 DER with a named curve and the public key,
+ * oct the raw bytes.  Proves that it is the key of `p` as far as public numbers can tell.  *plain
+ * may be replaced.  KB_E_HSM_OUTPUT when it is anything else. */
 KB_MUST_CHECK enum kb_err plain_exact(struct secret **plain, const struct hsm_public *p);
 
 #endif

@@ -1,5 +1,6 @@
-/* keystore/public.c — decides which public keys the broker handles (RSA 2048–4096, three NIST curves) and what their fingerprint is.
- * Trusts no attribute's length or shape.  Never sees a private number. */
+/* keystore/public.c — decides which public keys the broker handles (RSA 2048–4096, three NIST
+ * curves) and what their fingerprint is. Trusts no attribute's length or shape.  Never sees a
+ * private number. */
 #include "keystore/public.h"
 
 #include <openssl/bn.h>
@@ -13,7 +14,12 @@
 #include "base/limits.h"
 
 static const struct curve curves[] = {
-	{KB_CRV_P256, "P-256", "prime256v1", 32, {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}, 10},
+	{KB_CRV_P256,
+	 "P-256",
+	 "prime256v1",
+	 32,
+	 {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07},
+	 10},
 	{KB_CRV_P384, "P-384", "secp384r1", 48, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}, 7},
 	{KB_CRV_P521, "P-521", "secp521r1", 66, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23}, 7},
 };
@@ -89,7 +95,8 @@ enum kb_err public_rsa(struct span n, struct span e, struct hsm_public *p)
 	*p = (struct hsm_public){.kty = KB_KTY_RSA};
 	n = without_zeros(n);
 	e = without_zeros(e);
-	if (n.len < KB_RSA_MIN_BITS / 8 || n.len > KB_RSA_MAX_BITS / 8 || (n.p[0] & 0x80) == 0 || (n.p[n.len - 1] & 1) == 0)
+	if (n.len < KB_RSA_MIN_BITS / 8 || n.len > KB_RSA_MAX_BITS / 8 || (n.p[0] & 0x80) == 0 ||
+	    (n.p[n.len - 1] & 1) == 0)
 		return KB_E_HSM_KEY_ATTR;
 	if (e.len == 0 || e.len > KB_RSA_MAX_E_BITS / 8 || (e.p[e.len - 1] & 1) == 0)
 		return KB_E_HSM_KEY_ATTR;
@@ -107,7 +114,8 @@ static struct span point_unwrap(struct span in, size_t len)
 
 	if (in.len == len)
 		return in;
-	if (in.len != head + len || in.p[0] != 0x04 || in.p[head - 1] != len || (head == 3 && in.p[1] != 0x81))
+	if (in.len != head + len || in.p[0] != 0x04 || in.p[head - 1] != len ||
+	    (head == 3 && in.p[1] != 0x81))
 		return span_of(NULL, 0);
 	return span_sub(in, head, len);
 }
@@ -118,11 +126,13 @@ static bool point_on_curve(const struct curve *c, struct span point)
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)c->group, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)point.p, point.len),
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)point.p,
+						  point.len),
 		OSSL_PARAM_construct_end(),
 	};
 
-	bool good = ctx != NULL && EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1;
+	bool good = ctx != NULL && EVP_PKEY_fromdata_init(ctx) == 1 &&
+		    EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1;
 	EVP_PKEY_free(key);
 	EVP_PKEY_CTX_free(ctx);
 	return good;
@@ -170,7 +180,8 @@ enum kb_err public_of_evp(const EVP_PKEY *key, struct hsm_public *p)
 		struct span se = span_of(e, number_of(key, OSSL_PKEY_PARAM_RSA_E, e, sizeof e));
 		return public_rsa(sn, se, p);
 	}
-	if (!EVP_PKEY_is_a(key, "EC") || EVP_PKEY_get_group_name(key, group, sizeof group, &len) != 1)
+	if (!EVP_PKEY_is_a(key, "EC") ||
+	    EVP_PKEY_get_group_name(key, group, sizeof group, &len) != 1)
 		return KB_E_HSM_KEY_ATTR;
 	for (size_t i = 0; i < CURVES; i++)
 		if (strcmp(curves[i].group, group) == 0) {
@@ -179,11 +190,13 @@ enum kb_err public_of_evp(const EVP_PKEY *key, struct hsm_public *p)
 			BIGNUM *x = NULL, *y = NULL;
 			point[0] = 0x04;
 			bool good = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x) == 1 &&
-				    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1 && BN_bn2binpad(x, point + 1, (int)w) == (int)w &&
+				    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1 &&
+				    BN_bn2binpad(x, point + 1, (int)w) == (int)w &&
 				    BN_bn2binpad(y, point + 1 + w, (int)w) == (int)w;
 			BN_free(x);
 			BN_free(y);
-			return good ? public_ec(&curves[i], span_of(point, 1 + 2 * w), p) : KB_E_HSM_KEY_ATTR;
+			return good ? public_ec(&curves[i], span_of(point, 1 + 2 * w), p)
+				    : KB_E_HSM_KEY_ATTR;
 		}
 	return KB_E_HSM_KEY_ATTR;
 }
@@ -196,9 +209,12 @@ enum kb_err public_rsa_evp(const struct hsm_public *p, EVP_PKEY **out)
 	EVP_PKEY_CTX *ctx = NULL;
 
 	*out = NULL;
-	if (n != NULL && e != NULL && bld != NULL && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
-	    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 && (params = OSSL_PARAM_BLD_to_param(bld)) != NULL &&
-	    (ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL)) != NULL && EVP_PKEY_fromdata_init(ctx) == 1 &&
+	if (n != NULL && e != NULL && bld != NULL &&
+	    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+	    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
+	    (params = OSSL_PARAM_BLD_to_param(bld)) != NULL &&
+	    (ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL)) != NULL &&
+	    EVP_PKEY_fromdata_init(ctx) == 1 &&
 	    EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
 		*out = NULL;
 	EVP_PKEY_CTX_free(ctx);
@@ -211,6 +227,7 @@ enum kb_err public_rsa_evp(const struct hsm_public *p, EVP_PKEY **out)
 
 bool public_eq(const struct hsm_public *a, const struct hsm_public *b)
 {
-	return a->kty == b->kty && a->crv == b->crv && a->oct_len == b->oct_len && a->has_check == b->has_check &&
-	       memcmp(a->check, b->check, sizeof a->check) == 0 && memcmp(a->fingerprint, b->fingerprint, sizeof a->fingerprint) == 0;
+	return a->kty == b->kty && a->crv == b->crv && a->oct_len == b->oct_len &&
+	       a->has_check == b->has_check && memcmp(a->check, b->check, sizeof a->check) == 0 &&
+	       memcmp(a->fingerprint, b->fingerprint, sizeof a->fingerprint) == 0;
 }

@@ -1,5 +1,6 @@
-/* keystore/record.c — decides whether a key record may be believed: every member known, typed and bounded, exportable exactly when it has a policy.
- * Trusts base/json for the text.  Pure: no file, no clock, no HSM.  Must never guess a missing attribute into permission. */
+/* keystore/record.c — decides whether a key record may be believed: every member known, typed and
+ * bounded, exportable exactly when it has a policy. Trusts base/json for the text.  Pure: no file,
+ * no clock, no HSM.  Must never guess a missing attribute into permission. */
 #include "keystore/record.h"
 
 #include <errno.h>
@@ -11,7 +12,15 @@
 #include "base/json.h"
 #include "keystore/module.h"
 
-enum { MAX_KTY = 8, MAX_OP = 16, MAX_TAG = 256, MAX_FILE = 4096, MAX_CONTENT_TYPE = 128, MAX_OBJECT = 1024, MAX_DATA = KB_MAX_POLICY / 3 * 4 + 4 };
+enum {
+	MAX_KTY = 8,
+	MAX_OP = 16,
+	MAX_TAG = 256,
+	MAX_FILE = 4096,
+	MAX_CONTENT_TYPE = 128,
+	MAX_OBJECT = 1024,
+	MAX_DATA = KB_MAX_POLICY / 3 * 4 + 4
+};
 
 static const struct {
 	const char *name;
@@ -22,7 +31,8 @@ static const struct {
 	{"RSA", KB_KTY_RSA, false},    {"EC", KB_KTY_EC, false},    {"oct", KB_KTY_OCT, false},
 };
 
-static const char *const ops[] = {"encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey", "export", "import"};
+static const char *const ops[] = {"encrypt", "decrypt",   "sign",   "verify",
+				  "wrapKey", "unwrapKey", "export", "import"};
 
 enum { KINDS = sizeof kinds / sizeof kinds[0], OPS = sizeof ops / sizeof ops[0] };
 
@@ -40,7 +50,8 @@ bool key_name_ok(struct span name)
 		return false;
 	for (size_t i = 0; i < name.len; i++) {
 		uint8_t c = name.p[i];
-		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && c != '-')
+		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') &&
+		    c != '-')
 			return false;
 	}
 	return true;
@@ -48,7 +59,9 @@ bool key_name_ok(struct span name)
 
 /* ---- reading ---- */
 
-__attribute__((format(printf, 4, 5))) static enum kb_err fault(struct record_fault *f, enum kb_err err, const char *path, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static enum kb_err fault(struct record_fault *f,
+							       enum kb_err err, const char *path,
+							       const char *fmt, ...)
 {
 	va_list ap;
 
@@ -63,7 +76,9 @@ __attribute__((format(printf, 4, 5))) static enum kb_err fault(struct record_fau
 
 static const char *why(enum kb_err err)
 {
-	return err == KB_E_JSON_MISSING ? "is missing" : err == KB_E_JSON_TYPE ? "has the wrong type" : "is empty or too long";
+	return err == KB_E_JSON_MISSING ? "is missing"
+	       : err == KB_E_JSON_TYPE  ? "has the wrong type"
+					: "is empty or too long";
 }
 
 static enum kb_err bad_member(struct record_fault *f, enum kb_err err, const char *path)
@@ -71,7 +86,8 @@ static enum kb_err bad_member(struct record_fault *f, enum kb_err err, const cha
 	return fault(f, err, path, "%s %s", path, why(err));
 }
 
-static enum kb_err only(struct record_fault *f, const struct json_t *obj, const char *path, const char *const *known)
+static enum kb_err only(struct record_fault *f, const struct json_t *obj, const char *path,
+			const char *const *known)
 {
 	const char *unknown = "";
 	char full[128];
@@ -84,14 +100,16 @@ static enum kb_err only(struct record_fault *f, const struct json_t *obj, const 
 }
 
 /* Members that need not be there: absent leaves *out as it is. */
-static enum kb_err opt_bool(struct record_fault *f, const struct json_t *obj, const char *name, const char *path, bool *out)
+static enum kb_err opt_bool(struct record_fault *f, const struct json_t *obj, const char *name,
+			    const char *path, bool *out)
 {
 	enum kb_err err = json_has(obj, name) ? json_get_bool(obj, name, out) : KB_OK;
 
 	return err == KB_OK ? KB_OK : bad_member(f, err, path);
 }
 
-static enum kb_err opt_time(struct record_fault *f, const struct json_t *obj, const char *name, const char *path, int64_t *out)
+static enum kb_err opt_time(struct record_fault *f, const struct json_t *obj, const char *name,
+			    const char *path, int64_t *out)
 {
 	enum kb_err err = json_has(obj, name) ? json_get_int(obj, name, out) : KB_OK;
 
@@ -136,18 +154,22 @@ static enum kb_err read_ops(struct key_record *r, const struct json_t *doc, stru
 			if (span_eq_cstr(text, ops[k]))
 				op = 1u << k;
 		if (op == 0)
-			return fault(f, KB_E_CONFIG, path, "unknown operation \"%.*s\"", (int)text.len, (const char *)text.p);
+			return fault(f, KB_E_CONFIG, path, "unknown operation \"%.*s\"",
+				     (int)text.len, (const char *)text.p);
 		if ((r->key_ops & op) != 0)
-			return fault(f, KB_E_CONFIG, path, "operation \"%s\" stands there twice", key_op_name(op));
+			return fault(f, KB_E_CONFIG, path, "operation \"%s\" stands there twice",
+				     key_op_name(op));
 		r->key_ops |= op;
 		r->op_order[r->n_ops++] = op;
 	}
 	return KB_OK;
 }
 
-static enum kb_err read_attributes(struct key_record *r, const struct json_t *doc, struct record_fault *f)
+static enum kb_err read_attributes(struct key_record *r, const struct json_t *doc,
+				   struct record_fault *f)
 {
-	static const char *const known[] = {"enabled", "exportable", "created", "updated", "nbf", "exp", NULL};
+	static const char *const known[] = {"enabled", "exportable", "created", "updated",
+					    "nbf",     "exp",        NULL};
 	const struct json_t *a;
 	enum kb_err err;
 
@@ -160,13 +182,15 @@ static enum kb_err read_attributes(struct key_record *r, const struct json_t *do
 	if ((err = json_get_int(a, "created", &r->created)) != KB_OK)
 		return bad_member(f, err, "attributes.created");
 	if ((err = opt_time(f, a, "created", "attributes.created", &r->created)) != KB_OK ||
-	    (err = opt_bool(f, a, "exportable", "attributes.exportable", &r->exportable)) != KB_OK ||
+	    (err = opt_bool(f, a, "exportable", "attributes.exportable", &r->exportable)) !=
+		    KB_OK ||
 	    (err = opt_time(f, a, "updated", "attributes.updated", &r->updated)) != KB_OK ||
 	    (err = opt_time(f, a, "nbf", "attributes.nbf", &r->not_before)) != KB_OK ||
 	    (err = opt_time(f, a, "exp", "attributes.exp", &r->expires)) != KB_OK)
 		return err;
 	if (r->expires != 0 && r->expires <= r->not_before)
-		return fault(f, KB_E_CONFIG, "attributes.exp", "the key expires before it becomes valid");
+		return fault(f, KB_E_CONFIG, "attributes.exp",
+			     "the key expires before it becomes valid");
 	return KB_OK;
 }
 
@@ -207,7 +231,8 @@ static enum kb_err read_tags(struct key_record *r, const struct json_t *doc, str
 		if (err != KB_OK)
 			return fault(f, err, "tags", "tag \"%.64s\" %s", name, why(err));
 		if (strlen(name) > MAX_TAG)
-			return fault(f, KB_E_CONFIG, "tags", "the name of a tag has at most %d bytes", MAX_TAG);
+			return fault(f, KB_E_CONFIG, "tags",
+				     "the name of a tag has at most %d bytes", MAX_TAG);
 		struct key_tag *t = &r->tags[r->n_tags++];
 		if ((t->name = strdup(name)) == NULL || (t->value = span_dup(text)) == NULL)
 			return KB_E_NOMEM;
@@ -215,7 +240,8 @@ static enum kb_err read_tags(struct key_record *r, const struct json_t *doc, str
 	return KB_OK;
 }
 
-static enum kb_err read_policy_data(struct key_record *r, const struct json_t *p, struct record_fault *f)
+static enum kb_err read_policy_data(struct key_record *r, const struct json_t *p,
+				    struct record_fault *f)
 {
 	const struct json_t *inline_policy;
 	struct span text;
@@ -228,14 +254,17 @@ static enum kb_err read_policy_data(struct key_record *r, const struct json_t *p
 		if ((err = json_get_str(p, "data", MAX_DATA, &text)) != KB_OK)
 			return bad_member(f, err, "release_policy.data");
 		if (b64_decode_any(text, &r->policy) == KB_E_B64)
-			return fault(f, KB_E_CONFIG, "release_policy.data", "neither a JSON object nor base64url of one");
+			return fault(f, KB_E_CONFIG, "release_policy.data",
+				     "neither a JSON object nor base64url of one");
 	}
 	if (buf_ok(&r->policy) != KB_OK)
-		return fault(f, kb_err_or_nomem(KB_E_CONFIG), "release_policy.data", "the policy is longer than %d bytes", KB_MAX_POLICY);
+		return fault(f, kb_err_or_nomem(KB_E_CONFIG), "release_policy.data",
+			     "the policy is longer than %d bytes", KB_MAX_POLICY);
 	return KB_OK;
 }
 
-static enum kb_err read_policy(struct key_record *r, const struct json_t *doc, struct record_fault *f)
+static enum kb_err read_policy(struct key_record *r, const struct json_t *doc,
+			       struct record_fault *f)
 {
 	static const char *const known[] = {"file", "data", "immutable", "contentType", NULL};
 	const struct json_t *p;
@@ -244,7 +273,8 @@ static enum kb_err read_policy(struct key_record *r, const struct json_t *doc, s
 
 	if (!json_has(doc, "release_policy")) {
 		if (r->exportable)
-			return fault(f, KB_E_CONFIG, "attributes.exportable", "an exportable key must have a release policy (AKV.SKR.1004)");
+			return fault(f, KB_E_CONFIG, "attributes.exportable",
+				     "an exportable key must have a release policy (AKV.SKR.1004)");
 		return KB_OK;
 	}
 	if ((err = json_get_obj(doc, "release_policy", &p)) != KB_OK)
@@ -252,13 +282,18 @@ static enum kb_err read_policy(struct key_record *r, const struct json_t *doc, s
 	if ((err = only(f, p, "release_policy", known)) != KB_OK)
 		return err;
 	if (!r->exportable)
-		return fault(f, KB_E_CONFIG, "release_policy", "a key that is not exportable must not have a release policy (AKV.SKR.1005)");
-	if ((err = opt_bool(f, p, "immutable", "release_policy.immutable", &r->policy_immutable)) != KB_OK)
+		return fault(f, KB_E_CONFIG, "release_policy",
+			     "a key that is not exportable must not have a release policy "
+			     "(AKV.SKR.1005)");
+	if ((err = opt_bool(f, p, "immutable", "release_policy.immutable", &r->policy_immutable)) !=
+	    KB_OK)
 		return err;
-	if (json_has(p, "contentType") && (err = json_get_str(p, "contentType", MAX_CONTENT_TYPE, &text)) != KB_OK)
+	if (json_has(p, "contentType") &&
+	    (err = json_get_str(p, "contentType", MAX_CONTENT_TYPE, &text)) != KB_OK)
 		return bad_member(f, err, "release_policy.contentType");
 	if (json_has(p, "file") == json_has(p, "data"))
-		return fault(f, KB_E_CONFIG, "release_policy", "exactly one of \"file\" and \"data\"");
+		return fault(f, KB_E_CONFIG, "release_policy",
+			     "exactly one of \"file\" and \"data\"");
 	if (json_has(p, "data"))
 		return read_policy_data(r, p, f);
 	if ((err = json_get_str(p, "file", MAX_FILE, &text)) != KB_OK)
@@ -281,7 +316,8 @@ static bool is_hex(struct span s, size_t digits)
 	return true;
 }
 
-static enum kb_err read_version(struct key_record *r, const struct json_t *j, size_t index, struct record_fault *f)
+static enum kb_err read_version(struct key_record *r, const struct json_t *j, size_t index,
+				struct record_fault *f)
 {
 	static const char *const known[] = {"version", "created", "object", "fingerprint", NULL};
 	struct key_version *v = &r->versions[index];
@@ -315,21 +351,26 @@ static enum kb_err read_version(struct key_record *r, const struct json_t *j, si
 		return KB_E_NOMEM;
 	KB_AUTO(uri) P11KitUri *uri = NULL;
 	if (uri_parse(v->object, P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri) != KB_OK)
-		return fault(f, KB_E_CONFIG, path, "not a pkcs11: URI of an object (RFC 7512), or one with a PIN or a module in it");
+		return fault(f, KB_E_CONFIG, path,
+			     "not a pkcs11: URI of an object (RFC 7512), or one with a PIN or a "
+			     "module in it");
 	if (!json_has(j, "fingerprint"))
 		return KB_OK;
 	snprintf(path, sizeof path, "%s.fingerprint", at);
 	if ((err = json_get_str(j, "fingerprint", 64, &text)) != KB_OK)
 		return bad_member(f, err, path);
 	if (!is_hex(text, 64))
-		return fault(f, KB_E_CONFIG, path, "a fingerprint is 64 lower-case hexadecimal digits");
+		return fault(f, KB_E_CONFIG, path,
+			     "a fingerprint is 64 lower-case hexadecimal digits");
 	for (size_t i = 0; i < sizeof v->fingerprint; i++)
-		v->fingerprint[i] = (uint8_t)((unsigned)nibble(text.p[2 * i]) << 4 | (unsigned)nibble(text.p[2 * i + 1]));
+		v->fingerprint[i] = (uint8_t)((unsigned)nibble(text.p[2 * i]) << 4 |
+					      (unsigned)nibble(text.p[2 * i + 1]));
 	v->has_fingerprint = true;
 	return KB_OK;
 }
 
-static enum kb_err read_versions(struct key_record *r, const struct json_t *doc, struct record_fault *f)
+static enum kb_err read_versions(struct key_record *r, const struct json_t *doc,
+				 struct record_fault *f)
 {
 	const struct json_t *arr;
 	enum kb_err err;
@@ -337,7 +378,8 @@ static enum kb_err read_versions(struct key_record *r, const struct json_t *doc,
 	if ((err = json_get_arr(doc, "versions", &arr)) != KB_OK)
 		return bad_member(f, err, "versions");
 	if (json_len(arr) == 0 || json_len(arr) > KB_MAX_VERSIONS)
-		return fault(f, KB_E_CONFIG, "versions", "a key has 1 to %d versions", KB_MAX_VERSIONS);
+		return fault(f, KB_E_CONFIG, "versions", "a key has 1 to %d versions",
+			     KB_MAX_VERSIONS);
 	if ((r->versions = calloc(json_len(arr), sizeof *r->versions)) == NULL)
 		return KB_E_NOMEM;
 	for (size_t i = 0; i < json_len(arr); i++)
@@ -346,20 +388,24 @@ static enum kb_err read_versions(struct key_record *r, const struct json_t *doc,
 	return KB_OK;
 }
 
-static enum kb_err read_record(struct key_record *r, const struct json_t *doc, struct record_fault *f)
+static enum kb_err read_record(struct key_record *r, const struct json_t *doc,
+			       struct record_fault *f)
 {
-	static const char *const known[] = {"kty", "key_ops", "attributes", "tags", "release_policy", "versions", NULL};
+	static const char *const known[] = {
+		"kty", "key_ops", "attributes", "tags", "release_policy", "versions", NULL};
 	enum kb_err err;
 
 	if (!json_isa_obj(doc))
 		return fault(f, KB_E_JSON_TYPE, "", "a key record is a JSON object");
-	if ((err = only(f, doc, "", known)) != KB_OK || (err = read_kind(r, doc, f)) != KB_OK || (err = read_ops(r, doc, f)) != KB_OK ||
-	    (err = read_attributes(r, doc, f)) != KB_OK || (err = read_tags(r, doc, f)) != KB_OK || (err = read_policy(r, doc, f)) != KB_OK)
+	if ((err = only(f, doc, "", known)) != KB_OK || (err = read_kind(r, doc, f)) != KB_OK ||
+	    (err = read_ops(r, doc, f)) != KB_OK || (err = read_attributes(r, doc, f)) != KB_OK ||
+	    (err = read_tags(r, doc, f)) != KB_OK || (err = read_policy(r, doc, f)) != KB_OK)
 		return err;
 	return read_versions(r, doc, f);
 }
 
-enum kb_err key_record_parse(struct span name, struct span text, struct key_record **out, struct record_fault *f)
+enum kb_err key_record_parse(struct span name, struct span text, struct key_record **out,
+			     struct record_fault *f)
 {
 	enum kb_err err;
 	unsigned line;
@@ -370,7 +416,9 @@ enum kb_err key_record_parse(struct span name, struct span text, struct key_reco
 	if (f != NULL)
 		*f = (struct record_fault){0};
 	if (!key_name_ok(name))
-		return fault(f, KB_E_CONFIG, "", "a key's name has 1 to %d letters, digits and hyphens", KB_MAX_KEY_NAME);
+		return fault(f, KB_E_CONFIG, "",
+			     "a key's name has 1 to %d letters, digits and hyphens",
+			     KB_MAX_KEY_NAME);
 	if ((err = json_load_strict(text, KB_MAX_CONFIG, &doc, &line)) != KB_OK)
 		return fault(f, err, "", "not strict JSON at line %u: %s", line, kb_err_name(err));
 	if ((r = calloc(1, sizeof *r)) == NULL)
@@ -429,7 +477,8 @@ static void write_policy(const struct key_record *r, struct buf *b)
 	buf_add_str(b, "{");
 	if (r->policy_file != NULL) {
 		json_add_member(b, "file", span_str(r->policy_file));
-	} else { /* base64url: the bytes stay those that were given, their digest is in the ledger */
+	} else { /* base64url: the bytes stay those that were given, their digest is in the ledger
+		  */
 		json_add_name(b, "data");
 		buf_add_str(b, "\"");
 		b64url_encode(b, buf_span(&r->policy));
@@ -485,7 +534,8 @@ void key_record_write(const struct key_record *r, struct buf *text)
 	write_versions(r, &b);
 	buf_add_str(&b, "}");
 	/* One more pass through the strict reader: what is written can be read again. */
-	if (buf_ok(&b) != KB_OK || json_load_strict(buf_span(&b), KB_MAX_CONFIG, &doc, NULL) != KB_OK)
+	if (buf_ok(&b) != KB_OK ||
+	    json_load_strict(buf_span(&b), KB_MAX_CONFIG, &doc, NULL) != KB_OK)
 		text->failed = true;
 	else
 		json_write_pretty(text, doc);

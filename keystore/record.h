@@ -1,4 +1,5 @@
-/* keystore/record.h — the key record, keys.d/NAME.json: everything of a key but its bytes.  Pure: text in, struct out, and back. */
+/* keystore/record.h — the key record, keys.d/NAME.json: everything of a key but its bytes.  Pure:
+ * text in, struct out, and back. */
 #ifndef KB_KEYSTORE_RECORD_H
 #define KB_KEYSTORE_RECORD_H
 #include "keystore/keystore.h"
@@ -18,7 +19,8 @@ struct key_version {
 	char version[33]; /* 32 lower-case hex */
 	int64_t created;
 	char *object;            /* pkcs11: URI, without pin */
-	uint8_t fingerprint[32]; /* RFC 7638, hex or absent in the file: pins the object to the key it was */
+	uint8_t fingerprint[32]; /* RFC 7638, hex or absent in the file: pins the object to the key
+				    it was */
 	bool has_fingerprint;
 };
 
@@ -38,8 +40,10 @@ struct key_record {
 	int64_t not_before, expires; /* 0: none ("nbf", "exp") */
 	struct key_tag *tags;
 	size_t n_tags;
-	char *policy_file; /* as written, relative to the record; NULL when the policy is in the record */
-	struct buf policy; /* the policy's bytes; from "data" (base64url text or a JSON object), else filled by whoever reads the file */
+	char *policy_file; /* as written, relative to the record; NULL when the policy is in the
+			      record */
+	struct buf policy; /* the policy's bytes; from "data" (base64url text or a JSON object),
+			      else filled by whoever reads the file */
 	bool policy_immutable;
 	struct key_version *versions; /* oldest first; the last one is current */
 	size_t n_versions;
@@ -50,19 +54,23 @@ struct record_fault {
 	char text[200];
 };
 
-/* KB_E_CONFIG or KB_E_JSON_* with *fault filled.  On KB_OK *out is the caller's.  Unknown members are errors. */
-KB_MUST_CHECK enum kb_err key_record_parse(struct span name, struct span text, struct key_record **out, struct record_fault *fault);
+/* KB_E_CONFIG or KB_E_JSON_* with *fault filled.  On KB_OK *out is the caller's.  Unknown members
+ * are errors. */
+KB_MUST_CHECK enum kb_err key_record_parse(struct span name, struct span text,
+					   struct key_record **out, struct record_fault *fault);
 void key_record_free(struct key_record *r);
 static inline void key_record_cleanup(struct key_record **r)
 {
 	key_record_free(*r);
 }
-void key_record_write(const struct key_record *r, struct buf *text); /* readable JSON, what key_record_parse() takes */
+void key_record_write(const struct key_record *r,
+		      struct buf *text); /* readable JSON, what key_record_parse() takes */
 
 bool key_name_ok(struct span name);
 /* Empty version: the current one.  NULL when there is none. */
 const struct key_version *key_record_version(const struct key_record *r, struct span version);
-/* enabled, exportable, nbf ≤ now < exp: KB_OK or KB_E_KEY_{DISABLED,NOT_EXPORTABLE,NOT_YET,EXPIRED}. */
+/* enabled, exportable, nbf ≤ now < exp: KB_OK or
+ * KB_E_KEY_{DISABLED,NOT_EXPORTABLE,NOT_YET,EXPIRED}. */
 KB_MUST_CHECK enum kb_err key_record_usable(const struct key_record *r, int64_t now_s);
 const char *key_op_name(unsigned op);
 

@@ -1,6 +1,7 @@
-/* keystore/self_test.c — decides, by proof, which way of wrapping may be used for which scheme and key type: wrap session keys made for the purpose,
- * unwrap strictly with OpenSSL, compare every byte.  Trusts no mechanism list and no version number.
- * The lengths are chosen to show what is known to go wrong (FACTS §1): an RSA PKCS#8 and an oct key that are no multiples of eight. */
+/* keystore/self_test.c — decides, by proof, which way of wrapping may be used for which scheme and
+ * key type: wrap session keys made for the purpose, unwrap strictly with OpenSSL, compare every
+ * byte.  Trusts no mechanism list and no version number. The lengths are chosen to show what is
+ * known to go wrong (FACTS §1): an RSA PKCS#8 and an oct key that are no multiples of eight. */
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -43,7 +44,9 @@ static enum kb_err rsa_make(struct keystore *ks, struct secret **plain)
 {
 	*plain = NULL;
 	for (unsigned i = 0; i < RSA_TRIES; i++) {
-		if (ks->sample == NULL && (ks->sample = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)KB_RSA_MIN_BITS)) == NULL)
+		if (ks->sample == NULL &&
+		    (ks->sample = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)KB_RSA_MIN_BITS)) ==
+			    NULL)
 			return KB_E_NOMEM;
 		enum kb_err err = pkcs8_of(ks->sample, plain);
 		if (err != KB_OK || secret_len(*plain) % 8 != 0)
@@ -57,12 +60,14 @@ static enum kb_err rsa_make(struct keystore *ks, struct secret **plain)
 }
 
 /* What the client does, strictly: split at the modulus, OAEP, KWP; then every byte. */
-static enum kb_err client_check(EVP_PKEY *kek, enum kb_enc enc, struct span blob, const struct secret *want)
+static enum kb_err client_check(EVP_PKEY *kek, enum kb_enc enc, struct span blob,
+				const struct secret *want)
 {
 	size_t modulus = (size_t)EVP_PKEY_get_size(kek), len, aes_len;
 	char *digest = (char *)enc_digest(enc);
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE, (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE,
+						 (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST, digest, 0),
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST, digest, 0),
 		OSSL_PARAM_construct_end(),
@@ -77,18 +82,21 @@ static enum kb_err client_check(EVP_PKEY *kek, enum kb_enc enc, struct span blob
 		return KB_E_WRAP;
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, kek, NULL);
 	bool good = ctx != NULL && EVP_PKEY_decrypt_init_ex(ctx, params) == 1 &&
-		    EVP_PKEY_decrypt(ctx, secret_bytes(aes), &aes_len, blob.p, modulus) == 1 && aes_len == AES_BYTES;
+		    EVP_PKEY_decrypt(ctx, secret_bytes(aes), &aes_len, blob.p, modulus) == 1 &&
+		    aes_len == AES_BYTES;
 	EVP_PKEY_CTX_free(ctx);
 	if (!good)
 		return KB_E_WRAP;
-	err = kwp_unwrap(secret_bytes(aes), span_sub(blob, modulus, blob.len), secret_bytes(plain), secret_len(plain), &len);
+	err = kwp_unwrap(secret_bytes(aes), span_sub(blob, modulus, blob.len), secret_bytes(plain),
+			 secret_len(plain), &len);
 	if (err != KB_OK)
 		return err;
 	secret_trim(plain, len);
 	return secret_equal(plain, want) ? KB_OK : KB_E_WRAP;
 }
 
-static enum kb_err prove(struct keystore *ks, enum wrap_engine engine, enum kb_enc enc, const struct sample *s, EVP_PKEY *kek)
+static enum kb_err prove(struct keystore *ks, enum wrap_engine engine, enum kb_enc enc,
+			 const struct sample *s, EVP_PKEY *kek)
 {
 	struct wrap_job job = {.target = s->handle, .public = &s->public, .kek = kek, .enc = enc};
 	enum kb_err err;
@@ -103,18 +111,20 @@ static enum kb_err prove(struct keystore *ks, enum wrap_engine engine, enum kb_e
 /* A failure that says nothing about a mechanism: the token, the session or memory is what fails. */
 static bool is_outage(enum kb_err err)
 {
-	return err == KB_E_HSM_TOKEN || err == KB_E_HSM_SESSION || err == KB_E_HSM_PIN || err == KB_E_HSM_MODULE || err == KB_E_HSM_MEMORY ||
-	       err == KB_E_NOMEM;
+	return err == KB_E_HSM_TOKEN || err == KB_E_HSM_SESSION || err == KB_E_HSM_PIN ||
+	       err == KB_E_HSM_MODULE || err == KB_E_HSM_MEMORY || err == KB_E_NOMEM;
 }
 
-/* Says perhaps nothing about it: some modules answer "general error" to what they do not know.  Where another way works it was an answer; where none does,
- * it is tried again by the next process. */
+/* Says perhaps nothing about it: some modules answer "general error" to what they do not know.
+ * Where another way works it was an answer; where none does, it is tried again by the next process.
+ */
 static bool is_doubtful(enum kb_err err)
 {
 	return err == KB_E_HSM_DEVICE || err == KB_E_HSM_HANDLE;
 }
 
-static enum kb_err samples_make(struct keystore *ks, struct sample sample[static KB_KTY_OCT + 1], enum kb_err *doubt)
+static enum kb_err samples_make(struct keystore *ks, struct sample sample[static KB_KTY_OCT + 1],
+				enum kb_err *doubt)
 {
 	const struct key_place where = {.label = "self-test"};
 	enum kb_err err;
@@ -136,7 +146,8 @@ static enum kb_err samples_make(struct keystore *ks, struct sample sample[static
 		if (is_outage(err))
 			return err;
 		if (err != KB_OK)
-			sample[t].handle = CK_INVALID_HANDLE; /* a type this module does not take: no engine for it */
+			sample[t].handle = CK_INVALID_HANDLE; /* a type this module does not take:
+								 no engine for it */
 		if (is_doubtful(err))
 			*doubt = err;
 	}
@@ -160,7 +171,8 @@ static enum kb_err prove_check_value(struct keystore *ks, const struct sample *o
 }
 
 /* Both ways are tried; inside the module is preferred, as then nothing secret is outside. */
-static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sample *s, EVP_PKEY *kek, enum wrap_engine *out, enum kb_err *doubt)
+static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sample *s,
+			  EVP_PKEY *kek, enum wrap_engine *out, enum kb_err *doubt)
 {
 	*out = WRAP_NONE;
 	if (s->handle == CK_INVALID_HANDLE)
@@ -174,8 +186,9 @@ static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sam
 	*out = module == KB_OK ? WRAP_MODULE : worker == KB_OK ? WRAP_WORKER : WRAP_NONE;
 	if (*out == WRAP_NONE && (is_doubtful(worker) || is_doubtful(module)))
 		*doubt = is_doubtful(worker) ? worker : module;
-	log_event(*out == WRAP_NONE ? LOG_ERROR : LOG_DEBUG, "hsm.self_test", "enc", enc_name(enc), "kty", kty_name(s->public.kty), "module",
-		  kb_err_name(module), "worker", kb_err_name(worker), NULL);
+	log_event(*out == WRAP_NONE ? LOG_ERROR : LOG_DEBUG, "hsm.self_test", "enc", enc_name(enc),
+		  "kty", kty_name(s->public.kty), "module", kb_err_name(module), "worker",
+		  kb_err_name(worker), NULL);
 	return KB_OK;
 }
 
@@ -189,11 +202,13 @@ enum kb_err keystore_self_test(struct keystore *ks)
 		return err;
 	ks->plan = (struct wrap_plan){0};
 	ks->is_probing = true;
-	if ((err = samples_make(ks, sample, &doubt)) != KB_OK || (err = prove_check_value(ks, &sample[KB_KTY_OCT])) != KB_OK)
+	if ((err = samples_make(ks, sample, &doubt)) != KB_OK ||
+	    (err = prove_check_value(ks, &sample[KB_KTY_OCT])) != KB_OK)
 		goto out;
 	for (unsigned enc = KB_ENC_NONE + 1; enc < KB_ENC_COUNT; enc++)
 		for (unsigned t = KB_KTY_RSA; t <= KB_KTY_OCT; t++) {
-			if ((err = choose(ks, (enum kb_enc)enc, &sample[t], ks->sample, &ks->plan.engine[enc][t], &doubt)) != KB_OK)
+			if ((err = choose(ks, (enum kb_enc)enc, &sample[t], ks->sample,
+					  &ks->plan.engine[enc][t], &doubt)) != KB_OK)
 				goto out;
 			is_whole = is_whole && ks->plan.engine[enc][t] != WRAP_NONE;
 		}

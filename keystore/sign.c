@@ -1,6 +1,7 @@
-/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  The hash is ours: CKM_RSA_PKCS over 51 bytes costs the module the same as
- * hashing itself (FACTS §1).  Must never sign anything but a DigestInfo made here, nor give a signature that does not verify: one fault in an RSA-CRT
- * computation, seen by a stranger, is the private key (Boneh, DeMillo, Lipton 1997). */
+/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  The hash is ours:
+ * CKM_RSA_PKCS over 51 bytes costs the module the same as hashing itself (FACTS §1).  Must never
+ * sign anything but a DigestInfo made here, nor give a signature that does not verify: one fault in
+ * an RSA-CRT computation, seen by a stranger, is the private key (Boneh, DeMillo, Lipton 1997). */
 #include "keystore/sign.h"
 
 #include <openssl/evp.h>
@@ -25,21 +26,24 @@ static enum kb_err verifier(const struct hsm_key *signer)
 	return own->verifier != NULL ? KB_OK : public_rsa_evp(&signer->public, &own->verifier);
 }
 
-static enum kb_err signature_check(const struct hsm_key *signer, const uint8_t *digest, struct span sig)
+static enum kb_err signature_check(const struct hsm_key *signer, const uint8_t *digest,
+				   struct span sig)
 {
 	enum kb_err err = verifier(signer);
 
 	if (err != KB_OK)
 		return err;
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(signer->verifier, NULL);
-	bool is_made = ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
+	bool is_made = ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 &&
+		       EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
 		       EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) == 1;
 	bool good = is_made && EVP_PKEY_verify(ctx, sig.p, sig.len, digest, DIGEST_BYTES) == 1;
 	EVP_PKEY_CTX_free(ctx);
 	return good ? KB_OK : is_made ? KB_E_HSM_OUTPUT : KB_E_NOMEM;
 }
 
-static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, uint8_t *text, size_t text_len, uint8_t *out, size_t cap)
+static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, uint8_t *text,
+			     size_t text_len, uint8_t *out, size_t cap)
 {
 	CK_MECHANISM mech = {CKM_RSA_PKCS, NULL, 0};
 	CK_ULONG n = cap;
@@ -52,7 +56,8 @@ static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, 
 	return n == signer->public.n_len ? KB_OK : KB_E_HSM_OUTPUT;
 }
 
-enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer, const uint8_t digest[static 32], struct buf *signature)
+enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
+			  const uint8_t digest[static 32], struct buf *signature)
 {
 	uint8_t text[sizeof digest_info + DIGEST_BYTES], out[KB_RSA_MAX_BITS / 8] = {0};
 	enum kb_err err;
@@ -65,7 +70,8 @@ enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer, con
 	memcpy(text + sizeof digest_info, digest, DIGEST_BYTES);
 	for (unsigned attempt = 1;; attempt++) {
 		err = sign_once(ks, signer, text, sizeof text, out, sizeof out);
-		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS || (err = session_recover(ks, signer, err)) != KB_OK)
+		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
+		    (err = session_recover(ks, signer, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)
@@ -80,14 +86,16 @@ enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer, con
 static bool verify(EVP_PKEY *key, struct span text, struct span sig)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	bool good = md != NULL && EVP_DigestVerifyInit_ex(md, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
+	bool good = md != NULL &&
+		    EVP_DigestVerifyInit_ex(md, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
 		    EVP_DigestVerify(md, sig.p, sig.len, text.p, text.len) == 1;
 
 	EVP_MD_CTX_free(md);
 	return good;
 }
 
-enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *signer, struct span leaf_der)
+enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *signer,
+				  struct span leaf_der)
 {
 	struct span text = span_str("keybroker: is this the key of the certificate?");
 	uint8_t digest[DIGEST_BYTES];

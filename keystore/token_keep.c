@@ -1,5 +1,7 @@
-/* keystore/token_keep.c — decides by the length alone which of two files is the whole one: SoftHSM's is cut to nothing first and then written from the beginning, and has
- * the same length whatever its flags and PIN.  Trusts the directory's owner.  Must never replace a whole file by an older one. */
+/* keystore/token_keep.c — decides by the length alone which of two files is the whole one:
+ * SoftHSM's is cut to nothing first and then written from the beginning, and has the same length
+ * whatever its flags and PIN.  Trusts the directory's owner.  Must never replace a whole file by an
+ * older one. */
 #include "keystore/token_keep.h"
 
 #include <dirent.h>
@@ -33,7 +35,8 @@ static void file_read(int dir, const char *name, struct file *out)
 static bool file_replace(int dir, const char *name, const struct file *f)
 {
 	static const char temporary[] = "token.keep.new";
-	int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd =
+		openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	bool good = fd >= 0 && write(fd, f->bytes, f->len) == (ssize_t)f->len && fsync(fd) == 0;
 
 	if (fd >= 0 && close(fd) != 0)
@@ -65,7 +68,9 @@ static void restore_one(int dir, const char *token)
 		return;
 	bool good = file_replace(dir, object_name, &kept);
 	log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
-		  good ? "its file was torn by the end of a process that logged in" : strerror(errno), NULL);
+		  good ? "its file was torn by the end of a process that logged in"
+		       : strerror(errno),
+		  NULL);
 }
 
 static void keep_one(int dir, const char *token)
@@ -82,7 +87,8 @@ static void each_token(const char *dir, void (*act)(int dir, const char *token))
 	for (const struct dirent *e; tokens != NULL && (e = readdir(tokens)) != NULL;) {
 		if (e->d_name[0] == '.')
 			continue;
-		int fd = openat(dirfd(tokens), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int fd = openat(dirfd(tokens), e->d_name,
+				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			continue;
 		act(fd, e->d_name);

@@ -1,5 +1,6 @@
-/* keystore/wrap.c — the only way a key leaves: with a grant, by a way proved at start, checked before it is given.
- * Trusts the grant (policy/decide made it) for who and what; trusts no output of the module.  Must never give a blob twice. */
+/* keystore/wrap.c — the only way a key leaves: with a grant, by a way proved at start, checked
+ * before it is given. Trusts the grant (policy/decide made it) for who and what; trusts no output
+ * of the module.  Must never give a blob twice. */
 #include "keystore/wrap.h"
 
 #include <openssl/evp.h>
@@ -21,7 +22,8 @@ static bool is_all_zero(struct span s)
 	return any == 0;
 }
 
-/* The shape of the whole (the engines checked the parts), and that neither part is a constant or the one before. */
+/* The shape of the whole (the engines checked the parts), and that neither part is a constant or
+ * the one before. */
 static enum kb_err blob_check(struct keystore *ks, struct span blob, size_t modulus)
 {
 	if (blob.len < modulus + 16 || (blob.len - modulus) % 8 != 0)
@@ -31,22 +33,25 @@ static enum kb_err blob_check(struct keystore *ks, struct span blob, size_t modu
 		return KB_E_HSM_OUTPUT;
 	struct span last = buf_span(&ks->last_wrapped);
 	if (span_eq(span_sub(last, 0, modulus), first) ||
-	    (last.len >= blob.len && span_eq(span_sub(last, last.len - second.len, second.len), second)))
+	    (last.len >= blob.len &&
+	     span_eq(span_sub(last, last.len - second.len, second.len), second)))
 		return KB_E_HSM_OUTPUT;
 	buf_reset(&ks->last_wrapped);
 	buf_add_span(&ks->last_wrapped, blob);
 	return buf_ok(&ks->last_wrapped);
 }
 
-enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g, struct span name, struct span version,
-			  enum kb_enc enc, struct buf *wrapped)
+enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g,
+			  struct span name, struct span version, enum kb_enc enc,
+			  struct buf *wrapped)
 {
 	size_t from = wrapped->len;
 	enum kb_err err;
 
 	if ((err = keystore_guard(ks)) != KB_OK)
 		return err;
-	if (g == NULL || !span_eq(grant_key_name(g), name) || !span_eq(grant_key_version(g), version))
+	if (g == NULL || !span_eq(grant_key_name(g), name) ||
+	    !span_eq(grant_key_version(g), version))
 		return KB_E_BUG;
 	if (enc <= KB_ENC_NONE || enc >= KB_ENC_COUNT)
 		return KB_E_ENC;
@@ -56,12 +61,14 @@ enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const 
 	for (unsigned attempt = 1;; attempt++) {
 		job.target = key->handle;
 		err = engine_run(ks, ks->plan.engine[enc][key->public.kty], &job, wrapped);
-		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS || (err = session_recover(ks, key, err)) != KB_OK)
+		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
+		    (err = session_recover(ks, key, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)
 		return err;
-	if ((err = blob_check(ks, span_sub(buf_span(wrapped), from, wrapped->len), (size_t)EVP_PKEY_get_size(job.kek))) != KB_OK)
+	if ((err = blob_check(ks, span_sub(buf_span(wrapped), from, wrapped->len),
+			      (size_t)EVP_PKEY_get_size(job.kek))) != KB_OK)
 		wrapped->len = from;
 	return err;
 }

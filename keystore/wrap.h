@@ -1,4 +1,5 @@
-/* keystore/wrap.h — CKM_RSA_AES_KEY_WRAP layout: OAEP(kek, aes) ‖ AES-256-KWP(aes, key).  PKCS#11 v3.0 §2.1.20 (6.1.20), RFC 8017 §7.1, RFC 5649. */
+/* keystore/wrap.h — CKM_RSA_AES_KEY_WRAP layout: OAEP(kek, aes) ‖ AES-256-KWP(aes, key).  PKCS#11
+ * v3.0 §2.1.20 (6.1.20), RFC 8017 §7.1, RFC 5649. */
 #ifndef KB_KEYSTORE_WRAP_H
 #define KB_KEYSTORE_WRAP_H
 #include "keystore/keystore.h"
@@ -6,29 +7,36 @@
 struct grant;
 
 enum kb_enc { KB_ENC_NONE, KB_ENC_SHA1, KB_ENC_SHA256, KB_ENC_SHA384, KB_ENC_COUNT };
-/* CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256, RSA_AES_KEY_WRAP_384; KB_ENC_NONE for anything else. */
+/* CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256, RSA_AES_KEY_WRAP_384; KB_ENC_NONE for anything else.
+ */
 enum kb_enc enc_from_name(struct span name);
 const char *enc_name(enum kb_enc e);
 
 enum wrap_engine {
 	WRAP_NONE,   /* neither way was proved right: this scheme is refused */
 	WRAP_MODULE, /* all inside the module: AES key, OAEP, KWP */
-	WRAP_WORKER, /* the module hands the key to this process under a session AES key; OAEP and KWP are done here */
+	WRAP_WORKER, /* the module hands the key to this process under a session AES key; OAEP and
+			KWP are done here */
 };
-struct wrap_plan { /* decided by proof at start, by keystore_self_test(); indexed [enum kb_enc][enum kb_kty] */
+struct wrap_plan { /* decided by proof at start, by keystore_self_test(); indexed [enum kb_enc][enum
+		      kb_kty] */
 	enum wrap_engine engine[KB_ENC_COUNT][KB_KTY_OCT + 1];
 };
 
-/* Wrap session keys made for the purpose and unwrap them with OpenSSL, per scheme and key type, then keep the plan in `ks`.  FACTS §1 says why.
- * KB_OK when every scheme has an engine; KB_E_HSM_MECHANISM when the module can not, and the plan tells what; another KB_E_HSM_* when it did not answer well
- * enough to tell. */
+/* Wrap session keys made for the purpose and unwrap them with OpenSSL, per scheme and key type,
+ * then keep the plan in `ks`.  FACTS §1 says why. KB_OK when every scheme has an engine;
+ * KB_E_HSM_MECHANISM when the module can not, and the plan tells what; another KB_E_HSM_* when it
+ * did not answer well enough to tell. */
 KB_MUST_CHECK enum kb_err keystore_self_test(struct keystore *ks);
 const struct wrap_plan *keystore_plan(const struct keystore *ks);
 
-/* Wrap `key` for the grant's wrapping key.  The plaintext is exact: PKCS#8 DER (EC with its public key, named curve) or the raw bytes of an oct key.
- * Demands a grant; `name`/`version` of the record must be the grant's, else KB_E_BUG.  The result is checked before it is given (length exact, not the previous blob).
- * A lost session is reopened once.  `wrapped` is appended to; it is no secret. */
-KB_MUST_CHECK enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g, struct span name, struct span version,
-					enum kb_enc enc, struct buf *wrapped);
+/* Wrap `key` for the grant's wrapping key.  The plaintext is exact: PKCS#8 DER (EC with its public
+ * key, named curve) or the raw bytes of an oct key. Demands a grant; `name`/`version` of the record
+ * must be the grant's, else KB_E_BUG.  The result is checked before it is given (length exact, not
+ * the previous blob). A lost session is reopened once.  `wrapped` is appended to; it is no secret.
+ */
+KB_MUST_CHECK enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key,
+					const struct grant *g, struct span name,
+					struct span version, enum kb_enc enc, struct buf *wrapped);
 
 #endif

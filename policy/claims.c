@@ -1,5 +1,6 @@
-/* policy/claims.c — what every token must say, whatever the key's policy.  Trusts: the claims are verified, `now` is the wall clock.
- * Must never take a later wrapping key instead of a bad first one, nor a number that is not an integer. */
+/* policy/claims.c — what every token must say, whatever the key's policy.  Trusts: the claims are
+ * verified, `now` is the wall clock. Must never take a later wrapping key instead of a bad first
+ * one, nor a number that is not an integer. */
 #include "policy/claims.h"
 
 #include "base/b64url.h"
@@ -19,7 +20,8 @@ static enum kb_err claim_time(const struct json_t *claims, const char *name, int
 	return err == KB_OK && *out >= 0 ? KB_OK : KB_E_CLAIM_TYPE;
 }
 
-enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer, int64_t now_s)
+enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer,
+			      int64_t now_s)
 {
 	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which has always been */
 
@@ -28,7 +30,8 @@ enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_r
 		return err;
 	if (json_has(claims, "nbf") && (err = claim_time(claims, "nbf", &nbf)) != KB_OK)
 		return err;
-	/* The skew moves our own clock, never the token's numbers: those are a stranger's and could overflow. */
+	/* The skew moves our own clock, never the token's numbers: those are a stranger's and could
+	 * overflow. */
 	if (now_s - issuer->skew_s > exp)
 		return KB_E_EXPIRED;
 	if (nbf > now_s + issuer->skew_s || iat > now_s + issuer->skew_s)
@@ -73,14 +76,16 @@ enum kb_err claims_nonce(const struct json_t *claims, struct buf *out)
 		buf_add_span(out, text);
 		return buf_ok(out);
 	}
-	if (json_get_obj(claims, "x-ms-runtime", &at) != KB_OK || json_get_obj(at, "client-payload", &at) != KB_OK ||
+	if (json_get_obj(claims, "x-ms-runtime", &at) != KB_OK ||
+	    json_get_obj(at, "client-payload", &at) != KB_OK ||
 	    json_get_str(at, "nonce", KB_MAX_NONCE * 4 / 3 + 4, &text) != KB_OK)
 		return KB_E_NONCE;
 	enum kb_err err = b64_decode_any(text, out);
 	return err == KB_E_B64 ? KB_E_NONCE : err;
 }
 
-enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_rules *issuer, struct span expected)
+enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_rules *issuer,
+			       struct span expected)
 {
 	KB_AUTO(buf) struct buf nonce;
 
@@ -97,7 +102,8 @@ enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_
 
 /* ---- the wrapping key ---- */
 
-/* contracts: kty RSA and (use "enc" or key_ops holds "encrypt").  pubkey.c then judges whether it is also a good one. */
+/* contracts: kty RSA and (use "enc" or key_ops holds "encrypt").  pubkey.c then judges whether it
+ * is also a good one. */
 static bool is_for_wrapping(const struct json_t *jwk)
 {
 	const struct json_t *ops;
@@ -110,7 +116,8 @@ static bool is_for_wrapping(const struct json_t *jwk)
 	if (json_get_arr(jwk, "key_ops", &ops) != KB_OK)
 		return false;
 	for (size_t i = 0; i < json_len(ops); i++)
-		if (json_as_str(json_at(ops, i), KB_MAX_KID, &text) == KB_OK && span_eq_cstr(text, "encrypt"))
+		if (json_as_str(json_at(ops, i), KB_MAX_KID, &text) == KB_OK &&
+		    span_eq_cstr(text, "encrypt"))
 			return true;
 	return false;
 }
@@ -120,7 +127,8 @@ enum kb_err claims_wrapping_key(const struct json_t *claims, struct pubkey **out
 	const struct json_t *runtime, *keys;
 
 	*out = NULL;
-	if (json_get_obj(claims, "x-ms-runtime", &runtime) != KB_OK || json_get_arr(runtime, "keys", &keys) != KB_OK)
+	if (json_get_obj(claims, "x-ms-runtime", &runtime) != KB_OK ||
+	    json_get_arr(runtime, "keys", &keys) != KB_OK)
 		return KB_E_KEY_BINDING;
 	if (json_len(keys) > KB_MAX_RUNTIME_KEYS)
 		return KB_E_KEY_BINDING;

@@ -1,4 +1,5 @@
-/* policy/claims.h — what every token must say, whatever the policy: times, audience, nonce, and the ephemeral key in the evidence. */
+/* policy/claims.h — what every token must say, whatever the policy: times, audience, nonce, and the
+ * ephemeral key in the evidence. */
 #ifndef KB_POLICY_CLAIMS_H
 #define KB_POLICY_CLAIMS_H
 #include "policy/issuer.h"
@@ -6,19 +7,28 @@
 struct json_t;
 struct pubkey;
 
-/* exp, nbf, iat (RFC 7519 §4.1; integers, seconds): exp and iat must be there.  now == exp + skew still holds; one second more is KB_E_EXPIRED.
- * Errors: KB_E_CLAIM_{MISSING,TYPE}, KB_E_{EXPIRED,NOT_YET,TOO_OLD,LIFETIME}. */
-KB_MUST_CHECK enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer, int64_t now_s);
-/* `aud`: the configured string, or an array (≤ KB_MAX_AUD_COUNT strings) that holds it.  No audience configured: KB_OK. */
-KB_MUST_CHECK enum kb_err claims_check_audience(const struct json_t *claims, const struct issuer_rules *issuer);
-/* The token's nonce equals `expected` (constant time not needed: both are the client's).  NONCE_IGNORED: KB_OK. */
-KB_MUST_CHECK enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_rules *issuer, struct span expected);
-/* The nonce the token carries: top-level `nonce`, else base64 of x-ms-runtime.client-payload.nonce, decoded into `out`.  KB_E_NONCE when none. */
+/* exp, nbf, iat (RFC 7519 §4.1; integers, seconds): exp and iat must be there.  now == exp + skew
+ * still holds; one second more is KB_E_EXPIRED. Errors: KB_E_CLAIM_{MISSING,TYPE},
+ * KB_E_{EXPIRED,NOT_YET,TOO_OLD,LIFETIME}. */
+KB_MUST_CHECK enum kb_err claims_check_time(const struct json_t *claims,
+					    const struct issuer_rules *issuer, int64_t now_s);
+/* `aud`: the configured string, or an array (≤ KB_MAX_AUD_COUNT strings) that holds it.  No
+ * audience configured: KB_OK. */
+KB_MUST_CHECK enum kb_err claims_check_audience(const struct json_t *claims,
+						const struct issuer_rules *issuer);
+/* The token's nonce equals `expected` (constant time not needed: both are the client's).
+ * NONCE_IGNORED: KB_OK. */
+KB_MUST_CHECK enum kb_err claims_check_nonce(const struct json_t *claims,
+					     const struct issuer_rules *issuer,
+					     struct span expected);
+/* The nonce the token carries: top-level `nonce`, else base64 of x-ms-runtime.client-payload.nonce,
+ * decoded into `out`.  KB_E_NONCE when none. */
 KB_MUST_CHECK enum kb_err claims_nonce(const struct json_t *claims, struct buf *out);
 
-/* The wrapping key bound in the evidence (contracts: keyvault §1.4): top-level x-ms-runtime.keys only, the first entry in array order with kty RSA
- * and (use == "enc" or key_ops holds "encrypt"); it needs a kid.  KB_E_KEY_BINDING when there is none; KB_E_KEY_* when that one is not good:
- * never a later one instead.  On KB_OK *out is the caller's. */
+/* The wrapping key bound in the evidence (contracts: keyvault §1.4): top-level x-ms-runtime.keys
+ * only, the first entry in array order with kty RSA and (use == "enc" or key_ops holds "encrypt");
+ * it needs a kid.  KB_E_KEY_BINDING when there is none; KB_E_KEY_* when that one is not good: never
+ * a later one instead.  On KB_OK *out is the caller's. */
 KB_MUST_CHECK enum kb_err claims_wrapping_key(const struct json_t *claims, struct pubkey **out);
 
 #endif

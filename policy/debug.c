@@ -1,6 +1,7 @@
-/* policy/debug.c — does the evidence say that the guest can be debugged, and does the policy allow exactly that?  A debugger reads the guest's memory, and so
- * the released key.  Trusts: the claims are verified, the policy holds for them.  Must never pass a claim because of a condition that the policy does not
- * need, nor because of a value that is not known as harmless. */
+/* policy/debug.c — does the evidence say that the guest can be debugged, and does the policy allow
+ * exactly that?  A debugger reads the guest's memory, and so the released key.  Trusts: the claims
+ * are verified, the policy holds for them.  Must never pass a claim because of a condition that the
+ * policy does not need, nor because of a value that is not known as harmless. */
 #include "policy/debug.h"
 
 #include <jansson.h>
@@ -9,16 +10,19 @@
 #include "base/json.h"
 #include "policy/rules_priv.h"
 
-/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for people ---- */
+/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for people ----
+ */
 
 enum level {
 	TOP,
 	ISOLATION_TEE, /* Azure: the hardware's claims in a guest's token */
-	ITA_SEVSNP,    /* Intel Trust Authority: one object per kind of evidence; its first version has the same names at the top */
+	ITA_SEVSNP, /* Intel Trust Authority: one object per kind of evidence; its first version has
+		       the same names at the top */
 	ITA_TDX,
 	ITA_SGX,
 	ITA_NVGPU,
-	EAR_SNP, /* Confidential Containers: per submodule, one object per kind of evidence; three spellings of a vTPM's kind */
+	EAR_SNP, /* Confidential Containers: per submodule, one object per kind of evidence; three
+		    spellings of a vTPM's kind */
 	EAR_AZ_SNP,
 	EAR_AZSNP,
 	EAR_TDX,
@@ -36,11 +40,13 @@ enum level {
 	LEVEL_COUNT
 };
 
-static const char each[] = "*"; /* every member: known by this address, so that no member of this name is meant */
+static const char each[] =
+	"*"; /* every member: known by this address, so that no member of this name is meant */
 #define EAR         "submods", each, "ear.veraison.annotated-evidence"
 #define LEVEL_NAMES 6
 
-/* The objects to walk from the top of the token.  A name with dots is one name: no path of a policy reaches it. */
+/* The objects to walk from the top of the token.  A name with dots is one name: no path of a policy
+ * reaches it. */
 static const char *const levels[LEVEL_COUNT][LEVEL_NAMES] = {
 	[TOP] = {NULL},
 	[ISOLATION_TEE] = {"x-ms-isolation-tee"},
@@ -73,17 +79,23 @@ static const char *const harmless_texts[][HARMLESS_TEXTS] = {
 	[IS_FALSE] = {"false", "0"},
 	[IS_TRUE] = {"true", "1"},
 	/* RFC 9711 section 4.2.9 */
-	[IS_DISABLED] = {"disabled", "disabled-since-boot", "disabled-permanently", "disabled-fully-and-permanently"},
+	[IS_DISABLED] = {"disabled", "disabled-since-boot", "disabled-permanently",
+			 "disabled-fully-and-permanently"},
 	[IS_SGX_FLAGS] = {NULL}, /* see is_sgx_production() */
 };
 
 #define AT(level) (1u << (level))
 #define AZURE     (AT(TOP) | AT(ISOLATION_TEE))
-#define COCO_SNP  (AT(EAR_SNP) | AT(EAR_AZ_SNP) | AT(EAR_AZSNP) | AT(TCB_SNP) | AT(TCB_AZ_SNP) | AT(TCB_AZSNP))
-#define COCO_TDX  (AT(EAR_TDX) | AT(EAR_AZ_TDX) | AT(EAR_AZTDX) | AT(TCB_TDX) | AT(TCB_AZ_TDX) | AT(TCB_AZTDX))
+#define COCO_SNP                                                                                   \
+	(AT(EAR_SNP) | AT(EAR_AZ_SNP) | AT(EAR_AZSNP) | AT(TCB_SNP) | AT(TCB_AZ_SNP) |             \
+	 AT(TCB_AZSNP))
+#define COCO_TDX                                                                                   \
+	(AT(EAR_TDX) | AT(EAR_AZ_TDX) | AT(EAR_AZTDX) | AT(TCB_TDX) | AT(TCB_AZ_TDX) |             \
+	 AT(TCB_AZTDX))
 _Static_assert(LEVEL_COUNT <= 32, "a level is a bit of an unsigned int");
 
-/* `twins` are names of one fact.  The policy that needs a condition on one that says "debuggable" speaks of the others in the same object, too. */
+/* `twins` are names of one fact.  The policy that needs a condition on one that says "debuggable"
+ * speaks of the others in the same object, too. */
 #define TWINS 3
 static const struct debug_claim {
 	unsigned levels;
@@ -100,7 +112,10 @@ static const struct debug_claim {
 	{AT(TCB), {{"az-snp-vtpm.policy_debug_allowed", IS_FALSE}}},
 	{AT(TCB), {{"azsnpvtpm.policy_debug_allowed", IS_FALSE}}},
 	/* Intel TDX; dbgstat alone is Google's, too */
-	{AZURE | AT(ITA_TDX), {{"tdx_td_attributes_debug", IS_FALSE}, {"tdx_is_debuggable", IS_FALSE}, {"dbgstat", IS_DISABLED}}},
+	{AZURE | AT(ITA_TDX),
+	 {{"tdx_td_attributes_debug", IS_FALSE},
+	  {"tdx_is_debuggable", IS_FALSE},
+	  {"dbgstat", IS_DISABLED}}},
 	{COCO_TDX, {{"debug", IS_FALSE}}},
 	{AT(TCB), {{"tdx.td_attributes.debug", IS_FALSE}}},
 	{AT(TCB), {{"az-tdx-vtpm.td_attributes.debug", IS_FALSE}}},
@@ -122,10 +137,14 @@ static const struct debug_claim {
 
 static int digit_value(uint8_t c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
-/* ATTRIBUTES.FLAGS as 16 hex digits, bytes in memory order: DEBUG is bit 1 of the first byte, so of its second digit. */
+/* ATTRIBUTES.FLAGS as 16 hex digits, bytes in memory order: DEBUG is bit 1 of the first byte, so of
+ * its second digit. */
 static bool is_sgx_production(struct span hex)
 {
 	if (hex.len != 16)
@@ -152,11 +171,15 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 
 /* ---- what the explanation says ---- */
 
-#define NAME_BYTES 32 /* of each object on the way: a submodule's name is the issuer's or the guest's, and may be longer */
+#define NAME_BYTES                                                                                 \
+	32 /* of each object on the way: a submodule's name is the issuer's or the guest's, and    \
+	      may be longer */
 #define PATH_BYTES (LEVEL_NAMES * (NAME_BYTES + 1) + 48)
 
-/* The claim's path.  False when one of its names has a dot, so that no path of a policy names it. */
-static bool write_path(char out[static PATH_BYTES], const char *const *level, const char *submodule, const char *name)
+/* The claim's path.  False when one of its names has a dot, so that no path of a policy names it.
+ */
+static bool write_path(char out[static PATH_BYTES], const char *const *level, const char *submodule,
+		       const char *name)
 {
 	bool is_nameable = strchr(name, '.') == NULL;
 	size_t at = 0;
@@ -173,9 +196,11 @@ static bool write_path(char out[static PATH_BYTES], const char *const *level, co
 }
 
 /* The value as a condition writes it, NULL when it is no scalar or its text needs escapes. */
-static const char *value_text(const struct json_t *value, struct scalar *process, char out[static 40])
+static const char *value_text(const struct json_t *value, struct scalar *process,
+			      char out[static 40])
 {
-	static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-+._";
+	static const char plain[] =
+		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-+._";
 
 	*process = scalar_of(value);
 	struct span text = scalar_text(process);
@@ -197,7 +222,8 @@ static const char *kind_text(const struct json_t *value)
 				       : "another number";
 }
 
-static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool is_nameable, const struct json_t *value)
+static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool is_nameable,
+		       const struct json_t *value)
 {
 	struct scalar process;
 	char process_text[40];
@@ -205,15 +231,20 @@ static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool i
 	const char *shown = text != NULL ? text : kind_text(value);
 
 	if (!is_nameable)
-		(void)snprintf(note, KB_DEBUG_NOTE, "holds, but %s is %s: no path of a policy names this claim, so no policy allows it", path, shown);
+		(void)snprintf(note, KB_DEBUG_NOTE,
+			       "holds, but %s is %s: no path of a policy names this claim, so no "
+			       "policy allows it",
+			       path, shown);
 	else if (text == NULL)
 		(void)snprintf(note, KB_DEBUG_NOTE,
-			       "holds, but %s is %s, and it needs no condition that reads this; to allow it, add to an allOf "
+			       "holds, but %s is %s, and it needs no condition that reads this; to "
+			       "allow it, add to an allOf "
 			       "{\"claim\":\"%s\",\"exists\":true}",
 			       path, shown, path);
 	else
 		(void)snprintf(note, KB_DEBUG_NOTE,
-			       "holds, but %s is %s, and it needs no condition that reads this; to allow it, add to an allOf "
+			       "holds, but %s is %s, and it needs no condition that reads this; to "
+			       "allow it, add to an allOf "
 			       "{\"claim\":\"%s\",\"equals\":\"%s\"}",
 			       path, shown, path, text);
 }
@@ -227,8 +258,10 @@ struct judged { /* everything borrowed */
 	char *note;
 };
 
-/* One object in which the row's names may stand.  Only the twins that say "debuggable" count: who demands that the one is false does not allow the other. */
-static enum kb_err check_object(const struct judged *j, const struct debug_claim *row, const char *const *level, const char *submodule,
+/* One object in which the row's names may stand.  Only the twins that say "debuggable" count: who
+ * demands that the one is false does not allow the other. */
+static enum kb_err check_object(const struct judged *j, const struct debug_claim *row,
+				const char *const *level, const char *submodule,
 				const struct json_t *object)
 {
 	const char *hot[TWINS];
@@ -254,7 +287,8 @@ static const struct json_t *walk(const struct json_t *at, const char *const *nam
 	return at;
 }
 
-static enum kb_err check_level(const struct judged *j, const struct debug_claim *row, const char *const *level)
+static enum kb_err check_level(const struct judged *j, const struct debug_claim *row,
+			       const char *const *level)
 {
 	const struct json_t *object = walk(j->claims, level), *member;
 	const char *const *rest = level;
@@ -265,7 +299,8 @@ static enum kb_err check_level(const struct judged *j, const struct debug_claim 
 		rest++;
 	if (*rest == NULL)
 		return check_object(j, row, level, NULL, object);
-	/* As many as the token has.  The first that says "debuggable" ends the decision: below here, no policy names it. */
+	/* As many as the token has.  The first that says "debuggable" ends the decision: below
+	 * here, no policy names it. */
 	while (json_next(object, &it, &name, &member)) {
 		enum kb_err err = check_object(j, row, level, name, walk(member, rest + 1));
 		if (err != KB_OK)
@@ -274,7 +309,8 @@ static enum kb_err check_level(const struct judged *j, const struct debug_claim 
 	return KB_OK;
 }
 
-enum kb_err debug_check(const struct rules *policy, struct span iss, const struct json_t *claims, char note[static KB_DEBUG_NOTE])
+enum kb_err debug_check(const struct rules *policy, struct span iss, const struct json_t *claims,
+			char note[static KB_DEBUG_NOTE])
 {
 	const struct judged j = {policy, iss, claims, note};
 

@@ -1,6 +1,7 @@
-/* policy/decide.c — may this key be released to this guest?  The coordinator: every check of policy/ in one order, one result, and the only place
- * where a struct grant is made.  Trusts: the case is filled by the vault from its own configuration, only the token is a stranger's.
- * Must never make a grant on a path where a check was left out: there is one path. */
+/* policy/decide.c — may this key be released to this guest?  The coordinator: every check of
+ * policy/ in one order, one result, and the only place where a struct grant is made.  Trusts: the
+ * case is filled by the vault from its own configuration, only the token is a stranger's. Must
+ * never make a grant on a path where a check was left out: there is one path. */
 #include "policy/decide.h"
 
 #include <stdio.h>
@@ -99,7 +100,8 @@ out:
 
 /* ---- the checks, each with its line in the explanation ---- */
 
-static enum kb_err note(struct explain *ex, enum explain_step step, enum kb_err err, const char *text)
+static enum kb_err note(struct explain *ex, enum explain_step step, enum kb_err err,
+			const char *text)
 {
 	explain_step(ex, step, err, text);
 	return err;
@@ -115,7 +117,8 @@ static enum kb_err check_origin(const struct release_case *c, struct explain *ex
 	if (err == KB_E_ISSUER || err == KB_E_ISSUER_UNAVAILABLE)
 		return note(ex, STEP_ISSUER, err, text);
 	explain_step(ex, STEP_ISSUER, KB_OK, text);
-	(void)snprintf(text, sizeof text, "%s, kid %.*s", alg_name(token_alg(c->token)), (int)kid.len, (const char *)kid.p);
+	(void)snprintf(text, sizeof text, "%s, kid %.*s", alg_name(token_alg(c->token)),
+		       (int)kid.len, (const char *)kid.p);
 	return note(ex, STEP_SIGNATURE, err, text);
 }
 
@@ -126,7 +129,8 @@ static void time_text(int64_t seconds, char out[static KB_TIME_TEXT])
 	clock_text(__builtin_mul_overflow(seconds, 1000000, &us) ? -1 : us, out);
 }
 
-static void claim_time_text(const struct json_t *claims, const char *name, char out[static KB_TIME_TEXT])
+static void claim_time_text(const struct json_t *claims, const char *name,
+			    char out[static KB_TIME_TEXT])
 {
 	int64_t seconds;
 
@@ -142,7 +146,8 @@ static enum kb_err check_time(const struct release_case *c, struct explain *ex)
 	claim_time_text(claims, "iat", issued);
 	claim_time_text(claims, "exp", expires);
 	time_text(c->now_s, now);
-	(void)snprintf(text, sizeof text, "issued %.19sZ, expires %.19sZ, judged at %.19sZ", issued, expires, now);
+	(void)snprintf(text, sizeof text, "issued %.19sZ, expires %.19sZ, judged at %.19sZ", issued,
+		       expires, now);
 	return note(ex, STEP_TIME, err, text);
 }
 
@@ -161,7 +166,8 @@ static enum kb_err check_policy(const struct release_case *c, struct explain *ex
 	return err == KB_OK ? KB_OK : note(ex, STEP_POLICY, err, text);
 }
 
-static enum kb_err check_wrapping_key(const struct release_case *c, struct explain *ex, struct pubkey **kek)
+static enum kb_err check_wrapping_key(const struct release_case *c, struct explain *ex,
+				      struct pubkey **kek)
 {
 	char text[128];
 
@@ -169,7 +175,8 @@ static enum kb_err check_wrapping_key(const struct release_case *c, struct expla
 	if (err != KB_OK)
 		return note(ex, STEP_WRAPPING_KEY, err, NULL);
 	struct span kid = pubkey_kid(*kek);
-	(void)snprintf(text, sizeof text, "RSA-%u, kid %.*s", pubkey_bits(*kek), (int)kid.len, (const char *)kid.p);
+	(void)snprintf(text, sizeof text, "RSA-%u, kid %.*s", pubkey_bits(*kek), (int)kid.len,
+		       (const char *)kid.p);
 	return note(ex, STEP_WRAPPING_KEY, KB_OK, text);
 }
 
@@ -189,10 +196,12 @@ enum kb_err decide(const struct release_case *c, struct explain *ex, struct gran
 	if ((err = check_time(c, ex)) != KB_OK)
 		return err;
 	err = claims_check_audience(token_claims(c->token), c->issuer);
-	if (note(ex, STEP_AUDIENCE, err, c->issuer->audience == NULL ? "any" : c->issuer->audience) != KB_OK)
+	if (note(ex, STEP_AUDIENCE, err,
+		 c->issuer->audience == NULL ? "any" : c->issuer->audience) != KB_OK)
 		return err;
 	err = claims_check_nonce(token_claims(c->token), c->issuer, c->nonce);
-	if (note(ex, STEP_NONCE, err, c->issuer->nonce == NONCE_IGNORED ? "left to the policy" : NULL) != KB_OK)
+	if (note(ex, STEP_NONCE, err,
+		 c->issuer->nonce == NONCE_IGNORED ? "left to the policy" : NULL) != KB_OK)
 		return err;
 	if ((err = check_policy(c, ex)) != KB_OK)
 		return err;

@@ -1,5 +1,6 @@
-/* policy/explain.c — the trace of a decision, for people, programs and the ledger.  It only shows what decide.c and rules.c wrote into it
- * while they judged; it judges nothing.  Values of strangers are escaped, so that a claim cannot write to an admin's terminal. */
+/* policy/explain.c — the trace of a decision, for people, programs and the ledger.  It only shows
+ * what decide.c and rules.c wrote into it while they judged; it judges nothing.  Values of
+ * strangers are escaped, so that a claim cannot write to an admin's terminal. */
 #include "policy/explain.h"
 
 #include <jansson.h>
@@ -10,9 +11,11 @@
 #include "policy/debug.h"
 #include "policy/rules_priv.h"
 
-#define NOTE_BYTES   KB_DEBUG_NOTE /* the longest one */
-#define VALUE_BYTES  128           /* of a value shown; the rest is cut */
-#define LISTED_OTHER 3             /* authorities of other issuers named one by one; of more only the number */
+#define NOTE_BYTES  KB_DEBUG_NOTE /* the longest one */
+#define VALUE_BYTES 128           /* of a value shown; the rest is cut */
+#define LISTED_OTHER                                                                               \
+	3 /* authorities of other issuers named one by one; of more only the number                \
+	   */
 
 struct step {
 	bool is_judged;
@@ -29,7 +32,8 @@ struct explain {
 	const struct json_t *actual[RULES_NODES];
 };
 
-static const char *const step_names[STEP_COUNT] = {"format", "issuer", "signature", "time", "audience", "nonce", "policy", "wrapping key"};
+static const char *const step_names[STEP_COUNT] = {
+	"format", "issuer", "signature", "time", "audience", "nonce", "policy", "wrapping key"};
 
 struct explain *explain_new(void)
 {
@@ -58,7 +62,8 @@ void explain_step(struct explain *ex, enum explain_step step, enum kb_err outcom
 	(void)snprintf(s->note, sizeof s->note, "%s", note == NULL ? "" : note);
 }
 
-void explain_policy(struct explain *ex, const struct rules *r, struct span iss, const struct json_t *claims)
+void explain_policy(struct explain *ex, const struct rules *r, struct span iss,
+		    const struct json_t *claims)
 {
 	if (ex == NULL)
 		return;
@@ -78,7 +83,8 @@ void explain_node(struct explain *ex, size_t node, bool holds, const struct json
 
 /* ---- shared by the three ways to show it ---- */
 
-/* The code of the decision: the first step that failed, else KB_OK when the last one was reached. */
+/* The code of the decision: the first step that failed, else KB_OK when the last one was reached.
+ */
 static enum kb_err verdict(const struct explain *ex)
 {
 	for (unsigned i = 0; i < STEP_COUNT; i++)
@@ -104,8 +110,10 @@ static struct span actual_text(const struct json_t *j, struct scalar *text)
 					   : "(a number too large to compare)");
 }
 
-/* An array of failing conditions: those that keep their authority from holding, so none below a group that holds all the same. */
-static void add_failings(struct buf *out, const struct explain *ex, size_t authority, unsigned *left)
+/* An array of failing conditions: those that keep their authority from holding, so none below a
+ * group that holds all the same. */
+static void add_failings(struct buf *out, const struct explain *ex, size_t authority,
+			 unsigned *left)
 {
 	const struct node *nodes = ex->rules->nodes;
 
@@ -145,7 +153,9 @@ void explain_failings(const struct explain *ex, struct buf *out)
 
 static const char *outcome_name(uint8_t outcome)
 {
-	return outcome == OUTCOME_HOLDS ? "holds" : outcome == OUTCOME_FAILS ? "fails" : "not looked at";
+	return outcome == OUTCOME_HOLDS   ? "holds"
+	       : outcome == OUTCOME_FAILS ? "fails"
+					  : "not looked at";
 }
 
 static void json_node(struct buf *out, const struct explain *ex, size_t i)
@@ -185,7 +195,8 @@ void explain_json(const struct explain *ex, struct buf *out)
 		const struct step *s = &ex->steps[i];
 		buf_add_str(out, i == 0 ? "{" : ",{");
 		json_add_member(out, "step", span_str(step_names[i]));
-		json_add_member(out, "outcome", span_str(s->is_judged ? kb_err_name(s->outcome) : "not looked at"));
+		json_add_member(out, "outcome",
+				span_str(s->is_judged ? kb_err_name(s->outcome) : "not looked at"));
 		if (s->note[0] != '\0')
 			json_add_member(out, "note", span_str(s->note));
 		buf_add_str(out, "}");
@@ -227,7 +238,8 @@ static const char *mark(uint8_t outcome)
 static void add_value(struct buf *out, const struct scalar *s)
 {
 	struct span text = scalar_text(s);
-	bool is_bare = s->string.p == NULL || span_eq_cstr(text, "true") || span_eq_cstr(text, "false");
+	bool is_bare =
+		s->string.p == NULL || span_eq_cstr(text, "true") || span_eq_cstr(text, "false");
 
 	if (is_bare)
 		buf_add_span(out, text);
@@ -248,8 +260,8 @@ static void add_actual(struct buf *out, const struct json_t *j)
 		add_value(out, &s);
 }
 
-/* What the token says instead.  The usual mistake is the level: a guest's token holds the hardware's claims in x-ms-isolation-tee, a
- * platform's token at the top. */
+/* What the token says instead.  The usual mistake is the level: a guest's token holds the
+ * hardware's claims in x-ms-isolation-tee, a platform's token at the top. */
 static void add_token_side(struct buf *out, const struct explain *ex, size_t i)
 {
 	static const char nested[] = "x-ms-isolation-tee";
@@ -270,7 +282,8 @@ static void add_token_side(struct buf *out, const struct explain *ex, size_t i)
 		add_plain(out, path);
 		buf_add_str(out, " is ");
 		add_actual(out, inner);
-	} else if (path.len > level.len + 1 && span_eq(span_sub(path, 0, level.len), level) && path.p[level.len] == '.') {
+	} else if (path.len > level.len + 1 && span_eq(span_sub(path, 0, level.len), level) &&
+		   path.p[level.len] == '.') {
 		struct span rest = span_sub(path, level.len + 1, path.len);
 		const struct json_t *outer = rules_claim(ex->claims, rest);
 		if (outer == NULL)
@@ -300,7 +313,9 @@ static void text_node(struct buf *out, const struct explain *ex, size_t i)
 			buf_add_str(out, "policy: ");
 		if (n->authority.len > 0) {
 			add_plain(out, n->authority);
-			buf_add_str(out, ex->outcome[i] == OUTCOME_NOT_LOOKED_AT ? " is another issuer" : ": ");
+			buf_add_str(out, ex->outcome[i] == OUTCOME_NOT_LOOKED_AT
+						 ? " is another issuer"
+						 : ": ");
 		}
 		if (n->authority.len == 0 || ex->outcome[i] != OUTCOME_NOT_LOOKED_AT)
 			buf_add_str(out, n->kind == NODE_ANY ? "any of" : "all of");
@@ -311,7 +326,8 @@ static void text_node(struct buf *out, const struct explain *ex, size_t i)
 /* Authorities of other issuers from `a` on: the first that is ours, or the end. */
 static size_t skip_others(const struct explain *ex, size_t a, unsigned *count)
 {
-	for (*count = 0; a < ex->rules->n && ex->outcome[a] == OUTCOME_NOT_LOOKED_AT; a = ex->rules->nodes[a].end)
+	for (*count = 0; a < ex->rules->n && ex->outcome[a] == OUTCOME_NOT_LOOKED_AT;
+	     a = ex->rules->nodes[a].end)
 		(*count)++;
 	return a;
 }
@@ -348,24 +364,31 @@ static const char *advice(enum kb_err e)
 		enum kb_err err;
 		const char *text;
 	} table[] = {
-		{KB_E_ISSUER, "no file in issuers.d has this token's `iss` as its \"issuer\", letter by letter"},
-		{KB_E_ISSUER_UNAVAILABLE, "no current key set of the issuer: see `keybrokerctl status` for why it could not be fetched"},
-		{KB_E_TOKEN_ALG, "the issuer's file does not allow the token's algorithm, or the key is for another one"},
+		{KB_E_ISSUER,
+		 "no file in issuers.d has this token's `iss` as its \"issuer\", letter by letter"},
+		{KB_E_ISSUER_UNAVAILABLE, "no current key set of the issuer: see `keybrokerctl "
+					  "status` for why it could not be fetched"},
+		{KB_E_TOKEN_ALG, "the issuer's file does not allow the token's algorithm, or the "
+				 "key is for another one"},
 		{KB_E_TOKEN_TYPE, "this is signed by the issuer, but it is no attestation token"},
 		{KB_E_TOKEN_SIGNATURE, "the token was changed, or another key signed it"},
-		{KB_E_KID_UNKNOWN, "the issuer's key set has no key of this kid (it may have been rotated since)"},
+		{KB_E_KID_UNKNOWN,
+		 "the issuer's key set has no key of this kid (it may have been rotated since)"},
 		{KB_E_CLOCK_UNSET, "this machine's clock was never set"},
-		{KB_E_EXPIRED, "the guest must ask for a fresh token; an old one can be explained at its own time with --at"},
+		{KB_E_EXPIRED, "the guest must ask for a fresh token; an old one can be explained "
+			       "at its own time with --at"},
 		{KB_E_NOT_YET, "the token is of the future: compare the clocks"},
 		{KB_E_TOO_OLD, "older than the issuer's \"max_token_age\" allows"},
 		{KB_E_LIFETIME, "it lives longer than the issuer's file allows, or not at all"},
 		{KB_E_AUDIENCE, "`aud` is not the issuer file's \"audience\""},
-		{KB_E_NONCE, "the issuer's file demands a nonce, and the token has none or another one"},
+		{KB_E_NONCE,
+		 "the issuer's file demands a nonce, and the token has none or another one"},
 		{KB_E_NO_POLICY, "the key has no release policy, so nobody gets it"},
 		{KB_E_POLICY, "every ✗ line above that stands under ✗ lines only must become ✓"},
-		{KB_E_DEBUG_EVIDENCE,
-		 "the guest can be debugged; only a condition without which the policy does not hold allows that: see the policy step"},
-		{KB_E_KEY_BINDING, "x-ms-runtime.keys has no RSA key for encryption with a kid: there is nothing to wrap to"},
+		{KB_E_DEBUG_EVIDENCE, "the guest can be debugged; only a condition without which "
+				      "the policy does not hold allows that: see the policy step"},
+		{KB_E_KEY_BINDING, "x-ms-runtime.keys has no RSA key for encryption with a kid: "
+				   "there is nothing to wrap to"},
 	};
 
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -380,7 +403,9 @@ void explain_text(const struct explain *ex, struct buf *out)
 
 	for (unsigned i = 0; i < STEP_COUNT; i++) {
 		const struct step *s = &ex->steps[i];
-		uint8_t outcome = !s->is_judged ? OUTCOME_NOT_LOOKED_AT : s->outcome == KB_OK ? OUTCOME_HOLDS : OUTCOME_FAILS;
+		uint8_t outcome = !s->is_judged         ? OUTCOME_NOT_LOOKED_AT
+				  : s->outcome == KB_OK ? OUTCOME_HOLDS
+							: OUTCOME_FAILS;
 		buf_add_str(out, mark(outcome));
 		if (s->note[0] != '\0') {
 			buf_addf(out, "%-14s", step_names[i]);

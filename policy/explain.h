@@ -1,4 +1,5 @@
-/* policy/explain.h — the trace of one decision, written by the code that decides: what explains is what enforced. */
+/* policy/explain.h — the trace of one decision, written by the code that decides: what explains is
+ * what enforced. */
 #ifndef KB_POLICY_EXPLAIN_H
 #define KB_POLICY_EXPLAIN_H
 #include "base/bytes.h"
@@ -23,14 +24,19 @@ static inline void explain_cleanup(struct explain **ex)
 {
 	explain_free(*ex);
 }
-void explain_reset(struct explain *ex); /* forget everything, keep the memory: one a worker, used for every request */
-void explain_step(struct explain *ex, enum explain_step step, enum kb_err outcome, const char *note); /* NULL ex is fine; note copied, cut */
+void explain_reset(struct explain *ex); /* forget everything, keep the memory: one a worker, used
+					   for every request */
+void explain_step(struct explain *ex, enum explain_step step, enum kb_err outcome,
+		  const char *note); /* NULL ex is fine; note copied, cut */
 
-/* For people: steps, then the policy as a tree with ✓ and ✗ (– for what was not looked at) and the actual values. */
+/* For people: steps, then the policy as a tree with ✓ and ✗ (– for what was not looked at) and the
+ * actual values. */
 void explain_text(const struct explain *ex, struct buf *out);
 void explain_json(const struct explain *ex, struct buf *out); /* the same as one JSON object */
-/* For the ledger: a JSON array of at most KB_MAX_FAILINGS failing conditions of the authorities that match the issuer,
- * {"claim","op","expected","actual"} ("actual" absent when the claim is); values cut at 128 bytes.  "[]" when none. */
+/* For the ledger: a JSON array of at most KB_MAX_FAILINGS failing conditions of the authorities
+ * that match the issuer,
+ * {"claim","op","expected","actual"} ("actual" absent when the claim is); values cut at 128 bytes.
+ * "[]" when none. */
 void explain_failings(const struct explain *ex, struct buf *out);
 
 #endif

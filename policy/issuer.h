@@ -1,5 +1,5 @@
-/* policy/issuer.h — what the configuration says of one token issuer.  The issuer's configuration names algorithms and bounds;
- * the token can only agree. */
+/* policy/issuer.h — what the configuration says of one token issuer.  The issuer's configuration
+ * names algorithms and bounds; the token can only agree. */
 #ifndef KB_POLICY_ISSUER_H
 #define KB_POLICY_ISSUER_H
 #include "base/bytes.h"
@@ -18,14 +18,17 @@ enum kb_alg { /* RFC 7518 §3.1; zero is no algorithm */
 	      KB_ALG_COUNT
 };
 
-/* The algorithm of a name ("RS256", case-sensitive), KB_ALG_NONE for everything else, "none" and HS* among it. */
+/* The algorithm of a name ("RS256", case-sensitive), KB_ALG_NONE for everything else, "none" and
+ * HS* among it. */
 enum kb_alg alg_from_name(struct span name);
 const char *alg_name(enum kb_alg a);
 
 enum issuer_nonce {
 	NONCE_IGNORED, /* the token's nonce is left to the policy */
-	NONCE_REQUEST, /* the token must carry the nonce of the call (`nonce`, or x-ms-runtime.client-payload.nonce in base64) */
-	NONCE_BROKER,  /* the token must carry a nonce this broker gave out for this key (the vault checks it: see decide.h) */
+	NONCE_REQUEST, /* the token must carry the nonce of the call (`nonce`, or
+			  x-ms-runtime.client-payload.nonce in base64) */
+	NONCE_BROKER,  /* the token must carry a nonce this broker gave out for this key (the vault
+			  checks it: see decide.h) */
 };
 
 struct issuer_rules {

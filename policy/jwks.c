@@ -1,5 +1,6 @@
-/* policy/jwks.c — an issuer's key set: which of its keys may verify tokens?  Trusts nothing of the document but that it is the issuer's.
- * A key that is weak, foreign or unnamed is dropped and counted; a set that is doubtful as a whole is refused.  Must never guess a key. */
+/* policy/jwks.c — an issuer's key set: which of its keys may verify tokens?  Trusts nothing of the
+ * document but that it is the issuer's. A key that is weak, foreign or unnamed is dropped and
+ * counted; a set that is doubtful as a whole is refused.  Must never guess a key. */
 #include "policy/jwks.h"
 
 #include <stdlib.h>
@@ -20,7 +21,8 @@ struct jwks {
 	struct jwk keys[KB_MAX_JWKS_KEYS];
 };
 
-/* Two entries of one kid, usable or not: which one is meant would be a guess (RFC 7517 §4.5 allows it, we do not). */
+/* Two entries of one kid, usable or not: which one is meant would be a guess (RFC 7517 §4.5 allows
+ * it, we do not). */
 static bool has_duplicate_kid(const struct json_t *keys)
 {
 	struct span a, b;
@@ -29,7 +31,8 @@ static bool has_duplicate_kid(const struct json_t *keys)
 		if (json_get_str(json_at(keys, i), "kid", KB_MAX_JWKS, &a) != KB_OK)
 			continue;
 		for (size_t j = 0; j < i; j++)
-			if (json_get_str(json_at(keys, j), "kid", KB_MAX_JWKS, &b) == KB_OK && span_eq(a, b))
+			if (json_get_str(json_at(keys, j), "kid", KB_MAX_JWKS, &b) == KB_OK &&
+			    span_eq(a, b))
 				return true;
 	}
 	return false;
@@ -69,7 +72,8 @@ static enum kb_err read_keys(const struct json_t *keys, struct jwks *s, struct j
 		}
 		jwk_clear(&s->keys[s->n]);
 		if (err == KB_E_KEY_PRIVATE || err == KB_E_NOMEM)
-			return err; /* an issuer that publishes private keys has lost control of them all */
+			return err; /* an issuer that publishes private keys has lost control of
+				       them all */
 		if (count->dropped++ == 0)
 			count->first_drop = err;
 	}

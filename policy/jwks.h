@@ -1,4 +1,5 @@
-/* policy/jwks.h — one issuer's key set (RFC 7517 §5).  Weak or foreign keys are dropped and counted; a doubtful set is refused whole. */
+/* policy/jwks.h — one issuer's key set (RFC 7517 §5).  Weak or foreign keys are dropped and
+ * counted; a doubtful set is refused whole. */
 #ifndef KB_POLICY_JWKS_H
 #define KB_POLICY_JWKS_H
 #include "policy/issuer.h"
@@ -12,10 +13,12 @@ struct jwks_report { /* what became of the document's keys */
 	enum kb_err first_drop; /* why the first one was dropped, KB_OK when none was */
 };
 
-/* Parse a JWKS document, at most KB_MAX_JWKS bytes.  KB_E_JSON_*, KB_E_JWKS_FORMAT, KB_E_JWKS_DUPLICATE (two keys of one kid: refused whole),
- * KB_E_JWKS_COUNT, KB_E_JWKS_EMPTY (no usable key is left).  A key without kid is dropped.  A document with a private key in it is refused
- * whole: KB_E_KEY_PRIVATE.  On KB_OK *out is the caller's.  `report` may be NULL. */
-KB_MUST_CHECK enum kb_err jwks_parse(struct span document, struct jwks **out, struct jwks_report *report);
+/* Parse a JWKS document, at most KB_MAX_JWKS bytes.  KB_E_JSON_*, KB_E_JWKS_FORMAT,
+ * KB_E_JWKS_DUPLICATE (two keys of one kid: refused whole), KB_E_JWKS_COUNT, KB_E_JWKS_EMPTY (no
+ * usable key is left).  A key without kid is dropped.  A document with a private key in it is
+ * refused whole: KB_E_KEY_PRIVATE.  On KB_OK *out is the caller's.  `report` may be NULL. */
+KB_MUST_CHECK enum kb_err jwks_parse(struct span document, struct jwks **out,
+				     struct jwks_report *report);
 void jwks_free(struct jwks *s);
 static inline void jwks_cleanup(struct jwks **s)
 {
@@ -26,7 +29,8 @@ size_t jwks_count(const struct jwks *s);
 /* Exact match of the kid's bytes; NULL when there is none. */
 const struct jwk *jwks_find(const struct jwks *s, struct span kid);
 const struct pubkey *jwk_pubkey(const struct jwk *k);
-enum kb_alg jwk_alg(const struct jwk *k); /* of its `alg` member; KB_ALG_NONE when it does not say */
+enum kb_alg jwk_alg(
+	const struct jwk *k); /* of its `alg` member; KB_ALG_NONE when it does not say */
 struct span jwk_kid(const struct jwk *k);
 
 #endif

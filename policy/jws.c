@@ -1,6 +1,8 @@
-/* policy/jws.c — the gate before cjose, and cjose behind it.  cjose by itself takes `=` and trash after the signature, unknown `crit`,
- * ECDSA signatures with bytes to spare and ES256 with any curve, and lets the token choose the verifier: all of that is decided here first.
- * Trusts: the key (checked by pubkey.c, wholly once it has signed something).  Must never follow a URL of the header or take a key from it. */
+/* policy/jws.c — the gate before cjose, and cjose behind it.  cjose by itself takes `=` and trash
+ * after the signature, unknown `crit`, ECDSA signatures with bytes to spare and ES256 with any
+ * curve, and lets the token choose the verifier: all of that is decided here first. Trusts: the key
+ * (checked by pubkey.c, wholly once it has signed something).  Must never follow a URL of the
+ * header or take a key from it. */
 #include "policy/jws.h"
 
 #include <cjose/cjose.h>
@@ -26,7 +28,8 @@ struct jws_key {
 	cjose_jwk_t *jwk;
 };
 
-/* cjose does not look at what it allocates (base/scarce.h); OpenSSL below it does, and says so in errno. */
+/* cjose does not look at what it allocates (base/scarce.h); OpenSSL below it does, and says so in
+ * errno. */
 static void cjose_begin(void)
 {
 	cjose_set_alloc_funcs(scarce_malloc, scarce_realloc, scarce_free);
@@ -49,7 +52,8 @@ static enum kb_err decode_part(struct span text, struct buf *out)
 	return err == KB_E_B64 ? KB_E_TOKEN_FORMAT : err;
 }
 
-/* Five parts whose header names a content encryption are a JWE (RFC 7516 §9): another type of token, not a broken one. */
+/* Five parts whose header names a content encryption are a JWE (RFC 7516 §9): another type of
+ * token, not a broken one. */
 static bool is_jwe(struct span first_part)
 {
 	KB_AUTO(buf) struct buf text;
@@ -57,7 +61,8 @@ static bool is_jwe(struct span first_part)
 
 	if (decode_part(first_part, &text) != KB_OK)
 		return false;
-	return json_load_strict(buf_span(&text), KB_MAX_TOKEN, &header, NULL) == KB_OK && json_has(header, "enc");
+	return json_load_strict(buf_span(&text), KB_MAX_TOKEN, &header, NULL) == KB_OK &&
+	       json_has(header, "enc");
 }
 
 static enum kb_err split(struct span compact, struct span part[static 3])
@@ -74,15 +79,18 @@ static enum kb_err split(struct span compact, struct span part[static 3])
 	}
 	if (n == 5 && is_jwe(part[0]))
 		return KB_E_TOKEN_TYPE;
-	/* The third part may be empty here: it is the signature, and its length is judged with the key. */
+	/* The third part may be empty here: it is the signature, and its length is judged with the
+	 * key. */
 	return n == 3 && part[0].len > 0 && part[1].len > 0 ? KB_OK : KB_E_TOKEN_FORMAT;
 }
 
 static enum kb_err check_header(struct jws *j)
 {
-	/* Members that change what the bytes mean or which key is meant.  jku, x5u, x5t are hints, and not followed; members nobody defined are
-	 * ignored (RFC 7515 §4) – unless `crit` says otherwise, and `crit` is refused. */
-	static const char *const refused[] = {"crit", "b64", "zip", "cty", "jwk", "x5c", "enc", "epk", "apu", "apv", "iv", "tag", "p2s", "p2c"};
+	/* Members that change what the bytes mean or which key is meant.  jku, x5u, x5t are hints,
+	 * and not followed; members nobody defined are ignored (RFC 7515 §4) – unless `crit` says
+	 * otherwise, and `crit` is refused. */
+	static const char *const refused[] = {"crit", "b64", "zip", "cty", "jwk", "x5c", "enc",
+					      "epk",  "apu", "apv", "iv",  "tag", "p2s", "p2c"};
 	struct span text;
 
 	if (!json_isa_obj(j->header))
@@ -90,9 +98,12 @@ static enum kb_err check_header(struct jws *j)
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
 		if (json_has(j->header, refused[i]))
 			return KB_E_TOKEN_HEADER;
-	if (json_has(j->header, "typ") && (json_get_str(j->header, "typ", KB_MAX_KID, &text) != KB_OK || !span_eq_cstr(text, "JWT")))
+	if (json_has(j->header, "typ") &&
+	    (json_get_str(j->header, "typ", KB_MAX_KID, &text) != KB_OK ||
+	     !span_eq_cstr(text, "JWT")))
 		return KB_E_TOKEN_TYPE;
-	if (json_get_str(j->header, "alg", KB_MAX_KID, &text) != KB_OK || (j->alg = alg_from_name(text)) == KB_ALG_NONE)
+	if (json_get_str(j->header, "alg", KB_MAX_KID, &text) != KB_OK ||
+	    (j->alg = alg_from_name(text)) == KB_ALG_NONE)
 		return KB_E_TOKEN_ALG;
 	enum kb_err err = json_get_str(j->header, "kid", KB_MAX_KID, &j->kid);
 	if (err == KB_E_JSON_TYPE)
@@ -113,10 +124,12 @@ enum kb_err jws_open(struct span compact, struct jws *out)
 		return KB_E_TOKEN_SIZE;
 	if ((err = split(compact, part)) != KB_OK)
 		return err;
-	if ((err = decode_part(part[0], &out->header_text)) != KB_OK || (err = decode_part(part[1], &out->payload)) != KB_OK ||
+	if ((err = decode_part(part[0], &out->header_text)) != KB_OK ||
+	    (err = decode_part(part[1], &out->payload)) != KB_OK ||
 	    (err = decode_part(part[2], &out->signature)) != KB_OK)
 		return err;
-	if ((err = json_load_strict(buf_span(&out->header_text), KB_MAX_TOKEN, &out->header, NULL)) != KB_OK)
+	if ((err = json_load_strict(buf_span(&out->header_text), KB_MAX_TOKEN, &out->header,
+				    NULL)) != KB_OK)
 		return err;
 	if ((err = check_header(out)) != KB_OK)
 		return err;
@@ -146,11 +159,17 @@ enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind)
 	case KB_PS512:
 		return kind == PUBKEY_RSA ? KB_OK : KB_E_TOKEN_ALG;
 	case KB_ES256:
-		return kind == PUBKEY_P256 ? KB_OK : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG : KB_E_TOKEN_CURVE;
+		return kind == PUBKEY_P256  ? KB_OK
+		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
+					    : KB_E_TOKEN_CURVE;
 	case KB_ES384:
-		return kind == PUBKEY_P384 ? KB_OK : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG : KB_E_TOKEN_CURVE;
+		return kind == PUBKEY_P384  ? KB_OK
+		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
+					    : KB_E_TOKEN_CURVE;
 	case KB_ES512:
-		return kind == PUBKEY_P521 ? KB_OK : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG : KB_E_TOKEN_CURVE;
+		return kind == PUBKEY_P521  ? KB_OK
+		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
+					    : KB_E_TOKEN_CURVE;
 	case KB_ALG_NONE:
 	case KB_ALG_COUNT:
 		break;
@@ -161,7 +180,8 @@ enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind)
 static bool read_order(const struct curve *curve, uint8_t *out)
 {
 	EC_GROUP *group = EC_GROUP_new_by_curve_name(curve->nid);
-	bool ok = group != NULL && BN_bn2binpad(EC_GROUP_get0_order(group), out, (int)curve->bytes) > 0;
+	bool ok = group != NULL &&
+		  BN_bn2binpad(EC_GROUP_get0_order(group), out, (int)curve->bytes) > 0;
 
 	EC_GROUP_free(group);
 	return ok;
@@ -180,13 +200,17 @@ enum kb_err jws_key_new(const struct pubkey *pub, struct jws_key **out)
 	k->pub = pub;
 	if (curve == NULL) {
 		struct key_numbers copy = *num; /* cjose's specs are not const */
-		cjose_jwk_rsa_keyspec spec = {.n = copy.n, .nlen = copy.n_len, .e = copy.e, .elen = copy.e_len};
+		cjose_jwk_rsa_keyspec spec = {
+			.n = copy.n, .nlen = copy.n_len, .e = copy.e, .elen = copy.e_len};
 		k->signature_bytes = num->n_len;
 		k->jwk = cjose_jwk_create_RSA_spec(&spec, NULL);
 	} else {
 		struct key_numbers copy = *num;
-		cjose_jwk_ec_keyspec spec = {
-			.crv = (cjose_jwk_ec_curve)curve->nid, .x = copy.x, .xlen = copy.xy_len, .y = copy.y, .ylen = copy.xy_len};
+		cjose_jwk_ec_keyspec spec = {.crv = (cjose_jwk_ec_curve)curve->nid,
+					     .x = copy.x,
+					     .xlen = copy.xy_len,
+					     .y = copy.y,
+					     .ylen = copy.xy_len};
 		k->signature_bytes = 2 * curve->bytes;
 		k->order_bytes = curve->bytes;
 		if (read_order(curve, k->order))
@@ -209,7 +233,8 @@ void jws_key_free(struct jws_key *k)
 	free(k);
 }
 
-/* 0 < v < order, both as wide as the order.  FIPS 186-5 §6.4.2 step 1; forgotten, it is CVE-2022-21449. */
+/* 0 < v < order, both as wide as the order.  FIPS 186-5 §6.4.2 step 1; forgotten, it is
+ * CVE-2022-21449. */
 static bool is_in_range(const uint8_t *v, const struct jws_key *key)
 {
 	uint8_t any = 0;
@@ -237,10 +262,12 @@ enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 		return err;
 	if (j->signature.len != key->signature_bytes)
 		return KB_E_TOKEN_SIG_LENGTH;
-	if (key->order_bytes > 0 && (!is_in_range(j->signature.p, key) || !is_in_range(j->signature.p + key->order_bytes, key)))
+	if (key->order_bytes > 0 && (!is_in_range(j->signature.p, key) ||
+				     !is_in_range(j->signature.p + key->order_bytes, key)))
 		return KB_E_TOKEN_SIGNATURE;
-	/* cjose decodes the text and reads the header a second time, which costs 4 µs of 28 for a token of 4 KiB.  It sees what the gate saw: the
-	 * text is canonical and has no duplicate member, so its `alg` is ours. */
+	/* cjose decodes the text and reads the header a second time, which costs 4 µs of 28 for a
+	 * token of 4 KiB.  It sees what the gate saw: the text is canonical and has no duplicate
+	 * member, so its `alg` is ours. */
 	cjose_begin();
 	cjose_jws_t *jws = cjose_jws_import((const char *)j->compact.p, j->compact.len, NULL);
 	bool is_right = jws != NULL && cjose_jws_verify(jws, key->jwk, NULL);

@@ -1,6 +1,7 @@
-/* policy/pubkey.c — is this stranger's public key one we may use?  Trusts OpenSSL's arithmetic, nothing of the key.
- * However a key arrives (JWK or certificate) it is reduced to its numbers, the numbers are checked, and the key is built from them anew:
- * no parameter but these ever reaches OpenSSL.  Must never take a key that holds a private part, nor keep one. */
+/* policy/pubkey.c — is this stranger's public key one we may use?  Trusts OpenSSL's arithmetic,
+ * nothing of the key. However a key arrives (JWK or certificate) it is reduced to its numbers, the
+ * numbers are checked, and the key is built from them anew: no parameter but these ever reaches
+ * OpenSSL.  Must never take a key that holds a private part, nor keep one. */
 #include "policy/pubkey_priv.h"
 
 #include <errno.h>
@@ -61,7 +62,8 @@ static void x509_cleanup(X509 **x)
 
 static bool has_private_part(const struct json_t *jwk)
 {
-	static const char *const members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}; /* RFC 7518 §6.2.2, §6.3.2, §6.4.1 */
+	static const char *const members[] = {
+		"d", "p", "q", "dp", "dq", "qi", "oth", "k"}; /* RFC 7518 §6.2.2, §6.3.2, §6.4.1 */
 
 	for (size_t i = 0; i < sizeof members / sizeof *members; i++)
 		if (json_has(jwk, members[i]))
@@ -69,7 +71,8 @@ static bool has_private_part(const struct json_t *jwk)
 	return false;
 }
 
-/* Is `name` (an optional string) absent or one of the two?  KB_E_KEY_USE when it is something else. */
+/* Is `name` (an optional string) absent or one of the two?  KB_E_KEY_USE when it is something else.
+ */
 static enum kb_err check_use(const struct json_t *jwk, enum pubkey_use use)
 {
 	struct span text;
@@ -102,10 +105,12 @@ static enum kb_err check_key_ops(const struct json_t *jwk, enum pubkey_use use)
 	return fits ? KB_OK : KB_E_KEY_USE;
 }
 
-/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that we would use this kind of key with. */
+/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that we would use this kind of
+ * key with. */
 static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum pubkey_kind kind)
 {
-	static const char *const oaep[] = {"RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384", "RSA-OAEP-512"};
+	static const char *const oaep[] = {"RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384",
+					   "RSA-OAEP-512"};
 	struct span alg;
 
 	if (!json_has(jwk, "alg"))
@@ -122,8 +127,10 @@ static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum
 
 /* ---- numbers in ---- */
 
-/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer: the caller knows what that means. */
-static enum kb_err member_bytes(const struct json_t *jwk, const char *name, uint8_t *out, size_t cap, size_t *len)
+/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer: the caller knows
+ * what that means. */
+static enum kb_err member_bytes(const struct json_t *jwk, const char *name, uint8_t *out,
+				size_t cap, size_t *len)
 {
 	KB_AUTO(buf) struct buf b;
 	struct span text;
@@ -174,11 +181,15 @@ static enum kb_err ec_from_jwk(const struct json_t *jwk, struct key_numbers *num
 		err = member_bytes(jwk, "y", num->y, curve->bytes, &y_len);
 	if (err != KB_OK)
 		return err == KB_E_KEY_SIZE ? KB_E_KEY_CURVE : err;
-	return x_len == curve->bytes && y_len == curve->bytes ? KB_OK : KB_E_KEY_CURVE; /* RFC 7518 §6.2.1.2: full width */
+	return x_len == curve->bytes && y_len == curve->bytes
+		       ? KB_OK
+		       : KB_E_KEY_CURVE; /* RFC 7518 §6.2.1.2: full width */
 }
 
-/* A number of an EVP key as big-endian bytes: `width` of them, or as few as it takes when width is 0. */
-static enum kb_err evp_number(const EVP_PKEY *key, const char *name, uint8_t *out, size_t cap, size_t width, size_t *len)
+/* A number of an EVP key as big-endian bytes: `width` of them, or as few as it takes when width is
+ * 0. */
+static enum kb_err evp_number(const EVP_PKEY *key, const char *name, uint8_t *out, size_t cap,
+			      size_t width, size_t *len)
 {
 	KB_AUTO(bn) BIGNUM *b = NULL;
 
@@ -196,7 +207,8 @@ static enum kb_err numbers_from_evp(const EVP_PKEY *key, struct key_numbers *num
 
 	if (EVP_PKEY_is_a(key, "RSA")) {
 		num->kind = PUBKEY_RSA;
-		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_RSA_N, num->n, sizeof num->n, 0, &num->n_len);
+		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_RSA_N, num->n, sizeof num->n, 0,
+					     &num->n_len);
 		if (err != KB_OK)
 			return err;
 		err = evp_number(key, OSSL_PKEY_PARAM_RSA_E, num->e, sizeof num->e, 0, &num->e_len);
@@ -204,20 +216,25 @@ static enum kb_err numbers_from_evp(const EVP_PKEY *key, struct key_numbers *num
 	}
 	if (!EVP_PKEY_is_a(key, "EC"))
 		return KB_E_KEY_TYPE;
-	if (EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL) != 1)
+	if (EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group,
+					   NULL) != 1)
 		return KB_E_KEY_CURVE; /* explicit parameters that are no curve's (CVE-2020-0601) */
 	for (size_t i = 0; i < N_CURVES; i++) {
 		if (strcmp(group, curves[i].group) != 0)
 			continue;
 		num->kind = curves[i].kind;
 		num->xy_len = curves[i].bytes;
-		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_EC_PUB_X, num->x, sizeof num->x, num->xy_len, &num->xy_len);
-		return err != KB_OK ? err : evp_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, num->y, sizeof num->y, num->xy_len, &num->xy_len);
+		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_EC_PUB_X, num->x, sizeof num->x,
+					     num->xy_len, &num->xy_len);
+		return err != KB_OK ? err
+				    : evp_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, num->y,
+						 sizeof num->y, num->xy_len, &num->xy_len);
 	}
 	return KB_E_KEY_CURVE;
 }
 
-/* The leaf's key.  The chain is not validated: the set itself came over TLS from the issuer, or from a file of the operator. */
+/* The leaf's key.  The chain is not validated: the set itself came over TLS from the issuer, or
+ * from a file of the operator. */
 static enum kb_err numbers_from_x5c(const struct json_t *jwk, struct key_numbers *num)
 {
 	KB_AUTO(buf) struct buf der;
@@ -226,7 +243,8 @@ static enum kb_err numbers_from_x5c(const struct json_t *jwk, struct key_numbers
 	struct span text;
 
 	buf_init(&der, KB_MAX_JWKS);
-	if (json_get_arr(jwk, "x5c", &chain) != KB_OK || json_len(chain) == 0 || json_len(chain) > KB_MAX_X5C)
+	if (json_get_arr(jwk, "x5c", &chain) != KB_OK || json_len(chain) == 0 ||
+	    json_len(chain) > KB_MAX_X5C)
 		return KB_E_KEY_FORMAT;
 	if (json_as_str(json_at(chain, 0), KB_MAX_JWKS, &text) != KB_OK)
 		return KB_E_KEY_FORMAT;
@@ -244,7 +262,8 @@ static enum kb_err numbers_from_x5c(const struct json_t *jwk, struct key_numbers
 static bool numbers_equal(const struct key_numbers *a, const struct key_numbers *b)
 {
 	return a->kind == b->kind && span_eq(span_of(a->n, a->n_len), span_of(b->n, b->n_len)) &&
-	       span_eq(span_of(a->e, a->e_len), span_of(b->e, b->e_len)) && span_eq(span_of(a->x, a->xy_len), span_of(b->x, b->xy_len)) &&
+	       span_eq(span_of(a->e, a->e_len), span_of(b->e, b->e_len)) &&
+	       span_eq(span_of(a->x, a->xy_len), span_of(b->x, b->xy_len)) &&
 	       span_eq(span_of(a->y, a->xy_len), span_of(b->y, b->xy_len));
 }
 
@@ -258,7 +277,9 @@ static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers
 	bool is_rsa = span_eq_cstr(kty, "RSA");
 	if (!is_rsa && !span_eq_cstr(kty, "EC"))
 		return KB_E_KEY_TYPE;
-	bool has_numbers = is_rsa ? json_has(jwk, "n") || json_has(jwk, "e") : json_has(jwk, "crv") || json_has(jwk, "x") || json_has(jwk, "y");
+	bool has_numbers =
+		is_rsa ? json_has(jwk, "n") || json_has(jwk, "e")
+		       : json_has(jwk, "crv") || json_has(jwk, "x") || json_has(jwk, "y");
 	bool has_x5c = json_has(jwk, "x5c");
 	enum kb_err err;
 	if (has_numbers || !has_x5c) {
@@ -279,18 +300,23 @@ static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers
 
 /* ---- numbers judged ---- */
 
-/* Odd primes to 751, the bound of SP 800-56B's own test.  Those to 167 carry the ROCA fingerprint (CVE-2017-15361). */
+/* Odd primes to 751, the bound of SP 800-56B's own test.  Those to 167 carry the ROCA fingerprint
+ * (CVE-2017-15361). */
 static const uint16_t primes[] = {
-	3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,  67,  71,  73,  79,  83,  89,  97,  101, 103, 107,
-	109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239, 241, 251, 257,
-	263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421,
-	431, 433, 439, 443, 449, 457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599,
-	601, 607, 613, 617, 619, 631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,
+	3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,
+	67,  71,  73,  79,  83,  89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149,
+	151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239,
+	241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347,
+	349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443,
+	449, 457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563,
+	569, 571, 577, 587, 593, 599, 601, 607, 613, 617, 619, 631, 641, 643, 647, 653, 659,
+	661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,
 };
 #define N_PRIMES      (sizeof primes / sizeof *primes)
 #define N_ROCA_PRIMES 38
 
-/* Is r a power of 65537 modulo p?  So for every p of the fingerprint is a modulus of the broken generator: its primes are k·M + (65537^a mod M). */
+/* Is r a power of 65537 modulo p?  So for every p of the fingerprint is a modulus of the broken
+ * generator: its primes are k·M + (65537^a mod M). */
 static bool roca_residue(unsigned r, unsigned p)
 {
 	unsigned power = 1;
@@ -311,16 +337,18 @@ static bool is_square_modulo(unsigned r, unsigned p)
 	return false;
 }
 
-/* A factor among the first `n_primes` odd primes, the ROCA fingerprint, or a square, as of a generator that drew the same prime twice: it is one modulo every
- * prime, and of other numbers one in 2^N_PRIMES is that too; fewer primes are too few to tell.  Primes are taken as many at a time as fit a machine word: one
- * division of the big number serves all of them. */
+/* A factor among the first `n_primes` odd primes, the ROCA fingerprint, or a square, as of a
+ * generator that drew the same prime twice: it is one modulo every prime, and of other numbers one
+ * in 2^N_PRIMES is that too; fewer primes are too few to tell.  Primes are taken as many at a time
+ * as fit a machine word: one division of the big number serves all of them. */
 static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
 {
 	bool roca = true, square = n_primes == N_PRIMES;
 
 	for (size_t i = 0, from = 0; i < n_primes; from = i) {
 		BN_ULONG product = 1, next;
-		while (i < n_primes && !__builtin_mul_overflow(product, (BN_ULONG)primes[i], &next)) {
+		while (i < n_primes &&
+		       !__builtin_mul_overflow(product, (BN_ULONG)primes[i], &next)) {
 			product = next;
 			i++;
 		}
@@ -347,7 +375,8 @@ static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enu
 		e = e << 8 | num->e[i];
 	if (e < 3 || e % 2 == 0)
 		return KB_E_KEY_EXPONENT;
-	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good for everybody. */
+	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good
+	 * for everybody. */
 	if (!BN_is_odd(n) || is_weak_modulus(n, use == PUBKEY_WRAP ? N_ROCA_PRIMES : N_PRIMES))
 		return KB_E_KEY_WEAK;
 	return KB_OK;
@@ -368,17 +397,21 @@ static enum kb_err build_rsa(struct pubkey *k, enum pubkey_use use)
 {
 	KB_AUTO(bn) BIGNUM *n = BN_bin2bn(k->num.n, (int)k->num.n_len, NULL);
 	KB_AUTO(bn) BIGNUM *e = BN_bin2bn(k->num.e, (int)k->num.e_len, NULL);
-	uint8_t native_n[sizeof k->num.n], native_e[sizeof k->num.e]; /* OSSL_PARAM takes numbers in the machine's order */
+	uint8_t native_n[sizeof k->num.n],
+		native_e[sizeof k->num.e]; /* OSSL_PARAM takes numbers in the machine's order */
 
 	if (n == NULL || e == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = check_rsa(&k->num, n, use);
 	if (err != KB_OK)
 		return err;
-	if (BN_bn2nativepad(n, native_n, (int)k->num.n_len) < 0 || BN_bn2nativepad(e, native_e, (int)k->num.e_len) < 0)
+	if (BN_bn2nativepad(n, native_n, (int)k->num.n_len) < 0 ||
+	    BN_bn2nativepad(e, native_e, (int)k->num.e_len) < 0)
 		KB_BUG(); /* they came from so many bytes */
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, k->num.n_len),
-			       OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, native_e, k->num.e_len), OSSL_PARAM_construct_end()};
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, k->num.n_len),
+		OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, native_e, k->num.e_len),
+		OSSL_PARAM_construct_end()};
 	k->bits = (unsigned)BN_num_bits(n);
 	return evp_build("RSA", params, KB_E_KEY_WEAK, &k->evp);
 }
@@ -393,9 +426,13 @@ static enum kb_err build_ec(struct pubkey *k)
 	struct curve copy = *curve; /* OSSL_PARAM is not const */
 	memcpy(point + 1, k->num.x, curve->bytes);
 	memcpy(point + 1 + curve->bytes, k->num.y, curve->bytes);
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, copy.group, 0),
-			       OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * curve->bytes), OSSL_PARAM_construct_end()};
-	/* The import refuses what is not a point of the curve: x or y ≥ p, off the curve (SEC 1 §3.2.2.1). */
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, copy.group, 0),
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point,
+						  1 + 2 * curve->bytes),
+		OSSL_PARAM_construct_end()};
+	/* The import refuses what is not a point of the curve: x or y ≥ p, off the curve (SEC 1
+	 * §3.2.2.1). */
 	enum kb_err err = evp_build("EC", params, KB_E_KEY_CURVE, &k->evp);
 	if (err == KB_OK)
 		k->bits = (unsigned)EVP_PKEY_get_bits(k->evp);
@@ -424,7 +461,8 @@ enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struc
 		err = KB_E_KEY_TYPE;
 		goto out;
 	}
-	if ((err = check_use(jwk, use)) != KB_OK || (err = check_key_ops(jwk, use)) != KB_OK || (err = check_alg(jwk, use, k->num.kind)) != KB_OK)
+	if ((err = check_use(jwk, use)) != KB_OK || (err = check_key_ops(jwk, use)) != KB_OK ||
+	    (err = check_alg(jwk, use, k->num.kind)) != KB_OK)
 		goto out;
 	if ((err = k->num.kind == PUBKEY_RSA ? build_rsa(k, use) : build_ec(k)) != KB_OK)
 		goto out;
@@ -438,8 +476,10 @@ out:
 	pubkey_free(k);
 	if (err == KB_OK)
 		return KB_OK;
-	ERR_clear_error();           /* a stranger's bad key must not stand in the queue when the next call fails */
-	return kb_err_or_nomem(err); /* OpenSSL's checks call a key bad that they had no memory for */
+	ERR_clear_error(); /* a stranger's bad key must not stand in the queue when the next call
+			      fails */
+	return kb_err_or_nomem(
+		err); /* OpenSSL's checks call a key bad that they had no memory for */
 }
 
 enum kb_err pubkey_validate(const struct pubkey *k)
@@ -452,7 +492,10 @@ enum kb_err pubkey_validate(const struct pubkey *k)
 	if (EVP_PKEY_public_check(ctx) == 1)
 		return KB_OK;
 	ERR_clear_error();
-	return kb_err_or_nomem(k->num.kind == PUBKEY_RSA ? KB_E_KEY_WEAK : KB_E_KEY_CURVE); /* it calls a key bad that it had no memory for */
+	return kb_err_or_nomem(
+		k->num.kind == PUBKEY_RSA
+			? KB_E_KEY_WEAK
+			: KB_E_KEY_CURVE); /* it calls a key bad that it had no memory for */
 }
 
 void pubkey_free(struct pubkey *k)

@@ -1,6 +1,7 @@
-/* policy/rules.c — does the evidence satisfy the release policy?  Azure's grammar, compiled once into a flat array in preorder and judged
- * without recursion or allocation.  Trusts: the claims are verified.  Must never hold because something is absent, unknown or malformed:
- * a doubtful policy does not compile, and a missing claim satisfies nothing but exists:false. */
+/* policy/rules.c — does the evidence satisfy the release policy?  Azure's grammar, compiled once
+ * into a flat array in preorder and judged without recursion or allocation.  Trusts: the claims are
+ * verified.  Must never hold because something is absent, unknown or malformed: a doubtful policy
+ * does not compile, and a missing claim satisfies nothing but exists:false. */
 #include "policy/rules_priv.h"
 
 #include <jansson.h>
@@ -11,7 +12,8 @@
 #include "base/digest.h"
 #include "base/json.h"
 
-const char *const rule_op_names[OP_COUNT] = {"equals", "notEquals", "less", "lessOrEquals", "greater", "greaterOrEquals", "exists"};
+const char *const rule_op_names[OP_COUNT] = {"equals",  "notEquals",       "less",  "lessOrEquals",
+					     "greater", "greaterOrEquals", "exists"};
 
 /* ---- compile ---- */
 
@@ -30,8 +32,11 @@ struct compiler {
 	struct level stack[RULES_STACK];
 };
 
-/* Fill the fault: the sentence, and the line of the entry being read (`member` of it, or the entry itself when NULL). */
-__attribute__((format(printf, 4, 5))) static enum kb_err fail(struct compiler *c, enum kb_err err, const char *member, const char *fmt, ...)
+/* Fill the fault: the sentence, and the line of the entry being read (`member` of it, or the entry
+ * itself when NULL). */
+__attribute__((format(printf, 4, 5))) static enum kb_err fail(struct compiler *c, enum kb_err err,
+							      const char *member, const char *fmt,
+							      ...)
 {
 	char path[RULES_STACK * 16 + KB_MAX_CLAIM_PATH];
 	va_list ap;
@@ -44,9 +49,11 @@ __attribute__((format(printf, 4, 5))) static enum kb_err fail(struct compiler *c
 	va_end(ap);
 	path[0] = '\0';
 	for (unsigned i = 0; i < c->depth; i++)
-		at += snprintf(path + at, sizeof path - (size_t)at, "%s%s[%zu]", i > 0 ? "." : "", c->stack[i].member, c->stack[i].next - 1);
+		at += snprintf(path + at, sizeof path - (size_t)at, "%s%s[%zu]", i > 0 ? "." : "",
+			       c->stack[i].member, c->stack[i].next - 1);
 	if (member != NULL && strlen(member) <= KB_MAX_CLAIM_PATH)
-		(void)snprintf(path + at, sizeof path - (size_t)at, "%s%s", at > 0 ? "." : "", member);
+		(void)snprintf(path + at, sizeof path - (size_t)at, "%s%s", at > 0 ? "." : "",
+			       member);
 	c->fault->line = json_line(c->source, path);
 	return err;
 }
@@ -70,21 +77,26 @@ static struct node *node_add(struct compiler *c, enum node_kind kind)
 
 static enum kb_err too_large(struct compiler *c)
 {
-	return fail(c, KB_E_POLICY_LIMIT, NULL, "more than %d authorities, conditions and groups", KB_MAX_POLICY_NODES);
+	return fail(c, KB_E_POLICY_LIMIT, NULL, "more than %d authorities, conditions and groups",
+		    KB_MAX_POLICY_NODES);
 }
 
-/* The object's one group member is entered: a node for it, and a level to read its entries.  `authority` is empty but for a child of node 0. */
+/* The object's one group member is entered: a node for it, and a level to read its entries.
+ * `authority` is empty but for a child of node 0. */
 static enum kb_err group_open(struct compiler *c, const struct json_t *obj, struct span authority)
 {
 	const char *member = json_has(obj, "anyOf") ? "anyOf" : "allOf";
 	const struct json_t *entries = NULL;
 
 	if (json_has(obj, "anyOf") && json_has(obj, "allOf"))
-		return fail(c, KB_E_POLICY_FORMAT, "allOf", "both anyOf and allOf: an object has exactly one of them");
+		return fail(c, KB_E_POLICY_FORMAT, "allOf",
+			    "both anyOf and allOf: an object has exactly one of them");
 	if (json_get_arr(obj, member, &entries) != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, member, "anyOf or allOf is missing or is no array");
+		return fail(c, KB_E_POLICY_FORMAT, member,
+			    "anyOf or allOf is missing or is no array");
 	if (json_len(entries) == 0)
-		return fail(c, KB_E_POLICY_FORMAT, member, "%s is empty: it needs at least one entry", member);
+		return fail(c, KB_E_POLICY_FORMAT, member,
+			    "%s is empty: it needs at least one entry", member);
 	if (c->depth == RULES_STACK)
 		KB_BUG(); /* see rules_priv.h */
 	struct node *n = node_add(c, member[1] == 'n' ? NODE_ANY : NODE_ALL);
@@ -95,7 +107,8 @@ static enum kb_err group_open(struct compiler *c, const struct json_t *obj, stru
 	return KB_OK;
 }
 
-static enum kb_err only_members(struct compiler *c, const struct json_t *obj, const char *const *known, const char *what)
+static enum kb_err only_members(struct compiler *c, const struct json_t *obj,
+				const char *const *known, const char *what)
 {
 	const char *unknown = NULL;
 
@@ -109,34 +122,42 @@ static enum kb_err read_authority(struct compiler *c, const struct json_t *entry
 	static const char *const known[] = {"authority", "anyOf", "allOf", NULL};
 	struct span iss;
 
-	enum kb_err err = only_members(c, entry, known, "an authority has \"authority\" and one of \"anyOf\", \"allOf\"");
+	enum kb_err err = only_members(
+		c, entry, known, "an authority has \"authority\" and one of \"anyOf\", \"allOf\"");
 	if (err != KB_OK)
 		return err;
 	err = json_get_str(entry, "authority", KB_MAX_ISS, &iss);
 	if (err == KB_E_JSON_LENGTH && json_string_length(json_object_get(entry, "authority")) > 0)
-		return fail(c, KB_E_POLICY_LIMIT, "authority", "\"authority\" is longer than %d bytes", KB_MAX_ISS);
+		return fail(c, KB_E_POLICY_LIMIT, "authority",
+			    "\"authority\" is longer than %d bytes", KB_MAX_ISS);
 	if (err != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, "authority", "\"authority\" must be the issuer's URL: the `iss` of its tokens");
+		return fail(c, KB_E_POLICY_FORMAT, "authority",
+			    "\"authority\" must be the issuer's URL: the `iss` of its tokens");
 	return group_open(c, entry, iss);
 }
 
-static enum kb_err read_claim_path(struct compiler *c, const struct json_t *entry, struct span *path)
+static enum kb_err read_claim_path(struct compiler *c, const struct json_t *entry,
+				   struct span *path)
 {
 	size_t parts = 0;
 
 	enum kb_err err = json_get_str(entry, "claim", SIZE_MAX, path);
 	if (err != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, "claim", "\"claim\" must be a claim's name, or names joined by dots");
+		return fail(c, KB_E_POLICY_FORMAT, "claim",
+			    "\"claim\" must be a claim's name, or names joined by dots");
 	if (path->len > KB_MAX_CLAIM_PATH)
-		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path is longer than %d bytes", KB_MAX_CLAIM_PATH);
+		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path is longer than %d bytes",
+			    KB_MAX_CLAIM_PATH);
 	for (size_t from = 0; from <= path->len; parts++) {
 		size_t dot = span_find(*path, from, '.');
 		if (dot == from)
-			return fail(c, KB_E_POLICY_FORMAT, "claim", "a name in the claim path is empty");
+			return fail(c, KB_E_POLICY_FORMAT, "claim",
+				    "a name in the claim path is empty");
 		from = dot + 1;
 	}
 	if (parts > KB_MAX_CLAIM_PARTS)
-		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path has more than %d names", KB_MAX_CLAIM_PARTS);
+		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path has more than %d names",
+			    KB_MAX_CLAIM_PARTS);
 	return KB_OK;
 }
 
@@ -149,8 +170,10 @@ static enum rule_op op_from_name(struct span name)
 	return (enum rule_op)op;
 }
 
-/* {"claim":c, OP:v}, or as older policies have it {"claim":c, "condition":OP, "value":v}.  *member is where v stands. */
-static enum kb_err read_operator(struct compiler *c, const struct json_t *entry, enum rule_op *op, const char **member)
+/* {"claim":c, OP:v}, or as older policies have it {"claim":c, "condition":OP, "value":v}.  *member
+ * is where v stands. */
+static enum kb_err read_operator(struct compiler *c, const struct json_t *entry, enum rule_op *op,
+				 const char **member)
 {
 	static const char *const legacy[] = {"claim", "condition", "value", NULL};
 	struct span name;
@@ -160,11 +183,15 @@ static enum kb_err read_operator(struct compiler *c, const struct json_t *entry,
 
 	*op = OP_COUNT;
 	if (json_has(entry, "condition")) {
-		enum kb_err err = only_members(c, entry, legacy, "a condition of this form has \"claim\", \"condition\" and \"value\"");
+		enum kb_err err = only_members(
+			c, entry, legacy,
+			"a condition of this form has \"claim\", \"condition\" and \"value\"");
 		if (err != KB_OK)
 			return err;
-		if (json_get_str(entry, "condition", KB_MAX_CLAIM_PATH, &name) != KB_OK || (*op = op_from_name(name)) == OP_COUNT)
-			return fail(c, KB_E_POLICY_FORMAT, "condition", "unknown operator in \"condition\"");
+		if (json_get_str(entry, "condition", KB_MAX_CLAIM_PATH, &name) != KB_OK ||
+		    (*op = op_from_name(name)) == OP_COUNT)
+			return fail(c, KB_E_POLICY_FORMAT, "condition",
+				    "unknown operator in \"condition\"");
 		*member = "value";
 		if (!json_has(entry, "value"))
 			return fail(c, KB_E_POLICY_FORMAT, "condition", "\"value\" is missing");
@@ -174,10 +201,14 @@ static enum kb_err read_operator(struct compiler *c, const struct json_t *entry,
 		if (strcmp(key, "claim") == 0)
 			continue;
 		if (*op != OP_COUNT)
-			return fail(c, KB_E_POLICY_FORMAT, key, "more than one operator: a condition is one claim, one operator and its value");
+			return fail(c, KB_E_POLICY_FORMAT, key,
+				    "more than one operator: a condition is one claim, one "
+				    "operator and its value");
 		if ((*op = op_from_name(span_str(key))) == OP_COUNT)
 			return fail(c, KB_E_POLICY_FORMAT, key,
-				    "unknown operator \"%.32s\": use equals, notEquals, less, lessOrEquals, greater, greaterOrEquals or exists", key);
+				    "unknown operator \"%.32s\": use equals, notEquals, less, "
+				    "lessOrEquals, greater, greaterOrEquals or exists",
+				    key);
 		*member = key;
 	}
 	if (*op == OP_COUNT)
@@ -199,13 +230,17 @@ static enum kb_err read_condition(struct compiler *c, const struct json_t *entry
 	struct scalar value = scalar_of(json);
 	if (value.kind == SCALAR_NONE)
 		return fail(c, KB_E_POLICY_FORMAT, member,
-			    "the value must be a string, true, false or a number (with a fraction or exponent: below 2^53)");
+			    "the value must be a string, true, false or a number (with a fraction "
+			    "or exponent: below 2^53)");
 	if (scalar_text(&value).len > KB_MAX_POLICY_VALUE)
-		return fail(c, KB_E_POLICY_LIMIT, member, "the value is longer than %d bytes", KB_MAX_POLICY_VALUE);
-	if (op == OP_EXISTS && !span_eq_cstr(scalar_text(&value), "true") && !span_eq_cstr(scalar_text(&value), "false"))
+		return fail(c, KB_E_POLICY_LIMIT, member, "the value is longer than %d bytes",
+			    KB_MAX_POLICY_VALUE);
+	if (op == OP_EXISTS && !span_eq_cstr(scalar_text(&value), "true") &&
+	    !span_eq_cstr(scalar_text(&value), "false"))
 		return fail(c, KB_E_POLICY_FORMAT, member, "\"exists\" takes true or false");
 	if (op >= OP_LESS && op <= OP_GREATER_OR_EQUALS && !scalar_order(&value, &value, &order))
-		return fail(c, KB_E_POLICY_FORMAT, member, "\"%s\" compares numbers, and its value is none", rule_op_names[op]);
+		return fail(c, KB_E_POLICY_FORMAT, member,
+			    "\"%s\" compares numbers, and its value is none", rule_op_names[op]);
 	struct node *n = node_add(c, NODE_CONDITION);
 	if (n == NULL)
 		return too_large(c);
@@ -220,12 +255,15 @@ static enum kb_err read_entry(struct compiler *c, const struct json_t *entry)
 	static const char *const group[] = {"anyOf", "allOf", NULL};
 
 	if (!json_isa_obj(entry))
-		return fail(c, KB_E_POLICY_FORMAT, NULL, "an entry of %s must be an object", c->stack[c->depth - 1].member);
+		return fail(c, KB_E_POLICY_FORMAT, NULL, "an entry of %s must be an object",
+			    c->stack[c->depth - 1].member);
 	if (c->depth == 1)
 		return read_authority(c, entry);
 	if (json_has(entry, "claim"))
 		return read_condition(c, entry);
-	enum kb_err err = only_members(c, entry, group, "an entry is a condition with \"claim\", or one of \"anyOf\", \"allOf\"");
+	enum kb_err err = only_members(
+		c, entry, group,
+		"an entry is a condition with \"claim\", or one of \"anyOf\", \"allOf\"");
 	return err != KB_OK ? err : group_open(c, entry, span_of(NULL, 0));
 }
 
@@ -237,11 +275,13 @@ static enum kb_err compile(struct compiler *c)
 
 	if (!json_isa_obj(doc))
 		return fail(c, KB_E_POLICY_FORMAT, NULL, "a policy is a JSON object");
-	enum kb_err err = only_members(c, doc, known, "a policy has \"version\" and one of \"anyOf\", \"allOf\"");
+	enum kb_err err = only_members(c, doc, known,
+				       "a policy has \"version\" and one of \"anyOf\", \"allOf\"");
 	if (err != KB_OK)
 		return err;
 	if (json_get_str(doc, "version", KB_MAX_CLAIM_PATH, &version) != KB_OK)
-		return fail(c, KB_E_POLICY_FORMAT, "version", "\"version\" is missing or no string: write \"1.0.0\"");
+		return fail(c, KB_E_POLICY_FORMAT, "version",
+			    "\"version\" is missing or no string: write \"1.0.0\"");
 	if ((err = group_open(c, doc, span_of(NULL, 0))) != KB_OK)
 		return err;
 	while (c->depth > 0) {
@@ -296,7 +336,9 @@ enum kb_err rules_compile(struct span source, struct rules **out, struct policy_
 	c.rules = r;
 	if ((err = compile(&c)) != KB_OK)
 		goto out;
-	struct node *exact = realloc(r->nodes, r->n * sizeof *r->nodes); /* brokers hold many policies, and few are large */
+	struct node *exact = realloc(
+		r->nodes,
+		r->n * sizeof *r->nodes); /* brokers hold many policies, and few are large */
 	if (exact != NULL)
 		r->nodes = exact;
 	*out = r;
@@ -339,7 +381,8 @@ static struct span without_slash(struct span s)
 	return s.len > 0 && s.p[s.len - 1] == '/' ? span_sub(s, 0, s.len - 1) : s;
 }
 
-/* End of scheme and host: the first slash after "://" (RFC 3986 §6.2.2.1 makes case irrelevant up to there, and nowhere else). */
+/* End of scheme and host: the first slash after "://" (RFC 3986 §6.2.2.1 makes case irrelevant up
+ * to there, and nowhere else). */
 static size_t host_end(struct span s)
 {
 	for (size_t i = 0; i + 3 <= s.len; i++)
@@ -413,7 +456,8 @@ static bool condition_holds(const struct node *n, const struct json_t *actual)
 	if (n->op == OP_EXISTS)
 		return (actual != NULL) == span_eq_cstr(scalar_text(&n->value), "true");
 	struct scalar claim = scalar_of(actual);
-	if (claim.kind == SCALAR_NONE) /* absent, null, an object, an array: nothing to compare, not even as unequal */
+	if (claim.kind == SCALAR_NONE) /* absent, null, an object, an array: nothing to compare, not
+					  even as unequal */
 		return false;
 	bool ordered = scalar_order(&claim, &n->value, &order);
 	switch (n->op) {
@@ -442,7 +486,8 @@ static bool group_holds(const struct node *n, unsigned held)
 }
 
 /* `unread` may be NULL: claims whose conditions count as not holding. */
-static bool evaluate(const struct rules *r, struct span iss, const struct json_t *claims, const struct claim_set *unread, struct explain *ex)
+static bool evaluate(const struct rules *r, struct span iss, const struct json_t *claims,
+		     const struct claim_set *unread, struct explain *ex)
 {
 	uint16_t held[RULES_NODES] = {0}; /* per group: children that hold */
 
@@ -450,7 +495,8 @@ static bool evaluate(const struct rules *r, struct span iss, const struct json_t
 	for (size_t a = 1; a < r->n; a = r->nodes[a].end) {
 		if (!is_authority(r->nodes[a].authority, iss))
 			continue;
-		/* Backwards through the preorder: every child is judged before its group, and each exactly once. */
+		/* Backwards through the preorder: every child is judged before its group, and each
+		 * exactly once. */
 		for (size_t i = r->nodes[a].end; i-- > a;) {
 			const struct node *n = &r->nodes[i];
 			const struct json_t *actual = NULL;
@@ -471,12 +517,14 @@ static bool evaluate(const struct rules *r, struct span iss, const struct json_t
 	return holds;
 }
 
-enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct json_t *claims, struct explain *ex)
+enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct json_t *claims,
+			   struct explain *ex)
 {
 	return evaluate(r, iss, claims, NULL, ex) ? KB_OK : KB_E_POLICY;
 }
 
-bool rules_hold_without(const struct rules *r, struct span iss, const struct json_t *claims, const struct claim_set *unread)
+bool rules_hold_without(const struct rules *r, struct span iss, const struct json_t *claims,
+			const struct claim_set *unread)
 {
 	return evaluate(r, iss, claims, unread, NULL);
 }

@@ -1,4 +1,5 @@
-/* policy/rules.h — a release policy in Azure's grammar (contracts: keyvault §3), compiled once into a flat, bounded array. */
+/* policy/rules.h — a release policy in Azure's grammar (contracts: keyvault §3), compiled once into
+ * a flat, bounded array. */
 #ifndef KB_POLICY_RULES_H
 #define KB_POLICY_RULES_H
 #include "base/bytes.h"
@@ -12,21 +13,26 @@ struct policy_fault {
 	char text[200]; /* what is wrong and what to do, one sentence */
 };
 
-/* `source` is copied.  KB_E_JSON_*, KB_E_POLICY_FORMAT, KB_E_POLICY_LIMIT, with *fault (may be NULL) filled.  On KB_OK *out is the caller's. */
-KB_MUST_CHECK enum kb_err rules_compile(struct span source, struct rules **out, struct policy_fault *fault);
+/* `source` is copied.  KB_E_JSON_*, KB_E_POLICY_FORMAT, KB_E_POLICY_LIMIT, with *fault (may be
+ * NULL) filled.  On KB_OK *out is the caller's. */
+KB_MUST_CHECK enum kb_err rules_compile(struct span source, struct rules **out,
+					struct policy_fault *fault);
 void rules_free(struct rules *r);
 static inline void rules_cleanup(struct rules **r)
 {
 	rules_free(*r);
 }
 
-struct span rules_source(const struct rules *r);                   /* the bytes as given */
-void rules_digest(const struct rules *r, uint8_t out[static 32]);  /* SHA-256 of them */
-bool rules_name_authority(const struct rules *r, struct span iss); /* some authority is this issuer */
+struct span rules_source(const struct rules *r);                  /* the bytes as given */
+void rules_digest(const struct rules *r, uint8_t out[static 32]); /* SHA-256 of them */
+bool rules_name_authority(const struct rules *r,
+			  struct span iss); /* some authority is this issuer */
 
-/* Evaluate against verified claims.  KB_OK: satisfied.  KB_E_POLICY: not; `ex` (NULL allowed) has every node's outcome.  Authority and iss are compared without
- * one trailing slash, scheme and host without case.  A missing claim satisfies nothing but exists:false. */
-KB_MUST_CHECK enum kb_err rules_evaluate(const struct rules *r, struct span iss, const struct json_t *claims, struct explain *ex);
+/* Evaluate against verified claims.  KB_OK: satisfied.  KB_E_POLICY: not; `ex` (NULL allowed) has
+ * every node's outcome.  Authority and iss are compared without one trailing slash, scheme and host
+ * without case.  A missing claim satisfies nothing but exists:false. */
+KB_MUST_CHECK enum kb_err rules_evaluate(const struct rules *r, struct span iss,
+					 const struct json_t *claims, struct explain *ex);
 
 struct claim_set { /* members of one object of the claims, by name; everything borrowed */
 	const struct json_t *object;
@@ -34,8 +40,10 @@ struct claim_set { /* members of one object of the claims, by name; everything b
 	size_t n;
 };
 
-/* Would the policy hold if every condition that reads one of these members did not?  The same evaluation, without an explanation.  Members are told apart by
- * the object they stand in: jansson has one value "true" for a whole program. */
-KB_MUST_CHECK bool rules_hold_without(const struct rules *r, struct span iss, const struct json_t *claims, const struct claim_set *unread);
+/* Would the policy hold if every condition that reads one of these members did not?  The same
+ * evaluation, without an explanation.  Members are told apart by the object they stand in: jansson
+ * has one value "true" for a whole program. */
+KB_MUST_CHECK bool rules_hold_without(const struct rules *r, struct span iss,
+				      const struct json_t *claims, const struct claim_set *unread);
 
 #endif

@@ -1,5 +1,6 @@
-/* policy/scalar.c — what it means that a claim equals, or is less than, a policy's value.  Real services compare text (a boolean claim
- * satisfies "true"), so scalars are compared by canonical text, and numbers exactly.  Must never let two different numbers look alike. */
+/* policy/scalar.c — what it means that a claim equals, or is less than, a policy's value.  Real
+ * services compare text (a boolean claim satisfies "true"), so scalars are compared by canonical
+ * text, and numbers exactly.  Must never let two different numbers look alike. */
 #include "policy/scalar.h"
 
 #include <errno.h>
@@ -26,7 +27,8 @@ static struct scalar of_real(double x)
 		return (struct scalar){.kind = SCALAR_NONE};
 	if (x == trunc(x))
 		return of_integer((int64_t)x);
-	for (int digits = 15; digits <= 17; digits++) { /* 17 always read back the same (IEEE 754 §5.12.2) */
+	for (int digits = 15; digits <= 17;
+	     digits++) { /* 17 always read back the same (IEEE 754 §5.12.2) */
 		(void)snprintf(s.digits, sizeof s.digits, "%.*g", digits, x);
 		if (strtod(s.digits, NULL) == x)
 			break;
@@ -43,7 +45,8 @@ static size_t digits_at(struct span t, size_t i)
 	return i - from;
 }
 
-/* Is the whole of `t` a number (RFC 8259 §6), and is it an integer?  strtod alone would take " 3", "+3", "0x10", "inf". */
+/* Is the whole of `t` a number (RFC 8259 §6), and is it an integer?  strtod alone would take " 3",
+ * "+3", "0x10", "inf". */
 static bool is_number(struct span t, bool *is_integer)
 {
 	size_t i = t.len > 0 && t.p[0] == '-' ? 1 : 0;
@@ -98,7 +101,8 @@ struct scalar scalar_of(const struct json_t *j)
 	if (json_is_string(j))
 		return of_string(span_of(json_string_value(j), json_string_length(j)));
 	if (json_is_boolean(j))
-		return (struct scalar){.kind = SCALAR_TEXT, .string = span_str(json_is_true(j) ? "true" : "false")};
+		return (struct scalar){.kind = SCALAR_TEXT,
+				       .string = span_str(json_is_true(j) ? "true" : "false")};
 	if (json_is_integer(j))
 		return of_integer(json_integer_value(j));
 	if (json_is_real(j))
@@ -113,7 +117,8 @@ struct span scalar_text(const struct scalar *s)
 
 bool scalar_equal(const struct scalar *a, const struct scalar *b)
 {
-	return a->kind != SCALAR_NONE && b->kind != SCALAR_NONE && span_eq(scalar_text(a), scalar_text(b));
+	return a->kind != SCALAR_NONE && b->kind != SCALAR_NONE &&
+	       span_eq(scalar_text(a), scalar_text(b));
 }
 
 static int sign(bool less, bool greater)
@@ -123,7 +128,8 @@ static int sign(bool less, bool greater)
 
 bool scalar_order(const struct scalar *a, const struct scalar *b, int *order)
 {
-	bool numbers = (a->kind == SCALAR_INT || a->kind == SCALAR_REAL) && (b->kind == SCALAR_INT || b->kind == SCALAR_REAL);
+	bool numbers = (a->kind == SCALAR_INT || a->kind == SCALAR_REAL) &&
+		       (b->kind == SCALAR_INT || b->kind == SCALAR_REAL);
 
 	if (!numbers)
 		return false;
@@ -131,7 +137,8 @@ bool scalar_order(const struct scalar *a, const struct scalar *b, int *order)
 		*order = sign(a->integer<b->integer, a->integer> b->integer);
 		return true;
 	}
-	/* At least one is a real, smaller than 2^53 and not integral: rounding an integer beyond that to a double cannot carry it past. */
+	/* At least one is a real, smaller than 2^53 and not integral: rounding an integer beyond
+	 * that to a double cannot carry it past. */
 	double x = a->kind == SCALAR_INT ? (double)a->integer : a->real;
 	double y = b->kind == SCALAR_INT ? (double)b->integer : b->real;
 	*order = sign(x<y, x> y);

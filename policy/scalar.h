@@ -1,16 +1,21 @@
-/* policy/scalar.h — a JSON scalar as a policy sees it: one canonical text, and a number when it is one.  Private to policy/.
- *   true, false          → that text
- *   integer              → decimal
- *   real, |x| < 2^53     → shortest decimal that reads back the same; 1.0 is "1"
- *   string               → itself; it is a number when it is one of JSON's grammar
- * Everything else (null, object, array, larger reals, where neighbours would look alike) is SCALAR_NONE, which equals nothing, not even itself. */
+/* policy/scalar.h — a JSON scalar as a policy sees it: one canonical text, and a number when it is
+ * one.  Private to policy/. true, false          → that text integer              → decimal real,
+ * |x| < 2^53     → shortest decimal that reads back the same; 1.0 is "1" string               →
+ * itself; it is a number when it is one of JSON's grammar Everything else (null, object, array,
+ * larger reals, where neighbours would look alike) is SCALAR_NONE, which equals nothing, not even
+ * itself. */
 #ifndef KB_POLICY_SCALAR_H
 #define KB_POLICY_SCALAR_H
 #include "base/bytes.h"
 
 struct json_t;
 
-enum scalar_kind { SCALAR_NONE, SCALAR_TEXT, SCALAR_INT, SCALAR_REAL }; /* TEXT: a string or boolean that is no number */
+enum scalar_kind {
+	SCALAR_NONE,
+	SCALAR_TEXT,
+	SCALAR_INT,
+	SCALAR_REAL
+}; /* TEXT: a string or boolean that is no number */
 struct scalar {
 	enum scalar_kind kind;
 	struct span string; /* of a string or boolean; borrowed */
@@ -22,7 +27,8 @@ struct scalar {
 struct scalar scalar_of(const struct json_t *j); /* NULL: SCALAR_NONE */
 struct span scalar_text(const struct scalar *s); /* into `s` or what it borrows */
 bool scalar_equal(const struct scalar *a, const struct scalar *b);
-/* −1, 0, 1 in *order; false when one of them is no number.  Exact: integers are never compared as reals. */
+/* −1, 0, 1 in *order; false when one of them is no number.  Exact: integers are never compared as
+ * reals. */
 bool scalar_order(const struct scalar *a, const struct scalar *b, int *order);
 
 #endif

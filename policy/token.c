@@ -1,5 +1,6 @@
-/* policy/token.c — is this an attestation token, and is it this issuer's?  Trusts: the issuer's rules and key set, handed in.
- * The issuer's configuration names the algorithms, the token can only agree.  Must never give out claims of a token that it has not verified. */
+/* policy/token.c — is this an attestation token, and is it this issuer's?  Trusts: the issuer's
+ * rules and key set, handed in. The issuer's configuration names the algorithms, the token can only
+ * agree.  Must never give out claims of a token that it has not verified. */
 #include "policy/token.h"
 
 #include <stdlib.h>
@@ -17,7 +18,8 @@ struct token {
 	bool is_verified;
 };
 
-/* A payload that is a compact token again (RFC 7519 §5.2, without the `cty` it should have had): "eyJ" is base64url of `{"`. */
+/* A payload that is a compact token again (RFC 7519 §5.2, without the `cty` it should have had):
+ * "eyJ" is base64url of `{"`. */
 static bool looks_nested(struct span payload)
 {
 	return span_eq_cstr(span_sub(payload, 0, 3), "eyJ");
@@ -35,7 +37,8 @@ enum kb_err token_open(struct span compact, struct token **out)
 		return err;
 	if (looks_nested(buf_span(&t->jws.payload)))
 		return KB_E_TOKEN_TYPE;
-	if ((err = json_load_strict(buf_span(&t->jws.payload), KB_MAX_TOKEN, &t->claims, NULL)) != KB_OK)
+	if ((err = json_load_strict(buf_span(&t->jws.payload), KB_MAX_TOKEN, &t->claims, NULL)) !=
+	    KB_OK)
 		return err;
 	if (!json_isa_obj(t->claims))
 		return KB_E_TOKEN_FORMAT;
@@ -81,13 +84,16 @@ void token_replay_id(const struct token *t, uint8_t out[static 32])
 	digest_sha256(t->jws.signing_input, out);
 }
 
-/* The same issuer and key may sign other things (id tokens): an attestation says what was attested.  Old SGX tokens say it in other words. */
+/* The same issuer and key may sign other things (id tokens): an attestation says what was attested.
+ * Old SGX tokens say it in other words. */
 static bool is_attestation(const struct json_t *claims)
 {
-	return json_has(claims, "x-ms-attestation-type") || json_has(claims, "x-ms-sgx-is-debuggable") || json_has(claims, "tee");
+	return json_has(claims, "x-ms-attestation-type") ||
+	       json_has(claims, "x-ms-sgx-is-debuggable") || json_has(claims, "tee");
 }
 
-enum kb_err token_verify(struct token *t, const struct issuer_rules *issuer, const struct jwks *keys)
+enum kb_err token_verify(struct token *t, const struct issuer_rules *issuer,
+			 const struct jwks *keys)
 {
 	t->is_verified = false;
 	if (issuer == NULL || !span_eq_cstr(t->iss, issuer->issuer))

@@ -1,5 +1,6 @@
-/* broker/api/keyvault.c — the Key Vault dialect.  Decides what a call asks for and how an answer reads; trusts nothing of the request; never judges
- * a token, never tells a client which check refused it. */
+/* broker/api/keyvault.c — the Key Vault dialect.  Decides what a call asks for and how an answer
+ * reads; trusts nothing of the request; never judges a token, never tells a client which check
+ * refused it. */
 #include "api/keyvault.h"
 
 #include <openssl/evp.h>
@@ -100,7 +101,8 @@ static enum kb_err find_api_version(struct span query, struct keyvault_call *cal
 		*used = mark;
 		if (!is_version)
 			continue;
-		if (found || !decode(call, used, span_sub(pair, eq + 1, pair.len), &call->api_version))
+		if (found ||
+		    !decode(call, used, span_sub(pair, eq + 1, pair.len), &call->api_version))
 			return KB_E_API_VERSION;
 		found = true;
 	}
@@ -124,7 +126,8 @@ static struct span below_base(struct span path, const char *base_url)
 	return span_sub(path, p.len, path.len);
 }
 
-enum kb_err keyvault_route(const struct frame_request *rq, const struct listener_config *listener, struct keyvault_call *call)
+enum kb_err keyvault_route(const struct frame_request *rq, const struct listener_config *listener,
+			   struct keyvault_call *call)
 {
 	struct span part[5];
 	size_t n = 0, used = 0;
@@ -139,7 +142,8 @@ enum kb_err keyvault_route(const struct frame_request *rq, const struct listener
 			return KB_E_PATH;
 		at = end + 1;
 	}
-	/* /keys/NAME, /keys/NAME/, /keys/NAME/VERSION, …/release; an empty version (two slashes) is the current one. */
+	/* /keys/NAME, /keys/NAME/, /keys/NAME/VERSION, …/release; an empty version (two slashes) is
+	 * the current one. */
 	if (n < 2 || !span_eq_cstr(part[0], "keys") || !key_name_ok(part[1]))
 		return KB_E_PATH;
 	call->name = part[1];
@@ -166,10 +170,12 @@ enum kb_err keyvault_route(const struct frame_request *rq, const struct listener
 	return call->version.len == 0 || version_ok(call->version) ? KB_OK : KB_E_KEY_NOT_FOUND;
 }
 
-/* A member of the body as either reader found it: absent (null is as good), a string, or something else. */
+/* A member of the body as either reader found it: absent (null is as good), a string, or something
+ * else. */
 enum member { MEMBER_ABSENT, MEMBER_STRING, MEMBER_OTHER };
 
-static enum member body_member(const struct keyvault_call *call, const struct json_pair *pairs, size_t n, const char *name, struct span *out)
+static enum member body_member(const struct keyvault_call *call, const struct json_pair *pairs,
+			       size_t n, const char *name, struct span *out)
 {
 	*out = span_of(NULL, 0);
 	if (call->body == NULL) {
@@ -182,7 +188,8 @@ static enum member body_member(const struct keyvault_call *call, const struct js
 	}
 	if (!json_has(call->body, name) || json_has_null(call->body, name))
 		return MEMBER_ABSENT;
-	return json_get_str(call->body, name, KB_MAX_BODY, out) == KB_OK ? MEMBER_STRING : MEMBER_OTHER;
+	return json_get_str(call->body, name, KB_MAX_BODY, out) == KB_OK ? MEMBER_STRING
+									 : MEMBER_OTHER;
 }
 
 enum kb_err keyvault_body(const struct frame_request *rq, struct keyvault_call *call)
@@ -192,7 +199,9 @@ enum kb_err keyvault_body(const struct frame_request *rq, struct keyvault_call *
 
 	if (!rq->is_json)
 		return KB_E_CONTENT_TYPE;
-	size_t n = rq->body.len <= KB_MAX_BODY ? json_scan_plain(rq->body, pairs, sizeof pairs / sizeof pairs[0]) : 0;
+	size_t n = rq->body.len <= KB_MAX_BODY
+			   ? json_scan_plain(rq->body, pairs, sizeof pairs / sizeof pairs[0])
+			   : 0;
 	if (n == 0) {
 		enum kb_err err = json_load_strict(rq->body, KB_MAX_BODY, &call->body, NULL);
 		if (err != KB_OK)
@@ -200,7 +209,8 @@ enum kb_err keyvault_body(const struct frame_request *rq, struct keyvault_call *
 		if (!json_isa_obj(call->body))
 			return KB_E_BODY_FORMAT;
 	}
-	if (body_member(call, pairs, n, "nonce", &call->nonce) == MEMBER_OTHER || call->nonce.len > KB_MAX_NONCE)
+	if (body_member(call, pairs, n, "nonce", &call->nonce) == MEMBER_OTHER ||
+	    call->nonce.len > KB_MAX_NONCE)
 		return KB_E_BODY_MEMBER;
 	enum member m = body_member(call, pairs, n, "enc", &enc);
 	if (m != MEMBER_ABSENT && (call->enc = enc_from_name(enc)) == KB_ENC_NONE)
@@ -248,7 +258,8 @@ static void version_body(const struct keyvault_call *call, struct buf *b)
 	KB_AUTO(buf) struct buf text;
 
 	buf_init(&text, 1024);
-	if (call->op == KEYVAULT_RELEASE && call->api_version.len > 0 && !call->is_release_version) {
+	if (call->op == KEYVAULT_RELEASE && call->api_version.len > 0 &&
+	    !call->is_release_version) {
 		buf_add_str(&text, "Release is not enabled in API Version '");
 		buf_add_span(&text, span_sub(call->api_version, 0, 64));
 		buf_add_str(&text, "'. Use '7.3' or later.");
@@ -257,7 +268,8 @@ static void version_body(const struct keyvault_call *call, struct buf *b)
 	}
 	buf_add_str(&text, "The specified version (");
 	buf_add_span(&text, span_sub(call->api_version, 0, 64));
-	buf_add_str(&text, ") is not recognized. Consider using the latest supported version (" API_VERSION_LATEST ").");
+	buf_add_str(&text, ") is not recognized. Consider using the latest supported version "
+			   "(" API_VERSION_LATEST ").");
 	error_body(b, "BadParameter", buf_span(&text), NULL);
 }
 
@@ -281,19 +293,30 @@ static const struct {
 	enum kb_err err;
 	const char *code, *message, *inner;
 } special[] = {
-	{KB_E_NO_CREDENTIAL, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.", NULL},
-	{KB_E_CREDENTIAL, "Unauthorized", "AKV10022: The token or certificate presented is not accepted here.", NULL},
+	{KB_E_NO_CREDENTIAL, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.",
+	 NULL},
+	{KB_E_CREDENTIAL, "Unauthorized",
+	 "AKV10022: The token or certificate presented is not accepted here.", NULL},
 	{KB_E_PATH, "NotFound", "There is nothing at this path.", NULL},
 	{KB_E_METHOD, "MethodNotAllowed", "This method is not allowed here.", NULL},
 	{KB_E_CONTENT_TYPE, "UnsupportedMediaType", "The body must be application/json.", NULL},
 	{KB_E_BODY_FORMAT, "BadParameter", "The body is not one well-formed JSON object.", NULL},
-	{KB_E_BODY_MEMBER, "BadParameter", "'target' must be a string that is not empty; 'nonce', when sent, a string of at most 256 bytes.", NULL},
-	{KB_E_ENC, "BadParameter", "'enc' must be CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 or RSA_AES_KEY_WRAP_384.", NULL},
-	{KB_E_KEY_DISABLED, "Forbidden", "Operation release is not allowed on a disabled key.", "KeyDisabled"},
-	{KB_E_KEY_NOT_YET, "Forbidden", "Operation release is not allowed on a key that is not yet valid.", "KeyNotYetValid"},
-	{KB_E_KEY_EXPIRED, "Forbidden", "Operation release is not allowed on an expired key.", "KeyExpired"},
-	{KB_E_KEY_NOT_EXPORTABLE, "Forbidden", "Operation release is not allowed on a key that is not exportable.", "AccessDenied"},
-	{KB_E_NO_POLICY, "Forbidden", "Operation release is not allowed on a key without release policy.", "AccessDenied"},
+	{KB_E_BODY_MEMBER, "BadParameter",
+	 "'target' must be a string that is not empty; 'nonce', when sent, a string of at most 256 "
+	 "bytes.",
+	 NULL},
+	{KB_E_ENC, "BadParameter",
+	 "'enc' must be CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 or RSA_AES_KEY_WRAP_384.", NULL},
+	{KB_E_KEY_DISABLED, "Forbidden", "Operation release is not allowed on a disabled key.",
+	 "KeyDisabled"},
+	{KB_E_KEY_NOT_YET, "Forbidden",
+	 "Operation release is not allowed on a key that is not yet valid.", "KeyNotYetValid"},
+	{KB_E_KEY_EXPIRED, "Forbidden", "Operation release is not allowed on an expired key.",
+	 "KeyExpired"},
+	{KB_E_KEY_NOT_EXPORTABLE, "Forbidden",
+	 "Operation release is not allowed on a key that is not exportable.", "AccessDenied"},
+	{KB_E_NO_POLICY, "Forbidden",
+	 "Operation release is not allowed on a key without release policy.", "AccessDenied"},
 };
 
 void keyvault_error(enum kb_err code, const struct keyvault_call *call, struct buf *b)
@@ -308,7 +331,8 @@ void keyvault_error(enum kb_err code, const struct keyvault_call *call, struct b
 	}
 	for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)
 		if (special[i].err == code) {
-			error_body(b, special[i].code, span_str(special[i].message), special[i].inner);
+			error_body(b, special[i].code, span_str(special[i].message),
+				   special[i].inner);
 			return;
 		}
 	switch (kb_err_class(code)) {
@@ -324,7 +348,10 @@ void keyvault_error(enum kb_err code, const struct keyvault_call *call, struct b
 		return;
 	case KB_CLASS_BUSY:
 	case KB_CLASS_HSM:
-		error_body(b, "ServiceUnavailable", span_str("The service cannot answer now. Try again after the time in Retry-After."), NULL);
+		error_body(b, "ServiceUnavailable",
+			   span_str("The service cannot answer now. Try again after the time in "
+				    "Retry-After."),
+			   NULL);
 		return;
 	case KB_CLASS_OK:
 	case KB_CLASS_LOCAL:
@@ -411,8 +438,11 @@ static void add_rest(struct buf *b, const struct keyvault_key *key, bool has_con
 	if (r->expires != 0)
 		json_add_int(b, "exp", r->expires);
 	json_add_int(b, "created", key->version->created);
-	json_add_int(b, "updated", r->updated > key->version->created ? r->updated : key->version->created);
-	json_add_member(b, "recoveryLevel", span_str("Purgeable")); /* a deleted key is gone: there is no soft delete here */
+	json_add_int(b, "updated",
+		     r->updated > key->version->created ? r->updated : key->version->created);
+	json_add_member(
+		b, "recoveryLevel",
+		span_str("Purgeable")); /* a deleted key is gone: there is no soft delete here */
 	if (r->exportable)
 		json_add_bool(b, "exportable", true);
 	buf_add_str(b, "}");
@@ -467,10 +497,12 @@ static enum kb_err read_chain(struct span pem, STACK_OF(X509) * chain)
 	int n = sk_X509_num(chain);
 	if (n < 2)
 		return KB_E_CONFIG;
-	EVP_PKEY *leaf_key = X509_get0_pubkey(sk_X509_value(chain, 0)); /* NULL: of a kind that OpenSSL does not know */
+	EVP_PKEY *leaf_key = X509_get0_pubkey(
+		sk_X509_value(chain, 0)); /* NULL: of a kind that OpenSSL does not know */
 	if (leaf_key == NULL || EVP_PKEY_get_base_id(leaf_key) != EVP_PKEY_RSA)
 		return KB_E_CONFIG;
-	/* Clients rebuild the chain from x5c and drop the last one as the root: each is issued by the next, the last by itself. */
+	/* Clients rebuild the chain from x5c and drop the last one as the root: each is issued by
+	 * the next, the last by itself. */
 	for (int i = 0; i < n; i++) {
 		X509 *issuer = sk_X509_value(chain, i + 1 < n ? i + 1 : i);
 		if (X509_check_issued(issuer, sk_X509_value(chain, i)) != X509_V_OK ||
@@ -509,7 +541,8 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 		buf_add_str(&certs, "\"");
 		OPENSSL_free(der);
 	}
-	/* kid is the upper-case hex of SHA-1(leaf), as Key Vault writes it (contracts: keyvault §1.2). */
+	/* kid is the upper-case hex of SHA-1(leaf), as Key Vault writes it (contracts: keyvault
+	 * §1.2). */
 	buf_add_str(&json, "{\"alg\":\"RS256\",\"kid\":\"");
 	for (size_t i = 0; i < sizeof sha1; i++)
 		buf_addf(&json, "%02X", sha1[i]);
@@ -547,8 +580,9 @@ static void add_key_hsm(struct buf *b, struct span kek_kid, enum kb_enc enc, str
 	add_b64_member(b, "key_hsm", hsm.p, hsm.len);
 }
 
-void keyvault_jws_input(const struct keyvault_call *call, const struct keyvault_key *key, struct span kek_kid, struct span wrapped,
-			struct span header_b64, struct buf *payload, struct buf *input)
+void keyvault_jws_input(const struct keyvault_call *call, const struct keyvault_key *key,
+			struct span kek_kid, struct span wrapped, struct span header_b64,
+			struct buf *payload, struct buf *input)
 {
 	buf_reset(payload);
 	buf_add_str(payload, "{\"request\":{");

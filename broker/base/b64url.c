@@ -1,13 +1,16 @@
-/* base/b64url.c — RFC 4648.  Public data only: the tables are indexed by the input, which is not constant time. */
+/* base/b64url.c — RFC 4648.  Public data only: the tables are indexed by the input, which is not
+ * constant time. */
 #include "base/b64url.h"
 
-static const char url_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-static const char std_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char url_alphabet[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char std_alphabet[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 enum { ALPHABET_URL = 1, ALPHABET_STD = 2 };
 
-/* One more than the value of each character of either alphabet, 0 for all others.  A token is decoded twice a release: a table takes a third of the time
- * that comparisons do. */
+/* One more than the value of each character of either alphabet, 0 for all others.  A token is
+ * decoded twice a release: a table takes a third of the time that comparisons do. */
 /* clang-format off */
 static const uint8_t value_plus_1[256] = {
 	['A'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
@@ -26,7 +29,8 @@ static unsigned value(uint8_t c)
 
 static bool has_any(struct span text, const char *two)
 {
-	return span_find(text, 0, (uint8_t)two[0]) < text.len || span_find(text, 0, (uint8_t)two[1]) < text.len;
+	return span_find(text, 0, (uint8_t)two[0]) < text.len ||
+	       span_find(text, 0, (uint8_t)two[1]) < text.len;
 }
 
 static enum kb_err decode(struct span text, unsigned alphabets, struct buf *out)
@@ -35,7 +39,8 @@ static enum kb_err decode(struct span text, unsigned alphabets, struct buf *out)
 
 	if (text.len == 0)
 		return KB_OK; /* no bytes, and no buffer to ask for */
-	if (rest == 1 || ((alphabets & ALPHABET_URL) == 0 && has_any(text, "-_")) || ((alphabets & ALPHABET_STD) == 0 && has_any(text, "+/")))
+	if (rest == 1 || ((alphabets & ALPHABET_URL) == 0 && has_any(text, "-_")) ||
+	    ((alphabets & ALPHABET_STD) == 0 && has_any(text, "+/")))
 		return KB_E_B64;
 	uint8_t *p = buf_reserve(out, text.len / 4 * 3 + (rest == 0 ? 0 : rest - 1));
 	if (p == NULL)

@@ -1,9 +1,11 @@
-/* base/b64url.h — base64url without padding (RFC 4648 §5, RFC 7515 §2), strict; and standard base64 for x5c. */
+/* base/b64url.h — base64url without padding (RFC 4648 §5, RFC 7515 §2), strict; and standard base64
+ * for x5c. */
 #ifndef KB_BASE_B64URL_H
 #define KB_BASE_B64URL_H
 #include "base/bytes.h"
 
-/* Canonical only: alphabet A–Z a–z 0–9 - _, no padding, no white space, unused bits zero.  KB_E_B64 otherwise; `out` is appended to. */
+/* Canonical only: alphabet A–Z a–z 0–9 - _, no padding, no white space, unused bits zero.  KB_E_B64
+ * otherwise; `out` is appended to. */
 KB_MUST_CHECK enum kb_err b64url_decode(struct span text, struct buf *out);
 void b64url_encode(struct buf *out, struct span bytes); /* appended, no padding */
 
@@ -11,7 +13,8 @@ void b64url_encode(struct buf *out, struct span bytes); /* appended, no padding 
 KB_MUST_CHECK enum kb_err b64_decode(struct span text, struct buf *out);
 void b64_encode(struct buf *out, struct span bytes); /* appended, with padding */
 
-/* Either alphabet, padded or not, unused bits zero: for policies and keys that admins' tools write (contracts: keyvault §3.2). */
+/* Either alphabet, padded or not, unused bits zero: for policies and keys that admins' tools write
+ * (contracts: keyvault §3.2). */
 KB_MUST_CHECK enum kb_err b64_decode_any(struct span text, struct buf *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* base/bytes.c — spans and bounded buffers.  Every size is added with overflow checked; nothing grows past its own `max`. */
+/* base/bytes.c — spans and bounded buffers.  Every size is added with overflow checked; nothing
+ * grows past its own `max`. */
 #include "base/bytes.h"
 
 #include <stdarg.h>

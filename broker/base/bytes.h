@@ -32,7 +32,8 @@ static inline bool span_eq_cstr(struct span a, const char *s)
 }
 /* Index of the first `c` at or after `from`, or s.len when there is none. */
 size_t span_find(struct span s, size_t from, uint8_t c);
-static inline struct span span_sub(struct span s, size_t from, size_t len) /* clamped, never out of bounds */
+static inline struct span span_sub(struct span s, size_t from,
+				   size_t len) /* clamped, never out of bounds */
 {
 	if (from > s.len)
 		from = s.len;
@@ -43,7 +44,8 @@ static inline struct span span_sub(struct span s, size_t from, size_t len) /* cl
 /* A NUL-terminated copy (malloc; caller frees), NULL on no memory or when the bytes hold a NUL. */
 char *span_dup(struct span s);
 
-/* Owned bytes that grow up to `max`.  A failed append makes every later one fail, so a chain is checked once, with buf_ok(). */
+/* Owned bytes that grow up to `max`.  A failed append makes every later one fail, so a chain is
+ * checked once, with buf_ok(). */
 struct buf {
 	uint8_t *p;
 	size_t len, cap, max;
@@ -54,12 +56,15 @@ void buf_init(struct buf *b, size_t max_bytes);
 void buf_free(struct buf *b);  /* NULL and a zeroed struct are fine; not for secrets */
 void buf_reset(struct buf *b); /* empty again, memory kept */
 void buf_add(struct buf *b, const void *p, size_t len);
-uint8_t *buf_reserve(struct buf *b, size_t len); /* `len` uninitialised bytes appended; NULL when that fails, or for none of none */
+uint8_t *buf_reserve(struct buf *b, size_t len); /* `len` uninitialised bytes appended; NULL when
+						    that fails, or for none of none */
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_span(struct buf *b, struct span s);
-void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* short text, ≤ 512 bytes */
-void buf_add_hex(struct buf *b, struct span s);                                           /* lower case */
-KB_MUST_CHECK enum kb_err buf_ok(const struct buf *b);                                    /* KB_OK, or KB_E_NOMEM when an append failed */
+void buf_addf(struct buf *b, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));  /* short text, ≤ 512 bytes */
+void buf_add_hex(struct buf *b, struct span s); /* lower case */
+KB_MUST_CHECK enum kb_err buf_ok(
+	const struct buf *b); /* KB_OK, or KB_E_NOMEM when an append failed */
 static inline struct span buf_span(const struct buf *b)
 {
 	return span_of(b->p, b->len);

@@ -7,9 +7,11 @@
 
 #include "base/limits.h"
 
-/* All our own times are int64_t (2038, SECURITY F5); what we ask the system in must not be narrower. */
+/* All our own times are int64_t (2038, SECURITY F5); what we ask the system in must not be
+ * narrower. */
 _Static_assert(sizeof(time_t) == 8, "2038: a 64-bit time_t is required");
-_Static_assert(sizeof(((struct timespec *)0)->tv_sec) == 8, "2038: clock_gettime() must count 64-bit seconds");
+_Static_assert(sizeof(((struct timespec *)0)->tv_sec) == 8,
+	       "2038: clock_gettime() must count 64-bit seconds");
 
 static int64_t now_us(clockid_t id)
 {
@@ -54,9 +56,10 @@ void clock_text(int64_t wall_us, char out[static KB_TIME_TEXT])
 		snprintf(out, KB_TIME_TEXT, "0000-00-00T00:00:00.000000Z");
 		return;
 	}
-	snprintf(out, KB_TIME_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
-		 (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100,
-		 (unsigned)(wall_us % 1000000));
+	snprintf(out, KB_TIME_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",
+		 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
+		 (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
+		 (unsigned)tm.tm_sec % 100, (unsigned)(wall_us % 1000000));
 }
 
 enum kb_err clock_parse(const char *text, int64_t *wall_s)

@@ -1,11 +1,13 @@
-/* base/clock.h — the two clocks.  Judgement takes time as an argument; only processes read it, here. */
+/* base/clock.h — the two clocks.  Judgement takes time as an argument; only processes read it,
+ * here. */
 #ifndef KB_BASE_CLOCK_H
 #define KB_BASE_CLOCK_H
 #include "base/bytes.h"
 
 int64_t clock_wall_s(void); /* seconds since 1970, UTC: for tokens and records */
 int64_t clock_wall_us(void);
-int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: for deadlines; never jumps, comparable between processes of one boot */
+int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: for deadlines; never jumps, comparable between
+				processes of one boot */
 int64_t clock_mono_us(void);
 bool clock_is_set(int64_t wall_s); /* false before KB_EPOCH_MIN_S: the clock was never set */
 

@@ -1,5 +1,6 @@
-/* base/digest.c — decides nothing.  The low-level functions are deprecated in OpenSSL 3 for what they lack (providers), which is what makes them fit here:
- * they allocate nothing and have no way to fail. */
+/* base/digest.c — decides nothing.  The low-level functions are deprecated in OpenSSL 3 for what
+ * they lack (providers), which is what makes them fit here: they allocate nothing and have no way
+ * to fail. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/digest.h"
 

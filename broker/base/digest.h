@@ -5,11 +5,13 @@
 
 #include "base/bytes.h"
 
-/* OpenSSL's one-shot SHA256() allocates, and leaves `out` as it was when it cannot: a ledger line under a digest of nothing, a token's replay key of a
- * token before.  This one has no such moment. */
+/* OpenSSL's one-shot SHA256() allocates, and leaves `out` as it was when it cannot: a ledger line
+ * under a digest of nothing, a token's replay key of a token before.  This one has no such moment.
+ */
 void digest_sha256(struct span s, uint8_t out[static 32]);
 
-/* The same of several pieces, one after the other.  What was hashed is wiped from `d` at the end. */
+/* The same of several pieces, one after the other.  What was hashed is wiped from `d` at the end.
+ */
 struct digest {
 	SHA256_CTX ctx;
 };

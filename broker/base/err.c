@@ -1,4 +1,5 @@
-/* base/err.c — the table of err.h as data.  Trusts nothing; decides nothing but the HTTP status of a class. */
+/* base/err.c — the table of err.h as data.  Trusts nothing; decides nothing but the HTTP status of
+ * a class. */
 #include "base/err.h"
 
 #include <errno.h>
@@ -68,6 +69,7 @@ enum kb_err kb_err_or_nomem(enum kb_err e)
 
 void kb_bug(const char *file, int line)
 {
-	fprintf(stderr, "{\"level\":\"crit\",\"event\":\"bug\",\"file\":\"%s\",\"line\":%d}\n", file, line);
+	fprintf(stderr, "{\"level\":\"crit\",\"event\":\"bug\",\"file\":\"%s\",\"line\":%d}\n",
+		file, line);
 	abort();
 }

@@ -1,5 +1,6 @@
-/* base/json.c — strict JSON.  Trusts jansson's grammar and UTF-8 checks, but for the byte NUL; bounds size and depth itself, because jansson would
- * follow 2,048 levels on the stack.  Never touches a file. */
+/* base/json.c — strict JSON.  Trusts jansson's grammar and UTF-8 checks, but for the byte NUL;
+ * bounds size and depth itself, because jansson would follow 2,048 levels on the stack.  Never
+ * touches a file. */
 #include "base/json.h"
 
 #include <jansson.h>
@@ -9,8 +10,9 @@
 #include "base/limits.h"
 #include "base/scarce.h"
 
-/* Depth of nesting and number of values, without recursion: quotes are honoured, the rest is left to the parser.  A value costs the parser far more than the two
- * bytes that it may be long (SECURITY G4). */
+/* Depth of nesting and number of values, without recursion: quotes are honoured, the rest is left
+ * to the parser.  A value costs the parser far more than the two bytes that it may be long
+ * (SECURITY G4). */
 static enum kb_err shape_check(struct span t)
 {
 	unsigned depth = 0;
@@ -41,7 +43,8 @@ static enum kb_err shape_check(struct span t)
 	return values <= KB_MAX_JSON_VALUES ? KB_OK : KB_E_JSON_SIZE;
 }
 
-enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out, unsigned *line)
+enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out,
+			     unsigned *line)
 {
 	json_error_t fault;
 
@@ -52,7 +55,8 @@ enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t *
 		return KB_E_JSON_SYNTAX;
 	if (text.len > max_bytes)
 		return KB_E_JSON_SIZE;
-	if (memchr(text.p, 0, text.len) != NULL) /* jansson 2.14 passes over one that follows a number or a literal */
+	if (memchr(text.p, 0, text.len) !=
+	    NULL) /* jansson 2.14 passes over one that follows a number or a literal */
 		return KB_E_JSON_SYNTAX;
 	enum kb_err err = shape_check(text);
 	if (err != KB_OK)
@@ -67,7 +71,8 @@ enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t *
 	if (j == NULL) {
 		if (line != NULL && fault.line > 0)
 			*line = (unsigned)fault.line;
-		return json_error_code(&fault) == json_error_duplicate_key ? KB_E_JSON_DUPLICATE : KB_E_JSON_SYNTAX;
+		return json_error_code(&fault) == json_error_duplicate_key ? KB_E_JSON_DUPLICATE
+									   : KB_E_JSON_SYNTAX;
 	}
 	*out = j;
 	return KB_OK;
@@ -92,7 +97,8 @@ enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, struct span *o
 	return KB_OK;
 }
 
-enum kb_err json_get_str(const struct json_t *obj, const char *name, size_t max_bytes, struct span *out)
+enum kb_err json_get_str(const struct json_t *obj, const char *name, size_t max_bytes,
+			 struct span *out)
 {
 	return json_as_str(json_object_get(obj, name), max_bytes, out);
 }
@@ -187,7 +193,8 @@ static json_t *unconst(const struct json_t *j)
 
 bool json_next(const struct json_t *obj, void **it, const char **name, const struct json_t **value)
 {
-	*it = *it == NULL ? json_object_iter(unconst(obj)) : json_object_iter_next(unconst(obj), *it);
+	*it = *it == NULL ? json_object_iter(unconst(obj))
+			  : json_object_iter_next(unconst(obj), *it);
 	if (*it == NULL)
 		return false;
 	*name = json_object_iter_key(*it);
@@ -259,7 +266,8 @@ static bool plain_string(struct span t, size_t *i, struct span *out)
 	if (end == t.len)
 		return false;
 	*out = span_sub(t, *i + 1, end - *i - 1);
-	for (size_t k = 0; k < out->len; k++) /* without a branch, so that the compiler can take many bytes at once */
+	for (size_t k = 0; k < out->len;
+	     k++) /* without a branch, so that the compiler can take many bytes at once */
 		odd |= (uint8_t)((out->p[k] < 0x20) | (out->p[k] >= 0x7f) | (out->p[k] == '\\'));
 	*i = end + 1;
 	return odd == 0;
@@ -293,7 +301,8 @@ size_t json_scan_plain(struct span t, struct json_pair *pairs, size_t cap)
 	return n;
 }
 
-/* ---- where a value stands in the text: a walk along one path, for error messages about our own files ---- */
+/* ---- where a value stands in the text: a walk along one path, for error messages about our own
+ * files ---- */
 
 struct cursor {
 	struct span t;
@@ -343,13 +352,15 @@ static void skip_value(struct cursor *c)
 		else if (ch == '}' || ch == ']')
 			depth--;
 		else if (ch != ',' && ch != ':')
-			while (c->i + 1 < c->t.len && strchr(",:]} \t\r\n", c->t.p[c->i + 1]) == NULL)
+			while (c->i + 1 < c->t.len &&
+			       strchr(",:]} \t\r\n", c->t.p[c->i + 1]) == NULL)
 				c->i++;
 		c->i++;
 	} while (depth > 0);
 }
 
-/* From the '{' or '[' under the cursor to the value of member `name` or entry `index`; false when it is not there. */
+/* From the '{' or '[' under the cursor to the value of member `name` or entry `index`; false when
+ * it is not there. */
 static bool enter(struct cursor *c, struct span name, size_t index, bool by_name)
 {
 	size_t n = 0;
@@ -375,7 +386,8 @@ static bool enter(struct cursor *c, struct span name, size_t index, bool by_name
 			hit = span_eq(found, name);
 			skip_space(c);
 			if (hit)
-				c->line = line; /* the member's own line reads better than its value's */
+				c->line = line; /* the member's own line reads better than its
+						   value's */
 		}
 		if (hit)
 			return true;
@@ -411,18 +423,24 @@ unsigned json_line(struct span text, const char *path)
 
 /* ---- text out ---- */
 
-/* Length of the valid UTF-8 sequence at p, 0 when it is none (RFC 3629: no overlong form, no surrogate, ≤ U+10FFFF). */
+/* Length of the valid UTF-8 sequence at p, 0 when it is none (RFC 3629: no overlong form, no
+ * surrogate, ≤ U+10FFFF). */
 static size_t utf8_len(const uint8_t *p, size_t left)
 {
 	uint8_t c = p[0];
-	size_t n = c < 0x80 ? 1 : c >= 0xc2 && c <= 0xdf ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
+	size_t n = c < 0x80                 ? 1
+		   : c >= 0xc2 && c <= 0xdf ? 2
+		   : (c & 0xf0) == 0xe0     ? 3
+		   : c >= 0xf0 && c <= 0xf4 ? 4
+					    : 0;
 
 	if (n == 0 || n > left)
 		return 0;
 	for (size_t i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f))
+	if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) ||
+	    (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -447,7 +465,8 @@ void json_add_str(struct buf *b, struct span s)
 			buf_add(b, s.p + plain, i - plain);
 		if (c == '"' || c == '\\')
 			buf_addf(b, "\\%c", c);
-		else if (c >= 0x80 || c == 0) /* \u0000 is what strict readers, ours among them, refuse */
+		else if (c >= 0x80 ||
+			 c == 0) /* \u0000 is what strict readers, ours among them, refuse */
 			buf_add_str(b, "\\ufffd");
 		else
 			buf_addf(b, "\\u%04x", c);

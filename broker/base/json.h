@@ -1,39 +1,50 @@
 /* base/json.h — strict JSON in (jansson behind a gate), plain JSON text out.
- * The gate: bounded size and depth before the parser runs, no duplicate members (escaped ones neither), no NUL, valid UTF-8,
- * nothing before or after the value.  RFC 8259; duplicates are refused because two readers would disagree about them. */
+ * The gate: bounded size and depth before the parser runs, no duplicate members (escaped ones
+ * neither), no NUL, valid UTF-8, nothing before or after the value.  RFC 8259; duplicates are
+ * refused because two readers would disagree about them. */
 #ifndef KB_BASE_JSON_H
 #define KB_BASE_JSON_H
 #include "base/bytes.h"
 
 struct json_t; /* jansson's; only policy/ and base/json.c look inside */
 
-/* Parse `text`, at most max_bytes long.  On KB_OK *out is the caller's: json_free().  Errors: KB_E_JSON_SIZE, _DEPTH, _DUPLICATE, _SYNTAX.
- * `line` (may be NULL) gets the line of the fault, counted from 1. */
-KB_MUST_CHECK enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out, unsigned *line);
+/* Parse `text`, at most max_bytes long.  On KB_OK *out is the caller's: json_free().  Errors:
+ * KB_E_JSON_SIZE, _DEPTH, _DUPLICATE, _SYNTAX. `line` (may be NULL) gets the line of the fault,
+ * counted from 1. */
+KB_MUST_CHECK enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out,
+					   unsigned *line);
 void json_free(struct json_t *j); /* NULL is fine */
 static inline void json_cleanup(struct json_t **j)
 {
 	json_free(*j);
 }
 
-/* Members of an object.  The result is borrowed from it.  KB_E_JSON_MISSING when absent, KB_E_JSON_TYPE when of another type
- * (null counts as another type), KB_E_JSON_LENGTH when longer than max_bytes or empty. */
-KB_MUST_CHECK enum kb_err json_get_str(const struct json_t *obj, const char *name, size_t max_bytes, struct span *out);
-KB_MUST_CHECK enum kb_err json_get_int(const struct json_t *obj, const char *name, int64_t *out); /* integers only, 1e3 is a real */
+/* Members of an object.  The result is borrowed from it.  KB_E_JSON_MISSING when absent,
+ * KB_E_JSON_TYPE when of another type (null counts as another type), KB_E_JSON_LENGTH when longer
+ * than max_bytes or empty. */
+KB_MUST_CHECK enum kb_err json_get_str(const struct json_t *obj, const char *name, size_t max_bytes,
+				       struct span *out);
+KB_MUST_CHECK enum kb_err json_get_int(const struct json_t *obj, const char *name,
+				       int64_t *out); /* integers only, 1e3 is a real */
 KB_MUST_CHECK enum kb_err json_get_bool(const struct json_t *obj, const char *name, bool *out);
-KB_MUST_CHECK enum kb_err json_get_obj(const struct json_t *obj, const char *name, const struct json_t **out);
-KB_MUST_CHECK enum kb_err json_get_arr(const struct json_t *obj, const char *name, const struct json_t **out);
+KB_MUST_CHECK enum kb_err json_get_obj(const struct json_t *obj, const char *name,
+				       const struct json_t **out);
+KB_MUST_CHECK enum kb_err json_get_arr(const struct json_t *obj, const char *name,
+				       const struct json_t **out);
 
 bool json_has(const struct json_t *obj, const char *name);
 bool json_has_null(const struct json_t *obj, const char *name); /* present and null */
-/* KB_E_JSON_UNKNOWN when `obj` has a member that is not in the NULL-terminated list; *unknown (may be NULL) borrows its name. */
-KB_MUST_CHECK enum kb_err json_only(const struct json_t *obj, const char *const *known, const char **unknown);
+/* KB_E_JSON_UNKNOWN when `obj` has a member that is not in the NULL-terminated list; *unknown (may
+ * be NULL) borrows its name. */
+KB_MUST_CHECK enum kb_err json_only(const struct json_t *obj, const char *const *known,
+				    const char **unknown);
 
 bool json_isa_obj(const struct json_t *j);
-size_t json_len(const struct json_t *arr);                        /* entries of an array or members of an object, else 0 */
+size_t json_len(const struct json_t *arr); /* entries of an array or members of an object, else 0 */
 const struct json_t *json_at(const struct json_t *arr, size_t i); /* NULL past the end */
 KB_MUST_CHECK enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, struct span *out);
-/* Walk an object's members: `it` starts as NULL; false at the end.  *name and *value are borrowed. */
+/* Walk an object's members: `it` starts as NULL; false at the end.  *name and *value are borrowed.
+ */
 bool json_next(const struct json_t *obj, void **it, const char **name, const struct json_t **value);
 /* The value as compact JSON text, members in their order. */
 void json_write(struct buf *b, const struct json_t *j);
@@ -43,17 +54,22 @@ void json_write_pretty(struct buf *b, const struct json_t *j);
 struct json_pair {
 	struct span name, value;
 };
-/* The quick way for what attestation clients send: one flat object whose names and values are strings of printable ASCII without escapes.  jansson
- * takes 85 µs for the 4.5 KiB of a release call, this 2.  Returns how many members there are, borrowed from `text`; 0 when it is anything else,
- * or has a duplicate, or more than `cap`: then json_load_strict() must judge.  Whatever this takes, json_load_strict() takes, and reads the same. */
+/* The quick way for what attestation clients send: one flat object whose names and values are
+ * strings of printable ASCII without escapes.  jansson takes 85 µs for the 4.5 KiB of a release
+ * call, this 2.  Returns how many members there are, borrowed from `text`; 0 when it is anything
+ * else, or has a duplicate, or more than `cap`: then json_load_strict() must judge.  Whatever this
+ * takes, json_load_strict() takes, and reads the same. */
 size_t json_scan_plain(struct span text, struct json_pair *pairs, size_t cap);
 
-/* Line (from 1) on which the value at `path` begins in `text`, or 1 when it is not found.  Path: "listeners[0].tls.key", "" = root. */
+/* Line (from 1) on which the value at `path` begins in `text`, or 1 when it is not found.  Path:
+ * "listeners[0].tls.key", "" = root. */
 unsigned json_line(struct span text, const char *path);
 
-/* Text out: a quoted, escaped JSON string.  Invalid UTF-8 and NUL become U+FFFD, so what we write always parses. */
+/* Text out: a quoted, escaped JSON string.  Invalid UTF-8 and NUL become U+FFFD, so what we write
+ * always parses. */
 void json_add_str(struct buf *b, struct span s);
-/* ,"name":"value" — the comma only when the last byte is neither '{' nor '[' nor ':' nor the buffer empty. */
+/* ,"name":"value" — the comma only when the last byte is neither '{' nor '[' nor ':' nor the buffer
+ * empty. */
 void json_add_member(struct buf *b, const char *name, struct span value);
 void json_add_name(struct buf *b, const char *name); /* ,"name": */
 void json_add_int(struct buf *b, const char *name, int64_t value);

@@ -44,7 +44,8 @@ void log_event(enum log_level level, const char *event, ...)
 	for (const char *name; (name = va_arg(ap, const char *)) != NULL;) {
 		const char *value = va_arg(ap, const char *);
 		struct span v = span_str(value == NULL ? "null" : value);
-		/* Escaping makes six bytes of one at worst: stop before the line would not fit, never in the middle of a pair. */
+		/* Escaping makes six bytes of one at worst: stop before the line would not fit,
+		 * never in the middle of a pair. */
 		struct span cut = span_sub(v, 0, KB_MAX_LOG_VALUE);
 		if (b.len + strlen(name) + cut.len * 6 + 8 > KB_MAX_LOG_LINE)
 			break;

@@ -1,5 +1,6 @@
-/* base/scarce.c — a reserve for libraries that do not survive a failed allocation.  Decides nothing but that a result made in need is no result.
- * Must never hand out bytes twice between two scarce_begin(). */
+/* base/scarce.c — a reserve for libraries that do not survive a failed allocation.  Decides nothing
+ * but that a result made in need is no result. Must never hand out bytes twice between two
+ * scarce_begin(). */
 #include "base/scarce.h"
 
 #include <stdint.h>
@@ -29,13 +30,15 @@ bool scarce_was_used(void)
 
 static bool is_reserve(const void *p)
 {
-	return (uintptr_t)p >= (uintptr_t)reserve.bytes && (uintptr_t)p < (uintptr_t)reserve.bytes + sizeof reserve.bytes;
+	return (uintptr_t)p >= (uintptr_t)reserve.bytes &&
+	       (uintptr_t)p < (uintptr_t)reserve.bytes + sizeof reserve.bytes;
 }
 
 /* The size stands before the block, so that it can be moved. */
 static void *take(size_t size)
 {
-	if (size > sizeof reserve.bytes - reserve.used - ALIGN || sizeof reserve.bytes - reserve.used < ALIGN)
+	if (size > sizeof reserve.bytes - reserve.used - ALIGN ||
+	    sizeof reserve.bytes - reserve.used < ALIGN)
 		KB_BUG();
 	uint8_t *p = reserve.bytes + reserve.used;
 	memcpy(p, &size, sizeof size);
@@ -62,7 +65,8 @@ void *scarce_realloc(void *p, size_t size)
 		void *grown = realloc(p, size);
 		if (grown != NULL)
 			return grown;
-		/* The old block is as large as nobody knows: its owner has no memory, so what it held is thrown away with the rest. */
+		/* The old block is as large as nobody knows: its owner has no memory, so what it
+		 * held is thrown away with the rest. */
 		free(p);
 		grown = take(size);
 		memset(grown, 0, size);

@@ -1,4 +1,5 @@
-/* base/secret.c — secrets live in OpenSSL's secure heap: mlocked, guarded, MADV_DONTDUMP, cleansed on free. */
+/* base/secret.c — secrets live in OpenSSL's secure heap: mlocked, guarded, MADV_DONTDUMP, cleansed
+ * on free. */
 #include "base/secret.h"
 
 #include <errno.h>

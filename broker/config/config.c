@@ -1,5 +1,6 @@
-/* broker/config/config.c — keybroker.json: the whole configuration, read and checked before anything is started with it.
- * Trusts the files' owners (source.c) and nothing in them.  Never half a configuration: every fault is collected, and one is enough to refuse. */
+/* broker/config/config.c — keybroker.json: the whole configuration, read and checked before
+ * anything is started with it. Trusts the files' owners (source.c) and nothing in them.  Never half
+ * a configuration: every fault is collected, and one is enough to refuse. */
 #include "config/config.h"
 
 #include <stdio.h>
@@ -16,16 +17,19 @@ static bool present(const struct node *n, const char *name)
 	return json_has(n->obj, name) && !json_has_null(n->obj, name);
 }
 
-/* What would change how programs are loaded or where OpenSSL finds its engines has no business here. */
+/* What would change how programs are loaded or where OpenSSL finds its engines has no business
+ * here. */
 static bool variable_ok(const char *name)
 {
 	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
-	static const char *const refused[] = {"LD_", "OPENSSL_", "GCONV_", "GLIBC_", "MALLOC_", "SSL_", "NOTIFY_", "LISTEN_"};
+	static const char *const refused[] = {"LD_",     "OPENSSL_", "GCONV_",  "GLIBC_",
+					      "MALLOC_", "SSL_",     "NOTIFY_", "LISTEN_"};
 
 	size_t len = strlen(name);
 	if (len == 0 || len > 64 || name[0] < 'A' || name[0] > 'Z' || strspn(name, chars) != len)
 		return false;
-	if (strcmp(name, "PATH") == 0 || strcmp(name, "IFS") == 0 || strcmp(name, "ENV") == 0 || strcmp(name, "HOME") == 0)
+	if (strcmp(name, "PATH") == 0 || strcmp(name, "IFS") == 0 || strcmp(name, "ENV") == 0 ||
+	    strcmp(name, "HOME") == 0)
 		return false;
 	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
 		if (strncmp(name, refused[i], strlen(refused[i])) == 0)
@@ -52,7 +56,8 @@ static void environment_load(const struct node *hsm, struct config *c)
 		KB_AUTO(cstr) char *path = NULL;
 		char *pair = NULL;
 		if (!variable_ok(name))
-			node_fault(&env, name, "\"%.64s\" is no variable for a PKCS#11 module", name);
+			node_fault(&env, name, "\"%.64s\" is no variable for a PKCS#11 module",
+				   name);
 		else if (node_path(&env, name, &path) && asprintf(&pair, "%s=%s", name, path) < 0)
 			node_fault(&env, name, "no memory");
 		else if (path != NULL)
@@ -67,7 +72,8 @@ static bool uri_ok(const struct node *n, const char *name, const char *uri)
 		return false;
 	}
 	if (strcasestr(uri, "pin-value") != NULL || strcasestr(uri, "pin-source") != NULL) {
-		node_fault(n, name, "\"%s\" must not carry a PIN: it belongs into the PIN file", name);
+		node_fault(n, name, "\"%s\" must not carry a PIN: it belongs into the PIN file",
+			   name);
 		return false;
 	}
 	return true;
@@ -75,7 +81,8 @@ static bool uri_ok(const struct node *n, const char *name, const char *uri)
 
 static void hsm_load(const struct node *root, struct config *c)
 {
-	static const char *const known[] = {"module", "token", "pin_file", "workers", "environment", "network", NULL};
+	static const char *const known[] = {"module",      "token",   "pin_file", "workers",
+					    "environment", "network", NULL};
 	struct node hsm;
 	const char *why;
 	int64_t workers = WORKERS;
@@ -87,7 +94,8 @@ static void hsm_load(const struct node *root, struct config *c)
 		node_fault(&hsm, "module", "\"module\" must be an absolute path");
 	if (node_str(&hsm, "token", 1024, &c->hsm_token))
 		(void)uri_ok(&hsm, "token", c->hsm_token);
-	if (node_path(&hsm, "pin_file", &c->hsm_pin_file) && snapshot_check(root->doc->l->src, c->hsm_pin_file, true, &why) != KB_OK)
+	if (node_path(&hsm, "pin_file", &c->hsm_pin_file) &&
+	    snapshot_check(root->doc->l->src, c->hsm_pin_file, true, &why) != KB_OK)
 		node_fault(&hsm, "pin_file", "%s %s", c->hsm_pin_file, why);
 	(void)node_int_opt(&hsm, "workers", 1, KB_MAX_WORKERS, &workers);
 	(void)node_bool_opt(&hsm, "network", &c->hsm_is_network);
@@ -105,16 +113,20 @@ static void signer_load(const struct node *root, struct config *c)
 	(void)node_known(&signer, known);
 	if (node_str(&signer, "object", 1024, &c->signer_object))
 		(void)uri_ok(&signer, "object", c->signer_object);
-	if (node_file(&signer, "certificates", MAX_CHAIN, false, CONFIG_VAULT, &c->signer_chain) && c->signer_chain.len > 0 &&
-	    x509_chain_check(c->signer_chain) != KB_OK)
-		node_fault(&signer, "certificates", "the file must hold the signer's certificate, then each one's issuer, and end with the root");
+	if (node_file(&signer, "certificates", MAX_CHAIN, false, CONFIG_VAULT, &c->signer_chain) &&
+	    c->signer_chain.len > 0 && x509_chain_check(c->signer_chain) != KB_OK)
+		node_fault(&signer, "certificates",
+			   "the file must hold the signer's certificate, then each one's issuer, "
+			   "and end with the root");
 }
 
 static void limits_load(const struct node *root, struct config *c)
 {
-	static const char *const known[] = {"connections", "connections_per_source", "queue", "gateways", "ledger_segment_bytes", NULL};
+	static const char *const known[] = {"connections", "connections_per_source", "queue",
+					    "gateways",    "ledger_segment_bytes",   NULL};
 	struct node limits;
-	int64_t connections = KB_CONNECTIONS, per_source = KB_CONNECTIONS_SOURCE, queue = KB_QUEUE, gateways = 1;
+	int64_t connections = KB_CONNECTIONS, per_source = KB_CONNECTIONS_SOURCE, queue = KB_QUEUE,
+		gateways = 1;
 
 	c->ledger_segment_bytes = KB_LEDGER_SEGMENT;
 	if (present(root, "limits") && node_obj(root, "limits", &limits)) {
@@ -123,7 +135,8 @@ static void limits_load(const struct node *root, struct config *c)
 		(void)node_int_opt(&limits, "connections_per_source", 1, 1000000, &per_source);
 		(void)node_int_opt(&limits, "queue", 1, 65536, &queue);
 		(void)node_int_opt(&limits, "gateways", 1, KB_MAX_GATEWAYS, &gateways);
-		(void)node_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD, INT64_C(1) << 40, &c->ledger_segment_bytes);
+		(void)node_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD,
+				   INT64_C(1) << 40, &c->ledger_segment_bytes);
 	}
 	c->max_connections = (unsigned)connections;
 	c->max_connections_source = (unsigned)per_source;
@@ -142,9 +155,11 @@ static void metrics_load(const struct node *root, struct config *c)
 	if (!node_str(&metrics, "address", 64, &c->metrics_address))
 		return;
 	if (!address_ok(c->metrics_address))
-		node_fault(&metrics, "address", "\"address\" must be a literal address and a port: \"127.0.0.1:9464\"");
+		node_fault(&metrics, "address",
+			   "\"address\" must be a literal address and a port: \"127.0.0.1:9464\"");
 	for (size_t i = 0; i < c->n_listeners; i++)
-		if (c->listeners[i].address != NULL && strcmp(c->listeners[i].address, c->metrics_address) == 0)
+		if (c->listeners[i].address != NULL &&
+		    strcmp(c->listeners[i].address, c->metrics_address) == 0)
 			node_fault(&metrics, "address", "a listener has this address");
 }
 
@@ -154,7 +169,8 @@ static void user_load(const struct node *root, struct config *c)
 
 	if (!node_str_opt(root, "user", 32, &c->user) || c->user == NULL)
 		return;
-	if (strspn(c->user, chars) != strlen(c->user) || c->user[0] == '-' || (c->user[0] >= '0' && c->user[0] <= '9'))
+	if (strspn(c->user, chars) != strlen(c->user) || c->user[0] == '-' ||
+	    (c->user[0] >= '0' && c->user[0] <= '9'))
 		node_fault(root, "user", "\"user\" must be the name of a system user");
 	else if (strcmp(c->user, "root") == 0)
 		node_fault(root, "user", "\"user\" must not be root: nothing here needs it");
@@ -162,7 +178,8 @@ static void user_load(const struct node *root, struct config *c)
 
 static void root_load(struct loader *l, const struct node *root)
 {
-	static const char *const known[] = {"listeners", "metrics", "hsm", "signer", "issuers", "keys", "state", "user", "limits", NULL};
+	static const char *const known[] = {"listeners", "metrics", "hsm",  "signer", "issuers",
+					    "keys",      "state",   "user", "limits", NULL};
 	struct config *c = l->c;
 
 	(void)node_known(root, known);
@@ -172,14 +189,17 @@ static void root_load(struct loader *l, const struct node *root)
 	signer_load(root, c);
 	limits_load(root, c);
 	user_load(root, c);
-	if (node_path(root, "state", &c->state_dir) && (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
+	if (node_path(root, "state", &c->state_dir) &&
+	    (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
 		node_fault(root, "state", "no memory");
-	bool has_issuers = node_path(root, "issuers", &c->issuers_dir), has_keys = node_path(root, "keys", &c->keys_dir);
+	bool has_issuers = node_path(root, "issuers", &c->issuers_dir),
+	     has_keys = node_path(root, "keys", &c->keys_dir);
 	size_t before = l->n_faults;
 	if (has_issuers && (l->parts & (CONFIG_VAULT | CONFIG_FETCHER)) != 0)
 		issuers_load(l, root);
 	l->is_issuers_faulty = !has_issuers || l->n_faults > before;
-	if (has_keys && (l->parts & CONFIG_VAULT) != 0) /* after the issuers: a policy must name one of them */
+	if (has_keys &&
+	    (l->parts & CONFIG_VAULT) != 0) /* after the issuers: a policy must name one of them */
 		keys_load(l, root);
 }
 
@@ -199,7 +219,8 @@ static void digest_text(const struct snapshot *src, char out[static 65])
 		snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 
-enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults)
+enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out,
+			struct config_faults *faults)
 {
 	KB_AUTO(config) struct config *c = calloc(1, sizeof *c);
 	struct loader l = {.src = src, .parts = parts, .c = c, .faults = faults};
@@ -207,7 +228,8 @@ enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, 
 
 	*out = NULL;
 	*faults = (struct config_faults){0};
-	if (c == NULL || (c->path = absolute(path)) == NULL || (c->dir = path_dir(c->path)) == NULL) {
+	if (c == NULL || (c->path = absolute(path)) == NULL ||
+	    (c->dir = path_dir(c->path)) == NULL) {
 		fault_add(&l, path, 1, "no memory");
 		return KB_E_CONFIG;
 	}
@@ -218,7 +240,9 @@ enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, 
 	doc_close(&d);
 	if (l.n_faults > KB_MAX_FAULTS) { /* the last slot is kept for this line */
 		size_t more = l.n_faults - KB_MAX_FAULTS;
-		if (faults->n <= KB_MAX_FAULTS && asprintf(&faults->text[faults->n], "%s:1: and %zu more faults", c->path, more) >= 0)
+		if (faults->n <= KB_MAX_FAULTS &&
+		    asprintf(&faults->text[faults->n], "%s:1: and %zu more faults", c->path,
+			     more) >= 0)
 			faults->n++;
 	}
 	if (l.n_faults > 0)
@@ -239,8 +263,9 @@ void config_free(struct config *c)
 	for (char **v = c->hsm_environment; v != NULL && *v != NULL; v++)
 		free(*v);
 	free(c->hsm_environment);
-	char *const owned[] = {c->path,          c->dir,       c->metrics_address, c->hsm_module, c->hsm_token,   c->hsm_pin_file,
-			       c->signer_object, c->state_dir, c->ledger_dir,      c->keys_dir,   c->issuers_dir, c->user};
+	char *const owned[] = {c->path,       c->dir,          c->metrics_address, c->hsm_module,
+			       c->hsm_token,  c->hsm_pin_file, c->signer_object,   c->state_dir,
+			       c->ledger_dir, c->keys_dir,     c->issuers_dir,     c->user};
 	for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
 		free(owned[i]);
 	free(c);

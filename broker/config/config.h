@@ -1,14 +1,21 @@
-/* broker/config/config.h — keybroker.json, issuers.d, keys.d and the policies, parsed and checked.  Unknown members are errors; every fault has path and line. */
+/* broker/config/config.h — keybroker.json, issuers.d, keys.d and the policies, parsed and checked.
+ * Unknown members are errors; every fault has path and line. */
 #ifndef KB_CONFIG_CONFIG_H
 #define KB_CONFIG_CONFIG_H
 #include "base/limits.h"
-#include "process/keyset.h"
 #include "config/snapshot.h"
 #include "keystore/record.h"
 #include "policy/issuer.h"
 #include "policy/rules.h"
+#include "process/keyset.h"
 
-enum config_part { CONFIG_GATEWAY = 1, CONFIG_VAULT = 2, CONFIG_FETCHER = 4, CONFIG_LEDGER = 8, CONFIG_ALL = 15 };
+enum config_part {
+	CONFIG_GATEWAY = 1,
+	CONFIG_VAULT = 2,
+	CONFIG_FETCHER = 4,
+	CONFIG_LEDGER = 8,
+	CONFIG_ALL = 15
+};
 
 enum listener_auth { AUTH_NONE, AUTH_MTLS, AUTH_BEARER }; /* "none", "mtls", "bearer_file" */
 
@@ -20,7 +27,8 @@ struct listener_config {
 	struct span certificate, key, client_ca; /* PEM; gateway only; client_ca empty when null */
 	uint8_t (*bearers)[32];                  /* SHA-256 of accepted tokens; vault only */
 	size_t n_bearers;
-	char *challenge_authorization, *challenge_resource; /* of the 401 challenge; defaults from base_url */
+	char *challenge_authorization,
+		*challenge_resource; /* of the 401 challenge; defaults from base_url */
 };
 
 enum key_source { KEYS_DISCOVERY, KEYS_JWKS_URI, KEYS_JWKS_FILE };
@@ -30,7 +38,8 @@ struct issuer_config {
 	char *jwks_uri;               /* KEYS_JWKS_URI: https only */
 	struct span jwks_file;        /* KEYS_JWKS_FILE: the document's bytes */
 	struct span ca;               /* PEM for a private CA, empty: the system's */
-	bool allow_private_addresses; /* loopback, link-local and private ranges may be fetched from */
+	bool allow_private_addresses; /* loopback, link-local and private ranges may be fetched from
+				       */
 	int64_t max_stale_s;          /* a set older than this is absent */
 	int64_t min_interval_s;       /* between two fetches, whatever asks */
 };
@@ -47,14 +56,16 @@ struct config {
 	size_t n_listeners;
 	char *metrics_address;                       /* NULL: none */
 	char *hsm_module, *hsm_token, *hsm_pin_file; /* absolute paths */
-	char **hsm_environment;                      /* "NAME=absolute path", NULL-terminated: set in the vault before the module is loaded */
-	bool hsm_is_network;                         /* the module may open sockets */
+	char **hsm_environment; /* "NAME=absolute path", NULL-terminated: set in the vault before
+				   the module is loaded */
+	bool hsm_is_network;    /* the module may open sockets */
 	unsigned workers, gateways;
 	char *signer_object;
 	struct span signer_chain; /* PEM: leaf … root */
 	struct issuer_config *issuers;
 	size_t n_issuers;
-	struct key_config *keys; /* sorted by name, compared without case (Key Vault's names are case-insensitive) */
+	struct key_config *keys; /* sorted by name, compared without case (Key Vault's names are
+				    case-insensitive) */
 	size_t n_keys;
 	struct config_policy *policies; /* sorted by path */
 	size_t n_policies;
@@ -73,18 +84,24 @@ struct config_faults {        /* "path:line: text" each */
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read; a process asks for its own and gets only that filled in: CONFIG_GATEWAY certificates and TLS keys, CONFIG_VAULT signer, issuers and
- * their CAs (a key set counts only with the CA it was fetched by), keys, policies and bearers, CONFIG_FETCHER issuers and their CAs; keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which must
- * outlive it.  Otherwise KB_E_CONFIG and at least one fault; *faults is filled anew either way: config_faults_free(). */
-KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out, struct config_faults *faults);
+/* `parts`: what to read; a process asks for its own and gets only that filled in: CONFIG_GATEWAY
+ * certificates and TLS keys, CONFIG_VAULT signer, issuers and their CAs (a key set counts only with
+ * the CA it was fetched by), keys, policies and bearers, CONFIG_FETCHER issuers and their CAs;
+ * keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which
+ * must outlive it.  Otherwise KB_E_CONFIG and at least one fault; *faults is filled anew either
+ * way: config_faults_free(). */
+KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts,
+				      struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
 static inline void config_cleanup(struct config **c)
 {
 	config_free(*c);
 }
 
-const struct key_config *config_key(const struct config *c, struct span name);      /* NULL when there is none */
-const struct issuer_config *config_issuer(const struct config *c, struct span iss); /* byte for byte; NULL when there is none */
+const struct key_config *config_key(const struct config *c,
+				    struct span name); /* NULL when there is none */
+const struct issuer_config *config_issuer(
+	const struct config *c, struct span iss); /* byte for byte; NULL when there is none */
 /* Whose keys, from where, by which CA.  Borrows from `issuer`; needs a part that reads issuers. */
 void config_origin(const struct issuer_config *issuer, struct keyset_origin *out);
 

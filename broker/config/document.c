@@ -1,5 +1,6 @@
 /* broker/config/document.c — configuration documents: members in, faults out.
- * Decides what a well-formed member is; trusts base/json.  Never stops at the first fault: an operator wants to see them all. */
+ * Decides what a well-formed member is; trusts base/json.  Never stops at the first fault: an
+ * operator wants to see them all. */
 #include "config/document.h"
 
 #include <stdarg.h>
@@ -41,7 +42,8 @@ void node_fault(const struct node *n, const char *name, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	snprintf(at, sizeof at, "%s%s%s", n->at, n->at[0] != '\0' && name[0] != '\0' ? "." : "", name);
+	snprintf(at, sizeof at, "%s%s%s", n->at, n->at[0] != '\0' && name[0] != '\0' ? "." : "",
+		 name);
 	fault_text(n->doc->l, n->doc->path, json_line(n->doc->text, at), text);
 }
 
@@ -59,7 +61,8 @@ char *path_dir(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
-	return slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	return slash == NULL ? strdup(".")
+			     : strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
 char *path_join(const char *dir, const char *rel)
@@ -68,7 +71,8 @@ char *path_join(const char *dir, const char *rel)
 
 	if (asprintf(&joined, "%s/%s/", rel[0] == '/' ? "" : dir, rel) < 0)
 		return NULL;
-	size_t len = 0; /* of what is normal already, without its last slash; never longer than what was read */
+	size_t len = 0; /* of what is normal already, without its last slash; never longer than what
+			   was read */
 	for (char *part = joined, *end; (end = strchr(part, '/')) != NULL; part = end + 1) {
 		size_t n = (size_t)(end - part);
 		if (n == 0 || (n == 1 && part[0] == '.'))
@@ -159,8 +163,12 @@ bool node_known(const struct node *n, const char *const *known)
 		if (*k != NULL)
 			continue;
 		ok = false;
-		if (strcasestr(name, "pin") != NULL || strcasestr(name, "password") != NULL || strcasestr(name, "secret") != NULL)
-			node_fault(n, name, "unknown member \"%s\": a secret has no place here, name a file instead (pin_file)", name);
+		if (strcasestr(name, "pin") != NULL || strcasestr(name, "password") != NULL ||
+		    strcasestr(name, "secret") != NULL)
+			node_fault(n, name,
+				   "unknown member \"%s\": a secret has no place here, name a file "
+				   "instead (pin_file)",
+				   name);
 		else
 			node_fault(n, name, "unknown member \"%s\"", name);
 	}
@@ -183,7 +191,8 @@ bool node_entry(const struct node *n, const char *name, size_t i, struct node *o
 	const struct json_t *array;
 
 	*out = (struct node){.doc = n->doc};
-	snprintf(out->at, sizeof out->at, "%.40s%s%.20s[%zu]", n->at, n->at[0] == '\0' ? "" : ".", name, i);
+	snprintf(out->at, sizeof out->at, "%.40s%s%.20s[%zu]", n->at, n->at[0] == '\0' ? "" : ".",
+		 name, i);
 	if (json_get_arr(n->obj, name, &array) == KB_OK)
 		out->obj = json_at(array, i);
 	if (out->obj == NULL || !json_isa_obj(out->obj)) {
@@ -242,26 +251,32 @@ bool node_int_opt(const struct node *n, const char *name, int64_t min, int64_t m
 	if (is_absent(n, name))
 		return true;
 	if (json_get_int(n->obj, name, &value) != KB_OK || value < min || value > max) {
-		node_fault(n, name, "\"%s\" must be a whole number from %lld to %lld", name, (long long)min, (long long)max);
+		node_fault(n, name, "\"%s\" must be a whole number from %lld to %lld", name,
+			   (long long)min, (long long)max);
 		return false;
 	}
 	*out = value;
 	return true;
 }
 
-bool node_time_opt(const struct node *n, const char *name, int64_t min_s, int64_t max_s, int64_t *out_s)
+bool node_time_opt(const struct node *n, const char *name, int64_t min_s, int64_t max_s,
+		   int64_t *out_s)
 {
 	struct span text;
 	int64_t value;
 
 	if (is_absent(n, name))
 		return true;
-	if (json_get_str(n->obj, name, 16, &text) != KB_OK || clock_parse_span(text, &value) != KB_OK) {
-		node_fault(n, name, "\"%s\" must be a duration such as \"60s\", \"5m\", \"8h\" or \"1d\"", name);
+	if (json_get_str(n->obj, name, 16, &text) != KB_OK ||
+	    clock_parse_span(text, &value) != KB_OK) {
+		node_fault(n, name,
+			   "\"%s\" must be a duration such as \"60s\", \"5m\", \"8h\" or \"1d\"",
+			   name);
 		return false;
 	}
 	if (value < min_s || value > max_s) {
-		node_fault(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s, (long long)max_s);
+		node_fault(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s,
+			   (long long)max_s);
 		return false;
 	}
 	*out_s = value;
@@ -281,7 +296,8 @@ bool node_path(const struct node *n, const char *name, char **out)
 	return *out != NULL;
 }
 
-bool node_file(const struct node *n, const char *name, size_t max_bytes, bool is_private, unsigned parts, struct span *out)
+bool node_file(const struct node *n, const char *name, size_t max_bytes, bool is_private,
+	       unsigned parts, struct span *out)
 {
 	const char *why;
 	KB_AUTO(cstr) char *path = NULL;

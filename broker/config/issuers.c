@@ -1,11 +1,12 @@
-/* broker/config/issuers.c — issuers.d: whom we believe, by which algorithms, and where their keys come from.
- * Decides the trust anchors of the whole product: what is missing, unknown or doubtful is a fault, never a default that permits. */
+/* broker/config/issuers.c — issuers.d: whom we believe, by which algorithms, and where their keys
+ * come from. Decides the trust anchors of the whole product: what is missing, unknown or doubtful
+ * is a fault, never a default that permits. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "config/document.h"
-#include "process/x509.h"
 #include "policy/jwks.h"
+#include "process/x509.h"
 
 enum {
 	MAX_CA = 256 * 1024,
@@ -20,7 +21,8 @@ enum {
 /* What becomes a file's name in the state directory and a label in /metrics. */
 static bool issuer_name_ok(const char *name, size_t len)
 {
-	static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	static const char chars[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
 	return len > 0 && len <= MAX_NAME && strspn(name, chars) >= len;
 }
@@ -31,7 +33,8 @@ static bool url_ok(const char *url)
 	if (strncmp(url, "https://", 8) != 0)
 		return false;
 	size_t host = strcspn(url + 8, "/?#");
-	return host > 0 && memchr(url + 8, '@', host) == NULL && strpbrk(url, " \"<>\\^`{|}#") == NULL;
+	return host > 0 && memchr(url + 8, '@', host) == NULL &&
+	       strpbrk(url, " \"<>\\^`{|}#") == NULL;
 }
 
 static bool is_plain_http(const char *url)
@@ -44,14 +47,20 @@ static void algorithms_load(const struct node *n, struct issuer_config *out)
 	const struct json_t *array;
 
 	if (json_get_arr(n->obj, "algorithms", &array) != KB_OK || json_len(array) == 0) {
-		node_fault(n, "algorithms", "\"algorithms\" must be an array that names at least one algorithm: [\"RS256\"]");
+		node_fault(n, "algorithms",
+			   "\"algorithms\" must be an array that names at least one algorithm: "
+			   "[\"RS256\"]");
 		return;
 	}
 	for (size_t i = 0; i < json_len(array); i++) {
 		struct span name = span_of(NULL, 0);
-		enum kb_alg alg = json_as_str(json_at(array, i), 16, &name) == KB_OK ? alg_from_name(name) : KB_ALG_NONE;
+		enum kb_alg alg = json_as_str(json_at(array, i), 16, &name) == KB_OK
+					  ? alg_from_name(name)
+					  : KB_ALG_NONE;
 		if (alg == KB_ALG_NONE)
-			node_fault(n, "algorithms", "\"%.*s\" is no signature algorithm for issuers: RS, PS or ES with 256, 384 or 512",
+			node_fault(n, "algorithms",
+				   "\"%.*s\" is no signature algorithm for issuers: RS, PS or ES "
+				   "with 256, 384 or 512",
 				   (int)name.len, name.len > 0 ? (const char *)name.p : "");
 		else
 			out->rules.algorithms |= 1U << alg;
@@ -64,8 +73,11 @@ static void jwks_file_load(const struct node *keys, struct issuer_config *out)
 
 	out->source = KEYS_JWKS_FILE;
 	if (json_has(keys->obj, "ca_file") || json_has(keys->obj, "min_interval"))
-		node_fault(keys, "jwks_file", "\"ca_file\" and \"min_interval\" have no meaning where nothing is fetched");
-	if (!node_file(keys, "jwks_file", KB_MAX_JWKS, false, CONFIG_VAULT | CONFIG_FETCHER, &out->jwks_file))
+		node_fault(keys, "jwks_file",
+			   "\"ca_file\" and \"min_interval\" have no meaning where nothing is "
+			   "fetched");
+	if (!node_file(keys, "jwks_file", KB_MAX_JWKS, false, CONFIG_VAULT | CONFIG_FETCHER,
+		       &out->jwks_file))
 		return;
 	enum kb_err err = jwks_parse(out->jwks_file, &set, NULL);
 	if (err != KB_OK)
@@ -79,23 +91,29 @@ static void ca_load(const struct node *keys, struct issuer_config *out)
 
 	buf_init(&leaf, MAX_CA);
 	if (!json_has(keys->obj, "ca_file") || json_has_null(keys->obj, "ca_file") ||
-	    !node_file(keys, "ca_file", MAX_CA, false, CONFIG_VAULT | CONFIG_FETCHER, &out->ca) || out->ca.len == 0)
+	    !node_file(keys, "ca_file", MAX_CA, false, CONFIG_VAULT | CONFIG_FETCHER, &out->ca) ||
+	    out->ca.len == 0)
 		return;
 	if (x509_chain_read(out->ca, &leaf, &expires_s) != KB_OK)
-		node_fault(keys, "ca_file", "the file holds no PEM certificate, or one that does not parse");
+		node_fault(keys, "ca_file",
+			   "the file holds no PEM certificate, or one that does not parse");
 }
 
 static void keys_source_load(const struct node *n, struct issuer_config *out)
 {
-	static const char *const known[] = {"discovery", "jwks_uri", "jwks_file", "ca_file", "min_interval", NULL};
+	static const char *const known[] = {"discovery", "jwks_uri",     "jwks_file",
+					    "ca_file",   "min_interval", NULL};
 	struct node keys;
 	bool discovery = false;
 
-	if (!node_obj(n, "keys", &keys) || !node_known(&keys, known) || !node_bool_opt(&keys, "discovery", &discovery))
+	if (!node_obj(n, "keys", &keys) || !node_known(&keys, known) ||
+	    !node_bool_opt(&keys, "discovery", &discovery))
 		return;
 	bool uri = json_has(keys.obj, "jwks_uri"), file = json_has(keys.obj, "jwks_file");
 	if ((int)discovery + (int)uri + (int)file != 1) {
-		node_fault(n, "keys", "\"keys\" must say one of \"discovery\": true, \"jwks_uri\", \"jwks_file\"");
+		node_fault(n, "keys",
+			   "\"keys\" must say one of \"discovery\": true, \"jwks_uri\", "
+			   "\"jwks_file\"");
 		return;
 	}
 	out->min_interval_s = KB_FETCH_MIN_S;
@@ -110,12 +128,15 @@ static void keys_source_load(const struct node *n, struct issuer_config *out)
 		node_fault(&keys, "jwks_uri", "\"jwks_uri\" must be an https URL");
 	if (discovery && out->rules.issuer != NULL && !is_plain_http(out->rules.issuer) &&
 	    (!url_ok(out->rules.issuer) || strchr(out->rules.issuer, '?') != NULL))
-		node_fault(n, "issuer", "discovery needs an issuer that is an https URL without query");
+		node_fault(n, "issuer",
+			   "discovery needs an issuer that is an https URL without query");
 }
 
 static void nonce_load(const struct node *n, struct issuer_rules *rules)
 {
-	static const char *const names[] = {[NONCE_IGNORED] = "ignored", [NONCE_REQUEST] = "request", [NONCE_BROKER] = "broker"};
+	static const char *const names[] = {[NONCE_IGNORED] = "ignored",
+					    [NONCE_REQUEST] = "request",
+					    [NONCE_BROKER] = "broker"};
 	KB_AUTO(cstr) char *text = NULL;
 
 	if (!node_str_opt(n, "nonce", 16, &text) || text == NULL)
@@ -130,8 +151,18 @@ static void nonce_load(const struct node *n, struct issuer_rules *rules)
 
 static void issuer_load(const struct node *n, struct issuer_config *out)
 {
-	static const char *const known[] = {"issuer",     "profile",  "keys",      "algorithms",        "max_token_age", "max_token_lifetime",
-					    "clock_skew", "audience", "max_stale", "private_addresses", "single_use",    "nonce",
+	static const char *const known[] = {"issuer",
+					    "profile",
+					    "keys",
+					    "algorithms",
+					    "max_token_age",
+					    "max_token_lifetime",
+					    "clock_skew",
+					    "audience",
+					    "max_stale",
+					    "private_addresses",
+					    "single_use",
+					    "nonce",
 					    NULL};
 	struct issuer_rules *r = &out->rules;
 	KB_AUTO(cstr) char *profile = NULL;
@@ -139,9 +170,11 @@ static void issuer_load(const struct node *n, struct issuer_config *out)
 	(void)node_known(n, known);
 	if (node_str(n, "issuer", KB_MAX_ISS, &r->issuer) && is_plain_http(r->issuer))
 		node_fault(n, "issuer", "an http:// issuer cannot prove who it is: https");
-	if (node_str_opt(n, "profile", 16, &profile) && profile != NULL && strcmp(profile, "maa") != 0 && strcmp(profile, "generic") != 0)
+	if (node_str_opt(n, "profile", 16, &profile) && profile != NULL &&
+	    strcmp(profile, "maa") != 0 && strcmp(profile, "generic") != 0)
 		node_fault(n, "profile", "\"profile\" must be \"maa\" or \"generic\"");
-	r->is_maa = profile == NULL || strcmp(profile, "generic") != 0; /* the stricter one unless said otherwise */
+	r->is_maa = profile == NULL ||
+		    strcmp(profile, "generic") != 0; /* the stricter one unless said otherwise */
 	r->max_age_s = TOKEN_AGE_S;
 	r->max_lifetime_s = TOKEN_LIFETIME_S;
 	r->skew_s = SKEW_S;
@@ -171,13 +204,18 @@ static void issuer_file_load(struct loader *l, const char *file, struct issuer_c
 		return;
 	}
 	if (!issuer_name_ok(file, stem))
-		fault_add(l, path, 1, "the file's name must be letters, digits, '.', '_' and '-', at most %d of them, and end in .json", MAX_NAME);
+		fault_add(l, path, 1,
+			  "the file's name must be letters, digits, '.', '_' and '-', at most %d "
+			  "of them, and end in .json",
+			  MAX_NAME);
 	if (doc_open(l, path, CONFIG_VAULT | CONFIG_FETCHER, &d)) {
 		struct node n = doc_root(&d);
 		issuer_load(&n, out);
 		for (const struct issuer_config *other = c->issuers; other < out; other++)
-			if (out->rules.issuer != NULL && other->rules.issuer != NULL && strcmp(out->rules.issuer, other->rules.issuer) == 0)
-				node_fault(&n, "issuer", "%s.json has this issuer already", other->rules.name);
+			if (out->rules.issuer != NULL && other->rules.issuer != NULL &&
+			    strcmp(out->rules.issuer, other->rules.issuer) == 0)
+				node_fault(&n, "issuer", "%s.json has this issuer already",
+					   other->rules.name);
 	}
 	doc_close(&d);
 }
@@ -188,14 +226,17 @@ void issuers_load(struct loader *l, const struct node *root)
 	struct config *c = l->c;
 	size_t n = 0;
 
-	if (snapshot_list(l->src, c->issuers_dir, ".json", CONFIG_VAULT | CONFIG_FETCHER, &names, &why) != KB_OK) {
+	if (snapshot_list(l->src, c->issuers_dir, ".json", CONFIG_VAULT | CONFIG_FETCHER, &names,
+			  &why) != KB_OK) {
 		node_fault(root, "issuers", "%s %s", c->issuers_dir, why);
 		return;
 	}
 	while (names[n] != NULL)
 		n++;
 	if (n == 0 || n > KB_MAX_ISSUERS) {
-		node_fault(root, "issuers", "%s holds %zu issuer files (NAME.json), it must be 1 to %d", c->issuers_dir, n, KB_MAX_ISSUERS);
+		node_fault(root, "issuers",
+			   "%s holds %zu issuer files (NAME.json), it must be 1 to %d",
+			   c->issuers_dir, n, KB_MAX_ISSUERS);
 		return;
 	}
 	c->issuers = calloc(n, sizeof *c->issuers);

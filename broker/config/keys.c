@@ -1,6 +1,6 @@
 /* broker/config/keys.c — keys.d and the policies its records name.
- * Decides which keys exist.  A record or a policy with a fault fails the whole configuration: a key never silently loses a condition.
- * A policy file is compiled once, however many keys name it. */
+ * Decides which keys exist.  A record or a policy with a fault fails the whole configuration: a key
+ * never silently loses a condition. A policy file is compiled once, however many keys name it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -16,7 +16,8 @@ struct config_policy {
 static bool names_our_issuer(const struct config *c, const struct rules *r)
 {
 	for (size_t i = 0; i < c->n_issuers; i++)
-		if (c->issuers[i].rules.issuer != NULL && rules_name_authority(r, span_str(c->issuers[i].rules.issuer)))
+		if (c->issuers[i].rules.issuer != NULL &&
+		    rules_name_authority(r, span_str(c->issuers[i].rules.issuer)))
 			return true;
 	return false;
 }
@@ -28,8 +29,9 @@ static bool policy_find(const struct config *c, const char *path, size_t *index)
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
-		int order =
-			strcmp(c->policies[mid].path, path); /* NOLINT(clang-analyzer-core.NonNullParamChecker): every one in the list has a path */
+		int order = strcmp(c->policies[mid].path,
+				   path); /* NOLINT(clang-analyzer-core.NonNullParamChecker):
+					     every one in the list has a path */
 		if (order == 0) {
 			*index = mid;
 			return true;
@@ -44,7 +46,8 @@ static bool policy_find(const struct config *c, const char *path, size_t *index)
 }
 
 /* Process for as many policies as there are keys was made before. */
-static const struct config_policy *policy_insert(struct loader *l, size_t index, const char *path, struct span text, unsigned line)
+static const struct config_policy *policy_insert(struct loader *l, size_t index, const char *path,
+						 struct span text, unsigned line)
 {
 	struct config *c = l->c;
 	struct policy_fault fault = {.line = 1};
@@ -56,7 +59,8 @@ static const struct config_policy *policy_insert(struct loader *l, size_t index,
 	}
 	enum kb_err err = rules_compile(text, &one.rules, &fault);
 	if (err != KB_OK)
-		fault_add(l, path, line > 0 ? line : fault.line, "%s%s (%s)", line > 0 ? "release policy: " : "", fault.text, kb_err_name(err));
+		fault_add(l, path, line > 0 ? line : fault.line, "%s%s (%s)",
+			  line > 0 ? "release policy: " : "", fault.text, kb_err_name(err));
 	one.names_our_issuer = one.rules != NULL && names_our_issuer(c, one.rules);
 	memmove(c->policies + index + 1, c->policies + index, (c->n_policies - index) * sizeof one);
 	c->policies[index] = one;
@@ -64,8 +68,10 @@ static const struct config_policy *policy_insert(struct loader *l, size_t index,
 	return &c->policies[index];
 }
 
-/* The policy of a record, from its own text or from the file it names; NULL when it has none, or after a fault was told. */
-static const struct config_policy *policy_load(struct loader *l, const char *record_path, struct span text, struct key_record *r)
+/* The policy of a record, from its own text or from the file it names; NULL when it has none, or
+ * after a fault was told. */
+static const struct config_policy *policy_load(struct loader *l, const char *record_path,
+					       struct span text, struct key_record *r)
 {
 	size_t index;
 	const char *why;
@@ -74,15 +80,18 @@ static const struct config_policy *policy_load(struct loader *l, const char *rec
 	if (r->policy_file == NULL) {
 		if (r->policy.len == 0 || policy_find(l->c, record_path, &index))
 			return NULL;
-		return policy_insert(l, index, record_path, buf_span(&r->policy), json_line(text, "release_policy.data"));
+		return policy_insert(l, index, record_path, buf_span(&r->policy),
+				     json_line(text, "release_policy.data"));
 	}
 	KB_AUTO(cstr) char *path = path_join(l->c->keys_dir, r->policy_file);
 	if (path == NULL) {
 		fault_add(l, record_path, 1, "no memory");
 		return NULL;
 	}
-	if (snapshot_read(l->src, path, KB_MAX_POLICY, false, CONFIG_VAULT, &source, &why) != KB_OK) {
-		fault_add(l, record_path, json_line(text, "release_policy.file"), "%s %s", path, why);
+	if (snapshot_read(l->src, path, KB_MAX_POLICY, false, CONFIG_VAULT, &source, &why) !=
+	    KB_OK) {
+		fault_add(l, record_path, json_line(text, "release_policy.file"), "%s %s", path,
+			  why);
 		return NULL;
 	}
 	buf_free(&r->policy);
@@ -92,15 +101,18 @@ static const struct config_policy *policy_load(struct loader *l, const char *rec
 		fault_add(l, record_path, 1, "no memory");
 		return NULL;
 	}
-	return policy_find(l->c, path, &index) ? &l->c->policies[index] : policy_insert(l, index, path, source, 0);
+	return policy_find(l->c, path, &index) ? &l->c->policies[index]
+					       : policy_insert(l, index, path, source, 0);
 }
 
-static void record_fault_add(struct loader *l, const char *path, struct span text, enum kb_err err, const struct record_fault *fault)
+static void record_fault_add(struct loader *l, const char *path, struct span text, enum kb_err err,
+			     const struct record_fault *fault)
 {
 	unsigned line = json_line(text, fault->path);
 	KB_AUTO(json) struct json_t *json = NULL;
 
-	if (json_load_strict(text, KB_MAX_CONFIG, &json, &line) == KB_OK) /* else the line of the syntax error */
+	if (json_load_strict(text, KB_MAX_CONFIG, &json, &line) ==
+	    KB_OK) /* else the line of the syntax error */
 		line = json_line(text, fault->path);
 	fault_add(l, path, line, "%s (%s)", fault->text, kb_err_name(err));
 }
@@ -121,7 +133,8 @@ static void key_load(struct loader *l, const char *file, struct key_config *out)
 		fault_add(l, path, 1, "%s", why);
 		return;
 	}
-	if ((err = key_record_parse(span_of(file, strlen(file) - strlen(".json")), text, &out->record, &fault)) != KB_OK) {
+	if ((err = key_record_parse(span_of(file, strlen(file) - strlen(".json")), text,
+				    &out->record, &fault)) != KB_OK) {
 		record_fault_add(l, path, text, err, &fault);
 		return;
 	}
@@ -131,13 +144,15 @@ static void key_load(struct loader *l, const char *file, struct key_config *out)
 	out->policy = policy->rules;
 	if (!policy->names_our_issuer && !l->is_issuers_faulty)
 		fault_add(l, path, json_line(text, "release_policy"),
-			  "no authority of the release policy is a configured issuer: the key could never be released");
+			  "no authority of the release policy is a configured issuer: the key "
+			  "could never be released");
 }
 
 /* Key Vault's names are compared without case. */
 static int by_name(const void *a, const void *b)
 {
-	return strcasecmp(((const struct key_config *)a)->record->name, ((const struct key_config *)b)->record->name);
+	return strcasecmp(((const struct key_config *)a)->record->name,
+			  ((const struct key_config *)b)->record->name);
 }
 
 static void sort_keys(struct loader *l)
@@ -153,8 +168,10 @@ static void sort_keys(struct loader *l)
 		qsort(c->keys, n, sizeof *c->keys, by_name);
 	for (size_t i = 1; i < n; i++)
 		if (by_name(&c->keys[i - 1], &c->keys[i]) == 0)
-			fault_add(l, c->keys_dir, 1, "%s.json and %s.json are one key: names are compared without case", c->keys[i - 1].record->name,
-				  c->keys[i].record->name);
+			fault_add(
+				l, c->keys_dir, 1,
+				"%s.json and %s.json are one key: names are compared without case",
+				c->keys[i - 1].record->name, c->keys[i].record->name);
 }
 
 void keys_load(struct loader *l, const struct node *root)
@@ -170,7 +187,8 @@ void keys_load(struct loader *l, const struct node *root)
 	while (names[n] != NULL)
 		n++;
 	if (n > KB_MAX_KEYS) {
-		node_fault(root, "keys", "%s holds %zu keys, more than %d", c->keys_dir, n, KB_MAX_KEYS);
+		node_fault(root, "keys", "%s holds %zu keys, more than %d", c->keys_dir, n,
+			   KB_MAX_KEYS);
 		return;
 	}
 	c->keys = calloc(n + 1, sizeof *c->keys);

@@ -1,5 +1,6 @@
 /* broker/config/listeners.c — "listeners" of keybroker.json: addresses, certificates, who may call.
- * Decides whether a listener can be served at all, so that a bad certificate is a fault of the new configuration and not of the running gateway. */
+ * Decides whether a listener can be served at all, so that a bad certificate is a fault of the new
+ * configuration and not of the running gateway. */
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -18,7 +19,8 @@ bool address_ok(const char *text)
 	struct in6_addr ignored;
 	const char *colon = strrchr(text, ':');
 
-	if (colon == NULL || (size_t)(colon - text) >= sizeof host || colon[1] < '1' || colon[1] > '9')
+	if (colon == NULL || (size_t)(colon - text) >= sizeof host || colon[1] < '1' ||
+	    colon[1] > '9')
 		return false;
 	char *end;
 	unsigned long port = strtoul(colon + 1, &end, 10);
@@ -34,10 +36,12 @@ bool address_ok(const char *text)
 	return inet_pton(AF_INET, host, &ignored) == 1;
 }
 
-/* https://host[:port] and nothing behind it: key ids are this, "/keys/" and a name, and clients count the slashes. */
+/* https://host[:port] and nothing behind it: key ids are this, "/keys/" and a name, and clients
+ * count the slashes. */
 static bool base_url_ok(const char *url)
 {
-	static const char host_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]";
+	static const char host_chars[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]";
 
 	if (strncmp(url, "https://", 8) != 0)
 		return false;
@@ -45,7 +49,8 @@ static bool base_url_ok(const char *url)
 	return len > 0 && strspn(url + 8, host_chars) == len;
 }
 
-/* Clients ask their credential for this, and want their host to end in "." and this one's (contracts: keyvault §2.4): the parent domain where there is one. */
+/* Clients ask their credential for this, and want their host to end in "." and this one's
+ * (contracts: keyvault §2.4): the parent domain where there is one. */
 static char *default_resource(const char *base_url)
 {
 	const char *host = base_url + 8;
@@ -79,7 +84,8 @@ static const char *pair_fault(struct span certificate, struct span key)
 	BIO *cert_bio = BIO_new_mem_buf(certificate.p, (int)certificate.len);
 	BIO *key_bio = BIO_new_mem_buf(key.p, (int)key.len);
 	X509 *leaf = cert_bio == NULL ? NULL : PEM_read_bio_X509(cert_bio, NULL, no_password, NULL);
-	EVP_PKEY *private = key_bio == NULL ? NULL : PEM_read_bio_PrivateKey(key_bio, NULL, no_password, NULL);
+	EVP_PKEY *private =
+		key_bio == NULL ? NULL : PEM_read_bio_PrivateKey(key_bio, NULL, no_password, NULL);
 
 	if (leaf == NULL)
 		fault = "the certificate file holds no PEM certificate";
@@ -117,7 +123,9 @@ static void tls_load(const struct node *n, struct listener_config *out)
 	bool ok = node_file(&tls, "certificate", MAX_PEM, false, CONFIG_GATEWAY, &out->certificate);
 	ok = node_file(&tls, "key", MAX_PEM, true, CONFIG_GATEWAY, &out->key) && ok;
 	if (json_has(tls.obj, "client_ca") && !json_has_null(tls.obj, "client_ca"))
-		ok = node_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY, &out->client_ca) && ok;
+		ok = node_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY,
+			       &out->client_ca) &&
+		     ok;
 	if (!ok || (n->doc->l->parts & CONFIG_GATEWAY) == 0)
 		return;
 	const char *fault = pair_fault(out->certificate, out->key);
@@ -133,7 +141,9 @@ static bool hex_digest(struct span line, uint8_t out[static 32])
 		return false;
 	for (size_t i = 0; i < 64; i++) {
 		uint8_t c = line.p[i];
-		int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
+		int digit = c >= '0' && c <= '9'   ? c - '0'
+			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+						   : 16;
 		if (digit > 15)
 			return false;
 		out[i / 2] = (uint8_t)(i % 2 == 0 ? digit * 16 : out[i / 2] + digit);
@@ -147,8 +157,8 @@ static void bearers_load(const struct node *n, struct listener_config *out)
 	struct span text = span_of(NULL, 0);
 	KB_AUTO(cstr) char *path = NULL;
 
-	if (!node_file(n, "bearer_file", KB_MAX_CONFIG, false, CONFIG_VAULT, &text) || !node_path(n, "bearer_file", &path) ||
-	    (n->doc->l->parts & CONFIG_VAULT) == 0)
+	if (!node_file(n, "bearer_file", KB_MAX_CONFIG, false, CONFIG_VAULT, &text) ||
+	    !node_path(n, "bearer_file", &path) || (n->doc->l->parts & CONFIG_VAULT) == 0)
 		return;
 	out->bearers = calloc(MAX_BEARERS, sizeof *out->bearers);
 	if (out->bearers == NULL) {
@@ -167,7 +177,8 @@ static void bearers_load(const struct node *n, struct listener_config *out)
 		if (out->n_bearers == MAX_BEARERS)
 			fault_add(n->doc->l, path, line, "more than %d tokens", MAX_BEARERS);
 		else if (!hex_digest(row, out->bearers[out->n_bearers++]))
-			fault_add(n->doc->l, path, line, "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
+			fault_add(n->doc->l, path, line,
+				  "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
 		if (out->n_bearers == MAX_BEARERS)
 			return;
 	}
@@ -177,7 +188,8 @@ static void bearers_load(const struct node *n, struct listener_config *out)
 
 static void auth_load(const struct node *n, struct listener_config *out)
 {
-	static const char *const names[] = {[AUTH_NONE] = "none", [AUTH_MTLS] = "mtls", [AUTH_BEARER] = "bearer_file"};
+	static const char *const names[] = {
+		[AUTH_NONE] = "none", [AUTH_MTLS] = "mtls", [AUTH_BEARER] = "bearer_file"};
 	struct node tls;
 	KB_AUTO(cstr) char *auth = NULL;
 
@@ -206,12 +218,14 @@ static void apis_load(const struct node *n, struct listener_config *out)
 	const struct json_t *apis;
 
 	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
-		node_fault(n, "apis", "\"apis\" must be an array that names at least one API: [\"keyvault\"]");
+		node_fault(n, "apis",
+			   "\"apis\" must be an array that names at least one API: [\"keyvault\"]");
 		return;
 	}
 	for (size_t i = 0; i < json_len(apis); i++) {
 		struct span name;
-		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK && span_eq_cstr(name, "keyvault"))
+		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK &&
+		    span_eq_cstr(name, "keyvault"))
 			out->is_keyvault = true;
 		else
 			node_fault(n, "apis", "unknown API: \"keyvault\" is the one there is");
@@ -223,8 +237,10 @@ static bool challenge_str(const struct node *n, const char *name, char **out)
 {
 	if (!node_str_opt(n, name, MAX_URL, out))
 		return false;
-	if (*out != NULL && (strncmp(*out, "https://", 8) != 0 || strpbrk(*out, "\"\\ ,") != NULL)) {
-		node_fault(n, name, "\"%s\" must be an https URL without quotes, commas or spaces", name);
+	if (*out != NULL &&
+	    (strncmp(*out, "https://", 8) != 0 || strpbrk(*out, "\"\\ ,") != NULL)) {
+		node_fault(n, name, "\"%s\" must be an https URL without quotes, commas or spaces",
+			   name);
 		return false;
 	}
 	return true;
@@ -236,12 +252,14 @@ static void challenge_load(const struct node *n, struct listener_config *out)
 	struct node c;
 
 	if (json_has(n->obj, "challenge") && !json_has_null(n->obj, "challenge")) {
-		if (!node_obj(n, "challenge", &c) || !node_known(&c, known) || !challenge_str(&c, "authorization", &out->challenge_authorization) ||
+		if (!node_obj(n, "challenge", &c) || !node_known(&c, known) ||
+		    !challenge_str(&c, "authorization", &out->challenge_authorization) ||
 		    !challenge_str(&c, "resource", &out->challenge_resource))
 			return;
 	}
 	/* The path's first part is what clients take for the tenant. */
-	if (out->challenge_authorization == NULL && asprintf(&out->challenge_authorization, "%s/keybroker", out->base_url) < 0)
+	if (out->challenge_authorization == NULL &&
+	    asprintf(&out->challenge_authorization, "%s/keybroker", out->base_url) < 0)
 		out->challenge_authorization = NULL;
 	if (out->challenge_resource == NULL)
 		out->challenge_resource = default_resource(out->base_url);
@@ -251,18 +269,23 @@ static void challenge_load(const struct node *n, struct listener_config *out)
 
 static void listener_load(const struct node *n, struct listener_config *out)
 {
-	static const char *const known[] = {"address", "base_url", "apis", "tls", "auth", "bearer_file", "challenge", NULL};
+	static const char *const known[] = {"address", "base_url",    "apis",      "tls",
+					    "auth",    "bearer_file", "challenge", NULL};
 
 	(void)node_known(n, known);
 	if (node_str(n, "address", 64, &out->address) && !address_ok(out->address))
-		node_fault(n, "address", "\"address\" must be a literal address and a port: \"127.0.0.1:8443\", \"[::1]:8443\"");
+		node_fault(n, "address",
+			   "\"address\" must be a literal address and a port: \"127.0.0.1:8443\", "
+			   "\"[::1]:8443\"");
 	apis_load(n, out);
 	tls_load(n, out);
 	auth_load(n, out);
 	if (!node_str(n, "base_url", 300, &out->base_url))
 		return;
 	if (!base_url_ok(out->base_url))
-		node_fault(n, "base_url", "\"base_url\" must be https://host or https://host:port, without a path or a slash at its end");
+		node_fault(n, "base_url",
+			   "\"base_url\" must be https://host or https://host:port, without a path "
+			   "or a slash at its end");
 	else
 		challenge_load(n, out);
 }
@@ -273,8 +296,10 @@ void listeners_load(struct loader *l, const struct node *root)
 	struct config *c = l->c;
 	struct node n;
 
-	if (json_get_arr(root->obj, "listeners", &array) != KB_OK || json_len(array) == 0 || json_len(array) > KB_MAX_LISTENERS) {
-		node_fault(root, "listeners", "\"listeners\" must be an array of 1 to %d objects", KB_MAX_LISTENERS);
+	if (json_get_arr(root->obj, "listeners", &array) != KB_OK || json_len(array) == 0 ||
+	    json_len(array) > KB_MAX_LISTENERS) {
+		node_fault(root, "listeners", "\"listeners\" must be an array of 1 to %d objects",
+			   KB_MAX_LISTENERS);
 		return;
 	}
 	c->listeners = calloc(json_len(array), sizeof *c->listeners);
@@ -288,7 +313,8 @@ void listeners_load(struct loader *l, const struct node *root)
 			continue;
 		listener_load(&n, one);
 		for (size_t j = 0; j < i; j++)
-			if (one->address != NULL && c->listeners[j].address != NULL && strcmp(one->address, c->listeners[j].address) == 0)
+			if (one->address != NULL && c->listeners[j].address != NULL &&
+			    strcmp(one->address, c->listeners[j].address) == 0)
 				node_fault(&n, "address", "another listener has this address");
 	}
 }

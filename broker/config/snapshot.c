@@ -1,7 +1,8 @@
 /* broker/config/snapshot.c — configuration bytes, from files or from a sealed archive of them.
- * Decides whose files are believed: root's and our own, that nobody else can write.  Trusts the kernel's seals on an archive and still checks
- * every length in it.  Never follows a symlink at the end of a path, never reads a file twice.
- * Longer than most: files and archive are the two ways into one table, and what packs it should stand beside what unpacks it. */
+ * Decides whose files are believed: root's and our own, that nobody else can write.  Trusts the
+ * kernel's seals on an archive and still checks every length in it.  Never follows a symlink at the
+ * end of a path, never reads a file twice. Longer than most: files and archive are the two ways
+ * into one table, and what packs it should stand beside what unpacks it. */
 #include "config/snapshot.h"
 
 #include <dirent.h>
@@ -18,7 +19,8 @@
 
 enum kind { KIND_FILE = 1, KIND_LIST = 2 };
 
-/* A file's bytes, or a directory's listing: its names, each with its NUL.  A listing's key is its directory, "//" and the suffix. */
+/* A file's bytes, or a directory's listing: its names, each with its NUL.  A listing's key is its
+ * directory, "//" and the suffix. */
 struct entry {
 	char *key;
 	enum kind kind;
@@ -38,7 +40,8 @@ struct snapshot {
 	char why[256];
 };
 
-/* The archive: this head, then entries in order of key.  Native byte order: it never leaves the machine, nor the life of its maker. */
+/* The archive: this head, then entries in order of key.  Native byte order: it never leaves the
+ * machine, nor the life of its maker. */
 struct archive_head {
 	char magic[8];
 	uint64_t total; /* bytes, head and all */
@@ -178,12 +181,15 @@ static enum kb_err says(struct snapshot *s, enum kb_err err, const char **why, c
 static enum kb_err check_owner(struct snapshot *s, const struct stat *st, const char **why)
 {
 	if (st->st_uid != 0 && st->st_uid != geteuid()) {
-		snprintf(s->why, sizeof s->why, "belongs to user %u, not to root or to us (user %u): chown it", st->st_uid, geteuid());
+		snprintf(s->why, sizeof s->why,
+			 "belongs to user %u, not to root or to us (user %u): chown it", st->st_uid,
+			 geteuid());
 		*why = s->why;
 		return KB_E_FILE_MODE;
 	}
 	if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-		snprintf(s->why, sizeof s->why, "can be written by others (mode %04o): chmod go-w", st->st_mode & 07777U);
+		snprintf(s->why, sizeof s->why, "can be written by others (mode %04o): chmod go-w",
+			 st->st_mode & 07777U);
 		*why = s->why;
 		return KB_E_FILE_MODE;
 	}
@@ -191,7 +197,8 @@ static enum kb_err check_owner(struct snapshot *s, const struct stat *st, const 
 }
 
 /* O_NONBLOCK: a FIFO must not hold us; on a regular file it means nothing. */
-static enum kb_err open_checked(struct snapshot *s, const char *path, bool is_private, int *fd, struct stat *st, const char **why)
+static enum kb_err open_checked(struct snapshot *s, const char *path, bool is_private, int *fd,
+				struct stat *st, const char **why)
 {
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0 && errno == ELOOP)
@@ -201,7 +208,8 @@ static enum kb_err open_checked(struct snapshot *s, const char *path, bool is_pr
 	if (!S_ISREG(st->st_mode))
 		return says(s, KB_E_FILE_MODE, why, "is not a regular file");
 	if (is_private && (st->st_mode & S_IROTH) != 0) {
-		snprintf(s->why, sizeof s->why, "can be read by others (mode %04o): chmod o-r", st->st_mode & 07777U);
+		snprintf(s->why, sizeof s->why, "can be read by others (mode %04o): chmod o-r",
+			 st->st_mode & 07777U);
 		*why = s->why;
 		return KB_E_FILE_MODE;
 	}
@@ -225,7 +233,8 @@ static enum kb_err read_all(int fd, uint8_t *p, size_t cap, size_t *len)
 	return KB_OK;
 }
 
-static enum kb_err load_file(struct snapshot *s, struct entry *e, size_t max_bytes, const char **why)
+static enum kb_err load_file(struct snapshot *s, struct entry *e, size_t max_bytes,
+			     const char **why)
 {
 	enum kb_err err;
 	struct stat st;
@@ -243,11 +252,13 @@ static enum kb_err load_file(struct snapshot *s, struct entry *e, size_t max_byt
 	if ((err = read_all(fd, e->owned, cap, &e->data.len)) != KB_OK)
 		return says(s, err, why, strerror(errno));
 	if (e->data.len != (size_t)st.st_size)
-		return says(s, KB_E_FILE, why, "changed while it was read: write a new file and rename it");
+		return says(s, KB_E_FILE, why,
+			    "changed while it was read: write a new file and rename it");
 	return KB_OK;
 }
 
-enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes, bool is_private, unsigned parts, struct span *out, const char **why)
+enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes, bool is_private,
+			  unsigned parts, struct span *out, const char **why)
 {
 	enum kb_err err;
 	size_t index;
@@ -260,7 +271,9 @@ enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes
 			return says(s, KB_E_FILE, why, "is not a file");
 		if (known->data.len > max_bytes)
 			return says(s, KB_E_FILE_SIZE, why, "is too large");
-		if (is_private && !known->is_private && s->map == NULL) { /* read as public before: its mode is not known to be private */
+		if (is_private && !known->is_private &&
+		    s->map ==
+			    NULL) { /* read as public before: its mode is not known to be private */
 			if ((err = snapshot_check(s, path, true, why)) != KB_OK)
 				return err;
 			known->is_private = true;
@@ -328,7 +341,8 @@ static enum kb_err list_dir(int fd, const char *suffix, struct buf *out)
 		if (!is_listed(e->d_name, suffix))
 			continue;
 		if (n == cap) {
-			char **grown = reallocarray(names, cap = cap == 0 ? 64 : cap * 2, sizeof(char *));
+			char **grown =
+				reallocarray(names, cap = cap == 0 ? 64 : cap * 2, sizeof(char *));
 			if (grown == NULL)
 				goto out;
 			names = grown;
@@ -352,7 +366,8 @@ out:
 	return err;
 }
 
-enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffix, unsigned parts, const char *const **names, const char **why)
+enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffix, unsigned parts,
+			  const char *const **names, const char **why)
 {
 	static const char *const none[] = {NULL};
 	enum kb_err err;
@@ -421,7 +436,8 @@ void snapshot_digest(const struct snapshot *s, uint8_t out[static 32])
 	digest_begin(&d);
 	for (size_t i = 0; i < s->n; i++) {
 		const struct entry *e = s->entry[i];
-		struct archive_entry head = head_of(e); /* lengths first, so that no two sets of files run together */
+		struct archive_entry head =
+			head_of(e); /* lengths first, so that no two sets of files run together */
 		digest_add(&d, span_of(&head, sizeof head));
 		digest_add(&d, span_of(e->key, head.key_len));
 		digest_add(&d, span_of(e->data.p, e->data.len));
@@ -458,7 +474,8 @@ enum kb_err snapshot_pack(const struct snapshot *s, unsigned parts, int *out)
 	snapshot_digest(s, head.digest);
 	for (size_t i = 0; i < s->n; i++)
 		if ((s->entry[i]->parts & parts) != 0)
-			head.total += sizeof(struct archive_entry) + strlen(s->entry[i]->key) + s->entry[i]->data.len;
+			head.total += sizeof(struct archive_entry) + strlen(s->entry[i]->key) +
+				      s->entry[i]->data.len;
 	if ((err = write_all(fd, &head, sizeof head)) != KB_OK)
 		return err;
 	for (size_t i = 0; i < s->n; i++) {
@@ -466,7 +483,8 @@ enum kb_err snapshot_pack(const struct snapshot *s, unsigned parts, int *out)
 		struct archive_entry h = head_of(e);
 		if ((e->parts & parts) == 0)
 			continue;
-		if ((err = write_all(fd, &h, sizeof h)) != KB_OK || (err = write_all(fd, e->key, h.key_len)) != KB_OK ||
+		if ((err = write_all(fd, &h, sizeof h)) != KB_OK ||
+		    (err = write_all(fd, e->key, h.key_len)) != KB_OK ||
 		    (err = write_all(fd, e->data.p, e->data.len)) != KB_OK)
 			return err;
 	}
@@ -477,7 +495,8 @@ enum kb_err snapshot_pack(const struct snapshot *s, unsigned parts, int *out)
 	return KB_OK;
 }
 
-/* Every length against what is left; keys strictly ascending, so that find() may trust the order. */
+/* Every length against what is left; keys strictly ascending, so that find() may trust the order.
+ */
 static enum kb_err index_archive(struct snapshot *s)
 {
 	enum kb_err err;
@@ -495,10 +514,12 @@ static enum kb_err index_archive(struct snapshot *s)
 			return KB_E_FILE;
 		memcpy(&h, left.p, sizeof h);
 		left = span_sub(left, sizeof h, left.len);
-		if ((h.kind != KIND_FILE && h.kind != KIND_LIST) || h.key_len > left.len || h.data_len > left.len - h.key_len)
+		if ((h.kind != KIND_FILE && h.kind != KIND_LIST) || h.key_len > left.len ||
+		    h.data_len > left.len - h.key_len)
 			return KB_E_FILE;
 		KB_AUTO(entry) struct entry *e = NULL;
-		if ((err = entry_new(span_sub(left, 0, h.key_len), (enum kind)h.kind, ~0U, &e)) != KB_OK)
+		if ((err = entry_new(span_sub(left, 0, h.key_len), (enum kind)h.kind, ~0U, &e)) !=
+		    KB_OK)
 			return err;
 		e->data = span_sub(left, h.key_len, (size_t)h.data_len);
 		left = span_sub(left, h.key_len + (size_t)h.data_len, left.len);
@@ -521,7 +542,8 @@ enum kb_err snapshot_archive(int fd, struct snapshot **out)
 	*out = NULL;
 	/* Without the seals its maker could change it under our eyes. */
 	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 || (uint64_t)st.st_size < sizeof(struct archive_head))
+	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
+	    (uint64_t)st.st_size < sizeof(struct archive_head))
 		return KB_E_FILE;
 	KB_AUTO(snapshot) struct snapshot *s = calloc(1, sizeof *s);
 	if (s == NULL)

@@ -1,5 +1,6 @@
-/* broker/ctl/check.c — `keybrokerctl check`: what the supervisor checks before a configuration is taken, and more: the HSM's objects, the
- * signer's certificate, ends of validity.  Changes nothing. */
+/* broker/ctl/check.c — `keybrokerctl check`: what the supervisor checks before a configuration is
+ * taken, and more: the HSM's objects, the signer's certificate, ends of validity.  Changes nothing.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,14 +8,16 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "ctl/ctl.h"
-#include "process/x509.h"
 #include "keystore/keystore.h"
 #include "keystore/sign.h"
 #include "keystore/wrap.h"
+#include "process/x509.h"
 
 enum { OPT_HSM };
 static const struct ctl_opt check_opts[] = {
-	[OPT_HSM] = {"hsm", 0, NULL, "open the HSM too: every object, the wrapping schemes, the signer's certificate"},
+	[OPT_HSM] =
+		{"hsm", 0, NULL,
+		 "open the HSM too: every object, the wrapping schemes, the signer's certificate"},
 	{NULL, 0, NULL, NULL},
 };
 
@@ -47,7 +50,8 @@ static void notes_free(struct notes *t)
 
 /* ---- certificates ---- */
 
-static void chain_look(const struct config *cfg, const char *what, struct span pem, int64_t now_s, struct notes *faults, struct notes *warnings)
+static void chain_look(const struct config *cfg, const char *what, struct span pem, int64_t now_s,
+		       struct notes *faults, struct notes *warnings)
 {
 	KB_AUTO(buf) struct buf der = {0};
 	char end[KB_TIME_TEXT];
@@ -60,12 +64,14 @@ static void chain_look(const struct config *cfg, const char *what, struct span p
 	}
 	clock_text(expires_s * 1000000, end);
 	if (expires_s < now_s)
-		note(faults, "%s: %s: a certificate ended on %.10s; replace it", cfg->path, what, end);
+		note(faults, "%s: %s: a certificate ended on %.10s; replace it", cfg->path, what,
+		     end);
 	else if (expires_s < now_s + EXPIRES_SOON_S)
 		note(warnings, "%s: %s: a certificate ends on %.10s", cfg->path, what, end);
 }
 
-static void certificates_look(const struct config *cfg, struct notes *faults, struct notes *warnings)
+static void certificates_look(const struct config *cfg, struct notes *faults,
+			      struct notes *warnings)
 {
 	int64_t now_s = clock_wall_s();
 	char what[64];
@@ -76,7 +82,10 @@ static void certificates_look(const struct config *cfg, struct notes *faults, st
 	}
 	chain_look(cfg, "signer.certificates", cfg->signer_chain, now_s, faults, warnings);
 	if (x509_chain_check(cfg->signer_chain) != KB_OK)
-		note(warnings, "%s: signer.certificates: not a chain from leaf to root; clients that follow x5c will refuse replies", cfg->path);
+		note(warnings,
+		     "%s: signer.certificates: not a chain from leaf to root; clients that follow "
+		     "x5c will refuse replies",
+		     cfg->path);
 }
 
 /* ---- the HSM ---- */
@@ -90,16 +99,19 @@ static void signer_look(const struct config *cfg, struct keystore *ks, struct no
 
 	buf_init(&leaf, KB_MAX_CONFIG);
 	if (err != KB_OK) {
-		note(faults, "%s: signer.object: %s. %s", cfg->path, kb_err_name(err), ctl_hint(err));
+		note(faults, "%s: signer.object: %s. %s", cfg->path, kb_err_name(err),
+		     ctl_hint(err));
 		return;
 	}
 	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
 		return; /* told already */
 	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
-		note(faults, "%s: signer: the first certificate is not for the key in the HSM (%s)", cfg->path, kb_err_name(err));
+		note(faults, "%s: signer: the first certificate is not for the key in the HSM (%s)",
+		     cfg->path, kb_err_name(err));
 }
 
-static void wrap_look(const struct config *cfg, struct keystore *ks, struct notes *faults, struct notes *warnings)
+static void wrap_look(const struct config *cfg, struct keystore *ks, struct notes *faults,
+		      struct notes *warnings)
 {
 	if (keystore_self_test(ks) == KB_OK)
 		return;
@@ -108,8 +120,9 @@ static void wrap_look(const struct config *cfg, struct keystore *ks, struct note
 		for (enum kb_kty kty = KB_KTY_RSA; kty <= KB_KTY_OCT; kty++)
 			if (plan->engine[enc][kty] == WRAP_NONE)
 				note(enc == KB_ENC_SHA1 ? faults : warnings,
-				     "%s: hsm.module: %s of %s keys cannot be done right: such releases are refused", cfg->path, enc_name(enc),
-				     kty_name(kty));
+				     "%s: hsm.module: %s of %s keys cannot be done right: such "
+				     "releases are refused",
+				     cfg->path, enc_name(enc), kty_name(kty));
 }
 
 static void hsm_look(const struct config *cfg, struct notes *faults, struct notes *warnings)
@@ -126,9 +139,11 @@ static void hsm_look(const struct config *cfg, struct notes *faults, struct note
 		for (size_t v = 0; v < r->n_versions; v++) {
 			const struct key_version *one = &r->versions[v];
 			const struct hsm_key *key = NULL;
-			err = keystore_find(ks, one->object, r->kty, true, one->has_fingerprint ? one->fingerprint : NULL, &key);
+			err = keystore_find(ks, one->object, r->kty, true,
+					    one->has_fingerprint ? one->fingerprint : NULL, &key);
 			if (err != KB_OK)
-				note(faults, "%s/%s.json: version %s: %s. %s", cfg->keys_dir, r->name, one->version, kb_err_name(err), ctl_hint(err));
+				note(faults, "%s/%s.json: version %s: %s. %s", cfg->keys_dir,
+				     r->name, one->version, kb_err_name(err), ctl_hint(err));
 		}
 	}
 	signer_look(cfg, ks, faults);
@@ -149,7 +164,8 @@ static void notes_json(struct buf *out, const char *name, const struct notes *t)
 	buf_add_str(out, "]");
 }
 
-static void report_text(const struct config *cfg, const struct notes *faults, const struct notes *warnings, struct buf *out)
+static void report_text(const struct config *cfg, const struct notes *faults,
+			const struct notes *warnings, struct buf *out)
 {
 	for (size_t i = 0; i < faults->n; i++)
 		ctl_say("%s", faults->text[i]);
@@ -158,12 +174,15 @@ static void report_text(const struct config *cfg, const struct notes *faults, co
 	for (size_t i = 0; i < warnings->n; i++)
 		ctl_say("warning: %s", warnings->text[i]);
 	if (cfg != NULL && faults->n == 0)
-		buf_addf(out, "good: %zu listener%s, %zu issuer%s, %zu key%s, configuration %.16s\n", cfg->n_listeners,
-			 cfg->n_listeners == 1 ? "" : "s", cfg->n_issuers, cfg->n_issuers == 1 ? "" : "s", cfg->n_keys, cfg->n_keys == 1 ? "" : "s",
+		buf_addf(out,
+			 "good: %zu listener%s, %zu issuer%s, %zu key%s, configuration %.16s\n",
+			 cfg->n_listeners, cfg->n_listeners == 1 ? "" : "s", cfg->n_issuers,
+			 cfg->n_issuers == 1 ? "" : "s", cfg->n_keys, cfg->n_keys == 1 ? "" : "s",
 			 cfg->digest);
 }
 
-static void report_json(const struct config *cfg, const struct notes *faults, const struct notes *warnings, struct buf *out)
+static void report_json(const struct config *cfg, const struct notes *faults,
+			const struct notes *warnings, struct buf *out)
 {
 	buf_add_str(out, "{");
 	json_add_bool(out, "good", faults->n == 0);
@@ -211,7 +230,9 @@ static int check_run(struct ctl *c)
 }
 
 const struct ctl_command ctl_check_commands[] = {
-	{"check", NULL, "The whole configuration: every issuer, key record, policy, certificate and file mode.", check_opts, check_run,
+	{"check", NULL,
+	 "The whole configuration: every issuer, key record, policy, certificate and file mode.",
+	 check_opts, check_run,
 	 "Faults are told one a line as path:line: text.  Exit: 0 good, 1 not.\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

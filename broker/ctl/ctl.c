@@ -1,4 +1,5 @@
-/* broker/ctl/ctl.c — what every command of keybrokerctl uses.  Trusts its operator and the configuration's own checks; never prints a PIN or key bytes. */
+/* broker/ctl/ctl.c — what every command of keybrokerctl uses.  Trusts its operator and the
+ * configuration's own checks; never prints a PIN or key bytes. */
 #include "ctl/ctl.h"
 
 #include <errno.h>
@@ -16,8 +17,8 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
-#include "supervisor/state.h"
 #include "keystore/keystore.h"
+#include "supervisor/state.h"
 
 /* ---- what is said ---- */
 
@@ -36,7 +37,8 @@ void ctl_say(const char *fmt, ...)
 
 int ctl_end(int code)
 {
-	return code == CTL_FAILED && !has_spoken ? ctl_fail(code, "there is not enough memory") : code;
+	return code == CTL_FAILED && !has_spoken ? ctl_fail(code, "there is not enough memory")
+						 : code;
 }
 
 int ctl_fail(int code, const char *fmt, ...)
@@ -54,7 +56,9 @@ int ctl_fail(int code, const char *fmt, ...)
 
 int ctl_put(struct buf *out, int code)
 {
-	bool is_written = buf_ok(out) == KB_OK && (out->len == 0 || fwrite(out->p, 1, out->len, stdout) == out->len) && fflush(stdout) == 0;
+	bool is_written = buf_ok(out) == KB_OK &&
+			  (out->len == 0 || fwrite(out->p, 1, out->len, stdout) == out->len) &&
+			  fflush(stdout) == 0;
 
 	buf_free(out);
 	return is_written ? code : ctl_fail(CTL_FAILED, "cannot write to standard output");
@@ -111,16 +115,18 @@ static void opts_text(const struct ctl_opt *opts, struct buf *out)
 {
 	for (; opts->name != NULL; opts++) {
 		char left[64];
-		snprintf(left, sizeof left, "--%s%s%s", opts->name, opts->value == NULL ? "" : " ", opts->value == NULL ? "" : opts->value);
-		buf_addf(out, "  %c%c%c %-24s %s\n", opts->letter == 0 ? ' ' : '-', opts->letter == 0 ? ' ' : opts->letter,
-			 opts->letter == 0 ? ' ' : ',', left, opts->help);
+		snprintf(left, sizeof left, "--%s%s%s", opts->name, opts->value == NULL ? "" : " ",
+			 opts->value == NULL ? "" : opts->value);
+		buf_addf(out, "  %c%c%c %-24s %s\n", opts->letter == 0 ? ' ' : '-',
+			 opts->letter == 0 ? ' ' : opts->letter, opts->letter == 0 ? ' ' : ',',
+			 left, opts->help);
 	}
 }
 
 void ctl_usage(const struct ctl_command *cmd, struct buf *out)
 {
-	buf_addf(out, "usage: keybrokerctl [-c FILE] %s%s%s [options]\n\n%s\n\n", cmd->name, cmd->arg == NULL ? "" : " ",
-		 cmd->arg == NULL ? "" : cmd->arg, cmd->summary);
+	buf_addf(out, "usage: keybrokerctl [-c FILE] %s%s%s [options]\n\n%s\n\n", cmd->name,
+		 cmd->arg == NULL ? "" : " ", cmd->arg == NULL ? "" : cmd->arg, cmd->summary);
 	if (cmd->opts != NULL)
 		opts_text(cmd->opts, out);
 	opts_text(common_opts, out);
@@ -133,12 +139,15 @@ void ctl_usage(const struct ctl_command *cmd, struct buf *out)
 /* getopt_long's two tables, made of ours; long options are numbered from LONG_BASE, ours first. */
 enum { LONG_BASE = 256, COMMON_BASE = LONG_BASE + CTL_MAX_OPTS };
 
-static void getopt_tables(const struct ctl_opt *opts, int base, char *shorts, struct option *longs, unsigned *n)
+static void getopt_tables(const struct ctl_opt *opts, int base, char *shorts, struct option *longs,
+			  unsigned *n)
 {
 	for (int i = 0; opts[i].name != NULL; i++, (*n)++) {
 		if (*n >= CTL_MAX_OPTS + 3)
 			KB_BUG();
-		longs[*n] = (struct option){opts[i].name, opts[i].value != NULL ? required_argument : no_argument, NULL, base + i};
+		longs[*n] = (struct option){opts[i].name,
+					    opts[i].value != NULL ? required_argument : no_argument,
+					    NULL, base + i};
 		if (opts[i].letter != 0) {
 			size_t at = strlen(shorts);
 			shorts[at] = opts[i].letter;
@@ -199,7 +208,8 @@ int ctl_parse(struct ctl *c, int argc, char **argv, bool *stop)
 		}
 		unsigned i = (unsigned)(o - LONG_BASE);
 		if (c->n_values[i] == CTL_MAX_REPEAT)
-			return ctl_fail(CTL_FAILED, "--%s is given more than %d times", opts[i].name, CTL_MAX_REPEAT);
+			return ctl_fail(CTL_FAILED, "--%s is given more than %d times",
+					opts[i].name, CTL_MAX_REPEAT);
 		c->value[i][c->n_values[i]++] = optarg;
 	}
 	int left = argc - optind;
@@ -234,7 +244,8 @@ bool ctl_number(const char *what, const char *text, long long least, long long m
 	*out = strtoll(text, &end, 10);
 	if (errno == 0 && end != text && *end == '\0' && *out >= least && *out <= most)
 		return true;
-	ctl_fail(CTL_FAILED, "%s: a number from %lld to %lld is wanted, not '%s'", what, least, most, text);
+	ctl_fail(CTL_FAILED, "%s: a number from %lld to %lld is wanted, not '%s'", what, least,
+		 most, text);
 	return false;
 }
 
@@ -242,7 +253,9 @@ bool ctl_time(const char *what, const char *text, int64_t *out)
 {
 	if (clock_parse(text, out) == KB_OK)
 		return true;
-	ctl_fail(CTL_FAILED, "%s: seconds since 1970 or a time like 2026-11-21T17:10:11Z is wanted, not '%s'", what, text);
+	ctl_fail(CTL_FAILED,
+		 "%s: seconds since 1970 or a time like 2026-11-21T17:10:11Z is wanted, not '%s'",
+		 what, text);
 	return false;
 }
 
@@ -304,7 +317,9 @@ enum kb_err ctl_write(const char *path, mode_t mode, bool is_new, struct span te
 	}
 	bool is_ready = fchmod(fd, mode) == 0 && write_all(fd, text) && fsync(fd) == 0;
 	is_ready = close(fd) == 0 && is_ready;
-	if (is_ready && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, is_new ? RENAME_NOREPLACE : 0) == 0 && dir_sync(path))
+	if (is_ready &&
+	    renameat2(AT_FDCWD, temporary, AT_FDCWD, path, is_new ? RENAME_NOREPLACE : 0) == 0 &&
+	    dir_sync(path))
 		return KB_OK;
 	ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
 	(void)unlink(temporary);
@@ -339,7 +354,8 @@ enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out)
 
 /* ---- configuration and HSM ---- */
 
-enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change, struct ctl_config *out)
+enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
+			    struct ctl_config *out)
 {
 	struct config_faults faults = {0};
 
@@ -347,7 +363,8 @@ enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
 	if (is_change) {
 		out->lock_fd = open(c->config_path, O_RDONLY | O_CLOEXEC);
 		if (out->lock_fd < 0 || flock(out->lock_fd, LOCK_EX) != 0) {
-			ctl_fail(CTL_FAILED, "%s: %s; name the configuration with -c FILE", c->config_path, strerror(errno));
+			ctl_fail(CTL_FAILED, "%s: %s; name the configuration with -c FILE",
+				 c->config_path, strerror(errno));
 			return KB_E_FILE;
 		}
 	}
@@ -377,10 +394,14 @@ enum kb_err ctl_user_enter(const char *user)
 		return KB_OK;
 	const struct passwd *pw = getpwnam(user);
 	if (pw == NULL) {
-		ctl_fail(CTL_FAILED, "there is no user '%s' on this machine; create it (useradd --system %s) or change \"user\"", user, user);
+		ctl_fail(CTL_FAILED,
+			 "there is no user '%s' on this machine; create it (useradd --system %s) "
+			 "or change \"user\"",
+			 user, user);
 		return KB_E_SYS;
 	}
-	if (initgroups(user, pw->pw_gid) == 0 && setegid(pw->pw_gid) == 0 && seteuid(pw->pw_uid) == 0)
+	if (initgroups(user, pw->pw_gid) == 0 && setegid(pw->pw_gid) == 0 &&
+	    seteuid(pw->pw_uid) == 0)
 		return KB_OK;
 	ctl_fail(CTL_FAILED, "cannot act as user %s: %s", user, strerror(errno));
 	ctl_user_leave();
@@ -411,12 +432,15 @@ static enum kb_err pin_read(const char *path, struct secret **out)
 	enum kb_err err = KB_E_FILE;
 
 	if (fd < 0) {
-		ctl_fail(CTL_FAILED, "%s: %s (the HSM's PIN is read as the instance's owner or root)", path, strerror(errno));
+		ctl_fail(CTL_FAILED,
+			 "%s: %s (the HSM's PIN is read as the instance's owner or root)", path,
+			 strerror(errno));
 		return err;
 	}
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & 027) != 0) {
 		err = KB_E_FILE_MODE;
-		ctl_fail(CTL_FAILED, "%s: must be a regular file that nobody else can read (chmod 600)", path);
+		ctl_fail(CTL_FAILED,
+			 "%s: must be a regular file that nobody else can read (chmod 600)", path);
 	} else if ((err = secret_read_fd(fd, out)) != KB_OK) {
 		ctl_fail(CTL_FAILED, "%s: no PIN in it (%s)", path, kb_err_name(err));
 	}
@@ -434,28 +458,33 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 
 	*out = NULL;
 	if ((err = secret_arena_init()) != KB_OK) {
-		ctl_fail(CTL_FAILED, "%d KiB of memory cannot be locked for the PIN; raise `ulimit -l`", KB_SECRET_ARENA / 1024);
+		ctl_fail(CTL_FAILED,
+			 "%d KiB of memory cannot be locked for the PIN; raise `ulimit -l`",
+			 KB_SECRET_ARENA / 1024);
 		return err;
 	}
 	if ((err = pin_read(cfg->hsm_pin_file, &pin)) != KB_OK)
 		return err;
 	for (char **e = cfg->hsm_environment; e != NULL && *e != NULL; e++) {
 		KB_AUTO(cstr) char *name = strndup(*e, strcspn(*e, "="));
-		if (name == NULL || (*e)[strlen(name)] != '=' || setenv(name, *e + strlen(name) + 1, 1) != 0)
+		if (name == NULL || (*e)[strlen(name)] != '=' ||
+		    setenv(name, *e + strlen(name) + 1, 1) != 0)
 			return KB_E_NOMEM;
 	}
 	if ((err = ctl_user_enter(cfg->user)) != KB_OK)
 		return err;
-	struct keystore_params params = {.module = cfg->hsm_module,
-					 .token = cfg->hsm_token,
-					 .pin = pin,
-					 .is_writable = is_writable,
-					 .login_lock = pin_fd,
-					 .token_dir = state_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
+	struct keystore_params params = {
+		.module = cfg->hsm_module,
+		.token = cfg->hsm_token,
+		.pin = pin,
+		.is_writable = is_writable,
+		.login_lock = pin_fd,
+		.token_dir = state_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
 	if ((err = keystore_open(&params, out)) != KB_OK) {
 		pin_close();
 		ctl_user_leave();
-		ctl_fail(CTL_FAILED, "the HSM (%s, %s) does not open: %s. %s", cfg->hsm_module, cfg->hsm_token, kb_err_name(err), ctl_hint(err));
+		ctl_fail(CTL_FAILED, "the HSM (%s, %s) does not open: %s. %s", cfg->hsm_module,
+			 cfg->hsm_token, kb_err_name(err), ctl_hint(err));
 	}
 	return err;
 }

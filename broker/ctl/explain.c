@@ -1,15 +1,16 @@
-/* broker/ctl/explain.c — `keybrokerctl explain`: would this token release this key, and if not, why.  The judge is decide(), the vault's own:
- * what explains is what enforces.  Makes no record, opens no HSM, releases nothing: a grant made here is thrown away. */
+/* broker/ctl/explain.c — `keybrokerctl explain`: would this token release this key, and if not,
+ * why.  The judge is decide(), the vault's own: what explains is what enforces.  Makes no record,
+ * opens no HSM, releases nothing: a grant made here is thrown away. */
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "ctl/ctl.h"
-#include "process/keyset.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"
 #include "policy/token.h"
+#include "process/keyset.h"
 
 enum { OPT_KEY, OPT_TOKEN, OPT_VERSION, OPT_AT, OPT_NONCE, OPT_KEYS };
 static const struct ctl_opt explain_opts[] = {
@@ -50,12 +51,14 @@ static void question_cleanup(struct question *q)
 /* A file of a token ends in a newline, mostly; the token itself has none. */
 static struct span trimmed(struct span s)
 {
-	while (s.len > 0 && (s.p[s.len - 1] == '\n' || s.p[s.len - 1] == '\r' || s.p[s.len - 1] == ' '))
+	while (s.len > 0 &&
+	       (s.p[s.len - 1] == '\n' || s.p[s.len - 1] == '\r' || s.p[s.len - 1] == ' '))
 		s.len--;
 	return s;
 }
 
-/* The issuer's keys as a vault would have them at that time; none is an outcome of the judgement (ISSUER_UNAVAILABLE), a broken file is not. */
+/* The issuer's keys as a vault would have them at that time; none is an outcome of the judgement
+ * (ISSUER_UNAVAILABLE), a broken file is not. */
 static enum kb_err keys_find(struct question *q, const char *file)
 {
 	struct span document = span_of(NULL, 0);
@@ -75,13 +78,16 @@ static enum kb_err keys_find(struct question *q, const char *file)
 		config_origin(q->issuer, &origin);
 		err = keyset_read(q->config->state_dir, q->issuer->rules.name, &origin, &q->keyset);
 		if (err != KB_OK) {
-			ctl_say("There is no fetched key set of %s, as it is configured now, in %s/issuers (%s): is a broker running? Or name a file "
+			ctl_say("There is no fetched key set of %s, as it is configured now, in "
+				"%s/issuers (%s): is a broker running? Or name a file "
 				"with --keys.",
 				q->issuer->rules.name, q->config->state_dir, kb_err_name(err));
 			return KB_OK;
 		}
 		if (q->now_s - q->keyset.fetched_s > q->issuer->max_stale_s) {
-			ctl_say("The fetched key set of %s is older than its max_stale: as good as none.", q->issuer->rules.name);
+			ctl_say("The fetched key set of %s is older than its max_stale: as good as "
+				"none.",
+				q->issuer->rules.name);
 			return KB_OK;
 		}
 		q->keys_from = "fetched";
@@ -90,12 +96,14 @@ static enum kb_err keys_find(struct question *q, const char *file)
 	if (document.len == 0)
 		return KB_OK;
 	if ((err = jwks_parse(document, &q->keys, NULL)) != KB_OK)
-		ctl_fail(CTL_FAILED, "the key set (%s) is refused: %s. %s", q->keys_from, kb_err_name(err), ctl_hint(err));
+		ctl_fail(CTL_FAILED, "the key set (%s) is refused: %s. %s", q->keys_from,
+			 kb_err_name(err), ctl_hint(err));
 	return err;
 }
 
 /* The release's own order: the key, the token's form, then everything that decide() judges. */
-static enum kb_err judge(struct question *q, const char *version, const char *keys_file, bool *is_judged)
+static enum kb_err judge(struct question *q, const char *version, const char *keys_file,
+			 bool *is_judged)
 {
 	struct grant *grant = NULL;
 	enum kb_err err = key_record_usable(q->key->record, q->now_s);
@@ -139,7 +147,8 @@ static void answer_json(const struct question *q, enum kb_err outcome, struct bu
 	json_add_member(out, "code", span_str(kb_err_name(outcome)));
 	json_add_member(out, "key", span_str(q->key->record->name));
 	json_add_member(out, "version", q->version);
-	json_add_member(out, "issuer", q->issuer == NULL ? span_of("", 0) : span_str(q->issuer->rules.name));
+	json_add_member(out, "issuer",
+			q->issuer == NULL ? span_of("", 0) : span_str(q->issuer->rules.name));
 	json_add_int(out, "at", q->now_s);
 	json_add_name(out, "explain");
 	explain_json(q->ex, out);
@@ -163,14 +172,16 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 	else /* the key itself: the token was not looked at */
 		buf_addf(out, "REFUSE %s: %s\n", kb_err_name(outcome), ctl_hint(outcome));
 	if (outcome == KB_OK && q->issuer != NULL && q->issuer->rules.is_single_use)
-		buf_add_str(out, "The issuer is configured for single use: the ledger lets it happen once.\n");
+		buf_add_str(out, "The issuer is configured for single use: the ledger lets it "
+				 "happen once.\n");
 }
 
 static int explain_run(struct ctl *c)
 {
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
 	KB_AUTO(question) struct question q = {.now_s = clock_wall_s()};
-	const char *name = ctl_value(c, OPT_KEY), *token = ctl_value(c, OPT_TOKEN), *at = ctl_value(c, OPT_AT), *version = ctl_value(c, OPT_VERSION);
+	const char *name = ctl_value(c, OPT_KEY), *token = ctl_value(c, OPT_TOKEN),
+		   *at = ctl_value(c, OPT_AT), *version = ctl_value(c, OPT_VERSION);
 	bool is_judged;
 	struct buf out;
 
@@ -184,13 +195,17 @@ static int explain_run(struct ctl *c)
 	q.config = cc.config;
 	q.nonce = ctl_has(c, OPT_NONCE) ? span_str(ctl_value(c, OPT_NONCE)) : span_of(NULL, 0);
 	if ((q.key = config_key(cc.config, span_str(name))) == NULL)
-		return ctl_fail(CTL_FAILED, "there is no key '%s'; `keybrokerctl key list` shows what there is", name);
-	/* Process for more than a token may have, so that one that is too long is judged and not "unreadable". */
+		return ctl_fail(CTL_FAILED,
+				"there is no key '%s'; `keybrokerctl key list` shows what there is",
+				name);
+	/* Process for more than a token may have, so that one that is too long is judged and not
+	 * "unreadable". */
 	if (ctl_read(token, 2 * KB_MAX_TOKEN, &q.token_text) != KB_OK)
 		return CTL_FAILED;
 	if ((q.ex = explain_new()) == NULL)
 		return ctl_fail(CTL_FAILED, "no memory");
-	enum kb_err outcome = judge(&q, version == NULL ? "" : version, ctl_value(c, OPT_KEYS), &is_judged);
+	enum kb_err outcome =
+		judge(&q, version == NULL ? "" : version, ctl_value(c, OPT_KEYS), &is_judged);
 	if (!is_judged)
 		return CTL_FAILED;
 	if (outcome == KB_E_NOMEM)
@@ -204,8 +219,10 @@ static int explain_run(struct ctl *c)
 }
 
 const struct ctl_command ctl_explain_commands[] = {
-	{"explain", NULL, "Would this token release this key, and if not, why.", explain_opts, explain_run,
-	 "Example:\n  keybrokerctl explain --key disk-key --token token.jwt --at 2026-11-21T17:10:11Z\n\n"
+	{"explain", NULL, "Would this token release this key, and if not, why.", explain_opts,
+	 explain_run,
+	 "Example:\n  keybrokerctl explain --key disk-key --token token.jwt --at "
+	 "2026-11-21T17:10:11Z\n\n"
 	 "Exit: 0 it would be released, 1 it would be refused, 2 it cannot be judged.\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,5 +1,6 @@
-/* broker/ctl/import.c — PEM or DER to PKCS#8 in locked memory.  Trusts the operator that the key is a good one, not that the file is what he thinks it is.
- * Never writes key bytes anywhere; what OpenSSL held of them is wiped when it frees the key. */
+/* broker/ctl/import.c — PEM or DER to PKCS#8 in locked memory.  Trusts the operator that the key is
+ * a good one, not that the file is what he thinks it is. Never writes key bytes anywhere; what
+ * OpenSSL held of them is wiped when it frees the key. */
 #include "ctl/import.h"
 
 #include <errno.h>
@@ -17,7 +18,8 @@
 #include "ctl/ctl.h"
 #include "process/x509.h"
 
-/* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for this. */
+/* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for
+ * this. */
 static enum kb_err file_read(const char *path, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *s = secret_new(KB_MAX_SECRET);
@@ -72,9 +74,11 @@ static enum kb_err pkcs8_encode(EVP_PKEY *key, struct secret **out)
 	uint8_t *der = NULL;
 	int len = 0;
 
-	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_set_utf8_string_param(key, "encoding", "named_curve") != 1)
+	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
+	    EVP_PKEY_set_utf8_string_param(key, "encoding", "named_curve") != 1)
 		goto out; /* explicit parameters: PKCS#11 and the clients want the curve's name */
-	if ((info = EVP_PKEY2PKCS8(key)) == NULL || (len = i2d_PKCS8_PRIV_KEY_INFO(info, &der)) <= 0 || len > KB_MAX_SECRET)
+	if ((info = EVP_PKEY2PKCS8(key)) == NULL ||
+	    (len = i2d_PKCS8_PRIV_KEY_INFO(info, &der)) <= 0 || len > KB_MAX_SECRET)
 		goto out;
 	if ((*out = secret_new((size_t)len)) == NULL) {
 		err = KB_E_NOMEM;
@@ -107,8 +111,9 @@ enum kb_err import_read(const char *path, enum kb_kty *kty, struct secret **out)
 		return err;
 	if (*kty == KB_KTY_OCT) {
 		if (secret_len(file) < KB_MIN_OCT || secret_len(file) > KB_MAX_OCT) {
-			ctl_fail(CTL_FAILED, "%s: an oct key has %d to %d raw bytes, this file has %zu", path, KB_MIN_OCT, KB_MAX_OCT,
-				 secret_len(file));
+			ctl_fail(CTL_FAILED,
+				 "%s: an oct key has %d to %d raw bytes, this file has %zu", path,
+				 KB_MIN_OCT, KB_MAX_OCT, secret_len(file));
 			return KB_E_KEY_SIZE;
 		}
 		*out = file;
@@ -117,11 +122,15 @@ enum kb_err import_read(const char *path, enum kb_kty *kty, struct secret **out)
 	}
 	KB_AUTO(x509_key) EVP_PKEY *key = key_decode(file);
 	if (key == NULL) {
-		ctl_fail(CTL_FAILED, "%s: neither a PEM nor a DER private key; for a file of raw bytes say --kty oct-HSM", path);
+		ctl_fail(CTL_FAILED,
+			 "%s: neither a PEM nor a DER private key; for a file of raw bytes say "
+			 "--kty oct-HSM",
+			 path);
 		return KB_E_KEY_FORMAT;
 	}
 	if ((err = kty_of(key, &found)) != KB_OK || (*kty != 0 && *kty != found)) {
-		ctl_fail(CTL_FAILED, "%s: an %s key, %s is wanted", path, err == KB_OK ? kty_name(found) : EVP_PKEY_get0_type_name(key),
+		ctl_fail(CTL_FAILED, "%s: an %s key, %s is wanted", path,
+			 err == KB_OK ? kty_name(found) : EVP_PKEY_get0_type_name(key),
 			 *kty != 0 ? kty_name(*kty) : "RSA or EC");
 		return KB_E_KEY_TYPE;
 	}

@@ -1,6 +1,8 @@
-/* broker/ctl/init.c — `keybrokerctl init`: a directory from which keybrokerd can be started at once.
- * Decides who owns what: the owner (root, or whoever runs it) owns everything that is read at start; the processes' user owns the token's files and the state.
- * Trusts nothing in the directory: it must be new or empty.  The root's private key never reaches the disk; the issuing CA's does, for the demo. */
+/* broker/ctl/init.c — `keybrokerctl init`: a directory from which keybrokerd can be started at
+ * once. Decides who owns what: the owner (root, or whoever runs it) owns everything that is read at
+ * start; the processes' user owns the token's files and the state. Trusts nothing in the directory:
+ * it must be new or empty.  The root's private key never reaches the disk; the issuing CA's does,
+ * for the demo. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -17,24 +19,44 @@
 #include "base/json.h"
 #include "base/secret.h"
 #include "ctl/ctl.h"
-#include "process/x509.h"
 #include "keystore/keystore.h"
 #include "keystore/provision.h"
+#include "process/x509.h"
 
-enum { OPT_USER, OPT_NAME, OPT_MODULE, OPT_TOKEN, OPT_ADDRESS, OPT_PORT, OPT_METRICS, OPT_ISSUER, OPT_JWKS, OPT_STATE };
+enum {
+	OPT_USER,
+	OPT_NAME,
+	OPT_MODULE,
+	OPT_TOKEN,
+	OPT_ADDRESS,
+	OPT_PORT,
+	OPT_METRICS,
+	OPT_ISSUER,
+	OPT_JWKS,
+	OPT_STATE
+};
 enum { PIN_BYTES = 16, CA_DAYS = 3650, LEAF_DAYS = 730, PATH_BYTES = 4096 };
 
 static const struct ctl_opt init_opts[] = {
-	[OPT_USER] = {"user", 'u', "NAME", "as root: the user that the processes become; he gets the token's files and the state"},
-	[OPT_NAME] = {"name", 'n', "HOST", "a host name or address that clients use; the first one stands in key ids (repeat)"},
-	[OPT_MODULE] = {"module", 'm', "PATH", "the PKCS#11 module (/usr/lib/softhsm/libsofthsm2.so)"},
+	[OPT_USER] = {"user", 'u', "NAME",
+		      "as root: the user that the processes become; he gets the token's files and "
+		      "the state"},
+	[OPT_NAME] = {"name", 'n', "HOST",
+		      "a host name or address that clients use; the first one stands in key ids "
+		      "(repeat)"},
+	[OPT_MODULE] = {"module", 'm', "PATH",
+			"the PKCS#11 module (/usr/lib/softhsm/libsofthsm2.so)"},
 	[OPT_TOKEN] = {"token", 't', "LABEL", "the new token's label (keybroker)"},
 	[OPT_ADDRESS] = {"address", 'a', "IP", "the address to listen on (127.0.0.1)"},
 	[OPT_PORT] = {"port", 'p', "N", "the port to listen on (8443)"},
-	[OPT_METRICS] = {"metrics", 0, "PORT", "the port of /metrics and /readyz on 127.0.0.1 (9464; 0: none)"},
-	[OPT_ISSUER] = {"issuer", 'i', "URL", "whose attestation tokens are believed (https://sharedweu.weu.attest.azure.net)"},
+	[OPT_METRICS] = {"metrics", 0, "PORT",
+			 "the port of /metrics and /readyz on 127.0.0.1 (9464; 0: none)"},
+	[OPT_ISSUER] =
+		{"issuer", 'i', "URL",
+		 "whose attestation tokens are believed (https://sharedweu.weu.attest.azure.net)"},
 	[OPT_JWKS] = {"jwks", 0, "FILE", "that issuer's keys from a file instead of discovery"},
-	[OPT_STATE] = {"state", 's', "DIR", "where the broker writes: ledger, fetched keys, the token (in DIR)"},
+	[OPT_STATE] = {"state", 's', "DIR",
+		       "where the broker writes: ledger, fetched keys, the token (in DIR)"},
 	{NULL, 0, NULL, NULL},
 };
 
@@ -81,11 +103,13 @@ static enum kb_err put(const struct instance *in, const char *name, mode_t mode,
 	if (path == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = ctl_write(path, mode, true, text);
-	/* A file that the processes' group may read must have that group; the rest stays its owner's. */
+	/* A file that the processes' group may read must have that group; the rest stays its
+	 * owner's. */
 	return err == KB_OK && (mode & 070) != 0 ? own(in, name, geteuid()) : err;
 }
 
-static enum kb_err put_buf(const struct instance *in, const char *name, mode_t mode, const struct buf *text)
+static enum kb_err put_buf(const struct instance *in, const char *name, mode_t mode,
+			   const struct buf *text)
 {
 	return buf_ok(text) != KB_OK ? KB_E_NOMEM : put(in, name, mode, buf_span(text));
 }
@@ -113,8 +137,11 @@ static enum kb_err dir_make(const struct instance *in, const char *name, bool is
 
 	if (path == NULL)
 		return KB_E_NOMEM;
-	if ((mkdir(path, mode) != 0 && !(errno == EEXIST && dir_is_empty(path))) || chmod(path, mode) != 0) { /* chmod: whatever the umask says */
-		ctl_fail(CTL_FAILED, "%s: %s", path, errno == ENOTEMPTY ? "is there, and is not an empty directory" : strerror(errno));
+	if ((mkdir(path, mode) != 0 && !(errno == EEXIST && dir_is_empty(path))) ||
+	    chmod(path, mode) != 0) { /* chmod: whatever the umask says */
+		ctl_fail(CTL_FAILED, "%s: %s", path,
+			 errno == ENOTEMPTY ? "is there, and is not an empty directory"
+					    : strerror(errno));
 		return KB_E_FILE;
 	}
 	return own(in, name, is_processes ? in->uid : geteuid());
@@ -133,7 +160,10 @@ static enum kb_err dirs_make(struct instance *in, const char *dir)
 	}
 	if (realpath(dir, in->dir) == NULL || !dir_is_empty(dir)) {
 		if (errno == ENOTEMPTY || errno == ENOTDIR)
-			ctl_fail(CTL_FAILED, "%s is not an empty directory: an instance is never overwritten. Name another one", dir);
+			ctl_fail(CTL_FAILED,
+				 "%s is not an empty directory: an instance is never overwritten. "
+				 "Name another one",
+				 dir);
 		else
 			ctl_fail(CTL_FAILED, "%s: %s", dir, strerror(errno));
 		return KB_E_FILE;
@@ -145,7 +175,8 @@ static enum kb_err dirs_make(struct instance *in, const char *dir)
 		if ((err = dir_make(in, owners[i], false)) != KB_OK)
 			return err;
 	for (size_t i = 0; i < sizeof processes / sizeof processes[0]; i++) {
-		if ((size_t)snprintf(path, sizeof path, "%s%s", in->state, processes[i]) >= sizeof path)
+		if ((size_t)snprintf(path, sizeof path, "%s%s", in->state, processes[i]) >=
+		    sizeof path)
 			return KB_E_CONFIG;
 		if ((err = dir_make(in, path, true)) != KB_OK)
 			return err;
@@ -168,7 +199,8 @@ static enum kb_err softhsm_conf(const struct instance *in)
 		return KB_E_NOMEM;
 	buf_add_str(&text, "directories.tokendir = ");
 	buf_add_str(&text, tokens);
-	buf_add_str(&text, "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n");
+	buf_add_str(&text,
+		    "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n");
 	enum kb_err err = put_buf(in, "hsm/softhsm2.conf", in->user != NULL ? 0640 : 0600, &text);
 	if (err == KB_OK && setenv("SOFTHSM2_CONF", path, 1) != 0)
 		err = KB_E_NOMEM;
@@ -195,13 +227,18 @@ static enum kb_err pin_make(const struct instance *in, const char *file, struct 
 }
 
 /* As the processes' user, so that the token's files are his. */
-static enum kb_err token_make(struct instance *in, const struct secret *so_pin, const struct secret *pin, struct hsm_public *signer)
+static enum kb_err token_make(struct instance *in, const struct secret *so_pin,
+			      const struct secret *pin, struct hsm_public *signer)
 {
 	char why[PROVISION_WHY], token[128];
 	struct keystore *ks = NULL;
 	const struct hsm_key *key = NULL;
-	struct keystore_template t = {.label = "release-signer", .kty = KB_KTY_RSA, .size = KB_RSA_MIN_BITS, .is_signer = true};
-	struct keystore_params params = {.module = in->module, .token = token, .pin = pin, .is_writable = true};
+	struct keystore_template t = {.label = "release-signer",
+				      .kty = KB_KTY_RSA,
+				      .size = KB_RSA_MIN_BITS,
+				      .is_signer = true};
+	struct keystore_params params = {
+		.module = in->module, .token = token, .pin = pin, .is_writable = true};
 	enum kb_err err = keystore_init_token(in->module, in->label, so_pin, pin, why);
 
 	if (err != KB_OK) {
@@ -210,7 +247,8 @@ static enum kb_err token_make(struct instance *in, const struct secret *so_pin, 
 	}
 	snprintf(token, sizeof token, "pkcs11:token=%s", in->label);
 	if ((err = keystore_open(&params, &ks)) != KB_OK) {
-		ctl_fail(CTL_FAILED, "the new token does not open: %s. %s", kb_err_name(err), ctl_hint(err));
+		ctl_fail(CTL_FAILED, "the new token does not open: %s. %s", kb_err_name(err),
+			 ctl_hint(err));
 		return err;
 	}
 	err = keystore_generate(ks, &t, &in->signer);
@@ -219,7 +257,8 @@ static enum kb_err token_make(struct instance *in, const struct secret *so_pin, 
 	if (err == KB_OK)
 		*signer = *keystore_public(key);
 	else
-		ctl_fail(CTL_FAILED, "the release signer's key cannot be made: %s (%s)", kb_err_name(err), keystore_fault(ks));
+		ctl_fail(CTL_FAILED, "the release signer's key cannot be made: %s (%s)",
+			 kb_err_name(err), keystore_fault(ks));
 	keystore_close(ks);
 	return err;
 }
@@ -232,7 +271,8 @@ static enum kb_err hsm_make(struct instance *in, struct hsm_public *signer)
 
 	if (in->is_softhsm && (err = softhsm_conf(in)) != KB_OK)
 		return err;
-	if ((err = pin_make(in, "hsm/so-pin", &so_pin)) != KB_OK || (err = pin_make(in, "hsm/pin", &pin)) != KB_OK)
+	if ((err = pin_make(in, "hsm/so-pin", &so_pin)) != KB_OK ||
+	    (err = pin_make(in, "hsm/pin", &pin)) != KB_OK)
 		return err;
 	if ((err = ctl_user_enter(in->user)) != KB_OK)
 		return err;
@@ -250,7 +290,8 @@ struct authority {
 
 static void authority_free(struct authority *a)
 {
-	EVP_PKEY_free(a->root_key); /* never written: nobody can make a second issuing CA of this root */
+	EVP_PKEY_free(
+		a->root_key); /* never written: nobody can make a second issuing CA of this root */
 	EVP_PKEY_free(a->issuing_key);
 	X509_free(a->root);
 	X509_free(a->issuing);
@@ -258,7 +299,10 @@ static void authority_free(struct authority *a)
 
 static enum kb_err authority_make(const struct instance *in, struct authority *a)
 {
-	struct x509_template t = {.kind = X509_ROOT, .common_name = "Keybroker demo root", .days = CA_DAYS, .now_s = clock_wall_s()};
+	struct x509_template t = {.kind = X509_ROOT,
+				  .common_name = "Keybroker demo root",
+				  .days = CA_DAYS,
+				  .now_s = clock_wall_s()};
 	KB_AUTO(secret) struct secret *key_pem = NULL;
 	KB_AUTO(buf) struct buf root_pem = {0};
 	KB_AUTO(buf) struct buf issuing_pem = {0};
@@ -266,25 +310,32 @@ static enum kb_err authority_make(const struct instance *in, struct authority *a
 
 	buf_init(&root_pem, KB_MAX_CONFIG);
 	buf_init(&issuing_pem, KB_MAX_CONFIG);
-	if ((err = x509_rsa_new(&a->root_key)) != KB_OK || (err = x509_issue(&t, a->root_key, NULL, a->root_key, &a->root)) != KB_OK)
+	if ((err = x509_rsa_new(&a->root_key)) != KB_OK ||
+	    (err = x509_issue(&t, a->root_key, NULL, a->root_key, &a->root)) != KB_OK)
 		return err;
 	t.kind = X509_ISSUING;
 	t.common_name = "Keybroker demo issuing CA";
-	if ((err = x509_rsa_new(&a->issuing_key)) != KB_OK || (err = x509_issue(&t, a->issuing_key, a->root, a->root_key, &a->issuing)) != KB_OK)
+	if ((err = x509_rsa_new(&a->issuing_key)) != KB_OK ||
+	    (err = x509_issue(&t, a->issuing_key, a->root, a->root_key, &a->issuing)) != KB_OK)
 		return err;
 	x509_pem(&root_pem, a->root);
 	x509_pem(&issuing_pem, a->issuing);
-	if ((err = x509_key_pem(a->issuing_key, &key_pem)) != KB_OK || (err = put(in, "tls/ca.key", 0600, secret_span(key_pem))) != KB_OK)
+	if ((err = x509_key_pem(a->issuing_key, &key_pem)) != KB_OK ||
+	    (err = put(in, "tls/ca.key", 0600, secret_span(key_pem))) != KB_OK)
 		return err;
 	if ((err = put_buf(in, "tls/root.pem", 0644, &root_pem)) != KB_OK)
 		return err;
 	return put_buf(in, "tls/ca.pem", 0644, &issuing_pem);
 }
 
-/* A leaf for `key` and its chain: up to the issuing CA for TLS, up to the root for the reply's x5c (contracts: keyvault §7). */
-static enum kb_err leaf_make(const struct instance *in, const struct authority *a, EVP_PKEY *key, const char *file, bool with_root)
+/* A leaf for `key` and its chain: up to the issuing CA for TLS, up to the root for the reply's x5c
+ * (contracts: keyvault §7). */
+static enum kb_err leaf_make(const struct instance *in, const struct authority *a, EVP_PKEY *key,
+			     const char *file, bool with_root)
 {
-	struct x509_template t = {X509_LEAF, strlen(in->host) <= 64 ? in->host : "keybroker", in->names, in->n_names, LEAF_DAYS, clock_wall_s()};
+	struct x509_template t = {X509_LEAF, strlen(in->host) <= 64 ? in->host : "keybroker",
+				  in->names, in->n_names,
+				  LEAF_DAYS, clock_wall_s()};
 	KB_AUTO(x509_cert) X509 *leaf = NULL;
 	KB_AUTO(buf) struct buf pem = {0};
 	enum kb_err err = x509_issue(&t, key, a->issuing, a->issuing_key, &leaf);
@@ -308,7 +359,8 @@ static enum kb_err certificates_make(const struct instance *in, const struct hsm
 	enum kb_err err = authority_make(in, &a);
 
 	if (err == KB_OK)
-		err = x509_p256_new(&server); /* half the handshake's cost of RSA; the reply's signer must be RSA, the server need not */
+		err = x509_p256_new(&server); /* half the handshake's cost of RSA; the reply's
+						 signer must be RSA, the server need not */
 	if (err == KB_OK)
 		err = x509_key_pem(server, &server_pem);
 	if (err == KB_OK)
@@ -371,14 +423,16 @@ static enum kb_err config_make(const struct instance *in)
 	buf_addf(&b, ":%lld\"", in->port);
 	add_member(&b, ",\n      ", "base_url", (const char *)url.p);
 	buf_add_str(&b, ",\n      \"apis\": [\"keyvault\"],\n      \"auth\": \"none\"");
-	buf_add_str(&b, ",\n      \"tls\": {\"certificate\": \"tls/server.pem\", \"key\": \"tls/server.key\", \"client_ca\": null}\n    }\n  ]");
+	buf_add_str(&b, ",\n      \"tls\": {\"certificate\": \"tls/server.pem\", \"key\": "
+			"\"tls/server.key\", \"client_ca\": null}\n    }\n  ]");
 	if (in->metrics != 0)
 		buf_addf(&b, ",\n  \"metrics\": {\"address\": \"127.0.0.1:%lld\"}", in->metrics);
 	add_member(&b, ",\n  \"hsm\": {\n    ", "module", in->module);
 	add_member(&b, ",\n    ", "token", token);
 	buf_add_str(&b, ",\n    \"pin_file\": \"hsm/pin\"");
 	if (in->is_softhsm)
-		buf_add_str(&b, ",\n    \"environment\": {\"SOFTHSM2_CONF\": \"hsm/softhsm2.conf\"}");
+		buf_add_str(&b,
+			    ",\n    \"environment\": {\"SOFTHSM2_CONF\": \"hsm/softhsm2.conf\"}");
 	buf_add_str(&b, ",\n    \"workers\": 2\n  }");
 	add_member(&b, ",\n  \"signer\": {", "object", in->signer);
 	buf_add_str(&b, ", \"certificates\": \"tls/signer-chain.pem\"}");
@@ -399,17 +453,21 @@ static enum kb_err issuer_make(const struct instance *in)
 	buf_init(&jwks, KB_MAX_JWKS);
 	if (in->jwks != NULL) {
 		buf_free(&jwks);
-		if ((err = ctl_read(in->jwks, KB_MAX_JWKS, &jwks)) != KB_OK || (err = put_buf(in, "issuers.d/issuer.jwks", 0644, &jwks)) != KB_OK)
+		if ((err = ctl_read(in->jwks, KB_MAX_JWKS, &jwks)) != KB_OK ||
+		    (err = put_buf(in, "issuers.d/issuer.jwks", 0644, &jwks)) != KB_OK)
 			return err;
 	}
 	buf_init(&b, KB_MAX_CONFIG);
 	add_member(&b, "{\n  ", "issuer", in->issuer);
-	buf_addf(&b, ",\n  \"profile\": \"maa\",\n  \"keys\": {%s}", in->jwks != NULL ? "\"jwks_file\": \"issuer.jwks\"" : "\"discovery\": true");
-	buf_add_str(&b, ",\n  \"algorithms\": [\"RS256\"],\n  \"max_token_age\": \"8h\",\n  \"clock_skew\": \"60s\",\n  \"audience\": null\n}\n");
+	buf_addf(&b, ",\n  \"profile\": \"maa\",\n  \"keys\": {%s}",
+		 in->jwks != NULL ? "\"jwks_file\": \"issuer.jwks\"" : "\"discovery\": true");
+	buf_add_str(&b, ",\n  \"algorithms\": [\"RS256\"],\n  \"max_token_age\": \"8h\",\n  "
+			"\"clock_skew\": \"60s\",\n  \"audience\": null\n}\n");
 	return put_buf(in, "issuers.d/issuer.json", 0644, &b);
 }
 
-/* Any confidential VM that Azure calls compliant, AMD or Intel: a start, to be narrowed to the VM meant. */
+/* Any confidential VM that Azure calls compliant, AMD or Intel: a start, to be narrowed to the VM
+ * meant. */
 static enum kb_err policy_make(const struct instance *in)
 {
 	KB_AUTO(buf) struct buf b = {0};
@@ -417,13 +475,15 @@ static enum kb_err policy_make(const struct instance *in)
 	buf_init(&b, KB_MAX_CONFIG);
 	buf_add_str(&b, "{\n  \"version\": \"1.0.0\",\n  \"anyOf\": [\n    {");
 	add_member(&b, "\n      ", "authority", in->issuer);
-	buf_add_str(&b, ",\n      \"allOf\": [\n"
-			"        {\"claim\": \"x-ms-compliance-status\", \"equals\": \"azure-compliant-cvm\"},\n"
-			"        {\"anyOf\": [\n"
-			"          {\"claim\": \"x-ms-attestation-type\", \"equals\": \"sevsnpvm\"},\n"
-			"          {\"claim\": \"x-ms-attestation-type\", \"equals\": \"tdxvm\"}\n"
-			"        ]}\n"
-			"      ]\n    }\n  ]\n}\n");
+	buf_add_str(&b,
+		    ",\n      \"allOf\": [\n"
+		    "        {\"claim\": \"x-ms-compliance-status\", \"equals\": "
+		    "\"azure-compliant-cvm\"},\n"
+		    "        {\"anyOf\": [\n"
+		    "          {\"claim\": \"x-ms-attestation-type\", \"equals\": \"sevsnpvm\"},\n"
+		    "          {\"claim\": \"x-ms-attestation-type\", \"equals\": \"tdxvm\"}\n"
+		    "        ]}\n"
+		    "      ]\n    }\n  ]\n}\n");
 	return put_buf(in, "policies/cvm.json", 0644, &b);
 }
 
@@ -440,7 +500,9 @@ static bool arguments_read(const struct ctl *c, struct instance *in)
 	in->module = (v = ctl_value(c, OPT_MODULE)) != NULL ? v : "/usr/lib/softhsm/libsofthsm2.so";
 	in->label = (v = ctl_value(c, OPT_TOKEN)) != NULL ? v : "keybroker";
 	in->address = (v = ctl_value(c, OPT_ADDRESS)) != NULL ? v : "127.0.0.1";
-	in->issuer = (v = ctl_value(c, OPT_ISSUER)) != NULL ? v : "https://sharedweu.weu.attest.azure.net";
+	in->issuer = (v = ctl_value(c, OPT_ISSUER)) != NULL
+			     ? v
+			     : "https://sharedweu.weu.attest.azure.net";
 	in->jwks = ctl_value(c, OPT_JWKS);
 	in->state = (v = ctl_value(c, OPT_STATE)) != NULL ? v : "state";
 	if (v != NULL && (v[0] != '/' || strlen(v) > PATH_BYTES / 2))
@@ -452,7 +514,8 @@ static bool arguments_read(const struct ctl *c, struct instance *in)
 	in->gid = getegid();
 	if ((v = ctl_value(c, OPT_PORT)) != NULL && !ctl_number("--port", v, 1, 65535, &in->port))
 		return false;
-	if ((v = ctl_value(c, OPT_METRICS)) != NULL && !ctl_number("--metrics", v, 0, 65535, &in->metrics))
+	if ((v = ctl_value(c, OPT_METRICS)) != NULL &&
+	    !ctl_number("--metrics", v, 0, 65535, &in->metrics))
 		return false;
 	if (inet_pton(AF_INET, in->address, bytes) != 1 && !is_ipv6(in->address))
 		return ctl_fail(false, "--address: an IP address is wanted, not '%s'", in->address);
@@ -470,7 +533,10 @@ static bool arguments_read(const struct ctl *c, struct instance *in)
 		return true;
 	const struct passwd *pw = getpwnam(in->user);
 	if (geteuid() != 0 || pw == NULL)
-		return ctl_fail(false, geteuid() != 0 ? "--user %s: only root can give files away" : "--user: there is no user '%s'", in->user);
+		return ctl_fail(false,
+				geteuid() != 0 ? "--user %s: only root can give files away"
+					       : "--user: there is no user '%s'",
+				in->user);
 	in->uid = pw->pw_uid;
 	in->gid = pw->pw_gid;
 	return true;
@@ -482,7 +548,8 @@ static enum kb_err instance_make(struct instance *in)
 	struct hsm_public signer = {0};
 	enum kb_err err = hsm_make(in, &signer);
 
-	if (err != KB_OK || (err = certificates_make(in, &signer)) != KB_OK || (err = issuer_make(in)) != KB_OK || (err = policy_make(in)) != KB_OK)
+	if (err != KB_OK || (err = certificates_make(in, &signer)) != KB_OK ||
+	    (err = issuer_make(in)) != KB_OK || (err = policy_make(in)) != KB_OK)
 		return err;
 	return config_make(in);
 }
@@ -496,26 +563,40 @@ static int init_run(struct ctl *c)
 		return CTL_FAILED;
 	umask(077);
 	if (secret_arena_init() != KB_OK)
-		return ctl_fail(CTL_FAILED, "%d KiB of memory cannot be locked for secrets; raise `ulimit -l`", KB_SECRET_ARENA / 1024);
+		return ctl_fail(CTL_FAILED,
+				"%d KiB of memory cannot be locked for secrets; raise `ulimit -l`",
+				KB_SECRET_ARENA / 1024);
 	enum kb_err err = dirs_make(&in, c->arg);
 	if (err == KB_OK)
 		err = instance_make(&in);
 	free(in.signer);
 	if (err != KB_OK)
-		return in.is_begun ? ctl_fail(CTL_FAILED, "init stopped (%s); remove %s before the next try", kb_err_name(err), in.dir) : CTL_FAILED;
+		return in.is_begun ? ctl_fail(CTL_FAILED,
+					      "init stopped (%s); remove %s before the next try",
+					      kb_err_name(err), in.dir)
+				   : CTL_FAILED;
 
 	ctl_say("Made %s. Next:", in.dir);
-	ctl_say("  keybrokerctl -c %s/keybroker.json key create disk-key --kty RSA-HSM --policy %s/policies/cvm.json", in.dir, in.dir);
-	ctl_say("  keybrokerd -c %s/keybroker.json", in.dir);
-	ctl_say("Clients trust %s/tls/root.pem. The issuing CA's key is %s/tls/ca.key: good for a demo; for more, replace tls/ by your own CA's.",
+	ctl_say("  keybrokerctl -c %s/keybroker.json key create disk-key --kty RSA-HSM --policy "
+		"%s/policies/cvm.json",
 		in.dir, in.dir);
-	ctl_say("Whom it believes: %s, in %s/issuers.d. Move hsm/so-pin to a safe place: it sets a new PIN.", in.issuer, in.dir);
+	ctl_say("  keybrokerd -c %s/keybroker.json", in.dir);
+	ctl_say("Clients trust %s/tls/root.pem. The issuing CA's key is %s/tls/ca.key: good for a "
+		"demo; for more, replace tls/ by your own CA's.",
+		in.dir, in.dir);
+	ctl_say("Whom it believes: %s, in %s/issuers.d. Move hsm/so-pin to a safe place: it sets a "
+		"new PIN.",
+		in.issuer, in.dir);
 	return CTL_OK;
 }
 
 const struct ctl_command ctl_init_commands[] = {
-	{"init", "DIR", "Make DIR a ready instance: an HSM token with a random PIN, certificates, a configuration.", init_opts, init_run,
-	 "Example:\n  keybrokerctl init /etc/keybroker --user keybroker --name skr.example.net --address 0.0.0.0 --port 443\n\n"
+	{"init", "DIR",
+	 "Make DIR a ready instance: an HSM token with a random PIN, certificates, a "
+	 "configuration.",
+	 init_opts, init_run,
+	 "Example:\n  keybrokerctl init /etc/keybroker --user keybroker --name skr.example.net "
+	 "--address 0.0.0.0 --port 443\n\n"
 	 "DIR must not exist or be empty. Exit: 0 made, 2 not.\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,6 +1,8 @@
-/* broker/ctl/key.c — `keybrokerctl key …`: makes, changes and ends key records and the HSM objects they name.
- * An object is made before its record and destroyed after it: a record never names what is not there, and what a crash leaves over is an object
- * that nothing releases.  A record that the whole configuration does not accept is taken back at once.  Longer than most: one file for one noun. */
+/* broker/ctl/key.c — `keybrokerctl key …`: makes, changes and ends key records and the HSM objects
+ * they name. An object is made before its record and destroyed after it: a record never names what
+ * is not there, and what a crash leaves over is an object that nothing releases.  A record that the
+ * whole configuration does not accept is taken back at once.  Longer than most: one file for one
+ * noun. */
 #include <errno.h>
 #include <limits.h>
 #include <openssl/rand.h>
@@ -32,14 +34,18 @@ enum {
 	OPT_CRV,
 	OPT_FILE = OPT_SIZE, /* import */
 };
-#define OPTS_NEW                                                                                                                                     \
-	[OPT_KTY] = {"kty", 'k', "TYPE", "RSA-HSM, EC-HSM or oct-HSM"},                                                                              \
-	[OPT_POLICY] = {"policy", 'P', "FILE", "the release policy; the record names the file"},                                                     \
-	[OPT_NOT_EXPORTABLE] = {"not-exportable", 0, NULL, "never released"}, [OPT_OPS] = {"ops", 0, "A,B", "key_ops, as clients are told"},         \
-	[OPT_TAG] = {"tag", 0, "NAME=VALUE", "a tag (repeat)"}, [OPT_NBF] = {"nbf", 0, "TIME", "not released before"},                               \
-	[OPT_EXP] = {"exp", 0, "TIME", "not released from then on"},                                                                                 \
-	[OPT_IMMUTABLE] = {"immutable", 0, NULL, "the policy may never be changed through the API"},                                                 \
-	[OPT_DISABLED] = {"disabled", 0, NULL, "starts disabled"}, [OPT_RELOAD_NEW] = {"reload", 'r', NULL, "the running broker takes it up now"}
+#define OPTS_NEW                                                                                   \
+	[OPT_KTY] = {"kty", 'k', "TYPE", "RSA-HSM, EC-HSM or oct-HSM"},                            \
+	[OPT_POLICY] = {"policy", 'P', "FILE", "the release policy; the record names the file"},   \
+	[OPT_NOT_EXPORTABLE] = {"not-exportable", 0, NULL, "never released"},                      \
+	[OPT_OPS] = {"ops", 0, "A,B", "key_ops, as clients are told"},                             \
+	[OPT_TAG] = {"tag", 0, "NAME=VALUE", "a tag (repeat)"},                                    \
+	[OPT_NBF] = {"nbf", 0, "TIME", "not released before"},                                     \
+	[OPT_EXP] = {"exp", 0, "TIME", "not released from then on"},                               \
+	[OPT_IMMUTABLE] = {"immutable", 0, NULL,                                                   \
+			   "the policy may never be changed through the API"},                     \
+	[OPT_DISABLED] = {"disabled", 0, NULL, "starts disabled"},                                 \
+	[OPT_RELOAD_NEW] = {"reload", 'r', NULL, "the running broker takes it up now"}
 
 static const struct ctl_opt create_opts[] = {
 	OPTS_NEW,
@@ -49,7 +55,8 @@ static const struct ctl_opt create_opts[] = {
 };
 static const struct ctl_opt import_opts[] = {
 	OPTS_NEW,
-	[OPT_FILE] = {"file", 'f', "FILE", "PEM or DER private key; with --kty oct-HSM the key's raw bytes"},
+	[OPT_FILE] = {"file", 'f', "FILE",
+		      "PEM or DER private key; with --kty oct-HSM the key's raw bytes"},
 	{NULL, 0, NULL, NULL},
 };
 
@@ -83,8 +90,10 @@ static bool config_still_good(const struct ctl *c)
 	return err == KB_OK;
 }
 
-/* Write the record, and take it back when the configuration is refused with it.  `before`: what to put back, NULL for a new record. */
-static enum kb_err record_put(const struct ctl *c, const struct config *cfg, const struct key_record *r, const struct buf *before)
+/* Write the record, and take it back when the configuration is refused with it.  `before`: what to
+ * put back, NULL for a new record. */
+static enum kb_err record_put(const struct ctl *c, const struct config *cfg,
+			      const struct key_record *r, const struct buf *before)
 {
 	enum kb_err err = KB_E_BUG;
 	KB_AUTO(cstr) char *path = record_path(cfg, r->name);
@@ -98,24 +107,28 @@ static enum kb_err record_put(const struct ctl *c, const struct config *cfg, con
 		return err;
 	if (config_still_good(c))
 		return KB_OK;
-	if (before == NULL ? unlink(path) != 0 : ctl_write(path, RECORD_MODE, false, buf_span(before)) != KB_OK)
+	if (before == NULL ? unlink(path) != 0
+			   : ctl_write(path, RECORD_MODE, false, buf_span(before)) != KB_OK)
 		ctl_fail(CTL_FAILED, "%s cannot be taken back: remove it by hand", path);
 	ctl_fail(CTL_FAILED, "%s: nothing was changed", r->name);
 	return KB_E_CONFIG;
 }
 
-static int change_done(const struct ctl *c, const struct config *cfg, const char *what, const char *name, bool with_reload)
+static int change_done(const struct ctl *c, const struct config *cfg, const char *what,
+		       const char *name, bool with_reload)
 {
 	ctl_say("%s: %s", name, what);
 	if (with_reload)
 		return ctl_reload(c, cfg);
 	if (ctl_broker_pid(cfg) != 0)
-		ctl_say("The running broker takes it up with: keybrokerctl -c %s reload", c->config_path);
+		ctl_say("The running broker takes it up with: keybrokerctl -c %s reload",
+			c->config_path);
 	return CTL_OK;
 }
 
 /* The key of the command line, as its own copy that may be changed; says when there is none. */
-static enum kb_err record_find(const struct ctl *c, const struct config *cfg, struct key_record **out, struct buf *before)
+static enum kb_err record_find(const struct ctl *c, const struct config *cfg,
+			       struct key_record **out, struct buf *before)
 {
 	struct record_fault fault;
 	const struct key_config *found = config_key(cfg, span_str(c->arg));
@@ -123,7 +136,9 @@ static enum kb_err record_find(const struct ctl *c, const struct config *cfg, st
 	buf_init(before, KB_MAX_CONFIG);
 	*out = NULL;
 	if (found == NULL) {
-		ctl_fail(CTL_FAILED, "there is no key '%s'; `keybrokerctl key list` shows what there is", c->arg);
+		ctl_fail(CTL_FAILED,
+			 "there is no key '%s'; `keybrokerctl key list` shows what there is",
+			 c->arg);
 		return KB_E_KEY_NOT_FOUND;
 	}
 	key_record_write(found->record, before);
@@ -139,7 +154,8 @@ static const struct {
 	enum kb_kty kty;
 	unsigned ops;
 } types[] = {
-	{"RSA-HSM", KB_KTY_RSA, KB_OP_ENCRYPT | KB_OP_DECRYPT | KB_OP_SIGN | KB_OP_VERIFY | KB_OP_WRAP | KB_OP_UNWRAP},
+	{"RSA-HSM", KB_KTY_RSA,
+	 KB_OP_ENCRYPT | KB_OP_DECRYPT | KB_OP_SIGN | KB_OP_VERIFY | KB_OP_WRAP | KB_OP_UNWRAP},
 	{"EC-HSM", KB_KTY_EC, KB_OP_SIGN | KB_OP_VERIFY},
 	{"oct-HSM", KB_KTY_OCT, KB_OP_ENCRYPT | KB_OP_DECRYPT | KB_OP_WRAP | KB_OP_UNWRAP},
 };
@@ -178,7 +194,10 @@ static bool ops_read(struct key_record *r, const char *text)
 		while (op <= KB_OP_IMPORT && !span_eq_cstr(span_of(text, len), key_op_name(op)))
 			op <<= 1;
 		if (op > KB_OP_IMPORT)
-			return ctl_fail(false, "--ops: encrypt, decrypt, sign, verify, wrapKey, unwrapKey, not '%.*s'", (int)len, text);
+			return ctl_fail(false,
+					"--ops: encrypt, decrypt, sign, verify, wrapKey, "
+					"unwrapKey, not '%.*s'",
+					(int)len, text);
 		op_add(r, op);
 		text += len + (text[len] == ',');
 	}
@@ -208,13 +227,15 @@ static bool tags_read(struct key_record *r, const struct ctl *c)
 	return true;
 }
 
-/* As the record names it: relative to keys.d within the instance, so that the instance can be moved; absolute elsewhere. */
+/* As the record names it: relative to keys.d within the instance, so that the instance can be
+ * moved; absolute elsewhere. */
 static char *policy_name(const struct config *cfg, const char *absolute)
 {
 	char *name = NULL;
 	size_t dir_len = strlen(cfg->dir);
 	size_t keys_len = strlen(cfg->keys_dir);
-	bool is_child = keys_len > dir_len + 1 && strncmp(cfg->keys_dir, cfg->dir, dir_len) == 0 && cfg->keys_dir[dir_len] == '/' &&
+	bool is_child = keys_len > dir_len + 1 && strncmp(cfg->keys_dir, cfg->dir, dir_len) == 0 &&
+			cfg->keys_dir[dir_len] == '/' &&
 			strchr(cfg->keys_dir + dir_len + 1, '/') == NULL;
 
 	if (is_child && strncmp(absolute, cfg->dir, dir_len) == 0 && absolute[dir_len] == '/')
@@ -222,7 +243,8 @@ static char *policy_name(const struct config *cfg, const char *absolute)
 	return strdup(absolute);
 }
 
-/* Compiled here once more than needed, because the line of a fault is worth more than "configuration refused". */
+/* Compiled here once more than needed, because the line of a fault is worth more than
+ * "configuration refused". */
 static bool policy_read(struct key_record *r, const struct config *cfg, const char *file)
 {
 	KB_AUTO(buf) struct buf text = {0};
@@ -236,11 +258,13 @@ static bool policy_read(struct key_record *r, const struct config *cfg, const ch
 		return false;
 	enum kb_err err = rules_compile(buf_span(&text), &rules, &fault);
 	if (err != KB_OK)
-		return ctl_fail(false, "%s:%u: %s", file, fault.line, fault.text[0] != '\0' ? fault.text : kb_err_name(err));
+		return ctl_fail(false, "%s:%u: %s", file, fault.line,
+				fault.text[0] != '\0' ? fault.text : kb_err_name(err));
 	return (r->policy_file = policy_name(cfg, absolute)) != NULL;
 }
 
-static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kty kty, struct key_record **out)
+static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kty kty,
+		       struct key_record **out)
 {
 	const char *v;
 
@@ -256,11 +280,15 @@ static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kt
 	if ((r->name = strdup(c->arg)) == NULL)
 		return false;
 	if (!key_name_ok(span_str(c->arg)))
-		return ctl_fail(false, "a key's name has 1 to %d letters, digits and hyphens", KB_MAX_KEY_NAME);
+		return ctl_fail(false, "a key's name has 1 to %d letters, digits and hyphens",
+				KB_MAX_KEY_NAME);
 	if (config_key(cfg, span_str(c->arg)) != NULL)
-		return ctl_fail(false, "there is a key '%s' already; `key rotate` gives it a new version", c->arg);
+		return ctl_fail(false,
+				"there is a key '%s' already; `key rotate` gives it a new version",
+				c->arg);
 	if ((v = ctl_value(c, OPT_POLICY)) == NULL && r->exportable)
-		return ctl_fail(false, "--policy FILE is missing: a key that can be released needs one (or say --not-exportable)");
+		return ctl_fail(false, "--policy FILE is missing: a key that can be released needs "
+				       "one (or say --not-exportable)");
 	if (v != NULL && !policy_read(r, cfg, v))
 		return false;
 	if ((v = ctl_value(c, OPT_NBF)) != NULL && !ctl_time("--nbf", v, &r->not_before))
@@ -307,17 +335,21 @@ static void object_undo(struct keystore *ks, const char *object)
 		ctl_fail(CTL_FAILED, "the HSM keeps an object that no record names: %s", object);
 }
 
-/* Put the object `made` (taken over; NULL when the HSM failed with `err`) into the record and the record on disk, or undo all of it. */
-static enum kb_err version_commit(const struct ctl *c, const struct config *cfg, struct keystore *ks, struct key_record *r, enum kb_err err,
+/* Put the object `made` (taken over; NULL when the HSM failed with `err`) into the record and the
+ * record on disk, or undo all of it. */
+static enum kb_err version_commit(const struct ctl *c, const struct config *cfg,
+				  struct keystore *ks, struct key_record *r, enum kb_err err,
 				  char *made, const struct buf *before)
 {
 	if (err != KB_OK) {
-		ctl_fail(CTL_FAILED, "the HSM did not make the key: %s (%s). %s", kb_err_name(err), keystore_fault(ks), ctl_hint(err));
+		ctl_fail(CTL_FAILED, "the HSM did not make the key: %s (%s). %s", kb_err_name(err),
+			 keystore_fault(ks), ctl_hint(err));
 		return err;
 	}
 	KB_AUTO(cstr) char *object = strdup(made);
 	if ((err = version_add(ks, r, made)) != KB_OK)
-		ctl_fail(CTL_FAILED, "the new object cannot be used: %s (%s)", kb_err_name(err), keystore_fault(ks));
+		ctl_fail(CTL_FAILED, "the new object cannot be used: %s (%s)", kb_err_name(err),
+			 keystore_fault(ks));
 	ctl_user_leave(); /* the record is its owner's file, the object the processes' user's */
 	if (err == KB_OK)
 		err = record_put(c, cfg, r, before);
@@ -341,13 +373,15 @@ static bool template_read(const struct ctl *c, enum kb_kty kty, struct keystore_
 			if (strcmp(crv != NULL ? crv : "P-256", curves[i].name) == 0)
 				t->crv = curves[i].crv;
 		if (t->crv == KB_CRV_NONE || size != NULL)
-			return ctl_fail(false, "EC-HSM: --crv P-256, P-384 or P-521, and no --size");
+			return ctl_fail(false,
+					"EC-HSM: --crv P-256, P-384 or P-521, and no --size");
 		return true;
 	}
 	if (crv != NULL)
 		return ctl_fail(false, "--crv is for EC-HSM");
 	if (size != NULL &&
-	    !ctl_number("--size", size, kty == KB_KTY_RSA ? KB_RSA_MIN_BITS : KB_MIN_OCT, kty == KB_KTY_RSA ? KB_RSA_MAX_BITS : KB_MAX_OCT, &n))
+	    !ctl_number("--size", size, kty == KB_KTY_RSA ? KB_RSA_MIN_BITS : KB_MIN_OCT,
+			kty == KB_KTY_RSA ? KB_RSA_MAX_BITS : KB_MAX_OCT, &n))
 		return false;
 	if (kty == KB_KTY_RSA && n != 2048 && n != 3072 && n != 4096)
 		return ctl_fail(false, "--size: 2048, 3072 or 4096 bits");
@@ -366,14 +400,17 @@ static int create_run(struct ctl *c)
 	char *object = NULL;
 
 	err = ctl_config_open(c, CONFIG_VAULT, true, &cc);
-	if (err != KB_OK || !kty_read(ctl_value(c, OPT_KTY), &kty) || !template_read(c, kty, &t) || !record_new(c, cc.config, kty, &r))
+	if (err != KB_OK || !kty_read(ctl_value(c, OPT_KTY), &kty) || !template_read(c, kty, &t) ||
+	    !record_new(c, cc.config, kty, &r))
 		return CTL_FAILED;
 	if (ctl_hsm_open(cc.config, true, &ks) != KB_OK)
 		return CTL_FAILED;
 	err = keystore_generate(ks, &t, &object);
 	err = version_commit(c, cc.config, ks, r, err, object, NULL);
 	ctl_hsm_close(ks);
-	return err == KB_OK ? change_done(c, cc.config, "created", r->name, ctl_has(c, OPT_RELOAD_NEW)) : CTL_FAILED;
+	return err == KB_OK
+		       ? change_done(c, cc.config, "created", r->name, ctl_has(c, OPT_RELOAD_NEW))
+		       : CTL_FAILED;
 }
 
 static int import_run(struct ctl *c)
@@ -393,8 +430,11 @@ static int import_run(struct ctl *c)
 	if (!ctl_has(c, OPT_FILE))
 		return ctl_fail(CTL_FAILED, "--file FILE is missing: the key to import");
 	if (secret_arena_init() != KB_OK)
-		return ctl_fail(CTL_FAILED, "%d KiB of memory cannot be locked for the key; raise `ulimit -l`", KB_SECRET_ARENA / 1024);
-	if (import_read(ctl_value(c, OPT_FILE), &t.kty, &plain) != KB_OK || !record_new(c, cc.config, t.kty, &r))
+		return ctl_fail(CTL_FAILED,
+				"%d KiB of memory cannot be locked for the key; raise `ulimit -l`",
+				KB_SECRET_ARENA / 1024);
+	if (import_read(ctl_value(c, OPT_FILE), &t.kty, &plain) != KB_OK ||
+	    !record_new(c, cc.config, t.kty, &r))
 		return CTL_FAILED;
 	if (ctl_hsm_open(cc.config, true, &ks) != KB_OK)
 		return CTL_FAILED;
@@ -403,14 +443,16 @@ static int import_run(struct ctl *c)
 	ctl_hsm_close(ks);
 	if (err != KB_OK)
 		return CTL_FAILED;
-	ctl_say("Its plaintext is still in %s: destroy it when the key is known to be good.", ctl_value(c, OPT_FILE));
+	ctl_say("Its plaintext is still in %s: destroy it when the key is known to be good.",
+		ctl_value(c, OPT_FILE));
 	return change_done(c, cc.config, "imported", r->name, ctl_has(c, OPT_RELOAD_NEW));
 }
 
 /* ---- changes ---- */
 
 /* The same kind of key once more: type, size and curve of the current version. */
-static enum kb_err template_again(struct keystore *ks, const struct key_record *r, struct keystore_template *t)
+static enum kb_err template_again(struct keystore *ks, const struct key_record *r,
+				  struct keystore_template *t)
 {
 	const struct hsm_key *key = NULL;
 	enum kb_err err = keystore_find(ks, current_object(r), r->kty, false, NULL, &key);
@@ -433,10 +475,12 @@ static int rotate_run(struct ctl *c)
 	KB_AUTO(buf) struct buf before = {0};
 	char *object = NULL;
 
-	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK || record_find(c, cc.config, &r, &before) != KB_OK)
+	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK ||
+	    record_find(c, cc.config, &r, &before) != KB_OK)
 		return CTL_FAILED;
 	if (r->n_versions >= KB_MAX_VERSIONS)
-		return ctl_fail(CTL_FAILED, "%s has %d versions, which is the most", r->name, KB_MAX_VERSIONS);
+		return ctl_fail(CTL_FAILED, "%s has %d versions, which is the most", r->name,
+				KB_MAX_VERSIONS);
 	if (ctl_hsm_open(cc.config, true, &ks) != KB_OK)
 		return CTL_FAILED;
 	if ((err = template_again(ks, r, &t)) == KB_OK)
@@ -444,7 +488,9 @@ static int rotate_run(struct ctl *c)
 	r->updated = clock_wall_s();
 	err = version_commit(c, cc.config, ks, r, err, object, &before);
 	ctl_hsm_close(ks);
-	return err == KB_OK ? change_done(c, cc.config, "has a new version; the old ones stay", r->name, ctl_has(c, OPT_RELOAD)) : CTL_FAILED;
+	return err == KB_OK ? change_done(c, cc.config, "has a new version; the old ones stay",
+					  r->name, ctl_has(c, OPT_RELOAD))
+			    : CTL_FAILED;
 }
 
 static int enable_run(const struct ctl *c, bool is_enabled)
@@ -453,13 +499,15 @@ static int enable_run(const struct ctl *c, bool is_enabled)
 	KB_AUTO(key_record) struct key_record *r = NULL;
 	KB_AUTO(buf) struct buf before = {0};
 
-	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK || record_find(c, cc.config, &r, &before) != KB_OK)
+	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK ||
+	    record_find(c, cc.config, &r, &before) != KB_OK)
 		return CTL_FAILED;
 	r->enabled = is_enabled;
 	r->updated = clock_wall_s();
 	if (record_put(c, cc.config, r, &before) != KB_OK)
 		return CTL_FAILED;
-	return change_done(c, cc.config, is_enabled ? "enabled" : "disabled", r->name, ctl_has(c, OPT_RELOAD));
+	return change_done(c, cc.config, is_enabled ? "enabled" : "disabled", r->name,
+			   ctl_has(c, OPT_RELOAD));
 }
 
 static int key_enable_run(struct ctl *c)
@@ -479,9 +527,12 @@ static bool delete_agreed(const struct ctl *c, const struct key_record *r)
 	if (ctl_has(c, OPT_YES))
 		return true;
 	if (!isatty(STDIN_FILENO))
-		return ctl_fail(false, "nothing was deleted; say --yes when nobody is there to answer");
-	fprintf(stderr, "This destroys %zu version%s of %s for ever; what was encrypted with it is lost. Type its name to go on: ", r->n_versions,
-		r->n_versions == 1 ? "" : "s", r->name);
+		return ctl_fail(false,
+				"nothing was deleted; say --yes when nobody is there to answer");
+	fprintf(stderr,
+		"This destroys %zu version%s of %s for ever; what was encrypted with it is lost. "
+		"Type its name to go on: ",
+		r->n_versions, r->n_versions == 1 ? "" : "s", r->name);
 	if (fgets(line, sizeof line, stdin) == NULL)
 		return false;
 	line[strcspn(line, "\n")] = '\0';
@@ -496,24 +547,30 @@ static int delete_run(struct ctl *c)
 	KB_AUTO(buf) struct buf before = {0};
 	int code = CTL_OK;
 
-	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK || record_find(c, cc.config, &r, &before) != KB_OK || !delete_agreed(c, r))
+	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK ||
+	    record_find(c, cc.config, &r, &before) != KB_OK || !delete_agreed(c, r))
 		return CTL_FAILED;
-	if (ctl_hsm_open(cc.config, true, &ks) != KB_OK) /* before the record goes: a wrong PIN must not leave half a deletion */
+	if (ctl_hsm_open(cc.config, true, &ks) !=
+	    KB_OK) /* before the record goes: a wrong PIN must not leave half a deletion */
 		return CTL_FAILED;
 	ctl_user_leave();
 	KB_AUTO(cstr) char *path = record_path(cc.config, r->name);
 	if (path == NULL || unlink(path) != 0)
-		code = ctl_fail(CTL_FAILED, "%s: %s", path == NULL ? r->name : path, strerror(errno));
+		code = ctl_fail(CTL_FAILED, "%s: %s", path == NULL ? r->name : path,
+				strerror(errno));
 	if (code == CTL_OK && ctl_user_enter(cc.config->user) != KB_OK)
 		code = CTL_FAILED;
 	for (size_t i = 0; code == CTL_OK && i < r->n_versions; i++) {
 		enum kb_err err = keystore_destroy(ks, r->versions[i].object);
 		if (err != KB_OK && err != KB_E_HSM_KEY_MISSING)
-			ctl_fail(CTL_FAILED, "the HSM keeps %s (%s): destroy it with the module's own tools", r->versions[i].object,
-				 kb_err_name(err));
+			ctl_fail(CTL_FAILED,
+				 "the HSM keeps %s (%s): destroy it with the module's own tools",
+				 r->versions[i].object, kb_err_name(err));
 	}
 	ctl_hsm_close(ks);
-	return code == CTL_OK ? change_done(c, cc.config, "deleted", r->name, ctl_has(c, OPT_RELOAD)) : code;
+	return code == CTL_OK
+		       ? change_done(c, cc.config, "deleted", r->name, ctl_has(c, OPT_RELOAD))
+		       : code;
 }
 
 /* ---- looking ---- */
@@ -538,7 +595,9 @@ static const char *state_text(const struct key_config *k)
 {
 	enum kb_err err = key_record_usable(k->record, clock_wall_s());
 
-	return err != KB_OK ? kb_err_name(err) : k->policy == NULL ? kb_err_name(KB_E_NO_POLICY) : "releasable";
+	return err != KB_OK        ? kb_err_name(err)
+	       : k->policy == NULL ? kb_err_name(KB_E_NO_POLICY)
+				   : "releasable";
 }
 
 static int list_run(struct ctl *c)
@@ -569,7 +628,8 @@ static int list_run(struct ctl *c)
 		return ctl_put(&out, CTL_OK);
 	}
 	ctl_table_init(&t, 6);
-	static const char *const head[] = {"NAME", "TYPE", "STATE", "VERSIONS", "CREATED", "POLICY"};
+	static const char *const head[] = {"NAME",     "TYPE",    "STATE",
+					   "VERSIONS", "CREATED", "POLICY"};
 	for (size_t i = 0; i < 6; i++)
 		ctl_table_add(&t, head[i]);
 	for (size_t i = 0; i < cc.config->n_keys; i++) {
@@ -581,7 +641,9 @@ static int list_run(struct ctl *c)
 		ctl_table_add(&t, state_text(&cc.config->keys[i]));
 		ctl_table_add(&t, count);
 		ctl_table_add(&t, day_text(r->created, text));
-		ctl_table_add(&t, r->policy_file != NULL ? r->policy_file : cc.config->keys[i].policy != NULL ? "(in the record)" : "-");
+		ctl_table_add(&t, r->policy_file != NULL              ? r->policy_file
+				  : cc.config->keys[i].policy != NULL ? "(in the record)"
+								      : "-");
 	}
 	ctl_table_write(&t, &out);
 	return ctl_put(&out, CTL_OK);
@@ -596,24 +658,36 @@ static int show_run(struct ctl *c)
 		return CTL_FAILED;
 	const struct key_config *k = config_key(cc.config, span_str(c->arg));
 	if (k == NULL)
-		return ctl_fail(CTL_FAILED, "there is no key '%s'; `keybrokerctl key list` shows what there is", c->arg);
+		return ctl_fail(CTL_FAILED,
+				"there is no key '%s'; `keybrokerctl key list` shows what there is",
+				c->arg);
 	buf_init(&out, CTL_MAX_OUTPUT);
-	key_record_write(k->record, &out); /* the record is readable JSON already: one form for people and programs */
+	key_record_write(
+		k->record,
+		&out); /* the record is readable JSON already: one form for people and programs */
 	if (!c->is_json)
 		ctl_say("%s: %s", k->record->name, state_text(k));
 	return ctl_put(&out, CTL_OK);
 }
 
 const struct ctl_command ctl_key_commands[] = {
-	{"key create", "NAME", "Make a key in the HSM and its record in keys.d.", create_opts, create_run,
-	 "Example:\n  keybrokerctl key create disk-key --kty RSA-HSM --policy policies/cvm.json --reload\n\nExit: 0 made, 2 not.\n"},
-	{"key import", "NAME", "Bring a key of yours into the HSM, and make its record.", import_opts, import_run,
-	 "Example:\n  keybrokerctl key import db-key --file db-key.pem --policy policies/cvm.json\n\nExit: 0 imported, 2 not.\n"},
+	{"key create", "NAME", "Make a key in the HSM and its record in keys.d.", create_opts,
+	 create_run,
+	 "Example:\n  keybrokerctl key create disk-key --kty RSA-HSM --policy policies/cvm.json "
+	 "--reload\n\nExit: 0 made, 2 not.\n"},
+	{"key import", "NAME", "Bring a key of yours into the HSM, and make its record.",
+	 import_opts, import_run,
+	 "Example:\n  keybrokerctl key import db-key --file db-key.pem --policy "
+	 "policies/cvm.json\n\nExit: 0 imported, 2 not.\n"},
 	{"key list", NULL, "All keys, and whether each can be released.", NULL, list_run, NULL},
 	{"key show", "NAME", "A key's record.", NULL, show_run, NULL},
-	{"key rotate", "NAME", "A new version of the same type and size; it becomes the current one.", change_opts, rotate_run, NULL},
-	{"key disable", "NAME", "Nothing of this key is released until it is enabled.", change_opts, key_disable_run, NULL},
+	{"key rotate", "NAME",
+	 "A new version of the same type and size; it becomes the current one.", change_opts,
+	 rotate_run, NULL},
+	{"key disable", "NAME", "Nothing of this key is released until it is enabled.", change_opts,
+	 key_disable_run, NULL},
 	{"key enable", "NAME", "Undo `key disable`.", change_opts, key_enable_run, NULL},
-	{"key delete", "NAME", "Remove the record and destroy all its versions in the HSM.", delete_opts, delete_run, NULL},
+	{"key delete", "NAME", "Remove the record and destroy all its versions in the HSM.",
+	 delete_opts, delete_run, NULL},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,5 +1,6 @@
-/* broker/ctl/ledger.c — `keybrokerctl ledger …`: reads the chain of records, and proves it or names the line where it breaks.
- * Believes nothing that segment_walk() has not checked.  Opens files for reading only; a running broker does not notice. */
+/* broker/ctl/ledger.c — `keybrokerctl ledger …`: reads the chain of records, and proves it or names
+ * the line where it breaks. Believes nothing that segment_walk() has not checked.  Opens files for
+ * reading only; a running broker does not notice. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,14 +18,20 @@ enum { OPT_KEY = OPT_DIR + 1, OPT_CODE, OPT_SINCE, OPT_LAST, OPT_FOLLOW };
 #define OPT_DIR_ROW [OPT_DIR] = {"dir", 'd', "DIR", "the ledger's directory (of the configuration)"}
 static const struct ctl_opt verify_opts[] = {
 	OPT_DIR_ROW,
-	[OPT_EXPECT] = {"expect-head", 'e', "SEQ:HASH", "this head of an earlier verify must be in the chain"},
+	[OPT_EXPECT] = {"expect-head", 'e', "SEQ:HASH",
+			"this head of an earlier verify must be in the chain"},
 	{NULL, 0, NULL, NULL},
 };
-#define OPTS_SELECT                                                                                                                                  \
-	OPT_DIR_ROW, [OPT_KEY] = {"key", 'k', "NAME", "records of this key"}, [OPT_CODE] = {"code", 0, "CODE", "records of this outcome"},           \
-		     [OPT_SINCE] = {"since", 's', "TIME", "records from then on"}, [OPT_LAST] = {"lines", 'n', "N", "the last N of them"}
+#define OPTS_SELECT                                                                                \
+	OPT_DIR_ROW, [OPT_KEY] = {"key", 'k', "NAME", "records of this key"},                      \
+		     [OPT_CODE] = {"code", 0, "CODE", "records of this outcome"},                  \
+		     [OPT_SINCE] = {"since", 's', "TIME", "records from then on"},                 \
+		     [OPT_LAST] = {"lines", 'n', "N", "the last N of them"}
 static const struct ctl_opt show_opts[] = {OPTS_SELECT, {NULL, 0, NULL, NULL}};
-static const struct ctl_opt tail_opts[] = {OPTS_SELECT, [OPT_FOLLOW] = {"follow", 'f', NULL, "go on as records come"}, {NULL, 0, NULL, NULL}};
+static const struct ctl_opt tail_opts[] = {
+	OPTS_SELECT,
+	[OPT_FOLLOW] = {"follow", 'f', NULL, "go on as records come"},
+	{NULL, 0, NULL, NULL}};
 
 enum { TAIL_LINES = 10, MAX_LINES = 1000000, FOLLOW_MS = 300, TORN_TRIES = 5, TORN_MS = 100 };
 
@@ -92,8 +99,10 @@ static bool head_parse(const char *text, struct proof *p)
 	return true;
 }
 
-/* A running ledger is in the middle of a write now and then: a torn end is looked at again before it is believed. */
-static enum kb_err walk_patiently(int dir, struct proof *p, struct chain *end, struct segment_fault *fault)
+/* A running ledger is in the middle of a write now and then: a torn end is looked at again before
+ * it is believed. */
+static enum kb_err walk_patiently(int dir, struct proof *p, struct chain *end,
+				  struct segment_fault *fault)
 {
 	struct proof start = *p;
 	enum kb_err err = KB_E_BUG;
@@ -110,7 +119,8 @@ static enum kb_err walk_patiently(int dir, struct proof *p, struct chain *end, s
 	return err;
 }
 
-static int verify_say(const struct ctl *c, const struct proof *p, const struct chain *end, const char *fault)
+static int verify_say(const struct ctl *c, const struct proof *p, const struct chain *end,
+		      const char *fault)
 {
 	struct buf out;
 	char head[96] = "";
@@ -129,7 +139,8 @@ static int verify_say(const struct ctl *c, const struct proof *p, const struct c
 			json_add_member(&out, "fault", span_str(fault));
 		buf_add_str(&out, "}\n");
 	} else if (fault == NULL) {
-		buf_addf(&out, "good: %llu records in %llu segment%s\nhead: %s\n", (unsigned long long)p->records, (unsigned long long)p->segments,
+		buf_addf(&out, "good: %llu records in %llu segment%s\nhead: %s\n",
+			 (unsigned long long)p->records, (unsigned long long)p->segments,
 			 p->segments == 1 ? "" : "s", head);
 	} else {
 		ctl_say("%s", fault);
@@ -146,7 +157,9 @@ static int verify_run(struct ctl *c)
 	const char *expect = ctl_value(c, OPT_EXPECT);
 
 	if (expect != NULL && !head_parse(expect, &p))
-		return ctl_fail(CTL_FAILED, "--expect-head: SEQ:HASH is wanted, as an earlier verify printed it");
+		return ctl_fail(
+			CTL_FAILED,
+			"--expect-head: SEQ:HASH is wanted, as an earlier verify printed it");
 	int dir = dir_open(c);
 	if (dir < 0)
 		return CTL_FAILED;
@@ -155,18 +168,25 @@ static int verify_run(struct ctl *c)
 	if (err == KB_E_NOMEM || err == KB_E_BUG)
 		return ctl_fail(CTL_FAILED, "%s", kb_err_name(err));
 	if (err != KB_OK) {
-		snprintf(text, sizeof text, "%s:%llu: %s%s", fault.file, (unsigned long long)fault.line, fault.text,
-			 fault.is_tail ? " (a torn end: the broker repairs it, with a record, when it starts)" : "");
+		snprintf(text, sizeof text, "%s:%llu: %s%s", fault.file,
+			 (unsigned long long)fault.line, fault.text,
+			 fault.is_tail ? " (a torn end: the broker repairs it, with a record, when "
+					 "it starts)"
+				       : "");
 		return verify_say(c, &p, &end, text);
 	}
 	if (p.records > 0 && p.first_seq != 1) {
-		snprintf(text, sizeof text, "the oldest segment begins with record %llu: what was before it is gone",
+		snprintf(text, sizeof text,
+			 "the oldest segment begins with record %llu: what was before it is gone",
 			 (unsigned long long)p.first_seq);
 		return verify_say(c, &p, &end, text);
 	}
 	if (expect != NULL && !p.is_expect_seen) {
-		snprintf(text, sizeof text, "record %llu of the expected head is %s: the ledger was %s since", (unsigned long long)p.expect_seq,
-			 end.seq < p.expect_seq ? "not there" : "another one", end.seq < p.expect_seq ? "cut" : "rewritten");
+		snprintf(text, sizeof text,
+			 "record %llu of the expected head is %s: the ledger was %s since",
+			 (unsigned long long)p.expect_seq,
+			 end.seq < p.expect_seq ? "not there" : "another one",
+			 end.seq < p.expect_seq ? "cut" : "rewritten");
 		return verify_say(c, &p, &end, text);
 	}
 	return verify_say(c, &p, &end, NULL);
@@ -197,7 +217,8 @@ static void add_plain(struct buf *out, struct span s)
 	buf_add_span(out, s);
 }
 
-static void add_field(struct buf *out, const struct json_t *doc, const char *name, const char *label)
+static void add_field(struct buf *out, const struct json_t *doc, const char *name,
+		      const char *label)
 {
 	struct span s;
 
@@ -255,9 +276,11 @@ static bool is_wanted(const struct viewer *v, const struct json_t *doc)
 	char when[24];
 	int64_t t;
 
-	if (v->key != NULL && (json_get_str(doc, "key", KB_MAX_RECORD, &s) != KB_OK || !span_eq_cstr(s, v->key)))
+	if (v->key != NULL &&
+	    (json_get_str(doc, "key", KB_MAX_RECORD, &s) != KB_OK || !span_eq_cstr(s, v->key)))
 		return false;
-	if (v->code != NULL && (json_get_str(doc, "code", KB_MAX_RECORD, &s) != KB_OK || !span_eq_cstr(s, v->code)))
+	if (v->code != NULL &&
+	    (json_get_str(doc, "code", KB_MAX_RECORD, &s) != KB_OK || !span_eq_cstr(s, v->code)))
 		return false;
 	if (v->since_s == 0)
 		return true;
@@ -286,7 +309,8 @@ static enum kb_err view_line(struct viewer *v, struct span text)
 	}
 	if (v->most == 0) {
 		if (buf_ok(&one) == KB_OK)
-			(void)(fwrite(one.p, 1, one.len, stdout) == one.len); /* ferror() is asked at the end */
+			(void)(fwrite(one.p, 1, one.len, stdout) ==
+			       one.len); /* ferror() is asked at the end */
 	} else {
 		size_t at = v->n % v->most;
 		free(v->ring[at]);
@@ -347,7 +371,9 @@ static enum kb_err follow_segment(struct viewer *v, int dir, bool is_first_of_se
 		struct span line = span_sub(text, at, end - at);
 		enum kb_err err = chain_next(&v->chain, line, &parsed);
 		if (err != KB_OK && is_first_of_segment && chain_before(line, &v->chain) == KB_OK) {
-			ctl_say("A write failed before %s: lines shown since may not be part of the ledger (`ledger verify` knows).", name);
+			ctl_say("A write failed before %s: lines shown since may not be part of "
+				"the ledger (`ledger verify` knows).",
+				name);
 			err = chain_next(&v->chain, line, &parsed);
 		}
 		if (err != KB_OK || (err = view_line(v, line)) != KB_OK)
@@ -366,7 +392,10 @@ static int follow(struct viewer *v, int dir)
 	for (;;) {
 		enum kb_err err = follow_segment(v, dir, v->offset == 0, &grew);
 		if (err != KB_OK)
-			return ctl_fail(CTL_NO, "segment %u is not as it was: run `keybrokerctl ledger verify`", v->segment);
+			return ctl_fail(
+				CTL_NO,
+				"segment %u is not as it was: run `keybrokerctl ledger verify`",
+				v->segment);
 		if (fflush(stdout) != 0)
 			return CTL_FAILED;
 		if (grew)
@@ -390,10 +419,14 @@ static int view(struct ctl *c, bool is_tail)
 	long long most = is_tail ? TAIL_LINES : 0;
 	bool with_follow = is_tail && ctl_has(c, OPT_FOLLOW);
 
-	if ((since != NULL && !ctl_time("--since", since, &v.since_s)) || (lines != NULL && !ctl_number("--lines", lines, 1, MAX_LINES, &most)))
+	if ((since != NULL && !ctl_time("--since", since, &v.since_s)) ||
+	    (lines != NULL && !ctl_number("--lines", lines, 1, MAX_LINES, &most)))
 		return CTL_FAILED;
 	if (v.code != NULL && kb_err_from_name(v.code) == KB_E_BUG && strcmp(v.code, "BUG") != 0)
-		return ctl_fail(CTL_FAILED, "--code: there is no code '%s'; codes look like POLICY, EXPIRED, KID_UNKNOWN, OK", v.code);
+		return ctl_fail(CTL_FAILED,
+				"--code: there is no code '%s'; codes look like POLICY, EXPIRED, "
+				"KID_UNKNOWN, OK",
+				v.code);
 	if (most > 0 && (v.ring = calloc((size_t)most, sizeof *v.ring)) == NULL)
 		return ctl_fail(CTL_FAILED, "no memory");
 	v.most = (size_t)most;
@@ -407,11 +440,14 @@ static int view(struct ctl *c, bool is_tail)
 		ring_print(&v);
 	int code = CTL_OK;
 	if (err != KB_OK && !fault.is_tail)
-		code = ctl_fail(CTL_NO, "%s:%llu: %s; what stands before it was shown", fault.file, (unsigned long long)fault.line, fault.text);
+		code = ctl_fail(CTL_NO, "%s:%llu: %s; what stands before it was shown", fault.file,
+				(unsigned long long)fault.line, fault.text);
 	else if (with_follow)
 		code = follow(&v, dir);
 	close(dir);
-	return fflush(stdout) == 0 && ferror(stdout) == 0 ? code : ctl_fail(CTL_FAILED, "cannot write to standard output");
+	return fflush(stdout) == 0 && ferror(stdout) == 0
+		       ? code
+		       : ctl_fail(CTL_FAILED, "cannot write to standard output");
 }
 
 static int show_run(struct ctl *c)
@@ -425,11 +461,16 @@ static int tail_run(struct ctl *c)
 }
 
 const struct ctl_command ctl_ledger_commands[] = {
-	{"ledger verify", NULL, "Prove the whole chain, or name the line where it breaks.", verify_opts, verify_run,
-	 "Keep the printed head elsewhere; --expect-head proves later that nothing before it was cut or rewritten.\n\n"
+	{"ledger verify", NULL, "Prove the whole chain, or name the line where it breaks.",
+	 verify_opts, verify_run,
+	 "Keep the printed head elsewhere; --expect-head proves later that nothing before it was "
+	 "cut or rewritten.\n\n"
 	 "Exit: 0 good, 1 not, 2 it cannot be read.\n"},
-	{"ledger show", NULL, "Records, all or chosen ones; --json gives the lines as they are.", show_opts, show_run,
-	 "Example:\n  keybrokerctl ledger show --key disk-key --code POLICY --since 2026-11-21T00:00:00Z\n"},
-	{"ledger tail", NULL, "The last records (10), and with --follow those that come.", tail_opts, tail_run, NULL},
+	{"ledger show", NULL, "Records, all or chosen ones; --json gives the lines as they are.",
+	 show_opts, show_run,
+	 "Example:\n  keybrokerctl ledger show --key disk-key --code POLICY --since "
+	 "2026-11-21T00:00:00Z\n"},
+	{"ledger tail", NULL, "The last records (10), and with --follow those that come.",
+	 tail_opts, tail_run, NULL},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,5 +1,6 @@
-/* broker/ctl/status.c — `keybrokerctl status` and `reload`: asks the running broker how it is, and makes it take up its configuration.
- * Trusts the metrics address for what it shows and for nothing else; every read has a deadline and a bound. */
+/* broker/ctl/status.c — `keybrokerctl status` and `reload`: asks the running broker how it is, and
+ * makes it take up its configuration. Trusts the metrics address for what it shows and for nothing
+ * else; every read has a deadline and a bound. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -22,13 +23,16 @@ static bool deadline_set(int fd, int64_t until_ms)
 	int64_t left = until_ms - clock_mono_ms();
 	struct timeval t = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
 
-	return left > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0;
+	return left > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0;
 }
 
 /* "127.0.0.1:9464" or "[::1]:9464", as the configuration holds it; never looked up in DNS. */
 static int connect_to(const char *address, int64_t until_ms)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *found = NULL;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV},
+			*found = NULL;
 	const char *colon = strrchr(address, ':');
 	size_t skip = address[0] == '[' ? 1 : 0;
 
@@ -38,7 +42,8 @@ static int connect_to(const char *address, int64_t until_ms)
 	if (host == NULL || getaddrinfo(host, colon + 1, &hints, &found) != 0)
 		return -1;
 	int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && (!deadline_set(fd, until_ms) || connect(fd, found->ai_addr, found->ai_addrlen) != 0)) {
+	if (fd >= 0 &&
+	    (!deadline_set(fd, until_ms) || connect(fd, found->ai_addr, found->ai_addrlen) != 0)) {
 		close(fd);
 		fd = -1;
 	}
@@ -55,7 +60,8 @@ static enum kb_err http_get(const char *address, const char *path, int *status, 
 
 	*status = 0;
 	buf_init(&reply, REPLY_BYTES);
-	int n = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, address);
+	int n = snprintf(request, sizeof request,
+			 "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, address);
 	int fd = connect_to(address, until_ms);
 	if (fd < 0 || send(fd, request, (size_t)n, MSG_NOSIGNAL) != n) {
 		if (fd >= 0)
@@ -76,7 +82,8 @@ static enum kb_err http_get(const char *address, const char *path, int *status, 
 	if (buf_ok(&reply) != KB_OK)
 		return KB_E_FILE_SIZE;
 	const char *text = (const char *)reply.p, *head_end = strstr(text, "\r\n\r\n");
-	if (head_end == NULL || strncmp(text, "HTTP/1.1 ", 9) != 0 || strspn(text + 9, "0123456789") != 3)
+	if (head_end == NULL || strncmp(text, "HTTP/1.1 ", 9) != 0 ||
+	    strspn(text + 9, "0123456789") != 3)
 		return KB_E_DEADLINE;
 	*status = (text[9] - '0') * 100 + (text[10] - '0') * 10 + (text[11] - '0');
 	size_t head = (size_t)(head_end - text) + 4;
@@ -147,10 +154,12 @@ static void row_part(struct ctl_table *t, const struct json_t *part, const char 
 	if (json_get_bool(part, "ready", &is_ready) != KB_OK)
 		return;
 	(void)(json_get_str(part, "reason", 64, &reason) == KB_OK);
-	snprintf(text, sizeof text, "%.*s", (int)reason.len, reason.len > 0 ? (const char *)reason.p : "");
+	snprintf(text, sizeof text, "%.*s", (int)reason.len,
+		 reason.len > 0 ? (const char *)reason.p : "");
 	if (json_get_int(part, "age", &age) == KB_OK)
-		snprintf(text, sizeof text, "%.*s%skeys fetched %lld s ago", (int)reason.len, reason.len > 0 ? (const char *)reason.p : "",
-			 reason.len > 0 ? ", " : "", (long long)age);
+		snprintf(text, sizeof text, "%.*s%skeys fetched %lld s ago", (int)reason.len,
+			 reason.len > 0 ? (const char *)reason.p : "", reason.len > 0 ? ", " : "",
+			 (long long)age);
 	row(t, what, is_ready ? "ready" : "NOT READY", text);
 }
 
@@ -164,12 +173,19 @@ static void ready_rows(struct ctl_table *t, const struct json_t *ready)
 	for (size_t i = 0; i < 3; i++)
 		if (json_get_obj(ready, parts[i], &part) == KB_OK)
 			row_part(t, part, parts[i]);
-	if (json_get_obj(ready, "workers", &part) == KB_OK && json_get_int(part, "serving", &serving) == KB_OK &&
+	if (json_get_obj(ready, "workers", &part) == KB_OK &&
+	    json_get_int(part, "serving", &serving) == KB_OK &&
 	    json_get_int(part, "configured", &configured) == KB_OK) {
-		snprintf(text, sizeof text, "%lld of %lld serve", (long long)serving, (long long)configured);
-		row(t, "workers", serving == configured ? "ready" : serving > 0 ? "DEGRADED" : "NOT READY", text);
+		snprintf(text, sizeof text, "%lld of %lld serve", (long long)serving,
+			 (long long)configured);
+		row(t, "workers",
+		    serving == configured ? "ready"
+		    : serving > 0         ? "DEGRADED"
+					  : "NOT READY",
+		    text);
 	}
-	for (size_t i = 0; json_get_arr(ready, "issuers", &list) == KB_OK && i < json_len(list); i++) {
+	for (size_t i = 0; json_get_arr(ready, "issuers", &list) == KB_OK && i < json_len(list);
+	     i++) {
 		struct span name = span_of(NULL, 0);
 		if (json_get_str(json_at(list, i), "name", 128, &name) != KB_OK)
 			continue;
@@ -186,11 +202,17 @@ static int status_text(const struct config *cfg, pid_t pid, int status, const st
 	KB_AUTO(json) struct json_t *ready = NULL;
 
 	if (status != 0 && json_load_strict(buf_span(body), REPLY_BYTES, &ready, NULL) != KB_OK)
-		return ctl_fail(CTL_FAILED, "http://%s/readyz does not answer like a broker", cfg->metrics_address);
+		return ctl_fail(CTL_FAILED, "http://%s/readyz does not answer like a broker",
+				cfg->metrics_address);
 	buf_init(&out, CTL_MAX_OUTPUT);
 	ctl_table_init(&t, 3);
-	snprintf(text, sizeof text, pid != 0 ? "pid %ld" : "no pid file, or its process is gone", (long)pid);
-	row(&t, "broker", status == 200 ? "ready" : pid == 0 && status == 0 ? "NOT RUNNING" : "NOT READY", text);
+	snprintf(text, sizeof text, pid != 0 ? "pid %ld" : "no pid file, or its process is gone",
+		 (long)pid);
+	row(&t, "broker",
+	    status == 200             ? "ready"
+	    : pid == 0 && status == 0 ? "NOT RUNNING"
+				      : "NOT READY",
+	    text);
 	if (status != 0) {
 		long long generation = metric(cfg, "keybroker_config_generation");
 		snprintf(text, sizeof text, "generation %lld", generation);
@@ -222,7 +244,8 @@ static int status_run(struct ctl *c)
 	buf_init(&out, CTL_MAX_OUTPUT);
 	buf_add_str(&out, "{");
 	json_add_int(&out, "pid", pid);
-	json_add_int(&out, "generation", status == 0 ? -1 : metric(cc.config, "keybroker_config_generation"));
+	json_add_int(&out, "generation",
+		     status == 0 ? -1 : metric(cc.config, "keybroker_config_generation"));
 	json_add_int(&out, "status", status);
 	KB_AUTO(json) struct json_t *ready = NULL;
 	if (status != 0 && json_load_strict(buf_span(&body), REPLY_BYTES, &ready, NULL) == KB_OK) {
@@ -241,27 +264,36 @@ int ctl_reload(const struct ctl *c, const struct config *cfg)
 	bool has_metrics = cfg->metrics_address != NULL;
 
 	if (pid == 0)
-		return ctl_fail(CTL_FAILED, "no broker is running from %s; start it with: keybrokerd -c %s", cfg->state_dir, c->config_path);
+		return ctl_fail(CTL_FAILED,
+				"no broker is running from %s; start it with: keybrokerd -c %s",
+				cfg->state_dir, c->config_path);
 	long long generation = has_metrics ? metric(cfg, "keybroker_config_generation") : -1;
 	long long failed = has_metrics ? metric(cfg, "keybroker_reloads_failed_total") : -1;
 	if (kill(pid, SIGHUP) != 0)
 		return ctl_fail(CTL_FAILED, "process %ld: %s", (long)pid, strerror(errno));
 	if (generation < 0) {
-		ctl_say("SIGHUP sent to process %ld; without \"metrics\" its log tells what came of it.", (long)pid);
+		ctl_say("SIGHUP sent to process %ld; without \"metrics\" its log tells what came "
+			"of it.",
+			(long)pid);
 		return CTL_OK;
 	}
-	for (int64_t until_ms = clock_mono_ms() + RELOAD_MS; clock_mono_ms() < until_ms; ctl_pause(POLL_MS)) {
+	for (int64_t until_ms = clock_mono_ms() + RELOAD_MS; clock_mono_ms() < until_ms;
+	     ctl_pause(POLL_MS)) {
 		long long now = metric(cfg, "keybroker_config_generation");
 		if (now > generation) {
 			ctl_say("reloaded: generation %lld accepts", now);
 			return CTL_OK;
 		}
 		if (now >= 0 && metric(cfg, "keybroker_reloads_failed_total") > failed)
-			return ctl_fail(CTL_NO, "the broker refused the new configuration and keeps the old one; its log says why");
+			return ctl_fail(CTL_NO, "the broker refused the new configuration and "
+						"keeps the old one; its log says why");
 		if (ctl_broker_pid(cfg) != pid)
 			return ctl_fail(CTL_NO, "the broker is gone");
 	}
-	return ctl_fail(CTL_NO, "no new generation within %d s; the old one serves. The broker's log says why", RELOAD_MS / 1000);
+	return ctl_fail(
+		CTL_NO,
+		"no new generation within %d s; the old one serves. The broker's log says why",
+		RELOAD_MS / 1000);
 }
 
 static int reload_run(struct ctl *c)
@@ -275,9 +307,12 @@ static int reload_run(struct ctl *c)
 }
 
 const struct ctl_command ctl_status_commands[] = {
-	{"status", NULL, "Is the broker ready, and if not, which part of it is not.", NULL, status_run,
-	 "Exit: 0 ready, 1 not, 2 it cannot be told.\n"},
-	{"reload", NULL, "Check the configuration, have the broker take it up, wait until it accepts.", NULL, reload_run,
-	 "Nothing in flight is dropped; a configuration with a fault changes nothing.  Exit: 0 taken up, 1 refused, 2 not tried.\n"},
+	{"status", NULL, "Is the broker ready, and if not, which part of it is not.", NULL,
+	 status_run, "Exit: 0 ready, 1 not, 2 it cannot be told.\n"},
+	{"reload", NULL,
+	 "Check the configuration, have the broker take it up, wait until it accepts.", NULL,
+	 reload_run,
+	 "Nothing in flight is dropped; a configuration with a fault changes nothing.  Exit: 0 "
+	 "taken up, 1 refused, 2 not tried.\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -1,6 +1,7 @@
-/* broker/fetcher/fetch.c — one document over https, as libcurl does it with everything off that we did not ask for.
- * Trusts nobody: the server's certificate decides whom we talk to, the address filter where, the bounds how long and how much.
- * Never follows a redirect, never speaks anything but https, never uses a proxy, a cookie, a cached connection or a compressed body. */
+/* broker/fetcher/fetch.c — one document over https, as libcurl does it with everything off that we
+ * did not ask for. Trusts nobody: the server's certificate decides whom we talk to, the address
+ * filter where, the bounds how long and how much. Never follows a redirect, never speaks anything
+ * but https, never uses a proxy, a cookie, a cached connection or a compressed body. */
 #include "fetcher/fetch.h"
 
 #include <curl/curl.h>
@@ -46,7 +47,8 @@ static bool in_range(const uint8_t *address, const struct range *r)
 	return rest == 0 || ((address[whole] ^ r->net[whole]) >> (8 - rest)) == 0;
 }
 
-/* IANA special-purpose registry (RFC 6890), and 168.63.129.16: the address of Azure's host to its guests. */
+/* IANA special-purpose registry (RFC 6890), and 168.63.129.16: the address of Azure's host to its
+ * guests. */
 static bool ipv4_ok(const uint8_t *a)
 {
 	static const struct range refused[] = {
@@ -76,9 +78,11 @@ static bool ipv4_ok(const uint8_t *a)
 
 static bool ipv6_ok(const uint8_t *a)
 {
-	static const struct range global = {{0x20}, 3}, mapped = {{[10] = 0xff, [11] = 0xff}, 96}, nat64 = {{0, 0x64, 0xff, 0x9b}, 96},
+	static const struct range global = {{0x20}, 3}, mapped = {{[10] = 0xff, [11] = 0xff}, 96},
+				  nat64 = {{0, 0x64, 0xff, 0x9b}, 96},
 				  sixtofour = {{0x20, 0x02}, 16};
-	static const struct range refused[] = {{{0x20, 0x01}, 23}, {{0x20, 0x01, 0x0d, 0xb8}, 32}, {{0x3f, 0xff}, 20}};
+	static const struct range refused[] = {
+		{{0x20, 0x01}, 23}, {{0x20, 0x01, 0x0d, 0xb8}, 32}, {{0x3f, 0xff}, 20}};
 
 	if (in_range(a, &mapped) || in_range(a, &nat64))
 		return ipv4_ok(a + 12);
@@ -108,12 +112,14 @@ bool fetch_address_ok(const struct sockaddr *address, socklen_t len)
 	return false;
 }
 
-/* The name was resolved just before: what is checked is what is connected to, so that a name cannot be rebound in between. */
+/* The name was resolved just before: what is checked is what is connected to, so that a name cannot
+ * be rebound in between. */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct fetch *f = ctx;
 
-	if (purpose != CURLSOCKTYPE_IPCXN || (!f->p.allow_private_addresses && !fetch_address_ok(&a->addr, a->addrlen))) {
+	if (purpose != CURLSOCKTYPE_IPCXN ||
+	    (!f->p.allow_private_addresses && !fetch_address_ok(&a->addr, a->addrlen))) {
 		f->is_refused = true;
 		return CURL_SOCKET_BAD;
 	}
@@ -160,7 +166,9 @@ static void cache_control(struct fetch *f, struct span value)
 			age = 0;
 		} else if (is_token(trim(span_sub(part, 0, equals)), "max-age")) {
 			struct span digits = trim(span_sub(part, equals + 1, part.len));
-			for (size_t i = 0; i < digits.len && i < 12 && digits.p[i] >= '0' && digits.p[i] <= '9'; i++)
+			for (size_t i = 0;
+			     i < digits.len && i < 12 && digits.p[i] >= '0' && digits.p[i] <= '9';
+			     i++)
 				age = (age < 0 ? 0 : age * 10) + (digits.p[i] - '0');
 		}
 		if (age >= 0 && (f->max_age < 0 || age < f->max_age))
@@ -207,7 +215,8 @@ static bool configure(struct fetch *f)
 	SET(CURLOPT_TIMEOUT_MS, (long)KB_FETCH_MS);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)KB_FETCH_MS);
 	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)f->p.max_bytes);
-	/* A connection made for one issuer must never serve another, whose CA or address rule may be stricter. */
+	/* A connection made for one issuer must never serve another, whose CA or address rule may
+	 * be stricter. */
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
 	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
@@ -245,7 +254,8 @@ enum kb_err fetch_start(struct fetch_set *s, const struct fetch_params *p, struc
 	buf_init(&f->body, p->max_bytes);
 	f->headers = curl_slist_append(NULL, "Accept: application/json");
 	f->easy = curl_easy_init();
-	if (f->headers == NULL || f->easy == NULL || !configure(f) || curl_multi_add_handle(s->multi, f->easy) != CURLM_OK) {
+	if (f->headers == NULL || f->easy == NULL || !configure(f) ||
+	    curl_multi_add_handle(s->multi, f->easy) != CURLM_OK) {
 		fetch_free(f);
 		return KB_E_NOMEM;
 	}
@@ -272,12 +282,18 @@ static enum kb_err translate(const struct fetch *f, CURLcode code)
 		CURLcode code;
 		enum kb_err err;
 	} table[] = {
-		{CURLE_OPERATION_TIMEDOUT, KB_E_FETCH_TIMEOUT},   {CURLE_SSL_CONNECT_ERROR, KB_E_FETCH_TLS},
-		{CURLE_PEER_FAILED_VERIFICATION, KB_E_FETCH_TLS}, {CURLE_SSL_CACERT_BADFILE, KB_E_FETCH_TLS},
-		{CURLE_SSL_CERTPROBLEM, KB_E_FETCH_TLS},          {CURLE_SSL_CIPHER, KB_E_FETCH_TLS},
-		{CURLE_SSL_ISSUER_ERROR, KB_E_FETCH_TLS},         {CURLE_SSL_INVALIDCERTSTATUS, KB_E_FETCH_TLS},
-		{CURLE_FILESIZE_EXCEEDED, KB_E_FETCH_SIZE},       {CURLE_UNSUPPORTED_PROTOCOL, KB_E_FETCH_CONTENT},
-		{CURLE_URL_MALFORMAT, KB_E_FETCH_CONTENT},        {CURLE_LOGIN_DENIED, KB_E_FETCH_CONTENT}, /* a user name in the URL */
+		{CURLE_OPERATION_TIMEDOUT, KB_E_FETCH_TIMEOUT},
+		{CURLE_SSL_CONNECT_ERROR, KB_E_FETCH_TLS},
+		{CURLE_PEER_FAILED_VERIFICATION, KB_E_FETCH_TLS},
+		{CURLE_SSL_CACERT_BADFILE, KB_E_FETCH_TLS},
+		{CURLE_SSL_CERTPROBLEM, KB_E_FETCH_TLS},
+		{CURLE_SSL_CIPHER, KB_E_FETCH_TLS},
+		{CURLE_SSL_ISSUER_ERROR, KB_E_FETCH_TLS},
+		{CURLE_SSL_INVALIDCERTSTATUS, KB_E_FETCH_TLS},
+		{CURLE_FILESIZE_EXCEEDED, KB_E_FETCH_SIZE},
+		{CURLE_UNSUPPORTED_PROTOCOL, KB_E_FETCH_CONTENT},
+		{CURLE_URL_MALFORMAT, KB_E_FETCH_CONTENT},
+		{CURLE_LOGIN_DENIED, KB_E_FETCH_CONTENT}, /* a user name in the URL */
 	};
 
 	if (f->is_too_big)
@@ -303,7 +319,8 @@ static void finish(struct fetch *f, CURLcode code)
 	if (status == 200)
 		f->outcome = KB_OK;
 	else
-		f->outcome = status >= 300 && status < 400 ? KB_E_FETCH_REDIRECT : KB_E_FETCH_STATUS;
+		f->outcome =
+			status >= 300 && status < 400 ? KB_E_FETCH_REDIRECT : KB_E_FETCH_STATUS;
 }
 
 enum kb_err fetch_set_new(struct fetch_set **out)
@@ -346,7 +363,8 @@ static struct fetch *next_done(struct fetch_set *s)
 	return NULL;
 }
 
-enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, unsigned n_extra, int timeout_ms, struct fetch **done)
+enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, unsigned n_extra, int timeout_ms,
+		       struct fetch **done)
 {
 	struct curl_waitfd fds[8];
 	int running;
@@ -362,7 +380,8 @@ enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, unsigned n_ext
 		timeout_ms = 0;
 	if (curl_multi_poll(s->multi, fds, n_extra, timeout_ms, NULL) != CURLM_OK)
 		return KB_E_SYS;
-	/* libcurl reports CURL_WAIT_* bits only; whoever asks must read without blocking and see the end of file there. */
+	/* libcurl reports CURL_WAIT_* bits only; whoever asks must read without blocking and see
+	 * the end of file there. */
 	for (unsigned i = 0; i < n_extra; i++)
 		extra[i].revents = fds[i].revents;
 	if (*done == NULL && curl_multi_perform(s->multi, &running) == CURLM_OK)

@@ -1,4 +1,5 @@
-/* broker/fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.  libcurl and nothing of issuers; the fetcher process only. */
+/* broker/fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.
+ * libcurl and nothing of issuers; the fetcher process only. */
 #ifndef KB_FETCHER_FETCH_H
 #define KB_FETCHER_FETCH_H
 #include <poll.h>
@@ -25,20 +26,25 @@ static inline void fetch_set_cleanup(struct fetch_set **s)
 }
 
 /* On KB_OK *out runs until fetch_wait() returns it; the caller frees it, then or before. */
-KB_MUST_CHECK enum kb_err fetch_start(struct fetch_set *s, const struct fetch_params *p, struct fetch **out);
+KB_MUST_CHECK enum kb_err fetch_start(struct fetch_set *s, const struct fetch_params *p,
+				      struct fetch **out);
 void fetch_free(struct fetch *f);
-/* Wait until a transfer is finished, one of `extra` is ready (revents set) or the time is over; *done: one finished transfer, or NULL. */
-KB_MUST_CHECK enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, unsigned n_extra, int timeout_ms, struct fetch **done);
+/* Wait until a transfer is finished, one of `extra` is ready (revents set) or the time is over;
+ * *done: one finished transfer, or NULL. */
+KB_MUST_CHECK enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, unsigned n_extra,
+				     int timeout_ms, struct fetch **done);
 
-/* Of a finished one.  KB_OK: status 200 and the whole body.  Else KB_E_FETCH_{CONNECT,TLS,TIMEOUT,STATUS,REDIRECT,SIZE,ADDRESS,CONTENT}. */
+/* Of a finished one.  KB_OK: status 200 and the whole body.  Else
+ * KB_E_FETCH_{CONNECT,TLS,TIMEOUT,STATUS,REDIRECT,SIZE,ADDRESS,CONTENT}. */
 KB_MUST_CHECK enum kb_err fetch_outcome(const struct fetch *f);
 const char *fetch_detail(const struct fetch *f); /* for the log: what libcurl says, or the status */
 struct span fetch_body(const struct fetch *f);
-int64_t fetch_max_age(const struct fetch *f); /* of Cache-Control, seconds; 0 for no-store and no-cache; −1 when it does not say */
+int64_t fetch_max_age(const struct fetch *f); /* of Cache-Control, seconds; 0 for no-store and
+						 no-cache; −1 when it does not say */
 void *fetch_owner(const struct fetch *f);
 
-/* A globally routable unicast address: not loopback, private, link-local, shared, multicast, documentation, reserved, nor a cloud's metadata service,
- * nor an IPv6 form of one of these. */
+/* A globally routable unicast address: not loopback, private, link-local, shared, multicast,
+ * documentation, reserved, nor a cloud's metadata service, nor an IPv6 form of one of these. */
 bool fetch_address_ok(const struct sockaddr *address, socklen_t len);
 
 #endif

@@ -1,6 +1,7 @@
-/* broker/fetcher/fetcher.c — the process that keeps every issuer's key set fresh: metadata, then keys, into state/issuers.
- * Decides when to fetch and whether what came is a key set; the vaults judge it again when they read it.  Holds nothing secret.
- * A set that is not good never replaces one that is.  Issuers do not wait for each other. */
+/* broker/fetcher/fetcher.c — the process that keeps every issuer's key set fresh: metadata, then
+ * keys, into state/issuers. Decides when to fetch and whether what came is a key set; the vaults
+ * judge it again when they read it.  Holds nothing secret. A set that is not good never replaces
+ * one that is.  Issuers do not wait for each other. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,19 +11,21 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "process/confine.h"
 #include "fetcher/fetch.h"
+#include "policy/jwks.h"
+#include "process/confine.h"
 #include "process/frame.h"
 #include "process/keyset.h"
 #include "process/process.h"
-#include "policy/jwks.h"
 
 enum {
-	COLD_MS = 2000, /* between attempts while there is no usable set: green within 5 s after the issuer returns */
+	COLD_MS = 2000, /* between attempts while there is no usable set: green within 5 s after the
+			   issuer returns */
 	COLD_LATER_MS = 4000,
 	COLD_ATTEMPTS = 5, /* so many at the faster pace */
 	BACKOFF_MAX_S = 300,
-	LOG_AGAIN_MS = 60000, /* another reason of the same failure is told this often at the most */
+	LOG_AGAIN_MS =
+		60000, /* another reason of the same failure is told this often at the most */
 	TICK_MS = 1000,
 	MAX_METADATA = 64 * 1024,
 	MAX_URL = 1024,
@@ -89,7 +92,9 @@ static int64_t fresh_for_s(int64_t max_age_s)
 {
 	if (max_age_s < 0)
 		return KB_FRESH_DEFAULT_S;
-	return max_age_s < KB_FRESH_MIN_S ? KB_FRESH_MIN_S : max_age_s > KB_FRESH_MAX_S ? KB_FRESH_MAX_S : max_age_s;
+	return max_age_s < KB_FRESH_MIN_S   ? KB_FRESH_MIN_S
+	       : max_age_s > KB_FRESH_MAX_S ? KB_FRESH_MAX_S
+					    : max_age_s;
 }
 
 /* Three quarters of what is left of its freshness: one failure later it is still fresh. */
@@ -125,19 +130,23 @@ static void tell(struct feed *f, enum kb_err err, const char *detail)
 	if (err == KB_OK)
 		log_event(LOG_INFO, "issuer.fetched", "issuer", f->config->rules.name, NULL);
 	else
-		log_event(LOG_WARN, "issuer.fetch_failed", "issuer", f->config->rules.name, "err", kb_err_name(err), "detail", detail, "url", f->url,
-			  "usable", is_usable(f, clock_wall_s()) ? "yes" : "no", NULL);
+		log_event(LOG_WARN, "issuer.fetch_failed", "issuer", f->config->rules.name, "err",
+			  kb_err_name(err), "detail", detail, "url", f->url, "usable",
+			  is_usable(f, clock_wall_s()) ? "yes" : "no", NULL);
 }
 
-static void remember_document(struct feed *f, struct span document, const struct jwks_report *report)
+static void remember_document(struct feed *f, struct span document,
+			      const struct jwks_report *report)
 {
 	if (f->document != NULL && span_eq(document, span_of(f->document, f->document_len)))
 		return;
-	log_event(LOG_INFO, "issuer.keys", "issuer", f->config->rules.name, "keys", log_i64(report->kept), "dropped", log_i64(report->dropped), "why",
+	log_event(LOG_INFO, "issuer.keys", "issuer", f->config->rules.name, "keys",
+		  log_i64(report->kept), "dropped", log_i64(report->dropped), "why",
 		  report->dropped > 0 ? kb_err_name(report->first_drop) : "", NULL);
 	free(f->document);
 	f->document_len = 0;
-	f->document = malloc(document.len); /* without it the next refresh is told as a change: harmless */
+	f->document = malloc(
+		document.len); /* without it the next refresh is told as a change: harmless */
 	if (f->document != NULL) {
 		memcpy(f->document, document.p, document.len);
 		f->document_len = document.len;
@@ -146,7 +155,8 @@ static void remember_document(struct feed *f, struct span document, const struct
 
 /* ---- one attempt ---- */
 
-static enum kb_err start_fetch(struct fetcher *r, struct feed *f, enum phase phase, const char *url, size_t max_bytes)
+static enum kb_err start_fetch(struct fetcher *r, struct feed *f, enum phase phase, const char *url,
+			       size_t max_bytes)
 {
 	char *copy = strdup(url);
 
@@ -194,7 +204,8 @@ static void attempt(struct fetcher *r, struct feed *f)
 	if (f->slot != NULL)
 		atomic_store(&f->slot->attempt_s, clock_wall_s());
 	if (f->config->source == KEYS_DISCOVERY) {
-		snprintf(url, sizeof url, "%.*s/.well-known/openid-configuration", (int)issuer.len, (const char *)issuer.p);
+		snprintf(url, sizeof url, "%.*s/.well-known/openid-configuration", (int)issuer.len,
+			 (const char *)issuer.p);
 		err = start_fetch(r, f, PHASE_METADATA, url, MAX_METADATA);
 	} else {
 		err = start_fetch(r, f, PHASE_KEYS, f->config->jwks_uri, KB_MAX_JWKS);
@@ -203,8 +214,10 @@ static void attempt(struct fetcher *r, struct feed *f)
 		finish(r, f, err, "");
 }
 
-/* OpenID Connect Discovery 1.0 §4.3: the metadata must be the issuer's own.  Whatever is there, keys come over https. */
-static enum kb_err read_metadata(const struct feed *f, struct span body, char url[static MAX_URL + 1])
+/* OpenID Connect Discovery 1.0 §4.3: the metadata must be the issuer's own.  Whatever is there,
+ * keys come over https. */
+static enum kb_err read_metadata(const struct feed *f, struct span body,
+				 char url[static MAX_URL + 1])
 {
 	enum kb_err err;
 	struct span issuer, uri;
@@ -212,9 +225,10 @@ static enum kb_err read_metadata(const struct feed *f, struct span body, char ur
 
 	if ((err = json_load_strict(body, MAX_METADATA, &doc, NULL)) != KB_OK)
 		return err;
-	if (json_get_str(doc, "issuer", KB_MAX_ISS, &issuer) != KB_OK || json_get_str(doc, "jwks_uri", MAX_URL, &uri) != KB_OK ||
-	    !span_eq(without_slash(issuer), without_slash(span_str(f->config->rules.issuer))) || uri.len < 9 || memcmp(uri.p, "https://", 8) != 0 ||
-	    span_find(uri, 0, 0) < uri.len)
+	if (json_get_str(doc, "issuer", KB_MAX_ISS, &issuer) != KB_OK ||
+	    json_get_str(doc, "jwks_uri", MAX_URL, &uri) != KB_OK ||
+	    !span_eq(without_slash(issuer), without_slash(span_str(f->config->rules.issuer))) ||
+	    uri.len < 9 || memcmp(uri.p, "https://", 8) != 0 || span_find(uri, 0, 0) < uri.len)
 		return KB_E_FETCH_CONTENT;
 	memcpy(url, uri.p, uri.len);
 	url[uri.len] = '\0';
@@ -233,7 +247,8 @@ static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fet
 		return KB_E_CLOCK_UNSET; /* its age could never be told */
 	if ((err = jwks_parse(document, &set, &report)) != KB_OK)
 		return err;
-	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, &f->origin, now_s, now_s + fresh_s, document)) != KB_OK)
+	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, &f->origin, now_s,
+				now_s + fresh_s, document)) != KB_OK)
 		return err;
 	f->fetched_s = now_s;
 	remember_document(f, document, &report);
@@ -251,7 +266,8 @@ static void take_fetch(struct fetcher *r, struct fetch *done)
 
 	f->fetch = NULL;
 	if (err == KB_OK && f->phase == PHASE_METADATA) {
-		if ((err = read_metadata(f, fetch_body(done), url)) == KB_OK && (err = start_fetch(r, f, PHASE_KEYS, url, KB_MAX_JWKS)) == KB_OK) {
+		if ((err = read_metadata(f, fetch_body(done), url)) == KB_OK &&
+		    (err = start_fetch(r, f, PHASE_KEYS, url, KB_MAX_JWKS)) == KB_OK) {
 			fetch_free(done);
 			return;
 		}
@@ -264,13 +280,16 @@ static void take_fetch(struct fetcher *r, struct fetch *done)
 
 /* ---- the process ---- */
 
-/* A poke asks for a fetch now; it gets one as soon as the shortest interval allows, and one fetch serves all who asked. */
+/* A poke asks for a fetch now; it gets one as soon as the shortest interval allows, and one fetch
+ * serves all who asked. */
 static void take_requests(struct fetcher *r)
 {
 	uint32_t index;
 	ssize_t n;
 
-	while ((n = recv(FD_FETCHER_REQUESTS, &index, sizeof index, MSG_DONTWAIT | MSG_TRUNC)) > 0 || (n == 0 && !frame_at_end(FD_FETCHER_REQUESTS))) {
+	while ((n = recv(FD_FETCHER_REQUESTS, &index, sizeof index, MSG_DONTWAIT | MSG_TRUNC)) >
+		       0 ||
+	       (n == 0 && !frame_at_end(FD_FETCHER_REQUESTS))) {
 		if (n != sizeof index || index >= r->config->n_issuers) {
 			slot_count(r->self, COUNT_FRAMES_BAD, 1);
 			continue;
@@ -278,15 +297,17 @@ static void take_requests(struct fetcher *r)
 		struct feed *f = &r->feed[index];
 		if (f->config->source == KEYS_JWKS_FILE || f->phase != PHASE_IDLE)
 			continue;
-		int64_t soonest_ms = f->has_attempt ? f->attempt_ms + f->config->min_interval_s * 1000 : 0;
+		int64_t soonest_ms =
+			f->has_attempt ? f->attempt_ms + f->config->min_interval_s * 1000 : 0;
 		if (soonest_ms < f->next_ms)
 			f->next_ms = soonest_ms;
 	}
 	r->is_requests_closed = n == 0;
 }
 
-/* Sets from before a restart are as good as their age, if they are of the same origin; otherwise there is none, and it is fetched at once.
- * A time in the future is a clock that went back: fetch. */
+/* Sets from before a restart are as good as their age, if they are of the same origin; otherwise
+ * there is none, and it is fetched at once. A time in the future is a clock that went back: fetch.
+ */
 static void load_file(struct fetcher *r, struct feed *f)
 {
 	struct keyset k;
@@ -296,23 +317,28 @@ static void load_file(struct fetcher *r, struct feed *f)
 
 	if (keyset_drop_old(r->config->state_dir, f->config->rules.name))
 		log_event(LOG_INFO, "issuer.keys_dropped", "issuer", f->config->rules.name, "why",
-			  "the file of an older version does not say which issuer, URL and CA its keys are from: they are fetched again", NULL);
+			  "the file of an older version does not say which issuer, URL and CA its "
+			  "keys are from: they are fetched again",
+			  NULL);
 	enum kb_err err = keyset_read(r->config->state_dir, f->config->rules.name, &f->origin, &k);
 	if (err != KB_OK) {
 		if (err != KB_E_FILE)
-			log_event(LOG_INFO, "issuer.keys_ignored", "issuer", f->config->rules.name, "err", kb_err_name(err), NULL);
+			log_event(LOG_INFO, "issuer.keys_ignored", "issuer", f->config->rules.name,
+				  "err", kb_err_name(err), NULL);
 		return;
 	}
 	if (k.fetched_s <= now_s && jwks_parse(k.document, &set, &report) == KB_OK) {
 		f->fetched_s = k.fetched_s;
 		remember_document(f, k.document, &report);
 		publish(f, KB_OK, (unsigned)jwks_count(set));
-		plan_refresh(f, k.fresh_until_s - now_s < KB_FRESH_MAX_S ? k.fresh_until_s - now_s : 0);
+		plan_refresh(f, k.fresh_until_s - now_s < KB_FRESH_MAX_S ? k.fresh_until_s - now_s
+									 : 0);
 	}
 	keyset_free(&k);
 }
 
-static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config, struct stats *stats)
+static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config,
+		       struct stats *stats)
 {
 	KB_AUTO(jwks) struct jwks *set = NULL;
 
@@ -338,7 +364,9 @@ static bool is_due(const struct feed *f, int64_t now_ms, int64_t now_s)
 	if (f->config->source == KEYS_JWKS_FILE || f->phase != PHASE_IDLE)
 		return false;
 	/* However long it meant to wait: without a usable set it tries at the cold pace. */
-	return now_ms >= f->next_ms || (!is_usable(f, now_s) && (!f->has_attempt || now_ms - f->attempt_ms >= COLD_LATER_MS));
+	return now_ms >= f->next_ms ||
+	       (!is_usable(f, now_s) &&
+		(!f->has_attempt || now_ms - f->attempt_ms >= COLD_LATER_MS));
 }
 
 /* Until the supervisor says so, or is gone. */
@@ -348,7 +376,8 @@ static enum kb_err serve(struct fetcher *r)
 	struct fetch *done;
 
 	for (;;) {
-		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN}, {.fd = FD_FETCHER_REQUESTS, .events = POLLIN}};
+		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN},
+					  {.fd = FD_FETCHER_REQUESTS, .events = POLLIN}};
 		int64_t now_ms = clock_mono_ms(), now_s = clock_wall_s();
 		for (size_t i = 0; i < r->config->n_issuers; i++)
 			if (is_due(&r->feed[i], now_ms, now_s))
@@ -358,7 +387,8 @@ static enum kb_err serve(struct fetcher *r)
 			log_event(LOG_INFO, "fetcher.outdated", "replaced", replaced, NULL);
 			return KB_E_FILE; /* started again, it may read the new one */
 		}
-		if ((err = fetch_wait(r->set, extra, r->is_requests_closed ? 1 : 2, TICK_MS, &done)) != KB_OK)
+		if ((err = fetch_wait(r->set, extra, r->is_requests_closed ? 1 : 2, TICK_MS,
+				      &done)) != KB_OK)
 			return err;
 		if (done != NULL)
 			take_fetch(r, done);
@@ -367,7 +397,8 @@ static enum kb_err serve(struct fetcher *r)
 		if (extra[0].revents != 0) {
 			struct control_message m;
 			size_t n_fds = 0;
-			if (control_recv(FD_CONTROL, &m, NULL, &n_fds) != KB_OK || m.type == CONTROL_DRAIN)
+			if (control_recv(FD_CONTROL, &m, NULL, &n_fds) != KB_OK ||
+			    m.type == CONTROL_DRAIN)
 				return KB_OK;
 		}
 	}

@@ -1,5 +1,5 @@
-/* broker/gateway/admission.c — decides whose handshake begins next.  Trusts its caller for who is in service.  Must never let one source, or many that do nothing, keep
- * another from its share. */
+/* broker/gateway/admission.c — decides whose handshake begins next.  Trusts its caller for who is
+ * in service.  Must never let one source, or many that do nothing, keep another from its share. */
 #include "gateway/admission.h"
 
 #include <stdint.h>
@@ -15,7 +15,8 @@ static bool is_here(const struct admission_source *l)
 	return l->waiting.n > 0 || l->active > 0;
 }
 
-void admission_enter(struct admission *d, struct admission_source *source, struct admission_entry *g)
+void admission_enter(struct admission *d, struct admission_source *source,
+		     struct admission_entry *g)
 {
 	if (g->is_active)
 		return;
@@ -57,7 +58,8 @@ static struct admission_source *source_of(struct queue_source *l)
 	return (struct admission_source *)((char *)l - offsetof(struct admission_source, waiting));
 }
 
-/* All max_active are taken: who has less than an equal part of them?  With more sources than max_active nobody has. */
+/* All max_active are taken: who has less than an equal part of them?  With more sources than
+ * max_active nobody has. */
 static struct queue_item *entitled(const struct admission *d)
 {
 	struct queue_source *l;
@@ -73,11 +75,13 @@ static struct queue_item *entitled(const struct admission *d)
 
 struct admission_entry *admission_next(struct admission *d)
 {
-	struct queue_item *item = d->active < d->max_active ? queue_first(&d->waiting) : entitled(d);
+	struct queue_item *item =
+		d->active < d->max_active ? queue_first(&d->waiting) : entitled(d);
 
 	if (item == NULL)
 		return NULL;
-	struct admission_entry *g = (struct admission_entry *)((char *)item - offsetof(struct admission_entry, item));
+	struct admission_entry *g =
+		(struct admission_entry *)((char *)item - offsetof(struct admission_entry, item));
 	struct admission_source *source = g->source;
 	source->active++; /* before it leaves the queue: the source stays counted */
 	d->active++;
@@ -90,5 +94,7 @@ struct admission_entry *admission_shed(struct admission *d, const struct admissi
 {
 	struct queue_item *item = queue_newest(&d->waiting, source->waiting.n + 2);
 
-	return item == NULL ? NULL : (struct admission_entry *)((char *)item - offsetof(struct admission_entry, item));
+	return item == NULL ? NULL
+			    : (struct admission_entry *)((char *)item -
+							 offsetof(struct admission_entry, item));
 }

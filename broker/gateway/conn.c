@@ -1,9 +1,11 @@
-/* broker/gateway/conn.c — one connection: handshake, head, body, wait, write, and again.  Decides when a client is cut off and how it is told.  Trusts http.c for
- * the head and exchange.c for the answer; of a body it knows only the length.  Must never have two requests of one connection under way, answer out of
- * turn, or keep a token longer than until its frame is sent.
+/* broker/gateway/conn.c — one connection: handshake, head, body, wait, write, and again.  Decides
+ * when a client is cut off and how it is told.  Trusts http.c for the head and exchange.c for the
+ * answer; of a body it knows only the length.  Must never have two requests of one connection under
+ * way, answer out of turn, or keep a token longer than until its frame is sent.
  *
- * Every path that ends a connection frees it at once or by conn_finish(); after answer(), refuse() or conn_free() the connection may be gone.
- * Longer than most: the states of a connection are understood side by side. */
+ * Every path that ends a connection frees it at once or by conn_finish(); after answer(), refuse()
+ * or conn_free() the connection may be gone. Longer than most: the states of a connection are
+ * understood side by side. */
 #include "gateway/conn_priv.h"
 
 #include <event2/buffer.h>
@@ -18,14 +20,16 @@
 
 #include "base/clock.h"
 #include "gateway/http.h"
-#include "gateway/response.h"
 #include "gateway/request.h"
+#include "gateway/response.h"
 #include "gateway/tls.h"
 
 static const int64_t after_ms[DEADLINE_FIRST + 1] = {
-	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_WAITING] = KB_ADMISSION_MS,       [CONN_IDLE] = KB_IDLE_MS,   [CONN_HEAD] = KB_HEADER_MS,
-	[CONN_BODY] = KB_BODY_MS,           [CONN_WAIT] = KB_REQUEST_MS,    [CONN_WRITE] = KB_WRITE_MS, [CONN_LINGER] = KB_LINGER_MS,
-	[DEADLINE_ACTIVE] = KB_ACTIVE_MS,       [DEADLINE_FIRST] = KB_FIRST_MS,
+	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_WAITING] = KB_ADMISSION_MS,
+	[CONN_IDLE] = KB_IDLE_MS,           [CONN_HEAD] = KB_HEADER_MS,
+	[CONN_BODY] = KB_BODY_MS,           [CONN_WAIT] = KB_REQUEST_MS,
+	[CONN_WRITE] = KB_WRITE_MS,         [CONN_LINGER] = KB_LINGER_MS,
+	[DEADLINE_ACTIVE] = KB_ACTIVE_MS,   [DEADLINE_FIRST] = KB_FIRST_MS,
 };
 
 static void on_read(struct bufferevent *bev, void *arg);
@@ -39,9 +43,12 @@ void conn_set_state(struct conn *c, enum conn_state state)
 	deadline_change(&c->shared->deadlines, &c->deadline, state, clock_mono_ms());
 	if (state == CONN_WAIT)
 		conn_activate(c);
-	else if (state != CONN_HANDSHAKE && !is_reading) /* the first request is waited for in the handshake's seat; later ones have none */
+	else if (state != CONN_HANDSHAKE &&
+		 !is_reading) /* the first request is waited for in the handshake's seat; later ones
+				 have none */
 		conn_deactivate(c);
-	/* libevent repeats a read callback for as long as the input stays at its high mark: who lets bytes wait must not have one. */
+	/* libevent repeats a read callback for as long as the input stays at its high mark: who
+	 * lets bytes wait must not have one. */
 	if (c->bev != NULL)
 		bufferevent_setcb(c->bev, is_reading ? on_read : NULL, on_written, on_event, c);
 }
@@ -52,8 +59,9 @@ void conn_count_refused(struct conn_shared *shared, enum kb_err err)
 	slot_count(shared->self, COUNT_REFUSED, 1);
 }
 
-/* Call back when `low` bytes are there, stop reading at `high`.  When libevent stopped in the middle of a record, the rest waits inside OpenSSL and no
- * event of the socket will tell: so it is told to look. */
+/* Call back when `low` bytes are there, stop reading at `high`.  When libevent stopped in the
+ * middle of a record, the rest waits inside OpenSSL and no event of the socket will tell: so it is
+ * told to look. */
 static void set_read_limits(struct conn *c, size_t low, size_t high)
 {
 	bufferevent_setwatermark(c->bev, EV_READ, low, high);
@@ -114,12 +122,14 @@ static void on_linger(evutil_socket_t fd, short what, void *arg)
 		conn_free(c);
 }
 
-/* We send no more.  Closing with unread bytes would make the kernel send a reset, which can overtake our reply: so wait for the peer's end. */
+/* We send no more.  Closing with unread bytes would make the kernel send a reset, which can
+ * overtake our reply: so wait for the peer's end. */
 static void conn_linger(struct conn *c)
 {
 	(void)bufferevent_disable(c->bev, EV_READ | EV_WRITE);
 	c->watch = event_new(c->shared->base, c->fd, EV_READ | EV_PERSIST, on_linger, c);
-	if (c->is_eof || shutdown(c->fd, SHUT_WR) != 0 || c->watch == NULL || event_add(c->watch, NULL) != 0) {
+	if (c->is_eof || shutdown(c->fd, SHUT_WR) != 0 || c->watch == NULL ||
+	    event_add(c->watch, NULL) != 0) {
 		conn_free(c);
 		return;
 	}
@@ -128,7 +138,8 @@ static void conn_linger(struct conn *c)
 
 static void conn_finish(struct conn *c)
 {
-	/* close_notify; without it clients may not resume the session.  One try: if the socket is full, so be it. */
+	/* close_notify; without it clients may not resume the session.  One try: if the socket is
+	 * full, so be it. */
 	(void)SSL_shutdown(bufferevent_openssl_get_ssl(c->bev));
 	ERR_clear_error();
 	conn_linger(c);
@@ -139,9 +150,11 @@ static void conn_finish(struct conn *c)
 static void enter_idle(struct conn *c)
 {
 	conn_set_state(c, CONN_IDLE);
-	/* A request may be here already.  By the event loop, not by a call: a row of them must not become a deep stack. */
+	/* A request may be here already.  By the event loop, not by a call: a row of them must not
+	 * become a deep stack. */
 	if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
-		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS | BEV_TRIG_IGNORE_WATERMARKS);
+		bufferevent_trigger(c->bev, EV_READ,
+				    BEV_TRIG_DEFER_CALLBACKS | BEV_TRIG_IGNORE_WATERMARKS);
 }
 
 static void reply_done(struct conn *c)
@@ -172,17 +185,20 @@ static void answer(struct conn *c, struct reply *r)
 	reply_write(r, out);
 	conn_set_state(c, CONN_WRITE);
 	bool is_lost = buf_ok(out) != KB_OK;
-	/* The usual reply goes out here, in one record of one segment; only what the socket does not take goes through libevent's buffer. */
+	/* The usual reply goes out here, in one record of one segment; only what the socket does
+	 * not take goes through libevent's buffer. */
 	if (!is_lost && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0) {
 		SSL *ssl = bufferevent_openssl_get_ssl(c->bev);
 		int fault = SSL_ERROR_NONE;
 		ERR_clear_error();
-		while (sent < out->len && fault == SSL_ERROR_NONE) { /* a call takes one record at most */
+		while (sent < out->len &&
+		       fault == SSL_ERROR_NONE) { /* a call takes one record at most */
 			int n = SSL_write(ssl, out->p + sent, (int)(out->len - sent));
 			fault = n > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl, n);
 			sent += n > 0 ? (size_t)n : 0;
 		}
-		is_lost = fault != SSL_ERROR_NONE && fault != SSL_ERROR_WANT_WRITE && fault != SSL_ERROR_WANT_READ;
+		is_lost = fault != SSL_ERROR_NONE && fault != SSL_ERROR_WANT_WRITE &&
+			  fault != SSL_ERROR_WANT_READ;
 		ERR_clear_error();
 	}
 	if (!is_lost && sent < out->len)
@@ -208,7 +224,9 @@ static void new_uuid(uint8_t uuid[static 16])
 /* Our own answer.  A request that was not read to its end cannot be followed by another. */
 static void refuse(struct conn *c, enum kb_err err, int status)
 {
-	struct reply r = {.status = status, .body = reply_error_body(err, status), .retry_after_s = status == 503 ? KB_RETRY_AFTER_S : 0};
+	struct reply r = {.status = status,
+			  .body = reply_error_body(err, status),
+			  .retry_after_s = status == 503 ? KB_RETRY_AFTER_S : 0};
 
 	conn_count_refused(c->shared, err);
 	if (c->is_head)
@@ -227,7 +245,10 @@ static struct conn *conn_of(struct pending *p)
 
 void conn_on_response(void *ctx, struct pending *p, const struct frame_response *f)
 {
-	struct reply r = {.status = f->status, .challenge = f->challenge, .retry_after_s = f->retry_after_s, .body = f->body};
+	struct reply r = {.status = f->status,
+			  .challenge = f->challenge,
+			  .retry_after_s = f->retry_after_s,
+			  .body = f->body};
 
 	(void)ctx;
 	answer(conn_of(p), &r);
@@ -268,9 +289,12 @@ static void submit(struct conn *c)
 	memcpy(f.uuid, c->uuid, sizeof f.uuid);
 	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, &shared->frame);
 	request_wipe(in, c->head_len + c->body_len);
-	set_read_limits(c, 0, KB_READ_IDLE); /* what comes now is of the next request and waits in the kernel */
+	set_read_limits(
+		c, 0,
+		KB_READ_IDLE); /* what comes now is of the next request and waits in the kernel */
 	if (err == KB_OK)
-		err = exchange_send(shared->exchange, &c->pending, id, &c->source->queued, buf_span(&shared->frame));
+		err = exchange_send(shared->exchange, &c->pending, id, &c->source->queued,
+				    buf_span(&shared->frame));
 	OPENSSL_cleanse(shared->frame.p, shared->frame.len);
 	buf_reset(&shared->frame);
 	if (err != KB_OK)
@@ -292,7 +316,9 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	if (c->client_id_len > 0)
 		memcpy(c->client_id, r->client_request_id.p, c->client_id_len);
 	conn_set_state(c, CONN_BODY);
-	enum kb_err err = request_method(r->method) == 0 ? KB_E_METHOD : sources_reserve(c->shared->sources, c->source, r->body_len);
+	enum kb_err err = request_method(r->method) == 0
+				  ? KB_E_METHOD
+				  : sources_reserve(c->shared->sources, c->source, r->body_len);
 	if (err != KB_OK) {
 		refuse(c, err, http_status(err));
 		return;
@@ -303,7 +329,8 @@ static void accept_head(struct conn *c, const struct http_request *r)
 		return;
 	}
 	bool wants_word = r->wants_continue && have == r->head_len;
-	set_read_limits(c, total, total); /* no callback before the body is whole, no byte read past it */
+	set_read_limits(c, total,
+			total); /* no callback before the body is whole, no byte read past it */
 	if (wants_word && bufferevent_write(c->bev, go_on, sizeof go_on - 1) != 0)
 		conn_free(c);
 }
@@ -318,7 +345,8 @@ static void read_head(struct conn *c)
 	bool done = false;
 
 	if (len > KB_MAX_HEADER_BYTES + 1)
-		len = KB_MAX_HEADER_BYTES + 1; /* enough for the parser to see that it is too much */
+		len = KB_MAX_HEADER_BYTES +
+		      1; /* enough for the parser to see that it is too much */
 	const uint8_t *head = evbuffer_pullup(in, (ev_ssize_t)len);
 	enum kb_err err = head == NULL ? KB_E_NOMEM : http_parse(span_of(head, len), &r, &done);
 	if (err != KB_OK)
@@ -432,8 +460,9 @@ void conn_handshake(struct conn *c)
 	}
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	/* Deferred: no callback runs inside a call of ours, so nothing is freed under our feet. */
-	c->bev =
-		bufferevent_openssl_socket_new(c->shared->base, c->fd, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	c->bev = bufferevent_openssl_socket_new(c->shared->base, c->fd, ssl,
+						BUFFEREVENT_SSL_ACCEPTING,
+						BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
 	if (c->bev == NULL) {
 		SSL_free(ssl);
 		conn_abort(c);
@@ -497,7 +526,8 @@ void conn_expire(struct conn_shared *shared, int64_t now_ms)
 		for (struct conn *c; (c = due(shared, state, now_ms)) != NULL;)
 			expire(c);
 	for (unsigned kind = DEADLINE_ACTIVE; kind <= DEADLINE_FIRST; kind++)
-		for (struct deadline *d; (d = deadline_due(&shared->deadlines, kind, now_ms)) != NULL;)
+		for (struct deadline *d;
+		     (d = deadline_due(&shared->deadlines, kind, now_ms)) != NULL;)
 			conn_deactivate((struct conn *)((char *)d - offsetof(struct conn, active)));
 }
 
@@ -509,7 +539,8 @@ void conn_close_idle(struct conn_shared *shared)
 
 void conn_shared_init(struct conn_shared *shared)
 {
-	_Static_assert((int)DEADLINE_FIRST < (int)DEADLINE_KINDS, "one deadline a state, and the seat's two");
+	_Static_assert((int)DEADLINE_FIRST < (int)DEADLINE_KINDS,
+		       "one deadline a state, and the seat's two");
 	_Static_assert(offsetof(struct conn, deadline) == 0, "a deadline is a connection");
 
 	deadlines_init(&shared->deadlines, after_ms, DEADLINE_FIRST + 1);

@@ -1,4 +1,5 @@
-/* broker/gateway/conn.h — one client connection of the gateway: TLS, one request at a time, its deadlines.  Single-threaded, one event loop. */
+/* broker/gateway/conn.h — one client connection of the gateway: TLS, one request at a time, its
+ * deadlines.  Single-threaded, one event loop. */
 #ifndef KB_GATEWAY_CONN_H
 #define KB_GATEWAY_CONN_H
 #include <openssl/ssl.h>
@@ -9,10 +10,11 @@
 #include "gateway/sources.h"
 #include "process/stats.h"
 
-/* What a connection does now; each state has one deadline (base/limits.h), counted from its beginning. */
+/* What a connection does now; each state has one deadline (base/limits.h), counted from its
+ * beginning. */
 enum conn_state {
 	CONN_HANDSHAKE, /* or no byte has come yet */
-	CONN_WAITING,      /* its first byte is there, others' handshakes are before it */
+	CONN_WAITING,   /* its first byte is there, others' handshakes are before it */
 	CONN_IDLE,      /* no byte of a request yet */
 	CONN_HEAD,      /* a part of one */
 	CONN_BODY,      /* the head is good, the body is not all there */
@@ -37,24 +39,31 @@ struct conn_shared { /* what all connections share; the gateway owns it */
 	struct timeval begun_turn; /* … that began at this time */
 	bool is_draining;          /* every reply says Connection: close */
 	bool is_full_told;
-	void (*on_space)(void *ctx); /* after conn_shared_is_full() said so: it is not full any more */
+	void (*on_space)(
+		void *ctx); /* after conn_shared_is_full() said so: it is not full any more */
 	void *ctx;
 };
 
-void conn_shared_init(struct conn_shared *shared); /* deadlines, door and scratch; the rest is the caller's to fill in */
+void conn_shared_init(struct conn_shared *shared); /* deadlines, door and scratch; the rest is the
+						      caller's to fill in */
 void conn_shared_free(struct conn_shared *shared); /* closes what is open */
 
-/* One more connection, whoever's, would be turned away: better left with the kernel until on_space(). */
+/* One more connection, whoever's, would be turned away: better left with the kernel until
+ * on_space(). */
 bool conn_shared_is_full(struct conn_shared *shared);
-/* Take an accepted, non-blocking socket (always: on any error it is closed).  KB_E_CONN_LIMIT, KB_E_NOMEM: counted. */
-KB_MUST_CHECK enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *peer);
+/* Take an accepted, non-blocking socket (always: on any error it is closed).  KB_E_CONN_LIMIT,
+ * KB_E_NOMEM: counted. */
+KB_MUST_CHECK enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener,
+				    int fd, const struct sockaddr *peer);
 
-void conn_expire(struct conn_shared *shared, int64_t now_ms); /* act on every deadline that is due */
-void conn_close_idle(struct conn_shared *shared);             /* those in CONN_IDLE, with close_notify */
+void conn_expire(struct conn_shared *shared,
+		 int64_t now_ms);                 /* act on every deadline that is due */
+void conn_close_idle(struct conn_shared *shared); /* those in CONN_IDLE, with close_notify */
 
 /* For struct exchange_events. */
 void conn_on_response(void *ctx, struct pending *p, const struct frame_response *r);
 void conn_on_refused(void *ctx, struct pending *p, enum kb_err err);
-void conn_lost(struct conn_shared *shared, uint64_t id); /* the worker that had this request is gone */
+void conn_lost(struct conn_shared *shared,
+	       uint64_t id); /* the worker that had this request is gone */
 
 #endif

@@ -1,6 +1,7 @@
-/* broker/gateway/conn_admit.c — the way in: from an accepted socket to the handshake's beginning.  Decides who is let in, who waits, whose turn it is (by door.c)
- * and who must go when there is no room.  Trusts nobody; until its turn a connection has cost a socket and its struct.  Must never begin more handshakes in
- * one turn of the loop than those that are under way can wait for. */
+/* broker/gateway/conn_admit.c — the way in: from an accepted socket to the handshake's beginning.
+ * Decides who is let in, who waits, whose turn it is (by door.c) and who must go when there is no
+ * room.  Trusts nobody; until its turn a connection has cost a socket and its struct.  Must never
+ * begin more handshakes in one turn of the loop than those that are under way can wait for. */
 #include <errno.h>
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
@@ -17,7 +18,8 @@ static void arm(struct conn_shared *shared)
 {
 	static const struct timeval at_once = {0, 0};
 
-	/* A timer fires after the sockets of the loop's next turn: what is under way comes first. */
+	/* A timer fires after the sockets of the loop's next turn: what is under way comes first.
+	 */
 	if (shared->admission.waiting.n > 0 && !evtimer_pending(shared->next_turn, NULL))
 		(void)evtimer_add(shared->next_turn, &at_once);
 }
@@ -120,7 +122,8 @@ static void ready(struct conn *c)
 {
 	struct conn_shared *shared = c->shared;
 
-	if (shared->admission.waiting.n == 0 && shared->admission.active < shared->admission.max_active && take_budget(shared)) {
+	if (shared->admission.waiting.n == 0 &&
+	    shared->admission.active < shared->admission.max_active && take_budget(shared)) {
 		admission_enter(&shared->admission, &c->source->admission, &c->admission);
 		begin(c); /* the deadline runs since the socket was accepted */
 		return;
@@ -147,7 +150,8 @@ static void listen_to(struct conn *c)
 	uint8_t byte;
 	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) { /* an end or a fault is the handshake's matter */
+	if (n >= 0 || (errno != EAGAIN &&
+		       errno != EWOULDBLOCK)) { /* an end or a fault is the handshake's matter */
 		ready(c);
 		return;
 	}
@@ -158,15 +162,18 @@ static void listen_to(struct conn *c)
 
 /* ---- process ---- */
 
-static struct conn *oldest(const struct conn_shared *shared, enum conn_state state, int64_t set_before_ms)
+static struct conn *oldest(const struct conn_shared *shared, enum conn_state state,
+			   int64_t set_before_ms)
 {
 	struct deadline *d = TAILQ_FIRST(&shared->deadlines.list[state]);
 
-	return d != NULL && d->due_ms - shared->deadlines.after_ms[state] <= set_before_ms ? (struct conn *)d : NULL;
+	return d != NULL && d->due_ms - shared->deadlines.after_ms[state] <= set_before_ms
+		       ? (struct conn *)d
+		       : NULL;
 }
 
-/* Who can be spared for a newcomer of this source: one that has its answer and only lingers; the last who waits of a source with more of them; one that has not
- * asked for anything for a while. */
+/* Who can be spared for a newcomer of this source: one that has its answer and only lingers; the
+ * last who waits of a source with more of them; one that has not asked for anything for a while. */
 static struct conn *spare(struct conn_shared *shared, const struct admission_source *source)
 {
 	int64_t now_ms = clock_mono_ms();
@@ -205,14 +212,16 @@ static void make_place(struct conn_shared *shared, const struct sockaddr *addr)
 	conn_free(c);
 }
 
-enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener, int fd, const struct sockaddr *addr)
+enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener, int fd,
+		      const struct sockaddr *addr)
 {
 	struct source *source = NULL;
 	struct conn *c = NULL;
 
 	make_place(shared, addr);
 	enum kb_err err = sources_enter(shared->sources, addr, &source);
-	if (err == KB_OK && (!has_turns(shared) || (c = calloc(1, sizeof *c)) == NULL || SSL_CTX_up_ref(tls) != 1))
+	if (err == KB_OK &&
+	    (!has_turns(shared) || (c = calloc(1, sizeof *c)) == NULL || SSL_CTX_up_ref(tls) != 1))
 		err = KB_E_NOMEM;
 	if (err != KB_OK) {
 		free(c);
@@ -222,7 +231,8 @@ enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener
 		conn_count_refused(shared, err);
 		return err;
 	}
-	*c = (struct conn){.shared = shared, .source = source, .tls = tls, .fd = fd, .listener = listener};
+	*c = (struct conn){
+		.shared = shared, .source = source, .tls = tls, .fd = fd, .listener = listener};
 	sources_text(addr, c->peer_text);
 	deadline_start(&shared->deadlines, &c->deadline, CONN_HANDSHAKE, clock_mono_ms());
 	slot_count(shared->self, COUNT_CONNECTIONS, 1);

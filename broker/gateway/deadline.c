@@ -1,4 +1,5 @@
-/* broker/gateway/deadline.c — lists of deadlines, one a kind.  Decides nothing.  The clock must be monotonic. */
+/* broker/gateway/deadline.c — lists of deadlines, one a kind.  Decides nothing.  The clock must be
+ * monotonic. */
 #include "gateway/deadline.h"
 
 #include <stddef.h>

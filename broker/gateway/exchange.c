@@ -1,5 +1,6 @@
-/* broker/gateway/exchange.c — pairs responses with requests.  Decides which waiting request is sent next (by queue.c) and drops responses nobody waits for.
- * Trusts the ledger for the answer, but not for the form: a frame that does not decode is counted and dropped.  Must never block. */
+/* broker/gateway/exchange.c — pairs responses with requests.  Decides which waiting request is sent
+ * next (by queue.c) and drops responses nobody waits for. Trusts the ledger for the answer, but not
+ * for the form: a frame that does not decode is counted and dropped.  Must never block. */
 #include "gateway/exchange.h"
 
 #include <errno.h>
@@ -14,9 +15,13 @@
 #include "base/limits.h"
 
 enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
-enum { WINDOW_STEP = 8 };        /* more places at once, one less at a time: a worker without work costs more than a longer line */
+enum {
+	WINDOW_STEP = 8
+}; /* more places at once, one less at a time: a worker without work costs more than a longer line
+    */
 
-struct place {       /* in the window: held from the request's sending to its response, whether or not its client still waits */
+struct place { /* in the window: held from the request's sending to its response, whether or not its
+		  client still waits */
 	uint64_t id; /* 0: free */
 	int64_t until_ms;
 };
@@ -27,7 +32,8 @@ struct exchange {
 	uint64_t first_id, last_id;
 	struct queue queue;
 	struct place place[KB_MAX_WINDOW];
-	unsigned n_held, window; /* window: how many places may be held now, within least and most */
+	unsigned n_held,
+		window; /* window: how many places may be held now, within least and most */
 	unsigned window_least, window_most;
 	struct event *writable, *vault_closed, *readable;
 	int vault_fd;
@@ -122,7 +128,8 @@ static void broken(struct exchange *x)
 
 enum sent { SENT, SENT_LATER, SENT_NEVER };
 
-/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed socket takes everything: the process is about to end. */
+/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed
+ * socket takes everything: the process is about to end. */
 static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 {
 	ssize_t n;
@@ -147,11 +154,13 @@ static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 
 static void wait_writable(struct exchange *x)
 {
-	if (!x->is_waiting && !x->is_broken && x->n_held < x->window && event_add(x->writable, NULL) == 0)
+	if (!x->is_waiting && !x->is_broken && x->n_held < x->window &&
+	    event_add(x->writable, NULL) == 0)
 		x->is_waiting = true;
 }
 
-static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, struct queue_source *source, struct span frame)
+static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
+			   struct queue_source *source, struct span frame)
 {
 	struct queue_item *evicted;
 
@@ -168,16 +177,19 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id, s
 	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
 	wait_writable(x);
 	if (evicted != NULL) {
-		struct pending *other = (struct pending *)((char *)evicted - offsetof(struct pending, item));
+		struct pending *other =
+			(struct pending *)((char *)evicted - offsetof(struct pending, item));
 		exchange_cancel(x, other);
 		x->on.on_refused(x->on.ctx, other, KB_E_QUEUE_FULL);
 	}
 	return KB_OK;
 }
 
-enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id, struct queue_source *source, struct span frame)
+enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id,
+			  struct queue_source *source, struct span frame)
 {
-	/* Who comes while others wait, waits: the socket's free place belongs to the first in the queue. */
+	/* Who comes while others wait, waits: the socket's free place belongs to the first in the
+	 * queue. */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, source, frame);
 	switch (try_send(x, id, frame)) {
@@ -198,7 +210,8 @@ static void pump(struct exchange *x)
 	struct queue_item *item;
 
 	while ((item = queue_first(&x->queue)) != NULL && !x->is_broken) {
-		struct pending *p = (struct pending *)((char *)item - offsetof(struct pending, item));
+		struct pending *p =
+			(struct pending *)((char *)item - offsetof(struct pending, item));
 		enum sent sent = try_send(x, p->id, span_of(p->frame, p->frame_len));
 		if (sent == SENT_LATER) {
 			wait_writable(x);
@@ -251,7 +264,8 @@ static void take_response(struct exchange *x, struct span message)
 	place_free(x, r.id);
 	struct pending *p = exchange_find(x, r.id);
 	if (p == NULL) {
-		if (r.id > x->first_id && r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
+		if (r.id > x->first_id &&
+		    r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
 			slot_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
@@ -260,16 +274,18 @@ static void take_response(struct exchange *x, struct span message)
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
-/* Requests are waiting, and responses came: were there still requests in the kernel's line for the workers?  If so it could be shorter, and who comes next would
- * wait less behind others; if not, a worker may have had nothing to do while the ledger's disk was slow. */
+/* Requests are waiting, and responses came: were there still requests in the kernel's line for the
+ * workers?  If so it could be shorter, and who comes next would wait less behind others; if not, a
+ * worker may have had nothing to do while the ledger's disk was slow. */
 static void adapt_window(struct exchange *x)
 {
 	uint32_t memory[SK_MEMINFO_VARS];
 	socklen_t size = sizeof memory;
 
-	if (getsockopt(x->vault_fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 || size <= SK_MEMINFO_WMEM_ALLOC * sizeof memory[0] ||
-	    memory[SK_MEMINFO_WMEM_ALLOC] == 0)
-		x->window += x->window_most - x->window < WINDOW_STEP ? x->window_most - x->window : WINDOW_STEP;
+	if (getsockopt(x->vault_fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 ||
+	    size <= SK_MEMINFO_WMEM_ALLOC * sizeof memory[0] || memory[SK_MEMINFO_WMEM_ALLOC] == 0)
+		x->window += x->window_most - x->window < WINDOW_STEP ? x->window_most - x->window
+								      : WINDOW_STEP;
 	else if (x->window > x->window_least)
 		x->window--;
 }
@@ -309,7 +325,8 @@ static void on_vault_closed(evutil_socket_t fd, short what, void *arg)
 		broken(arg);
 }
 
-enum kb_err exchange_new(struct event_base *base, const struct exchange_config *cfg, const struct exchange_events *events, struct exchange **out)
+enum kb_err exchange_new(struct event_base *base, const struct exchange_config *cfg,
+			 const struct exchange_events *events, struct exchange **out)
 {
 	struct exchange *x = calloc(1, sizeof *x);
 	size_t buckets = 64;
@@ -331,12 +348,13 @@ enum kb_err exchange_new(struct event_base *base, const struct exchange_config *
 	x->writable = event_new(base, cfg->vault_fd, EV_WRITE, on_writable, x);
 	x->vault_closed = event_new(base, cfg->vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);
 	x->readable = event_new(base, cfg->ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
-	if (x->bucket == NULL || x->writable == NULL || x->vault_closed == NULL || x->readable == NULL ||
-	    RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
+	if (x->bucket == NULL || x->writable == NULL || x->vault_closed == NULL ||
+	    x->readable == NULL || RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
 		exchange_free(x);
 		return KB_E_NOMEM;
 	}
-	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8) << 32;
+	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8)
+										   << 32;
 	if (event_add(x->vault_closed, NULL) != 0 || event_add(x->readable, NULL) != 0) {
 		exchange_free(x);
 		return KB_E_SYS;

@@ -1,5 +1,6 @@
-/* broker/gateway/gateway.c — the process that strangers reach: listeners, limits, control, drain.  Decides who may connect and when to stop.  Trusts the
- * supervisor (control socket, configuration) and nobody else.  Holds no key but TLS's own; must never parse a body. */
+/* broker/gateway/gateway.c — the process that strangers reach: listeners, limits, control, drain.
+ * Decides who may connect and when to stop.  Trusts the supervisor (control socket, configuration)
+ * and nobody else.  Holds no key but TLS's own; must never parse a body. */
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -12,11 +13,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "process/confine.h"
 #include "gateway/conn.h"
 #include "gateway/metrics.h"
-#include "process/process.h"
 #include "gateway/tls.h"
+#include "process/confine.h"
+#include "process/process.h"
 
 struct listener {
 	struct gateway *gateway;
@@ -34,7 +35,8 @@ struct gateway {
 	size_t n_listeners;
 	unsigned max_connections, max_source, max_queue, window;
 	struct event *control, *tick, *term;
-	int spare_fd;            /* given up for a moment when no descriptor is left, so that a client is told by a close */
+	int spare_fd; /* given up for a moment when no descriptor is left, so that a client is told
+			 by a close */
 	int64_t paused_until_ms; /* 0: accepting */
 	bool is_full;            /* not accepting until a connection ends */
 	bool is_trim_due;
@@ -90,7 +92,8 @@ static void on_space(void *ctx)
 		resume_accept(g);
 }
 
-/* No descriptor is left (SECURITY G1).  Without this the listening socket would stay readable and the loop would spin. */
+/* No descriptor is left (SECURITY G1).  Without this the listening socket would stay readable and
+ * the loop would spin. */
 static void out_of_descriptors(struct gateway *g, int listen_fd)
 {
 	if (g->spare_fd >= 0) {
@@ -100,7 +103,8 @@ static void out_of_descriptors(struct gateway *g, int listen_fd)
 			(void)close(fd);
 		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	}
-	atomic_fetch_add_explicit(&g->start->stats->refused[KB_E_CONN_LIMIT], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&g->start->stats->refused[KB_E_CONN_LIMIT], 1,
+				  memory_order_relaxed);
 	slot_count(g->start->self, COUNT_REFUSED, 1);
 	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->shared.connections), NULL);
 	pause_accept(g);
@@ -118,9 +122,11 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		}
 		struct sockaddr_storage addr = {0};
 		socklen_t len = sizeof addr;
-		int client = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int client =
+			accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (client >= 0) {
-			enum kb_err err = conn_open(&l->gateway->shared, l->tls, l->index, client, (const struct sockaddr *)&addr);
+			enum kb_err err = conn_open(&l->gateway->shared, l->tls, l->index, client,
+						    (const struct sockaddr *)&addr);
 			(void)err; /* counted there; the client was closed */
 			continue;
 		}
@@ -174,21 +180,25 @@ static void drain_tick(struct gateway *g, int64_t now_ms)
 		leave(g, g->exit_code);
 }
 
-/* The C library keeps what was freed.  After a flood that is memory which the vaults and the ledger could use; and it must not look like a leak. */
+/* The C library keeps what was freed.  After a flood that is memory which the vaults and the ledger
+ * could use; and it must not look like a leak. */
 static void give_memory_back(struct gateway *g, int64_t now_ms)
 {
-	size_t held = g->shared.connections * (size_t)KB_CONNECTION_BYTES + sources_bytes(g->shared.sources);
+	size_t held = g->shared.connections * (size_t)KB_CONNECTION_BYTES +
+		      sources_bytes(g->shared.sources);
 
 	if (g->is_trim_due)
 		(void)malloc_trim(0);
 	g->is_trim_due = false;
 	if (held > g->most_held)
 		g->most_held = held;
-	if (held > g->most_held / 2 || g->most_held - held < KB_TRIM_BYTES || now_ms - g->trimmed_ms < KB_TRIM_MS)
+	if (held > g->most_held / 2 || g->most_held - held < KB_TRIM_BYTES ||
+	    now_ms - g->trimmed_ms < KB_TRIM_MS)
 		return;
 	g->most_held = held;
 	g->trimmed_ms = now_ms;
-	g->is_trim_due = true; /* at the next tick: libevent frees a connection's buffers a turn after the connection */
+	g->is_trim_due = true; /* at the next tick: libevent frees a connection's buffers a turn
+				  after the connection */
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -203,7 +213,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	give_memory_back(g, now_ms);
 	if (g->drain_ms != 0)
 		drain_tick(g, now_ms);
-	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms : g->is_full && !conn_shared_is_full(&g->shared))
+	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms
+					 : g->is_full && !conn_shared_is_full(&g->shared))
 		resume_accept(g);
 }
 
@@ -211,7 +222,8 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	drain(arg, PROCESS_EXIT_RESTART); /* not the supervisor's word: it may want another gateway */
+	drain(arg,
+	      PROCESS_EXIT_RESTART); /* not the supervisor's word: it may want another gateway */
 }
 
 static void on_broken(void *ctx)
@@ -227,7 +239,8 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 	size_t n_fds = 0;
 
 	(void)what;
-	if (control_recv(fd, &m, NULL, &n_fds) != KB_OK) { /* the supervisor is gone: finish what is begun */
+	if (control_recv(fd, &m, NULL, &n_fds) !=
+	    KB_OK) { /* the supervisor is gone: finish what is begun */
 		(void)event_del(g->control);
 		drain(g, PROCESS_EXIT_OK);
 		return;
@@ -242,12 +255,15 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 
 static enum kb_err open_listener(struct gateway *g, const struct listener_config *cfg, size_t index)
 {
-	struct tls_server tls = {
-		.certificate = cfg->certificate, .key = cfg->key, .client_ca = cfg->client_ca, .is_client_required = cfg->auth == AUTH_MTLS};
+	struct tls_server tls = {.certificate = cfg->certificate,
+				 .key = cfg->key,
+				 .client_ca = cfg->client_ca,
+				 .is_client_required = cfg->auth == AUTH_MTLS};
 	struct listener *l = &g->listener[index];
 	const char *why;
 
-	*l = (struct listener){.gateway = g, .fd = FD_GATEWAY_LISTEN + (int)index, .index = (uint8_t)index};
+	*l = (struct listener){
+		.gateway = g, .fd = FD_GATEWAY_LISTEN + (int)index, .index = (uint8_t)index};
 	g->n_listeners = index + 1;
 	enum kb_err err = tls_server_new(&tls, &l->tls, &why);
 	if (err != KB_OK) {
@@ -260,7 +276,8 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 	return evutil_make_socket_nonblocking(l->fd) == 0 ? KB_OK : KB_E_SYS;
 }
 
-/* The configuration with the TLS keys is let go of (and wiped) as soon as OpenSSL has taken what it needs. */
+/* The configuration with the TLS keys is let go of (and wiped) as soon as OpenSSL has taken what it
+ * needs. */
 static enum kb_err configure(struct gateway *g)
 {
 	KB_AUTO(snapshot) struct snapshot *src = NULL;
@@ -272,7 +289,8 @@ static enum kb_err configure(struct gateway *g)
 		return err;
 	err = config_load(src, g->start->config_path, CONFIG_GATEWAY, &cfg, &faults);
 	if (err != KB_OK)
-		log_event(LOG_ERROR, "gateway.config", "why", faults.n > 0 ? faults.text[0] : NULL, NULL);
+		log_event(LOG_ERROR, "gateway.config", "why", faults.n > 0 ? faults.text[0] : NULL,
+			  NULL);
 	config_faults_free(&faults);
 	if (err != KB_OK)
 		return err;
@@ -288,15 +306,17 @@ static enum kb_err configure(struct gateway *g)
 	return KB_OK;
 }
 
-/* libevent keeps a small struct for every descriptor that it ever saw.  Made one by one among a crowd's memory, each would hold a page of it for ever; made now,
- * they lie side by side, and what the crowd had goes back to the system. */
+/* libevent keeps a small struct for every descriptor that it ever saw.  Made one by one among a
+ * crowd's memory, each would hold a page of it for ever; made now, they lie side by side, and what
+ * the crowd had goes back to the system. */
 static void make_slots(struct gateway *g)
 {
 	int n = (int)(g->max_connections + KB_SPARE_DESCRIPTORS);
 	struct event *e = event_new(g->shared.base, 0, EV_READ, on_accept, NULL);
 
 	for (int fd = STDERR_FILENO + 1; e != NULL && fd < n; fd++)
-		if (event_assign(e, g->shared.base, fd, EV_READ, on_accept, NULL) != 0 || event_add(e, NULL) != 0 || event_del(e) != 0)
+		if (event_assign(e, g->shared.base, fd, EV_READ, on_accept, NULL) != 0 ||
+		    event_add(e, NULL) != 0 || event_del(e) != 0)
 			break; /* the changelist takes both; the kernel hears of neither */
 	if (e != NULL)
 		event_free(e);
@@ -314,13 +334,17 @@ static void raise_descriptors(const struct gateway *g)
 		(void)setrlimit(RLIMIT_NOFILE, &r);
 	}
 	if (r.rlim_cur < want)
-		log_event(LOG_WARN, "gateway.nofile", "limit", log_i64((int64_t)r.rlim_cur), "wanted", log_i64((int64_t)want), NULL);
+		log_event(LOG_WARN, "gateway.nofile", "limit", log_i64((int64_t)r.rlim_cur),
+			  "wanted", log_i64((int64_t)want), NULL);
 }
 
 static enum kb_err open_process(struct gateway *g)
 {
 	struct conn_shared *shared = &g->shared;
-	struct exchange_events on = {.ctx = g, .on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
+	struct exchange_events on = {.ctx = g,
+				     .on_response = conn_on_response,
+				     .on_refused = conn_on_refused,
+				     .on_broken = on_broken};
 	struct exchange_config exchange = {
 		.vault_fd = FD_GATEWAY_VAULT,
 		.ledger_fd = FD_GATEWAY_LEDGER,
@@ -334,7 +358,8 @@ static enum kb_err open_process(struct gateway *g)
 
 	raise_descriptors(g);
 	make_slots(g);
-	shared->sources = sources_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
+	shared->sources =
+		sources_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
 	if (shared->sources == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = exchange_new(shared->base, &exchange, &on, &shared->exchange);
@@ -352,7 +377,8 @@ static enum kb_err start_events(struct gateway *g)
 	g->term = evsignal_new(g->shared.base, SIGTERM, on_term, g);
 	if (g->control == NULL || g->tick == NULL || g->term == NULL)
 		return KB_E_NOMEM;
-	if (event_add(g->control, NULL) != 0 || event_add(g->tick, &tick) != 0 || event_add(g->term, NULL) != 0)
+	if (event_add(g->control, NULL) != 0 || event_add(g->tick, &tick) != 0 ||
+	    event_add(g->term, NULL) != 0)
 		return KB_E_SYS;
 	resume_accept(g);
 	return KB_OK;
@@ -371,14 +397,17 @@ static void close_process(struct gateway *g)
 	if (g->term != NULL)
 		event_free(g->term);
 	if (g->shared.base != NULL) {
-		(void)event_base_loop(g->shared.base, EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its deferred callback was due */
+		(void)event_base_loop(g->shared.base,
+				      EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its
+							   deferred callback was due */
 		event_base_free(g->shared.base);
 	}
 	if (g->spare_fd >= 0)
 		(void)close(g->spare_fd);
 }
 
-/* The changelist saves most epoll_ctl calls: reading is stopped and resumed within one turn of the loop for every request. */
+/* The changelist saves most epoll_ctl calls: reading is stopped and resumed within one turn of the
+ * loop for every request. */
 static struct event_base *new_base(void)
 {
 	struct event_config *cfg = event_config_new();
@@ -400,11 +429,13 @@ int gateway_main(const struct process_start *start)
 	g.shared.on_space = on_space;
 	g.shared.ctx = &g;
 	conn_shared_init(&g.shared);
-	/* Fixed, or the C library learns from the first large buffer (a body, /metrics) to keep the next ones in the heap. */
+	/* Fixed, or the C library learns from the first large buffer (a body, /metrics) to keep the
+	 * next ones in the heap. */
 	(void)mallopt(M_MMAP_THRESHOLD, KB_TRIM_BYTES);
 	(void)mallopt(M_TRIM_THRESHOLD, 4 * KB_TRIM_BYTES);
 	g.shared.base = new_base();
-	if (g.shared.base == NULL || (err = configure(&g)) != KB_OK || (err = open_process(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
+	if (g.shared.base == NULL || (err = configure(&g)) != KB_OK ||
+	    (err = open_process(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
 	    (err = confine_process(start, NULL, g.n_listeners)) != KB_OK)
 		goto failed;
 	slot_set(start->self, SLOT_READY);

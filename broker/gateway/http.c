@@ -1,7 +1,9 @@
-/* broker/gateway/http.c — decides whether bytes are one well-formed HTTP/1.1 request head, and where its body ends.  Trusts nothing.  Must never accept what
- * another parser could read as two requests: every doubt is an error, and the connection is closed after it.
+/* broker/gateway/http.c — decides whether bytes are one well-formed HTTP/1.1 request head, and
+ * where its body ends.  Trusts nothing.  Must never accept what another parser could read as two
+ * requests: every doubt is an error, and the connection is closed after it.
  *
- * It reads line by line and judges a line only when it is whole or too long, so the verdict does not depend on how the bytes were cut into segments. */
+ * It reads line by line and judges a line only when it is whole or too long, so the verdict does
+ * not depend on how the bytes were cut into segments. */
 #include "gateway/http.h"
 
 #include <strings.h>
@@ -16,7 +18,8 @@ struct reader {
 /* RFC 9110 §5.6.2 */
 static bool is_tchar(uint8_t c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+	       (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
 static bool is_hex(uint8_t c)
@@ -30,7 +33,8 @@ static bool span_same(struct span a, const char *text) /* ASCII case folded */
 }
 
 /* The next line without its CRLF.  *whole false: more bytes are needed. */
-static enum kb_err next_line(struct reader *r, size_t max_bytes, enum kb_err too_long, struct span *line, bool *whole)
+static enum kb_err next_line(struct reader *r, size_t max_bytes, enum kb_err too_long,
+			     struct span *line, bool *whole)
 {
 	size_t lf = span_find(r->in, r->at, '\n');
 	size_t len = lf - r->at; /* with the CR */
@@ -55,8 +59,9 @@ static enum http_method method_of(struct span s)
 	static const struct {
 		const char *name;
 		enum http_method method;
-	} known[] = {{"GET", HTTP_GET},       {"POST", HTTP_POST}, {"PUT", HTTP_PUT},        {"PATCH", HTTP_PATCH},
-		     {"DELETE", HTTP_DELETE}, {"HEAD", HTTP_HEAD}, {"OPTIONS", HTTP_OPTIONS}};
+	} known[] = {{"GET", HTTP_GET},        {"POST", HTTP_POST},     {"PUT", HTTP_PUT},
+		     {"PATCH", HTTP_PATCH},    {"DELETE", HTTP_DELETE}, {"HEAD", HTTP_HEAD},
+		     {"OPTIONS", HTTP_OPTIONS}};
 
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
 		if (span_eq_cstr(s, known[i].name))
@@ -64,7 +69,8 @@ static enum http_method method_of(struct span s)
 	return HTTP_OTHER;
 }
 
-/* Printable ASCII without '#', percent signs followed by two hexadecimal digits: RFC 3986 leaves nothing else. */
+/* Printable ASCII without '#', percent signs followed by two hexadecimal digits: RFC 3986 leaves
+ * nothing else. */
 static bool is_target_text(struct span s)
 {
 	for (size_t i = 0; i < s.len; i++) {
@@ -77,13 +83,16 @@ static bool is_target_text(struct span s)
 	return true;
 }
 
-/* RFC 9112 §3.2.1 and §3.2.2.  `authority` is filled for the absolute form and compared with Host when that is known. */
+/* RFC 9112 §3.2.1 and §3.2.2.  `authority` is filled for the absolute form and compared with Host
+ * when that is known. */
 static enum kb_err parse_target(struct span target, struct http_request *r, struct span *authority)
 {
 	if (!is_target_text(target))
 		return KB_E_HTTP_SYNTAX;
 	if (target.len == 0 || target.p[0] != '/') {
-		size_t scheme = span_same(span_sub(target, 0, 8), "https://") ? 8 : span_same(span_sub(target, 0, 7), "http://") ? 7 : 0;
+		size_t scheme = span_same(span_sub(target, 0, 8), "https://")  ? 8
+				: span_same(span_sub(target, 0, 7), "http://") ? 7
+									       : 0;
 		size_t slash = span_find(target, scheme, '/');
 		if (scheme == 0 || slash == target.len)
 			return KB_E_HTTP_SYNTAX; /* also "*" and CONNECT's authority form */
@@ -98,7 +107,8 @@ static enum kb_err parse_target(struct span target, struct http_request *r, stru
 	return KB_OK;
 }
 
-static enum kb_err parse_request_line(struct span line, struct http_request *r, struct span *authority, bool *is_1_0)
+static enum kb_err parse_request_line(struct span line, struct http_request *r,
+				      struct span *authority, bool *is_1_0)
 {
 	size_t first = span_find(line, 0, ' ');
 	size_t second = span_find(line, first + 1, ' ');
@@ -117,8 +127,9 @@ static enum kb_err parse_request_line(struct span line, struct http_request *r, 
 	*is_1_0 = span_eq_cstr(version, "HTTP/1.0");
 	if (*is_1_0 || span_eq_cstr(version, "HTTP/1.1"))
 		return KB_OK;
-	bool is_version = version.len == 8 && memcmp(version.p, "HTTP/", 5) == 0 && version.p[5] >= '0' && version.p[5] <= '9' &&
-			  version.p[6] == '.' && version.p[7] >= '0' && version.p[7] <= '9';
+	bool is_version = version.len == 8 && memcmp(version.p, "HTTP/", 5) == 0 &&
+			  version.p[5] >= '0' && version.p[5] <= '9' && version.p[6] == '.' &&
+			  version.p[7] >= '0' && version.p[7] <= '9';
 	return is_version ? KB_E_HTTP_VERSION : KB_E_HTTP_SYNTAX;
 }
 
@@ -142,8 +153,10 @@ static bool is_host(struct span s)
 	} else {
 		colon = span_find(s, 0, ':');
 		for (i = 0; i < colon; i++)
-			if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= 'A' && s.p[i] <= 'Z') ||
-			      s.p[i] == '.' || s.p[i] == '-' || s.p[i] == '_'))
+			if (!((s.p[i] >= '0' && s.p[i] <= '9') ||
+			      (s.p[i] >= 'a' && s.p[i] <= 'z') ||
+			      (s.p[i] >= 'A' && s.p[i] <= 'Z') || s.p[i] == '.' || s.p[i] == '-' ||
+			      s.p[i] == '_'))
 				return false;
 		if (colon == 0)
 			return false;
@@ -161,7 +174,8 @@ static enum kb_err parse_content_length(struct span value, struct http_request *
 	size_t n = 0;
 
 	if (r->has_body || value.len == 0)
-		return KB_E_HTTP_SYNTAX; /* twice, even if equal: RFC 9112 §6.3 would let us pick, so a proxy might pick the other */
+		return KB_E_HTTP_SYNTAX; /* twice, even if equal: RFC 9112 §6.3 would let us pick,
+					    so a proxy might pick the other */
 	for (size_t i = 0; i < value.len; i++) {
 		if (value.p[i] < '0' || value.p[i] > '9')
 			return KB_E_HTTP_SYNTAX;
@@ -216,7 +230,8 @@ static enum kb_err parse_header(struct span line, struct http_request *r, struct
 		return KB_E_HTTP_SYNTAX;
 	for (size_t i = 0; i < name.len; i++)
 		if (!is_tchar(name.p[i]))
-			return KB_E_HTTP_SYNTAX; /* space before the colon and obs-fold end here, too */
+			return KB_E_HTTP_SYNTAX; /* space before the colon and obs-fold end here,
+						    too */
 	for (size_t i = from; i < line.len; i++)
 		if ((line.p[i] < 0x20 && line.p[i] != '\t') || line.p[i] == 0x7f)
 			return KB_E_HTTP_SYNTAX; /* NUL, a lone CR */
@@ -266,8 +281,9 @@ static enum kb_err judge_head(struct http_request *r, const struct seen *seen)
 {
 	if (r->host.p == NULL)
 		return KB_E_HTTP_SYNTAX;
-	if (seen->authority.len > 0 &&
-	    (seen->authority.len != r->host.len || strncasecmp((const char *)seen->authority.p, (const char *)r->host.p, r->host.len) != 0))
+	if (seen->authority.len > 0 && (seen->authority.len != r->host.len ||
+					strncasecmp((const char *)seen->authority.p,
+						    (const char *)r->host.p, r->host.len) != 0))
 		return KB_E_HTTP_SYNTAX;
 	if (seen->has_transfer_encoding)
 		return KB_E_HTTP_BODY_TYPE;
@@ -290,12 +306,16 @@ enum kb_err http_parse(struct span in, struct http_request *r, bool *done)
 
 	*r = (struct http_request){0};
 	*done = false;
-	if ((err = next_line(&reader, KB_MAX_REQUEST_LINE, KB_E_HTTP_URI, &line, &whole)) != KB_OK || !whole)
+	if ((err = next_line(&reader, KB_MAX_REQUEST_LINE, KB_E_HTTP_URI, &line, &whole)) !=
+		    KB_OK ||
+	    !whole)
 		return err;
 	if ((err = parse_request_line(line, r, &seen.authority, &seen.is_1_0)) != KB_OK)
 		return err;
 	for (unsigned n = 0;; n++) {
-		if ((err = next_line(&reader, KB_MAX_HEADER_LINE, KB_E_HTTP_HEADERS, &line, &whole)) != KB_OK || !whole)
+		if ((err = next_line(&reader, KB_MAX_HEADER_LINE, KB_E_HTTP_HEADERS, &line,
+				     &whole)) != KB_OK ||
+		    !whole)
 			return err;
 		if (line.len == 0)
 			break;

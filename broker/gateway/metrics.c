@@ -1,5 +1,7 @@
-/* broker/gateway/metrics.c — shows the shared statistics to operators.  Decides nothing.  Trusts whoever reaches the metrics address with what the shared statistics
- * holds, and with nothing else; still bounded in connections, bytes and time, so that a scraper that hangs cannot hold the gateway's memory. */
+/* broker/gateway/metrics.c — shows the shared statistics to operators.  Decides nothing.  Trusts
+ * whoever reaches the metrics address with what the shared statistics holds, and with nothing else;
+ * still bounded in connections, bytes and time, so that a scraper that hangs cannot hold the
+ * gateway's memory. */
 #include "gateway/metrics.h"
 
 #include <errno.h>
@@ -50,12 +52,14 @@ static void probe_free(struct probe *p)
 		event_free(p->deadline);
 	bufferevent_free(p->bev);
 	free(p);
-	/* Not by libevent, which closes a turn of the loop later: nobody else may take the number before it is the spare one again. */
+	/* Not by libevent, which closes a turn of the loop later: nobody else may take the number
+	 * before it is the spare one again. */
 	(void)close(fd);
 	keep_spare(m);
 }
 
-static int fill(const struct metrics_http *m, const struct http_request *r, struct buf *body, const char **type)
+static int fill(const struct metrics_http *m, const struct http_request *r, struct buf *body,
+		const char **type)
 {
 	bool is_ready = false;
 
@@ -84,11 +88,15 @@ static void respond(struct probe *p, int status, const char *type, struct span b
 	KB_AUTO(buf) struct buf head;
 
 	buf_init(&head, 1024);
-	buf_addf(&head, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n%sConnection: close\r\n\r\n", status,
-		 http_reason(status), type, body.len, status == 405 ? "Allow: GET, HEAD\r\n" : "");
+	buf_addf(&head,
+		 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: "
+		 "no-store\r\n%sConnection: close\r\n\r\n",
+		 status, http_reason(status), type, body.len,
+		 status == 405 ? "Allow: GET, HEAD\r\n" : "");
 	p->is_answered = true;
-	bool is_sent = buf_ok(&head) == KB_OK && bufferevent_write(p->bev, head.p, head.len) == 0 &&
-		       (is_head || body.len == 0 || bufferevent_write(p->bev, body.p, body.len) == 0);
+	bool is_sent =
+		buf_ok(&head) == KB_OK && bufferevent_write(p->bev, head.p, head.len) == 0 &&
+		(is_head || body.len == 0 || bufferevent_write(p->bev, body.p, body.len) == 0);
 	if (!is_sent)
 		probe_free(p);
 }
@@ -124,7 +132,8 @@ static void on_written(struct bufferevent *bev, void *arg)
 {
 	const struct probe *p = arg;
 
-	/* Our end is closed, the peer's bytes are awaited: closing both now could reset the reply away. */
+	/* Our end is closed, the peer's bytes are awaited: closing both now could reset the reply
+	 * away. */
 	if (p->is_answered && evbuffer_get_length(bufferevent_get_output(bev)) == 0)
 		(void)shutdown(bufferevent_getfd(bev), SHUT_WR);
 }
@@ -156,12 +165,14 @@ static void open_probe(struct metrics_http *m, int fd)
 		(void)close(fd);
 		return;
 	}
-	*p = (struct probe){.metrics = m, .bev = bev, .deadline = evtimer_new(m->base, on_deadline, p)};
+	*p = (struct probe){
+		.metrics = m, .bev = bev, .deadline = evtimer_new(m->base, on_deadline, p)};
 	LIST_INSERT_HEAD(&m->probes, p, link);
 	m->n++;
 	bufferevent_setcb(bev, on_read, on_written, on_event, p);
 	bufferevent_setwatermark(bev, EV_READ, 0, KB_MAX_HEADER_BYTES + 1);
-	if (p->deadline == NULL || evtimer_add(p->deadline, &limit) != 0 || bufferevent_enable(bev, EV_READ | EV_WRITE) != 0)
+	if (p->deadline == NULL || evtimer_add(p->deadline, &limit) != 0 ||
+	    bufferevent_enable(bev, EV_READ | EV_WRITE) != 0)
 		probe_free(p);
 }
 
@@ -174,10 +185,12 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	(void)event_add(m->accepting, NULL);
 }
 
-/* No descriptor is left, not even the spare one: without a pause the listening socket would stay readable and the loop would spin (SECURITY G1). */
+/* No descriptor is left, not even the spare one: without a pause the listening socket would stay
+ * readable and the loop would spin (SECURITY G1). */
 static void pause_accept(struct metrics_http *m)
 {
-	static const struct timeval pause = {KB_ACCEPT_PAUSE_MS / 1000, KB_ACCEPT_PAUSE_MS % 1000 * 1000};
+	static const struct timeval pause = {KB_ACCEPT_PAUSE_MS / 1000,
+					     KB_ACCEPT_PAUSE_MS % 1000 * 1000};
 
 	(void)event_del(m->accepting);
 	(void)evtimer_add(m->retry, &pause);
@@ -191,7 +204,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	keep_spare(m);
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
 		int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		bool is_out = client < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+		bool is_out = client < 0 && (errno == EMFILE || errno == ENFILE ||
+					     errno == ENOBUFS || errno == ENOMEM);
 		if (is_out && m->spare_fd >= 0) {
 			(void)close(m->spare_fd);
 			m->spare_fd = -1;
@@ -205,14 +219,16 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats *stats, struct metrics_http **out)
+enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats *stats,
+			     struct metrics_http **out)
 {
 	int is_listening = 0;
 	socklen_t size = sizeof is_listening;
 
 	*out = NULL;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0)
-		return errno == ENOTSOCK ? KB_OK : KB_E_SYS; /* a listener that is there, and not served, would go unnoticed */
+		return errno == ENOTSOCK ? KB_OK : KB_E_SYS; /* a listener that is there, and not
+								served, would go unnoticed */
 	if (is_listening == 0)
 		return KB_OK;
 	if (evutil_make_socket_nonblocking(fd) != 0)
@@ -220,7 +236,8 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats
 	struct metrics_http *m = calloc(1, sizeof *m);
 	if (m == NULL)
 		return KB_E_NOMEM;
-	*m = (struct metrics_http){.base = base, .stats = stats, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
+	*m = (struct metrics_http){
+		.base = base, .stats = stats, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
 	LIST_INIT(&m->probes);
 	m->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, m);
 	m->retry = evtimer_new(base, on_retry, m);

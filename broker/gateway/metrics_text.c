@@ -1,9 +1,10 @@
-/* broker/gateway/metrics_text.c — the shared statistics as /metrics and /readyz.  Decides only what an operator is told.  Trusts nobody: any process can write any byte of it, so text is
- * bounded and indices are checked as they are read. */
+/* broker/gateway/metrics_text.c — the shared statistics as /metrics and /readyz.  Decides only what
+ * an operator is told.  Trusts nobody: any process can write any byte of it, so text is bounded and
+ * indices are checked as they are read. */
 #include "base/clock.h"
 #include "base/json.h"
-#include "process/stats.h"
 #include "base/version.h"
+#include "process/stats.h"
 
 enum { CLOCK_STABLE_MS = 10000 }; /* a clock that jumped is believed again after this */
 
@@ -18,7 +19,8 @@ static bool is_serving(const struct slot *s)
 {
 	unsigned state = atomic_load(&s->state);
 
-	return atomic_load(&s->pid) != 0 && (state == SLOT_READY || state == SLOT_BUSY || state == SLOT_HANDOVER);
+	return atomic_load(&s->pid) != 0 &&
+	       (state == SLOT_READY || state == SLOT_BUSY || state == SLOT_HANDOVER);
 }
 
 static void add_head(struct buf *out, const char *name, const char *type, const char *help)
@@ -26,7 +28,8 @@ static void add_head(struct buf *out, const char *name, const char *type, const 
 	buf_addf(out, "# HELP keybroker_%s %s\n# TYPE keybroker_%s %s\n", name, help, name, type);
 }
 
-static void add_one(struct buf *out, const char *name, const char *type, const char *help, uint64_t value)
+static void add_one(struct buf *out, const char *name, const char *type, const char *help,
+		    uint64_t value)
 {
 	add_head(out, name, type, help);
 	buf_addf(out, "keybroker_%s %llu\n", name, (unsigned long long)value);
@@ -65,7 +68,8 @@ static const struct histogram *pick(const struct slot *s, unsigned which)
 	return which == 0 ? &s->total : which == 1 ? &s->judge : &s->hsm;
 }
 
-static void add_histogram(const struct stats *stats, struct buf *out, const char *name, const char *help, enum process_kind process, unsigned which)
+static void add_histogram(const struct stats *stats, struct buf *out, const char *name,
+			  const char *help, enum process_kind process, unsigned which)
 {
 	struct histogram sum = {0};
 	uint64_t so_far = 0;
@@ -78,7 +82,8 @@ static void add_histogram(const struct stats *stats, struct buf *out, const char
 	for (size_t i = 0; i < HIST_BUCKETS; i++) {
 		so_far += atomic_load(&sum.count[i]);
 		if (i < HIST_BUCKETS - 1)
-			buf_addf(out, "keybroker_%s_bucket{le=\"%.6f\"} %llu\n", name, (double)((uint64_t)1 << (i + 5)) / 1e6,
+			buf_addf(out, "keybroker_%s_bucket{le=\"%.6f\"} %llu\n", name,
+				 (double)((uint64_t)1 << (i + 5)) / 1e6,
 				 (unsigned long long)so_far);
 	}
 	buf_addf(out, "keybroker_%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)so_far);
@@ -88,12 +93,14 @@ static void add_histogram(const struct stats *stats, struct buf *out, const char
 
 static void add_outcomes(const struct stats *stats, struct buf *out, bool is_release)
 {
-	add_head(out, is_release ? "releases_total" : "refusals_total", "counter", is_release ? "Keys released." : "Calls judged and refused.");
+	add_head(out, is_release ? "releases_total" : "refusals_total", "counter",
+		 is_release ? "Keys released." : "Calls judged and refused.");
 	for (size_t i = 0; i < STATS_OUTCOMES; i++) {
 		const struct outcome_slot *o = &stats->outcome[i];
 		if (atomic_load(&o->used) != ENTRY_USED || (o->code == KB_OK) != is_release)
 			continue;
-		buf_add_str(out, is_release ? "keybroker_releases_total{" : "keybroker_refusals_total{");
+		buf_add_str(out,
+			    is_release ? "keybroker_releases_total{" : "keybroker_refusals_total{");
 		add_label(out, "key", bounded(o->key, sizeof o->key));
 		add_label(out, "issuer", bounded(o->issuer, sizeof o->issuer));
 		if (!is_release)
@@ -104,10 +111,12 @@ static void add_outcomes(const struct stats *stats, struct buf *out, bool is_rel
 
 static void add_refused(const struct stats *stats, struct buf *out)
 {
-	add_head(out, "refused_before_request_total", "counter", "Answered by the gateway: there was no request to judge.");
+	add_head(out, "refused_before_request_total", "counter",
+		 "Answered by the gateway: there was no request to judge.");
 	for (unsigned e = 0; e < KB_ERR_COUNT; e++)
 		if (atomic_load(&stats->refused[e]) != 0)
-			buf_addf(out, "keybroker_refused_before_request_total{code=\"%s\"} %llu\n", kb_err_name((enum kb_err)e),
+			buf_addf(out, "keybroker_refused_before_request_total{code=\"%s\"} %llu\n",
+				 kb_err_name((enum kb_err)e),
 				 (unsigned long long)atomic_load(&stats->refused[e]));
 }
 
@@ -119,7 +128,8 @@ static bool is_shown(const struct issuer_slot *s)
 
 static void add_issuers(const struct stats *stats, struct buf *out, int64_t now_s)
 {
-	add_head(out, "issuer_keys_age_seconds", "gauge", "Time since the issuer's key set was last fetched and found good.");
+	add_head(out, "issuer_keys_age_seconds", "gauge",
+		 "Time since the issuer's key set was last fetched and found good.");
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
 		const struct issuer_slot *s = &stats->issuer[i];
 		if (!is_shown(s) || atomic_load(&s->fetched_s) == 0)
@@ -151,10 +161,13 @@ static void add_processes(const struct stats *stats, struct buf *out)
 	add_head(out, "process_up", "gauge", "Processes of a process that can serve.");
 	for (enum process_kind r = PROCESS_SUPERVISOR; r < PROCESS_COUNT; r++)
 		buf_addf(out, "keybroker_process_up{process=\"%s\"} %u\n", process_name(r), up[r]);
-	add_head(out, "process_restarts_total", "counter", "Processes started again after they had ended by themselves or were killed.");
+	add_head(out, "process_restarts_total", "counter",
+		 "Processes started again after they had ended by themselves or were killed.");
 	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
-		buf_addf(out, "keybroker_process_restarts_total{process=\"%s\"} %llu\n", process_name(r),
-			 (unsigned long long)atomic_load(&stats->retired[r].counter[COUNT_RESTARTS]));
+		buf_addf(out, "keybroker_process_restarts_total{process=\"%s\"} %llu\n",
+			 process_name(r),
+			 (unsigned long long)atomic_load(
+				 &stats->retired[r].counter[COUNT_RESTARTS]));
 }
 
 /* How long the batch now being made durable has been waited for. */
@@ -164,7 +177,8 @@ static double ledger_lag_s(const struct stats *stats)
 
 	for (size_t i = 0; i < STATS_SLOTS; i++) {
 		const struct slot *s = &stats->slot[i];
-		if (atomic_load(&s->process) == PROCESS_LEDGER && atomic_load(&s->state) == SLOT_BUSY)
+		if (atomic_load(&s->process) == PROCESS_LEDGER &&
+		    atomic_load(&s->state) == SLOT_BUSY)
 			lag = (double)(clock_mono_ms() - atomic_load(&s->busy_since_ms)) / 1e3;
 	}
 	return lag < 0 ? 0 : lag;
@@ -177,26 +191,45 @@ void stats_metrics(const struct stats *stats, struct buf *out)
 		enum counter counter;
 		const char *name, *type, *help;
 	} plain[] = {
-		{PROCESS_GATEWAY, COUNT_CONNECTIONS, "connections_total", "counter", "TCP connections accepted."},
-		{PROCESS_GATEWAY, COUNT_CONNECTIONS_OPEN, "connections_open", "gauge", "TCP connections now open."},
-		{PROCESS_GATEWAY, COUNT_HANDSHAKES, "tls_handshakes_total", "counter", "TLS handshakes finished."},
-		{PROCESS_GATEWAY, COUNT_HANDSHAKES_RESUMED, "tls_handshakes_resumed_total", "counter", "TLS handshakes that resumed a session."},
-		{PROCESS_GATEWAY, COUNT_HANDSHAKES_FAILED, "tls_handshakes_failed_total", "counter", "TLS handshakes that failed."},
-		{PROCESS_GATEWAY, COUNT_REQUESTS, "requests_total", "counter", "Requests handed to a vault worker."},
-		{PROCESS_GATEWAY, COUNT_REPLIES, "replies_total", "counter", "Replies sent to clients."},
-		{PROCESS_GATEWAY, COUNT_REPLIES_LOST, "replies_lost_total", "counter", "Replies whose client was gone."},
+		{PROCESS_GATEWAY, COUNT_CONNECTIONS, "connections_total", "counter",
+		 "TCP connections accepted."},
+		{PROCESS_GATEWAY, COUNT_CONNECTIONS_OPEN, "connections_open", "gauge",
+		 "TCP connections now open."},
+		{PROCESS_GATEWAY, COUNT_HANDSHAKES, "tls_handshakes_total", "counter",
+		 "TLS handshakes finished."},
+		{PROCESS_GATEWAY, COUNT_HANDSHAKES_RESUMED, "tls_handshakes_resumed_total",
+		 "counter", "TLS handshakes that resumed a session."},
+		{PROCESS_GATEWAY, COUNT_HANDSHAKES_FAILED, "tls_handshakes_failed_total", "counter",
+		 "TLS handshakes that failed."},
+		{PROCESS_GATEWAY, COUNT_REQUESTS, "requests_total", "counter",
+		 "Requests handed to a vault worker."},
+		{PROCESS_GATEWAY, COUNT_REPLIES, "replies_total", "counter",
+		 "Replies sent to clients."},
+		{PROCESS_GATEWAY, COUNT_REPLIES_LOST, "replies_lost_total", "counter",
+		 "Replies whose client was gone."},
 		{PROCESS_GATEWAY, COUNT_QUEUE, "queue", "gauge", "Requests waiting for a worker."},
-		{PROCESS_VAULT, COUNT_HSM_ERRORS, "hsm_errors_total", "counter", "Calls of the HSM that failed."},
-		{PROCESS_LEDGER, COUNT_RECORDS, "ledger_records_total", "counter", "Records made durable."},
-		{PROCESS_LEDGER, COUNT_SYNCS, "ledger_syncs_total", "counter", "Syncs of the ledger; one serves many records."},
-		{PROCESS_LEDGER, COUNT_LEDGER_BYTES, "ledger_bytes_total", "counter", "Bytes of records."},
-		{PROCESS_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter", "Records that could not be made durable; nothing was released."},
-		{PROCESS_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter", "Replies recorded that no gateway took."},
-		{PROCESS_FETCHER, COUNT_FETCHES, "fetches_total", "counter", "Fetches of issuers' documents."},
-		{PROCESS_FETCHER, COUNT_FETCH_ERRORS, "fetch_errors_total", "counter", "Fetches that failed."},
-		{PROCESS_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter", "Configurations taken over."},
-		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter", "Configurations refused; the old one stayed."},
-		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter", "Workers killed because a request took too long."},
+		{PROCESS_VAULT, COUNT_HSM_ERRORS, "hsm_errors_total", "counter",
+		 "Calls of the HSM that failed."},
+		{PROCESS_LEDGER, COUNT_RECORDS, "ledger_records_total", "counter",
+		 "Records made durable."},
+		{PROCESS_LEDGER, COUNT_SYNCS, "ledger_syncs_total", "counter",
+		 "Syncs of the ledger; one serves many records."},
+		{PROCESS_LEDGER, COUNT_LEDGER_BYTES, "ledger_bytes_total", "counter",
+		 "Bytes of records."},
+		{PROCESS_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter",
+		 "Records that could not be made durable; nothing was released."},
+		{PROCESS_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter",
+		 "Replies recorded that no gateway took."},
+		{PROCESS_FETCHER, COUNT_FETCHES, "fetches_total", "counter",
+		 "Fetches of issuers' documents."},
+		{PROCESS_FETCHER, COUNT_FETCH_ERRORS, "fetch_errors_total", "counter",
+		 "Fetches that failed."},
+		{PROCESS_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter",
+		 "Configurations taken over."},
+		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter",
+		 "Configurations refused; the old one stayed."},
+		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter",
+		 "Workers killed because a request took too long."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
 		 "Processes killed because of a system call that their sandbox forbids."},
 	};
@@ -204,29 +237,41 @@ void stats_metrics(const struct stats *stats, struct buf *out)
 
 	add_head(out, "build_info", "gauge", "Always 1.");
 	buf_addf(out, "keybroker_build_info{version=\"%s\"} 1\n", KB_VERSION);
-	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.", (uint64_t)atomic_load(&stats->started_s));
-	add_one(out, "config_load_time_seconds", "gauge", "When the configuration in force was taken over.", (uint64_t)atomic_load(&stats->loaded_s));
-	add_one(out, "config_generation", "gauge", "Number of the configuration in force.", atomic_load(&stats->generation));
+	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.",
+		(uint64_t)atomic_load(&stats->started_s));
+	add_one(out, "config_load_time_seconds", "gauge",
+		"When the configuration in force was taken over.",
+		(uint64_t)atomic_load(&stats->loaded_s));
+	add_one(out, "config_generation", "gauge", "Number of the configuration in force.",
+		atomic_load(&stats->generation));
 	add_one(out, "config_returned", "gauge",
-		"The configuration in force was left before, and came back: the record of then. 0: it is none of the old ones.",
+		"The configuration in force was left before, and came back: the record of then. 0: "
+		"it is none of the old ones.",
 		atomic_load(&stats->config_returned));
 	add_processes(stats, out);
 	add_outcomes(stats, out, true);
 	add_outcomes(stats, out, false);
-	add_one(out, "outcomes_lost_total", "counter", "Releases and refusals not in the above: too many labels.", atomic_load(&stats->outcomes_lost));
+	add_one(out, "outcomes_lost_total", "counter",
+		"Releases and refusals not in the above: too many labels.",
+		atomic_load(&stats->outcomes_lost));
 	add_refused(stats, out);
-	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.", PROCESS_GATEWAY, 0);
+	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.",
+		      PROCESS_GATEWAY, 0);
 	add_histogram(stats, out, "vault_seconds", "A request in a worker.", PROCESS_VAULT, 0);
 	add_histogram(stats, out, "judge_seconds", "Verifying and deciding.", PROCESS_VAULT, 1);
 	add_histogram(stats, out, "hsm_seconds", "In the HSM.", PROCESS_VAULT, 2);
-	add_histogram(stats, out, "ledger_commit_seconds", "Writing and syncing one batch of records.", PROCESS_LEDGER, 0);
-	add_head(out, "ledger_lag_seconds", "gauge", "How long the batch now in sync has taken so far; 0 when there is none.");
+	add_histogram(stats, out, "ledger_commit_seconds",
+		      "Writing and syncing one batch of records.", PROCESS_LEDGER, 0);
+	add_head(out, "ledger_lag_seconds", "gauge",
+		 "How long the batch now in sync has taken so far; 0 when there is none.");
 	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(stats));
 	for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
-		add_one(out, plain[i].name, plain[i].type, plain[i].help, sum_of(stats, plain[i].process, plain[i].counter));
+		add_one(out, plain[i].name, plain[i].type, plain[i].help,
+			sum_of(stats, plain[i].process, plain[i].counter));
 	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
 		bad += sum_of(stats, r, COUNT_FRAMES_BAD);
-	add_one(out, "frames_bad_total", "counter", "Messages between processes that did not decode.", bad);
+	add_one(out, "frames_bad_total", "counter",
+		"Messages between processes that did not decode.", bad);
 	add_issuers(stats, out, clock_wall_s());
 }
 
@@ -247,13 +292,15 @@ struct process_sum {
 	const struct slot *down; /* one that cannot serve */
 };
 
-static struct process_sum sum_process(const struct stats *stats, enum process_kind process, uint32_t generation)
+static struct process_sum sum_process(const struct stats *stats, enum process_kind process,
+				      uint32_t generation)
 {
 	struct process_sum sum = {0};
 
 	for (size_t i = 0; i < STATS_SLOTS; i++) {
 		const struct slot *s = &stats->slot[i];
-		if (atomic_load(&s->process) != (unsigned)process || (process != PROCESS_LEDGER && atomic_load(&s->generation) != generation))
+		if (atomic_load(&s->process) != (unsigned)process ||
+		    (process != PROCESS_LEDGER && atomic_load(&s->generation) != generation))
 			continue;
 		sum.all++;
 		if (is_serving(s))
@@ -287,7 +334,10 @@ static bool add_ready_issuers(const struct stats *stats, int64_t now_s, struct b
 		bool is_ready = fetched_s != 0 && now_s <= atomic_load(&s->stale_at_s);
 		buf_add_str(json, any ? ",{" : "{");
 		json_add_member(json, "name", bounded(s->name, sizeof s->name));
-		add_state(json, is_ready, fault != KB_OK ? kb_err_name((enum kb_err)fault) : fetched_s == 0 ? "not fetched yet" : "stale");
+		add_state(json, is_ready,
+			  fault != KB_OK   ? kb_err_name((enum kb_err)fault)
+			  : fetched_s == 0 ? "not fetched yet"
+					   : "stale");
 		if (fetched_s != 0)
 			json_add_int(json, "age", now_s - fetched_s);
 		buf_add_str(json, "}");
@@ -302,7 +352,8 @@ void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, boo
 {
 	uint32_t generation = atomic_load(&stats->generation);
 	int64_t stepped_ms = atomic_load(&stats->clock_stepped_ms);
-	struct process_sum vaults = sum_process(stats, PROCESS_VAULT, generation), ledger = sum_process(stats, PROCESS_LEDGER, generation);
+	struct process_sum vaults = sum_process(stats, PROCESS_VAULT, generation),
+			   ledger = sum_process(stats, PROCESS_LEDGER, generation);
 	bool is_stable = stepped_ms == 0 || clock_mono_ms() - stepped_ms > CLOCK_STABLE_MS;
 	bool is_clock_good = clock_is_set(now_s) && is_stable;
 
@@ -325,7 +376,8 @@ void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, boo
 	add_state(&rest, is_clock_good, is_stable ? kb_err_name(KB_E_CLOCK_UNSET) : "CLOCK_STEP");
 	buf_add_str(&rest, "}}\n");
 
-	*ready = vaults.serving > 0 && ledger.serving > 0 && is_clock_good && has_issuer && buf_ok(&rest) == KB_OK;
+	*ready = vaults.serving > 0 && ledger.serving > 0 && is_clock_good && has_issuer &&
+		 buf_ok(&rest) == KB_OK;
 	buf_add_str(json, "{");
 	json_add_member(json, "status", span_str(*ready ? "ready" : "not ready"));
 	buf_add_str(json, ",");

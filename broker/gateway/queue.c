@@ -1,5 +1,5 @@
-/* broker/gateway/queue.c — decides who is served next and who is turned away when there is no more room.  Trusts its caller.  Must never let one source keep
- * another from being served. */
+/* broker/gateway/queue.c — decides who is served next and who is turned away when there is no more
+ * room.  Trusts its caller.  Must never let one source keep another from being served. */
 #include "gateway/queue.h"
 
 void queue_init(struct queue *q, size_t max)
@@ -24,12 +24,14 @@ static struct queue_source *longest(const struct queue *q)
 struct queue_item *queue_newest(const struct queue *q, size_t least)
 {
 	/* When every source has one, none has two: a crowd of sources is not searched in vain. */
-	const struct queue_source *l = q->n >= q->n_sources + (least > 0 ? least - 1 : 0) ? longest(q) : NULL;
+	const struct queue_source *l =
+		q->n >= q->n_sources + (least > 0 ? least - 1 : 0) ? longest(q) : NULL;
 
 	return l == NULL || l->n < least ? NULL : TAILQ_LAST(&l->items, queue_items);
 }
 
-bool queue_push(struct queue *q, struct queue_source *source, struct queue_item *item, struct queue_item **evicted)
+bool queue_push(struct queue *q, struct queue_source *source, struct queue_item *item,
+		struct queue_item **evicted)
 {
 	*evicted = NULL;
 	if (q->n >= q->max) {

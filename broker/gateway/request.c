@@ -1,5 +1,6 @@
-/* broker/gateway/request.c — what of an HTTP request the vault gets to see.  Trusts http.c for the head; does not look into the body.  Must never pass a bearer
- * token on: its digest is enough to compare, and cannot be used elsewhere. */
+/* broker/gateway/request.c — what of an HTTP request the vault gets to see.  Trusts http.c for the
+ * head; does not look into the body.  Must never pass a bearer token on: its digest is enough to
+ * compare, and cannot be used elsewhere. */
 #include "gateway/request.h"
 
 #include <event2/buffer.h>
@@ -32,7 +33,8 @@ static bool bearer_digest(struct span authorization, uint8_t out[static 32])
 	static const char scheme[] = "bearer ";
 	size_t at = sizeof scheme - 1;
 
-	if (authorization.p == NULL || authorization.len <= at || strncasecmp((const char *)authorization.p, scheme, at) != 0)
+	if (authorization.p == NULL || authorization.len <= at ||
+	    strncasecmp((const char *)authorization.p, scheme, at) != 0)
 		return false;
 	while (at < authorization.len && authorization.p[at] == ' ')
 		at++;
@@ -71,20 +73,23 @@ static bool is_json(const struct http_request *r)
 
 	if (r->body_len == 0)
 		return true;
-	if (r->content_type.p == NULL || r->content_type.len < n || strncasecmp((const char *)r->content_type.p, json, n) != 0)
+	if (r->content_type.p == NULL || r->content_type.len < n ||
+	    strncasecmp((const char *)r->content_type.p, json, n) != 0)
 		return false;
 	uint8_t next = r->content_type.len > n ? r->content_type.p[n] : ';';
 	return next == ';' || next == ' ' || next == '\t';
 }
 
-enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t head_len, size_t body_len, struct buf *out)
+enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t head_len,
+			  size_t body_len, struct buf *out)
 {
 	struct http_request head;
 	struct evbuffer_ptr at;
 	uint8_t *body;
 	bool done;
 
-	/* The head is parsed again rather than kept: its spans do not survive the growing buffer, and most requests come in one piece. */
+	/* The head is parsed again rather than kept: its spans do not survive the growing buffer,
+	 * and most requests come in one piece. */
 	const uint8_t *bytes = evbuffer_pullup(in, (ev_ssize_t)head_len);
 	if (bytes == NULL)
 		return KB_E_NOMEM;
@@ -102,7 +107,8 @@ enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t h
 	r->client_request_id = head.client_request_id;
 	if ((err = frame_open_request(r, body_len, out, &body)) != KB_OK || body_len == 0)
 		return err;
-	if (evbuffer_ptr_set(in, &at, head_len, EVBUFFER_PTR_SET) != 0 || evbuffer_copyout_from(in, &at, body, body_len) != (ev_ssize_t)body_len)
+	if (evbuffer_ptr_set(in, &at, head_len, EVBUFFER_PTR_SET) != 0 ||
+	    evbuffer_copyout_from(in, &at, body, body_len) != (ev_ssize_t)body_len)
 		return KB_E_NOMEM;
 	return KB_OK;
 }

@@ -1,8 +1,9 @@
-/* broker/gateway/response.c — writes HTTP responses.  Decides no status.  Must never name the server, its version, or why a judge refused. */
+/* broker/gateway/response.c — writes HTTP responses.  Decides no status.  Must never name the
+ * server, its version, or why a judge refused. */
 #include "gateway/response.h"
 
-#include "process/frame.h"
 #include "gateway/http.h"
+#include "process/frame.h"
 
 static void add_header(struct buf *out, const char *name, struct span value)
 {
@@ -20,7 +21,9 @@ void reply_write(const struct reply *r, struct buf *out)
 	frame_uuid_text(r->uuid, id);
 	buf_addf(out, "HTTP/1.1 %d %s\r\n", r->status, http_reason(r->status));
 	if (r->status != 204) /* RFC 9110 §8.6: no Content-Length in a 204 */
-		buf_addf(out, "Content-Type: application/json; charset=utf-8\r\nContent-Length: %zu\r\n", r->body.len);
+		buf_addf(out,
+			 "Content-Type: application/json; charset=utf-8\r\nContent-Length: %zu\r\n",
+			 r->body.len);
 	buf_add_str(out, "Cache-Control: no-store\r\n");
 	add_header(out, "x-ms-request-id: ", span_of(id, 36));
 	add_header(out, "x-ms-client-request-id: ", r->client_request_id);
@@ -36,12 +39,15 @@ void reply_write(const struct reply *r, struct buf *out)
 		buf_add_span(out, r->body);
 }
 
-#define ERROR(code, message) span_str("{\"error\":{\"code\":\"" code "\",\"message\":\"" message "\"}}")
+#define ERROR(code, message)                                                                       \
+	span_str("{\"error\":{\"code\":\"" code "\",\"message\":\"" message "\"}}")
 
 struct span reply_error_body(enum kb_err e, int status)
 {
 	if (e == KB_E_HTTP_BODY_TYPE)
-		return ERROR("BadParameter", "Transfer-Encoding is not accepted: send the body with Content-Length.");
+		return ERROR(
+			"BadParameter",
+			"Transfer-Encoding is not accepted: send the body with Content-Length.");
 	switch (status) {
 	case 400:
 		return ERROR("BadParameter", "The request is not well-formed HTTP/1.1.");
@@ -56,7 +62,8 @@ struct span reply_error_body(enum kb_err e, int status)
 	case 431:
 		return ERROR("BadParameter", "The request headers are too many or too long.");
 	case 503:
-		return ERROR("ServiceUnavailable", "The service is busy or not available: try again later.");
+		return ERROR("ServiceUnavailable",
+			     "The service is busy or not available: try again later.");
 	case 505:
 		return ERROR("BadParameter", "Only HTTP/1.1 is spoken here.");
 	default: /* a status, not an enum: anything else is a fault of ours */

@@ -1,4 +1,5 @@
-/* broker/gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server version (SECURITY B16). */
+/* broker/gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server version
+ * (SECURITY B16). */
 #ifndef KB_GATEWAY_RESPONSE_H
 #define KB_GATEWAY_RESPONSE_H
 #include "base/bytes.h"
@@ -13,7 +14,8 @@ struct reply {
 	struct span body;              /* JSON */
 };
 
-/* The whole response appended to `out`; a 204 has no body.  Spans must be free of control characters: frame.c and http.c see to that. */
+/* The whole response appended to `out`; a 204 has no body.  Spans must be free of control
+ * characters: frame.c and http.c see to that. */
 void reply_write(const struct reply *r, struct buf *out);
 /* The gateway's own answer to a fault: {"error":{"code":…,"message":…}} as Key Vault words it. */
 struct span reply_error_body(enum kb_err e, int status);

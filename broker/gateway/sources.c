@@ -1,5 +1,6 @@
-/* broker/gateway/sources.c — decides whether one more connection or one more body may be had, so that one source cannot take everything (SECURITY B10, B11).
- * Trusts the kernel's word for the address.  The table's hash is seeded: sources cannot choose to collide (G5). */
+/* broker/gateway/sources.c — decides whether one more connection or one more body may be had, so
+ * that one source cannot take everything (SECURITY B10, B11). Trusts the kernel's word for the
+ * address.  The table's hash is seeded: sources cannot choose to collide (G5). */
 #include "gateway/sources.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,8 @@ struct sources {
 	size_t bytes, max_bytes, max_bytes_source;
 };
 
-struct sources *sources_new(unsigned max, unsigned max_source, size_t max_bytes, size_t max_bytes_source)
+struct sources *sources_new(unsigned max, unsigned max_source, size_t max_bytes,
+			    size_t max_bytes_source)
 {
 	struct sources *p = calloc(1, sizeof *p);
 	unsigned bits = 6;
@@ -126,7 +128,8 @@ enum kb_err sources_enter(struct sources *p, const struct sockaddr *addr, struct
 	return KB_OK;
 }
 
-bool sources_may_enter(const struct sources *p, const struct sockaddr *addr, const struct source **same)
+bool sources_may_enter(const struct sources *p, const struct sockaddr *addr,
+		       const struct source **same)
 {
 	uint64_t key;
 	bool is_v6 = source_of(addr, &key);

@@ -1,5 +1,6 @@
-/* broker/gateway/tls.c — decides which TLS is spoken and which client certificates are good.  Trusts OpenSSL.  Must never ask for a passphrase, write to a
- * file, or offer anything weaker than AEAD with forward secrecy (SECURITY B12, B13, B14). */
+/* broker/gateway/tls.c — decides which TLS is spoken and which client certificates are good. Trusts
+ * OpenSSL.  Must never ask for a passphrase, write to a file, or offer anything weaker than AEAD
+ * with forward secrecy (SECURITY B12, B13, B14). */
 #include "gateway/tls.h"
 
 #include <openssl/err.h>
@@ -8,8 +9,9 @@
 
 #include "base/limits.h"
 
-#define CIPHERS_1_2                                                                                                                                  \
-	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                       \
+#define CIPHERS_1_2                                                                                \
+	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" \
+	"ECDHE-RSA-AES256-GCM-SHA384:"                                                             \
 	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS      "X25519:P-256:P-384"
@@ -39,7 +41,8 @@ static bool use_certificate(SSL_CTX *ctx, struct span pem)
 	while (is_good) {
 		X509 *next = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
 		if (next == NULL) {
-			is_good = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE; /* the end, not a broken block */
+			is_good = ERR_GET_REASON(ERR_peek_last_error()) ==
+				  PEM_R_NO_START_LINE; /* the end, not a broken block */
 			break;
 		}
 		if (SSL_CTX_add0_chain_cert(ctx, next) != 1) {
@@ -54,8 +57,10 @@ static bool use_certificate(SSL_CTX *ctx, struct span pem)
 static bool use_key(SSL_CTX *ctx, struct span pem)
 {
 	BIO *bio = bio_of(pem);
-	EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
-	bool is_good = key != NULL && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+	EVP_PKEY *key =
+		bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+	bool is_good = key != NULL && SSL_CTX_use_PrivateKey(ctx, key) == 1 &&
+		       SSL_CTX_check_private_key(ctx) == 1;
 
 	EVP_PKEY_free(key);
 	BIO_free(bio);
@@ -68,28 +73,37 @@ static bool use_client_ca(SSL_CTX *ctx, struct span pem, bool is_required)
 	unsigned n = 0;
 	bool is_good = bio != NULL;
 
-	for (X509 *ca; is_good && (ca = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) != NULL; n++) {
-		is_good = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) == 1 && SSL_CTX_add_client_CA(ctx, ca) == 1;
+	for (X509 *ca; is_good && (ca = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) != NULL;
+	     n++) {
+		is_good = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) == 1 &&
+			  SSL_CTX_add_client_CA(ctx, ca) == 1;
 		X509_free(ca);
 	}
 	is_good = is_good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 	BIO_free(bio);
-	/* The purpose makes a certificate with extended key usages name clientAuth (RFC 5280 §4.2.1.12). */
+	/* The purpose makes a certificate with extended key usages name clientAuth (RFC 5280
+	 * §4.2.1.12). */
 	if (!is_good || n == 0 || SSL_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) != 1)
 		return false;
-	SSL_CTX_set_verify(ctx, is_required ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(ctx,
+			   is_required ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+				       : SSL_VERIFY_PEER,
+			   NULL);
 	return true;
 }
 
-/* Who offers protocols must offer ours: a client that only speaks h2 hears so in the handshake (RFC 7301 §3.2). */
-static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *arg)
+/* Who offers protocols must offer ours: a client that only speaks h2 hears so in the handshake (RFC
+ * 7301 §3.2). */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+		       const unsigned char *in, unsigned in_len, void *arg)
 {
 	static const unsigned char ours[] = "\x08http/1.1";
 	unsigned char *chosen;
 
 	(void)ssl;
 	(void)arg;
-	if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&chosen, out_len, ours, sizeof ours - 1, in, in_len) !=
+	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
@@ -99,20 +113,29 @@ static bool set_protocol(SSL_CTX *ctx)
 {
 	static const unsigned char session_context[] = "keybroker";
 
-	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
-					 SSL_OP_CLEANSE_PLAINTEXT); /* bearer tokens do not stay behind in record buffers */
-	/* RELEASE_BUFFERS: 32 KiB less for an idle connection.  The other two let libevent resume a partial write from a moved buffer. */
-	SSL_CTX_set_mode(ctx,
-			 SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 SSL_OP_PRIORITIZE_CHACHA |
+					 SSL_OP_CLEANSE_PLAINTEXT); /* bearer tokens do not stay
+								       behind in record buffers */
+	/* RELEASE_BUFFERS: 32 KiB less for an idle connection.  The other two let libevent resume a
+	 * partial write from a moved buffer. */
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
 	/* Tickets hold the session, encrypted, at the client: nothing is kept here. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, KB_TLS_SESSION_S);
 	SSL_CTX_set_max_cert_list(ctx, KB_MAX_CLIENT_CHAIN);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
-	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 &&
-	       SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1 && SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 &&
-	       SSL_CTX_set_max_early_data(ctx, 0) == 1 && SSL_CTX_set_recv_max_early_data(ctx, 0) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
-	       SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) == 1;
+	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
+	       SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 &&
+	       SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1 &&
+	       SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 &&
+	       SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
+	       SSL_CTX_set_recv_max_early_data(ctx, 0) == 1 &&
+	       SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
+	       SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) ==
+		       1;
 }
 
 enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out, const char **why)

@@ -1,4 +1,5 @@
-/* guest/attest.c — how an attestation service is asked about an SEV-SNP guest.  Decides nothing: the service judges the report, the broker the token. */
+/* guest/attest.c — how an attestation service is asked about an SEV-SNP guest.  Decides nothing:
+ * the service judges the report, the broker the token. */
 #include "guest/attest.h"
 
 #include "base/b64url.h"
@@ -22,7 +23,8 @@ void attest_report_data(struct span runtime_data, uint8_t out[static 64])
 	digest_sha256(runtime_data, out);
 }
 
-enum kb_err attest_body(struct span report, struct span chain_pem, struct span runtime_data, struct span nonce, struct buf *out)
+enum kb_err attest_body(struct span report, struct span chain_pem, struct span runtime_data,
+			struct span nonce, struct buf *out)
 {
 	KB_AUTO(buf) struct buf inner;
 
@@ -50,7 +52,8 @@ enum kb_err attest_token(struct span reply_body, struct buf *token)
 	KB_AUTO(json) struct json_t *doc = NULL;
 	struct span text;
 
-	if (json_load_strict(reply_body, KB_GUEST_REPLY, &doc, NULL) != KB_OK || json_get_str(doc, "token", KB_MAX_TOKEN, &text) != KB_OK)
+	if (json_load_strict(reply_body, KB_GUEST_REPLY, &doc, NULL) != KB_OK ||
+	    json_get_str(doc, "token", KB_MAX_TOKEN, &text) != KB_OK)
 		return KB_E_FETCH_CONTENT;
 	buf_add_span(token, text);
 	return buf_ok(token);

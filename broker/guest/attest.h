@@ -1,4 +1,5 @@
-/* guest/attest.h — POST /attest/SevSnpVm of an attestation service (contracts: keyvault §6): the body out, the token back.  Pure. */
+/* guest/attest.h — POST /attest/SevSnpVm of an attestation service (contracts: keyvault §6): the
+ * body out, the token back.  Pure. */
 #ifndef KB_GUEST_ATTEST_H
 #define KB_GUEST_ATTEST_H
 #include "base/bytes.h"
@@ -7,7 +8,8 @@
 
 /* What a report must be made over: SHA-256 of the runtime data, then zeros. */
 void attest_report_data(struct span runtime_data, uint8_t out[static 64]);
-KB_MUST_CHECK enum kb_err attest_body(struct span report, struct span chain_pem, struct span runtime_data, struct span nonce, struct buf *out);
+KB_MUST_CHECK enum kb_err attest_body(struct span report, struct span chain_pem,
+				      struct span runtime_data, struct span nonce, struct buf *out);
 /* {"token":"…"}; the token is appended.  KB_E_FETCH_CONTENT. */
 KB_MUST_CHECK enum kb_err attest_token(struct span reply_body, struct buf *token);
 

@@ -1,5 +1,6 @@
-/* guest/client.c — decides who is asked next and when it is over.  Trusts nobody's word for a retry beyond its own limits.
- * Must never ask again after a refusal: the answer would be the same, and the ledger would fill with it. */
+/* guest/client.c — decides who is asked next and when it is over.  Trusts nobody's word for a retry
+ * beyond its own limits. Must never ask again after a refusal: the answer would be the same, and
+ * the ledger would fill with it. */
 #include "guest/client.h"
 
 #include <openssl/rand.h>
@@ -17,7 +18,8 @@ static void say_error(const struct http_reply *r)
 	const struct json_t *error;
 	struct span text;
 
-	if (json_load_strict(buf_span(&r->body), KB_GUEST_REPLY, &doc, NULL) != KB_OK || json_get_obj(doc, "error", &error) != KB_OK)
+	if (json_load_strict(buf_span(&r->body), KB_GUEST_REPLY, &doc, NULL) != KB_OK ||
+	    json_get_obj(doc, "error", &error) != KB_OK)
 		return;
 	if (json_get_str(error, "code", KB_GUEST_REPLY, &text) == KB_OK)
 		say("  it says: %s", plain(text));
@@ -39,7 +41,8 @@ static void say_refused(const struct url *url, const struct http_reply *r)
 		say("check: --bearer-file; the server wants a credential");
 		break;
 	case 403:
-		say("check: the server's ledger says which condition failed; its administrator finds it by the request id");
+		say("check: the server's ledger says which condition failed; its administrator "
+		    "finds it by the request id");
 		break;
 	case 404:
 		say("check: --key and the path of the URL");
@@ -54,7 +57,8 @@ static bool is_busy(int status)
 	return status >= 500 || status == 408 || status == 429;
 }
 
-static enum guest_exit ask_one(const struct client *c, const struct url *url, const char *target, struct span body, client_judge *judge, void *ctx,
+static enum guest_exit ask_one(const struct client *c, const struct url *url, const char *target,
+			       struct span body, client_judge *judge, void *ctx,
 			       unsigned *retry_after_s)
 {
 	KB_AUTO(http_reply) struct http_reply r;
@@ -71,11 +75,14 @@ static enum guest_exit ask_one(const struct client *c, const struct url *url, co
 
 	http_reply_init(&r);
 	enum kb_err err = http_post(&call, &r, why);
-	if (err == KB_E_FETCH_CONNECT || err == KB_E_FETCH_TLS || err == KB_E_FETCH_TIMEOUT || err == KB_E_NOMEM) {
+	if (err == KB_E_FETCH_CONNECT || err == KB_E_FETCH_TLS || err == KB_E_FETCH_TIMEOUT ||
+	    err == KB_E_NOMEM) {
 		say("%s: %s", url->authority, why);
 		if (err == KB_E_FETCH_TLS)
 			say("check: --ca, the host name in the URL%s",
-			    clock_is_set(clock_wall_s()) ? "" : ", and this machine's clock, which was never set");
+			    clock_is_set(clock_wall_s())
+				    ? ""
+				    : ", and this machine's clock, which was never set");
 		return GUEST_UNREACHABLE;
 	}
 	if (err != KB_OK) {
@@ -86,14 +93,16 @@ static enum guest_exit ask_one(const struct client *c, const struct url *url, co
 		return judge(ctx, url, &r);
 	if (is_busy(r.status)) {
 		say("%s cannot serve now: status %d", url->authority, r.status);
-		*retry_after_s = r.retry_after_s > *retry_after_s ? r.retry_after_s : *retry_after_s;
+		*retry_after_s =
+			r.retry_after_s > *retry_after_s ? r.retry_after_s : *retry_after_s;
 		return GUEST_UNREACHABLE;
 	}
 	if (r.status >= 400) {
 		say_refused(url, &r);
 		return GUEST_REFUSED;
 	}
-	say("%s answered with status %d, which is no answer to this call", url->authority, r.status);
+	say("%s answered with status %d, which is no answer to this call", url->authority,
+	    r.status);
 	return GUEST_BAD_REPLY;
 }
 
@@ -107,12 +116,14 @@ static bool rest(const struct client *c, unsigned round, unsigned retry_after_s)
 	int64_t wait = retry_wait_ms(round, chance, retry_after_s);
 	if (clock_mono_ms() + wait >= c->deadline_ms)
 		return false;
-	say("next attempt in %lld.%lld s", (long long)(wait / 1000), (long long)(wait % 1000 / 100));
+	say("next attempt in %lld.%lld s", (long long)(wait / 1000),
+	    (long long)(wait % 1000 / 100));
 	poll(NULL, 0, (int)wait);
 	return true;
 }
 
-enum guest_exit client_ask(const struct client *c, const char *target, struct span body, client_judge *judge, void *ctx)
+enum guest_exit client_ask(const struct client *c, const char *target, struct span body,
+			   client_judge *judge, void *ctx)
 {
 	bool is_bad[KB_GUEST_URLS] = {false};
 	size_t n_bad = 0;
@@ -122,7 +133,8 @@ enum guest_exit client_ask(const struct client *c, const char *target, struct sp
 		for (size_t i = 0; i < c->n_urls && clock_mono_ms() < c->deadline_ms; i++) {
 			if (is_bad[i])
 				continue;
-			enum guest_exit result = ask_one(c, &c->urls[i], target, body, judge, ctx, &retry_after_s);
+			enum guest_exit result =
+				ask_one(c, &c->urls[i], target, body, judge, ctx, &retry_after_s);
 			if (result == GUEST_BAD_REPLY) {
 				is_bad[i] = true;
 				n_bad++;
@@ -135,7 +147,8 @@ enum guest_exit client_ask(const struct client *c, const char *target, struct sp
 		if (clock_mono_ms() < c->deadline_ms && rest(c, round, retry_after_s))
 			continue;
 		say("gave up: no server answered within --timeout");
-		say("check: the network of this machine (address, route, name resolution), and that the server runs");
+		say("check: the network of this machine (address, route, name resolution), and "
+		    "that the server runs");
 		return n_bad > 0 ? GUEST_BAD_REPLY : GUEST_UNREACHABLE;
 	}
 }

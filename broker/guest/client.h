@@ -1,4 +1,5 @@
-/* guest/client.h — one question to whichever of several servers answers it: order, retries, and when to stop. */
+/* guest/client.h — one question to whichever of several servers answers it: order, retries, and
+ * when to stop. */
 #ifndef KB_GUEST_CLIENT_H
 #define KB_GUEST_CLIENT_H
 #include "base/limits.h"
@@ -13,11 +14,14 @@ struct client {
 	int64_t deadline_ms;         /* all attempts together */
 };
 
-/* A reply of status 200.  GUEST_OK: taken.  GUEST_BAD_REPLY: this server is not asked again.  Anything else ends the run.  It says why itself. */
+/* A reply of status 200.  GUEST_OK: taken.  GUEST_BAD_REPLY: this server is not asked again.
+ * Anything else ends the run.  It says why itself. */
 typedef enum guest_exit client_judge(void *ctx, const struct url *from, const struct http_reply *r);
 
-/* POST `body` to each URL in turn until one reply is taken.  A refusal (4xx) is final: GUEST_REFUSED.  No connection, 5xx, 408 and 429 move on to the
- * next URL and, after a wait, to the next round: GUEST_UNREACHABLE when the deadline comes first. */
-enum guest_exit client_ask(const struct client *c, const char *target, struct span body, client_judge *judge, void *ctx);
+/* POST `body` to each URL in turn until one reply is taken.  A refusal (4xx) is final:
+ * GUEST_REFUSED.  No connection, 5xx, 408 and 429 move on to the next URL and, after a wait, to the
+ * next round: GUEST_UNREACHABLE when the deadline comes first. */
+enum guest_exit client_ask(const struct client *c, const char *target, struct span body,
+			   client_judge *judge, void *ctx);
 
 #endif

@@ -1,4 +1,5 @@
-/* guest/console.c — lines for the console.  Decides nothing; must never pass on a control character that a server sent. */
+/* guest/console.c — lines for the console.  Decides nothing; must never pass on a control character
+ * that a server sent. */
 #include "guest/console.h"
 
 #include <stdarg.h>
@@ -19,7 +20,8 @@ void say(const char *fmt, ...)
 		return;
 	size_t len = strlen(line);
 	line[len++] = '\n';
-	/* One write a line: lines of several guests on one console stay whole.  Nobody is left to tell when it fails. */
+	/* One write a line: lines of several guests on one console stay whole.  Nobody is left to
+	 * tell when it fails. */
 	if (write(STDERR_FILENO, line, len) < 0)
 		return;
 }

@@ -1,4 +1,5 @@
-/* guest/console.h — what a person at a boot console reads: the step, the URL, what to check next; and the exit codes. */
+/* guest/console.h — what a person at a boot console reads: the step, the URL, what to check next;
+ * and the exit codes. */
 #ifndef KB_GUEST_CONSOLE_H
 #define KB_GUEST_CONSOLE_H
 #include "base/bytes.h"
@@ -17,7 +18,8 @@ enum guest_exit {
 
 /* One line on stderr, "keybroker-guest: …".  Never given a secret or a token. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Text of a stranger, made fit for a terminal: printable ASCII, cut to the array; good until the next call. */
+/* Text of a stranger, made fit for a terminal: printable ASCII, cut to the array; good until the
+ * next call. */
 const char *plain(struct span s);
 
 #endif

@@ -1,5 +1,6 @@
-/* guest/ephemeral.c — the ephemeral key.  Decides nothing; trusts OpenSSL or the TPM with the private half and never writes it anywhere.
- * In software its numbers live in OpenSSL's secure heap: once that is set up, OpenSSL itself puts an RSA key's secret numbers there. */
+/* guest/ephemeral.c — the ephemeral key.  Decides nothing; trusts OpenSSL or the TPM with the
+ * private half and never writes it anywhere. In software its numbers live in OpenSSL's secure heap:
+ * once that is set up, OpenSSL itself puts an RSA key's secret numbers there. */
 #include "guest/ephemeral.h"
 
 #include <openssl/bn.h>
@@ -26,12 +27,14 @@ struct ephemeral {
 	size_t n_len, e_len;
 };
 
-static enum kb_err take_number(EVP_PKEY *key, const char *name, uint8_t *out, size_t cap, size_t *len)
+static enum kb_err take_number(EVP_PKEY *key, const char *name, uint8_t *out, size_t cap,
+			       size_t *len)
 {
 	BIGNUM *bn = NULL;
 	enum kb_err err = KB_E_KEY_SIZE;
 
-	if (EVP_PKEY_get_bn_param(key, name, &bn) == 1 && BN_num_bytes(bn) > 0 && (size_t)BN_num_bytes(bn) <= cap) {
+	if (EVP_PKEY_get_bn_param(key, name, &bn) == 1 && BN_num_bytes(bn) > 0 &&
+	    (size_t)BN_num_bytes(bn) <= cap) {
 		*len = (size_t)BN_bn2bin(bn, out);
 		err = KB_OK;
 	}
@@ -154,7 +157,8 @@ static void add_b64(struct buf *out, const char *name, struct span bytes)
 	buf_add_str(out, "\"");
 }
 
-enum kb_err ephemeral_runtime_data(const struct ephemeral *e, const struct buf *certify, const struct buf *signature, struct buf *out)
+enum kb_err ephemeral_runtime_data(const struct ephemeral *e, const struct buf *certify,
+				   const struct buf *signature, struct buf *out)
 {
 	KB_AUTO(buf) struct buf kid;
 
@@ -193,7 +197,8 @@ static const EVP_MD *md_of(enum guest_hash hash)
 	KB_BUG();
 }
 
-enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash, struct span ciphertext, struct secret **out)
+enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash, struct span ciphertext,
+			      struct secret **out)
 {
 	enum kb_err err = KB_E_WRAP;
 	size_t len = N_BYTES;
@@ -207,8 +212,10 @@ enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash, struct 
 		err = KB_E_NOMEM;
 		goto out;
 	}
-	if (EVP_PKEY_decrypt_init(ctx) != 1 || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md_of(hash)) != 1 || EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md_of(hash)) != 1 ||
+	if (EVP_PKEY_decrypt_init(ctx) != 1 ||
+	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) != 1 ||
+	    EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md_of(hash)) != 1 ||
+	    EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md_of(hash)) != 1 ||
 	    EVP_PKEY_decrypt(ctx, secret_bytes(s), &len, ciphertext.p, ciphertext.len) != 1)
 		goto out;
 	secret_trim(s, len);

@@ -1,4 +1,5 @@
-/* broker/guest/hash.h — which hash an OAEP of ours uses: the three that Key Vault's wrapping schemes name. */
+/* broker/guest/hash.h — which hash an OAEP of ours uses: the three that Key Vault's wrapping
+ * schemes name. */
 #ifndef KB_GUEST_HASH_H
 #define KB_GUEST_HASH_H
 

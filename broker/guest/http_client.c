@@ -1,5 +1,6 @@
-/* guest/http_client.c — connect, TLS, one request, one reply.  Decides whom to believe by the given CA and the URL's host alone.
- * Trusts the resolver for nothing but reachability.  Never waits beyond its deadline (name resolution aside), never follows a redirect. */
+/* guest/http_client.c — connect, TLS, one request, one reply.  Decides whom to believe by the given
+ * CA and the URL's host alone. Trusts the resolver for nothing but reachability.  Never waits
+ * beyond its deadline (name resolution aside), never follows a redirect. */
 #include "guest/http_client.h"
 
 #include <errno.h>
@@ -36,7 +37,8 @@ enum kb_err http_trust(const char *ca_file, SSL_CTX **out)
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	*out = NULL;
-	if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 || SSL_CTX_load_verify_file(ctx, ca_file) != 1) {
+	if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
+	    SSL_CTX_load_verify_file(ctx, ca_file) != 1) {
 		SSL_CTX_free(ctx);
 		ERR_clear_error();
 		return KB_E_FILE;
@@ -76,10 +78,13 @@ static int connect_wait(int fd, const struct addrinfo *to, int64_t deadline_ms)
 		return errno;
 	if (!wait_for(fd, POLLOUT, deadline_ms))
 		return ETIMEDOUT;
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &(socklen_t){sizeof fault}) == 0 ? fault : errno;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &(socklen_t){sizeof fault}) == 0
+		       ? fault
+		       : errno;
 }
 
-static enum kb_err connect_one(const struct addrinfo *to, int64_t deadline_ms, int *out, char why[static HTTP_WHY])
+static enum kb_err connect_one(const struct addrinfo *to, int64_t deadline_ms, int *out,
+			       char why[static HTTP_WHY])
 {
 	int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int fault = fd < 0 ? errno : connect_wait(fd, to, deadline_ms);
@@ -95,16 +100,20 @@ static enum kb_err connect_one(const struct addrinfo *to, int64_t deadline_ms, i
 }
 
 /* Every address of the host, in the resolver's order. */
-static enum kb_err connect_any(const struct url *url, int64_t deadline_ms, int *out, char why[static HTTP_WHY])
+static enum kb_err connect_any(const struct url *url, int64_t deadline_ms, int *out,
+			       char why[static HTTP_WHY])
 {
-	const struct addrinfo want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | (url->is_ip ? AI_NUMERICHOST : 0)};
+	const struct addrinfo want = {.ai_socktype = SOCK_STREAM,
+				      .ai_flags =
+					      AI_NUMERICSERV | (url->is_ip ? AI_NUMERICHOST : 0)};
 	struct addrinfo *list = NULL;
 	enum kb_err err = KB_E_FETCH_CONNECT;
 
 	*out = -1;
 	int failed = getaddrinfo(url->host, url->port, &want, &list);
 	if (failed != 0) {
-		snprintf(why, HTTP_WHY, "cannot resolve %.100s: %s", url->host, gai_strerror(failed));
+		snprintf(why, HTTP_WHY, "cannot resolve %.100s: %s", url->host,
+			 gai_strerror(failed));
 		return KB_E_FETCH_CONNECT;
 	}
 	for (const struct addrinfo *a = list; a != NULL && err != KB_OK; a = a->ai_next) {
@@ -122,26 +131,31 @@ static enum kb_err ssl_wait(SSL *s, int n, int64_t deadline_ms, char why[static 
 	long verify = SSL_get_verify_result(s);
 
 	if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE) {
-		if (wait_for(SSL_get_fd(s), kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline_ms))
+		if (wait_for(SSL_get_fd(s), kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
+			     deadline_ms))
 			return KB_OK;
 		snprintf(why, HTTP_WHY, "no answer in time");
 		return KB_E_FETCH_TIMEOUT;
 	}
 	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
 	if (verify != X509_V_OK)
-		snprintf(why, HTTP_WHY, "its certificate is not accepted: %s", X509_verify_cert_error_string(verify));
+		snprintf(why, HTTP_WHY, "its certificate is not accepted: %s",
+			 X509_verify_cert_error_string(verify));
 	else if (kind == SSL_ERROR_SSL)
 		snprintf(why, HTTP_WHY, "TLS: %s", reason == NULL ? "failed" : reason);
 	else
-		snprintf(why, HTTP_WHY, "the connection was lost%s%s", fault == 0 ? "" : ": ", fault == 0 ? "" : strerror(fault));
+		snprintf(why, HTTP_WHY, "the connection was lost%s%s", fault == 0 ? "" : ": ",
+			 fault == 0 ? "" : strerror(fault));
 	ERR_clear_error();
 	return kind == SSL_ERROR_SSL ? KB_E_FETCH_TLS : KB_E_FETCH_CONNECT;
 }
 
-static enum kb_err handshake(SSL *s, const struct url *url, int fd, int64_t deadline_ms, char why[static HTTP_WHY])
+static enum kb_err handshake(SSL *s, const struct url *url, int fd, int64_t deadline_ms,
+			     char why[static HTTP_WHY])
 {
 	bool is_set = url->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(s), url->host) == 1
-				 : SSL_set1_host(s, url->host) == 1 && SSL_set_tlsext_host_name(s, url->host) == 1;
+				 : SSL_set1_host(s, url->host) == 1 &&
+					   SSL_set_tlsext_host_name(s, url->host) == 1;
 
 	SSL_set_hostflags(s, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	if (!is_set || SSL_set_fd(s, fd) != 1)
@@ -157,7 +171,8 @@ static enum kb_err handshake(SSL *s, const struct url *url, int fd, int64_t dead
 	}
 }
 
-static enum kb_err send_all(SSL *s, struct span bytes, int64_t deadline_ms, char why[static HTTP_WHY])
+static enum kb_err send_all(SSL *s, struct span bytes, int64_t deadline_ms,
+			    char why[static HTTP_WHY])
 {
 	size_t sent;
 
@@ -184,9 +199,12 @@ static enum kb_err send_request(SSL *s, const struct http_call *c, char why[stat
 	if (head == NULL)
 		return KB_E_NOMEM;
 	int n = snprintf((char *)secret_bytes(head), KB_MAX_SECRET,
-			 "POST %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: keybroker-guest\r\nAccept: application/json\r\n"
-			 "Content-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n%s%.*s%s\r\n",
-			 c->url->path, c->target, c->url->authority, c->body.len, bearer.len > 0 ? "Authorization: Bearer " : "", (int)bearer.len,
+			 "POST %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: keybroker-guest\r\nAccept: "
+			 "application/json\r\n"
+			 "Content-Type: application/json\r\nContent-Length: %zu\r\nConnection: "
+			 "close\r\n%s%.*s%s\r\n",
+			 c->url->path, c->target, c->url->authority, c->body.len,
+			 bearer.len > 0 ? "Authorization: Bearer " : "", (int)bearer.len,
 			 (const char *)bearer.p, bearer.len > 0 ? "\r\n" : "");
 	if (n < 0 || n >= KB_MAX_SECRET)
 		return KB_E_HTTP_URI;
@@ -194,14 +212,17 @@ static enum kb_err send_request(SSL *s, const struct http_call *c, char why[stat
 	return err != KB_OK ? err : send_all(s, c->body, c->deadline_ms, why);
 }
 
-static enum kb_err receive(SSL *s, int64_t deadline_ms, struct http_reply *out, char why[static HTTP_WHY])
+static enum kb_err receive(SSL *s, int64_t deadline_ms, struct http_reply *out,
+			   char why[static HTTP_WHY])
 {
 	KB_AUTO(buf) struct buf wire;
 	bool is_complete = false;
 	uint8_t chunk[READ_BYTES];
 	size_t got;
 
-	buf_init(&wire, KB_GUEST_HEAD + 2 * KB_GUEST_REPLY); /* chunked framing may cost as much as the body */
+	buf_init(&wire,
+		 KB_GUEST_HEAD +
+			 2 * KB_GUEST_REPLY); /* chunked framing may cost as much as the body */
 	while (!is_complete) {
 		errno = 0;
 		int n = SSL_read_ex(s, chunk, sizeof chunk, &got);
@@ -211,16 +232,19 @@ static enum kb_err receive(SSL *s, int64_t deadline_ms, struct http_reply *out, 
 		if (n != 1)
 			continue;
 		buf_add(&wire, chunk, got);
-		err = buf_ok(&wire) == KB_OK ? http_reply_parse(buf_span(&wire), out, &is_complete) : KB_E_FETCH_SIZE;
+		err = buf_ok(&wire) == KB_OK ? http_reply_parse(buf_span(&wire), out, &is_complete)
+					     : KB_E_FETCH_SIZE;
 		if (err != KB_OK) {
-			snprintf(why, HTTP_WHY, "what it sent is no HTTP reply that we take (%s)", kb_err_name(err));
+			snprintf(why, HTTP_WHY, "what it sent is no HTTP reply that we take (%s)",
+				 kb_err_name(err));
 			return err;
 		}
 	}
 	return KB_OK;
 }
 
-enum kb_err http_post(const struct http_call *call, struct http_reply *out, char why[static HTTP_WHY])
+enum kb_err http_post(const struct http_call *call, struct http_reply *out,
+		      char why[static HTTP_WHY])
 {
 	__attribute__((cleanup(fd_cleanup))) int fd = -1;
 	enum kb_err err;
@@ -231,7 +255,8 @@ enum kb_err http_post(const struct http_call *call, struct http_reply *out, char
 	KB_AUTO(ssl) SSL *s = SSL_new(call->tls);
 	if (s == NULL)
 		return KB_E_NOMEM;
-	if ((err = handshake(s, call->url, fd, call->deadline_ms, why)) != KB_OK || (err = send_request(s, call, why)) != KB_OK ||
+	if ((err = handshake(s, call->url, fd, call->deadline_ms, why)) != KB_OK ||
+	    (err = send_request(s, call, why)) != KB_OK ||
 	    (err = receive(s, call->deadline_ms, out, why)) != KB_OK)
 		return err;
 	SSL_shutdown(s);

@@ -1,5 +1,6 @@
-/* guest/http_reply.c — reads a response of a server that is not yet believed.  Decides where it ends; trusts nothing in it.
- * Never accepts two readings of one message: bare LF, folded lines, two lengths and trailing bytes are errors. */
+/* guest/http_reply.c — reads a response of a server that is not yet believed.  Decides where it
+ * ends; trusts nothing in it. Never accepts two readings of one message: bare LF, folded lines, two
+ * lengths and trailing bytes are errors. */
 #include "guest/http_reply.h"
 
 #include <strings.h>
@@ -24,7 +25,8 @@ void http_reply_free(struct http_reply *r)
 
 static bool is_token_char(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
 static bool name_is(struct span name, const char *want)
@@ -73,7 +75,8 @@ static enum kb_err header(struct span line, struct framing *f, struct http_reply
 	for (size_t i = 0; i < colon; i++)
 		if (!is_token_char(line.p[i]))
 			return KB_E_HTTP_HEADERS;
-	struct span name = span_sub(line, 0, colon), value = trim(span_sub(line, colon + 1, line.len));
+	struct span name = span_sub(line, 0, colon),
+		    value = trim(span_sub(line, colon + 1, line.len));
 	for (size_t i = 0; i < value.len; i++)
 		if (value.p[i] < 0x20 && value.p[i] != '\t')
 			return KB_E_HTTP_HEADERS;
@@ -93,7 +96,8 @@ static enum kb_err header(struct span line, struct framing *f, struct http_reply
 	return KB_OK;
 }
 
-/* The line that begins at *at, without its CRLF; false when its end is not there yet.  A CR or LF alone gives *err. */
+/* The line that begins at *at, without its CRLF; false when its end is not there yet.  A CR or LF
+ * alone gives *err. */
 static bool next_line(struct span wire, size_t *at, struct span *line, enum kb_err *err)
 {
 	size_t end = span_find(wire, *at, '\n');
@@ -115,9 +119,11 @@ static enum kb_err status_line(struct span line, struct http_reply *out)
 	static const char version[] = "HTTP/1.1 ";
 	size_t status;
 
-	if (line.len < 12 || memcmp(line.p, version, 9) != 0 || !number(span_sub(line, 9, 3), &status) || (line.len > 12 && line.p[12] != ' '))
+	if (line.len < 12 || memcmp(line.p, version, 9) != 0 ||
+	    !number(span_sub(line, 9, 3), &status) || (line.len > 12 && line.p[12] != ' '))
 		return KB_E_HTTP_SYNTAX;
-	if (status < 200 || status > 599) /* we send no Expect, so nothing may come before the answer */
+	if (status < 200 ||
+	    status > 599) /* we send no Expect, so nothing may come before the answer */
 		return KB_E_HTTP_SYNTAX;
 	out->status = (int)status;
 	return KB_OK;
@@ -130,7 +136,9 @@ static enum kb_err chunk_size(struct span line, size_t *out)
 		return KB_E_HTTP_SYNTAX;
 	for (size_t i = 0; i < line.len; i++) {
 		uint8_t c = line.p[i];
-		int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+		int digit = c >= '0' && c <= '9'                 ? c - '0'
+			    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+								 : -1;
 		if (digit < 0)
 			return KB_E_HTTP_SYNTAX;
 		*out = *out << 4 | (size_t)digit;
@@ -192,7 +200,8 @@ enum kb_err http_reply_parse(struct span wire, struct http_reply *out, bool *is_
 	if (f.is_chunked)
 		return chunks(wire, at, out, is_complete);
 	if (!f.has_length && out->status != 204)
-		return KB_E_HTTP_HEADERS; /* a body that ends with the connection could be cut by anyone */
+		return KB_E_HTTP_HEADERS; /* a body that ends with the connection could be cut by
+					     anyone */
 	if (f.length > KB_GUEST_REPLY)
 		return KB_E_FETCH_SIZE;
 	if (wire.len - at < f.length)

@@ -1,4 +1,5 @@
-/* guest/http_reply.h — one HTTP/1.1 response, strictly.  Pure: bytes in, a reply or an error out. */
+/* guest/http_reply.h — one HTTP/1.1 response, strictly.  Pure: bytes in, a reply or an error out.
+ */
 #ifndef KB_GUEST_HTTP_REPLY_H
 #define KB_GUEST_HTTP_REPLY_H
 #include "base/bytes.h"
@@ -17,8 +18,10 @@ static inline void http_reply_cleanup(struct http_reply *r)
 	http_reply_free(r);
 }
 
-/* Everything received so far.  KB_OK with *is_complete false: more is needed.  Lines end in CRLF, one framing header (Content-Length or chunked),
- * nothing after the end.  KB_E_HTTP_SYNTAX, KB_E_HTTP_HEADERS, KB_E_FETCH_SIZE (head or body too large). */
-KB_MUST_CHECK enum kb_err http_reply_parse(struct span wire, struct http_reply *out, bool *is_complete);
+/* Everything received so far.  KB_OK with *is_complete false: more is needed.  Lines end in CRLF,
+ * one framing header (Content-Length or chunked), nothing after the end.  KB_E_HTTP_SYNTAX,
+ * KB_E_HTTP_HEADERS, KB_E_FETCH_SIZE (head or body too large). */
+KB_MUST_CHECK enum kb_err http_reply_parse(struct span wire, struct http_reply *out,
+					   bool *is_complete);
 
 #endif

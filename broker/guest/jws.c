@@ -1,5 +1,6 @@
-/* guest/jws.c — decides whether a reply was signed by someone the given CA vouches for as this host.  Trusts that CA and nothing in the reply.
- * Never lets the reply choose: RS256 is the one algorithm, x5c is believed only as far as the chain reaches. */
+/* guest/jws.c — decides whether a reply was signed by someone the given CA vouches for as this
+ * host.  Trusts that CA and nothing in the reply. Never lets the reply choose: RS256 is the one
+ * algorithm, x5c is believed only as far as the chain reaches. */
 #include "guest/jws.h"
 
 #include <openssl/err.h>
@@ -24,12 +25,14 @@ static enum kb_err chain_load(const struct json_t *header, STACK_OF(X509) * *out
 	*out = sk_X509_new_null();
 	if (*out == NULL)
 		return KB_E_NOMEM;
-	if (json_get_arr(header, "x5c", &x5c) != KB_OK || json_len(x5c) == 0 || json_len(x5c) > KB_MAX_X5C)
+	if (json_get_arr(header, "x5c", &x5c) != KB_OK || json_len(x5c) == 0 ||
+	    json_len(x5c) > KB_MAX_X5C)
 		return KB_E_TOKEN_HEADER;
 	for (size_t i = 0; i < json_len(x5c); i++) {
 		KB_AUTO(buf) struct buf der;
 		buf_init(&der, KB_GUEST_HEAD);
-		if (json_as_str(json_at(x5c, i), KB_GUEST_HEAD, &text) != KB_OK || b64_decode(text, &der) != KB_OK)
+		if (json_as_str(json_at(x5c, i), KB_GUEST_HEAD, &text) != KB_OK ||
+		    b64_decode(text, &der) != KB_OK)
 			return KB_E_TOKEN_HEADER;
 		const uint8_t *p = der.p;
 		X509 *x = d2i_X509(NULL, &p, (long)der.len);
@@ -46,7 +49,8 @@ static enum kb_err chain_in_order(STACK_OF(X509) * chain)
 {
 	for (int i = 0; i + 1 < sk_X509_num(chain); i++) {
 		X509 *x = sk_X509_value(chain, i), *issuer = sk_X509_value(chain, i + 1);
-		if (X509_check_issued(issuer, x) != X509_V_OK || X509_verify(x, X509_get0_pubkey(issuer)) != 1)
+		if (X509_check_issued(issuer, x) != X509_V_OK ||
+		    X509_verify(x, X509_get0_pubkey(issuer)) != 1)
 			return KB_E_KID_UNKNOWN;
 	}
 	return KB_OK;
@@ -64,10 +68,14 @@ static enum kb_err chain_verify(STACK_OF(X509) * chain, const struct signer *s)
 	X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_PARTIAL_CHAIN);
 	if (X509_verify_cert(ctx) != 1) {
 		int fault = X509_STORE_CTX_get_error(ctx);
-		err = fault == X509_V_ERR_CERT_HAS_EXPIRED || fault == X509_V_ERR_CERT_NOT_YET_VALID ? KB_E_EXPIRED : KB_E_KID_UNKNOWN;
+		err = fault == X509_V_ERR_CERT_HAS_EXPIRED || fault == X509_V_ERR_CERT_NOT_YET_VALID
+			      ? KB_E_EXPIRED
+			      : KB_E_KID_UNKNOWN;
 		goto out;
 	}
-	int is_named = s->is_ip ? X509_check_ip_asc(leaf, s->host, 0) : X509_check_host(leaf, s->host, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL);
+	int is_named = s->is_ip ? X509_check_ip_asc(leaf, s->host, 0)
+				: X509_check_host(leaf, s->host, 0,
+						  X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL);
 	err = is_named == 1 ? KB_OK : KB_E_ISSUER;
 out:
 	X509_STORE_CTX_free(ctx);
@@ -94,7 +102,9 @@ static enum kb_err part(struct span text, size_t max_bytes, struct json_t **out)
 	KB_AUTO(buf) struct buf bytes;
 
 	buf_init(&bytes, max_bytes);
-	if (b64url_decode(text, &bytes) != KB_OK || json_load_strict(buf_span(&bytes), max_bytes, out, NULL) != KB_OK || !json_isa_obj(*out))
+	if (b64url_decode(text, &bytes) != KB_OK ||
+	    json_load_strict(buf_span(&bytes), max_bytes, out, NULL) != KB_OK ||
+	    !json_isa_obj(*out))
 		return KB_E_TOKEN_FORMAT;
 	return KB_OK;
 }
@@ -110,18 +120,23 @@ enum kb_err jws_open(struct span compact, const struct signer *signer, struct js
 	*payload = NULL;
 	buf_init(&signature, KB_RSA_MAX_BITS / 8);
 	size_t first = span_find(compact, 0, '.'), second = span_find(compact, first + 1, '.');
-	if (second >= compact.len || b64url_decode(span_sub(compact, second + 1, compact.len), &signature) != KB_OK)
+	if (second >= compact.len ||
+	    b64url_decode(span_sub(compact, second + 1, compact.len), &signature) != KB_OK)
 		return KB_E_TOKEN_FORMAT;
 	if ((err = part(span_sub(compact, 0, first), KB_GUEST_HEAD * KB_MAX_X5C, &header)) != KB_OK)
 		return err;
 	if (json_get_str(header, "alg", 16, &alg) != KB_OK || !span_eq_cstr(alg, "RS256"))
 		return KB_E_TOKEN_ALG;
-	if (json_has(header, "crit")) /* RFC 7515 §4.1.11: extensions that must be understood, and we know none */
+	if (json_has(header, "crit")) /* RFC 7515 §4.1.11: extensions that must be understood, and
+					 we know none */
 		return KB_E_TOKEN_HEADER;
-	if ((err = chain_load(header, &chain)) != KB_OK || (err = chain_in_order(chain)) != KB_OK || (err = chain_verify(chain, signer)) != KB_OK ||
-	    (err = signature_verify(sk_X509_value(chain, 0), span_sub(compact, 0, second), buf_span(&signature))) != KB_OK)
+	if ((err = chain_load(header, &chain)) != KB_OK || (err = chain_in_order(chain)) != KB_OK ||
+	    (err = chain_verify(chain, signer)) != KB_OK ||
+	    (err = signature_verify(sk_X509_value(chain, 0), span_sub(compact, 0, second),
+				    buf_span(&signature))) != KB_OK)
 		goto out;
-	if ((err = part(span_sub(compact, first + 1, second - first - 1), KB_GUEST_REPLY, &body)) != KB_OK)
+	if ((err = part(span_sub(compact, first + 1, second - first - 1), KB_GUEST_REPLY, &body)) !=
+	    KB_OK)
 		goto out;
 	*payload = body;
 	body = NULL;

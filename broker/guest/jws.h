@@ -14,10 +14,12 @@ struct signer {
 	int64_t now_s;
 };
 
-/* RS256 by x5c[0]; every certificate issued by the next one, the chain ending at one of `roots`, all valid now; the leaf named for `host`.
- * On KB_OK *payload is the caller's: json_free().
- * KB_E_TOKEN_FORMAT, _HEADER, _ALG, _SIGNATURE: the JWS; KB_E_KEY_TYPE, KB_E_KEY_SIZE: the leaf's key; KB_E_KID_UNKNOWN: the chain is not to be believed;
- * KB_E_EXPIRED: one of it is not valid now; KB_E_ISSUER: the leaf is another host's. */
-KB_MUST_CHECK enum kb_err jws_open(struct span compact, const struct signer *signer, struct json_t **payload);
+/* RS256 by x5c[0]; every certificate issued by the next one, the chain ending at one of `roots`,
+ * all valid now; the leaf named for `host`. On KB_OK *payload is the caller's: json_free().
+ * KB_E_TOKEN_FORMAT, _HEADER, _ALG, _SIGNATURE: the JWS; KB_E_KEY_TYPE, KB_E_KEY_SIZE: the leaf's
+ * key; KB_E_KID_UNKNOWN: the chain is not to be believed; KB_E_EXPIRED: one of it is not valid now;
+ * KB_E_ISSUER: the leaf is another host's. */
+KB_MUST_CHECK enum kb_err jws_open(struct span compact, const struct signer *signer,
+				   struct json_t **payload);
 
 #endif

@@ -1,5 +1,6 @@
-/* guest/output.c — the last step.  Decides nothing about the key; must never leave it half written, readable by others, behind a symbolic link
- * or on a terminal.  Every byte of it stays in locked memory until it is handed over. */
+/* guest/output.c — the last step.  Decides nothing about the key; must never leave it half written,
+ * readable by others, behind a symbolic link or on a terminal.  Every byte of it stays in locked
+ * memory until it is handed over. */
 #include "guest/output.h"
 
 #include <errno.h>
@@ -38,10 +39,12 @@ enum kb_err output_check(const char *place, const char **why)
 	if (fd_named(place, &fd)) {
 		*why = isatty(fd) ? "it is a terminal" : "no such descriptor is open for writing";
 		int flags = fcntl(fd, F_GETFL);
-		return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && !isatty(fd) ? KB_OK : KB_E_CONFIG;
+		return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && !isatty(fd) ? KB_OK
+										    : KB_E_CONFIG;
 	}
 	*why = "it is not fd:N, file:PATH, keyring:NAME or stdout";
-	return after(place, "file:") != NULL || after(place, "keyring:") != NULL ? KB_OK : KB_E_CONFIG;
+	return after(place, "file:") != NULL || after(place, "keyring:") != NULL ? KB_OK
+										 : KB_E_CONFIG;
 }
 
 /* ---- forms ---- */
@@ -85,12 +88,14 @@ static void put_b64(struct text *t, const char *name, const uint8_t *p, size_t l
 }
 
 /* A number of the key, `width` bytes wide (0: as short as it is). */
-static void put_number(struct text *t, const EVP_PKEY *key, const char *param, const char *name, int width)
+static void put_number(struct text *t, const EVP_PKEY *key, const char *param, const char *name,
+		       int width)
 {
 	BIGNUM *bn = BN_secure_new();
 	struct secret *bytes = secret_new(NUMBER_MAX);
 
-	if (bn == NULL || bytes == NULL || EVP_PKEY_get_bn_param(key, param, &bn) != 1 || BN_num_bytes(bn) > NUMBER_MAX) {
+	if (bn == NULL || bytes == NULL || EVP_PKEY_get_bn_param(key, param, &bn) != 1 ||
+	    BN_num_bytes(bn) > NUMBER_MAX) {
 		t->failed = true;
 	} else {
 		int len = width > 0 ? width : BN_num_bytes(bn);
@@ -122,13 +127,17 @@ static void put_ec(struct text *t, const EVP_PKEY *key)
 	static const struct {
 		const char *group, *crv;
 		int bytes; /* RFC 7518 §6.2: coordinates have the field's size */
-	} curves[] = {{"prime256v1", "P-256", 32}, {"secp384r1", "P-384", 48}, {"secp521r1", "P-521", 66}, {"secp256k1", "secp256k1", 32}};
+	} curves[] = {{"prime256v1", "P-256", 32},
+		      {"secp384r1", "P-384", 48},
+		      {"secp521r1", "P-521", 66},
+		      {"secp256k1", "secp256k1", 32}};
 	char group[32] = "", head[64];
 
 	(void)EVP_PKEY_get_group_name(key, group, sizeof group, NULL);
 	for (unsigned i = 0; i < sizeof curves / sizeof curves[0]; i++)
 		if (strcmp(group, curves[i].group) == 0) {
-			int n = snprintf(head, sizeof head, "{\"kty\":\"EC\",\"crv\":\"%s\"", curves[i].crv);
+			int n = snprintf(head, sizeof head, "{\"kty\":\"EC\",\"crv\":\"%s\"",
+					 curves[i].crv);
 			put(t, head, (size_t)n);
 			put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_X, "x", curves[i].bytes);
 			put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", curves[i].bytes);
@@ -163,7 +172,8 @@ static void put_pem(struct text *t, struct span der)
 	BIO_free(bio);
 }
 
-enum kb_err output_encode(enum output_format format, const struct secret *plain_text, const EVP_PKEY *key, struct secret **out)
+enum kb_err output_encode(enum output_format format, const struct secret *plain_text,
+			  const EVP_PKEY *key, struct secret **out)
 {
 	struct span bytes = secret_span(plain_text);
 	struct text t = {.s = secret_new(KB_MAX_SECRET)};
@@ -214,7 +224,8 @@ static enum kb_err write_all(int fd, struct span bytes, const char **why)
 	return KB_OK;
 }
 
-/* A new file beside the old one, then renamed over it: a reader sees all of the key or none, and a link at the target's place is replaced, not followed. */
+/* A new file beside the old one, then renamed over it: a reader sees all of the key or none, and a
+ * link at the target's place is replaced, not followed. */
 static enum kb_err write_file(const char *path, struct span bytes, const char **why)
 {
 	char dir[4096], temporary[300];
@@ -224,26 +235,34 @@ static enum kb_err write_file(const char *path, struct span bytes, const char **
 
 	*why = "the path is too long or names no file";
 	int dir_len = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
-	if (*name == '\0' || strlen(name) > 200 || dir_len >= (int)sizeof dir || RAND_bytes(random, sizeof random) != 1)
+	if (*name == '\0' || strlen(name) > 200 || dir_len >= (int)sizeof dir ||
+	    RAND_bytes(random, sizeof random) != 1)
 		return err;
 	snprintf(dir, sizeof dir, "%.*s", dir_len, slash == NULL ? "." : path);
-	snprintf(temporary, sizeof temporary, ".%s.%02x%02x%02x%02x%02x%02x%02x%02x", name, random[0], random[1], random[2], random[3], random[4],
-		 random[5], random[6], random[7]);
+	snprintf(temporary, sizeof temporary, ".%s.%02x%02x%02x%02x%02x%02x%02x%02x", name,
+		 random[0], random[1], random[2], random[3], random[4], random[5], random[6],
+		 random[7]);
 	int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int fd = at < 0 ? -1 : openat(at, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = at < 0 ? -1
+			: openat(at, temporary,
+				 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) {
 		*why = strerror(errno);
 		goto out;
 	}
 	/* The umask may have taken rights away, never given any; 0600 is what is promised. */
 	err = fchmod(fd, 0600) == 0 ? write_all(fd, bytes, why) : KB_E_FILE;
-	bool is_synced = fsync(fd) == 0 || errno == EINVAL; /* a file system without sync keeps nothing over a crash anyway */
-	if (close(fd) != 0 || !is_synced || (err == KB_OK && renameat(at, temporary, at, name) != 0)) {
+	bool is_synced =
+		fsync(fd) == 0 ||
+		errno == EINVAL; /* a file system without sync keeps nothing over a crash anyway */
+	if (close(fd) != 0 || !is_synced ||
+	    (err == KB_OK && renameat(at, temporary, at, name) != 0)) {
 		*why = strerror(errno);
 		err = KB_E_FILE;
 	}
 	if (err == KB_OK)
-		(void)fsync(at); /* the name may be lost in a crash: then the next boot asks again */
+		(void)fsync(
+			at); /* the name may be lost in a crash: then the next boot asks again */
 	else
 		unlinkat(at, temporary, 0);
 out:

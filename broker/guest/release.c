@@ -1,6 +1,6 @@
 /* guest/release.c — coordinates one release: key, nonce, evidence, token, reply, hand-over.
- * Decides only the order and which exit code a failure means; every check is made by the file that it belongs to.
- * Must never hand over anything but what reply_open() returned. */
+ * Decides only the order and which exit code a failure means; every check is made by the file that
+ * it belongs to. Must never hand over anything but what reply_open() returned. */
 #include "guest/release.h"
 
 #include <fcntl.h>
@@ -71,7 +71,8 @@ static enum guest_exit prepare(struct run *r)
 	r->name = span_sub(key, 0, slash);
 	r->version = span_sub(key, slash + 1, key.len);
 	snprintf(r->key_path, sizeof r->key_path, "/keys/%s", o->key);
-	if (url_list(span_str(o->urls), r->broker.urls, KB_GUEST_URLS, &r->broker.n_urls) != KB_OK) {
+	if (url_list(span_str(o->urls), r->broker.urls, KB_GUEST_URLS, &r->broker.n_urls) !=
+	    KB_OK) {
 		say("--url: not a list of https://HOST[:PORT][/PATH]");
 		return GUEST_USAGE;
 	}
@@ -86,7 +87,8 @@ static enum guest_exit prepare(struct run *r)
 	r->broker.bearer = r->bearer;
 	if (o->attest == NULL)
 		return GUEST_OK;
-	if (url_list(span_str(o->attest), r->attester.urls, KB_GUEST_URLS, &r->attester.n_urls) != KB_OK) {
+	if (url_list(span_str(o->attest), r->attester.urls, KB_GUEST_URLS, &r->attester.n_urls) !=
+	    KB_OK) {
 		say("--attest: not a list of https://HOST[:PORT][/PATH]");
 		return GUEST_USAGE;
 	}
@@ -104,9 +106,11 @@ static enum guest_exit tpm_failed(const char *step, enum kb_err err)
 {
 	say("TPM: %s failed (%s)", step, kb_err_name(err));
 	if (err == KB_E_TPM_PCR)
-		say("check: a PCR of --tpm-pcrs is not as it was when the key was made: firmware, boot loader or kernel changed");
+		say("check: a PCR of --tpm-pcrs is not as it was when the key was made: firmware, "
+		    "boot loader or kernel changed");
 	else if (err == KB_E_TPM_MISSING)
-		say("check: /dev/tpmrm0 is there (the tpm modules are loaded), the handles of --tpm-key and --tpm-ak, or --tpm=TCTI");
+		say("check: /dev/tpmrm0 is there (the tpm modules are loaded), the handles of "
+		    "--tpm-key and --tpm-ak, or --tpm=TCTI");
 	return GUEST_TPM;
 }
 
@@ -116,18 +120,23 @@ static enum guest_exit make_key(struct run *r)
 	enum kb_err err;
 
 	if (!o->use_tpm) {
-		say(o->ephemeral_key == NULL ? "making an ephemeral RSA-2048 key" : "reading the ephemeral key");
-		err = o->ephemeral_key == NULL ? ephemeral_make(&r->key) : ephemeral_load(o->ephemeral_key, &r->key);
+		say(o->ephemeral_key == NULL ? "making an ephemeral RSA-2048 key"
+					     : "reading the ephemeral key");
+		err = o->ephemeral_key == NULL ? ephemeral_make(&r->key)
+					       : ephemeral_load(o->ephemeral_key, &r->key);
 		if (err == KB_OK)
 			return GUEST_OK;
 		say("no ephemeral key: %s%s", kb_err_name(err),
-		    o->ephemeral_key == NULL ? "" : "; --ephemeral-key wants the PEM of an RSA key of 2048 bits");
+		    o->ephemeral_key == NULL
+			    ? ""
+			    : "; --ephemeral-key wants the PEM of an RSA key of 2048 bits");
 		return o->ephemeral_key == NULL ? GUEST_NO_EVIDENCE : GUEST_USAGE;
 	}
 	say("using an ephemeral RSA-2048 key in the TPM");
 	if ((err = tpm_open(o->tcti, &r->tpm)) != KB_OK)
 		return tpm_failed("opening it", err);
-	if ((err = tpm_make_key(r->tpm, o->pcrs, o->n_pcrs, o->tpm_key)) != KB_OK || (err = ephemeral_in_tpm(r->tpm, &r->key)) != KB_OK)
+	if ((err = tpm_make_key(r->tpm, o->pcrs, o->n_pcrs, o->tpm_key)) != KB_OK ||
+	    (err = ephemeral_in_tpm(r->tpm, &r->key)) != KB_OK)
 		return tpm_failed("making the key", err);
 	return GUEST_OK;
 }
@@ -140,14 +149,17 @@ static enum guest_exit describe_key(struct run *r)
 	buf_init(&certify, 4096);
 	buf_init(&signature, 4096);
 	if (is_certified) {
-		/* The TPM signs at most 64 bytes of ours: the hash stands for a nonce of any length. */
+		/* The TPM signs at most 64 bytes of ours: the hash stands for a nonce of any
+		 * length. */
 		uint8_t digest[64];
 		attest_report_data(buf_span(&r->nonce), digest);
-		enum kb_err err = tpm_certify(r->tpm, r->o->tpm_ak, span_of(digest, 32), &certify, &signature);
+		enum kb_err err = tpm_certify(r->tpm, r->o->tpm_ak, span_of(digest, 32), &certify,
+					      &signature);
 		if (err != KB_OK)
 			return tpm_failed("certifying the key", err);
 	}
-	if (ephemeral_runtime_data(r->key, is_certified ? &certify : NULL, &signature, &r->runtime_data) == KB_OK)
+	if (ephemeral_runtime_data(r->key, is_certified ? &certify : NULL, &signature,
+				   &r->runtime_data) == KB_OK)
 		return GUEST_OK;
 	say("no memory");
 	return GUEST_NO_EVIDENCE;
@@ -185,7 +197,8 @@ static enum guest_exit make_nonce(struct run *r)
 		return GUEST_OK;
 	}
 	say("asking %s for a nonce", r->broker.urls[0].authority);
-	snprintf(target, sizeof target, "/keys/%.*s/nonce?api-version=%s", (int)r->name.len, (const char *)r->name.p, r->o->api_version);
+	snprintf(target, sizeof target, "/keys/%.*s/nonce?api-version=%s", (int)r->name.len,
+		 (const char *)r->name.p, r->o->api_version);
 	return client_ask(&r->broker, target, span_str("{}"), take_nonce, r);
 }
 
@@ -204,7 +217,8 @@ static enum guest_exit take_token(void *ctx, const struct url *from, const struc
 static enum guest_exit no_evidence(const char *why, enum kb_err err)
 {
 	say("no hardware report: %s (%s)", why, kb_err_name(err));
-	say("check: this VM runs under SEV-SNP; the module sev-guest is loaded; configfs is mounted at /sys/kernel/config");
+	say("check: this VM runs under SEV-SNP; the module sev-guest is loaded; configfs is "
+	    "mounted at /sys/kernel/config");
 	return GUEST_NO_EVIDENCE;
 }
 
@@ -225,15 +239,19 @@ static enum guest_exit attest(struct run *r)
 	struct span chain = buf_span(&report.chain);
 	if (chain.len == 0) {
 		if (r->o->vcek_chain == NULL)
-			return no_evidence("the host gives no VCEK certificate; name its chain with --vcek-chain", KB_E_FILE);
+			return no_evidence("the host gives no VCEK certificate; name its chain "
+					   "with --vcek-chain",
+					   KB_E_FILE);
 		if (file_secret(r->o->vcek_chain, &chain_file) != KB_OK)
 			return no_evidence("--vcek-chain could not be read", KB_E_FILE);
 		chain = secret_span(chain_file);
 	}
-	if ((err = attest_body(span_of(report.bytes, sizeof report.bytes), chain, buf_span(&r->runtime_data), buf_span(&r->nonce), &body)) != KB_OK)
+	if ((err = attest_body(span_of(report.bytes, sizeof report.bytes), chain,
+			       buf_span(&r->runtime_data), buf_span(&r->nonce), &body)) != KB_OK)
 		return no_evidence("no memory", err);
 	say("asking %s for a token", r->attester.urls[0].authority);
-	enum guest_exit result = client_ask(&r->attester, ATTEST_TARGET, buf_span(&body), take_token, r);
+	enum guest_exit result =
+		client_ask(&r->attester, ATTEST_TARGET, buf_span(&body), take_token, r);
 	/* Refused or not understood by the attestation service is not refused by the broker. */
 	return result == GUEST_REFUSED || result == GUEST_BAD_REPLY ? GUEST_NO_EVIDENCE : result;
 }
@@ -250,25 +268,30 @@ static enum guest_exit get_token(struct run *r)
 		err = token_read(o->token, &r->token);
 	} else {
 		say("running %s for a token", o->token_command);
-		err = token_command(o->token_command, buf_span(&r->runtime_data), buf_span(&r->nonce), r->broker.deadline_ms, &r->token);
+		err = token_command(o->token_command, buf_span(&r->runtime_data),
+				    buf_span(&r->nonce), r->broker.deadline_ms, &r->token);
 	}
 	if (err == KB_OK)
 		return GUEST_OK;
-	say("no token: %s", err == KB_E_TOKEN_SIZE      ? "it is empty or too large"
-			    : err == KB_E_FETCH_TIMEOUT ? "the program was still running at --timeout and was ended"
-			    : err == KB_E_SYS           ? "the program could not be started, or failed"
-							: "it could not be read");
+	say("no token: %s", err == KB_E_TOKEN_SIZE ? "it is empty or too large"
+			    : err == KB_E_FETCH_TIMEOUT
+				    ? "the program was still running at --timeout and was ended"
+			    : err == KB_E_SYS ? "the program could not be started, or failed"
+					      : "it could not be read");
 	return GUEST_NO_EVIDENCE;
 }
 
 static enum guest_exit match_token(struct run *r)
 {
-	enum kb_err err = token_kid(buf_span(&r->token), ephemeral_n(r->key), ephemeral_e(r->key), &r->kid);
+	enum kb_err err =
+		token_kid(buf_span(&r->token), ephemeral_n(r->key), ephemeral_e(r->key), &r->kid);
 
 	if (err == KB_OK)
 		return GUEST_OK;
-	say(err == KB_E_KEY_BINDING ? "the token speaks of another ephemeral key: what it releases could not be unwrapped here"
-				    : "the token is none: three parts of base64url, separated by dots, were expected");
+	say(err == KB_E_KEY_BINDING ? "the token speaks of another ephemeral key: what it releases "
+				      "could not be unwrapped here"
+				    : "the token is none: three parts of base64url, separated by "
+				      "dots, were expected");
 	say("check: --ephemeral-key or --tpm-key against the key the token was made for");
 	return GUEST_NO_EVIDENCE;
 }
@@ -278,19 +301,25 @@ static enum guest_exit match_token(struct run *r)
 static const char *bad_reply_hint(enum kb_err err)
 {
 	if (err == KB_E_KID_UNKNOWN || err == KB_E_ISSUER)
-		return "check: --ca holds the root of the broker's release signer, and the URL names the host that its certificate is for";
+		return "check: --ca holds the root of the broker's release signer, and the URL "
+		       "names the host that its certificate is for";
 	if (err == KB_E_EXPIRED)
 		return "check: this machine's clock, and the broker's release signer certificate";
 	if (err == KB_E_KEY_BINDING || err == KB_E_NONCE || err == KB_E_PATH || err == KB_E_ENC)
-		return "it answers another request: something between this machine and the broker is not honest";
+		return "it answers another request: something between this machine and the broker "
+		       "is not honest";
 	return "check: that this is a Key Vault or a Keybroker, and --api-version";
 }
 
-static enum guest_exit take_release(void *ctx, const struct url *from, const struct http_reply *reply)
+static enum guest_exit take_release(void *ctx, const struct url *from,
+				    const struct http_reply *reply)
 {
 	struct run *r = ctx;
 	const struct asked asked = {
-		.signer = {.roots = SSL_CTX_get_cert_store(r->broker.tls), .host = from->host, .is_ip = from->is_ip, .now_s = clock_wall_s()},
+		.signer = {.roots = SSL_CTX_get_cert_store(r->broker.tls),
+			   .host = from->host,
+			   .is_ip = from->is_ip,
+			   .now_s = clock_wall_s()},
 		.name = r->name,
 		.version = r->version,
 		.enc = span_str(r->o->enc),
@@ -326,7 +355,8 @@ static enum guest_exit ask_release(struct run *r)
 		say("the token is too large");
 		return GUEST_NO_EVIDENCE;
 	}
-	snprintf(target, sizeof target, "%s/release?api-version=%s", r->key_path, r->o->api_version);
+	snprintf(target, sizeof target, "%s/release?api-version=%s", r->key_path,
+		 r->o->api_version);
 	say("asking %s for %s", r->broker.urls[0].authority, r->o->key);
 	return client_ask(&r->broker, target, buf_span(&body), take_release, r);
 }
@@ -340,7 +370,9 @@ static enum guest_exit hand_over(struct run *r)
 	enum kb_err err = output_encode(r->o->format, r->released.plain, r->released.key, &text);
 	if (err != KB_OK) {
 		say("the key cannot be written as asked (%s): %s", kb_err_name(err),
-		    err == KB_E_KEY_TYPE ? "a symmetric key has no PEM form; use --format raw or jwk" : "the form failed");
+		    err == KB_E_KEY_TYPE
+			    ? "a symmetric key has no PEM form; use --format raw or jwk"
+			    : "the form failed");
 		return GUEST_OUTPUT;
 	}
 	if (output_write(r->o->out, text, &why) != KB_OK) {
@@ -353,8 +385,9 @@ static enum guest_exit hand_over(struct run *r)
 
 enum guest_exit release(const struct release_options *o)
 {
-	static enum guest_exit (*const steps[])(struct run *) = {prepare,   make_key,    make_nonce,  describe_key,
-								 get_token, match_token, ask_release, hand_over};
+	static enum guest_exit (*const steps[])(struct run *) = {
+		prepare,   make_key,    make_nonce,  describe_key,
+		get_token, match_token, ask_release, hand_over};
 	struct run r = {.o = o};
 	enum guest_exit result = GUEST_OK;
 

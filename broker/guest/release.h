@@ -11,7 +11,8 @@
 /* The command line, checked as far as it can be without acting on it; NULL: not given. */
 struct release_options {
 	const char *urls, *key, *ca, *api_version, *enc, *nonce, *bearer_file;
-	const char *token, *token_command, *attest, *attest_ca, *tsm, *vcek_chain; /* one of the first three */
+	const char *token, *token_command, *attest, *attest_ca, *tsm,
+		*vcek_chain; /* one of the first three */
 	const char *ephemeral_key;
 	bool use_tpm;
 	const char *tcti;

@@ -1,6 +1,7 @@
 /* guest/reply.c — decides whether a reply answers this request, and unwraps the key in it.
- * Trusts what jws_open() verified, and even then only what matches what was asked: key, version, nonce, scheme, our own key's kid, and public parts
- * that fit the private ones.  Must never hand out a key of which any of that is not so. */
+ * Trusts what jws_open() verified, and even then only what matches what was asked: key, version,
+ * nonce, scheme, our own key's kid, and public parts that fit the private ones.  Must never hand
+ * out a key of which any of that is not so. */
 #include "guest/reply.h"
 
 #include <openssl/bn.h>
@@ -19,8 +20,9 @@ enum { KEK_BYTES = KB_RSA_MIN_BITS / 8, AES_BYTES = 32, NUMBER_MAX = 1024, KID_M
 
 bool enc_known(struct span enc, enum guest_hash *hash)
 {
-	static const char *const names[] = {
-		[GUEST_SHA1] = "CKM_RSA_AES_KEY_WRAP", [GUEST_SHA256] = "RSA_AES_KEY_WRAP_256", [GUEST_SHA384] = "RSA_AES_KEY_WRAP_384"};
+	static const char *const names[] = {[GUEST_SHA1] = "CKM_RSA_AES_KEY_WRAP",
+					    [GUEST_SHA256] = "RSA_AES_KEY_WRAP_256",
+					    [GUEST_SHA384] = "RSA_AES_KEY_WRAP_384"};
 
 	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (span_eq_cstr(enc, names[i])) {
@@ -39,7 +41,8 @@ void released_free(struct released *r)
 
 /* ---- is it the answer? ---- */
 
-/* What follows "/keys/" in a key's URL, as name and version; the broker's public host may differ from the name we call it by. */
+/* What follows "/keys/" in a key's URL, as name and version; the broker's public host may differ
+ * from the name we call it by. */
 static bool key_id_split(struct span id, struct span *name, struct span *version)
 {
 	static const char keys[] = "/keys/";
@@ -74,21 +77,25 @@ static enum kb_err check_request(const struct json_t *payload, const struct aske
 	const struct json_t *request;
 	struct span kid, name, version;
 
-	if (json_get_obj(payload, "request", &request) != KB_OK || json_get_str(request, "kid", KID_MAX, &kid) != KB_OK)
+	if (json_get_obj(payload, "request", &request) != KB_OK ||
+	    json_get_str(request, "kid", KID_MAX, &kid) != KB_OK)
 		return KB_E_FETCH_CONTENT;
-	if (!key_id_split(kid, &name, &version) || !name_same(name, a->name) || !span_eq(version, a->version))
+	if (!key_id_split(kid, &name, &version) || !name_same(name, a->name) ||
+	    !span_eq(version, a->version))
 		return KB_E_PATH;
 	if (!member_is(request, "nonce", a->nonce))
 		return KB_E_NONCE;
 	return member_is(request, "enc", a->enc) ? KB_OK : KB_E_ENC;
 }
 
-static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a, char version_out[static 33])
+static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a,
+				char version_out[static 33])
 {
 	struct span kid, name, version;
 
-	if (json_get_str(jwk, "kid", KID_MAX, &kid) != KB_OK || !key_id_split(kid, &name, &version) || !name_same(name, a->name) ||
-	    version.len > 32 || (a->version.len > 0 && !span_eq(version, a->version)))
+	if (json_get_str(jwk, "kid", KID_MAX, &kid) != KB_OK ||
+	    !key_id_split(kid, &name, &version) || !name_same(name, a->name) || version.len > 32 ||
+	    (a->version.len > 0 && !span_eq(version, a->version)))
 		return KB_E_PATH;
 	memcpy(version_out, version.p, version.len);
 	version_out[version.len] = '\0';
@@ -96,7 +103,8 @@ static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a,
 }
 
 /* key_hsm: base64url of {"schema_version","header":{"kid","alg","enc"},"ciphertext"}. */
-static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a, struct buf *ciphertext)
+static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a,
+			      struct buf *ciphertext)
 {
 	KB_AUTO(buf) struct buf text;
 	KB_AUTO(json) struct json_t *blob = NULL;
@@ -104,21 +112,25 @@ static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a, s
 	struct span b64;
 
 	buf_init(&text, 4 * KB_MAX_SECRET);
-	if (json_get_str(jwk, "key_hsm", 4 * KB_MAX_SECRET, &b64) != KB_OK || b64url_decode(b64, &text) != KB_OK ||
-	    json_load_strict(buf_span(&text), 4 * KB_MAX_SECRET, &blob, NULL) != KB_OK || json_get_obj(blob, "header", &header) != KB_OK)
+	if (json_get_str(jwk, "key_hsm", 4 * KB_MAX_SECRET, &b64) != KB_OK ||
+	    b64url_decode(b64, &text) != KB_OK ||
+	    json_load_strict(buf_span(&text), 4 * KB_MAX_SECRET, &blob, NULL) != KB_OK ||
+	    json_get_obj(blob, "header", &header) != KB_OK)
 		return KB_E_FETCH_CONTENT;
 	if (!member_is(header, "kid", a->kid))
 		return KB_E_KEY_BINDING;
 	if (!member_is(header, "enc", a->enc) || !member_is(header, "alg", span_str("dir")))
 		return KB_E_ENC;
-	if (json_get_str(blob, "ciphertext", 4 * KB_MAX_SECRET, &b64) != KB_OK || b64url_decode(b64, ciphertext) != KB_OK)
+	if (json_get_str(blob, "ciphertext", 4 * KB_MAX_SECRET, &b64) != KB_OK ||
+	    b64url_decode(b64, ciphertext) != KB_OK)
 		return KB_E_FETCH_CONTENT;
 	return KB_OK;
 }
 
 /* ---- the key ---- */
 
-/* RSA-OAEP(our key, AES key) ‖ AES-KWP(AES key, plaintext); the first part is exactly our modulus' size. */
+/* RSA-OAEP(our key, AES key) ‖ AES-KWP(AES key, plaintext); the first part is exactly our modulus'
+ * size. */
 static enum kb_err unwrap(const struct asked *a, struct span ciphertext, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *aes = NULL, *plain = NULL;
@@ -137,7 +149,8 @@ static enum kb_err unwrap(const struct asked *a, struct span ciphertext, struct 
 	struct span wrapped = span_sub(ciphertext, KEK_BYTES, ciphertext.len);
 	if ((plain = secret_new(wrapped.len - 8)) == NULL)
 		return KB_E_NOMEM;
-	if ((err = kwp_unwrap(secret_bytes(aes), wrapped, secret_bytes(plain), secret_len(plain), &len)) != KB_OK)
+	if ((err = kwp_unwrap(secret_bytes(aes), wrapped, secret_bytes(plain), secret_len(plain),
+			      &len)) != KB_OK)
 		return err;
 	secret_trim(plain, len);
 	*out = plain;
@@ -145,7 +158,8 @@ static enum kb_err unwrap(const struct asked *a, struct span ciphertext, struct 
 	return KB_OK;
 }
 
-static bool number_is(const EVP_PKEY *key, const char *param, const struct json_t *jwk, const char *member)
+static bool number_is(const EVP_PKEY *key, const char *param, const struct json_t *jwk,
+		      const char *member)
 {
 	KB_AUTO(buf) struct buf bytes;
 	BIGNUM *have = NULL, *want = NULL;
@@ -153,8 +167,9 @@ static bool number_is(const EVP_PKEY *key, const char *param, const struct json_
 	bool ok = false;
 
 	buf_init(&bytes, NUMBER_MAX);
-	if (json_get_str(jwk, member, NUMBER_MAX, &text) == KB_OK && b64url_decode(text, &bytes) == KB_OK &&
-	    EVP_PKEY_get_bn_param(key, param, &have) == 1 && (want = BN_bin2bn(bytes.p, (int)bytes.len, NULL)) != NULL)
+	if (json_get_str(jwk, member, NUMBER_MAX, &text) == KB_OK &&
+	    b64url_decode(text, &bytes) == KB_OK && EVP_PKEY_get_bn_param(key, param, &have) == 1 &&
+	    (want = BN_bin2bn(bytes.p, (int)bytes.len, NULL)) != NULL)
 		ok = BN_cmp(have, want) == 0;
 	BN_free(have);
 	BN_free(want);
@@ -163,11 +178,15 @@ static bool number_is(const EVP_PKEY *key, const char *param, const struct json_
 
 static bool curve_is(const EVP_PKEY *key, const struct json_t *jwk)
 {
-	static const char *const curves[][2] = {{"P-256", "prime256v1"}, {"P-384", "secp384r1"}, {"P-521", "secp521r1"}, {"P-256K", "secp256k1"}};
+	static const char *const curves[][2] = {{"P-256", "prime256v1"},
+						{"P-384", "secp384r1"},
+						{"P-521", "secp521r1"},
+						{"P-256K", "secp256k1"}};
 	char group[32];
 	struct span crv;
 
-	if (json_get_str(jwk, "crv", 16, &crv) != KB_OK || EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1)
+	if (json_get_str(jwk, "crv", 16, &crv) != KB_OK ||
+	    EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1)
 		return false;
 	for (unsigned i = 0; i < sizeof curves / sizeof curves[0]; i++)
 		if (span_eq_cstr(crv, curves[i][0]))
@@ -184,10 +203,13 @@ static enum kb_err check_private(const struct json_t *jwk, bool is_rsa, struct r
 
 	out->key = info != NULL && p == der.p + der.len ? EVP_PKCS82PKEY(info) : NULL;
 	PKCS8_PRIV_KEY_INFO_free(info);
-	if (out->key == NULL || EVP_PKEY_get_base_id(out->key) != (is_rsa ? EVP_PKEY_RSA : EVP_PKEY_EC))
+	if (out->key == NULL ||
+	    EVP_PKEY_get_base_id(out->key) != (is_rsa ? EVP_PKEY_RSA : EVP_PKEY_EC))
 		return KB_E_KEY_FORMAT;
-	bool is_same = is_rsa ? number_is(out->key, OSSL_PKEY_PARAM_RSA_N, jwk, "n") && number_is(out->key, OSSL_PKEY_PARAM_RSA_E, jwk, "e")
-			      : curve_is(out->key, jwk) && number_is(out->key, OSSL_PKEY_PARAM_EC_PUB_X, jwk, "x") &&
+	bool is_same = is_rsa ? number_is(out->key, OSSL_PKEY_PARAM_RSA_N, jwk, "n") &&
+					number_is(out->key, OSSL_PKEY_PARAM_RSA_E, jwk, "e")
+			      : curve_is(out->key, jwk) &&
+					number_is(out->key, OSSL_PKEY_PARAM_EC_PUB_X, jwk, "x") &&
 					number_is(out->key, OSSL_PKEY_PARAM_EC_PUB_Y, jwk, "y");
 	return is_same ? KB_OK : KB_E_KEY_FORMAT;
 }
@@ -199,7 +221,9 @@ static enum kb_err check_plain(const struct json_t *jwk, struct released *out)
 	if (json_get_str(jwk, "kty", 16, &kty) != KB_OK)
 		return KB_E_KEY_TYPE;
 	if (span_eq_cstr(kty, "oct") || span_eq_cstr(kty, "oct-HSM"))
-		return secret_len(out->plain) >= KB_MIN_OCT && secret_len(out->plain) <= KB_MAX_OCT ? KB_OK : KB_E_KEY_SIZE;
+		return secret_len(out->plain) >= KB_MIN_OCT && secret_len(out->plain) <= KB_MAX_OCT
+			       ? KB_OK
+			       : KB_E_KEY_SIZE;
 	bool is_rsa = span_eq_cstr(kty, "RSA") || span_eq_cstr(kty, "RSA-HSM");
 	if (!is_rsa && !span_eq_cstr(kty, "EC") && !span_eq_cstr(kty, "EC-HSM"))
 		return KB_E_KEY_TYPE;
@@ -216,15 +240,19 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 
 	*out = (struct released){0};
 	buf_init(&ciphertext, 2 * KB_MAX_SECRET);
-	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK || json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
+	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
+	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
 		return KB_E_FETCH_CONTENT;
-	if ((err = jws_open(jws, &a->signer, &payload)) != KB_OK || (err = check_request(payload, a)) != KB_OK)
+	if ((err = jws_open(jws, &a->signer, &payload)) != KB_OK ||
+	    (err = check_request(payload, a)) != KB_OK)
 		goto out;
 	err = KB_E_FETCH_CONTENT;
-	if (json_get_obj(payload, "response", &response) != KB_OK || json_get_obj(response, "key", &bundle) != KB_OK ||
+	if (json_get_obj(payload, "response", &response) != KB_OK ||
+	    json_get_obj(response, "key", &bundle) != KB_OK ||
 	    json_get_obj(bundle, "key", &jwk) != KB_OK)
 		goto out;
-	if ((err = check_key_id(jwk, a, out->version)) != KB_OK || (err = check_blob(jwk, a, &ciphertext)) != KB_OK ||
+	if ((err = check_key_id(jwk, a, out->version)) != KB_OK ||
+	    (err = check_blob(jwk, a, &ciphertext)) != KB_OK ||
 	    (err = unwrap(a, buf_span(&ciphertext), &out->plain)) != KB_OK)
 		goto out;
 	err = check_plain(jwk, out);

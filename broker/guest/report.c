@@ -1,5 +1,6 @@
-/* guest/report.c — asks the kernel for an SEV-SNP report: configfs-tsm where it is, else the ioctl of /dev/sev-guest.
- * Trusts the kernel; the report itself is judged by the attestation service.  Never makes one up: what cannot be had is an error. */
+/* guest/report.c — asks the kernel for an SEV-SNP report: configfs-tsm where it is, else the ioctl
+ * of /dev/sev-guest. Trusts the kernel; the report itself is judged by the attestation service.
+ * Never makes one up: what cannot be had is an error. */
 #include "guest/report.h"
 
 #include <errno.h>
@@ -17,10 +18,13 @@
 
 enum { OFFSET_DATA = 0x50, ENTRY_BYTES = 24, PAGE = 4096, ATTEMPTS = 3 };
 
-static enum kb_err check(const struct report *r, const uint8_t data[static REPORT_DATA], const char **why)
+static enum kb_err check(const struct report *r, const uint8_t data[static REPORT_DATA],
+			 const char **why)
 {
-	/* Version 2 or later, little-endian, and made over our bytes: a stale report would only be refused later and farther away. */
-	if (r->bytes[0] >= 2 && (r->bytes[1] | r->bytes[2] | r->bytes[3]) == 0 && memcmp(r->bytes + OFFSET_DATA, data, REPORT_DATA) == 0)
+	/* Version 2 or later, little-endian, and made over our bytes: a stale report would only be
+	 * refused later and farther away. */
+	if (r->bytes[0] >= 2 && (r->bytes[1] | r->bytes[2] | r->bytes[3]) == 0 &&
+	    memcmp(r->bytes + OFFSET_DATA, data, REPORT_DATA) == 0)
 		return KB_OK;
 	*why = "the report is not one over our data";
 	return KB_E_FETCH_CONTENT;
@@ -32,17 +36,22 @@ static enum kb_err check(const struct report *r, const uint8_t data[static REPOR
 static const struct {
 	uint8_t big[16];
 } guids[] = {
-	{{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd}}, /* VCEK */
-	{{0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e, 0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8, 0xa1}}, /* VLEK */
-	{{0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82}}, /* ASK */
-	{{0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae}}, /* ARK */
+	{{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac,
+	  0xcd}}, /* VCEK */
+	{{0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e, 0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8,
+	  0xa1}}, /* VLEK */
+	{{0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7,
+	  0x82}}, /* ASK */
+	{{0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0,
+	  0xae}}, /* ARK */
 };
 
 static bool guid_is(const uint8_t got[16], const uint8_t big[16])
 {
 	const uint8_t little[8] = {big[3], big[2], big[1], big[0], big[5], big[4], big[7], big[6]};
 
-	return memcmp(got + 8, big + 8, 8) == 0 && (memcmp(got, big, 8) == 0 || memcmp(got, little, 8) == 0);
+	return memcmp(got + 8, big + 8, 8) == 0 &&
+	       (memcmp(got, big, 8) == 0 || memcmp(got, little, 8) == 0);
 }
 
 static uint32_t le32(const uint8_t *p)
@@ -86,7 +95,8 @@ enum kb_err report_chain(struct span table, struct buf *pem)
 			if (!guid_is(entry.p, guids[g].big))
 				continue;
 			size_t from = le32(entry.p + 16), len = le32(entry.p + 20);
-			if (from > table.len || len > table.len - from || !add_certificate(span_of(table.p + from, len), pem))
+			if (from > table.len || len > table.len - from ||
+			    !add_certificate(span_of(table.p + from, len), pem))
 				return KB_E_FETCH_CONTENT;
 		}
 	return buf_ok(pem);
@@ -120,13 +130,15 @@ static enum kb_err attribute_write(int dir, const char *name, struct span bytes)
 
 	if (fd < 0)
 		return KB_E_FILE;
-	ssize_t n = write(fd, bytes.p, bytes.len); /* a binary attribute takes effect when it is closed */
+	ssize_t n = write(fd, bytes.p,
+			  bytes.len); /* a binary attribute takes effect when it is closed */
 	bool is_closed = close(fd) == 0;
 	return n == (ssize_t)bytes.len && is_closed ? KB_OK : KB_E_SYS;
 }
 
 /* One question.  *is_stale: someone else used the entry meanwhile, ask again. */
-static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], struct report *out, bool *is_stale, const char **why)
+static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], struct report *out,
+			   bool *is_stale, const char **why)
 {
 	KB_AUTO(buf) struct buf before, after, blob;
 	enum kb_err err;
@@ -138,9 +150,11 @@ static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], stru
 	if ((err = attribute_write(dir, "inblob", span_of(data, REPORT_DATA))) != KB_OK)
 		return err;
 	*why = "provider could not be read";
-	if ((err = attribute_read(dir, "generation", &before)) != KB_OK || (err = attribute_read(dir, "provider", &blob)) != KB_OK)
+	if ((err = attribute_read(dir, "generation", &before)) != KB_OK ||
+	    (err = attribute_read(dir, "provider", &blob)) != KB_OK)
 		return err;
-	if (!span_eq_cstr(buf_span(&blob), "sev_guest\n") && !span_eq_cstr(buf_span(&blob), "sev_guest")) {
+	if (!span_eq_cstr(buf_span(&blob), "sev_guest\n") &&
+	    !span_eq_cstr(buf_span(&blob), "sev_guest")) {
 		*why = "the provider is not sev_guest: this VM is no SEV-SNP guest";
 		return KB_E_TOKEN_TYPE;
 	}
@@ -154,7 +168,8 @@ static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], stru
 	memcpy(out->bytes, blob.p, REPORT_BYTES);
 	/* A host that gives no certificates leaves auxblob out, or empty. */
 	*why = "auxblob is no certificate table";
-	if (attribute_read(dir, "auxblob", &blob) == KB_OK && blob.len > 0 && (err = report_chain(buf_span(&blob), &out->chain)) != KB_OK)
+	if (attribute_read(dir, "auxblob", &blob) == KB_OK && blob.len > 0 &&
+	    (err = report_chain(buf_span(&blob), &out->chain)) != KB_OK)
 		return err;
 	*why = "generation could not be read";
 	if ((err = attribute_read(dir, "generation", &after)) != KB_OK)
@@ -164,7 +179,8 @@ static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], stru
 	return *is_stale ? KB_E_SYS : check(out, data, why);
 }
 
-static enum kb_err from_tsm(const char *base, const uint8_t data[static REPORT_DATA], struct report *out, const char **why)
+static enum kb_err from_tsm(const char *base, const uint8_t data[static REPORT_DATA],
+			    struct report *out, const char **why)
 {
 	char path[4096];
 	bool is_stale = true;
@@ -174,7 +190,8 @@ static enum kb_err from_tsm(const char *base, const uint8_t data[static REPORT_D
 	int n = snprintf(path, sizeof path, "%s/keybroker-guest", base);
 	if (n < 0 || (size_t)n >= sizeof path)
 		return KB_E_FILE;
-	/* An entry of an earlier run that did not end well is as good as a new one: the generation tells when it is shared. */
+	/* An entry of an earlier run that did not end well is as good as a new one: the generation
+	 * tells when it is shared. */
 	bool is_ours = mkdir(path, 0700) == 0;
 	int dir = is_ours || errno == EEXIST ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	for (unsigned i = 0; dir >= 0 && is_stale && i < ATTEMPTS; i++) {
@@ -191,7 +208,8 @@ static enum kb_err from_tsm(const char *base, const uint8_t data[static REPORT_D
 
 /* ---- /dev/sev-guest (Documentation/virt/coco/sev-guest) ---- */
 
-static enum kb_err from_device(const uint8_t data[static REPORT_DATA], struct report *out, const char **why)
+static enum kb_err from_device(const uint8_t data[static REPORT_DATA], struct report *out,
+			       const char **why)
 {
 	struct snp_ext_report_req request = {.certs_len = 4 * PAGE};
 	struct snp_report_resp response = {0};
@@ -205,13 +223,16 @@ static enum kb_err from_device(const uint8_t data[static REPORT_DATA], struct re
 	*why = "the firmware gave no report";
 	memcpy(request.data.user_data, data, REPORT_DATA);
 	/* Once more when the host says that its certificates need more room. */
-	for (unsigned i = 0; failed != 0 && i < 2 && request.certs_len <= KB_GUEST_CERTIFICATES; i++) {
+	for (unsigned i = 0; failed != 0 && i < 2 && request.certs_len <= KB_GUEST_CERTIFICATES;
+	     i++) {
 		free(table);
 		if ((table = aligned_alloc(PAGE, request.certs_len)) == NULL)
 			goto out;
 		memset(table, 0, request.certs_len);
 		request.certs_address = (uintptr_t)table;
-		struct snp_guest_request_ioctl call = {.msg_version = 1, .req_data = (uintptr_t)&request, .resp_data = (uintptr_t)&response};
+		struct snp_guest_request_ioctl call = {.msg_version = 1,
+						       .req_data = (uintptr_t)&request,
+						       .resp_data = (uintptr_t)&response};
 		failed = ioctl(fd, SNP_GET_EXT_REPORT, &call);
 		if (failed != 0 && call.vmm_error != SNP_GUEST_VMM_ERR_INVALID_LEN)
 			goto out;
@@ -221,7 +242,8 @@ static enum kb_err from_device(const uint8_t data[static REPORT_DATA], struct re
 		goto out;
 	memcpy(out->bytes, response.data + 32, REPORT_BYTES);
 	*why = "the certificates are no certificate table";
-	if (le32(table) != 0 && (err = report_chain(span_of(table, request.certs_len), &out->chain)) != KB_OK)
+	if (le32(table) != 0 &&
+	    (err = report_chain(span_of(table, request.certs_len), &out->chain)) != KB_OK)
 		goto out;
 	err = check(out, data, why);
 out:
@@ -230,7 +252,8 @@ out:
 	return err;
 }
 
-enum kb_err report_get(const char *tsm_dir, const uint8_t data[static REPORT_DATA], struct report *out, const char **why)
+enum kb_err report_get(const char *tsm_dir, const uint8_t data[static REPORT_DATA],
+		       struct report *out, const char **why)
 {
 	buf_init(&out->chain, KB_GUEST_CERTIFICATES);
 	if (tsm_dir != NULL)

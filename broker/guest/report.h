@@ -1,4 +1,5 @@
-/* guest/report.h — the hardware's report and the certificates that vouch for it, from the kernel. */
+/* guest/report.h — the hardware's report and the certificates that vouch for it, from the kernel.
+ */
 #ifndef KB_GUEST_REPORT_H
 #define KB_GUEST_REPORT_H
 #include "base/bytes.h"
@@ -19,10 +20,13 @@ static inline void report_cleanup(struct report *r)
 }
 
 /* `tsm_dir` NULL: the kernel's directory, else its device.  *why: what failed, for the console.
- * KB_E_FILE: no interface; KB_E_SYS: it failed; KB_E_TOKEN_TYPE: not SEV-SNP; KB_E_FETCH_CONTENT: what it gave is no report over `data`. */
-KB_MUST_CHECK enum kb_err report_get(const char *tsm_dir, const uint8_t data[static REPORT_DATA], struct report *out, const char **why);
+ * KB_E_FILE: no interface; KB_E_SYS: it failed; KB_E_TOKEN_TYPE: not SEV-SNP; KB_E_FETCH_CONTENT:
+ * what it gave is no report over `data`. */
+KB_MUST_CHECK enum kb_err report_get(const char *tsm_dir, const uint8_t data[static REPORT_DATA],
+				     struct report *out, const char **why);
 
-/* The GHCB's certificate table (AMD 56421, "SNP Extended Guest Request") as a PEM chain: VCEK or VLEK, ASK, ARK.  KB_E_FETCH_CONTENT. */
+/* The GHCB's certificate table (AMD 56421, "SNP Extended Guest Request") as a PEM chain: VCEK or
+ * VLEK, ASK, ARK.  KB_E_FETCH_CONTENT. */
 KB_MUST_CHECK enum kb_err report_chain(struct span table, struct buf *pem);
 
 #endif

@@ -1,4 +1,5 @@
-/* guest/retry.c — exponential back-off with full jitter.  Decides a duration and nothing else; never sleeps. */
+/* guest/retry.c — exponential back-off with full jitter.  Decides a duration and nothing else;
+ * never sleeps. */
 #include "guest/retry.h"
 
 #include "base/limits.h"

@@ -1,5 +1,5 @@
-/* guest/token.c — tokens from a file, a descriptor or a program.  Trusts the program that the operator named; never judges a token.
- * Must never leave that program behind. */
+/* guest/token.c — tokens from a file, a descriptor or a program.  Trusts the program that the
+ * operator named; never judges a token. Must never leave that program behind. */
 #include "guest/token.h"
 
 #include <errno.h>
@@ -81,10 +81,12 @@ static void child_main(const char *program, struct span nonce, int in, int out)
 	char *text = span_dup(nonce);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (setpgid(0, 0) != 0 || text == NULL || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || close_range(3, ~0u, 0) != 0)
+	if (setpgid(0, 0) != 0 || text == NULL || dup2(in, STDIN_FILENO) < 0 ||
+	    dup2(out, STDOUT_FILENO) < 0 || close_range(3, ~0u, 0) != 0)
 		_exit(126);
 	signal(SIGPIPE, SIG_DFL);
-	if (nonce.len > 0 ? setenv("KEYBROKER_NONCE", text, 1) != 0 : unsetenv("KEYBROKER_NONCE") != 0)
+	if (nonce.len > 0 ? setenv("KEYBROKER_NONCE", text, 1) != 0
+			  : unsetenv("KEYBROKER_NONCE") != 0)
 		_exit(126);
 	execvp(program, (char *const *)(uintptr_t)argv);
 	_exit(127);
@@ -105,7 +107,8 @@ static enum kb_err child_start(const char *program, struct span nonce, struct ch
 	if (c->pid == 0)
 		child_main(program, nonce, to[0], from[1]);
 	else if (c->pid > 0)
-		(void)setpgid(c->pid, c->pid); /* whoever is first: a group of its own, so that what the program starts ends with it */
+		(void)setpgid(c->pid, c->pid); /* whoever is first: a group of its own, so that what
+						  the program starts ends with it */
 	close(to[0]);
 	close(from[1]);
 	c->to = to[1];
@@ -120,12 +123,14 @@ static enum kb_err child_start(const char *program, struct span nonce, struct ch
 }
 
 /* Feed it and read it until it closes its output. */
-static enum kb_err child_talk(struct child *c, struct span input, int64_t deadline_ms, struct buf *token)
+static enum kb_err child_talk(struct child *c, struct span input, int64_t deadline_ms,
+			      struct buf *token)
 {
 	enum kb_err err = KB_OK;
 
 	for (;;) {
-		struct pollfd p[2] = {{.fd = c->from, .events = POLLIN}, {.fd = c->to, .events = POLLOUT}};
+		struct pollfd p[2] = {{.fd = c->from, .events = POLLIN},
+				      {.fd = c->to, .events = POLLOUT}};
 		int64_t left = deadline_ms - clock_mono_ms();
 		if (left <= 0)
 			return KB_E_FETCH_TIMEOUT;
@@ -134,7 +139,8 @@ static enum kb_err child_talk(struct child *c, struct span input, int64_t deadli
 		if (p[1].revents != 0) {
 			ssize_t n = write(c->to, input.p, input.len);
 			input = span_sub(input, n > 0 ? (size_t)n : 0, input.len);
-			if (input.len == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) { /* a program need not read it */
+			if (input.len == 0 || (n < 0 && errno != EAGAIN &&
+					       errno != EINTR)) { /* a program need not read it */
 				close(c->to);
 				c->to = -1;
 			}
@@ -164,7 +170,8 @@ static bool child_end(struct child *c, bool is_over, int64_t deadline_ms)
 	return got == c->pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-enum kb_err token_command(const char *program, struct span runtime_data, struct span nonce, int64_t deadline_ms, struct buf *token)
+enum kb_err token_command(const char *program, struct span runtime_data, struct span nonce,
+			  int64_t deadline_ms, struct buf *token)
 {
 	struct child c;
 
@@ -204,14 +211,17 @@ enum kb_err token_kid(struct span token, struct span n, struct span e, struct bu
 
 	buf_init(&claims, KB_MAX_TOKEN);
 	size_t first = span_find(token, 0, '.'), second = span_find(token, first + 1, '.');
-	if (second >= token.len || b64url_decode(span_sub(token, first + 1, second - first - 1), &claims) != KB_OK ||
+	if (second >= token.len ||
+	    b64url_decode(span_sub(token, first + 1, second - first - 1), &claims) != KB_OK ||
 	    json_load_strict(buf_span(&claims), KB_MAX_TOKEN, &doc, NULL) != KB_OK)
 		return KB_E_TOKEN_FORMAT;
-	if (json_get_obj(doc, "x-ms-runtime", &runtime) != KB_OK || json_get_arr(runtime, "keys", &keys) != KB_OK)
+	if (json_get_obj(doc, "x-ms-runtime", &runtime) != KB_OK ||
+	    json_get_arr(runtime, "keys", &keys) != KB_OK)
 		return KB_E_KEY_BINDING;
 	for (size_t i = 0; i < json_len(keys); i++) {
 		const struct json_t *jwk = json_at(keys, i);
-		if (!json_isa_obj(jwk) || !number_is(jwk, "n", n) || !number_is(jwk, "e", e) || json_get_str(jwk, "kid", KB_MAX_KID, &text) != KB_OK)
+		if (!json_isa_obj(jwk) || !number_is(jwk, "n", n) || !number_is(jwk, "e", e) ||
+		    json_get_str(jwk, "kid", KB_MAX_KID, &text) != KB_OK)
 			continue;
 		buf_add_span(kid, text);
 		return buf_ok(kid);

@@ -1,8 +1,9 @@
 /* broker/guest/tpm.c — the ephemeral key in the TPM.
- * Decides which key a release may be wrapped to: one that was born in this TPM, never leaves it and, when PCRs are given, works only while they are
- * as they were.  Trusts the TPM's answers, as its caller's attestation does; not the wire to it: what it decrypts comes back encrypted by a session
- * salted with the key itself.  Must never leave an object or a session in the TPM (slots are few), nor use a persistent key that others could
- * have made differently. */
+ * Decides which key a release may be wrapped to: one that was born in this TPM, never leaves it
+ * and, when PCRs are given, works only while they are as they were.  Trusts the TPM's answers, as
+ * its caller's attestation does; not the wire to it: what it decrypts comes back encrypted by a
+ * session salted with the key itself.  Must never leave an object or a session in the TPM (slots
+ * are few), nor use a persistent key that others could have made differently. */
 #include "guest/tpm.h"
 
 #include <openssl/crypto.h>
@@ -12,7 +13,9 @@
 #include <tss2/tss2_mu.h>
 #include <tss2/tss2_tctildr.h>
 
-#define DEVICE   "device:/dev/tpmrm0" /* the kernel's resource manager: others may use the TPM at the same time */
+#define DEVICE                                                                                     \
+	"device:/dev/tpmrm0" /* the kernel's resource manager: others may use the TPM at the same  \
+				time */
 #define KEY_BITS 2048
 
 struct guest_tpm {
@@ -24,10 +27,13 @@ struct guest_tpm {
 	TPM2B_PUBLIC public;
 };
 
-static const TPMA_OBJECT attributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_DECRYPT |
-				      TPMA_OBJECT_NODA; /* its authorisation is empty: a lockout would protect nothing and stop the boot */
+static const TPMA_OBJECT attributes =
+	TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |
+	TPMA_OBJECT_DECRYPT | TPMA_OBJECT_NODA; /* its authorisation is empty: a lockout would
+						   protect nothing and stop the boot */
 
-/* A response code without the number of the parameter, handle or session that it speaks of (TPM 2.0 part 2, §6.6.3). */
+/* A response code without the number of the parameter, handle or session that it speaks of (TPM 2.0
+ * part 2, §6.6.3). */
 static TSS2_RC bare(TSS2_RC rc)
 {
 	return (rc & TSS2_RC_LAYER_MASK) == 0 && (rc & TPM2_RC_FMT1) != 0 ? rc & 0xbf : rc;
@@ -62,8 +68,10 @@ enum kb_err tpm_open(const char *tcti, struct guest_tpm **out)
 	if (t == NULL)
 		return KB_E_NOMEM;
 	t->key = ESYS_TR_NONE;
-	/* The library speaks on stderr of every code that is not success, expected ones too; whoever wants that sets the variable. */
-	if (setenv("TSS2_LOG", "all+NONE", 0) != 0 || Tss2_TctiLdr_Initialize(tcti == NULL ? DEVICE : tcti, &t->tcti) != TSS2_RC_SUCCESS)
+	/* The library speaks on stderr of every code that is not success, expected ones too;
+	 * whoever wants that sets the variable. */
+	if (setenv("TSS2_LOG", "all+NONE", 0) != 0 ||
+	    Tss2_TctiLdr_Initialize(tcti == NULL ? DEVICE : tcti, &t->tcti) != TSS2_RC_SUCCESS)
 		goto out;
 	if (Esys_Initialize(&t->esys, t->tcti, NULL) != TSS2_RC_SUCCESS)
 		goto out;
@@ -99,12 +107,15 @@ void tpm_close(struct guest_tpm *t)
 
 /* ---- sessions ---- */
 
-/* A session that authorises (policy or empty password) and encrypts the response's first parameter. */
+/* A session that authorises (policy or empty password) and encrypts the response's first parameter.
+ */
 static enum kb_err session_begin(struct guest_tpm *t, TPM2_SE type, ESYS_TR salt, ESYS_TR *session)
 {
-	const TPMT_SYM_DEF aes = {.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
-	enum kb_err err = tpm_err(Esys_StartAuthSession(t->esys, salt, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, NULL, type, &aes,
-							TPM2_ALG_SHA256, session));
+	const TPMT_SYM_DEF aes = {
+		.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
+	enum kb_err err = tpm_err(Esys_StartAuthSession(t->esys, salt, ESYS_TR_NONE, ESYS_TR_NONE,
+							ESYS_TR_NONE, ESYS_TR_NONE, NULL, type,
+							&aes, TPM2_ALG_SHA256, session));
 	if (err != KB_OK) {
 		*session = ESYS_TR_NONE;
 		return err;
@@ -112,7 +123,8 @@ static enum kb_err session_begin(struct guest_tpm *t, TPM2_SE type, ESYS_TR salt
 	if (type == TPM2_SE_TRIAL)
 		return KB_OK;
 	/* Kept after use, so that one flush is right on every path. */
-	return tpm_err(Esys_TRSess_SetAttributes(t->esys, *session, TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff));
+	return tpm_err(Esys_TRSess_SetAttributes(
+		t->esys, *session, TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff));
 }
 
 static void session_end(struct guest_tpm *t, ESYS_TR session)
@@ -129,9 +141,11 @@ static enum kb_err policy_now(struct guest_tpm *t, TPM2B_DIGEST *out)
 	enum kb_err err = KB_E_BUG;
 	if ((err = session_begin(t, TPM2_SE_TRIAL, ESYS_TR_NONE, &session)) != KB_OK)
 		goto out;
-	if ((err = tpm_err(Esys_PolicyPCR(t->esys, session, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &(TPM2B_DIGEST){0}, &t->pcrs))) != KB_OK)
+	if ((err = tpm_err(Esys_PolicyPCR(t->esys, session, ESYS_TR_NONE, ESYS_TR_NONE,
+					  ESYS_TR_NONE, &(TPM2B_DIGEST){0}, &t->pcrs))) != KB_OK)
 		goto out;
-	if ((err = tpm_err(Esys_PolicyGetDigest(t->esys, session, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &digest))) != KB_OK)
+	if ((err = tpm_err(Esys_PolicyGetDigest(t->esys, session, ESYS_TR_NONE, ESYS_TR_NONE,
+						ESYS_TR_NONE, &digest))) != KB_OK)
 		goto out;
 	*out = *digest;
 	err = KB_OK;
@@ -142,13 +156,16 @@ out:
 
 /* ---- the key ---- */
 
-/* A TPM drops PCRs of a bank it does not keep from a policy, silently: the key would be bound to nothing. */
+/* A TPM drops PCRs of a bank it does not keep from a policy, silently: the key would be bound to
+ * nothing. */
 static enum kb_err check_bank(struct guest_tpm *t)
 {
 	TPMI_YES_NO more;
 	KB_AUTO(esys) TPMS_CAPABILITY_DATA *cap = NULL;
 	const TPMS_PCR_SELECTION *want = &t->pcrs.pcrSelections[0];
-	enum kb_err err = tpm_err(Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_PCRS, 0, 1, &more, &cap));
+	enum kb_err err =
+		tpm_err(Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+					   TPM2_CAP_PCRS, 0, 1, &more, &cap));
 	if (err != KB_OK)
 		return err;
 	const TPML_PCR_SELECTION *banks = &cap->data.assignedPCR;
@@ -166,7 +183,8 @@ static enum kb_err check_bank(struct guest_tpm *t)
 static enum kb_err select_pcrs(struct guest_tpm *t, const unsigned *pcrs, size_t n_pcrs)
 {
 	t->has_pcrs = n_pcrs > 0;
-	t->pcrs = (TPML_PCR_SELECTION){.count = 1, .pcrSelections[0] = {.hash = TPM2_ALG_SHA256, .sizeofSelect = 3}};
+	t->pcrs = (TPML_PCR_SELECTION){
+		.count = 1, .pcrSelections[0] = {.hash = TPM2_ALG_SHA256, .sizeofSelect = 3}};
 	for (size_t i = 0; i < n_pcrs; i++) {
 		if (pcrs[i] >= 24)
 			return KB_E_TPM_PCR;
@@ -176,15 +194,19 @@ static enum kb_err select_pcrs(struct guest_tpm *t, const unsigned *pcrs, size_t
 	return t->has_pcrs ? check_bank(t) : KB_OK;
 }
 
-/* What the key must be.  Its scheme is left open, so that the release's wrapping chooses the hash. */
+/* What the key must be.  Its scheme is left open, so that the release's wrapping chooses the hash.
+ */
 static enum kb_err key_template(struct guest_tpm *t, TPM2B_PUBLIC *out)
 {
 	*out = (TPM2B_PUBLIC){
 		.publicArea = {.type = TPM2_ALG_RSA,
 			       .nameAlg = TPM2_ALG_SHA256,
-			       .objectAttributes = attributes | (t->has_pcrs ? 0 : TPMA_OBJECT_USERWITHAUTH),
-			       .parameters.rsaDetail = {
-				       .symmetric.algorithm = TPM2_ALG_NULL, .scheme.scheme = TPM2_ALG_NULL, .keyBits = KEY_BITS, .exponent = 0}}};
+			       .objectAttributes =
+				       attributes | (t->has_pcrs ? 0 : TPMA_OBJECT_USERWITHAUTH),
+			       .parameters.rsaDetail = {.symmetric.algorithm = TPM2_ALG_NULL,
+							.scheme.scheme = TPM2_ALG_NULL,
+							.keyBits = KEY_BITS,
+							.exponent = 0}}};
 	return t->has_pcrs ? policy_now(t, &out->publicArea.authPolicy) : KB_OK;
 }
 
@@ -192,12 +214,15 @@ static enum kb_err key_create(struct guest_tpm *t, ESYS_TR hierarchy, TPM2B_PUBL
 {
 	KB_AUTO(esys) TPM2B_PUBLIC *public = NULL;
 	TPM2B_PUBLIC_KEY_RSA *unique = &template->publicArea.unique.rsa;
-	/* A primary is a function of seed and template: without fresh bytes it would be the same key again. */
+	/* A primary is a function of seed and template: without fresh bytes it would be the same
+	 * key again. */
 	unique->size = KEY_BITS / 8;
 	if (RAND_bytes(unique->buffer, unique->size) != 1)
 		return KB_E_SYS;
-	enum kb_err err = tpm_err(Esys_CreatePrimary(t->esys, hierarchy, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &(TPM2B_SENSITIVE_CREATE){0},
-						     template, &(TPM2B_DATA){0}, &(TPML_PCR_SELECTION){0}, &t->key, &public, NULL, NULL, NULL));
+	enum kb_err err = tpm_err(
+		Esys_CreatePrimary(t->esys, hierarchy, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+				   &(TPM2B_SENSITIVE_CREATE){0}, template, &(TPM2B_DATA){0},
+				   &(TPML_PCR_SELECTION){0}, &t->key, &public, NULL, NULL, NULL));
 	if (err != KB_OK) {
 		t->key = ESYS_TR_NONE;
 		return err;
@@ -212,22 +237,27 @@ static bool is_same_digest(const TPM2B_DIGEST *a, const TPM2B_DIGEST *b)
 	return span_eq(span_of(a->buffer, a->size), span_of(b->buffer, b->size));
 }
 
-/* The key at a handle, if it is what we would make: anyone who may write there could have put one whose private half he knows. */
+/* The key at a handle, if it is what we would make: anyone who may write there could have put one
+ * whose private half he knows. */
 static enum kb_err key_find(struct guest_tpm *t, TPM2_HANDLE handle, const TPM2B_PUBLIC *template)
 {
 	KB_AUTO(esys) TPM2B_PUBLIC *public = NULL;
-	enum kb_err err = tpm_err(Esys_TR_FromTPMPublic(t->esys, handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &t->key));
+	enum kb_err err = tpm_err(Esys_TR_FromTPMPublic(t->esys, handle, ESYS_TR_NONE, ESYS_TR_NONE,
+							ESYS_TR_NONE, &t->key));
 	if (err != KB_OK) {
 		t->key = ESYS_TR_NONE;
 		return err;
 	}
 	t->is_persistent = true;
-	if ((err = tpm_err(Esys_ReadPublic(t->esys, t->key, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &public, NULL, NULL))) != KB_OK)
+	if ((err = tpm_err(Esys_ReadPublic(t->esys, t->key, ESYS_TR_NONE, ESYS_TR_NONE,
+					   ESYS_TR_NONE, &public, NULL, NULL))) != KB_OK)
 		goto out;
 	const TPMT_PUBLIC *have = &public->publicArea, *want = &template->publicArea;
 	err = KB_E_TPM;
-	if (have->type != want->type || have->nameAlg != want->nameAlg || have->objectAttributes != want->objectAttributes ||
-	    have->parameters.rsaDetail.keyBits != KEY_BITS || have->parameters.rsaDetail.scheme.scheme != TPM2_ALG_NULL)
+	if (have->type != want->type || have->nameAlg != want->nameAlg ||
+	    have->objectAttributes != want->objectAttributes ||
+	    have->parameters.rsaDetail.keyBits != KEY_BITS ||
+	    have->parameters.rsaDetail.scheme.scheme != TPM2_ALG_NULL)
 		goto out;
 	err = KB_E_TPM_PCR;
 	if (!is_same_digest(&have->authPolicy, &want->authPolicy))
@@ -244,7 +274,8 @@ static enum kb_err key_persist(struct guest_tpm *t, TPM2_HANDLE handle)
 {
 	ESYS_TR persistent = ESYS_TR_NONE;
 	enum kb_err err =
-		tpm_err(Esys_EvictControl(t->esys, ESYS_TR_RH_OWNER, t->key, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, handle, &persistent));
+		tpm_err(Esys_EvictControl(t->esys, ESYS_TR_RH_OWNER, t->key, ESYS_TR_PASSWORD,
+					  ESYS_TR_NONE, ESYS_TR_NONE, handle, &persistent));
 	drop_key(t);
 	if (err != KB_OK)
 		return err;
@@ -253,7 +284,8 @@ static enum kb_err key_persist(struct guest_tpm *t, TPM2_HANDLE handle)
 	return KB_OK;
 }
 
-enum kb_err tpm_make_key(struct guest_tpm *t, const unsigned *pcrs, size_t n_pcrs, uint32_t persistent_handle)
+enum kb_err tpm_make_key(struct guest_tpm *t, const unsigned *pcrs, size_t n_pcrs,
+			 uint32_t persistent_handle)
 {
 	TPM2B_PUBLIC template;
 	enum kb_err err = KB_E_BUG;
@@ -271,7 +303,8 @@ enum kb_err tpm_make_key(struct guest_tpm *t, const unsigned *pcrs, size_t n_pcr
 	return key_persist(t, persistent_handle);
 }
 
-enum kb_err tpm_public(struct guest_tpm *t, uint8_t n[static 256], size_t *n_len, uint8_t e[static 4], size_t *e_len)
+enum kb_err tpm_public(struct guest_tpm *t, uint8_t n[static 256], size_t *n_len,
+		       uint8_t e[static 4], size_t *e_len)
 {
 	const TPM2B_PUBLIC_KEY_RSA *modulus = &t->public.publicArea.unique.rsa;
 	uint32_t exponent = t->public.publicArea.parameters.rsaDetail.exponent;
@@ -288,7 +321,8 @@ enum kb_err tpm_public(struct guest_tpm *t, uint8_t n[static 256], size_t *n_len
 	return KB_OK;
 }
 
-enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle, struct span qualifying, struct buf *attest, struct buf *signature)
+enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle, struct span qualifying,
+			struct buf *attest, struct buf *signature)
 {
 	ESYS_TR ak = ESYS_TR_NONE;
 	TPM2B_DATA extra = {.size = (UINT16)qualifying.len};
@@ -302,13 +336,16 @@ enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle, struct span qua
 		return err;
 	if (qualifying.len > 0)
 		memcpy(extra.buffer, qualifying.p, qualifying.len);
-	if ((err = tpm_err(Esys_TR_FromTPMPublic(t->esys, ak_handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &ak))) != KB_OK) {
+	if ((err = tpm_err(Esys_TR_FromTPMPublic(t->esys, ak_handle, ESYS_TR_NONE, ESYS_TR_NONE,
+						 ESYS_TR_NONE, &ak))) != KB_OK) {
 		ak = ESYS_TR_NONE;
 		goto out;
 	}
-	/* The key's own password does for its ADMIN role, PCRs or not: adminWithPolicy is clear (part 3, §18.2). */
-	if ((err = tpm_err(Esys_Certify(t->esys, t->key, ak, ESYS_TR_PASSWORD, ESYS_TR_PASSWORD, ESYS_TR_NONE, &extra, &of_key, &said,
-					&signed_by))) != KB_OK)
+	/* The key's own password does for its ADMIN role, PCRs or not: adminWithPolicy is clear
+	 * (part 3, §18.2). */
+	if ((err = tpm_err(Esys_Certify(t->esys, t->key, ak, ESYS_TR_PASSWORD, ESYS_TR_PASSWORD,
+					ESYS_TR_NONE, &extra, &of_key, &said, &signed_by))) !=
+	    KB_OK)
 		goto out;
 	err = KB_E_TPM;
 	if (Tss2_MU_TPMT_SIGNATURE_Marshal(signed_by, bytes, sizeof bytes, &len) != TSS2_RC_SUCCESS)
@@ -336,9 +373,11 @@ static TPMI_ALG_HASH hash_alg(enum guest_hash hash)
 	KB_BUG();
 }
 
-enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash, struct span ciphertext, struct secret **out)
+enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash, struct span ciphertext,
+			struct secret **out)
 {
-	const TPMT_RSA_DECRYPT oaep = {.scheme = TPM2_ALG_OAEP, .details.oaep.hashAlg = hash_alg(hash)};
+	const TPMT_RSA_DECRYPT oaep = {.scheme = TPM2_ALG_OAEP,
+				       .details.oaep.hashAlg = hash_alg(hash)};
 	TPM2B_PUBLIC_KEY_RSA in = {.size = KEY_BITS / 8};
 	ESYS_TR session = ESYS_TR_NONE;
 	TPM2B_PUBLIC_KEY_RSA *plain = NULL;
@@ -351,13 +390,17 @@ enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash, struct span c
 	if (ciphertext.len != KEY_BITS / 8)
 		return KB_E_WRAP;
 	memcpy(in.buffer, ciphertext.p, ciphertext.len);
-	if ((err = session_begin(t, t->has_pcrs ? TPM2_SE_POLICY : TPM2_SE_HMAC, t->key, &session)) != KB_OK)
+	if ((err = session_begin(t, t->has_pcrs ? TPM2_SE_POLICY : TPM2_SE_HMAC, t->key,
+				 &session)) != KB_OK)
 		goto out;
 	if (t->has_pcrs &&
-	    (err = tpm_err(Esys_PolicyPCR(t->esys, session, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &(TPM2B_DIGEST){0}, &t->pcrs))) != KB_OK)
+	    (err = tpm_err(Esys_PolicyPCR(t->esys, session, ESYS_TR_NONE, ESYS_TR_NONE,
+					  ESYS_TR_NONE, &(TPM2B_DIGEST){0}, &t->pcrs))) != KB_OK)
 		goto out;
-	rc = Esys_RSA_Decrypt(t->esys, t->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &in, &oaep, &(TPM2B_DATA){0}, &plain);
-	/* Wrong padding, or a ciphertext for another key: VALUE, and from libtpms FAILURE.  A TPM that really failed would not have begun a session. */
+	rc = Esys_RSA_Decrypt(t->esys, t->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &in, &oaep,
+			      &(TPM2B_DATA){0}, &plain);
+	/* Wrong padding, or a ciphertext for another key: VALUE, and from libtpms FAILURE.  A TPM
+	 * that really failed would not have begun a session. */
 	err = bare(rc) == TPM2_RC_VALUE || rc == TPM2_RC_FAILURE ? KB_E_WRAP : tpm_err(rc);
 	if (err != KB_OK)
 		goto out;

@@ -1,4 +1,5 @@
-/* guest/url.c — takes a URL apart.  Decides only whether it is one of ours; never resolves, never guesses a scheme. */
+/* guest/url.c — takes a URL apart.  Decides only whether it is one of ours; never resolves, never
+ * guesses a scheme. */
 #include "guest/url.h"
 
 #include <arpa/inet.h>
@@ -17,7 +18,8 @@ static bool all_of(struct span s, const char *more)
 {
 	for (size_t i = 0; i < s.len; i++) {
 		uint8_t c = s.p[i];
-		bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+		bool is_plain =
+			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 		if (c == 0 || (!is_plain && strchr(more, c) == NULL))
 			return false;
 	}
@@ -46,7 +48,8 @@ enum kb_err url_parse(struct span text, struct url *out)
 		return KB_E_HTTP_URI;
 	struct span rest = span_sub(text, sizeof scheme - 1, text.len);
 	size_t slash = span_find(rest, 0, '/');
-	struct span authority = span_sub(rest, 0, slash), path = span_sub(rest, slash, rest.len), host, port = span_str("443");
+	struct span authority = span_sub(rest, 0, slash), path = span_sub(rest, slash, rest.len),
+		    host, port = span_str("443");
 	while (path.len > 0 && path.p[path.len - 1] == '/')
 		path.len--;
 	bool is_v6 = authority.len > 0 && authority.p[0] == '[';
@@ -57,9 +60,11 @@ enum kb_err url_parse(struct span text, struct url *out)
 		return KB_E_HTTP_URI;
 	if (colon < authority.len)
 		port = span_sub(authority, colon + 1, authority.len);
-	if (host.len == 0 || !port_ok(port) || !all_of(host, is_v6 ? ":." : "-.") || !all_of(path, "/-._~"))
+	if (host.len == 0 || !port_ok(port) || !all_of(host, is_v6 ? ":." : "-.") ||
+	    !all_of(path, "/-._~"))
 		return KB_E_HTTP_URI;
-	if (!put(out->host, sizeof out->host, host) || !put(out->port, sizeof out->port, port) || !put(out->path, sizeof out->path, path) ||
+	if (!put(out->host, sizeof out->host, host) || !put(out->port, sizeof out->port, port) ||
+	    !put(out->path, sizeof out->path, path) ||
 	    !put(out->authority, sizeof out->authority, authority))
 		return KB_E_HTTP_URI;
 	out->is_ip = inet_pton(is_v6 ? AF_INET6 : AF_INET, out->host, &address) == 1;

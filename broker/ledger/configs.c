@@ -1,5 +1,6 @@
-/* broker/ledger/configs.c — a short list of digests, the one in force last.  Decides: is this configuration one that was left before?  Trusts the ledger's chain for what it
- * reads.  Never refuses anything: going back may be meant. */
+/* broker/ledger/configs.c — a short list of digests, the one in force last.  Decides: is this
+ * configuration one that was left before?  Trusts the ledger's chain for what it reads.  Never
+ * refuses anything: going back may be meant. */
 #include "ledger/configs.h"
 
 #include <stdio.h>
@@ -16,7 +17,9 @@ uint64_t configs_take(struct configs *c, struct span digest, uint64_t seq)
 	struct config_seen now = {.seq = seq};
 	size_t i = 0;
 
-	snprintf(now.digest, sizeof now.digest, "%.*s", (int)(digest.len < CONFIG_DIGEST ? digest.len : CONFIG_DIGEST), (const char *)digest.p);
+	snprintf(now.digest, sizeof now.digest, "%.*s",
+		 (int)(digest.len < CONFIG_DIGEST ? digest.len : CONFIG_DIGEST),
+		 (const char *)digest.p);
 	while (i < c->n && strcmp(c->seen[i].digest, now.digest) != 0)
 		i++;
 	if (i < c->n) {
@@ -33,7 +36,8 @@ uint64_t configs_take(struct configs *c, struct span digest, uint64_t seq)
 void configs_write(const struct configs *c, struct buf *b)
 {
 	for (size_t i = 0; i < c->n; i++)
-		buf_addf(b, "%s%s:%llu:%llu", i == 0 ? "" : " ", c->seen[i].digest, (unsigned long long)c->seen[i].seq,
+		buf_addf(b, "%s%s:%llu:%llu", i == 0 ? "" : " ", c->seen[i].digest,
+			 (unsigned long long)c->seen[i].seq,
 			 (unsigned long long)c->seen[i].returned);
 }
 
@@ -61,8 +65,9 @@ void configs_read(struct configs *c, struct span text)
 		snprintf(one, sizeof one, "%.*s", (int)(end - at), (const char *)text.p + at);
 		const char *rest = one + CONFIG_DIGEST + 1;
 		at = end + 1;
-		if (c->n == KB_LEDGER_CONFIGS || strspn(one, "0123456789abcdef") != CONFIG_DIGEST || one[CONFIG_DIGEST] != ':' ||
-		    !eat_number(&rest, ':', &s.seq) || !eat_number(&rest, '\0', &s.returned))
+		if (c->n == KB_LEDGER_CONFIGS || strspn(one, "0123456789abcdef") != CONFIG_DIGEST ||
+		    one[CONFIG_DIGEST] != ':' || !eat_number(&rest, ':', &s.seq) ||
+		    !eat_number(&rest, '\0', &s.returned))
 			continue;
 		memcpy(s.digest, one, CONFIG_DIGEST);
 		c->seen[c->n++] = s;

@@ -1,7 +1,9 @@
-/* broker/ledger/ledger.c — the ledger process: takes answers from the vaults, makes their records durable, and only then passes the answers on.  Decides: is it recorded, and was
- * this token used before?  Trusts the vaults for what a record says, the supervisor for its sockets.  Never: an answer before its record is
- * durable, a released key without a record, a change to an answer (it may put a refusal in its place).
- * Longer than most files, because the promise "no durable record, no key" is easier to see when its every step stands in one place. */
+/* broker/ledger/ledger.c — the ledger process: takes answers from the vaults, makes their records
+ * durable, and only then passes the answers on.  Decides: is it recorded, and was this token used
+ * before?  Trusts the vaults for what a record says, the supervisor for its sockets.  Never: an
+ * answer before its record is durable, a released key without a record, a change to an answer (it
+ * may put a refusal in its place). Longer than most files, because the promise "no durable record,
+ * no key" is easier to see when its every step stands in one place. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,13 +16,13 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "ledger/configs.h"
+#include "ledger/replay.h"
 #include "process/confine.h"
 #include "process/frame.h"
-#include "ledger/replay.h"
 #include "process/process.h"
 #include "process/segment.h"
-#include "base/version.h"
 
 enum {
 	MAX_GENERATIONS = 8,
@@ -71,7 +73,8 @@ struct ledger {
 };
 
 static const char unavailable[] =
-	"{\"error\":{\"code\":\"ServiceUnavailable\",\"message\":\"The request cannot be recorded now. Nothing was released. Retry later.\"}}";
+	"{\"error\":{\"code\":\"ServiceUnavailable\",\"message\":\"The request cannot be recorded "
+	"now. Nothing was released. Retry later.\"}}";
 
 /* ---- the file behind it ---- */
 
@@ -83,7 +86,8 @@ static void see_time(struct ledger *l)
 		l->log.clock_s = now_s;
 	replay_see(l->replay, now_s);
 	if (l->log.born_s > now_s)
-		l->log.born_s = now_s; /* a clock that was ahead: it must not refuse tokens until then */
+		l->log.born_s =
+			now_s; /* a clock that was ahead: it must not refuse tokens until then */
 }
 
 static void set_broken(struct ledger *l)
@@ -112,7 +116,8 @@ static enum kb_err commit(struct ledger *l, const struct chain *after, uint64_t 
 	return KB_OK;
 }
 
-/* The next segment; its first line says why, how many records were refused before it, and which configurations there were. */
+/* The next segment; its first line says why, how many records were refused before it, and which
+ * configurations there were. */
 static enum kb_err begin_segment(struct ledger *l, const char *why)
 {
 	KB_AUTO(buf) struct buf extra;
@@ -128,14 +133,15 @@ static void rotate(struct ledger *l, const char *why)
 {
 	if (begin_segment(l, why) == KB_OK)
 		return;
-	log_event(LOG_ERROR, "ledger.rotate_failed", "segment", log_i64(l->log.number), "goes_on", l->log.fd < 0 ? "no" : "yes", NULL);
+	log_event(LOG_ERROR, "ledger.rotate_failed", "segment", log_i64(l->log.number), "goes_on",
+		  l->log.fd < 0 ? "no" : "yes", NULL);
 	if (l->log.fd < 0)
 		set_broken(l);
 }
 
 /* A record of our own: `members` follow time and event. */
-static bool note(struct ledger *l, const char *event, const char *name, const char *text, const char *number_name, int64_t number,
-		 const char *second_name, int64_t second)
+static bool note(struct ledger *l, const char *event, const char *name, const char *text,
+		 const char *number_name, int64_t number, const char *second_name, int64_t second)
 {
 	char when[KB_TIME_TEXT];
 	struct chain next = l->log.chain;
@@ -152,27 +158,32 @@ static bool note(struct ledger *l, const char *event, const char *name, const ch
 		json_add_int(&record, second_name, second);
 	buf_add_str(&record, "}");
 	buf_reset(&l->lines);
-	if (buf_ok(&record) == KB_OK && chain_add(&next, buf_span(&record), &l->lines) == KB_OK && commit(l, &next, 1) == KB_OK)
+	if (buf_ok(&record) == KB_OK && chain_add(&next, buf_span(&record), &l->lines) == KB_OK &&
+	    commit(l, &next, 1) == KB_OK)
 		return true;
 	log_event(LOG_ERROR, "ledger.event_lost", "what", event, NULL);
 	return false;
 }
 
-/* Which configuration a generation judges by, and whether that one was left before: then somebody went back, or somebody put old files in place of new
- * ones.  It is said, not refused (SECURITY J7). */
+/* Which configuration a generation judges by, and whether that one was left before: then somebody
+ * went back, or somebody put old files in place of new ones.  It is said, not refused (SECURITY
+ * J7). */
 static void note_generation(struct ledger *l, struct generation *g)
 {
 	struct configs before = l->configs;
 	uint64_t returned = 0;
 
-	if (g->number >= l->newest) { /* an older one only finishes what it began; after our own restart it is introduced again */
+	if (g->number >= l->newest) { /* an older one only finishes what it began; after our own
+					 restart it is introduced again */
 		l->newest = g->number;
 		returned = configs_take(&l->configs, span_str(g->digest), l->log.chain.seq + 1);
 	}
 	if (returned != 0)
-		g->is_noted = note(l, "generation", "config", g->digest, "generation", g->number, "returned", (int64_t)returned);
+		g->is_noted = note(l, "generation", "config", g->digest, "generation", g->number,
+				   "returned", (int64_t)returned);
 	else
-		g->is_noted = note(l, "generation", "config", g->digest, "generation", g->number, NULL, 0);
+		g->is_noted = note(l, "generation", "config", g->digest, "generation", g->number,
+				   NULL, 0);
 	if (!g->is_noted) { /* again when the ledger works again */
 		l->configs = before;
 		return;
@@ -180,8 +191,11 @@ static void note_generation(struct ledger *l, struct generation *g)
 	if (g->number == l->newest)
 		atomic_store(&l->start->stats->config_returned, returned);
 	if (returned != 0)
-		log_event(LOG_WARN, "config.returned", "config", g->digest, "record", log_i64((int64_t)returned), "what",
-			  "this configuration was in force before, and others followed it: was it put back on purpose?", NULL);
+		log_event(LOG_WARN, "config.returned", "config", g->digest, "record",
+			  log_i64((int64_t)returned), "what",
+			  "this configuration was in force before, and others followed it: was it "
+			  "put back on purpose?",
+			  NULL);
 }
 
 /* A broken ledger tries a new segment once a second; its first line says what happened. */
@@ -193,7 +207,8 @@ static void reopen(struct ledger *l)
 		l->reopen_at_ms = clock_mono_ms() + REOPEN_MS;
 		return;
 	}
-	log_event(LOG_WARN, "ledger.recovered", "segment", log_i64(l->log.number), "lost", log_i64((int64_t)l->lost), NULL);
+	log_event(LOG_WARN, "ledger.recovered", "segment", log_i64(l->log.number), "lost",
+		  log_i64((int64_t)l->lost), NULL);
 	l->lost = 0;
 	slot_set(l->self, SLOT_READY);
 	for (size_t i = 0; i < MAX_GENERATIONS; i++)
@@ -216,7 +231,8 @@ static void remember_configs(struct ledger *l, const struct json_t *doc)
 
 	if (json_get_str(doc, "configs", EXTRA_BYTES, &text) == KB_OK)
 		configs_read(&l->configs, text);
-	else if (json_get_str(doc, "config", 64, &text) == KB_OK && json_get_int(doc, "seq", &seq) == KB_OK)
+	else if (json_get_str(doc, "config", 64, &text) == KB_OK &&
+		 json_get_int(doc, "seq", &seq) == KB_OK)
 		(void)configs_take(&l->configs, text, (uint64_t)seq);
 }
 
@@ -229,7 +245,8 @@ static enum kb_err remember(void *ctx, const struct segment_line *line)
 	int64_t until_s;
 
 	bool is_use = has_member(line->text, "\"replay\":\"");
-	bool is_config = has_member(line->text, "\"event\":\"generation\"") || has_member(line->text, "\"configs\":\"");
+	bool is_config = has_member(line->text, "\"event\":\"generation\"") ||
+			 has_member(line->text, "\"configs\":\"");
 	if (!is_use && !is_config)
 		return KB_OK;
 	enum kb_err err = json_load_strict(line->text, CHAIN_MAX_LINE, &doc, NULL);
@@ -237,13 +254,16 @@ static enum kb_err remember(void *ctx, const struct segment_line *line)
 		return err;
 	if (is_config)
 		remember_configs(l, doc);
-	if (!is_use || json_get_str(doc, "code", 64, &code) != KB_OK || !span_eq_cstr(code, kb_err_name(KB_OK)))
+	if (!is_use || json_get_str(doc, "code", 64, &code) != KB_OK ||
+	    !span_eq_cstr(code, kb_err_name(KB_OK)))
 		return KB_OK; /* a refusal used nothing */
-	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !chain_hex(hex, key) || json_get_int(doc, "replay_until", &until_s) != KB_OK)
+	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !chain_hex(hex, key) ||
+	    json_get_int(doc, "replay_until", &until_s) != KB_OK)
 		return KB_E_LEDGER_CHAIN;
 	if (until_s > l->read_until_s)
 		l->read_until_s = until_s;
-	/* Past its time, or seen twice: both are fine here.  What there is no room for counts as used, with all that ends no later. */
+	/* Past its time, or seen twice: both are fine here.  What there is no room for counts as
+	 * used, with all that ends no later. */
 	if (replay_use(l->replay, key, until_s) == KB_E_NOMEM) {
 		log_event(LOG_WARN, "replay.full", NULL);
 		replay_assume(l->replay, until_s);
@@ -261,25 +281,30 @@ static enum kb_err open_log(struct ledger *l)
 	if (err == KB_OK) {
 		if (l->log.chain.seq <= 1)
 			log_event(LOG_WARN, "ledger.new", "what",
-				  "no ledger was in this directory: tokens issued before now are refused for issuers with single_use", NULL);
+				  "no ledger was in this directory: tokens issued before now are "
+				  "refused for issuers with single_use",
+				  NULL);
 		if (l->read_until_s > l->log.replay_until_s)
 			l->log.replay_until_s = l->read_until_s;
 		replay_assume(l->replay, l->log.unread_until_s);
 		if (l->log.unread_until_s >= now_s)
 			log_event(LOG_WARN, "replay.unknown", "what",
-				  "segments are missing that say which tokens were used: those that end before are refused", "until",
-				  log_i64(l->log.unread_until_s), NULL);
+				  "segments are missing that say which tokens were used: those "
+				  "that end before are refused",
+				  "until", log_i64(l->log.unread_until_s), NULL);
 		return KB_OK;
 	}
-	const char *fix = "see keybrokerctl ledger verify; to begin a new ledger, move the old directory aside and keep it";
+	const char *fix = "see keybrokerctl ledger verify; to begin a new ledger, move the old "
+			  "directory aside and keep it";
 	if (err == KB_E_LEDGER_LOCKED)
-		fix = "another broker writes to this ledger: stop it, or give this one a state directory of its own";
+		fix = "another broker writes to this ledger: stop it, or give this one a state "
+		      "directory of its own";
 	else if (err == KB_E_FILE_MODE || err == KB_E_FILE)
 		fix = "the ledger's files must belong to the broker's user, mode 0640, no symlinks";
 	else if (err == KB_E_LEDGER)
 		fix = "it cannot be written: is the disk full or read-only?";
-	log_event(LOG_ERROR, "ledger.open", "err", kb_err_name(err), "file", fault.file, "line", log_i64((int64_t)fault.line), "what", fault.text,
-		  "fix", fix, NULL);
+	log_event(LOG_ERROR, "ledger.open", "err", kb_err_name(err), "file", fault.file, "line",
+		  log_i64((int64_t)fault.line), "what", fault.text, "fix", fix, NULL);
 	return err;
 }
 
@@ -294,7 +319,8 @@ static void close_generation(struct generation *g)
 	*g = (struct generation){.replies = -1};
 }
 
-static void add_generation(struct ledger *l, const struct control_message *m, const int *fds, size_t n)
+static void add_generation(struct ledger *l, const struct control_message *m, const int *fds,
+			   size_t n)
 {
 	struct generation *g = NULL;
 
@@ -304,7 +330,8 @@ static void add_generation(struct ledger *l, const struct control_message *m, co
 	if (g == NULL || n < 2 || n - 1 > KB_MAX_GATEWAYS || m->generation == 0) {
 		for (size_t i = 0; i < n; i++)
 			close(fds[i]);
-		log_event(LOG_ERROR, "generation.refused", "generation", log_i64(m->generation), NULL);
+		log_event(LOG_ERROR, "generation.refused", "generation", log_i64(m->generation),
+			  NULL);
 		return;
 	}
 	*g = (struct generation){.number = m->generation, .replies = fds[0], .n_gateways = n - 1};
@@ -324,7 +351,8 @@ static void on_control(struct ledger *l)
 		slot_count(l->self, COUNT_FRAMES_BAD, 1);
 		return;
 	}
-	if (err != KB_OK) { /* the supervisor has ended, or wants us to: finish what the vaults still hand over */
+	if (err != KB_OK) { /* the supervisor has ended, or wants us to: finish what the vaults
+			       still hand over */
 		l->is_control_closed = true;
 		l->linger_until_ms = clock_mono_ms() + LINGER_MS;
 		return;
@@ -360,28 +388,37 @@ static void collect(struct ledger *l, struct generation *g)
 			continue;
 		if (len < 0 && errno == EAGAIN)
 			return;
-		if (len < 0 && errno != ECONNRESET) { /* it may have more to come: a ledger that is started again goes on with it */
+		if (len < 0 && errno != ECONNRESET) { /* it may have more to come: a ledger that is
+							 started again goes on with it */
 			broken(l);
 			return;
 		}
-		if (len < 0 || (len == 0 && frame_at_end(g->replies))) { /* the last vault of this generation has ended */
-			log_event(LOG_INFO, "generation.ended", "generation", log_i64(g->number), NULL);
-			/* Items of this batch may still point at it: it is closed when they are answered. */
+		if (len < 0 ||
+		    (len == 0 &&
+		     frame_at_end(g->replies))) { /* the last vault of this generation has ended */
+			log_event(LOG_INFO, "generation.ended", "generation", log_i64(g->number),
+				  NULL);
+			/* Items of this batch may still point at it: it is closed when they are
+			 * answered. */
 			close(g->replies);
 			g->replies = -1;
 			return;
 		}
 		*it = (struct item){.from = g};
-		if (len > KB_MAX_FRAME || frame_get_reply(span_of(frame, (size_t)len), &it->reply) != KB_OK || it->reply.id >> 56 >= g->n_gateways) {
+		if (len > KB_MAX_FRAME ||
+		    frame_get_reply(span_of(frame, (size_t)len), &it->reply) != KB_OK ||
+		    it->reply.id >> 56 >= g->n_gateways) {
 			slot_count(l->self, COUNT_FRAMES_BAD, 1);
-			log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number), "bytes", log_i64(len), NULL);
+			log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number), "bytes",
+				  log_i64(len), NULL);
 			continue;
 		}
 		l->n++;
 	}
 }
 
-static void answer(struct item *it, enum kb_err code, uint16_t status, struct span body, uint16_t retry_after_s)
+static void answer(struct item *it, enum kb_err code, uint16_t status, struct span body,
+		   uint16_t retry_after_s)
 {
 	it->code = (uint16_t)code;
 	it->status = status;
@@ -407,7 +444,8 @@ static bool names_token(const struct frame_reply *r)
 	buf_add_hex(&hex, span_of(r->replay_key, sizeof r->replay_key));
 	if (buf_ok(&hex) != KB_OK)
 		return false;
-	int n = snprintf(want, sizeof want, "\"replay\":\"%.64s\",\"replay_until\":%lld", (const char *)hex.p, (long long)r->replay_until_s);
+	int n = snprintf(want, sizeof want, "\"replay\":\"%.64s\",\"replay_until\":%lld",
+			 (const char *)hex.p, (long long)r->replay_until_s);
 	const uint8_t *hit = memmem(r->record.p, r->record.len, want, (size_t)n);
 	if (hit == NULL || hit + n == r->record.p + r->record.len)
 		return false;
@@ -431,8 +469,11 @@ static void judge(struct ledger *l, struct item *it)
 		answer_unavailable(l, it);
 		return;
 	}
-	/* What was used before the ledger's first line nobody knows: its directory may have been lost. */
-	enum kb_err err = r->replay_from_s < l->log.born_s ? KB_E_REPLAY : replay_use(l->replay, r->replay_key, r->replay_until_s);
+	/* What was used before the ledger's first line nobody knows: its directory may have been
+	 * lost. */
+	enum kb_err err = r->replay_from_s < l->log.born_s
+				  ? KB_E_REPLAY
+				  : replay_use(l->replay, r->replay_key, r->replay_until_s);
 	if (err == KB_OK) {
 		it->took_token = true;
 		return;
@@ -452,7 +493,8 @@ static void give_token_back(struct ledger *l, struct item *it)
 	it->took_token = false;
 }
 
-/* Waits a little for a slow gateway, and not again before it reads: one that hangs must not hold up the others. */
+/* Waits a little for a slow gateway, and not again before it reads: one that hangs must not hold up
+ * the others. */
 static void respond(struct ledger *l, const struct item *it)
 {
 	size_t gateway = it->reply.id >> 56;
@@ -474,7 +516,8 @@ static void respond(struct ledger *l, const struct item *it)
 		return;
 	}
 	for (;;) {
-		ssize_t n = send(g->responses[gateway], l->response.p, l->response.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(g->responses[gateway], l->response.p, l->response.len,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n >= 0) {
 			g->is_stuck[gateway] = false;
 			return;
@@ -495,7 +538,8 @@ static void count_outcome(struct ledger *l, const struct item *it)
 	if (it->record.len == 0 && it->code != KB_E_LEDGER)
 		return;
 	if (it->code != KB_OK || it->reply.outcome.is_release)
-		stats_outcome(l->start->stats, (enum kb_err)it->code, it->reply.outcome.key, it->reply.outcome.issuer);
+		stats_outcome(l->start->stats, (enum kb_err)it->code, it->reply.outcome.key,
+			      it->reply.outcome.issuer);
 }
 
 static void serve_batch(struct ledger *l)
@@ -513,7 +557,8 @@ static void serve_batch(struct ledger *l)
 		judge(l, it);
 		if (it->record.len == 0)
 			continue;
-		if (l->log.fd >= 0 && chain_add_batch(&next, l->log.chain.seq, it->record, &l->lines) == KB_OK) {
+		if (l->log.fd >= 0 &&
+		    chain_add_batch(&next, l->log.chain.seq, it->record, &l->lines) == KB_OK) {
 			records++;
 			if (it->took_token && it->reply.replay_until_s > l->log.replay_until_s)
 				l->log.replay_until_s = it->reply.replay_until_s;
@@ -557,9 +602,10 @@ static int wait_ms(const struct ledger *l)
 	return -1;
 }
 
-/* How long a batch waits for more.  A worker that is in a request will send a record: worth a moment, as a sync costs more processor time than all else of a record.
- * With one client at a time nobody is, and nothing waits.  When no worker is without a request, more of them wait before the vaults than here: then a
- * longer wait costs nobody anything. */
+/* How long a batch waits for more.  A worker that is in a request will send a record: worth a
+ * moment, as a sync costs more processor time than all else of a record. With one client at a time
+ * nobody is, and nothing waits.  When no worker is without a request, more of them wait before the
+ * vaults than here: then a longer wait costs nobody anything. */
 static int64_t patience_us(const struct ledger *l)
 {
 	bool is_any_busy = false, is_any_idle = false;
@@ -580,14 +626,17 @@ static void collect_more(struct ledger *l, struct pollfd *p, const size_t *which
 	const int64_t from_us = clock_mono_us();
 
 	while (l->n > 0 && l->n < KB_LEDGER_BATCH) {
-		const int64_t patience = patience_us(l), left_us = from_us + patience - clock_mono_us();
+		const int64_t patience = patience_us(l),
+			      left_us = from_us + patience - clock_mono_us();
 		if (left_us <= 0)
 			return;
 		for (size_t i = 0; i < n; i++) /* a generation that has ended is not polled again */
 			p[i].fd = l->generation[which[i]].replies;
 		struct timespec left = {.tv_nsec = left_us * 1000}, none = {0};
 		if (patience == KB_COMMIT_WAIT_BUSY_US) { /* not woken by each record */
-			left.tv_nsec = left.tv_nsec < KB_COMMIT_LOOK_US * 1000 ? left.tv_nsec : KB_COMMIT_LOOK_US * 1000;
+			left.tv_nsec = left.tv_nsec < KB_COMMIT_LOOK_US * 1000
+					       ? left.tv_nsec
+					       : KB_COMMIT_LOOK_US * 1000;
 			(void)nanosleep(&left, NULL);
 			left = none;
 		}
@@ -614,7 +663,8 @@ static void serve(struct ledger *l)
 		}
 		if (l->is_control_closed && (n == 0 || clock_mono_ms() > l->linger_until_ms))
 			return;
-		p[n] = (struct pollfd){.fd = l->is_control_closed ? -1 : FD_CONTROL, .events = POLLIN};
+		p[n] = (struct pollfd){.fd = l->is_control_closed ? -1 : FD_CONTROL,
+				       .events = POLLIN};
 		if (poll(p, n + 1, wait_ms(l)) < 0 && errno != EINTR) {
 			broken(l);
 			return;
@@ -644,7 +694,8 @@ static enum kb_err load(struct ledger *l)
 	if (err == KB_OK)
 		l->segment_bytes = config->ledger_segment_bytes;
 	else
-		log_event(LOG_ERROR, "ledger.config", "err", kb_err_name(err), "what", faults.n > 0 ? faults.text[0] : "", NULL);
+		log_event(LOG_ERROR, "ledger.config", "err", kb_err_name(err), "what",
+			  faults.n > 0 ? faults.text[0] : "", NULL);
 	config_faults_free(&faults);
 	return err;
 }
@@ -663,8 +714,11 @@ static int run(struct ledger *l)
 		slot_set(l->self, SLOT_FAILED);
 		if (control_send(FD_CONTROL, CONTROL_FAILED, 0, err) != KB_OK)
 			log_event(LOG_WARN, "control.lost", NULL);
-		/* A disk that is full now may not be later, a ledger that ends will let go of its lock; the rest wants an operator. */
-		return err == KB_E_LEDGER || err == KB_E_LEDGER_LOCKED || err == KB_E_NOMEM ? PROCESS_EXIT_RESTART : PROCESS_EXIT_CONFIG;
+		/* A disk that is full now may not be later, a ledger that ends will let go of its
+		 * lock; the rest wants an operator. */
+		return err == KB_E_LEDGER || err == KB_E_LEDGER_LOCKED || err == KB_E_NOMEM
+			       ? PROCESS_EXIT_RESTART
+			       : PROCESS_EXIT_CONFIG;
 	}
 	if (confine_process(l->start, NULL, 0) != KB_OK)
 		return PROCESS_EXIT_RESTART;
@@ -672,7 +726,8 @@ static int run(struct ledger *l)
 	(void)note(l, "start", "version", KB_VERSION, "segment", l->log.number, NULL, 0);
 	if (control_send(FD_CONTROL, CONTROL_READY, 0, 0) != KB_OK)
 		return PROCESS_EXIT_RESTART;
-	log_event(LOG_INFO, "ledger.ready", "segment", log_i64(l->log.number), "seq", log_i64((int64_t)l->log.chain.seq), "used_tokens",
+	log_event(LOG_INFO, "ledger.ready", "segment", log_i64(l->log.number), "seq",
+		  log_i64((int64_t)l->log.chain.seq), "used_tokens",
 		  log_i64((int64_t)replay_count(l->replay)), NULL);
 	serve(l);
 	(void)note(l, "stop", "version", KB_VERSION, "segment", l->log.number, NULL, 0);

@@ -1,5 +1,6 @@
-/* broker/ledger/replay.c — a bounded hash table of used tokens.  Decides: first use or not.  Trusts the ledger room for keys and times.  Never forgets a key before
- * its time, never permits what it cannot remember.  Keys are SHA-256 digests of signed tokens: their own bytes, times a secret
+/* broker/ledger/replay.c — a bounded hash table of used tokens.  Decides: first use or not.  Trusts
+ * the ledger room for keys and times.  Never forgets a key before its time, never permits what it
+ * cannot remember.  Keys are SHA-256 digests of signed tokens: their own bytes, times a secret
  * number, are the hash. */
 #include "ledger/replay.h"
 
@@ -16,7 +17,8 @@ struct replay {
 	struct entry *entry;
 	uint32_t *bucket; /* index + 1 of the first entry; 0: none */
 	size_t cap, used, count, mask;
-	uint64_t seed; /* odd: whoever can choose among many tokens cannot choose a bucket (SECURITY G5) */
+	uint64_t seed; /* odd: whoever can choose among many tokens cannot choose a bucket (SECURITY
+			  G5) */
 	uint32_t free_list;
 	int64_t now_s, swept_s, assumed_s;
 };
@@ -32,7 +34,8 @@ struct replay *replay_new(size_t entries)
 		buckets *= 2;
 	r->entry = calloc(entries, sizeof *r->entry);
 	r->bucket = calloc(buckets, sizeof *r->bucket);
-	if (r->entry == NULL || r->bucket == NULL || RAND_bytes((unsigned char *)&r->seed, sizeof r->seed) != 1)
+	if (r->entry == NULL || r->bucket == NULL ||
+	    RAND_bytes((unsigned char *)&r->seed, sizeof r->seed) != 1)
 		goto fail;
 	r->seed |= 1;
 	r->cap = entries;
@@ -68,7 +71,8 @@ static uint32_t *bucket_of(struct replay *r, const uint8_t *key)
 	uint64_t h;
 
 	memcpy(&h, key, sizeof h);
-	return &r->bucket[h * r->seed >> 1 >> (63 - __builtin_ctzll(r->mask + 1))]; /* the product's top bits */
+	return &r->bucket[h * r->seed >> 1 >>
+			  (63 - __builtin_ctzll(r->mask + 1))]; /* the product's top bits */
 }
 
 /* The link that points at the key's entry, or at the 0 that ends its chain. */
@@ -92,7 +96,8 @@ static void drop(struct replay *r, uint32_t *link)
 	r->count--;
 }
 
-/* Free what is past its time; at most once a second, so that a full table costs no sweep a request. */
+/* Free what is past its time; at most once a second, so that a full table costs no sweep a request.
+ */
 static void sweep(struct replay *r)
 {
 	if (r->swept_s == r->now_s)

@@ -1,5 +1,6 @@
-/* broker/process/chain.c — writes and reads the ledger's lines.  Decides: is this line whole, and does it follow the one before?  Trusts nothing it reads: form,
- * lengths and both digests are checked.  Never: I/O, a clock, JSON beyond the frame it writes itself. */
+/* broker/process/chain.c — writes and reads the ledger's lines.  Decides: is this line whole, and
+ * does it follow the one before?  Trusts nothing it reads: form, lengths and both digests are
+ * checked.  Never: I/O, a clock, JSON beyond the frame it writes itself. */
 #include "process/chain.h"
 
 #include "base/digest.h"
@@ -120,11 +121,12 @@ enum kb_err chain_parse(struct span line, struct chain_line *out)
 	for (size_t i = 0; i < line.len; i++)
 		if (line.p[i] < 0x20 || line.p[i] == 0x7f)
 			return KB_E_LEDGER_CHAIN;
-	if (!eat(&rest, head_seq) || !eat_seq(&rest, &out->seq) || out->seq == 0 || !eat(&rest, head_prev) || !eat_hex(&rest, out->prev) ||
-	    !eat(&rest, "\""))
+	if (!eat(&rest, head_seq) || !eat_seq(&rest, &out->seq) || out->seq == 0 ||
+	    !eat(&rest, head_prev) || !eat_hex(&rest, out->prev) || !eat(&rest, "\""))
 		return KB_E_LEDGER_CHAIN;
 	out->synced = out->seq - 1;
-	if (eat(&rest, head_synced) && (!eat_seq(&rest, &out->synced) || out->synced + 1 >= out->seq))
+	if (eat(&rest, head_synced) &&
+	    (!eat_seq(&rest, &out->synced) || out->synced + 1 >= out->seq))
 		return KB_E_LEDGER_CHAIN;
 	if (!eat(&rest, ","))
 		return KB_E_LEDGER_CHAIN;

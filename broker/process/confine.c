@@ -1,5 +1,7 @@
-/* broker/process/confine.c — what each process keeps: the gateway nothing, the ledger its directory, the vault the HSM's token and the issuers' keys, the fetcher what it writes and what naming
- * and trusting a server takes.  Decides by the configuration.  Trusts its paths: the operator's.  Never keeps a path "to be safe". */
+/* broker/process/confine.c — what each process keeps: the gateway nothing, the ledger its
+ * directory, the vault the HSM's token and the issuers' keys, the fetcher what it writes and what
+ * naming and trusting a server takes.  Decides by the configuration.  Trusts its paths: the
+ * operator's.  Never keeps a path "to be safe". */
 #include "process/confine.h"
 
 #include <errno.h>
@@ -17,16 +19,24 @@
 
 enum { MAX_PATH = 4096 };
 
-/* Read by the resolver at each name; each may be replaced (renamed over) by the system's network tools, and a right to a file is one to the file that was there. */
+/* Read by the resolver at each name; each may be replaced (renamed over) by the system's network
+ * tools, and a right to a file is one to the file that was there. */
 static struct resolver_file {
 	const char *path;
 	bool was_there;
 	dev_t device;
 	ino_t inode;
-} resolver[] = {{.path = "/etc/resolv.conf"}, {.path = "/etc/hosts"}, {.path = "/etc/host.conf"}, {.path = "/etc/gai.conf"}};
+} resolver[] = {{.path = "/etc/resolv.conf"},
+		{.path = "/etc/hosts"},
+		{.path = "/etc/host.conf"},
+		{.path = "/etc/gai.conf"}};
 
-static const char *const trust[] = {"/etc/ssl", "/usr/lib/ssl",  "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
-				    "/etc/pki", "/usr/share/pki"};
+static const char *const trust[] = {"/etc/ssl",
+				    "/usr/lib/ssl",
+				    "/usr/share/ca-certificates",
+				    "/usr/local/share/ca-certificates",
+				    "/etc/pki",
+				    "/usr/share/pki"};
 
 static void note_file(struct resolver_file *f)
 {
@@ -42,7 +52,8 @@ const char *confine_outdated(void)
 	for (size_t i = 0; i < sizeof resolver / sizeof resolver[0]; i++) {
 		struct resolver_file now = resolver[i];
 		note_file(&now);
-		if (now.was_there != resolver[i].was_there || now.device != resolver[i].device || now.inode != resolver[i].inode)
+		if (now.was_there != resolver[i].was_there || now.device != resolver[i].device ||
+		    now.inode != resolver[i].inode)
 			return resolver[i].path;
 	}
 	return NULL;
@@ -50,7 +61,8 @@ const char *confine_outdated(void)
 
 static void need_network(struct sandbox_needs *needs)
 {
-	/* The two sources that are part of libc: a module of another one may do what no list foresees.  A local resolver is asked by DNS, as resolv.conf says. */
+	/* The two sources that are part of libc: a module of another one may do what no list
+	 * foresees.  A local resolver is asked by DNS, as resolv.conf says. */
 	if (__nss_configure_lookup("hosts", "files dns") != 0)
 		log_event(LOG_WARN, "sandbox.names", NULL);
 	needs->has_network = true;
@@ -62,7 +74,8 @@ static void need_network(struct sandbox_needs *needs)
 		sandbox_need(needs, trust[i], false);
 }
 
-/* What the configuration names for the module: a directory or a device is the module's own, a file is its configuration. */
+/* What the configuration names for the module: a directory or a device is the module's own, a file
+ * is its configuration. */
 static void need_of_module(struct sandbox_needs *needs, const char *path)
 {
 	struct stat st;
@@ -71,7 +84,8 @@ static void need_of_module(struct sandbox_needs *needs, const char *path)
 		sandbox_need(needs, path, !S_ISREG(st.st_mode));
 }
 
-static void need_hsm(struct sandbox_needs *needs, const struct config *c, char token_dir[static STATE_TOKEN_DIR], char module_dir[static MAX_PATH])
+static void need_hsm(struct sandbox_needs *needs, const struct config *c,
+		     char token_dir[static STATE_TOKEN_DIR], char module_dir[static MAX_PATH])
 {
 	static const char softhsm[] = "SOFTHSM2_CONF";
 	char *slash;
@@ -110,17 +124,21 @@ static enum kb_err confine_fetcher(const struct config *c)
 
 	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers)
 		return KB_E_FILE;
-	(void)mkdir(issuers, 0750); /* as the supervisor did; a right to it can be had only while it is there */
+	(void)mkdir(
+		issuers,
+		0750); /* as the supervisor did; a right to it can be had only while it is there */
 	sandbox_need(&needs, issuers, true);
 	need_network(&needs);
 	return sandbox_enter(PROCESS_FETCHER, &needs);
 }
 
-enum kb_err confine_process(const struct process_start *start, const struct config *config, size_t n_listeners)
+enum kb_err confine_process(const struct process_start *start, const struct config *config,
+			    size_t n_listeners)
 {
 	struct sandbox_needs needs = {0};
 
-	/* The archive holds what the process was configured with, the TLS key for a gateway: nobody reads it again.  Its number stays taken: see own_fd. */
+	/* The archive holds what the process was configured with, the TLS key for a gateway: nobody
+	 * reads it again.  Its number stays taken: see own_fd. */
 	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE) {
 		log_event(LOG_ERROR, "sandbox.descriptors", "why", strerror(errno), NULL);
 		return KB_E_SYS;

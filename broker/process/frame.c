@@ -1,5 +1,6 @@
-/* broker/process/frame.c — messages between processes as bytes.  Decides nothing.  Trusts nothing it decodes: the sender may be a process that was taken over, so
- * every length, enum and flag is checked and trailing bytes are an error.  Must never hand out a span that leaves the message. */
+/* broker/process/frame.c — messages between processes as bytes.  Decides nothing.  Trusts nothing
+ * it decodes: the sender may be a process that was taken over, so every length, enum and flag is
+ * checked and trailing bytes are an error.  Must never hand out a span that leaves the message. */
 #include "process/frame.h"
 
 #include <errno.h>
@@ -11,8 +12,10 @@
 
 enum { FRAME_VERSION = 1 };
 
-_Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME, "the greatest reply fits a frame");
-_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + 4096 <= KB_MAX_FRAME, "the greatest request fits a frame");
+_Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME,
+	       "the greatest reply fits a frame");
+_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + 4096 <= KB_MAX_FRAME,
+	       "the greatest request fits a frame");
 enum frame_type { TYPE_REQUEST = 'Q', TYPE_REPLY = 'R', TYPE_RESPONSE = 'S' };
 
 /* ---- encoding: little-endian integers; a span is its 32-bit length and its bytes ---- */
@@ -39,7 +42,8 @@ static void put_type(struct buf *b, enum frame_type type)
 	put_u64(b, FRAME_VERSION, 1);
 }
 
-/* What goes into an HTTP header later: printable ASCII and spaces only, so that no room can inject a line. */
+/* What goes into an HTTP header later: printable ASCII and spaces only, so that no room can inject
+ * a line. */
 static bool is_header_text(struct span s, size_t max)
 {
 	if (s.len > max)
@@ -123,12 +127,15 @@ static enum kb_err get_end(const struct cursor *c)
 
 static bool request_ok(const struct frame_request *r, size_t body_len)
 {
-	return r->method >= FRAME_GET && r->method <= FRAME_DELETE && (r->has_authorization || !r->has_bearer) && r->peer.len <= KB_MAX_PEER &&
+	return r->method >= FRAME_GET && r->method <= FRAME_DELETE &&
+	       (r->has_authorization || !r->has_bearer) && r->peer.len <= KB_MAX_PEER &&
 	       r->target.len <= KB_MAX_REQUEST_LINE && r->query.len <= KB_MAX_REQUEST_LINE &&
-	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && body_len <= KB_MAX_BODY;
+	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
+	       body_len <= KB_MAX_BODY;
 }
 
-enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, struct buf *out, uint8_t **body)
+enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, struct buf *out,
+			       uint8_t **body)
 {
 	*body = NULL;
 	if (!request_ok(r, body_len))
@@ -189,9 +196,12 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 
 static bool reply_ok(const struct frame_reply *r)
 {
-	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
-	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
-	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME && r->replay_from_s >= 0 && r->replay_until_s >= 0 &&
+	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT &&
+	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
+	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
+	       r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
+	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME &&
+	       r->replay_from_s >= 0 && r->replay_until_s >= 0 &&
 	       r->replay_body.len <= KB_MAX_REFUSAL && r->replay_record.len <= KB_MAX_RECORD;
 }
 
@@ -254,8 +264,10 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 
 static bool response_ok(const struct frame_response *r)
 {
-	return r->status >= 200 && r->status <= 599 && r->code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
-	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) && r->body.len <= KB_MAX_REPLY;
+	return r->status >= 200 && r->status <= 599 && r->code < KB_ERR_COUNT &&
+	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
+	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
+	       r->body.len <= KB_MAX_REPLY;
 }
 
 enum kb_err frame_put_response(const struct frame_response *r, struct buf *out)
@@ -319,7 +331,9 @@ enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len)
 {
 	*len = 0;
 	for (;;) {
-		ssize_t n = recv(fd, buf, cap, MSG_TRUNC); /* the message's true length, so that a cut one is seen */
+		ssize_t n =
+			recv(fd, buf, cap,
+			     MSG_TRUNC); /* the message's true length, so that a cut one is seen */
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -348,11 +362,14 @@ enum kb_err frame_pair(int fd[static 2])
 		int want = KB_SOCKET_BUFFER;
 		int got = 0;
 		socklen_t size = sizeof got;
-		/* FORCE passes net.core.wmem_max but needs CAP_NET_ADMIN; the plain call gives what the system allows. */
+		/* FORCE passes net.core.wmem_max but needs CAP_NET_ADMIN; the plain call gives what
+		 * the system allows. */
 		if (setsockopt(fd[i], SOL_SOCKET, SO_SNDBUFFORCE, &want, sizeof want) != 0)
 			(void)setsockopt(fd[i], SOL_SOCKET, SO_SNDBUF, &want, sizeof want);
-		/* A SEQPACKET message must fit the buffer less 32 bytes (net/unix/af_unix.c), whatever is queued. */
-		if (getsockopt(fd[i], SOL_SOCKET, SO_SNDBUF, &got, &size) != 0 || got < KB_MAX_FRAME + 32) {
+		/* A SEQPACKET message must fit the buffer less 32 bytes (net/unix/af_unix.c),
+		 * whatever is queued. */
+		if (getsockopt(fd[i], SOL_SOCKET, SO_SNDBUF, &got, &size) != 0 ||
+		    got < KB_MAX_FRAME + 32) {
 			(void)close(fd[0]);
 			(void)close(fd[1]);
 			fd[0] = fd[1] = -1;

@@ -1,6 +1,7 @@
 /* broker/process/keyset.c — an issuer's last good key set as a file: replaced whole or not at all.
- * The reader trusts the state directory's owner, bounds what it reads, and takes nothing whose digest does not match its head, nor a set of another
- * issuer, source, URL or CA than the present configuration's: an issuer's name can be given to another issuer. */
+ * The reader trusts the state directory's owner, bounds what it reads, and takes nothing whose
+ * digest does not match its head, nor a set of another issuer, source, URL or CA than the present
+ * configuration's: an issuer's name can be given to another issuer. */
 #include "process/keyset.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@ enum {
 	MAX_URL = 1024,
 	MAX_HEAD = 512 + 6 * (KB_MAX_ISS + MAX_URL), /* JSON may take six bytes for one of a text */
 	MAX_PATH = 4096,
-	ID_CHARS = 16, /* of the origin's digest in the file's name: enough to keep files apart; the head has it all */
+	ID_CHARS = 16, /* of the origin's digest in the file's name: enough to keep files apart; the
+			  head has it all */
 };
 
 static void fd_cleanup(int *fd)
@@ -40,7 +42,8 @@ static void hex_of(const uint8_t digest[static 32], char out[static 65])
 	out[64] = '\0';
 }
 
-void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source, const char *url, struct span anchor)
+void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source,
+			const char *url, struct span anchor)
 {
 	struct digest d;
 	uint8_t digest[32];
@@ -51,16 +54,22 @@ void keyset_origin_make(struct keyset_origin *out, const char *issuer, const cha
 	const char *const part[] = {issuer, source, url, out->ca};
 	digest_begin(&d);
 	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
-		digest_add(&d, span_of(part[i], strlen(part[i]) + 1)); /* with its end: no two origins make the same bytes */
+		digest_add(
+			&d,
+			span_of(part[i],
+				strlen(part[i]) +
+					1)); /* with its end: no two origins make the same bytes */
 	digest_end(&d, digest);
 	hex_of(digest, out->id);
 }
 
 /* ---- files ---- */
 
-static enum kb_err path_of(char out[static MAX_PATH], const char *state_dir, const char *name, const struct keyset_origin *origin)
+static enum kb_err path_of(char out[static MAX_PATH], const char *state_dir, const char *name,
+			   const struct keyset_origin *origin)
 {
-	int n = snprintf(out, MAX_PATH, "%s/issuers/%s.%.*s.keys", state_dir, name, ID_CHARS, origin->id);
+	int n = snprintf(out, MAX_PATH, "%s/issuers/%s.%.*s.keys", state_dir, name, ID_CHARS,
+			 origin->id);
 
 	return n > 0 && n < MAX_PATH ? KB_OK : KB_E_FILE;
 }
@@ -87,8 +96,9 @@ static enum kb_err write_synced(int fd, struct span bytes)
 	return fsync(fd) == 0 ? KB_OK : KB_E_FILE;
 }
 
-enum kb_err keyset_write(const char *state_dir, const char *name, const struct keyset_origin *origin, int64_t fetched_s, int64_t fresh_until_s,
-			 struct span document)
+enum kb_err keyset_write(const char *state_dir, const char *name,
+			 const struct keyset_origin *origin, int64_t fetched_s,
+			 int64_t fresh_until_s, struct span document)
 {
 	enum kb_err err;
 	char path[MAX_PATH], temporary[MAX_PATH], dir[MAX_PATH];
@@ -99,7 +109,8 @@ enum kb_err keyset_write(const char *state_dir, const char *name, const struct k
 	buf_init(&bytes, MAX_HEAD + KB_MAX_JWKS);
 	if (document.len > KB_MAX_JWKS)
 		return KB_E_FILE_SIZE;
-	if ((err = path_of(path, state_dir, name, origin)) != KB_OK || (err = digest_hex(document, &hex)) != KB_OK)
+	if ((err = path_of(path, state_dir, name, origin)) != KB_OK ||
+	    (err = digest_hex(document, &hex)) != KB_OK)
 		return err;
 	snprintf(dir, sizeof dir, "%s/issuers", state_dir); /* shorter than `path` */
 	if (mkdir(dir, 0750) != 0 && errno != EEXIST)
@@ -117,7 +128,8 @@ enum kb_err keyset_write(const char *state_dir, const char *name, const struct k
 	if ((err = buf_ok(&bytes)) != KB_OK)
 		return err;
 	/* Ours alone by its pid: while generations change, two fetchers write. */
-	if (snprintf(temporary, sizeof temporary, "%s/.%s.%.*s.%d.tmp", dir, name, ID_CHARS, origin->id, (int)getpid()) >= (int)sizeof temporary)
+	if (snprintf(temporary, sizeof temporary, "%s/.%s.%.*s.%d.tmp", dir, name, ID_CHARS,
+		     origin->id, (int)getpid()) >= (int)sizeof temporary)
 		return KB_E_FILE;
 	(void)unlink(temporary);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
@@ -131,14 +143,16 @@ enum kb_err keyset_write(const char *state_dir, const char *name, const struct k
 	return dir_fd >= 0 && fsync(dir_fd) == 0 ? KB_OK : KB_E_FILE;
 }
 
-/* Root's, ours, or the state directory's owner's (keybrokerctl runs as root over the broker's state); never writable by others. */
+/* Root's, ours, or the state directory's owner's (keybrokerctl runs as root over the broker's
+ * state); never writable by others. */
 static enum kb_err check_mode(int fd, const char *state_dir, size_t *size)
 {
 	struct stat st, home;
 
 	if (fstat(fd, &st) != 0 || stat(state_dir, &home) != 0)
 		return KB_E_FILE;
-	if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != home.st_uid))
+	if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
+	    (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != home.st_uid))
 		return KB_E_FILE_MODE;
 	if (st.st_size > MAX_HEAD + KB_MAX_JWKS)
 		return KB_E_FILE_SIZE;
@@ -173,7 +187,8 @@ static bool is_text(const struct json_t *head, const char *member, const char *w
 
 static enum kb_err check_origin(const struct json_t *head, const struct keyset_origin *origin)
 {
-	return is_text(head, "issuer", origin->issuer) && is_text(head, "source", origin->source) && is_text(head, "url", origin->url) &&
+	return is_text(head, "issuer", origin->issuer) && is_text(head, "source", origin->source) &&
+			       is_text(head, "url", origin->url) &&
 			       is_text(head, "ca_sha256", origin->ca)
 		       ? KB_OK
 		       : KB_E_KEYSET_ORIGIN;
@@ -181,7 +196,8 @@ static enum kb_err check_origin(const struct json_t *head, const struct keyset_o
 
 static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 {
-	static const char *const known[] = {"issuer", "source", "url", "ca_sha256", "fetched", "fresh_until", "sha256", NULL};
+	static const char *const known[] = {"issuer",  "source",      "url",    "ca_sha256",
+					    "fetched", "fresh_until", "sha256", NULL};
 	enum kb_err err;
 	struct span all = buf_span(&k->bytes), sha256;
 	size_t line = span_find(all, 0, '\n');
@@ -191,9 +207,12 @@ static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 	buf_init(&hex, 64);
 	if (line == all.len)
 		return KB_E_JSON_SYNTAX;
-	if ((err = json_load_strict(span_sub(all, 0, line), MAX_HEAD, &head, NULL)) != KB_OK || (err = json_only(head, known, NULL)) != KB_OK ||
-	    (err = check_origin(head, origin)) != KB_OK || (err = json_get_int(head, "fetched", &k->fetched_s)) != KB_OK ||
-	    (err = json_get_int(head, "fresh_until", &k->fresh_until_s)) != KB_OK || (err = json_get_str(head, "sha256", 64, &sha256)) != KB_OK)
+	if ((err = json_load_strict(span_sub(all, 0, line), MAX_HEAD, &head, NULL)) != KB_OK ||
+	    (err = json_only(head, known, NULL)) != KB_OK ||
+	    (err = check_origin(head, origin)) != KB_OK ||
+	    (err = json_get_int(head, "fetched", &k->fetched_s)) != KB_OK ||
+	    (err = json_get_int(head, "fresh_until", &k->fresh_until_s)) != KB_OK ||
+	    (err = json_get_str(head, "sha256", 64, &sha256)) != KB_OK)
 		return err;
 	k->document = span_sub(all, line + 1, all.len);
 	if ((err = digest_hex(k->document, &hex)) != KB_OK)
@@ -201,7 +220,8 @@ static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 	return span_eq(sha256, buf_span(&hex)) ? KB_OK : KB_E_FETCH_CONTENT;
 }
 
-enum kb_err keyset_read(const char *state_dir, const char *name, const struct keyset_origin *origin, struct keyset *k)
+enum kb_err keyset_read(const char *state_dir, const char *name, const struct keyset_origin *origin,
+			struct keyset *k)
 {
 	enum kb_err err;
 	char path[MAX_PATH];
@@ -215,8 +235,8 @@ enum kb_err keyset_read(const char *state_dir, const char *name, const struct ke
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ELOOP ? KB_E_FILE_MODE : KB_E_FILE;
-	if ((err = check_mode(fd, state_dir, &size)) != KB_OK || (err = read_exactly(fd, size, &k->bytes)) != KB_OK ||
-	    (err = parse(k, origin)) != KB_OK)
+	if ((err = check_mode(fd, state_dir, &size)) != KB_OK ||
+	    (err = read_exactly(fd, size, &k->bytes)) != KB_OK || (err = parse(k, origin)) != KB_OK)
 		keyset_free(k);
 	return err;
 }
@@ -231,7 +251,9 @@ bool keyset_drop_old(const char *state_dir, const char *name)
 {
 	char path[MAX_PATH];
 
-	return snprintf(path, sizeof path, "%s/issuers/%s.keys", state_dir, name) < (int)sizeof path && unlink(path) == 0;
+	return snprintf(path, sizeof path, "%s/issuers/%s.keys", state_dir, name) <
+		       (int)sizeof path &&
+	       unlink(path) == 0;
 }
 
 uint64_t keyset_stamp(const char *state_dir, const char *name, const struct keyset_origin *origin)
@@ -242,7 +264,8 @@ uint64_t keyset_stamp(const char *state_dir, const char *name, const struct keys
 	if (path_of(path, state_dir, name, origin) != KB_OK || lstat(path, &st) != 0)
 		return 0;
 	/* FNV-1a over what a replacement changes; the last bit set, so that it is never 0. */
-	uint64_t parts[4] = {st.st_dev, st.st_ino, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
+	uint64_t parts[4] = {st.st_dev, st.st_ino, (uint64_t)st.st_mtim.tv_sec,
+			     (uint64_t)st.st_mtim.tv_nsec};
 	uint64_t hash = UINT64_C(14695981039346656037);
 	for (size_t i = 0; i < 4; i++)
 		hash = (hash ^ parts[i]) * UINT64_C(1099511628211);

@@ -1,4 +1,5 @@
-/* broker/process/process.c — what all processes share: messages on the control socket, and the first steps of a process's life.  Trusts the supervisor for its descriptors; checks the form of
+/* broker/process/process.c — what all processes share: messages on the control socket, and the
+ * first steps of a process's life.  Trusts the supervisor for its descriptors; checks the form of
  * what arrives on them.  Never waits on a control socket for writing. */
 #include "process/process.h"
 
@@ -44,7 +45,8 @@ enum kb_err control_send_message(int fd, const struct control_message *m, const 
 	return sent == (ssize_t)sizeof copy ? KB_OK : KB_E_SYS;
 }
 
-enum kb_err control_send_fds(int fd, enum control_type type, uint32_t generation, uint64_t value, const int *fds, size_t n)
+enum kb_err control_send_fds(int fd, enum control_type type, uint32_t generation, uint64_t value,
+			     const int *fds, size_t n)
 {
 	struct control_message m = {.type = type, .generation = generation, .value = value};
 
@@ -69,7 +71,10 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 		char bytes[CMSG_SPACE(sizeof(int) * MOST_FDS)];
 		struct cmsghdr align;
 	} space = {0};
-	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space.bytes, .msg_controllen = sizeof space.bytes};
+	struct msghdr h = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = space.bytes,
+			   .msg_controllen = sizeof space.bytes};
 	int got[MOST_FDS];
 	size_t cap = n_fds == NULL ? 0 : *n_fds, n = 0;
 	ssize_t len;
@@ -79,7 +84,9 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 	do
 		len = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
 	while (len < 0 && errno == EINTR);
-	if (len == 0 || (len < 0 && errno == ECONNRESET)) /* its end; a reset when something of ours was left unread */
+	if (len == 0 ||
+	    (len < 0 &&
+	     errno == ECONNRESET)) /* its end; a reset when something of ours was left unread */
 		return KB_E_FILE;
 	if (len < 0)
 		return KB_E_SYS;
@@ -102,13 +109,15 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 
 /* ---- the first steps of a process ---- */
 
-/* Who goes first when memory runs out: the process that strangers can fill, never the one that holds the keys or the ledger. */
+/* Who goes first when memory runs out: the process that strangers can fill, never the one that
+ * holds the keys or the ledger. */
 static int oom_score(enum process_kind r)
 {
 	return r == PROCESS_GATEWAY ? 700 : r == PROCESS_FETCHER ? 500 : 100;
 }
 
-/* The supervisor alone says when a process ends: a signal to the whole process group or control group must not cut requests short. */
+/* The supervisor alone says when a process ends: a signal to the whole process group or control
+ * group must not cut requests short. */
 static enum kb_err ignore_signals(enum process_kind r)
 {
 	const struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -137,10 +146,12 @@ enum kb_err process_begin(struct process_start *start)
 	strncat(name, process_name(start->process), sizeof name - sizeof "kb-");
 	if (prctl(PR_SET_NAME, name, 0, 0, 0) != 0)
 		return KB_E_SYS;
-	sandbox_oom(oom_score(start->process)); /* before the process is undumpable: /proc/self is root's afterwards */
+	sandbox_oom(oom_score(start->process)); /* before the process is undumpable: /proc/self is
+						   root's afterwards */
 	if ((err = sandbox_harden()) != KB_OK || (err = ignore_signals(start->process)) != KB_OK)
 		return err;
-	/* The ledger outlives the supervisor until it has written what is in flight; the others must not outlive their watchdog. */
+	/* The ledger outlives the supervisor until it has written what is in flight; the others
+	 * must not outlive their watchdog. */
 	if (start->process != PROCESS_LEDGER && (err = sandbox_die_with_parent()) != KB_OK)
 		return err;
 	if (is_supervisor_gone()) /* it may have died before the line above */

@@ -1,5 +1,6 @@
-/* broker/process/sandbox.c — rights are taken away here and never given.  Decides nothing.  Trusts the kernel's answer only after asking back.  Never goes on when a right could
- * not be dropped: the caller must stop. */
+/* broker/process/sandbox.c — rights are taken away here and never given.  Decides nothing.  Trusts
+ * the kernel's answer only after asking back.  Never goes on when a right could not be dropped: the
+ * caller must stop. */
 #include "process/sandbox.h"
 
 #include <fcntl.h>
@@ -26,14 +27,16 @@ enum kb_err sandbox_find_user(const char *name, struct sandbox_user *out)
 
 enum kb_err sandbox_become(const struct sandbox_user *u)
 {
-	/* Under systemd the supervisor has CAP_NET_BIND_SERVICE to listen on 443: no room needs it (SECURITY I-4). */
+	/* Under systemd the supervisor has CAP_NET_BIND_SERVICE to listen on 443: no room needs it
+	 * (SECURITY I-4). */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
 		return KB_E_SYS;
 	uid_t r, e, s;
 
 	if (u->name == NULL)
 		return geteuid() == 0 || getuid() == 0 ? KB_E_SYS : KB_OK;
-	if (setgroups(0, NULL) != 0 || setresgid(u->gid, u->gid, u->gid) != 0 || setresuid(u->uid, u->uid, u->uid) != 0)
+	if (setgroups(0, NULL) != 0 || setresgid(u->gid, u->gid, u->gid) != 0 ||
+	    setresuid(u->uid, u->uid, u->uid) != 0)
 		return KB_E_SYS;
 	if (getresuid(&r, &e, &s) != 0 || r != u->uid || e != u->uid || s != u->uid)
 		return KB_E_SYS;
@@ -49,7 +52,8 @@ bool sandbox_can_use(const struct sandbox_user *u, const char *path, int mode)
 	gid_t gid = getegid();
 	if (n < 0)
 		return false;
-	bool can = setgroups(0, NULL) == 0 && setegid(u->gid) == 0 && seteuid(u->uid) == 0 && faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
+	bool can = setgroups(0, NULL) == 0 && setegid(u->gid) == 0 && seteuid(u->uid) == 0 &&
+		   faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
 	/* Root again, or nothing this process does afterwards is what it means to do. */
 	if (seteuid(0) != 0 || setegid(gid) != 0 || setgroups((size_t)n, groups) != 0)
 		KB_BUG();
@@ -61,9 +65,13 @@ enum kb_err sandbox_harden(void)
 	const struct rlimit none = {0, 0};
 
 	umask(027);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0 ||
+	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return KB_E_SYS;
-	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? KB_OK : KB_E_SYS;
+	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 &&
+			       prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0
+		       ? KB_OK
+		       : KB_E_SYS;
 }
 
 enum kb_err sandbox_close_from(int first)

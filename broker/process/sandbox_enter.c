@@ -1,5 +1,7 @@
-/* broker/process/sandbox_enter.c — a process closes the door behind itself: limits, then files, then system calls, because each step still needs what the next one takes.  Decides what is
- * too much for a process that works.  Trusts nobody afterwards, itself least.  Never half: an error means that the process must end. */
+/* broker/process/sandbox_enter.c — a process closes the door behind itself: limits, then files,
+ * then system calls, because each step still needs what the next one takes.  Decides what is too
+ * much for a process that works.  Trusts nobody afterwards, itself least.  Never half: an error
+ * means that the process must end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -10,12 +12,15 @@
 #include "process/sandbox_priv.h"
 
 #if defined(__has_feature)
-#define IS_CLANG_ASAN (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer))
+#define IS_CLANG_ASAN                                                                              \
+	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                    \
+	 __has_feature(memory_sanitizer))
 #else
 #define IS_CLANG_ASAN 0
 #endif
 
-/* Weak: there only when the build counts coverage.  Hidden: no library that is preloaded can bring one. */
+/* Weak: there only when the build counts coverage.  Hidden: no library that is preloaded can bring
+ * one. */
 extern void __gcov_init(void *) __attribute__((weak, visibility("hidden")));
 
 bool sandbox_is_complete(void)
@@ -50,23 +55,27 @@ static bool lower(int what, rlim_t most)
 	return setrlimit((__rlimit_resource_t)what, &r) == 0;
 }
 
-/* The gateway has set its limit of descriptors itself, by the configuration.  No limit of file sizes: the log may be a file, of any size.  No limit of memory where it would be the
- * module's (vault) or follows the number of clients (gateway): that is the unit's MemoryMax. */
+/* The gateway has set its limit of descriptors itself, by the configuration.  No limit of file
+ * sizes: the log may be a file, of any size.  No limit of memory where it would be the module's
+ * (vault) or follows the number of clients (gateway): that is the unit's MemoryMax. */
 static bool limit(enum process_kind process, bool has_network)
 {
 	bool has_threads = process == PROCESS_FETCHER || has_network;
 	bool good = lower(RLIMIT_CORE, 0) && lower(RLIMIT_MSGQUEUE, 0);
 
-	if (!has_threads) /* it counts all of the user's processes: 0 is none, any other number would depend on them */
+	if (!has_threads) /* it counts all of the user's processes: 0 is none, any other number
+			     would depend on them */
 		good = good && lower(RLIMIT_NPROC, 0);
 	if (process != PROCESS_VAULT)
 		good = good && lower(RLIMIT_MEMLOCK, 0);
 	if (process == PROCESS_VAULT && !has_network)
 		good = good && lower(RLIMIT_NOFILE, KB_VAULT_FILES);
 	if (process == PROCESS_LEDGER)
-		good = good && lower(RLIMIT_NOFILE, KB_LEDGER_FILES) && lower(RLIMIT_DATA, (rlim_t)KB_LEDGER_MIB << 20);
+		good = good && lower(RLIMIT_NOFILE, KB_LEDGER_FILES) &&
+		       lower(RLIMIT_DATA, (rlim_t)KB_LEDGER_MIB << 20);
 	if (process == PROCESS_FETCHER)
-		good = good && lower(RLIMIT_NOFILE, KB_FETCHER_FILES) && lower(RLIMIT_DATA, (rlim_t)KB_FETCHER_MIB << 20);
+		good = good && lower(RLIMIT_NOFILE, KB_FETCHER_FILES) &&
+		       lower(RLIMIT_DATA, (rlim_t)KB_FETCHER_MIB << 20);
 	return good;
 }
 

@@ -1,5 +1,7 @@
-/* broker/process/sandbox_files.c — which files a process may still reach: Landlock.  Decides how to say it to the kernel at hand.  Trusts the kernel to hold it.  Never goes on when the kernel
- * has Landlock and refuses a rule; a kernel without it leaves the files to their modes and owners, and the supervisor says so once. */
+/* broker/process/sandbox_files.c — which files a process may still reach: Landlock.  Decides how to
+ * say it to the kernel at hand.  Trusts the kernel to hold it.  Never goes on when the kernel has
+ * Landlock and refuses a rule; a kernel without it leaves the files to their modes and owners, and
+ * the supervisor says so once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
@@ -10,7 +12,8 @@
 #include "base/log.h"
 #include "process/sandbox_priv.h"
 
-/* Newer than Debian's headers: the bits are the kernel's interface, and are given only to a kernel that knows them. */
+/* Newer than Debian's headers: the bits are the kernel's interface, and are given only to a kernel
+ * that knows them. */
 enum {
 	FS_REFER = 1 << 13,     /* version 2 */
 	FS_TRUNCATE = 1 << 14,  /* 3 */
@@ -20,26 +23,34 @@ enum {
 	SCOPE_ABSTRACT_UNIX = 1 << 0, /* 6 */
 	SCOPE_SIGNAL = 1 << 1,
 };
-struct ruleset { /* struct landlock_ruleset_attr of version 6; an older kernel is given a shorter one */
+struct ruleset { /* struct landlock_ruleset_attr of version 6; an older kernel is given a shorter
+		    one */
 	uint64_t fs, net, scoped;
 };
 
 enum {
-	FS_ALL_1 = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
-		   LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
-		   LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+	FS_ALL_1 = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
+		   LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
+		   LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+		   LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
+		   LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+		   LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
 		   LANDLOCK_ACCESS_FS_MAKE_SYM,
 	FS_READ = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
-	FS_WRITE = FS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE,
+	FS_WRITE = FS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE |
+		   LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE,
 	FS_DEVICE = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_IOCTL_DEV,
-	OF_A_FILE = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV,
+	OF_A_FILE = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
+		    LANDLOCK_ACCESS_FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV,
 };
 
 int sandbox_landlock(void)
 {
-	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	long version =
+		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
-	return version > 0 ? (int)version : 0; /* ENOSYS, EOPNOTSUPP, or EPERM in a container: not to be had */
+	return version > 0 ? (int)version
+			   : 0; /* ENOSYS, EOPNOTSUPP, or EPERM in a container: not to be had */
 }
 
 static struct ruleset all_of(int version, bool has_network)
@@ -84,7 +95,9 @@ static enum kb_err allow_all(int ruleset, uint64_t handled, const struct sandbox
 			continue; /* what is not there, or not ours to see, needs no rule */
 		bool good = fd >= 0 && allow(ruleset, handled, fd, needs->path[i].is_writable);
 		if (!good)
-			log_event(LOG_ERROR, "sandbox.files", "path", path == NULL ? "a descriptor" : path, "why", strerror(errno), NULL);
+			log_event(LOG_ERROR, "sandbox.files", "path",
+				  path == NULL ? "a descriptor" : path, "why", strerror(errno),
+				  NULL);
 		if (path != NULL && fd >= 0)
 			close(fd);
 		if (!good)

@@ -1,5 +1,7 @@
-/* broker/process/sandbox_syscalls.c — which system calls each process may make, in one table; any other ends the process (SIGSYS).  Decides nothing at run time: the kernel does.  Trusts
- * libseccomp to translate the table.  Never lets a process start a process, trace one, map code or load any, and only the processes that must may open a socket. */
+/* broker/process/sandbox_syscalls.c — which system calls each process may make, in one table; any
+ * other ends the process (SIGSYS).  Decides nothing at run time: the kernel does.  Trusts
+ * libseccomp to translate the table.  Never lets a process start a process, trace one, map code or
+ * load any, and only the processes that must may open a socket. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -15,26 +17,39 @@
 #include "base/log.h"
 #include "process/sandbox_priv.h"
 
-/* A network HSM's module is a vault with a client library in it: what such libraries do is not ours to know, so its list is wide (it still has no exec, no trace). */
-enum { G = 1 << PROCESS_GATEWAY, V = 1 << PROCESS_VAULT, L = 1 << PROCESS_LEDGER, F = 1 << PROCESS_FETCHER, N = 1 << PROCESS_COUNT, ALL = G | V | L | F | N };
+/* A network HSM's module is a vault with a client library in it: what such libraries do is not ours
+ * to know, so its list is wide (it still has no exec, no trace). */
+enum {
+	G = 1 << PROCESS_GATEWAY,
+	V = 1 << PROCESS_VAULT,
+	L = 1 << PROCESS_LEDGER,
+	F = 1 << PROCESS_FETCHER,
+	N = 1 << PROCESS_COUNT,
+	ALL = G | V | L | F | N
+};
 
 /* How pthread_create() of glibc calls clone(): a thread, and nothing that is one only in part. */
 enum {
-	THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
-		 CLONE_CHILD_CLEARTID
+	THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+		 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID
 };
-enum { TYPE_MASK = 0xf }; /* of socket()'s second argument: what is left of it are SOCK_CLOEXEC and SOCK_NONBLOCK */
+enum {
+	TYPE_MASK = 0xf
+}; /* of socket()'s second argument: what is left of it are SOCK_CLOEXEC and SOCK_NONBLOCK */
 
 struct rule {
 	unsigned processes;
 	int call;
 	struct scmp_arg_cmp when[3];
 	unsigned n; /* how many of them must hold */
-	int error;  /* 0: allowed; else the call fails with it: for what libraries try and can do without */
+	int error;  /* 0: allowed; else the call fails with it: for what libraries try and can do
+		       without */
 };
 
-#define IS(arg, value)          ((struct scmp_arg_cmp){(arg), SCMP_CMP_EQ, (scmp_datum_t)(value), 0})
-#define BITS(arg, mask, value)  ((struct scmp_arg_cmp){(arg), SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value)})
+#define IS(arg, value) ((struct scmp_arg_cmp){(arg), SCMP_CMP_EQ, (scmp_datum_t)(value), 0})
+#define BITS(arg, mask, value)                                                                     \
+	((struct scmp_arg_cmp){(arg), SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask),                    \
+			       (scmp_datum_t)(value)})
 #define CALL(name)              SCMP_SYS(name), {{0}}, 0, 0
 #define CALL1(name, a)          SCMP_SYS(name), {a}, 1, 0
 #define CALL2(name, a, b)       SCMP_SYS(name), {a, b}, 2, 0
@@ -140,15 +155,18 @@ static const struct rule rules[] = {
 	{V | N, CALL1(fcntl, IS(1, F_SETLK))},
 	{V | N, CALL1(fcntl, IS(1, F_SETLKW))},
 	{V | N, CALL(flock)}, /* who logs in takes turns, by the PIN's file */
-	/* syslog() opens its socket anew for each line while nobody listens: SoftHSM's words are lost then, our log has the CKR_ code of the call */
+	/* syslog() opens its socket anew for each line while nobody listens: SoftHSM's words are
+	   lost then, our log has the CKR_ code of the call */
 	{V, FAIL3(socket, IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC), IS(2, 0), EACCES)},
 	/* the network: towards issuers, or a network HSM */
 	{F | N, CALL2(socket, IS(0, AF_INET), BITS(1, TYPE_MASK, SOCK_STREAM))},
 	{F | N, CALL2(socket, IS(0, AF_INET), BITS(1, TYPE_MASK, SOCK_DGRAM))},
 	{F | N, CALL2(socket, IS(0, AF_INET6), BITS(1, TYPE_MASK, SOCK_STREAM))},
 	{F | N, CALL2(socket, IS(0, AF_INET6), BITS(1, TYPE_MASK, SOCK_DGRAM))},
-	{F, FAIL1(socket, IS(0, AF_UNIX), EAFNOSUPPORT)},        /* nscd, systemd-resolved: DNS itself is asked instead */
-	{F | N, FAIL1(socket, IS(0, AF_NETLINK), EAFNOSUPPORT)}, /* which addresses we have: glibc then asks for all */
+	{F, FAIL1(socket, IS(0, AF_UNIX),
+		  EAFNOSUPPORT)}, /* nscd, systemd-resolved: DNS itself is asked instead */
+	{F | N, FAIL1(socket, IS(0, AF_NETLINK),
+		      EAFNOSUPPORT)}, /* which addresses we have: glibc then asks for all */
 	{F | N, CALL1(socketpair, IS(0, AF_UNIX))},
 	{F | N, CALL(connect)},
 	{F | N, CALL(getsockname)},
@@ -160,11 +178,13 @@ static const struct rule rules[] = {
 	{F | N, CALL(uname)},
 	/* libcurl resolves names in a thread */
 	{F | N, CALL1(clone, IS(0, THREAD))},
-	{F | N, FAIL(clone3, ENOSYS)}, /* its flags lie in memory, where no filter can look: glibc falls back to clone() */
+	{F | N, FAIL(clone3, ENOSYS)}, /* its flags lie in memory, where no filter can look: glibc
+					  falls back to clone() */
 	{F | N, CALL(set_robust_list)},
 	{F | N, CALL(rseq)},
 	{F | N, CALL(sched_getaffinity)},
-	/* what client libraries of network HSMs, or drivers of built-in ones, are known to do beside that */
+	/* what client libraries of network HSMs, or drivers of built-in ones, are known to do
+	   beside that */
 	{N, CALL1(socket, IS(0, AF_UNIX))},
 	{N, CALL(bind)},
 	{N, CALL(recvmmsg)},
@@ -196,7 +216,9 @@ static const struct rule rules[] = {
 
 static int add(scmp_filter_ctx filter, const struct rule *r)
 {
-	return seccomp_rule_add_array(filter, r->error == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint16_t)r->error), r->call, r->n, r->when);
+	return seccomp_rule_add_array(
+		filter, r->error == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint16_t)r->error),
+		r->call, r->n, r->when);
 }
 
 /* abort() and raise() must end the process as they were meant to: by their own signal. */
@@ -205,29 +227,36 @@ static int add_own_signals(scmp_filter_ctx filter)
 	const struct scmp_arg_cmp self = IS(0, getpid());
 	int r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &self);
 
-	return r != 0 ? r : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, &self);
+	return r != 0 ? r
+		      : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, &self);
 }
 
-/* A socket that is shut down is so for all who have it: the vaults' requests, the listener of the next gateway. */
+/* A socket that is shut down is so for all who have it: the vaults' requests, the listener of the
+ * next gateway. */
 static int add_own_sockets(scmp_filter_ctx filter, int own_fd)
 {
 	const struct scmp_arg_cmp own = {0, SCMP_CMP_GE, (scmp_datum_t)own_fd, 0};
 
-	return own_fd == 0 ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(shutdown), 1, &own);
+	return own_fd == 0 ? 0
+			   : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(shutdown), 1,
+						    &own);
 }
 
 static enum kb_err load(scmp_filter_ctx filter)
 {
-	/* The other instruction sets of the machine would be a way round: their calls have other numbers. */
+	/* The other instruction sets of the machine would be a way round: their calls have other
+	 * numbers. */
 	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE,
-				     2); /* a binary tree; what needs no look at arguments the kernel caches itself */
+				     2); /* a binary tree; what needs no look at arguments the
+					    kernel caches itself */
 	if (r == 0)
 		r = seccomp_load(filter);
 	if (r != 0)
-		log_event(LOG_ERROR, "sandbox.syscalls", "why", "the kernel does not take the filter", "errno", log_i64(-r), NULL);
+		log_event(LOG_ERROR, "sandbox.syscalls", "why",
+			  "the kernel does not take the filter", "errno", log_i64(-r), NULL);
 	return r == 0 ? KB_OK : KB_E_SYS;
 }
 
@@ -243,13 +272,15 @@ enum kb_err sandbox_limit_calls(enum process_kind process, const struct sandbox_
 		if ((rules[i].processes & bit) != 0)
 			r = add(filter, &rules[i]);
 	if (r != 0)
-		log_event(LOG_ERROR, "sandbox.syscalls", "why", "the filter cannot be made", "errno", log_i64(-r), NULL);
+		log_event(LOG_ERROR, "sandbox.syscalls", "why", "the filter cannot be made",
+			  "errno", log_i64(-r), NULL);
 	enum kb_err err = r == 0 ? load(filter) : KB_E_SYS;
 	seccomp_release(filter);
 	return err;
 }
 
-/* The supervisor starts processes, binds sockets and reads files of any path: a list of what it never does is what can be had.  Its processes inherit it. */
+/* The supervisor starts processes, binds sockets and reads files of any path: a list of what it
+ * never does is what can be had.  Its processes inherit it. */
 enum kb_err sandbox_enter_supervisor(void)
 {
 	static const int never[] = {

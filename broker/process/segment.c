@@ -1,5 +1,6 @@
-/* broker/process/segment.c — writes the ledger's files.  Decides when a file is done with.  Trusts the directory's owner and segment_read.c.  Never follows a symlink, never appends
- * after a failed write or sync, never changes a confirmed line. */
+/* broker/process/segment.c — writes the ledger's files.  Decides when a file is done with.  Trusts
+ * the directory's owner and segment_read.c.  Never follows a symlink, never appends after a failed
+ * write or sync, never changes a confirmed line. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@
 
 enum {
 	SEGMENT_MODE = 0640,
-	UNCONFIRMED = KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1), /* bytes: one batch is all that can be */
+	UNCONFIRMED =
+		KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1), /* bytes: one batch is all that can be */
 };
 static const char new_name[] = "ledger.new";
 
@@ -33,17 +35,22 @@ static enum kb_err write_all(int fd, struct span bytes)
 	return KB_OK;
 }
 
-/* Is the file we write the one that its name stands for?  Records in a file that was moved, removed or replaced are lost to whoever reads the ledger. */
+/* Is the file we write the one that its name stands for?  Records in a file that was moved, removed
+ * or replaced are lost to whoever reads the ledger. */
 static bool is_in_place(const struct segments *s)
 {
 	char name[SEGMENT_NAME];
 	struct stat written, named;
 
 	segment_name(s->number, name);
-	int fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK); /* no stat() by name: the sandbox has none for this room */
+	int fd = openat(
+		s->dir, name,
+		O_RDONLY | O_NOFOLLOW | O_CLOEXEC |
+			O_NONBLOCK); /* no stat() by name: the sandbox has none for this room */
 	if (fd < 0)
 		return false;
-	bool is_same = fstat(s->fd, &written) == 0 && fstat(fd, &named) == 0 && written.st_dev == named.st_dev && written.st_ino == named.st_ino;
+	bool is_same = fstat(s->fd, &written) == 0 && fstat(fd, &named) == 0 &&
+		       written.st_dev == named.st_dev && written.st_ino == named.st_ino;
 	close(fd);
 	return is_same;
 }
@@ -63,10 +70,12 @@ enum kb_err segment_commit(struct segments *s, struct span lines, const struct c
 		s->chain = *after;
 		return KB_OK;
 	}
-	/* After a failed sync the kernel may have dropped the pages and the next sync would lie: this file is done with.  Cutting it back is
-	 * for tidiness; the next segment's first line says how much of it counts. */
+	/* After a failed sync the kernel may have dropped the pages and the next sync would lie:
+	 * this file is done with.  Cutting it back is for tidiness; the next segment's first line
+	 * says how much of it counts. */
 	bool is_cut = ftruncate(s->fd, s->bytes) == 0 && fdatasync(s->fd) == 0;
-	log_event(LOG_ERROR, "ledger.write_failed", "segment", log_i64(s->number), "why", why, "cut_back", is_cut ? "yes" : "no", NULL);
+	log_event(LOG_ERROR, "ledger.write_failed", "segment", log_i64(s->number), "why", why,
+		  "cut_back", is_cut ? "yes" : "no", NULL);
 	close(s->fd);
 	s->fd = -1;
 	return KB_E_LEDGER;
@@ -104,18 +113,22 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 		return KB_E_LEDGER;
 	bytes = (int64_t)line.len;
 
-	/* Made under another name and renamed when it is durable: a segment never exists without its first line.  The directory is locked, so a leftover
-	 * of either name is ours and unconfirmed. */
+	/* Made under another name and renamed when it is durable: a segment never exists without
+	 * its first line.  The directory is locked, so a leftover of either name is ours and
+	 * unconfirmed. */
 	if (unlinkat(s->dir, new_name, 0) != 0 && errno != ENOENT)
 		return KB_E_LEDGER;
-	fd = openat(s->dir, new_name, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, SEGMENT_MODE);
+	fd = openat(s->dir, new_name,
+		    O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, SEGMENT_MODE);
 	if (fd < 0)
 		return KB_E_LEDGER;
 	segment_name(s->number + 1, name);
-	if (fchmod(fd, SEGMENT_MODE) != 0 || write_all(fd, buf_span(&line)) != KB_OK || fsync(fd) != 0)
+	if (fchmod(fd, SEGMENT_MODE) != 0 || write_all(fd, buf_span(&line)) != KB_OK ||
+	    fsync(fd) != 0)
 		goto fail;
-	/* From here on the new name may be on the disk, whatever the calls say, and it says where the old file ends: nothing is appended to that any more.
-	 * If this fails, the next try puts the same segment in its place. */
+	/* From here on the new name may be on the disk, whatever the calls say, and it says where
+	 * the old file ends: nothing is appended to that any more. If this fails, the next try puts
+	 * the same segment in its place. */
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
@@ -141,16 +154,21 @@ static enum kb_err check_file(int fd, uint32_t number, int64_t *size, struct seg
 
 	if (fstat(fd, &st) != 0)
 		return KB_E_FILE;
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1 || (st.st_mode & 07777 & ~(mode_t)SEGMENT_MODE) != 0) {
-		segment_set_fault(fault, number, 0, 0, "must be a regular file of the ledger's user, mode 0640 or less, with one name");
+	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1 ||
+	    (st.st_mode & 07777 & ~(mode_t)SEGMENT_MODE) != 0) {
+		segment_set_fault(fault, number, 0, 0,
+				  "must be a regular file of the ledger's user, mode 0640 or less, "
+				  "with one name");
 		return KB_E_FILE_MODE;
 	}
 	*size = st.st_size;
 	return KB_OK;
 }
 
-/* Put the record of the repair where the torn bytes begin, then cut what is left of them: at no moment is something cut that is not recorded. */
-static enum kb_err repair(struct segments *s, int fd, const struct segment_fault *torn, int64_t size)
+/* Put the record of the repair where the torn bytes begin, then cut what is left of them: at no
+ * moment is something cut that is not recorded. */
+static enum kb_err repair(struct segments *s, int fd, const struct segment_fault *torn,
+			  int64_t size)
 {
 	char when[KB_TIME_TEXT];
 	uint8_t digest[32];
@@ -190,8 +208,9 @@ static enum kb_err repair(struct segments *s, int fd, const struct segment_fault
 	return KB_OK;
 }
 
-/* What was read back may be in the page cache alone: it was not synced, or its sync failed, after which the kernel takes the pages for clean and the next
- * sync says nothing of them.  Write what may be unconfirmed once more, as it is, and sync, before anything is built on it. */
+/* What was read back may be in the page cache alone: it was not synced, or its sync failed, after
+ * which the kernel takes the pages for clean and the next sync says nothing of them.  Write what
+ * may be unconfirmed once more, as it is, and sync, before anything is built on it. */
 static enum kb_err confirm(const struct segments *s, int fd)
 {
 	int64_t from = s->bytes > UNCONFIRMED ? s->bytes - UNCONFIRMED : 0, len = s->bytes - from;
@@ -207,8 +226,8 @@ static enum kb_err confirm(const struct segments *s, int fd)
 }
 
 /* The newest segment from which on every record needed after now_s is read. */
-static enum kb_err choose_start(int dir, const struct segment_listing *l, struct segments *s, int64_t now_s, uint32_t *from,
-				struct segment_fault *fault)
+static enum kb_err choose_start(int dir, const struct segment_listing *l, struct segments *s,
+				int64_t now_s, uint32_t *from, struct segment_fault *fault)
 {
 	struct segment_header h;
 	enum kb_err err;
@@ -229,7 +248,8 @@ static enum kb_err choose_start(int dir, const struct segment_listing *l, struct
 	return KB_OK;
 }
 
-static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_visit *visit, void *ctx, struct segment_fault *fault)
+static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_visit *visit,
+				   void *ctx, struct segment_fault *fault)
 {
 	char name[SEGMENT_NAME];
 	int64_t size = 0;
@@ -238,7 +258,8 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 	segment_name(s->number, name);
 	int fd = openat(s->dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
-		segment_set_fault(fault, s->number, 0, 0, errno == ELOOP ? "must not be a symlink" : "cannot be opened");
+		segment_set_fault(fault, s->number, 0, 0,
+				  errno == ELOOP ? "must not be a symlink" : "cannot be opened");
 		return KB_E_FILE;
 	}
 	if ((err = check_file(fd, s->number, &size, fault)) != KB_OK)
@@ -249,7 +270,8 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 		err = repair(s, fd, fault, size);
 	if (err == KB_OK)
 		err = confirm(s, fd);
-	/* Its name, too: whoever gave it may have died before the directory was synced, and a power cut would take records that replies stand on. */
+	/* Its name, too: whoever gave it may have died before the directory was synced, and a power
+	 * cut would take records that replies stand on. */
 	if (err == KB_OK && fsync(s->dir) != 0)
 		err = KB_E_LEDGER;
 	if (err == KB_OK && fcntl(fd, F_SETFL, O_APPEND) != 0)
@@ -262,7 +284,8 @@ out:
 	return err;
 }
 
-enum kb_err segment_open(int dir, int64_t now_s, segment_visit *visit, void *ctx, struct segments *out, struct segment_fault *fault)
+enum kb_err segment_open(int dir, int64_t now_s, segment_visit *visit, void *ctx,
+			 struct segments *out, struct segment_fault *fault)
 {
 	KB_AUTO(segment_listing) struct segment_listing l = {0};
 	struct segments s = {.fd = -1};
@@ -271,10 +294,12 @@ enum kb_err segment_open(int dir, int64_t now_s, segment_visit *visit, void *ctx
 
 	*out = (struct segments){.dir = -1, .fd = -1};
 	*fault = (struct segment_fault){0};
-	/* A description of our own: a lock belongs to it, and the one we were given is shared with whoever gave it. */
+	/* A description of our own: a lock belongs to it, and the one we were given is shared with
+	 * whoever gave it. */
 	s.dir = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s.dir < 0) {
-		snprintf(fault->text, sizeof fault->text, "the ledger's directory cannot be opened");
+		snprintf(fault->text, sizeof fault->text,
+			 "the ledger's directory cannot be opened");
 		return KB_E_FILE;
 	}
 	err = KB_E_LEDGER_LOCKED;

@@ -1,5 +1,6 @@
-/* broker/process/segment_read.c — reads the ledger's files.  Decides what of a file is the ledger, and where it stops being it.  Trusts of a file only lines whose digests fit.  Never
- * follows a symlink, never writes. */
+/* broker/process/segment_read.c — reads the ledger's files.  Decides what of a file is the ledger,
+ * and where it stops being it.  Trusts of a file only lines whose digests fit.  Never follows a
+ * symlink, never writes. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,8 @@ void segment_name(uint32_t number, char out[static SEGMENT_NAME])
 	snprintf(out, SEGMENT_NAME, "ledger-%08u.jsonl", number);
 }
 
-void segment_set_fault(struct segment_fault *f, uint32_t number, uint64_t line, int64_t offset, const char *text)
+void segment_set_fault(struct segment_fault *f, uint32_t number, uint64_t line, int64_t offset,
+		       const char *text)
 {
 	*f = (struct segment_fault){.line = line, .offset = offset};
 	segment_name(number, f->file);
@@ -116,7 +118,8 @@ static enum kb_err reader_open(int dir, uint32_t number, struct reader *r)
 	struct stat st;
 
 	segment_name(number, name);
-	*r = (struct reader){.fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)};
+	*r = (struct reader){
+		.fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)};
 	if (r->fd < 0)
 		return KB_E_FILE;
 	if (fstat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
@@ -133,7 +136,8 @@ static void reader_cleanup(struct reader *r)
 	free(r->buf);
 }
 
-/* The next line without its newline; *whole false when the end comes first, or the line is too long to be one.  line->p NULL at the end. */
+/* The next line without its newline; *whole false when the end comes first, or the line is too long
+ * to be one.  line->p NULL at the end. */
 static enum kb_err reader_line(struct reader *r, struct span *line, bool *whole)
 {
 	for (;;) {
@@ -174,9 +178,11 @@ static enum kb_err header_parse(struct span line, struct segment_header *h)
 	KB_AUTO(json) struct json_t *doc = NULL;
 	struct span event;
 
-	if (json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK || json_get_str(doc, "event", 16, &event) != KB_OK ||
-	    !span_eq_cstr(event, "segment") || json_get_int(doc, "segment", &h->segment) != KB_OK ||
-	    json_get_int(doc, "previous_bytes", &h->previous_bytes) != KB_OK || json_get_int(doc, "clock", &h->clock_s) != KB_OK ||
+	if (json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK ||
+	    json_get_str(doc, "event", 16, &event) != KB_OK || !span_eq_cstr(event, "segment") ||
+	    json_get_int(doc, "segment", &h->segment) != KB_OK ||
+	    json_get_int(doc, "previous_bytes", &h->previous_bytes) != KB_OK ||
+	    json_get_int(doc, "clock", &h->clock_s) != KB_OK ||
 	    json_get_int(doc, "replay_until", &h->replay_until_s) != KB_OK || h->previous_bytes < 0)
 		return KB_E_LEDGER_CHAIN;
 	h->born_s = 0;
@@ -184,22 +190,27 @@ static enum kb_err header_parse(struct span line, struct segment_header *h)
 	return err == KB_OK || err == KB_E_JSON_MISSING ? KB_OK : KB_E_LEDGER_CHAIN;
 }
 
-/* A first line of a format that is not known here: said before anything else of it is looked at, because anything may be different. */
+/* A first line of a format that is not known here: said before anything else of it is looked at,
+ * because anything may be different. */
 static bool is_newer(uint32_t number, struct span line, struct segment_fault *fault)
 {
 	KB_AUTO(json) struct json_t *doc = NULL;
 	int64_t format;
 
-	if (json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK || json_get_int(doc, "format", &format) != KB_OK || format <= SEGMENT_FORMAT)
+	if (json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK ||
+	    json_get_int(doc, "format", &format) != KB_OK || format <= SEGMENT_FORMAT)
 		return false;
 	segment_set_fault(fault, number, 1, 0, "");
-	snprintf(fault->text, sizeof fault->text, "is of format %lld, and this version reads %d at the most: it was written by a newer one, use that",
+	snprintf(fault->text, sizeof fault->text,
+		 "is of format %lld, and this version reads %d at the most: it was written by a "
+		 "newer one, use that",
 		 (long long)format, SEGMENT_FORMAT);
 	return true;
 }
 
 /* Of a segment on disk.  KB_E_LEDGER_CHAIN when its first line is not good. */
-enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header *h, struct segment_fault *fault)
+enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header *h,
+				struct segment_fault *fault)
 {
 	KB_AUTO(reader) struct reader r = {.fd = -1};
 	struct chain_line parsed;
@@ -207,13 +218,15 @@ enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header 
 	bool whole;
 	enum kb_err err;
 
-	if ((err = reader_open(dir, number, &r)) != KB_OK || (err = reader_line(&r, &line, &whole)) != KB_OK) {
+	if ((err = reader_open(dir, number, &r)) != KB_OK ||
+	    (err = reader_line(&r, &line, &whole)) != KB_OK) {
 		segment_set_fault(fault, number, 0, 0, "cannot be read");
 		return err;
 	}
 	if (is_newer(number, line, fault))
 		return KB_E_LEDGER_CHAIN;
-	if (!whole || chain_parse(line, &parsed) != KB_OK || header_parse(line, h) != KB_OK || h->segment != number) {
+	if (!whole || chain_parse(line, &parsed) != KB_OK || header_parse(line, h) != KB_OK ||
+	    h->segment != number) {
 		segment_set_fault(fault, number, 1, 0, "is not the first line of this segment");
 		return KB_E_LEDGER_CHAIN;
 	}
@@ -222,8 +235,9 @@ enum kb_err segment_header_read(int dir, uint32_t number, struct segment_header 
 
 /* ---- walking ---- */
 
-/* Does a line follow anywhere that was written when the bad one, number `seq`, was durable?  Then it is no torn tail.  Good lines of the same batch may
- * follow: their pages reached the disk, and its did not. */
+/* Does a line follow anywhere that was written when the bad one, number `seq`, was durable?  Then
+ * it is no torn tail.  Good lines of the same batch may follow: their pages reached the disk, and
+ * its did not. */
 static bool was_durable(struct reader *r, uint64_t seq)
 {
 	struct chain_line parsed;
@@ -231,7 +245,8 @@ static bool was_durable(struct reader *r, uint64_t seq)
 	bool whole;
 
 	while (reader_line(r, &line, &whole) == KB_OK && line.p != NULL) {
-		if (whole && chain_parse(line, &parsed) == KB_OK && (parsed.synced >= seq || parsed.seq <= seq))
+		if (whole && chain_parse(line, &parsed) == KB_OK &&
+		    (parsed.synced >= seq || parsed.seq <= seq))
 			return true;
 		if (!whole) { /* too long, or the end: on to what comes after these bytes */
 			r->from = r->len = 0;
@@ -242,7 +257,8 @@ static bool was_durable(struct reader *r, uint64_t seq)
 }
 
 /* One segment up to `limit` bytes (-1: all of it). */
-static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chain *c, segment_visit *visit, void *ctx, struct segment_fault *fault)
+static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chain *c,
+			    segment_visit *visit, void *ctx, struct segment_fault *fault)
 {
 	KB_AUTO(reader) struct reader r = {.fd = -1};
 	struct segment_line at = {.segment = number};
@@ -254,8 +270,11 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 		return err;
 	}
 	if (limit > r.end) {
-		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyser does not see that KB_AUTO frees the reader */
-		segment_set_fault(fault, number, 0, r.end, "is shorter than the next segment says: lines are missing at its end");
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyser does not see that
+		 * KB_AUTO frees the reader */
+		segment_set_fault(
+			fault, number, 0, r.end,
+			"is shorter than the next segment says: lines are missing at its end");
 		return KB_E_LEDGER_CHAIN;
 	}
 	if (limit >= 0)
@@ -275,17 +294,22 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 		if (at.line == 1 && is_newer(number, at.text, fault))
 			return KB_E_LEDGER_CHAIN;
 		if (!whole)
-			wrong = at.text.len > CHAIN_MAX_LINE ? "is too long for a line of the ledger" : "is incomplete: no newline ends it";
+			wrong = at.text.len > CHAIN_MAX_LINE
+					? "is too long for a line of the ledger"
+					: "is incomplete: no newline ends it";
 		else if (chain_parse(at.text, &at.parsed) != KB_OK)
 			wrong = "is not as it was written: its own digest does not fit";
 		else if (chain_next(&before, at.text, &at.parsed) != KB_OK)
-			wrong = "does not follow the line before it: lines were removed, added or moved";
-		else if (at.line == 1 && (header_parse(at.text, &h) != KB_OK || h.segment != number))
+			wrong = "does not follow the line before it: lines were removed, added or "
+				"moved";
+		else if (at.line == 1 &&
+			 (header_parse(at.text, &h) != KB_OK || h.segment != number))
 			wrong = "is not the first line of this segment";
 		if (wrong != NULL) {
 			bool is_whole_alone = whole && chain_parse(at.text, &at.parsed) == KB_OK;
 			segment_set_fault(fault, number, at.line, offset, wrong);
-			fault->is_tail = limit < 0 && at.line > 1 && !is_whole_alone && !was_durable(&r, c->seq + 1);
+			fault->is_tail = limit < 0 && at.line > 1 && !is_whole_alone &&
+					 !was_durable(&r, c->seq + 1);
 			return KB_E_LEDGER_CHAIN;
 		}
 		*c = before;
@@ -302,14 +326,16 @@ static enum kb_err chain_at(int dir, uint32_t number, struct chain *c, struct se
 	bool whole;
 	enum kb_err err;
 
-	if ((err = reader_open(dir, number, &r)) != KB_OK || (err = reader_line(&r, &line, &whole)) != KB_OK) {
+	if ((err = reader_open(dir, number, &r)) != KB_OK ||
+	    (err = reader_line(&r, &line, &whole)) != KB_OK) {
 		segment_set_fault(fault, number, 0, 0, "cannot be read");
 		return err;
 	}
 	if (is_newer(number, line, fault))
 		return KB_E_LEDGER_CHAIN;
 	if (!whole || chain_before(line, c) != KB_OK) {
-		segment_set_fault(fault, number, 1, 0, "is not as it was written: its own digest does not fit");
+		segment_set_fault(fault, number, 1, 0,
+				  "is not as it was written: its own digest does not fit");
 		return KB_E_LEDGER_CHAIN;
 	}
 	/* The first segment of all is believed about nothing: nothing was before it. */
@@ -318,7 +344,8 @@ static enum kb_err chain_at(int dir, uint32_t number, struct chain *c, struct se
 	return KB_OK;
 }
 
-enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx, struct chain *end, struct segment_fault *fault)
+enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx, struct chain *end,
+			 struct segment_fault *fault)
 {
 	KB_AUTO(segment_listing) struct segment_listing l = {0};
 	struct chain c = {0};
@@ -343,9 +370,11 @@ enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx
 			segment_set_fault(fault, l.number[i] + 1, 0, 0, "is missing");
 			return KB_E_LEDGER_CHAIN;
 		}
-		if (!is_last && (err = segment_header_read(dir, l.number[i + 1], &next, fault)) != KB_OK)
+		if (!is_last &&
+		    (err = segment_header_read(dir, l.number[i + 1], &next, fault)) != KB_OK)
 			return err;
-		if ((err = walk_one(dir, l.number[i], is_last ? -1 : next.previous_bytes, &c, visit, ctx, fault)) != KB_OK)
+		if ((err = walk_one(dir, l.number[i], is_last ? -1 : next.previous_bytes, &c, visit,
+				    ctx, fault)) != KB_OK)
 			break;
 	}
 	if (end != NULL)

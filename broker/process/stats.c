@@ -1,5 +1,6 @@
-/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Trusts nobody: any process can write any byte of it, so indices and text are bounded when
- * read, and no check anywhere depends on it. */
+/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Trusts nobody: any process
+ * can write any byte of it, so indices and text are bounded when read, and no check anywhere
+ * depends on it. */
 #include "process/stats.h"
 
 #include <fcntl.h>
@@ -13,8 +14,9 @@
 static const uint64_t magic = 0x6b62736331303031; /* "kbsc1001" */
 
 static const char *const names[PROCESS_COUNT] = {
-	[PROCESS_NONE] = "none",   [PROCESS_SUPERVISOR] = "supervisor", [PROCESS_GATEWAY] = "gateway",
-	[PROCESS_VAULT] = "vault", [PROCESS_LEDGER] = "ledger",         [PROCESS_FETCHER] = "fetcher",
+	[PROCESS_NONE] = "none",       [PROCESS_SUPERVISOR] = "supervisor",
+	[PROCESS_GATEWAY] = "gateway", [PROCESS_VAULT] = "vault",
+	[PROCESS_LEDGER] = "ledger",   [PROCESS_FETCHER] = "fetcher",
 };
 
 const char *process_name(enum process_kind r)
@@ -31,7 +33,8 @@ enum kb_err stats_create(int *fd, struct stats **out)
 	if (*fd < 0)
 		return KB_E_SYS;
 	/* Sealed against shrinking: no room can make another's access a SIGBUS. */
-	if (ftruncate(*fd, sizeof(struct stats)) != 0 || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+	if (ftruncate(*fd, sizeof(struct stats)) != 0 ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		goto fail;
 	struct stats *stats = mmap(NULL, sizeof *stats, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
 	if (stats == MAP_FAILED)
@@ -177,11 +180,13 @@ static uint32_t settled(const _Atomic uint32_t *used)
 
 struct issuer_slot *stats_issuer(struct stats *stats, const char *name, const char *origin)
 {
-	struct span want = bounded(name, sizeof stats->issuer->name - 1), from = bounded(origin, sizeof stats->issuer->origin - 1);
+	struct span want = bounded(name, sizeof stats->issuer->name - 1),
+		    from = bounded(origin, sizeof stats->issuer->origin - 1);
 
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
 		struct issuer_slot *s = &stats->issuer[i];
-		if (settled(&s->used) == ENTRY_USED && span_eq(bounded(s->name, sizeof s->name), want) &&
+		if (settled(&s->used) == ENTRY_USED &&
+		    span_eq(bounded(s->name, sizeof s->name), want) &&
 		    span_eq(bounded(s->origin, sizeof s->origin), from))
 			return s;
 	}
@@ -226,7 +231,8 @@ static bool is_label(const char *text, size_t cap, struct span s)
 
 void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer)
 {
-	uint32_t hash = 2166136261u ^ (uint32_t)code; /* FNV-1a: names of the configuration, not a stranger's */
+	uint32_t hash = 2166136261u ^
+			(uint32_t)code; /* FNV-1a: names of the configuration, not a stranger's */
 
 	for (size_t i = 0; i < key.len; i++)
 		hash = (hash ^ key.p[i]) * 16777619u;
@@ -235,7 +241,8 @@ void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struc
 	for (unsigned probe = 0; probe < 64; probe++) {
 		struct outcome_slot *o = &stats->outcome[(hash + probe) % STATS_OUTCOMES];
 		if (atomic_load(&o->used) != ENTRY_USED) {
-			struct span k = span_sub(key, 0, sizeof o->key - 1), is = span_sub(issuer, 0, sizeof o->issuer - 1);
+			struct span k = span_sub(key, 0, sizeof o->key - 1),
+				    is = span_sub(issuer, 0, sizeof o->issuer - 1);
 			o->code = (uint16_t)code;
 			memset(o->key, 0, sizeof o->key);
 			memset(o->issuer, 0, sizeof o->issuer);
@@ -245,7 +252,8 @@ void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struc
 				memcpy(o->issuer, is.p, is.len);
 			atomic_store(&o->n, 0);
 			atomic_store(&o->used, ENTRY_USED);
-		} else if (o->code != (uint16_t)code || !is_label(o->key, sizeof o->key, key) || !is_label(o->issuer, sizeof o->issuer, issuer)) {
+		} else if (o->code != (uint16_t)code || !is_label(o->key, sizeof o->key, key) ||
+			   !is_label(o->issuer, sizeof o->issuer, issuer)) {
 			continue;
 		}
 		atomic_fetch_add(&o->n, 1);

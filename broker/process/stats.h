@@ -1,5 +1,6 @@
-/* broker/process/stats.h — shared memory of counters: each process writes its own slot, the ledger the outcomes, the fetcher the issuers;
- * the supervisor's watchdog and the gateway's /metrics, /readyz read.  No secret, no decision: a forged number misleads an operator, never a check. */
+/* broker/process/stats.h — shared memory of counters: each process writes its own slot, the ledger
+ * the outcomes, the fetcher the issuers; the supervisor's watchdog and the gateway's /metrics,
+ * /readyz read.  No secret, no decision: a forged number misleads an operator, never a check. */
 #ifndef KB_PROCESS_STATS_H
 #define KB_PROCESS_STATS_H
 #include <stdatomic.h>
@@ -7,7 +8,15 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 
-enum process_kind { PROCESS_NONE, PROCESS_SUPERVISOR, PROCESS_GATEWAY, PROCESS_VAULT, PROCESS_LEDGER, PROCESS_FETCHER, PROCESS_COUNT };
+enum process_kind {
+	PROCESS_NONE,
+	PROCESS_SUPERVISOR,
+	PROCESS_GATEWAY,
+	PROCESS_VAULT,
+	PROCESS_LEDGER,
+	PROCESS_FETCHER,
+	PROCESS_COUNT
+};
 const char *process_name(enum process_kind r);
 
 enum slot_state {
@@ -15,12 +24,15 @@ enum slot_state {
 	SLOT_STARTING,
 	SLOT_READY,    /* waiting for work */
 	SLOT_BUSY,     /* in a request since busy_since_ms: the watchdog counts */
-	SLOT_HANDOVER, /* vault: waits for the ledger to take the reply; not the watchdog's business */
+	SLOT_HANDOVER, /* vault: waits for the ledger to take the reply; not the watchdog's business
+			*/
 	SLOT_FAILED,   /* alive, cannot serve; `fault` says why */
 	SLOT_DRAINING,
 };
 
-enum { HIST_BUCKETS = 20 }; /* bucket i counts values ≤ 2^(i+5) µs: 32 µs … 16.8 s; the last one all above */
+enum {
+	HIST_BUCKETS = 20
+}; /* bucket i counts values ≤ 2^(i+5) µs: 32 µs … 16.8 s; the last one all above */
 struct histogram {
 	_Atomic uint64_t count[HIST_BUCKETS], sum_us, n;
 };
@@ -57,22 +69,30 @@ enum counter {                         /* of one process */
 bool counter_is_gauge(enum counter c); /* the others only grow */
 
 struct slot {
-	_Atomic int32_t pid;                             /* 0: free */
-	_Atomic uint32_t process, state, generation, fault; /* enum process_kind, enum slot_state, …, enum kb_err */
-	_Atomic int64_t busy_since_ms;                   /* clock_mono_ms() */
-	_Atomic int64_t call_since_ms;                   /* vault: of the HSM call that runs now, 0: none */
-	_Atomic uint64_t request_id;                     /* the frame in work, 0 when none */
+	_Atomic int32_t pid; /* 0: free */
+	_Atomic uint32_t process, state, generation,
+		fault;                 /* enum process_kind, enum slot_state, …, enum kb_err */
+	_Atomic int64_t busy_since_ms; /* clock_mono_ms() */
+	_Atomic int64_t call_since_ms; /* vault: of the HSM call that runs now, 0: none */
+	_Atomic uint64_t request_id;   /* the frame in work, 0 when none */
 	_Atomic uint64_t counter[COUNTER_COUNT];
-	struct histogram total, judge, hsm; /* gateway: total; vault: all three; ledger: total is the commit */
+	struct histogram total, judge,
+		hsm; /* gateway: total; vault: all three; ledger: total is the commit */
 };
 
-enum { ENTRY_FREE, ENTRY_USED, ENTRY_CLAIMED }; /* `used` below; claimed: somebody is setting the name */
+enum {
+	ENTRY_FREE,
+	ENTRY_USED,
+	ENTRY_CLAIMED
+}; /* `used` below; claimed: somebody is setting the name */
 
 struct issuer_slot {
 	_Atomic uint32_t used;
 	char name[128];
-	char origin[65];           /* struct keyset_origin's id: figures of one issuer do not count for another that has its name now */
-	_Atomic uint32_t in_force; /* of the accepting generation's configuration: what /metrics and /readyz show */
+	char origin[65]; /* struct keyset_origin's id: figures of one issuer do not count for
+			    another that has its name now */
+	_Atomic uint32_t in_force; /* of the accepting generation's configuration: what /metrics and
+				      /readyz show */
 	_Atomic int64_t fetched_s, stale_at_s, attempt_s; /* wall clock; 0: never */
 	_Atomic uint32_t fault;                           /* enum kb_err of the last attempt */
 	_Atomic uint32_t keys;
@@ -85,7 +105,11 @@ struct outcome_slot { /* written by the ledger alone */
 	_Atomic uint64_t n;
 };
 
-enum { STATS_SLOTS = 256, STATS_OUTCOMES = 4096, STATS_ISSUERS = 2 * KB_MAX_ISSUERS }; /* issuers: of two generations */
+enum {
+	STATS_SLOTS = 256,
+	STATS_OUTCOMES = 4096,
+	STATS_ISSUERS = 2 * KB_MAX_ISSUERS
+}; /* issuers: of two generations */
 struct stats {
 	uint64_t magic, size;
 	_Atomic uint32_t generation; /* the one that accepts */
@@ -96,28 +120,37 @@ struct stats {
 	struct slot slot[STATS_SLOTS];
 	struct issuer_slot issuer[STATS_ISSUERS];
 	struct outcome_slot outcome[STATS_OUTCOMES];
-	struct slot retired[PROCESS_COUNT];  /* sums of the slots given back, a process each: so that counters only grow */
-	_Atomic uint32_t pin_refused;     /* the last generation whose PIN the HSM refused, 0: none */
-	_Atomic uint64_t config_returned; /* the configuration in force was left before: the record it was last taken up in; 0: it was not */
-	_Atomic int64_t clock_stepped_ms; /* clock_mono_ms() of the last jump of the wall clock, 0: none */
+	struct slot retired[PROCESS_COUNT]; /* sums of the slots given back, a process each: so that
+					       counters only grow */
+	_Atomic uint32_t pin_refused; /* the last generation whose PIN the HSM refused, 0: none */
+	_Atomic uint64_t config_returned; /* the configuration in force was left before: the record
+					     it was last taken up in; 0: it was not */
+	_Atomic int64_t
+		clock_stepped_ms; /* clock_mono_ms() of the last jump of the wall clock, 0: none */
 };
 
-KB_MUST_CHECK enum kb_err stats_create(int *fd, struct stats **out);   /* memfd, close-on-exec */
-KB_MUST_CHECK enum kb_err stats_attach(int fd, struct stats **out);    /* checks magic and size */
-struct slot *stats_slot(struct stats *stats, unsigned index);             /* KB_BUG past the end */
-int stats_take(struct stats *stats, enum process_kind process, uint32_t generation); /* supervisor: a free slot's index, zeroed, or -1 */
-void stats_give_back(struct stats *stats, unsigned index); /* supervisor: its process is gone for good; its counters are kept in `retired` */
-void slot_set(struct slot *s, enum slot_state state);             /* SLOT_READY also clears fault and request_id */
-void slot_busy(struct slot *s, uint64_t request_id);              /* SLOT_BUSY since now */
+KB_MUST_CHECK enum kb_err stats_create(int *fd, struct stats **out); /* memfd, close-on-exec */
+KB_MUST_CHECK enum kb_err stats_attach(int fd, struct stats **out);  /* checks magic and size */
+struct slot *stats_slot(struct stats *stats, unsigned index);        /* KB_BUG past the end */
+int stats_take(struct stats *stats, enum process_kind process,
+	       uint32_t generation); /* supervisor: a free slot's index, zeroed, or -1 */
+void stats_give_back(struct stats *stats,
+		     unsigned index); /* supervisor: its process is gone for good; its counters are
+					 kept in `retired` */
+void slot_set(struct slot *s,
+	      enum slot_state state); /* SLOT_READY also clears fault and request_id */
+void slot_busy(struct slot *s, uint64_t request_id); /* SLOT_BUSY since now */
 void slot_count(struct slot *s, enum counter c, uint64_t n);
 void slot_gauge(struct slot *s, enum counter c, uint64_t value);
-struct issuer_slot *stats_issuer(struct stats *stats, const char *name, const char *origin); /* found or made; NULL when full */
+struct issuer_slot *stats_issuer(struct stats *stats, const char *name,
+				 const char *origin); /* found or made; NULL when full */
 /* Supervisor: these are in force, all others are forgotten.  NULLs among them are passed over. */
 void stats_keep_issuers(struct stats *stats, struct issuer_slot *const *keep, size_t n);
 /* One judged call: KB_OK is a release, everything else a refusal. */
 void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer);
 
-/* Prometheus text format 0.0.4 of everything, and the JSON of /readyz; *ready says whether it is 200 or 503. */
+/* Prometheus text format 0.0.4 of everything, and the JSON of /readyz; *ready says whether it is
+ * 200 or 503. */
 void stats_metrics(const struct stats *stats, struct buf *out);
 void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, bool *ready);
 

@@ -1,5 +1,6 @@
-/* broker/process/x509.c — makes an instance's certificates and says when a chain ends.  Trusts the keys it is given (its caller made them);
- * never decides whether a certificate is to be believed: TLS and the clients do. */
+/* broker/process/x509.c — makes an instance's certificates and says when a chain ends.  Trusts the
+ * keys it is given (its caller made them); never decides whether a certificate is to be believed:
+ * TLS and the clients do. */
 #include "process/x509.h"
 
 #include <arpa/inet.h>
@@ -58,14 +59,18 @@ enum kb_err x509_hsm_key(const struct hsm_public *pub, EVP_PKEY **out)
 	if (pub->kty != KB_KTY_RSA)
 		return KB_E_KEY_TYPE;
 	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
-	BIGNUM *n = BN_bin2bn(pub->n, (int)pub->n_len, NULL), *e = BN_bin2bn(pub->e, (int)pub->e_len, NULL);
+	BIGNUM *n = BN_bin2bn(pub->n, (int)pub->n_len, NULL),
+	       *e = BN_bin2bn(pub->e, (int)pub->e_len, NULL);
 	if (bld == NULL || n == NULL || e == NULL || BN_is_zero(n) || BN_is_zero(e))
 		goto out;
-	if (OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) != 1 || OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) != 1)
+	if (OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) != 1 ||
+	    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) != 1)
 		goto out;
-	if ((params = OSSL_PARAM_BLD_to_param(bld)) == NULL || (ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL)) == NULL)
+	if ((params = OSSL_PARAM_BLD_to_param(bld)) == NULL ||
+	    (ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL)) == NULL)
 		goto out;
-	if (EVP_PKEY_fromdata_init(ctx) != 1 || EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
+	if (EVP_PKEY_fromdata_init(ctx) != 1 ||
+	    EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
 		goto out;
 	err = KB_OK;
 out:
@@ -77,7 +82,8 @@ out:
 	return err;
 }
 
-/* A host name by the letters-digits-hyphen rule (RFC 1123 §2.1), one leading "*." allowed; it goes into an OpenSSL text in which ',' and ':' mean something. */
+/* A host name by the letters-digits-hyphen rule (RFC 1123 §2.1), one leading "*." allowed; it goes
+ * into an OpenSSL text in which ',' and ':' mean something. */
 static bool is_dns_name(const char *name)
 {
 	size_t len = strlen(name), label = 0;
@@ -92,7 +98,8 @@ static bool is_dns_name(const char *name)
 			label = 0;
 			continue;
 		}
-		bool is_alnum = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
+		bool is_alnum = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') ||
+				(*p >= 'A' && *p <= 'Z');
 		if (!is_alnum && !(*p == '-' && label > 0))
 			return false;
 		if (++label > 63)
@@ -156,10 +163,12 @@ static enum kb_err extensions_add(const struct x509_template *t, X509 *cert, X50
 		return KB_E_BUG;
 	X509V3_set_ctx_nodb(&ctx);
 	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
-	if (!extension_add(cert, &ctx, NID_basic_constraints, basic) || !extension_add(cert, &ctx, NID_key_usage, usage) ||
+	if (!extension_add(cert, &ctx, NID_basic_constraints, basic) ||
+	    !extension_add(cert, &ctx, NID_key_usage, usage) ||
 	    !extension_add(cert, &ctx, NID_subject_key_identifier, "hash"))
 		return KB_E_SYS;
-	if (issuer != cert && !extension_add(cert, &ctx, NID_authority_key_identifier, "keyid:always"))
+	if (issuer != cert &&
+	    !extension_add(cert, &ctx, NID_authority_key_identifier, "keyid:always"))
 		return KB_E_SYS;
 	if (t->kind != X509_LEAF)
 		return KB_OK;
@@ -180,7 +189,8 @@ static bool serial_set(X509 *cert)
 
 	if (RAND_bytes(bytes, sizeof bytes) != 1)
 		return false;
-	bytes[0] = (uint8_t)((bytes[0] & 0x7f) | 0x40); /* positive, and never short (RFC 5280 §4.1.2.2) */
+	bytes[0] = (uint8_t)((bytes[0] & 0x7f) |
+			     0x40); /* positive, and never short (RFC 5280 §4.1.2.2) */
 	BIGNUM *n = BN_bin2bn(bytes, sizeof bytes, NULL);
 	bool is_set = n != NULL && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert)) != NULL;
 	BN_free(n);
@@ -191,14 +201,17 @@ static bool times_set(const struct x509_template *t, X509 *cert, X509 *issuer)
 {
 	time_t from = t->now_s - BACKDATE_S, until = t->now_s + (time_t)t->days * DAY_S;
 
-	if (ASN1_TIME_set(X509_getm_notBefore(cert), from) == NULL || ASN1_TIME_set(X509_getm_notAfter(cert), until) == NULL)
+	if (ASN1_TIME_set(X509_getm_notBefore(cert), from) == NULL ||
+	    ASN1_TIME_set(X509_getm_notAfter(cert), until) == NULL)
 		return false;
-	if (issuer == NULL || ASN1_TIME_compare(X509_get0_notAfter(issuer), X509_get0_notAfter(cert)) >= 0)
+	if (issuer == NULL ||
+	    ASN1_TIME_compare(X509_get0_notAfter(issuer), X509_get0_notAfter(cert)) >= 0)
 		return true;
 	return X509_set1_notAfter(cert, X509_get0_notAfter(issuer)) == 1;
 }
 
-enum kb_err x509_issue(const struct x509_template *t, EVP_PKEY *subject, X509 *issuer, EVP_PKEY *issuer_key, X509 **out)
+enum kb_err x509_issue(const struct x509_template *t, EVP_PKEY *subject, X509 *issuer,
+		       EVP_PKEY *issuer_key, X509 **out)
 {
 	enum kb_err err = KB_E_SYS;
 	size_t cn_len = strlen(t->common_name);
@@ -207,12 +220,16 @@ enum kb_err x509_issue(const struct x509_template *t, EVP_PKEY *subject, X509 *i
 	if (cn_len == 0 || cn_len > CN_MAX)
 		return KB_E_CONFIG;
 	KB_AUTO(x509_cert) X509 *cert = X509_new();
-	if (cert == NULL || X509_set_version(cert, X509_VERSION_3) != 1 || !serial_set(cert) || !times_set(t, cert, issuer))
+	if (cert == NULL || X509_set_version(cert, X509_VERSION_3) != 1 || !serial_set(cert) ||
+	    !times_set(t, cert, issuer))
 		return err;
 	X509_NAME *name = X509_get_subject_name(cert);
-	if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)t->common_name, (int)cn_len, -1, 0) != 1)
+	if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)t->common_name,
+				       (int)cn_len, -1, 0) != 1)
 		return err;
-	if (X509_set_issuer_name(cert, issuer == NULL ? name : X509_get_subject_name(issuer)) != 1 || X509_set_pubkey(cert, subject) != 1)
+	if (X509_set_issuer_name(cert, issuer == NULL ? name : X509_get_subject_name(issuer)) !=
+		    1 ||
+	    X509_set_pubkey(cert, subject) != 1)
 		return err;
 	if ((err = extensions_add(t, cert, issuer == NULL ? cert : issuer)) != KB_OK)
 		return err;
@@ -284,7 +301,8 @@ static void chain_free(X509 **certs, size_t n)
 		X509_free(certs[i]);
 }
 
-static enum kb_err chain_describe(X509 *const *certs, size_t n, struct buf *leaf_der, int64_t *expires_s)
+static enum kb_err chain_describe(X509 *const *certs, size_t n, struct buf *leaf_der,
+				  int64_t *expires_s)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct tm tm;
@@ -324,7 +342,8 @@ enum kb_err x509_chain_check(struct span pem)
 
 	for (size_t i = 0; err == KB_OK && i < n; i++) {
 		X509 *above = certs[i + 1 < n ? i + 1 : i]; /* the root above itself */
-		if (X509_check_issued(above, certs[i]) != X509_V_OK || X509_verify(certs[i], X509_get0_pubkey(above)) != 1)
+		if (X509_check_issued(above, certs[i]) != X509_V_OK ||
+		    X509_verify(certs[i], X509_get0_pubkey(above)) != 1)
 			err = KB_E_KEY_FORMAT;
 	}
 	chain_free(certs, n);

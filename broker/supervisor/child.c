@@ -1,5 +1,6 @@
-/* broker/supervisor/child.c — the life of one process as the supervisor sees it.  Decides when it is started again and when it is killed.  Trusts exit codes and the shared statistics no further than
- * that.  Never starts a process again whose PIN was refused: the token may count tries. */
+/* broker/supervisor/child.c — the life of one process as the supervisor sees it.  Decides when it
+ * is started again and when it is killed.  Trusts exit codes and the shared statistics no further
+ * than that.  Never starts a process again whose PIN was refused: the token may count tries. */
 #include "supervisor/child.h"
 
 #include <errno.h>
@@ -15,15 +16,23 @@
 enum {
 	READY_MS = 20000,      /* start until READY, or it is killed */
 	BACKOFF_MS = 100,      /* before the first restart; doubled each time … */
-	BACKOFF_MAX_MS = 3000, /* an HSM that comes back is served from within 10 s (SECURITY C3), a hung call at the start included */
+	BACKOFF_MAX_MS = 3000, /* an HSM that comes back is served from within 10 s (SECURITY C3), a
+				  hung call at the start included */
 	HEALTHY_MS = 30000,    /* … until it was READY for this long */
-	EARLY_MS = 200,        /* the supervisor looks every 100 ms and a kill takes a moment: KB_HSM_CALL_MS is a promise to the client */
+	EARLY_MS = 200,        /* the supervisor looks every 100 ms and a kill takes a moment:
+				  KB_HSM_CALL_MS is a promise to the client */
 };
 
-void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation, unsigned index)
+void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation,
+		unsigned index)
 {
-	*c = (struct child){
-		.process = process, .index = index, .generation = generation, .host = host, .slot = -1, .control = -1, .backoff_ms = BACKOFF_MS};
+	*c = (struct child){.process = process,
+			    .index = index,
+			    .generation = generation,
+			    .host = host,
+			    .slot = -1,
+			    .control = -1,
+			    .backoff_ms = BACKOFF_MS};
 }
 
 static struct slot *slot_of(const struct child *c)
@@ -62,8 +71,10 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
-	if (err != KB_OK && err != KB_E_FILE) { /* no room says such a thing: it is broken or captured; or it cannot be heard any more */
-		log_event(LOG_ERROR, "control.bad", "name", process_name(c->process), "child", log_i64(c->pid), "err", kb_err_name(err), NULL);
+	if (err != KB_OK && err != KB_E_FILE) { /* no room says such a thing: it is broken or
+						   captured; or it cannot be heard any more */
+		log_event(LOG_ERROR, "control.bad", "name", process_name(c->process), "child",
+			  log_i64(c->pid), "err", kb_err_name(err), NULL);
 		child_signal(c, SIGKILL);
 	}
 	if (err != KB_OK) { /* it is ending: its exit code will say more */
@@ -73,16 +84,20 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	if (m.type == CONTROL_READY && !c->is_ready) {
 		c->is_ready = true;
 		c->ready_ms = clock_mono_ms();
-		log_event(LOG_INFO, "process.ready", "name", process_name(c->process), "child", log_i64(c->pid), "generation", log_i64(c->generation),
-			  "after_ms", log_i64(c->ready_ms - c->started_ms), NULL);
+		log_event(LOG_INFO, "process.ready", "name", process_name(c->process), "child",
+			  log_i64(c->pid), "generation", log_i64(c->generation), "after_ms",
+			  log_i64(c->ready_ms - c->started_ms), NULL);
 		c->host->on_ready(c->host->ctx, c);
 	} else if (m.type == CONTROL_FAILED) {
-		log_event(LOG_ERROR, "process.failed", "name", process_name(c->process), "child", log_i64(c->pid), "err",
-			  kb_err_name(m.value < KB_ERR_COUNT ? (enum kb_err)m.value : KB_E_BUG), NULL);
+		log_event(LOG_ERROR, "process.failed", "name", process_name(c->process), "child",
+			  log_i64(c->pid), "err",
+			  kb_err_name(m.value < KB_ERR_COUNT ? (enum kb_err)m.value : KB_E_BUG),
+			  NULL);
 	}
 }
 
-/* A slot for the new process.  The old one's counters are kept, and its fault: until it is READY that is why it is not. */
+/* A slot for the new process.  The old one's counters are kept, and its fault: until it is READY
+ * that is why it is not. */
 static bool take_slot(struct child *c)
 {
 	unsigned fault = KB_OK;
@@ -138,7 +153,8 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	atomic_store(&slot_of(c)->pid, c->pid);
 	return;
 fail:
-	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why", c->slot < 0 ? "no free slot" : strerror(errno), NULL);
+	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why",
+		  c->slot < 0 ? "no free slot" : strerror(errno), NULL);
 	if (pair[1] >= 0)
 		close(pair[1]);
 	close_control(c);
@@ -151,12 +167,18 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	uint64_t request = atomic_load(&s->request_id);
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
-	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name", process_name(c->process), "child", log_i64(c->pid), "generation",
-		  log_i64(c->generation), WIFSIGNALED(status) ? "signal" : "exit_code", log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its list lacks a call */
+	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name",
+		  process_name(c->process), "child", log_i64(c->pid), "generation",
+		  log_i64(c->generation), WIFSIGNALED(status) ? "signal" : "exit_code",
+		  log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
+	if (WIFSIGNALED(status) &&
+	    WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its
+					     list lacks a call */
 		slot_count(&c->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_FORBIDDEN, 1);
-		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process), "child", log_i64(c->pid), "why",
-			  "it made a system call that its sandbox forbids", "fix", "the kernel's audit log has the call: type=1326", NULL);
+		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process),
+			  "child", log_i64(c->pid), "why",
+			  "it made a system call that its sandbox forbids", "fix",
+			  "the kernel's audit log has the call: type=1326", NULL);
 	}
 	c->pid = 0;
 	close_control(c);
@@ -166,12 +188,16 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	if (code == PROCESS_EXIT_PIN) {
 		c->held = KB_E_HSM_PIN;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
-			  "the HSM refused the PIN; it is not tried again, because a token may count tries", "fix",
-			  "put the right PIN in the PIN file, then reload", NULL);
+			  "the HSM refused the PIN; it is not tried again, because a token may "
+			  "count tries",
+			  "fix", "put the right PIN in the PIN file, then reload", NULL);
 	} else if (code == PROCESS_EXIT_CONFIG &&
-		   !(c->process == PROCESS_VAULT && c->ready_ms != 0)) { /* an HSM with which this worker was ready will be well again */
+		   !(c->process == PROCESS_VAULT &&
+		     c->ready_ms !=
+			     0)) { /* an HSM with which this worker was ready will be well again */
 		c->held = KB_E_CONFIG;
-		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why", "it cannot work with this configuration", "fix",
+		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
+			  "it cannot work with this configuration", "fix",
 			  "mend what it logged above, then reload", NULL);
 	}
 	if (c->held != KB_OK && atomic_load(&s->fault) == KB_OK)
@@ -180,7 +206,8 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	return request;
 }
 
-/* How long a worker has been in one request, or in one call of the HSM: that may hang at the start and between requests, too. */
+/* How long a worker has been in one request, or in one call of the HSM: that may hang at the start
+ * and between requests, too. */
 static int64_t hung_for(const struct slot *s, int64_t now_ms)
 {
 	int64_t call_ms = atomic_load(&s->call_since_ms), hung_ms = 0;
@@ -195,7 +222,8 @@ bool child_watch(struct child *c, int64_t now_ms)
 	if (c->pid == 0)
 		return false;
 	if (!c->is_ready && now_ms - c->started_ms > READY_MS) {
-		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process), "child", log_i64(c->pid), NULL);
+		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process),
+			  "child", log_i64(c->pid), NULL);
 		c->started_ms = now_ms; /* the kill is not sent again while it takes effect */
 		child_signal(c, SIGKILL);
 		return false;
@@ -206,7 +234,8 @@ bool child_watch(struct child *c, int64_t now_ms)
 	int64_t hung_ms = hung_for(s, now_ms);
 	if (hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
 		return false;
-	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms), NULL);
+	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms),
+		  NULL);
 	child_signal(c, SIGKILL);
 	atomic_store(&s->call_since_ms, 0);
 	atomic_store(&s->fault, KB_E_HSM_DEVICE);
@@ -217,7 +246,8 @@ bool child_watch(struct child *c, int64_t now_ms)
 void child_signal(const struct child *c, int sig)
 {
 	if (c->pid > 0 && kill(c->pid, sig) != 0)
-		log_event(LOG_WARN, "process.signal", "child", log_i64(c->pid), "why", strerror(errno), NULL);
+		log_event(LOG_WARN, "process.signal", "child", log_i64(c->pid), "why",
+			  strerror(errno), NULL);
 }
 
 void child_release(struct child *c)

@@ -1,5 +1,7 @@
-/* broker/supervisor/generation.c — the processes and sockets of one configuration.  Decides in which order they start and end.  Holds copies of every socket, so that a process that crashed gets
- * the same ones back; closes them in the order of the corridor, so that an end of file walks from gateway to ledger.  Never reads from any of them. */
+/* broker/supervisor/generation.c — the processes and sockets of one configuration.  Decides in
+ * which order they start and end.  Holds copies of every socket, so that a process that crashed
+ * gets the same ones back; closes them in the order of the corridor, so that an end of file walks
+ * from gateway to ledger.  Never reads from any of them. */
 #include "supervisor/generation.h"
 
 #include <errno.h>
@@ -54,7 +56,8 @@ static enum kb_err make_pairs(struct generation *g)
 {
 	enum kb_err err;
 
-	if ((err = frame_pair(g->requests)) != KB_OK || (err = frame_pair(g->replies)) != KB_OK || (err = frame_pair(g->fetch_requests)) != KB_OK)
+	if ((err = frame_pair(g->requests)) != KB_OK || (err = frame_pair(g->replies)) != KB_OK ||
+	    (err = frame_pair(g->fetch_requests)) != KB_OK)
 		return err;
 	for (unsigned i = 0; i < g->config->gateways; i++)
 		if ((err = frame_pair(g->responses[i])) != KB_OK)
@@ -67,7 +70,8 @@ static int shared_listener(const struct generation *old, const char *address)
 {
 	if (old == NULL)
 		return -1;
-	if (old->config->metrics_address != NULL && strcmp(old->config->metrics_address, address) == 0)
+	if (old->config->metrics_address != NULL &&
+	    strcmp(old->config->metrics_address, address) == 0)
 		return old->metrics;
 	for (size_t i = 0; i < old->config->n_listeners; i++)
 		if (strcmp(old->config->listeners[i].address, address) == 0)
@@ -75,7 +79,8 @@ static int shared_listener(const struct generation *old, const char *address)
 	return -1;
 }
 
-static enum kb_err get_listener(const struct generation *old, const char *address, int *fd, char why[static 256])
+static enum kb_err get_listener(const struct generation *old, const char *address, int *fd,
+				char why[static 256])
 {
 	int have = shared_listener(old, address);
 	enum kb_err err;
@@ -88,17 +93,20 @@ static enum kb_err get_listener(const struct generation *old, const char *addres
 	}
 	if (err != KB_OK)
 		snprintf(why, 256, "cannot listen on %.100s: %s", address,
-			 err == KB_E_CONFIG ? "this is no numeric address with a port" : strerror(errno));
+			 err == KB_E_CONFIG ? "this is no numeric address with a port"
+					    : strerror(errno));
 	return err;
 }
 
-static enum kb_err get_listeners(struct generation *g, const struct generation *old, char why[static 256])
+static enum kb_err get_listeners(struct generation *g, const struct generation *old,
+				 char why[static 256])
 {
 	const struct config *c = g->config;
 	enum kb_err err;
 
 	for (size_t i = 0; i < c->n_listeners; i++)
-		if ((err = get_listener(old, c->listeners[i].address, &g->listeners[i], why)) != KB_OK)
+		if ((err = get_listener(old, c->listeners[i].address, &g->listeners[i], why)) !=
+		    KB_OK)
 			return err;
 	if (c->metrics_address != NULL)
 		return get_listener(old, c->metrics_address, &g->metrics, why);
@@ -108,8 +116,10 @@ static enum kb_err get_listeners(struct generation *g, const struct generation *
 
 static void blank(struct generation *g)
 {
-	int *const single[] = {&g->archive_gateway, &g->archive_vault, &g->archive_fetcher, &g->archive_ledger, &g->metrics, &g->requests[0],
-			       &g->requests[1],     &g->replies[0],    &g->replies[1],      &g->fetch_requests[0],       &g->fetch_requests[1]};
+	int *const single[] = {&g->archive_gateway,   &g->archive_vault,    &g->archive_fetcher,
+			       &g->archive_ledger,    &g->metrics,          &g->requests[0],
+			       &g->requests[1],       &g->replies[0],       &g->replies[1],
+			       &g->fetch_requests[0], &g->fetch_requests[1]};
 
 	for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
 		*single[i] = -1;
@@ -119,7 +129,8 @@ static void blank(struct generation *g)
 		g->listeners[i] = -1;
 }
 
-enum kb_err generation_new(struct host *host, uint32_t number, struct snapshot *source, struct config *config, const struct generation *old,
+enum kb_err generation_new(struct host *host, uint32_t number, struct snapshot *source,
+			   struct config *config, const struct generation *old,
 			   struct generation **out, char why[static 256])
 {
 	struct generation *g = calloc(1, sizeof *g);
@@ -144,15 +155,20 @@ enum kb_err generation_new(struct host *host, uint32_t number, struct snapshot *
 	child_init(&g->fetcher, host, PROCESS_FETCHER, number, 0);
 
 	err = KB_E_CONFIG;
-	snprintf(why, 256, "gateways must be 1 to %d, workers 1 to %d", GENERATION_GATEWAYS, KB_MAX_WORKERS);
-	if (config->gateways == 0 || config->gateways > GENERATION_GATEWAYS || config->workers == 0 || config->workers > KB_MAX_WORKERS)
+	snprintf(why, 256, "gateways must be 1 to %d, workers 1 to %d", GENERATION_GATEWAYS,
+		 KB_MAX_WORKERS);
+	if (config->gateways == 0 || config->gateways > GENERATION_GATEWAYS ||
+	    config->workers == 0 || config->workers > KB_MAX_WORKERS)
 		goto fail;
 	if ((err = get_listeners(g, old, why)) != KB_OK)
 		goto fail;
 	snprintf(why, 256, "the archives of the configuration cannot be made");
 	if ((err = pack_archives(g)) != KB_OK)
 		goto fail;
-	snprintf(why, 256, "the sockets between processes cannot be made; net.core.wmem_max must be at least %d", KB_MAX_FRAME);
+	snprintf(why, 256,
+		 "the sockets between processes cannot be made; net.core.wmem_max must be at least "
+		 "%d",
+		 KB_MAX_FRAME);
 	if ((err = make_pairs(g)) != KB_OK)
 		goto fail;
 	*out = g;
@@ -197,7 +213,8 @@ void generation_free(struct generation *g)
 
 /* ---- running ---- */
 
-/* The PIN file, at its start: a fresh description each time.  The supervisor opens it and never reads it. */
+/* The PIN file, at its start: a fresh description each time.  The supervisor opens it and never
+ * reads it. */
 static int open_pin(const struct generation *g)
 {
 	const char *path = g->config->hsm_pin_file;
@@ -210,7 +227,9 @@ static int open_pin(const struct generation *g)
 	    (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == g->host->user.uid))
 		return fd;
 	log_event(LOG_ERROR, "pin.file", "path", path, "why",
-		  fd < 0 ? strerror(errno) : "it must be a regular file of the broker's user or root, mode 0600", NULL);
+		  fd < 0 ? strerror(errno)
+			 : "it must be a regular file of the broker's user or root, mode 0600",
+		  NULL);
 	close_fd(&fd);
 	return -1;
 }
@@ -256,9 +275,11 @@ static void start_due(struct generation *g, int64_t now_ms)
 	for (unsigned i = 0; i < (g->has_proof ? g->config->workers : 1); i++)
 		if (!g->is_pin_refused && child_is_due(&g->vault[i], now_ms))
 			start_vault(g, &g->vault[i], now_ms);
-	/* A new generation takes no connection before it can answer.  The first one does: with the HSM down, /readyz has to say so. */
+	/* A new generation takes no connection before it can answer.  The first one does: with the
+	 * HSM down, /readyz has to say so. */
 	for (unsigned i = 0; i < g->config->gateways; i++)
-		if (has_gateways && (g->is_first || g->has_proof) && child_is_due(&g->gateway[i], now_ms))
+		if (has_gateways && (g->is_first || g->has_proof) &&
+		    child_is_due(&g->gateway[i], now_ms))
 			start_gateway(g, &g->gateway[i]);
 }
 
@@ -272,7 +293,8 @@ void generation_tick(struct generation *g, int64_t now_ms)
 		(void)child_watch(&g->gateway[i], now_ms);
 	for (unsigned i = 0; i < g->config->workers; i++)
 		if (child_watch(&g->vault[i], now_ms))
-			slot_count(&g->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_HUNG, 1);
+			slot_count(&g->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_HUNG,
+				   1);
 }
 
 bool generation_serves(const struct generation *g)
@@ -285,7 +307,8 @@ bool generation_serves(const struct generation *g)
 
 enum kb_err generation_introduce(const struct generation *g, const struct child *ledger)
 {
-	struct control_message m = {.type = CONTROL_GENERATION, .generation = g->number, .value = g->number};
+	struct control_message m = {
+		.type = CONTROL_GENERATION, .generation = g->number, .value = g->number};
 	int fds[1 + GENERATION_GATEWAYS] = {g->replies[1]};
 	size_t n = 1;
 
@@ -313,8 +336,10 @@ struct child *generation_child(struct generation *g, pid_t pid)
 static void tell_gateways(const struct generation *g, enum control_type type, uint64_t value)
 {
 	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
-		if (g->gateway[i].control >= 0 && control_send(g->gateway[i].control, type, g->number, value) != KB_OK)
-			log_event(LOG_WARN, "gateway.deaf", "child", log_i64(g->gateway[i].pid), NULL);
+		if (g->gateway[i].control >= 0 &&
+		    control_send(g->gateway[i].control, type, g->number, value) != KB_OK)
+			log_event(LOG_WARN, "gateway.deaf", "child", log_i64(g->gateway[i].pid),
+				  NULL);
 }
 
 void generation_ended(struct generation *g, struct child *c, int status)
@@ -349,7 +374,8 @@ void generation_drain(struct generation *g, int64_t now_ms)
 		close_fd(&g->listeners[i]);
 	close_fd(&g->metrics);
 	tell_gateways(g, CONTROL_DRAIN, 0);
-	child_signal(&g->fetcher, SIGTERM); /* its files are replaced atomically: it has nothing to finish */
+	child_signal(&g->fetcher,
+		     SIGTERM); /* its files are replaced atomically: it has nothing to finish */
 }
 
 void generation_advance(struct generation *g, int64_t now_ms)
@@ -358,8 +384,10 @@ void generation_advance(struct generation *g, int64_t now_ms)
 		g->stage = GENERATION_EMPTYING;
 		close_ends(g);
 	}
-	if ((g->stage == GENERATION_DRAINING || g->stage == GENERATION_EMPTYING) && now_ms > g->deadline_ms) {
-		log_event(LOG_WARN, "generation.killed", "generation", log_i64(g->number), "why", "it did not end in time", NULL);
+	if ((g->stage == GENERATION_DRAINING || g->stage == GENERATION_EMPTYING) &&
+	    now_ms > g->deadline_ms) {
+		log_event(LOG_WARN, "generation.killed", "generation", log_i64(g->number), "why",
+			  "it did not end in time", NULL);
 		generation_kill(g);
 	}
 }
@@ -378,5 +406,6 @@ bool generation_is_over(const struct generation *g)
 {
 	if (g->stage != GENERATION_EMPTYING && g->stage != GENERATION_DYING)
 		return false;
-	return !any_runs(g->gateway, GENERATION_GATEWAYS) && !any_runs(g->vault, KB_MAX_WORKERS) && !any_runs(&g->fetcher, 1);
+	return !any_runs(g->gateway, GENERATION_GATEWAYS) && !any_runs(g->vault, KB_MAX_WORKERS) &&
+	       !any_runs(&g->fetcher, 1);
 }

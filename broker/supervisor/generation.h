@@ -1,4 +1,5 @@
-/* broker/supervisor/generation.h — one configuration and the processes that live with it: gateways, vaults, fetcher, and the sockets between them. */
+/* broker/supervisor/generation.h — one configuration and the processes that live with it: gateways,
+ * vaults, fetcher, and the sockets between them. */
 #ifndef KB_SUPERVISOR_GENERATION_H
 #define KB_SUPERVISOR_GENERATION_H
 #include "supervisor/child.h"
@@ -24,21 +25,25 @@ struct generation {
 	int requests[2], replies[2], fetch_requests[2]; /* [0] the sender's end */
 	int responses[GENERATION_GATEWAYS][2];
 	int listeners[KB_MAX_LISTENERS], metrics;
-	bool is_first, has_proof; /* has_proof: one vault was READY, so the PIN is right and the others may log in */
+	bool is_first, has_proof; /* has_proof: one vault was READY, so the PIN is right and the
+				     others may log in */
 	bool is_pin_refused;
 	struct child gateway[GENERATION_GATEWAYS], vault[KB_MAX_WORKERS], fetcher;
 };
 
-/* Takes `source` and `config` on KB_OK.  Listening sockets that `old` (NULL: none) has are shared, the others bound.  KB_E_SYS, KB_E_CONFIG, KB_E_NOMEM; `why` says what
- * for people. */
-KB_MUST_CHECK enum kb_err generation_new(struct host *host, uint32_t number, struct snapshot *source, struct config *config,
-					 const struct generation *old, struct generation **out, char why[static 256]);
+/* Takes `source` and `config` on KB_OK.  Listening sockets that `old` (NULL: none) has are shared,
+ * the others bound.  KB_E_SYS, KB_E_CONFIG, KB_E_NOMEM; `why` says what for people. */
+KB_MUST_CHECK enum kb_err generation_new(struct host *host, uint32_t number,
+					 struct snapshot *source, struct config *config,
+					 const struct generation *old, struct generation **out,
+					 char why[static 256]);
 void generation_free(struct generation *g); /* no process of it may run; NULL is fine */
 
 void generation_tick(struct generation *g, int64_t now_ms); /* start what is due, kill what hangs */
-bool generation_serves(const struct generation *g);         /* every gateway and a vault are READY */
+bool generation_serves(const struct generation *g); /* every gateway and a vault are READY */
 /* Hand its sockets to the ledger process. */
-KB_MUST_CHECK enum kb_err generation_introduce(const struct generation *g, const struct child *ledger);
+KB_MUST_CHECK enum kb_err generation_introduce(const struct generation *g,
+					       const struct child *ledger);
 struct child *generation_child(struct generation *g, pid_t pid); /* NULL when it is none of its */
 /* A child of it ended: tell the gateways what is lost, hold what must not start again. */
 void generation_ended(struct generation *g, struct child *c, int status);

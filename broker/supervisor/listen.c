@@ -1,4 +1,5 @@
-/* broker/supervisor/listen.c — binds what the configuration names.  Decides nothing; reads no byte from a socket. */
+/* broker/supervisor/listen.c — binds what the configuration names.  Decides nothing; reads no byte
+ * from a socket. */
 #include "supervisor/listen.h"
 
 #include <arpa/inet.h>
@@ -35,7 +36,8 @@ static bool parse(const char *address, struct sockaddr_storage *out, socklen_t *
 	if (n > 2 && host[0] == '[' && host[n - 1] == ']') {
 		host[n - 1] = '\0';
 		*len = sizeof v6;
-		if (inet_pton(AF_INET6, host + 1, &v6.sin6_addr) != 1 || !parse_port(colon + 1, &v6.sin6_port))
+		if (inet_pton(AF_INET6, host + 1, &v6.sin6_addr) != 1 ||
+		    !parse_port(colon + 1, &v6.sin6_port))
 			return false;
 		memcpy(out, &v6, sizeof v6);
 		return true;
@@ -60,7 +62,8 @@ enum kb_err listen_open(const char *address, int *fd)
 	if (s < 0)
 		return KB_E_SYS;
 	if (setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-	    (where.ss_family == AF_INET6 && setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) ||
+	    (where.ss_family == AF_INET6 &&
+	     setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) ||
 	    bind(s, (const struct sockaddr *)&where, len) != 0 || listen(s, BACKLOG) != 0) {
 		int why = errno;
 		close(s);

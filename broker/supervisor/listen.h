@@ -3,8 +3,9 @@
 #define KB_SUPERVISOR_LISTEN_H
 #include "base/bytes.h"
 
-/* "127.0.0.1:8443", "[::1]:8443"; names are not looked up.  Non-blocking, close-on-exec, SO_REUSEADDR, IPv6 only where it is IPv6.
- * KB_E_CONFIG when it is no address; KB_E_SYS when it cannot be bound (errno says why). */
+/* "127.0.0.1:8443", "[::1]:8443"; names are not looked up.  Non-blocking, close-on-exec,
+ * SO_REUSEADDR, IPv6 only where it is IPv6. KB_E_CONFIG when it is no address; KB_E_SYS when it
+ * cannot be bound (errno says why). */
 KB_MUST_CHECK enum kb_err listen_open(const char *address, int *fd);
 
 #endif

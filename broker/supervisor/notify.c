@@ -1,4 +1,5 @@
-/* broker/supervisor/notify.c — sd_notify(3) without libsystemd.  Decides nothing; without NOTIFY_SOCKET every call does nothing.  Best effort: a service manager that does not listen
+/* broker/supervisor/notify.c — sd_notify(3) without libsystemd.  Decides nothing; without
+ * NOTIFY_SOCKET every call does nothing.  Best effort: a service manager that does not listen
  * changes nothing here. */
 #include "supervisor/notify.h"
 
@@ -36,7 +37,8 @@ static void tell(const char *text)
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	(void)sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&manager, manager_len);
+	(void)sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
+		     (const struct sockaddr *)&manager, manager_len);
 	close(fd);
 }
 
@@ -52,7 +54,8 @@ void notify_reloading(void)
 {
 	char text[128];
 
-	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\n", (long long)clock_mono_us());
+	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\n",
+		 (long long)clock_mono_us());
 	tell(text);
 }
 

@@ -1,5 +1,6 @@
-/* broker/supervisor/spawn.c — the way from the supervisor to a process.  Decides nothing.  Never lets a process start with a descriptor or a right more than it is given: every
- * step is checked, and the child ends when one fails. */
+/* broker/supervisor/spawn.c — the way from the supervisor to a process.  Decides nothing.  Never
+ * lets a process start with a descriptor or a right more than it is given: every step is checked,
+ * and the child ends when one fails. */
 #include "supervisor/spawn.h"
 
 #include <fcntl.h>
@@ -56,8 +57,10 @@ __attribute__((noreturn)) static void become_process(const struct spawn *s)
 	snprintf(slot, sizeof slot, "%u", s->slot);
 	snprintf(index, sizeof index, "%u", s->index);
 	snprintf(generation, sizeof generation, "%u", s->generation);
-	const char *const args[] = {title, "--process",       process_name(s->process), "--slot",   slot,           "--index",
-				    index, "--generation", generation,         "--config", s->config_path, NULL};
+	const char *const args[] = {title,      "--process",    process_name(s->process),
+				    "--slot",   slot,           "--index",
+				    index,      "--generation", generation,
+				    "--config", s->config_path, NULL};
 	if (!reset_signals())
 		log_event(LOG_ERROR, "spawn.signals", NULL);
 	else if (!place_fds(s, &exe))

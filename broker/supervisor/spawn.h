@@ -1,4 +1,5 @@
-/* broker/supervisor/spawn.h — start one process: fork, exactly its descriptors, its user, exec of this very binary. */
+/* broker/supervisor/spawn.h — start one process: fork, exactly its descriptors, its user, exec of
+ * this very binary. */
 #ifndef KB_SUPERVISOR_SPAWN_H
 #define KB_SUPERVISOR_SPAWN_H
 #include <sys/types.h>
@@ -13,7 +14,8 @@ struct spawn {
 	unsigned slot, index; /* in the shared statistics; among its kind in its generation */
 	uint32_t generation;
 	const char *config_path;
-	int exe; /* /proc/self/exe, opened at start: a binary replaced on disk changes nothing until a restart */
+	int exe; /* /proc/self/exe, opened at start: a binary replaced on disk changes nothing until
+		    a restart */
 	const struct sandbox_user *user;
 	int fds[SPAWN_MAX_FDS]; /* become 3, 4, 5 … in this order (process.h) */
 	size_t n_fds;

@@ -1,5 +1,6 @@
-/* broker/supervisor/state.c — prepares and checks directories before any process starts, so that a wrong owner is one clear message and not a process that dies.  Trusts the configuration's
- * paths.  Never follows a symlink at their end, never changes an owner of what was there. */
+/* broker/supervisor/state.c — prepares and checks directories before any process starts, so that a
+ * wrong owner is one clear message and not a process that dies.  Trusts the configuration's paths.
+ * Never follows a symlink at their end, never changes an owner of what was there. */
 #include "supervisor/state.h"
 
 #include <errno.h>
@@ -10,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static enum kb_err open_dir(const char *path, const struct sandbox_user *user, int *fd, char why[static 512])
+static enum kb_err open_dir(const char *path, const struct sandbox_user *user, int *fd,
+			    char why[static 512])
 {
 	struct stat st;
 	bool is_new = mkdir(path, 0750) == 0;
@@ -26,7 +28,8 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 		return KB_E_FILE;
 	}
 	if (is_new && user->name != NULL && fchown(*fd, user->uid, user->gid) != 0) {
-		snprintf(why, 512, "%s: cannot be given to %s: %s", path, user->name, strerror(errno));
+		snprintf(why, 512, "%s: cannot be given to %s: %s", path, user->name,
+			 strerror(errno));
 		return KB_E_FILE;
 	}
 	if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
@@ -35,8 +38,10 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 	}
 	if (!sandbox_can_use(user, path, R_OK | W_OK | X_OK)) {
 		if (user->name != NULL)
-			snprintf(why, 512, "%s: user %s cannot use it; chown -R %s %s, and let it search the directories above", path, user->name,
-				 user->name, path);
+			snprintf(why, 512,
+				 "%s: user %s cannot use it; chown -R %s %s, and let it search the "
+				 "directories above",
+				 path, user->name, user->name, path);
 		else
 			snprintf(why, 512, "%s: cannot be written by this user", path);
 		return KB_E_FILE_MODE;
@@ -69,7 +74,8 @@ bool state_own_token_dir(const char *module, char dir[static STATE_TOKEN_DIR])
 }
 
 /* An HSM in files must be usable by the user of the vaults; any other module is its own affair. */
-static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user, char why[static 512])
+static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user,
+				   char why[static 512])
 {
 	static const char name[] = "SOFTHSM2_CONF=";
 	char dir[STATE_TOKEN_DIR];
@@ -83,8 +89,11 @@ static enum kb_err check_token_dir(const struct config *c, const struct sandbox_
 			return KB_E_FILE_MODE;
 		}
 		if (state_token_dir(conf, dir) && !sandbox_can_use(user, dir, R_OK | W_OK | X_OK)) {
-			snprintf(why, 512, "%s: the HSM's token directory cannot be used by the broker's user%s%s; chown -R it", dir,
-				 user->name == NULL ? "" : " ", user->name == NULL ? "" : user->name);
+			snprintf(why, 512,
+				 "%s: the HSM's token directory cannot be used by the broker's "
+				 "user%s%s; chown -R it",
+				 dir, user->name == NULL ? "" : " ",
+				 user->name == NULL ? "" : user->name);
 			return KB_E_FILE_MODE;
 		}
 	}
@@ -108,7 +117,8 @@ static enum kb_err take_pid_file(const char *dir, int *fd, char why[static 512])
 	if (flock(f, LOCK_EX | LOCK_NB) != 0) {
 		ssize_t n = pread(f, pid, sizeof pid - 1, 0);
 		pid[n < 0 ? 0 : strcspn(pid, "\n")] = '\0';
-		snprintf(why, 512, "%.400s: another broker (pid %s) uses this state directory", path, pid);
+		snprintf(why, 512, "%.400s: another broker (pid %s) uses this state directory",
+			 path, pid);
 		close(f);
 		return KB_E_LEDGER_LOCKED;
 	}
@@ -122,7 +132,8 @@ static enum kb_err take_pid_file(const char *dir, int *fd, char why[static 512])
 	return KB_OK;
 }
 
-enum kb_err state_open(const struct config *c, const struct sandbox_user *user, struct state *out, char why[static 512])
+enum kb_err state_open(const struct config *c, const struct sandbox_user *user, struct state *out,
+		       char why[static 512])
 {
 	char issuers[4096];
 	int state_dir = -1, issuers_dir = -1;
@@ -156,7 +167,9 @@ out:
 void state_close(struct state *s)
 {
 	if (s->pid_file >= 0) {
-		(void)!ftruncate(s->pid_file, 0); /* an empty pid file names nobody; the lock ends with the descriptor */
+		(void)!ftruncate(
+			s->pid_file,
+			0); /* an empty pid file names nobody; the lock ends with the descriptor */
 		close(s->pid_file);
 	}
 	if (s->ledger_dir >= 0)

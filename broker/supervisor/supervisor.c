@@ -1,5 +1,7 @@
-/* broker/supervisor/supervisor.c — reads the configuration, binds, starts, watches, replaces and ends the processes.  Decides which generation serves.  Trusts the configuration's files and exit
- * codes.  Never parses a stranger's byte, never reads the PIN, never gives up a configuration that works for one that does not. */
+/* broker/supervisor/supervisor.c — reads the configuration, binds, starts, watches, replaces and
+ * ends the processes.  Decides which generation serves.  Trusts the configuration's files and exit
+ * codes.  Never parses a stranger's byte, never reads the PIN, never gives up a configuration that
+ * works for one that does not. */
 #include "supervisor/supervisor.h"
 
 #include <errno.h>
@@ -14,17 +16,18 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "supervisor/generation.h"
 #include "supervisor/notify.h"
 #include "supervisor/state.h"
-#include "base/version.h"
 
 enum {
 	TICK_MS = 100,
 	MAX_GENERATIONS = 4,   /* one that serves, one that starts, two that end */
 	RELOAD_MS = 1000,      /* between two reloads, however many are asked for */
 	LEDGER_END_MS = 10000, /* the ledger's own end, after all else has ended */
-	CLOCK_STEP_MS = 60000, /* the wall clock moved this much against the boot clock: it was set */
+	CLOCK_STEP_MS =
+		60000, /* the wall clock moved this much against the boot clock: it was set */
 };
 
 struct supervisor {
@@ -44,7 +47,8 @@ struct supervisor {
 
 /* ---- configuration ---- */
 
-static enum kb_err load(const char *path, struct snapshot **src, struct config **config, struct config_faults *faults)
+static enum kb_err load(const char *path, struct snapshot **src, struct config **config,
+			struct config_faults *faults)
 {
 	enum kb_err err = snapshot_files(src);
 
@@ -98,7 +102,9 @@ static void name_issuers(struct supervisor *s, const struct config *c)
 		return;
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		struct issuer_slot *is = slots[i] = issuer_slot(s, &c->issuers[i]);
-		if (is != NULL && c->issuers[i].source == KEYS_JWKS_FILE) { /* pinned keys: part of the configuration, never stale */
+		if (is != NULL &&
+		    c->issuers[i].source == KEYS_JWKS_FILE) { /* pinned keys: part of the
+								 configuration, never stale */
 			atomic_store(&is->fetched_s, clock_wall_s());
 			atomic_store(&is->stale_at_s, INT64_MAX);
 		}
@@ -121,12 +127,14 @@ static void tell_ready(struct supervisor *s, const char *what)
 {
 	char text[256];
 
-	snprintf(text, sizeof text, "%s; configuration %.12s, generation %u", what, s->current->config->digest, s->current->number);
+	snprintf(text, sizeof text, "%s; configuration %.12s, generation %u", what,
+		 s->current->config->digest, s->current->number);
 	notify_ready(text);
 	s->was_told_ready = true;
 }
 
-/* The first worker, which is the proof of a generation, cannot work with this configuration, whatever is tried again (SECURITY C11). */
+/* The first worker, which is the proof of a generation, cannot work with this configuration,
+ * whatever is tried again (SECURITY C11). */
 static bool is_unfit(const struct generation *g)
 {
 	return !g->has_proof && g->vault[0].held == KB_E_CONFIG;
@@ -145,7 +153,8 @@ static void check_ready(struct supervisor *s)
 		s->is_unfit = true;
 		stop(s);
 	} else if (s->current->is_pin_refused) {
-		/* Up, and saying on /readyz why it does not serve: a service manager that starts us again would spend the token's PIN tries. */
+		/* Up, and saying on /readyz why it does not serve: a service manager that starts us
+		 * again would spend the token's PIN tries. */
 		tell_ready(s, "not serving: the HSM refused the PIN");
 	}
 }
@@ -159,10 +168,14 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
-	for (uint32_t number = s->last_number; number > 0; number--) /* the newest first: the ledger must not take an older one for a return to it */
+	for (uint32_t number = s->last_number; number > 0;
+	     number--) /* the newest first: the ledger must not take an older one for a return to it
+			*/
 		for (size_t i = 0; i < MAX_GENERATIONS; i++)
-			if (s->generation[i] != NULL && s->generation[i]->number == number && generation_introduce(s->generation[i], c) != KB_OK)
-				child_signal(c, SIGKILL); /* without its sockets it is of no use; started again, it gets them */
+			if (s->generation[i] != NULL && s->generation[i]->number == number &&
+			    generation_introduce(s->generation[i], c) != KB_OK)
+				child_signal(c, SIGKILL); /* without its sockets it is of no use;
+							     started again, it gets them */
 }
 
 static void end_loop(struct supervisor *s, int exit_code)
@@ -176,7 +189,8 @@ static void ledger_ended(struct supervisor *s, int status)
 	(void)child_ended(&s->ledger, status, s->is_stopping);
 	if (s->ledger_end_ms != 0)
 		end_loop(s, s->is_unfit ? 1 : 0);
-	else if (s->ledger.held != KB_OK && !s->was_ledger_ready) /* it refuses this ledger: so do we */
+	else if (s->ledger.held != KB_OK &&
+		 !s->was_ledger_ready) /* it refuses this ledger: so do we */
 		end_loop(s, 1);
 }
 
@@ -194,7 +208,9 @@ static void on_child(evutil_socket_t sig, short what, void *ctx)
 			continue;
 		}
 		for (size_t i = 0; i < MAX_GENERATIONS; i++) {
-			struct child *c = s->generation[i] == NULL ? NULL : generation_child(s->generation[i], pid);
+			struct child *c = s->generation[i] == NULL
+						  ? NULL
+						  : generation_child(s->generation[i], pid);
 			if (c != NULL)
 				generation_ended(s->generation[i], c, status);
 		}
@@ -222,9 +238,11 @@ static void reload_failed(struct supervisor *s, const char *why)
 /* What a running broker cannot change: its ledger and its user stay. */
 static const char *unchangeable(const struct config *old, const struct config *new)
 {
-	if (strcmp(old->state_dir, new->state_dir) != 0 || strcmp(old->ledger_dir, new->ledger_dir) != 0)
+	if (strcmp(old->state_dir, new->state_dir) != 0 ||
+	    strcmp(old->ledger_dir, new->ledger_dir) != 0)
 		return "the state directory changes only with a restart";
-	if ((old->user == NULL) != (new->user == NULL) || (old->user != NULL && strcmp(old->user, new->user) != 0))
+	if ((old->user == NULL) != (new->user == NULL) ||
+	    (old->user != NULL && strcmp(old->user, new->user) != 0))
 		return "the user changes only with a restart";
 	return NULL;
 }
@@ -249,7 +267,8 @@ static void reload(struct supervisor *s)
 		return;
 	}
 	const char *fixed = unchangeable(s->current->config, config);
-	if (fixed != NULL || generation_new(&s->host, s->last_number + 1, src, config, s->current, place, why) != KB_OK) {
+	if (fixed != NULL || generation_new(&s->host, s->last_number + 1, src, config, s->current,
+					    place, why) != KB_OK) {
 		config_free(config);
 		snapshot_free(src);
 		reload_failed(s, fixed != NULL ? fixed : why);
@@ -257,9 +276,11 @@ static void reload(struct supervisor *s)
 	}
 	s->last_number++;
 	s->next = *place;
-	for (size_t i = 0; i < config->n_issuers; i++) /* before its processes: two that look for one at once would make two */
+	for (size_t i = 0; i < config->n_issuers;
+	     i++) /* before its processes: two that look for one at once would make two */
 		(void)issuer_slot(s, &config->issuers[i]);
-	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation", log_i64(s->next->number), NULL);
+	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation",
+		  log_i64(s->next->number), NULL);
 	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
 		child_signal(&s->ledger, SIGKILL);
 }
@@ -275,7 +296,8 @@ static void take_over(struct supervisor *s, int64_t now_ms)
 	announce(s, s->current);
 	generation_drain(old, now_ms);
 	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS, 1);
-	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation", log_i64(s->current->number), NULL);
+	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation",
+		  log_i64(s->current->number), NULL);
 	tell_ready(s, "serving");
 }
 
@@ -336,7 +358,8 @@ static void stop(struct supervisor *s)
 	generation_drain(s->current, clock_mono_ms());
 }
 
-/* All generations are gone: the ledger sees the end of its control socket, writes its last record and ends. */
+/* All generations are gone: the ledger sees the end of its control socket, writes its last record
+ * and ends. */
 static void stop_ledger(struct supervisor *s, int64_t now_ms)
 {
 	for (size_t i = 0; i < MAX_GENERATIONS; i++)
@@ -390,7 +413,8 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 	check_clock(s, now_ms);
 	if (s->ledger_end_ms == 0) {
 		if (child_is_due(&s->ledger, now_ms) && s->current != NULL)
-			child_start(&s->ledger, s->current->archive_ledger, &s->state.ledger_dir, 1);
+			child_start(&s->ledger, s->current->archive_ledger, &s->state.ledger_dir,
+				    1);
 		(void)child_watch(&s->ledger, now_ms);
 	}
 	sweep_generations(s, now_ms);
@@ -400,7 +424,8 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 	}
 	check_next(s, now_ms);
 	check_ready(s);
-	if (s->is_reload_wanted && s->next == NULL && free_place(s) != NULL && now_ms - s->last_reload_ms >= RELOAD_MS)
+	if (s->is_reload_wanted && s->next == NULL && free_place(s) != NULL &&
+	    now_ms - s->last_reload_ms >= RELOAD_MS)
 		reload(s);
 }
 
@@ -443,7 +468,8 @@ static enum kb_err choose_user(struct supervisor *s, const struct config *c)
 		return KB_OK; /* already somebody: `user` is for root */
 	if (c->user == NULL) {
 		fprintf(stderr,
-			"%s: started as root, and no \"user\" is named to become: add \"user\": \"keybroker\" (useradd --system keybroker), or start "
+			"%s: started as root, and no \"user\" is named to become: add \"user\": "
+			"\"keybroker\" (useradd --system keybroker), or start "
 			"it as "
 			"that user\n",
 			c->path);
@@ -458,41 +484,50 @@ static enum kb_err choose_user(struct supervisor *s, const struct config *c)
 /* Too small a limit is said at the start, not at the first request (SECURITY G7). */
 static enum kb_err check_limits(const struct config *c)
 {
-	const rlim_t wanted = KB_MIN_PROCESSES + 2 * (rlim_t)(c->gateways + c->workers); /* while generations change there are twice as many */
+	const rlim_t wanted =
+		KB_MIN_PROCESSES +
+		2 * (rlim_t)(c->gateways +
+			     c->workers); /* while generations change there are twice as many */
 	struct rlimit files, locked, processes, memory;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || getrlimit(RLIMIT_NPROC, &processes) != 0 ||
-	    getrlimit(RLIMIT_AS, &memory) != 0) {
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 ||
+	    getrlimit(RLIMIT_NPROC, &processes) != 0 || getrlimit(RLIMIT_AS, &memory) != 0) {
 		fprintf(stderr, "the limits of resources cannot be read: %s\n", strerror(errno));
 		return KB_E_SYS;
 	}
 	if (processes.rlim_cur < wanted) {
 		fprintf(stderr,
-			"the limit of processes is %llu, too few for the processes: raise LimitNPROC (ulimit -u) to %llu, and more for what else this "
+			"the limit of processes is %llu, too few for the processes: raise "
+			"LimitNPROC (ulimit -u) to %llu, and more for what else this "
 			"user runs\n",
 			(unsigned long long)processes.rlim_cur, (unsigned long long)wanted);
 		return KB_E_CONFIG;
 	}
 	if (memory.rlim_cur < (rlim_t)KB_MIN_MIB << 20) {
 		fprintf(stderr,
-			"the limit of address space is %llu MiB, too little for a process: raise LimitAS (ulimit -v) to %d MiB, or bound memory with "
+			"the limit of address space is %llu MiB, too little for a process: raise "
+			"LimitAS (ulimit -v) to %d MiB, or bound memory with "
 			"MemoryMax\n",
 			(unsigned long long)memory.rlim_cur >> 20, KB_MIN_MIB);
 		return KB_E_CONFIG;
 	}
 	files.rlim_cur = files.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
-		fprintf(stderr, "the limit of open files cannot be raised to %llu: %s\n", (unsigned long long)files.rlim_max, strerror(errno));
+		fprintf(stderr, "the limit of open files cannot be raised to %llu: %s\n",
+			(unsigned long long)files.rlim_max, strerror(errno));
 		return KB_E_SYS;
 	}
 	if (files.rlim_max < c->max_connections + 128u) {
 		fprintf(stderr,
-			"the limit of open files is %llu, too few for %u connections: raise LimitNOFILE (ulimit -n) or lower limits.connections\n",
+			"the limit of open files is %llu, too few for %u connections: raise "
+			"LimitNOFILE (ulimit -n) or lower limits.connections\n",
 			(unsigned long long)files.rlim_max, c->max_connections);
 		return KB_E_CONFIG;
 	}
 	if (locked.rlim_cur < 2 * KB_SECRET_ARENA) {
-		fprintf(stderr, "the limit of locked memory is %llu bytes, too little for secrets: raise LimitMEMLOCK (ulimit -l) to %d\n",
+		fprintf(stderr,
+			"the limit of locked memory is %llu bytes, too little for secrets: raise "
+			"LimitMEMLOCK (ulimit -l) to %d\n",
 			(unsigned long long)locked.rlim_cur, 2 * KB_SECRET_ARENA);
 		return KB_E_CONFIG;
 	}
@@ -534,15 +569,17 @@ static enum kb_err prepare(struct supervisor *s)
 		goto fail;
 	}
 	/* The name belongs to the configuration, which ends with its generation; the user stays. */
-	bool has_name = s->host.user.name == NULL || (s->host.user.name = strdup(s->host.user.name)) != NULL;
+	bool has_name = s->host.user.name == NULL ||
+			(s->host.user.name = strdup(s->host.user.name)) != NULL;
 	s->host.exe = spawn_exe();
-	if (!has_name || s->host.exe < 0 || make_stats(s) != KB_OK || make_events(s) != KB_OK || sandbox_harden() != KB_OK ||
-	    sandbox_enter_supervisor() != KB_OK) {
+	if (!has_name || s->host.exe < 0 || make_stats(s) != KB_OK || make_events(s) != KB_OK ||
+	    sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK) {
 		fprintf(stderr, "cannot start: %s\n", strerror(errno));
 		err = KB_E_SYS;
 		goto fail;
 	}
-	if ((err = generation_new(&s->host, 1, src, config, NULL, &s->generation[0], why)) != KB_OK) {
+	if ((err = generation_new(&s->host, 1, src, config, NULL, &s->generation[0], why)) !=
+	    KB_OK) {
 		fprintf(stderr, "%s\n", why);
 		goto fail;
 	}
@@ -579,8 +616,9 @@ int supervisor_run(const char *config_path)
 		return 1;
 	}
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
-	s = (struct supervisor){
-		.exit_code = 1, .state = {.ledger_dir = -1, .pid_file = -1}, .host = {.config_path = path, .exe = -1, .stats_fd = -1}};
+	s = (struct supervisor){.exit_code = 1,
+				.state = {.ledger_dir = -1, .pid_file = -1},
+				.host = {.config_path = path, .exe = -1, .stats_fd = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;
 	s.clock_offset_ms = clock_offset_ms();
@@ -588,20 +626,27 @@ int supervisor_run(const char *config_path)
 	signal(SIGPIPE, SIG_IGN);
 	child_init(&s.ledger, &s.host, PROCESS_LEDGER, 0, 0);
 	if (prepare(&s) == KB_OK) {
-		log_event(LOG_INFO, "broker.start", "version", KB_VERSION, "config", s.current->config->digest, NULL);
+		log_event(LOG_INFO, "broker.start", "version", KB_VERSION, "config",
+			  s.current->config->digest, NULL);
 		if (sandbox_landlock() == 0)
-			log_event(LOG_WARN, "sandbox.landlock", "why", "this kernel has no Landlock: the processes may reach what their user may", "fix",
-				  "Linux 5.13 or later with landlock in lsm=", NULL);
+			log_event(LOG_WARN, "sandbox.landlock", "why",
+				  "this kernel has no Landlock: the processes may reach what their "
+				  "user may",
+				  "fix", "Linux 5.13 or later with landlock in lsm=", NULL);
 		if (!sandbox_is_complete())
-			log_event(LOG_WARN, "sandbox.incomplete", "why", "this build has a sanitizer or counts coverage: it is for tests", NULL);
+			log_event(LOG_WARN, "sandbox.incomplete", "why",
+				  "this build has a sanitizer or counts coverage: it is for tests",
+				  NULL);
 		on_tick(-1, 0, &s);    /* ledger, fetcher, vault, gateways */
 		if (s.ledger.pid == 0) /* the very first process: it would be the same for all */
-			fprintf(stderr, "no process can be started: is the limit of processes reached (LimitNPROC, TasksMax, ulimit -u)?\n");
+			fprintf(stderr, "no process can be started: is the limit of processes "
+					"reached (LimitNPROC, TasksMax, ulimit -u)?\n");
 		else if (event_base_dispatch(s.host.base) < 0)
 			log_event(LOG_ERROR, "broker.loop", NULL);
 		log_event(LOG_INFO, "broker.end", "exit_code", log_i64(s.exit_code), NULL);
 	}
-	/* What still runs dies with us (sandbox_die_with_parent), or ends at the end of its control socket: the ledger. */
+	/* What still runs dies with us (sandbox_die_with_parent), or ends at the end of its control
+	 * socket: the ledger. */
 	state_close(&s.state);
 	free(path);
 	return s.exit_code;

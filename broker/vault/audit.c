@@ -1,12 +1,13 @@
-/* broker/vault/audit.c — writes the ledger's line.  Decides nothing; cuts what strangers wrote so that no request is too long to be recorded. */
+/* broker/vault/audit.c — writes the ledger's line.  Decides nothing; cuts what strangers wrote so
+ * that no request is too long to be recorded. */
 #include "vault/audit.h"
 
 #include "base/b64url.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "process/frame.h"
 #include "policy/explain.h"
+#include "process/frame.h"
 
 enum { CUT = 128, MAX_LINE = KB_MAX_RECORD - 128 };
 
@@ -34,7 +35,8 @@ static struct span vm_id(const struct json_t *claims)
 
 	if (json_get_str(claims, "x-ms-azurevm-vmid", CUT, &id) == KB_OK)
 		return id;
-	if (json_get_obj(claims, "x-ms-runtime", &runtime) == KB_OK && json_get_obj(runtime, "vm-configuration", &vm) == KB_OK &&
+	if (json_get_obj(claims, "x-ms-runtime", &runtime) == KB_OK &&
+	    json_get_obj(runtime, "vm-configuration", &vm) == KB_OK &&
 	    json_get_str(vm, "vmUniqueId", CUT, &id) == KB_OK)
 		return id;
 	return span_of(NULL, 0);

@@ -1,4 +1,5 @@
-/* broker/vault/audit.h — the ledger's line for one release call, as the vault writes it: everything an auditor asks, nothing secret. */
+/* broker/vault/audit.h — the ledger's line for one release call, as the vault writes it: everything
+ * an auditor asks, nothing secret. */
 #ifndef KB_VAULT_AUDIT_H
 #define KB_VAULT_AUDIT_H
 #include "base/bytes.h"
@@ -15,9 +16,11 @@ struct audit { /* everything borrowed; empty spans and NULL are left out of the 
 	const char *config_digest; /* hex: which configuration judged */
 	struct span key, version;
 	const char *enc;
-	const char *issuer;          /* its name in the configuration */
-	struct span iss, kid;        /* as the token says: before verification they are claims of a stranger */
-	const struct json_t *claims; /* verified ones, NULL before: jti and the VM's id are taken from it */
+	const char *issuer; /* its name in the configuration */
+	struct span iss,
+		kid; /* as the token says: before verification they are claims of a stranger */
+	const struct json_t
+		*claims; /* verified ones, NULL before: jti and the VM's id are taken from it */
 	const uint8_t *token_digest; /* 32 bytes each */
 	const uint8_t *kek_thumbprint;
 	const uint8_t *policy_digest;
@@ -28,8 +31,9 @@ struct audit { /* everything borrowed; empty spans and NULL are left out of the 
 	const struct explain *explain; /* failing conditions, when refused by the policy */
 };
 
-/* One JSON object without control characters, at most KB_MAX_RECORD − 128 bytes (the ledger adds seq and prev). `line` is reset first.
- * When the failing conditions do not fit, they are left out and the line says so.  KB_E_NOMEM when even that does not fit. */
+/* One JSON object without control characters, at most KB_MAX_RECORD − 128 bytes (the ledger adds
+ * seq and prev). `line` is reset first. When the failing conditions do not fit, they are left out
+ * and the line says so.  KB_E_NOMEM when even that does not fit. */
 KB_MUST_CHECK enum kb_err audit_line(const struct audit *a, struct buf *line);
 
 #endif

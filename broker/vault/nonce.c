@@ -1,4 +1,5 @@
-/* broker/vault/nonce.c — stateless nonces.  A nonce proves that a token is younger than the nonce; it is not a credential. */
+/* broker/vault/nonce.c — stateless nonces.  A nonce proves that a token is younger than the nonce;
+ * it is not a credential. */
 #include "vault/nonce.h"
 
 #include <openssl/crypto.h>
@@ -11,7 +12,8 @@
 
 enum { TIME_BYTES = 8, MAC_BYTES = 24, NONCE_BYTES = TIME_BYTES + MAC_BYTES };
 
-static enum kb_err nonce_mac(const struct secret *mac_key, struct span key_name, const uint8_t time[static TIME_BYTES], uint8_t mac[static 32])
+static enum kb_err nonce_mac(const struct secret *mac_key, struct span key_name,
+			     const uint8_t time[static TIME_BYTES], uint8_t mac[static 32])
 {
 	static const char domain[] = "keybroker nonce";
 	KB_AUTO(buf) struct buf text;
@@ -20,7 +22,8 @@ static enum kb_err nonce_mac(const struct secret *mac_key, struct span key_name,
 	buf_init(&text, 512);
 	buf_add(&text, domain, sizeof domain);
 	buf_add(&text, time, TIME_BYTES);
-	for (size_t i = 0; i < key_name.len; i++) { /* names are case-insensitive: one nonce serves all spellings */
+	for (size_t i = 0; i < key_name.len;
+	     i++) { /* names are case-insensitive: one nonce serves all spellings */
 		uint8_t c = key_name.p[i];
 		uint8_t low = c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 		buf_add(&text, &low, 1);
@@ -29,10 +32,13 @@ static enum kb_err nonce_mac(const struct secret *mac_key, struct span key_name,
 	if (err != KB_OK)
 		return err;
 	struct span k = secret_span(mac_key);
-	return HMAC(EVP_sha256(), k.p, (int)k.len, text.p, text.len, mac, &len) != NULL && len == 32 ? KB_OK : KB_E_NOMEM;
+	return HMAC(EVP_sha256(), k.p, (int)k.len, text.p, text.len, mac, &len) != NULL && len == 32
+		       ? KB_OK
+		       : KB_E_NOMEM;
 }
 
-enum kb_err nonce_make(const struct secret *mac_key, struct span key_name, int64_t now_us, struct buf *text)
+enum kb_err nonce_make(const struct secret *mac_key, struct span key_name, int64_t now_us,
+		       struct buf *text)
 {
 	uint8_t raw[TIME_BYTES + 32];
 
@@ -45,7 +51,8 @@ enum kb_err nonce_make(const struct secret *mac_key, struct span key_name, int64
 	return buf_ok(text);
 }
 
-enum kb_err nonce_check(const struct secret *mac_key, struct span key_name, int64_t now_us, struct span text)
+enum kb_err nonce_check(const struct secret *mac_key, struct span key_name, int64_t now_us,
+			struct span text)
 {
 	KB_AUTO(buf) struct buf raw;
 	uint8_t mac[32];
@@ -61,7 +68,11 @@ enum kb_err nonce_check(const struct secret *mac_key, struct span key_name, int6
 		return KB_E_NONCE;
 	for (int i = 0; i < TIME_BYTES; i++)
 		made = made << 8 | raw.p[i];
-	/* The MAC is ours, so `made` is a time this broker wrote: no overflow to fear.  The clock may have stepped back a little. */
+	/* The MAC is ours, so `made` is a time this broker wrote: no overflow to fear.  The clock
+	 * may have stepped back a little. */
 	int64_t age_us = now_us - (int64_t)made;
-	return age_us >= -(int64_t)KB_MAX_SKEW_S * 1000000 && age_us <= (int64_t)KB_NONCE_S * 1000000 ? KB_OK : KB_E_NONCE;
+	return age_us >= -(int64_t)KB_MAX_SKEW_S * 1000000 &&
+			       age_us <= (int64_t)KB_NONCE_S * 1000000
+		       ? KB_OK
+		       : KB_E_NONCE;
 }

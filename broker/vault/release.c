@@ -1,23 +1,25 @@
-/* broker/vault/release.c — one request, judged from top to bottom.  Decides nothing itself: it asks the dialect what is wanted, decide() whether it may be,
- * keystore_wrap() (which demands decide()'s grant) for the blob, and leaves reply and record together for the ledger.  Never talks to a client. */
+/* broker/vault/release.c — one request, judged from top to bottom.  Decides nothing itself: it asks
+ * the dialect what is wanted, decide() whether it may be, keystore_wrap() (which demands decide()'s
+ * grant) for the blob, and leaves reply and record together for the ledger.  Never talks to a
+ * client. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include "api/keyvault.h"
 #include "base/b64url.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "vault/audit.h"
-#include "api/keyvault.h"
-#include "vault/nonce.h"
-#include "vault/vault.h"
 #include "keystore/sign.h"
 #include "keystore/wrap.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"
 #include "policy/token.h"
+#include "vault/audit.h"
+#include "vault/nonce.h"
+#include "vault/vault.h"
 
 struct job { /* one request on its way down */
 	const struct frame_request *rq;
@@ -40,11 +42,13 @@ static void job_free(struct job *j)
 	keyvault_call_free(&j->call);
 }
 
-static enum kb_err authenticate(const struct frame_request *rq, const struct listener_config *listener)
+static enum kb_err authenticate(const struct frame_request *rq,
+				const struct listener_config *listener)
 {
 	bool is_known = false;
 
-	/* SDKs begin every conversation with neither credential nor body and wait for the challenge: an answer would lose the body. */
+	/* SDKs begin every conversation with neither credential nor body and wait for the
+	 * challenge: an answer would lose the body. */
 	if (!rq->has_authorization && rq->body.len == 0)
 		return KB_E_NO_CREDENTIAL;
 	switch (listener->auth) {
@@ -55,7 +59,8 @@ static enum kb_err authenticate(const struct frame_request *rq, const struct lis
 	case AUTH_BEARER:
 		if (!rq->has_bearer)
 			return rq->has_authorization ? KB_E_CREDENTIAL : KB_E_NO_CREDENTIAL;
-		for (size_t i = 0; i < listener->n_bearers; i++) /* all of them: the time tells nothing */
+		for (size_t i = 0; i < listener->n_bearers;
+		     i++) /* all of them: the time tells nothing */
 			is_known |= CRYPTO_memcmp(listener->bearers[i], rq->bearer_sha256, 32) == 0;
 		return is_known ? KB_OK : KB_E_CREDENTIAL;
 	}
@@ -72,13 +77,15 @@ static enum kb_err find_key(struct vault *v, struct job *j)
 	return j->version == NULL ? KB_E_KEY_NOT_FOUND : KB_OK;
 }
 
-static enum kb_err find_hsm_key(struct vault *v, const struct job *j, bool is_release, const struct hsm_key **out)
+static enum kb_err find_hsm_key(struct vault *v, const struct job *j, bool is_release,
+				const struct hsm_key **out)
 {
 	return keystore_find(v->hsm, j->version->object, j->key->record->kty, is_release,
 			     j->version->has_fingerprint ? j->version->fingerprint : NULL, out);
 }
 
-static struct keyvault_key describe(const struct vault *v, const struct job *j, const struct hsm_key *key)
+static struct keyvault_key describe(const struct vault *v, const struct job *j,
+				    const struct hsm_key *key)
 {
 	size_t i = (size_t)(j->key - v->config->keys);
 
@@ -113,7 +120,8 @@ static enum kb_err answer_nonce(struct vault *v, struct job *j)
 	buf_init(&nonce, KB_MAX_NONCE);
 	if (err != KB_OK)
 		return err;
-	if ((err = nonce_make(v->nonce_key, span_str(j->key->record->name), j->now_us, &nonce)) != KB_OK)
+	if ((err = nonce_make(v->nonce_key, span_str(j->key->record->name), j->now_us, &nonce)) !=
+	    KB_OK)
 		return err;
 	keyvault_nonce(buf_span(&nonce), &v->body);
 	return buf_ok(&v->body);
@@ -142,7 +150,8 @@ static enum kb_err judge(struct vault *v, struct job *j)
 	j->audit.iss = token_unverified_iss(j->token);
 	j->audit.kid = token_kid(j->token);
 
-	const struct issuer_config *issuer = config_issuer(v->config, token_unverified_iss(j->token));
+	const struct issuer_config *issuer =
+		config_issuer(v->config, token_unverified_iss(j->token));
 	const struct jwks *keys = NULL;
 	struct span nonce = j->call.nonce;
 	if (issuer != NULL) {
@@ -150,10 +159,12 @@ static enum kb_err judge(struct vault *v, struct job *j)
 		j->audit.issuer = issuer->rules.name;
 		keys = vault_issuer_keys(v, j->issuer, now_s);
 		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
-		if (!has_kid && issuer->source != KEYS_JWKS_FILE && (vault_request_fetch(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
+		if (!has_kid && issuer->source != KEYS_JWKS_FILE &&
+		    (vault_request_fetch(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
 		/* A nonce that is not ours is no nonce: decide() refuses an empty one. */
-		if (issuer->rules.nonce == NONCE_BROKER && nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)
+		if (issuer->rules.nonce == NONCE_BROKER &&
+		    nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)
 			nonce = span_of(NULL, 0);
 	}
 	struct release_case c = {
@@ -184,7 +195,8 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	enum kb_err err = find_hsm_key(v, j, true, &key);
 	if (err != KB_OK)
 		return err;
-	err = keystore_wrap(v->hsm, key, j->grant, span_str(record->name), span_str(j->version->version), j->call.enc, &v->wrapped);
+	err = keystore_wrap(v->hsm, key, j->grant, span_str(record->name),
+			    span_str(j->version->version), j->call.enc, &v->wrapped);
 	if (err != KB_OK)
 		return err;
 	digest_sha256(buf_span(&v->wrapped), j->blob_digest);
@@ -193,7 +205,8 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	j->audit.kek_kid = grant_kek_kid(j->grant);
 
 	struct keyvault_key k = describe(v, j, key);
-	keyvault_jws_input(&j->call, &k, grant_kek_kid(j->grant), buf_span(&v->wrapped), buf_span(&v->header_b64), &v->payload, &v->input);
+	keyvault_jws_input(&j->call, &k, grant_kek_kid(j->grant), buf_span(&v->wrapped),
+			   buf_span(&v->header_b64), &v->payload, &v->input);
 	if ((err = buf_ok(&v->input)) != KB_OK)
 		return err;
 	digest_sha256(buf_span(&v->input), digest);
@@ -203,7 +216,8 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	return buf_ok(&v->body);
 }
 
-/* For issuers with single_use: the ledger looks whether token and key were used together, and then takes this refusal instead. */
+/* For issuers with single_use: the ledger looks whether token and key were used together, and then
+ * takes this refusal instead. */
 static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	KB_AUTO(buf) struct buf both;
@@ -258,7 +272,8 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 		j->audit.blob_digest = NULL;
 	enum kb_err recorded = audit_line(&j->audit, &v->record);
 	if (recorded != KB_OK) {
-		/* No record, no key: the ledger refuses a release that comes without one, and so do we. */
+		/* No record, no key: the ledger refuses a release that comes without one, and so do
+		 * we. */
 		log_event(LOG_ERROR, "record.too_long", "err", kb_err_name(recorded), NULL);
 		return err == KB_OK ? KB_E_LEDGER : err;
 	}
@@ -269,10 +284,12 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 static void note_hsm(struct vault *v, enum kb_err err)
 {
 	slot_count(v->self, COUNT_HSM_ERRORS, 1);
-	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
+	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
+		  NULL);
 	vault_check_hsm(v);
 	/* One key's fault is that key's; but what fails again and again may be the device. */
-	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY || err == KB_E_HSM_MODULE || err == KB_E_HSM_SESSION || err == KB_E_HSM;
+	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY ||
+			 err == KB_E_HSM_MODULE || err == KB_E_HSM_SESSION || err == KB_E_HSM;
 	if (is_device && ++v->hsm_faults % KB_HSM_FAULTS == 0)
 		v->wants_proof = true;
 }

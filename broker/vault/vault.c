@@ -1,6 +1,8 @@
-/* broker/vault/vault.c — the vault process: one HSM session, issuers' keys, key records; takes one frame at a time from the generation's shared socket and
- * hands reply and record together to the ledger.  Straight-line and blocking on purpose.  Trusts: its configuration archive, the fetcher's files,
- * the HSM.  Never: a socket to a client, a second thread, a reply that does not go through the ledger. */
+/* broker/vault/vault.c — the vault process: one HSM session, issuers' keys, key records; takes one
+ * frame at a time from the generation's shared socket and hands reply and record together to the
+ * ledger.  Straight-line and blocking on purpose.  Trusts: its configuration archive, the fetcher's
+ * files, the HSM.  Never: a socket to a client, a second thread, a reply that does not go through
+ * the ledger. */
 #include "vault/vault.h"
 
 #include <errno.h>
@@ -9,21 +11,21 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "api/keyvault.h"
 #include "base/b64url.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
-#include "process/confine.h"
-#include "process/keyset.h"
-#include "api/keyvault.h"
-#include "process/process.h"
-#include "supervisor/state.h"
 #include "keystore/sign.h"
 #include "keystore/wrap.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"
+#include "process/confine.h"
+#include "process/keyset.h"
+#include "process/process.h"
+#include "supervisor/state.h"
 
 /* ---- issuers' keys ---- */
 
@@ -34,13 +36,15 @@ static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
 	enum kb_err err = jwks_parse(document, &keys, &report);
 
 	if (err != KB_OK) {
-		log_event(LOG_WARN, "jwks.rejected", "issuer", issuer->config->rules.name, "err", kb_err_name(err), NULL);
+		log_event(LOG_WARN, "jwks.rejected", "issuer", issuer->config->rules.name, "err",
+			  kb_err_name(err), NULL);
 		return err;
 	}
 	jwks_free(issuer->keys);
 	issuer->keys = keys;
-	log_event(LOG_INFO, "jwks.loaded", "issuer", issuer->config->rules.name, "keys", log_i64(report.kept), "dropped", log_i64(report.dropped),
-		  "first_drop", kb_err_name(report.first_drop), NULL);
+	log_event(LOG_INFO, "jwks.loaded", "issuer", issuer->config->rules.name, "keys",
+		  log_i64(report.kept), "dropped", log_i64(report.dropped), "first_drop",
+		  kb_err_name(report.first_drop), NULL);
 	return KB_OK;
 }
 
@@ -48,11 +52,14 @@ const struct jwks *vault_issuer_keys(struct vault *v, struct vault_issuer *issue
 {
 	if (issuer->config->source == KEYS_JWKS_FILE)
 		return issuer->keys; /* pinned: part of the configuration, as old as it */
-	uint64_t stamp = keyset_stamp(v->config->state_dir, issuer->config->rules.name, &issuer->origin);
+	uint64_t stamp =
+		keyset_stamp(v->config->state_dir, issuer->config->rules.name, &issuer->origin);
 	if (stamp != 0 && stamp != issuer->stamp) {
 		struct keyset set;
-		if (keyset_read(v->config->state_dir, issuer->config->rules.name, &issuer->origin, &set) == KB_OK) {
-			/* A set that does not parse leaves the old one to its age; its stamp is kept, so that it is tried once. */
+		if (keyset_read(v->config->state_dir, issuer->config->rules.name, &issuer->origin,
+				&set) == KB_OK) {
+			/* A set that does not parse leaves the old one to its age; its stamp is
+			 * kept, so that it is tried once. */
 			if (parse_keys(issuer, set.document) == KB_OK)
 				issuer->fetched_s = set.fetched_s;
 			issuer->stamp = stamp;
@@ -94,12 +101,13 @@ static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 			return KB_E_NOMEM;
 	enum kb_err err = secret_arena_init();
 	if (err != KB_OK) {
-		log_event(LOG_ERROR, "memory.lock", "err", kb_err_name(err), "hint", "RLIMIT_MEMLOCK must allow 512 KiB: LimitMEMLOCK= in the unit",
-			  NULL);
+		log_event(LOG_ERROR, "memory.lock", "err", kb_err_name(err), "hint",
+			  "RLIMIT_MEMLOCK must allow 512 KiB: LimitMEMLOCK= in the unit", NULL);
 		return err;
 	}
 	if ((err = secret_read_fd(FD_VAULT_PIN, &pin)) != KB_OK) {
-		log_event(LOG_ERROR, "pin.unreadable", "err", kb_err_name(err), "file", c->hsm_pin_file, NULL);
+		log_event(LOG_ERROR, "pin.unreadable", "err", kb_err_name(err), "file",
+			  c->hsm_pin_file, NULL);
 		return err;
 	}
 	struct keystore_params p = {
@@ -113,7 +121,8 @@ static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 		.turn = start->generation,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
-		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module, "token", c->hsm_token, NULL);
+		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module,
+			  "token", c->hsm_token, NULL);
 		return err;
 	}
 	return KB_OK;
@@ -131,26 +140,30 @@ static const struct key_config *unfit_key(const struct vault *v, const struct wr
 
 static enum kb_err prove_hsm(struct vault *v)
 {
-	static const char *const engine[] = {[WRAP_NONE] = "none", [WRAP_MODULE] = "module", [WRAP_WORKER] = "worker"};
+	static const char *const engine[] = {
+		[WRAP_NONE] = "none", [WRAP_MODULE] = "module", [WRAP_WORKER] = "worker"};
 	enum kb_err err = keystore_self_test(v->hsm);
-	if (err == KB_E_HSM_MECHANISM) /* a verdict that keeps this worker away until a reload: one bad answer is not enough for it */
+	if (err == KB_E_HSM_MECHANISM) /* a verdict that keeps this worker away until a reload: one
+					  bad answer is not enough for it */
 		err = keystore_self_test(v->hsm);
 	const struct wrap_plan *plan = keystore_plan(v->hsm);
 
 	for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
-		log_event(err == KB_OK ? LOG_INFO : LOG_ERROR, "wrap.plan", "enc", enc_name((enum kb_enc)e), "rsa",
-			  engine[plan->engine[e][KB_KTY_RSA]], "ec", engine[plan->engine[e][KB_KTY_EC]], "oct", engine[plan->engine[e][KB_KTY_OCT]],
-			  NULL);
+		log_event(err == KB_OK ? LOG_INFO : LOG_ERROR, "wrap.plan", "enc",
+			  enc_name((enum kb_enc)e), "rsa", engine[plan->engine[e][KB_KTY_RSA]],
+			  "ec", engine[plan->engine[e][KB_KTY_EC]], "oct",
+			  engine[plan->engine[e][KB_KTY_OCT]], NULL);
 	if (err != KB_E_HSM_MECHANISM)
 		return err;
 	const struct key_config *key = unfit_key(v, plan);
 	if (key == NULL)
 		return KB_OK; /* what this module cannot do, nobody needs */
-	log_event(
-		LOG_ERROR, "hsm.mechanism", "key", key->record->name, "kty", kty_name(key->record->kty), "call", keystore_fault(v->hsm), "why",
-		"the module cannot wrap keys of this type: it needs CKM_AES_KEY_WRAP_PAD, exact, for C_WrapKey and C_UnwrapKey, under an AES key of "
-		"the session",
-		NULL);
+	log_event(LOG_ERROR, "hsm.mechanism", "key", key->record->name, "kty",
+		  kty_name(key->record->kty), "call", keystore_fault(v->hsm), "why",
+		  "the module cannot wrap keys of this type: it needs CKM_AES_KEY_WRAP_PAD, exact, "
+		  "for C_WrapKey and C_UnwrapKey, under an AES key of "
+		  "the session",
+		  NULL);
 	return err;
 }
 
@@ -162,19 +175,24 @@ static enum kb_err open_signer(struct vault *v)
 	enum kb_err err = keyvault_jws_header(v->config->signer_chain, &v->header_b64, &leaf);
 	if (err != KB_OK) {
 		log_event(LOG_ERROR, "signer.certificates", "err", kb_err_name(err), "hint",
-			  "the chain must be an RSA leaf, its issuers, and the root last; see keybrokerctl check", NULL);
+			  "the chain must be an RSA leaf, its issuers, and the root last; see "
+			  "keybrokerctl check",
+			  NULL);
 		return err;
 	}
-	if ((err = keystore_find(v->hsm, v->config->signer_object, KB_KTY_RSA, false, NULL, &v->signer)) == KB_OK)
+	if ((err = keystore_find(v->hsm, v->config->signer_object, KB_KTY_RSA, false, NULL,
+				 &v->signer)) == KB_OK)
 		err = keystore_prove_signer(v->hsm, v->signer, buf_span(&leaf));
 	if (err != KB_OK)
-		log_event(LOG_ERROR, "signer.key", "err", kb_err_name(err), "object", v->config->signer_object, "call", keystore_fault(v->hsm),
-			  "hint", "the HSM key must be the one of the first certificate", NULL);
+		log_event(LOG_ERROR, "signer.key", "err", kb_err_name(err), "object",
+			  v->config->signer_object, "call", keystore_fault(v->hsm), "hint",
+			  "the HSM key must be the one of the first certificate", NULL);
 	return err;
 }
 
-/* The key of our nonces is derived from a signature only this HSM can make, so all workers, restarts and machines on one HSM share it and
- * no file holds it.  What is signed is no JWS: it has no dots. */
+/* The key of our nonces is derived from a signature only this HSM can make, so all workers,
+ * restarts and machines on one HSM share it and no file holds it.  What is signed is no JWS: it has
+ * no dots. */
 static enum kb_err derive_nonce_key(struct vault *v)
 {
 	static const char text[] = "keybroker nonce key, version 1";
@@ -205,8 +223,10 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		v->issuers[i].config = &c->issuers[i];
 		config_origin(&c->issuers[i], &v->issuers[i].origin);
-		v->issuers[i].slot = stats_issuer(start->stats, c->issuers[i].rules.name, v->issuers[i].origin.id);
-		/* A pinned file that does not parse stops the start: it is configuration.  A fetched one never does. */
+		v->issuers[i].slot = stats_issuer(start->stats, c->issuers[i].rules.name,
+						  v->issuers[i].origin.id);
+		/* A pinned file that does not parse stops the start: it is configuration.  A
+		 * fetched one never does. */
 		if (c->issuers[i].source == KEYS_JWKS_FILE) {
 			enum kb_err err = parse_keys(&v->issuers[i], c->issuers[i].jwks_file);
 			if (err != KB_OK)
@@ -237,19 +257,22 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 
 /* ---- the process ---- */
 
-/* A token that is gone stays gone for this process even when it comes back (FACTS §1): the next one finds it, or says why not. */
+/* A token that is gone stays gone for this process even when it comes back (FACTS §1): the next one
+ * finds it, or says why not. */
 void vault_check_hsm(struct vault *v)
 {
 	enum kb_err err = keystore_alive(v->hsm);
 
 	if (err == KB_OK)
 		return;
-	log_event(LOG_ERROR, "hsm.gone", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
+	log_event(LOG_ERROR, "hsm.gone", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
+		  NULL);
 	v->must_restart = true;
 	v->is_pin_refused = err == KB_E_HSM_PIN;
 }
 
-/* The device fails though its token says that it is well: wrap and sign something of ours.  When that works, too, it is the one key. */
+/* The device fails though its token says that it is well: wrap and sign something of ours.  When
+ * that works, too, it is the one key. */
 static void prove_again(struct vault *v)
 {
 	static const uint8_t digest[32];
@@ -260,7 +283,8 @@ static void prove_again(struct vault *v)
 	if (err == KB_OK && (err = keystore_self_test(v->hsm)) == KB_E_HSM_MECHANISM)
 		err = unfit_key(v, keystore_plan(v->hsm)) == NULL ? KB_OK : err;
 	buf_reset(&v->signature);
-	log_event(LOG_WARN, "hsm.proof", "err", kb_err_name(err), "call", keystore_fault(v->hsm), NULL);
+	log_event(LOG_WARN, "hsm.proof", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
+		  NULL);
 	if (err != KB_OK)
 		v->must_restart = true;
 }
@@ -279,16 +303,19 @@ static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 	if (n == 0 && frame_at_end(FD_VAULT_REQUESTS))
 		return STEP_END; /* every gateway of this generation is gone */
 	/* Of a gateway that is not there: the ledger would have nobody to give the reply to. */
-	if (n > KB_MAX_FRAME || frame_get_request(span_of(in, (size_t)n), &rq) != KB_OK || rq.id >> 56 >= v->config->gateways) {
+	if (n > KB_MAX_FRAME || frame_get_request(span_of(in, (size_t)n), &rq) != KB_OK ||
+	    rq.id >> 56 >= v->config->gateways) {
 		slot_count(v->self, COUNT_FRAMES_BAD, 1);
 		/* Told when their number doubles: who sends them could fill the log otherwise. */
 		if ((v->bad_frames & (v->bad_frames + 1)) == 0)
-			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64(n), "so_far", log_i64((int64_t)v->bad_frames + 1), NULL);
+			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64(n), "so_far",
+				  log_i64((int64_t)v->bad_frames + 1), NULL);
 		v->bad_frames++;
 		return STEP_SERVED;
 	}
 	if (clock_mono_ms() > rq.deadline_ms)
-		return STEP_SERVED; /* the gateway has answered 503 by now: nobody waits, and nothing was released */
+		return STEP_SERVED; /* the gateway has answered 503 by now: nobody waits, and
+				       nothing was released */
 	const int64_t from = clock_mono_us();
 	slot_busy(v->self, rq.id);
 	vault_answer(v, &rq, &reply);
@@ -322,7 +349,8 @@ static int serve(struct vault *v)
 	int exit_code = PROCESS_EXIT_OK;
 
 	buf_init(&out, KB_MAX_FRAME);
-	if (in == NULL || setsockopt(FD_VAULT_REQUESTS, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second) != 0) {
+	if (in == NULL ||
+	    setsockopt(FD_VAULT_REQUESTS, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second) != 0) {
 		free(in);
 		return PROCESS_EXIT_RESTART;
 	}
@@ -369,22 +397,26 @@ int vault_main(const struct process_start *start)
 		return PROCESS_EXIT_CONFIG;
 	}
 	v.config = config;
-	if ((err = prepare(&v, start)) == KB_OK && (err = open_hsm(&v, start)) == KB_OK && (err = prove_hsm(&v)) == KB_OK &&
-	    (err = open_signer(&v)) == KB_OK)
+	if ((err = prepare(&v, start)) == KB_OK && (err = open_hsm(&v, start)) == KB_OK &&
+	    (err = prove_hsm(&v)) == KB_OK && (err = open_signer(&v)) == KB_OK)
 		err = derive_nonce_key(&v);
 	if (err == KB_OK)
 		err = confine_process(start, config, 0);
 	if (err != KB_OK) {
 		report_failure(start, err);
-		bool is_pin =
-			err == KB_E_HSM_PIN && atomic_load(&start->stats->pin_refused) == start->generation; /* not just a call that says so */
+		bool is_pin = err == KB_E_HSM_PIN &&
+			      atomic_load(&start->stats->pin_refused) ==
+				      start->generation; /* not just a call that says so */
 		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM;
-		_exit(is_pin ? PROCESS_EXIT_PIN : is_config ? PROCESS_EXIT_CONFIG : PROCESS_EXIT_RESTART);
+		_exit(is_pin      ? PROCESS_EXIT_PIN
+		      : is_config ? PROCESS_EXIT_CONFIG
+				  : PROCESS_EXIT_RESTART);
 	}
 	if (control_send(FD_CONTROL, CONTROL_READY, start->generation, 0) != KB_OK)
 		_exit(PROCESS_EXIT_RESTART);
 	int code = serve(&v);
 	secret_free(v.nonce_key);
-	/* No C_Finalize: a module with threads of its own may crash in it, and the process ends here anyway (FACTS §1). */
+	/* No C_Finalize: a module with threads of its own may crash in it, and the process ends
+	 * here anyway (FACTS §1). */
 	_exit(code);
 }

@@ -1,6 +1,7 @@
-/* tests/bench/bench.c — what a release costs and how many there are a second, against the floor measured in the same run.
- *   bench [SECONDS]      (default 20; make bench SECONDS=20)
- * Starts an instance of its own, prints one table and nothing that it did not measure.  Exits 1 when a reply was wrong or a goal that must hold is missed. */
+/* tests/bench/bench.c — what a release costs and how many there are a second, against the floor
+ * measured in the same run. bench [SECONDS]      (default 20; make bench SECONDS=20) Starts an
+ * instance of its own, prints one table and nothing that it did not measure.  Exits 1 when a reply
+ * was wrong or a goal that must hold is missed. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
@@ -19,7 +20,8 @@ enum { GUESTS = 1000, IDLE = 10000, IDLE_KIB = 40 };
 #define KEY "bench"
 #define ENC "RSA_AES_KEY_WRAP_256"
 enum { PROCESS_NAMES = 5 };
-static const char *const process_name[PROCESS_NAMES] = {"gateway", "vault", "ledger", "fetcher", "supervisor"};
+static const char *const process_name[PROCESS_NAMES] = {"gateway", "vault", "ledger", "fetcher",
+							"supervisor"};
 
 static void need(const char *why, struct instance *in)
 {
@@ -35,33 +37,41 @@ static void need(const char *why, struct instance *in)
 
 static void print_load(const char *title, const struct load_result *r)
 {
-	printf("%-34s %9.0f /s   p50 %.2f  p99 %.2f  p99.9 %.2f  max %.1f ms   (%llu, %u opened to the key)\n", title, (double)r->done / r->seconds,
-	       r->p50_ms, r->p99_ms, r->p999_ms, r->max_ms, r->done, r->checked);
+	printf("%-34s %9.0f /s   p50 %.2f  p99 %.2f  p99.9 %.2f  max %.1f ms   (%llu, %u opened to "
+	       "the key)\n",
+	       title, (double)r->done / r->seconds, r->p50_ms, r->p99_ms, r->p999_ms, r->max_ms,
+	       r->done, r->checked);
 	if (r->refused != 0)
-		printf("%-34s %9llu, the last with status %d\n", "  not released", r->refused, r->last_status);
+		printf("%-34s %9llu, the last with status %d\n", "  not released", r->refused,
+		       r->last_status);
 }
 
 static bool goal(const char *what, double is, double must, const char *unit)
 {
-	printf("  %-52s %8.2f %-4s goal ≤ %.2f  %s\n", what, is, unit, must, is <= must ? "✓" : "✗");
+	printf("  %-52s %8.2f %-4s goal ≤ %.2f  %s\n", what, is, unit, must,
+	       is <= must ? "✓" : "✗");
 	return is <= must;
 }
 
 static void set_limits(struct instance *in)
 {
 	json_t *config = instance_json(in, "keybroker.json");
-	json_object_set_new(config, "limits", json_pack("{s:i, s:i}", "connections", 16384, "connections_per_source", 16384));
+	json_object_set_new(
+		config, "limits",
+		json_pack("{s:i, s:i}", "connections", 16384, "connections_per_source", 16384));
 	json_object_set_new(json_object_get(config, "hsm"), "workers", json_integer(2));
 	need(instance_json_write(in, "keybroker.json", config), in);
 }
 
 /* ---- against the floor ---- */
 
-/* The speed of a machine that others use changes within seconds, by more than the difference that is looked for.  So the floor and the broker take turns, each turn of
- * the broker is compared with the floor right before and after it, and of the turns the median counts. */
+/* The speed of a machine that others use changes within seconds, by more than the difference that
+ * is looked for.  So the floor and the broker take turns, each turn of the broker is compared with
+ * the floor right before and after it, and of the turns the median counts. */
 enum { TURNS = 7 };
 struct turn {
-	double release, connect, process[PROCESS_NAMES]; /* µs of CPU of one release, all processes; with a new connection; by process */
+	double release, connect, process[PROCESS_NAMES]; /* µs of CPU of one release, all processes;
+							    with a new connection; by process */
 };
 struct comparison {
 	struct floor floor[TURNS + 1];
@@ -70,7 +80,8 @@ struct comparison {
 	unsigned long long refused;
 };
 
-static double one_load(struct load_plan *plan, struct processes *processes, bool is_new_connection, struct comparison *c, double *by_process)
+static double one_load(struct load_plan *plan, struct processes *processes, bool is_new_connection,
+		       struct comparison *c, double *by_process)
 {
 	struct load_result r;
 	plan->context = processes;
@@ -83,7 +94,8 @@ static double one_load(struct load_plan *plan, struct processes *processes, bool
 	return processes_us(processes, NULL) / (double)r.done;
 }
 
-static void compare(struct instance *in, const struct load_plan *like, double seconds, struct comparison *c)
+static void compare(struct instance *in, const struct load_plan *like, double seconds,
+		    struct comparison *c)
 {
 	static struct processes processes;
 	struct load_plan plan = *like;
@@ -111,8 +123,10 @@ static double ratio(const struct comparison *c, bool is_new_connection, double *
 	double r[TURNS];
 	for (unsigned i = 0; i < TURNS; i++) {
 		const struct floor *f = &c->floor[i], *g = &c->floor[i + 1];
-		double floor = (f->release + g->release) / 2, shake = (f->handshake + g->handshake) / 2;
-		r[i] = is_new_connection ? c->turn[i].connect / (floor + shake) : c->turn[i].release / floor;
+		double floor = (f->release + g->release) / 2,
+		       shake = (f->handshake + g->handshake) / 2;
+		r[i] = is_new_connection ? c->turn[i].connect / (floor + shake)
+					 : c->turn[i].release / floor;
 	}
 	qsort(r, TURNS, sizeof *r, by_size);
 	*least = r[0];
@@ -122,7 +136,8 @@ static double ratio(const struct comparison *c, bool is_new_connection, double *
 
 static void print_comparison(const struct comparison *c)
 {
-	double mean[FLOOR_PARTS] = {0}, process[PROCESS_NAMES] = {0}, floor = 0, shake = 0, release = 0, connect = 0, least, most;
+	double mean[FLOOR_PARTS] = {0}, process[PROCESS_NAMES] = {0}, floor = 0, shake = 0,
+	       release = 0, connect = 0, least, most;
 	for (unsigned i = 0; i <= TURNS; i++) {
 		floor += c->floor[i].release / (TURNS + 1);
 		shake += c->floor[i].handshake / (TURNS + 1);
@@ -135,17 +150,22 @@ static void print_comparison(const struct comparison *c)
 		for (unsigned k = 0; k < PROCESS_NAMES; k++)
 			process[k] += c->turn[i].process[k] / TURNS;
 	}
-	printf("\nCPU of one release, µs; floor and broker by turns, %u each\n  floor, one process in a plain loop  %8.1f  ", TURNS, floor);
+	printf("\nCPU of one release, µs; floor and broker by turns, %u each\n  floor, one process "
+	       "in a plain loop  %8.1f  ",
+	       TURNS, floor);
 	for (unsigned k = 0; k < FLOOR_PARTS; k++)
 		printf("  %s %.0f", floor_part[k], mean[k]);
 	printf("\n  all processes together                  %8.1f  ", release);
 	for (unsigned k = 0; k < PROCESS_NAMES; k++)
 		printf("  %s %.1f", process_name[k], process[k]);
 	double median = ratio(c, false, &least, &most);
-	printf("\n    to the floor                      %8.2f ×   median of %.2f … %.2f\n", median, least, most);
+	printf("\n    to the floor                      %8.2f ×   median of %.2f … %.2f\n", median,
+	       least, most);
 	median = ratio(c, true, &least, &most);
-	printf("  with a new TLS connection each      %8.1f    floor and handshake %.1f + %.1f\n", connect, floor, shake);
-	printf("    to the floor                      %8.2f ×   median of %.2f … %.2f\n", median, least, most);
+	printf("  with a new TLS connection each      %8.1f    floor and handshake %.1f + %.1f\n",
+	       connect, floor, shake);
+	printf("    to the floor                      %8.2f ×   median of %.2f … %.2f\n", median,
+	       least, most);
 }
 
 int main(int argc, char **argv)
@@ -181,17 +201,30 @@ int main(int argc, char **argv)
 	need(token == NULL ? "no token" : floor_token(&in, token), &in);
 	free(token);
 
-	printf("floor, broker and load share this machine's %ld processors; %.0f s each, %u guests with a token of %zu bytes each, key RSA-2048, "
+	printf("floor, broker and load share this machine's %ld processors; %.0f s each, %u guests "
+	       "with a token of %zu bytes each, key RSA-2048, "
 	       "%s\n\n",
 	       sysconf(_SC_NPROCESSORS_ONLN), seconds, GUESTS, corpus.item[0].len, ENC);
 	need(broker_start(&in), &in);
-	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
-		sleep_ms(20); /* it is ready with its first worker; the load's warm-up is long enough for the second */
+	for (unsigned long long end = now_ms() + 10000;
+	     broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
+		sleep_ms(20); /* it is ready with its first worker; the load's warm-up is long
+				 enough for the second */
 	processes.in = &in;
-	struct expect want = {
-		.root = in.root, .host = "localhost", .base_url = in.base_url, .name = KEY, .api_version = "7.4", .enc = ENC, .kek_kid = KID_GUEST};
-	struct load_plan plan = {
-		.at = &in.at, .corpus = &corpus, .want = &want, .connections = 32, .warm_s = 2, .run_s = seconds, .mark = processes_mark};
+	struct expect want = {.root = in.root,
+			      .host = "localhost",
+			      .base_url = in.base_url,
+			      .name = KEY,
+			      .api_version = "7.4",
+			      .enc = ENC,
+			      .kek_kid = KID_GUEST};
+	struct load_plan plan = {.at = &in.at,
+				 .corpus = &corpus,
+				 .want = &want,
+				 .connections = 32,
+				 .warm_s = 2,
+				 .run_s = seconds,
+				 .mark = processes_mark};
 	plan.context = &processes;
 	need(load_run(&plan, &keep_alive), &in);
 	plan.mark = NULL;
@@ -228,18 +261,24 @@ int main(int argc, char **argv)
 	printf("\nmemory, KiB resident:");
 	for (unsigned i = 0; i < processes.n; i++)
 		printf("  %s %ld", processes.process[i].name, processes.process[i].rss_kib);
-	printf("\nidle: %u of %u connections held, opened in %.1f s\n\ngoals\n", alive, IDLE, idle_s);
+	printf("\nidle: %u of %u connections held, opened in %.1f s\n\ngoals\n", alive, IDLE,
+	       idle_s);
 
 	double release = ratio(&compared, false, &least, &most);
 	bool is_good = goal("CPU of a release : floor", release, 1.25, "×");
 	goal("  next", release, 1.10, "×");
-	goal("CPU with a new TLS connection : floor + handshake", ratio(&compared, true, &least, &most), 1.25, "×");
+	goal("CPU with a new TLS connection : floor + handshake",
+	     ratio(&compared, true, &least, &most), 1.25, "×");
 	is_good &= goal("an idle TLS connection", idle_kib, IDLE_KIB, "KiB");
 	is_good &= goal("idle connections lost", IDLE - alive, 0, "");
-	is_good &= goal("releases refused or failed", (double)(keep_alive.refused + connect.refused + crowded.refused + compared.refused), 0, "");
+	is_good &= goal(
+		"releases refused or failed",
+		(double)(keep_alive.refused + connect.refused + crowded.refused + compared.refused),
+		0, "");
 	is_good &= goal("HSM errors", hsm_errors, 0, "");
 	is_good &= goal("exit status of the broker", stopped, 0, "");
-	is_good &= goal("processes that ended while they were measured", processes_lost(&processes) + compared.lost, 0, "");
+	is_good &= goal("processes that ended while they were measured",
+			processes_lost(&processes) + compared.lost, 0, "");
 	corpus_free(&corpus);
 	instance_free(&in);
 	return is_good ? 0 : 1;

@@ -1,6 +1,7 @@
 /* tests/bench/fleet.c — the guests of a boot storm: one epoll loop, one wheel of those who wait.
- * Decides when a guest comes back, as real ones do: 0.1 s · 2^n with jitter, not before Retry-After.  Trusts the instance's CA.  Must never take a refusal that
- * is final for overload, nor open a reply inside the measured time (a private-key operation each would measure us). */
+ * Decides when a guest comes back, as real ones do: 0.1 s · 2^n with jitter, not before
+ * Retry-After.  Trusts the instance's CA.  Must never take a refusal that is final for overload,
+ * nor open a reply inside the measured time (a private-key operation each would measure us). */
 #include "tests/bench/fleet.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REPLY_BYTES = 32768, REQUEST_BYTES = 65536, SAMPLE_EVERY = 100, SAMPLES = 1024, MAX_DOUBLINGS = 5 };
+enum {
+	REPLY_BYTES = 32768,
+	REQUEST_BYTES = 65536,
+	SAMPLE_EVERY = 100,
+	SAMPLES = 1024,
+	MAX_DOUBLINGS = 5
+};
 /* A wheel of waiting guests; nobody waits for more than a turn. */
 enum { WHEEL_SPOKES = 1024, SPOKE_MS = 10, ARRIVE_BATCH = 256 };
 
@@ -54,7 +61,8 @@ static double processor_us(void)
 {
 	struct rusage u;
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 /* 0 … 1, the same in every run (xorshift64). */
@@ -116,7 +124,9 @@ static const char *connect_guest(struct fleet *f, struct fleet_guest *g)
 {
 	const struct place *at = f->plan->at;
 	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(g->address)}};
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)at->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)at->port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	g->n_attempts++;
 	f->out->connections++;
 	g->is_sent = false;
@@ -125,14 +135,16 @@ static const char *connect_guest(struct fleet *f, struct fleet_guest *g)
 	if (g->fd < 0)
 		return wrong("socket: %s", strerror(errno));
 	g->ssl = SSL_new(at->tls);
-	if (g->ssl == NULL || SSL_set_fd(g->ssl, g->fd) != 1 || SSL_set1_host(g->ssl, at->host) != 1) {
+	if (g->ssl == NULL || SSL_set_fd(g->ssl, g->fd) != 1 ||
+	    SSL_set1_host(g->ssl, at->host) != 1) {
 		close(g->fd);
 		SSL_free(g->ssl);
 		g->ssl = NULL;
 		return "SSL_new";
 	}
 	SSL_set_connect_state(g->ssl);
-	/* The same bytes, written anew.  And thousands that wait should not wash the caches that the broker works in: real ones have their own. */
+	/* The same bytes, written anew.  And thousands that wait should not wash the caches that
+	 * the broker works in: real ones have their own. */
 	SSL_set_mode(g->ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	setsockopt(g->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
 	setsockopt(g->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
@@ -151,13 +163,18 @@ static const char *connect_guest(struct fleet *f, struct fleet_guest *g)
 static int write_request(struct fleet *f, const struct fleet_guest *g)
 {
 	const struct fleet_plan *plan = f->plan;
-	size_t body_len = strlen(g->token) + strlen(plan->enc) + strlen("{\"target\":\"\",\"enc\":\"\"}");
+	size_t body_len =
+		strlen(g->token) + strlen(plan->enc) + strlen("{\"target\":\"\",\"enc\":\"\"}");
 	int len = snprintf(f->request, sizeof f->request,
-			   "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: %s:%u\r\nAuthorization: Bearer guest\r\n"
-			   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
-			   plan->key[g->n_released], plan->at->host, plan->at->port, body_len, g->token, plan->enc);
+			   "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			   "%s:%u\r\nAuthorization: Bearer guest\r\n"
+			   "Content-Type: application/json\r\nContent-Length: "
+			   "%zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
+			   plan->key[g->n_released], plan->at->host, plan->at->port, body_len,
+			   g->token, plan->enc);
 	if (len >= (int)sizeof f->request)
-		return 0;                          /* an end of the connection that no retry mends: the run's limit ends it */
+		return 0; /* an end of the connection that no retry mends: the run's limit ends it
+			   */
 	return SSL_write(g->ssl, f->request, len); /* all of it or again: no partial writes */
 }
 
@@ -173,13 +190,15 @@ static size_t whole_head(const struct fleet_guest *g, size_t *body_len)
 	return g->in_len - head_len >= *body_len ? head_len : 0;
 }
 
-static void keep_sample(struct fleet *f, const struct fleet_guest *g, size_t head_len, size_t body_len)
+static void keep_sample(struct fleet *f, const struct fleet_guest *g, size_t head_len,
+			size_t body_len)
 {
 	if ((g - f->first) % SAMPLE_EVERY != 0 || f->n_samples == SAMPLES)
 		return;
 	char *body = malloc(body_len);
 	if (body != NULL)
-		f->sample[f->n_samples++] = (struct sample){g, g->n_released, memcpy(body, g->in + head_len, body_len), body_len};
+		f->sample[f->n_samples++] = (struct sample){
+			g, g->n_released, memcpy(body, g->in + head_len, body_len), body_len};
 }
 
 /* true: go on with this connection */
@@ -227,7 +246,8 @@ static void step(struct fleet *f, struct fleet_guest *g)
 		if (!g->is_sent && (n = write_request(f, g)) <= 0)
 			goto wait;
 		g->is_sent = true;
-		if ((n = SSL_read(g->ssl, g->in + g->in_len, (int)(REPLY_BYTES - 1 - g->in_len))) <= 0)
+		if ((n = SSL_read(g->ssl, g->in + g->in_len, (int)(REPLY_BYTES - 1 - g->in_len))) <=
+		    0)
 			goto wait;
 		g->in_len += (size_t)n;
 		g->in[g->in_len] = '\0';
@@ -252,22 +272,27 @@ wait:;
 static const char *turn_wheel(struct fleet *f)
 {
 	const char *why = NULL;
-	for (unsigned to = (unsigned)((now_s() - f->from_s) * 1000 / SPOKE_MS); f->spoke < to && why == NULL;) {
+	for (unsigned to = (unsigned)((now_s() - f->from_s) * 1000 / SPOKE_MS);
+	     f->spoke < to && why == NULL;) {
 		unsigned at = ++f->spoke % WHEEL_SPOKES;
-		for (struct fleet_guest *g; why == NULL && (g = TAILQ_FIRST(&f->wheel[at])) != NULL;) {
+		for (struct fleet_guest *g;
+		     why == NULL && (g = TAILQ_FIRST(&f->wheel[at])) != NULL;) {
 			TAILQ_REMOVE(&f->wheel[at], g, link);
-			why = connect_guest(f, g); /* who has to wait again waits at another spoke */
+			why = connect_guest(f,
+					    g); /* who has to wait again waits at another spoke */
 		}
 	}
 	return why;
 }
 
-/* Those whose arrival is now, a batch between two turns of the loop: each guest of a real storm has a processor of its own, and none of them waits with its
- * handshake until all the others have connected. */
+/* Those whose arrival is now, a batch between two turns of the loop: each guest of a real storm has
+ * a processor of its own, and none of them waits with its handshake until all the others have
+ * connected. */
 static const char *arrive(struct fleet *f, unsigned n)
 {
 	const char *why = NULL;
-	for (unsigned end = f->n_arrived + ARRIVE_BATCH < n ? f->n_arrived + ARRIVE_BATCH : n; f->n_arrived < end && why == NULL; f->n_arrived++) {
+	for (unsigned end = f->n_arrived + ARRIVE_BATCH < n ? f->n_arrived + ARRIVE_BATCH : n;
+	     f->n_arrived < end && why == NULL; f->n_arrived++) {
 		struct fleet_guest *g = &f->first[f->n_arrived];
 		g->boot_ms = 0;
 		g->n_attempts = g->n_released = 0;
@@ -313,7 +338,8 @@ static const char *check_samples(struct fleet *f)
 	return why;
 }
 
-const char *fleet_run(const struct fleet_plan *plan, struct fleet_guest *guests, unsigned n, struct fleet_result *out)
+const char *fleet_run(const struct fleet_plan *plan, struct fleet_guest *guests, unsigned n,
+		      struct fleet_result *out)
 {
 	struct fleet *f = calloc(1, sizeof *f);
 	const char *why = NULL;

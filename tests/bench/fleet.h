@@ -1,4 +1,5 @@
-/* tests/bench/fleet.h — many guests that boot: each comes from an address, on a connection of its own, for its keys; told to come back, it comes back. */
+/* tests/bench/fleet.h — many guests that boot: each comes from an address, on a connection of its
+ * own, for its keys; told to come back, it comes back. */
 #ifndef KB_TESTS_FLEET_H
 #define KB_TESTS_FLEET_H
 #include <sys/queue.h>
@@ -35,16 +36,20 @@ struct fleet_plan {
 struct fleet_result {
 	unsigned booted, failed;
 	unsigned long long turned_away, busy,
-		lost; /* connections refused or closed before TLS stood; 429 and 503; closed later.  A retry follows each */
+		lost; /* connections refused or closed before TLS stood; 429 and 503; closed later.
+			 A retry follows each */
 	unsigned long long connections, handshakes;
-	unsigned checked; /* replies opened and verified to the key: those of every hundredth guest, after the last boot */
+	unsigned checked; /* replies opened and verified to the key: those of every hundredth guest,
+			     after the last boot */
 	int bad_status;   /* the last that a guest takes as final; 0: none */
 	double seconds;   /* until the last has booted */
 	double client_us; /* processor time of this process */
 };
 /* Boot them all.  NULL, or what went wrong with the load itself or with a reply that was opened. */
-const char *fleet_run(const struct fleet_plan *plan, struct fleet_guest *guests, unsigned n, struct fleet_result *out);
-/* The boot time that `share` (0 … 1) of the guests did not exceed, ms; −1 when one of those never booted. */
+const char *fleet_run(const struct fleet_plan *plan, struct fleet_guest *guests, unsigned n,
+		      struct fleet_result *out);
+/* The boot time that `share` (0 … 1) of the guests did not exceed, ms; −1 when one of those never
+ * booted. */
 double fleet_quantile(const struct fleet_guest *guests, unsigned n, double share);
 
 #endif

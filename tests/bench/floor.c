@@ -1,7 +1,8 @@
-/* tests/bench/floor.c — the least a release can cost: one process, one plain loop over the work that no design avoids, on the same HSM, with the same token.
- *   floor INSTANCE KEY TOKEN_FILE SECONDS
- * prints one JSON object of µs of CPU: "release" for the whole loop, then its parts, then a TLS handshake's server side.
- * Decides nothing; must never do less than a broker has to: RS256 verify, one parse of the claims, the ephemeral key's import, OAEP, the HSM's wrap of the key and
+/* tests/bench/floor.c — the least a release can cost: one process, one plain loop over the work
+ * that no design avoids, on the same HSM, with the same token. floor INSTANCE KEY TOKEN_FILE
+ * SECONDS prints one JSON object of µs of CPU: "release" for the whole loop, then its parts, then a
+ * TLS handshake's server side. Decides nothing; must never do less than a broker has to: RS256
+ * verify, one parse of the claims, the ephemeral key's import, OAEP, the HSM's wrap of the key and
  * the HSM's signature. */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -21,7 +22,8 @@
 #include "tests/e2e/guest.h"
 
 enum { PART_VERIFY, PART_JSON, PART_IMPORT, PART_OAEP, PART_WRAP, PART_SIGN, PART_COUNT };
-static const char *const part_names[PART_COUNT] = {"verify", "json", "import", "oaep", "hsm_wrap", "hsm_sign"};
+static const char *const part_names[PART_COUNT] = {"verify", "json",     "import",
+						   "oaep",   "hsm_wrap", "hsm_sign"};
 
 struct work {
 	char *token;
@@ -51,7 +53,8 @@ static double cpu_us(void) /* user and system of this process */
 static char *read_file(const char *dir, const char *name)
 {
 	char path[512];
-	snprintf(path, sizeof path, "%s%s%s", name[0] == '/' ? "" : dir, name[0] == '/' ? "" : "/", name);
+	snprintf(path, sizeof path, "%s%s%s", name[0] == '/' ? "" : dir, name[0] == '/' ? "" : "/",
+		 name);
 	FILE *f = fopen(path, "r");
 	need(f != NULL, path);
 	char *text = calloc(1, 1 << 20);
@@ -68,7 +71,8 @@ static CK_OBJECT_HANDLE find(const struct work *w, CK_ATTRIBUTE *attributes, CK_
 {
 	CK_OBJECT_HANDLE found[2];
 	CK_ULONG count = 0;
-	need(w->p11->C_FindObjectsInit(w->session, attributes, n) == CKR_OK && w->p11->C_FindObjects(w->session, found, 2, &count) == CKR_OK &&
+	need(w->p11->C_FindObjectsInit(w->session, attributes, n) == CKR_OK &&
+		     w->p11->C_FindObjects(w->session, found, 2, &count) == CKR_OK &&
 		     w->p11->C_FindObjectsFinal(w->session) == CKR_OK && count == 1,
 	     "not exactly one object");
 	return found[0];
@@ -83,8 +87,10 @@ static CK_OBJECT_HANDLE find_target(const struct work *w, const char *dir, const
 	CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
 	json_error_t e;
 	snprintf(name, sizeof name, "%s/keys.d/%s.json", dir, key);
-	json_t *record = json_load_file(name, 0, &e), *versions = json_object_get(record, "versions");
-	const char *uri = json_string_value(json_object_get(json_array_get(versions, json_array_size(versions) - 1), "object"));
+	json_t *record = json_load_file(name, 0, &e),
+	       *versions = json_object_get(record, "versions");
+	const char *uri = json_string_value(
+		json_object_get(json_array_get(versions, json_array_size(versions) - 1), "object"));
 	const char *at = uri == NULL ? NULL : strstr(uri, "id=");
 	need(at != NULL, "the key record has no object");
 	for (at += 3; *at != '\0' && *at != ';' && n < sizeof id; n++) {
@@ -112,34 +118,42 @@ static void open_hsm(struct work *w, const char *dir, const char *key)
 	const char *variable, *module = json_string_value(json_object_get(hsm, "module"));
 	json_object_foreach(json_object_get(hsm, "environment"), variable, value)
 	{
-		snprintf(path, sizeof path, "%s%s%s", json_string_value(value)[0] == '/' ? "" : dir, json_string_value(value)[0] == '/' ? "" : "/",
-			 json_string_value(value));
+		snprintf(path, sizeof path, "%s%s%s", json_string_value(value)[0] == '/' ? "" : dir,
+			 json_string_value(value)[0] == '/' ? "" : "/", json_string_value(value));
 		setenv(variable, path, 1);
 	}
 	void *so = module == NULL ? NULL : dlopen(module, RTLD_NOW);
 	need(so != NULL, "the PKCS#11 module");
 	*(void **)&get = dlsym(so, "C_GetFunctionList");
-	/* SoftHSM rewrites its token at a login, and whoever looks at that moment finds none: the broker's workers take turns by the PIN file's lock. */
+	/* SoftHSM rewrites its token at a login, and whoever looks at that moment finds none: the
+	 * broker's workers take turns by the PIN file's lock. */
 	const char *pin_file = json_string_value(json_object_get(hsm, "pin_file"));
-	snprintf(path, sizeof path, "%s%s%s", pin_file[0] == '/' ? "" : dir, pin_file[0] == '/' ? "" : "/", pin_file);
+	snprintf(path, sizeof path, "%s%s%s", pin_file[0] == '/' ? "" : dir,
+		 pin_file[0] == '/' ? "" : "/", pin_file);
 	int turn = open(path, O_RDONLY | O_CLOEXEC);
 	need(turn >= 0 && flock(turn, LOCK_EX) == 0, path);
 	char *pin = read_file("", path);
-	need(get != NULL && get(&w->p11) == CKR_OK && w->p11->C_Initialize(NULL) == CKR_OK && w->p11->C_GetSlotList(CK_TRUE, slots, &n) == CKR_OK &&
-		     n > 0,
+	need(get != NULL && get(&w->p11) == CKR_OK && w->p11->C_Initialize(NULL) == CKR_OK &&
+		     w->p11->C_GetSlotList(CK_TRUE, slots, &n) == CKR_OK && n > 0,
 	     "C_Initialize");
-	need(w->p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &w->session) == CKR_OK &&
+	need(w->p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL,
+				   &w->session) == CKR_OK &&
 		     w->p11->C_Login(w->session, CKU_USER, (CK_BYTE *)pin, strlen(pin)) == CKR_OK,
 	     "C_Login");
 	close(turn);
 	OPENSSL_cleanse(pin, strlen(pin));
 	free(pin);
 	w->target = find_target(w, dir, key);
-	w->signer = find(w, (CK_ATTRIBUTE[]){{CKA_CLASS, &class, sizeof class}, {CKA_LABEL, (char[]){"release-signer"}, 14}}, 2);
-	need(w->p11->C_GenerateKey(
-		     w->session, &generate,
-		     (CK_ATTRIBUTE[]){{CKA_TOKEN, &no, 1}, {CKA_SENSITIVE, &yes, 1}, {CKA_WRAP, &yes, 1}, {CKA_VALUE_LEN, &len, sizeof len}}, 4,
-		     &w->transport) == CKR_OK,
+	w->signer = find(w,
+			 (CK_ATTRIBUTE[]){{CKA_CLASS, &class, sizeof class},
+					  {CKA_LABEL, (char[]){"release-signer"}, 14}},
+			 2);
+	need(w->p11->C_GenerateKey(w->session, &generate,
+				   (CK_ATTRIBUTE[]){{CKA_TOKEN, &no, 1},
+						    {CKA_SENSITIVE, &yes, 1},
+						    {CKA_WRAP, &yes, 1},
+						    {CKA_VALUE_LEN, &len, sizeof len}},
+				   4, &w->transport) == CKR_OK,
 	     "C_GenerateKey");
 	json_decref(config);
 }
@@ -161,7 +175,8 @@ static void verify(const struct work *w)
 static json_t *parse(const struct work *w)
 {
 	size_t len;
-	uint8_t *text = proof_b64url(w->claims_text, (size_t)(w->sig_text - 1 - w->claims_text), &len);
+	uint8_t *text =
+		proof_b64url(w->claims_text, (size_t)(w->sig_text - 1 - w->claims_text), &len);
 	json_t *claims = json_loadb((const char *)text, len, JSON_REJECT_DUPLICATES, NULL);
 	need(claims != NULL, "the claims");
 	free(text);
@@ -181,7 +196,8 @@ static BIGNUM *number(const json_t *jwk, const char *member)
 
 static EVP_PKEY *import(const json_t *claims)
 {
-	const json_t *jwk = json_array_get(json_object_get(json_object_get(claims, "x-ms-runtime"), "keys"), 0);
+	const json_t *jwk =
+		json_array_get(json_object_get(json_object_get(claims, "x-ms-runtime"), "keys"), 0);
 	BIGNUM *n = number(jwk, "n"), *e = number(jwk, "e");
 	EVP_PKEY *key = NULL;
 	OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
@@ -189,7 +205,9 @@ static EVP_PKEY *import(const json_t *claims)
 	OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n);
 	OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e);
 	OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
-	need(EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1, "the ephemeral key");
+	need(EVP_PKEY_fromdata_init(ctx) == 1 &&
+		     EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1,
+	     "the ephemeral key");
 	OSSL_PARAM_free(params);
 	OSSL_PARAM_BLD_free(build);
 	EVP_PKEY_CTX_free(ctx);
@@ -203,8 +221,10 @@ static void oaep(EVP_PKEY *kek)
 	uint8_t aes[32] = {1, 2, 3}, out[512];
 	size_t len = sizeof out;
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(kek, NULL);
-	need(EVP_PKEY_encrypt_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
-		     EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) == 1 &&
+	need(EVP_PKEY_encrypt_init(ctx) == 1 &&
+		     EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
+		     EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) == 1 &&
+		     EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) == 1 &&
 		     EVP_PKEY_encrypt(ctx, out, &len, aes, sizeof aes) == 1,
 	     "OAEP");
 	EVP_PKEY_CTX_free(ctx);
@@ -215,17 +235,20 @@ static void hsm_wrap(const struct work *w)
 	CK_BYTE out[4096];
 	CK_ULONG len = sizeof out;
 	CK_MECHANISM kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
-	need(w->p11->C_WrapKey(w->session, &kwp, w->transport, w->target, out, &len) == CKR_OK, "C_WrapKey");
+	need(w->p11->C_WrapKey(w->session, &kwp, w->transport, w->target, out, &len) == CKR_OK,
+	     "C_WrapKey");
 }
 
 static void hsm_sign(const struct work *w)
 {
-	CK_BYTE digest_info[51] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20},
+	CK_BYTE digest_info[51] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
+				   0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20},
 		out[512];
 	CK_ULONG len = sizeof out;
 	CK_MECHANISM rsa = {CKM_RSA_PKCS, NULL, 0};
 	need(w->p11->C_SignInit(w->session, &rsa, w->signer) == CKR_OK &&
-		     w->p11->C_Sign(w->session, digest_info, sizeof digest_info, out, &len) == CKR_OK,
+		     w->p11->C_Sign(w->session, digest_info, sizeof digest_info, out, &len) ==
+			     CKR_OK,
 	     "C_Sign");
 }
 
@@ -233,8 +256,8 @@ static void hsm_sign(const struct work *w)
 static void release(const struct work *w, double *parts)
 {
 	double t[PART_COUNT + 1];
-#define STAMP(i)                                                                                                                                     \
-	if (parts != NULL)                                                                                                                           \
+#define STAMP(i)                                                                                   \
+	if (parts != NULL)                                                                         \
 	t[i] = cpu_us()
 	STAMP(0);
 	verify(w);
@@ -297,7 +320,8 @@ static struct tls open_tls(const char *dir)
 	struct tls t = {SSL_CTX_new(TLS_server_method()), SSL_CTX_new(TLS_client_method())};
 	snprintf(certificate, sizeof certificate, "%s/tls/server.pem", dir);
 	snprintf(key, sizeof key, "%s/tls/server.key", dir);
-	need(SSL_CTX_use_certificate_chain_file(t.server, certificate) == 1 && SSL_CTX_use_PrivateKey_file(t.server, key, SSL_FILETYPE_PEM) == 1,
+	need(SSL_CTX_use_certificate_chain_file(t.server, certificate) == 1 &&
+		     SSL_CTX_use_PrivateKey_file(t.server, key, SSL_FILETYPE_PEM) == 1,
 	     "tls/server");
 	return t;
 }
@@ -331,7 +355,8 @@ static void run_alone(const struct work *w, const struct tls *t, double limit_s)
 	printf("{\"release\": %.1f", total);
 	for (unsigned i = 0; i < PART_COUNT; i++)
 		printf(", \"%s\": %.1f", part_names[i], parts[i] / n_parts);
-	printf(", \"handshake\": %.1f, \"iterations\": %u}\n", handshake_floor(t, limit_s * 0.2), n);
+	printf(", \"handshake\": %.1f, \"iterations\": %u}\n", handshake_floor(t, limit_s * 0.2),
+	       n);
 }
 
 /* While others work: a little every half second, the first ones of it to get warm. */
@@ -353,7 +378,8 @@ static void run_beside(const struct work *w, const struct tls *t, const sigset_t
 			n_shaken += i >= 0;
 		}
 	}
-	printf("{\"release\": %.1f, \"handshake\": %.1f, \"iterations\": %u}\n", n == 0 ? 0 : released / n, n == 0 ? 0 : shaken / n_shaken, n);
+	printf("{\"release\": %.1f, \"handshake\": %.1f, \"iterations\": %u}\n",
+	       n == 0 ? 0 : released / n, n == 0 ? 0 : shaken / n_shaken, n);
 }
 
 int main(int argc, char **argv)
@@ -361,7 +387,8 @@ int main(int argc, char **argv)
 	struct work w = {0};
 	char path[512];
 	sigset_t end;
-	need(argc == 5, "usage: floor INSTANCE KEY TOKEN_FILE SECONDS, or beside: until SIGTERM, which is blocked");
+	need(argc == 5, "usage: floor INSTANCE KEY TOKEN_FILE SECONDS, or beside: until SIGTERM, "
+			"which is blocked");
 	bool is_beside = strcmp(argv[4], "beside") == 0;
 	sigemptyset(&end);
 	sigaddset(&end, SIGTERM);

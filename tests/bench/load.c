@@ -1,6 +1,6 @@
 /* tests/bench/load.c — the load: an epoll loop of TLS clients, each with one request under way.
- * Trusts the instance's CA.  Must never check replies inside the measured time (a private-key operation a reply would measure us), nor count a reply that
- * is not a release as one. */
+ * Trusts the instance's CA.  Must never check replies inside the measured time (a private-key
+ * operation a reply would measure us), nor count a reply that is not a release as one. */
 #include "tests/bench/load.h"
 
 #include <arpa/inet.h>
@@ -70,7 +70,10 @@ const char *corpus_keys(struct corpus *c, const char *file, unsigned n)
 	fflush(stdout);
 	for (unsigned i = 0; i < 2; i++)
 		if ((pid[i] = fork()) == 0)
-			_exit(make_keys(part[i], i == 0 ? 0 : missing / 2, i == 0 ? missing / 2 : missing) == NULL ? 0 : 1);
+			_exit(make_keys(part[i], i == 0 ? 0 : missing / 2,
+					i == 0 ? missing / 2 : missing) == NULL
+				      ? 0
+				      : 1);
 	for (unsigned i = 0; i < 2; i++) {
 		int status;
 		if (waitpid(pid[i], &status, 0) != pid[i] || status != 0)
@@ -83,23 +86,30 @@ const char *corpus_keys(struct corpus *c, const char *file, unsigned n)
 	return c->n == n ? NULL : "making keys";
 }
 
-const char *corpus_requests(struct corpus *c, const struct place *issuer, const struct place *broker, const char *name, const char *enc)
+const char *corpus_requests(struct corpus *c, const struct place *issuer,
+			    const struct place *broker, const char *name, const char *enc)
 {
 	for (unsigned i = 0; i < c->n; i++) {
 		char *token, nonce[32];
 		snprintf(nonce, sizeof nonce, "guest-%u", i);
-		const char *why = guest_attest(issuer, evidence_guest(c->item[i].key, nonce), &token);
+		const char *why =
+			guest_attest(issuer, evidence_guest(c->item[i].key, nonce), &token);
 		if (why != NULL)
 			return why;
-		size_t body_len = strlen(token) + strlen(enc) + strlen("{\"target\":\"\",\"enc\":\"\"}"), cap = body_len + 512;
+		size_t body_len = strlen(token) + strlen(enc) +
+				  strlen("{\"target\":\"\",\"enc\":\"\"}"),
+		       cap = body_len + 512;
 		free(c->item[i].request);
 		char *request = c->item[i].request = malloc(cap);
 		if (request == NULL)
 			return "no memory";
-		c->item[i].len = (size_t)snprintf(request, cap,
-						  "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: %s:%u\r\nAuthorization: Bearer guest\r\n"
-						  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
-						  name, broker->host, broker->port, body_len, token, enc);
+		c->item[i].len =
+			(size_t)snprintf(request, cap,
+					 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: "
+					 "%s:%u\r\nAuthorization: Bearer guest\r\n"
+					 "Content-Type: application/json\r\nContent-Length: "
+					 "%zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
+					 name, broker->host, broker->port, body_len, token, enc);
 		free(token);
 	}
 	return NULL;
@@ -108,8 +118,12 @@ const char *corpus_requests(struct corpus *c, const struct place *issuer, const 
 char *corpus_token(const struct corpus *c, unsigned item)
 {
 	static const char mark[] = "{\"target\":\"";
-	const char *from = item < c->n && c->item[item].request != NULL ? strstr(c->item[item].request, mark) : NULL;
-	return from == NULL ? NULL : strndup(from + sizeof mark - 1, strcspn(from + sizeof mark - 1, "\""));
+	const char *from = item < c->n && c->item[item].request != NULL
+				   ? strstr(c->item[item].request, mark)
+				   : NULL;
+	return from == NULL
+		       ? NULL
+		       : strndup(from + sizeof mark - 1, strcspn(from + sizeof mark - 1, "\""));
 }
 
 void corpus_free(struct corpus *c)
@@ -162,9 +176,12 @@ struct load {
 
 static const char *tcp_open(const struct place *at, bool is_blocking, int *fd)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)at->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)at->port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	*fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (*fd < 0 || connect(*fd, (struct sockaddr *)&to, sizeof to) != 0) /* loopback: done at once */
+	if (*fd < 0 ||
+	    connect(*fd, (struct sockaddr *)&to, sizeof to) != 0) /* loopback: done at once */
 		return wrong("connect: %s", strerror(errno));
 	setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	if (!is_blocking)
@@ -178,7 +195,8 @@ static const char *client_open(struct load *l, struct client *c)
 	if (why != NULL)
 		return why;
 	c->ssl = SSL_new(l->plan->at->tls);
-	if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1 || SSL_set1_host(c->ssl, l->plan->at->host) != 1)
+	if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1 ||
+	    SSL_set1_host(c->ssl, l->plan->at->host) != 1)
 		return "SSL_new";
 	SSL_set_connect_state(c->ssl);
 	struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = c}};
@@ -211,7 +229,8 @@ static size_t response_len(const struct client *c, size_t *head_len)
 		return 0;
 	*head_len = (size_t)(end - c->in) + 4;
 	const char *length = strcasestr(c->in, "\r\nContent-Length:");
-	size_t total = *head_len + (length == NULL || length > end ? 0 : strtoul(length + 17, NULL, 10));
+	size_t total =
+		*head_len + (length == NULL || length > end ? 0 : strtoul(length + 17, NULL, 10));
 	return c->in_len >= total ? total : 0;
 }
 
@@ -245,7 +264,9 @@ static const char *client_step(struct load *l, struct client *c)
 	for (;;) {
 		if (!c->is_sent) {
 			const struct corpus_item *item = &l->plan->corpus->item[c->item];
-			int n = SSL_write(c->ssl, item->request, (int)item->len); /* all of it or again: no partial writes */
+			int n = SSL_write(
+				c->ssl, item->request,
+				(int)item->len); /* all of it or again: no partial writes */
 			if (n <= 0)
 				goto wait;
 			c->is_sent = true;
@@ -274,7 +295,8 @@ wait:;
 	int e = SSL_get_error(c->ssl, -1);
 	if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
 		return NULL;
-	return wrong("a connection was lost: %s", e == SSL_ERROR_ZERO_RETURN ? "closed" : strerror(errno));
+	return wrong("a connection was lost: %s",
+		     e == SSL_ERROR_ZERO_RETURN ? "closed" : strerror(errno));
 }
 
 /* Until `end_us`. */
@@ -307,7 +329,8 @@ static const char *check_samples(struct load *l)
 		struct released got = {0};
 		want.kek = l->plan->corpus->item[s->item].key;
 		if (why == NULL)
-			why = s->body == NULL ? "no memory" : proof_open(s->body, s->len, &want, &got);
+			why = s->body == NULL ? "no memory"
+					      : proof_open(s->body, s->len, &want, &got);
 		l->out->checked += why == NULL;
 		released_free(&got);
 		free(s->body);
@@ -321,14 +344,16 @@ const char *load_run(const struct load_plan *plan, struct load_result *out)
 	struct load *l = calloc(1, sizeof *l);
 	struct client *clients = calloc(plan->connections, sizeof *clients);
 	memset(out, 0, sizeof *out);
-	if (l == NULL || clients == NULL || (l->latency_ms = malloc(MAX_LATENCIES * sizeof(float))) == NULL)
+	if (l == NULL || clients == NULL ||
+	    (l->latency_ms = malloc(MAX_LATENCIES * sizeof(float))) == NULL)
 		goto out;
 	l->plan = plan;
 	l->out = out;
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (unsigned i = 0; i < plan->connections; i++) {
 		client_begin(l, &clients[i]);
-		if ((why = client_open(l, &clients[i])) != NULL || (why = client_step(l, &clients[i])) != NULL)
+		if ((why = client_open(l, &clients[i])) != NULL ||
+		    (why = client_step(l, &clients[i])) != NULL)
 			goto out;
 	}
 	if ((why = loop(l, now_us() + plan->warm_s * 1e6)) != NULL)
@@ -377,7 +402,8 @@ const char *idle_open(const struct place *at, unsigned n, struct idle **out)
 {
 	const char *why = "no memory";
 	struct idle *i = *out = calloc(1, sizeof *i);
-	if (i == NULL || (i->fd = calloc(n, sizeof *i->fd)) == NULL || (i->ssl = calloc(n, sizeof(SSL *))) == NULL)
+	if (i == NULL || (i->fd = calloc(n, sizeof *i->fd)) == NULL ||
+	    (i->ssl = calloc(n, sizeof(SSL *))) == NULL)
 		return why;
 	while (i->n < n) {
 		unsigned k = i->n;
@@ -385,7 +411,8 @@ const char *idle_open(const struct place *at, unsigned n, struct idle **out)
 			return why;
 		i->n++;
 		SSL *ssl = i->ssl[k] = SSL_new(at->tls);
-		if (ssl == NULL || SSL_set_fd(ssl, i->fd[k]) != 1 || SSL_set1_host(ssl, at->host) != 1 || SSL_connect(ssl) != 1)
+		if (ssl == NULL || SSL_set_fd(ssl, i->fd[k]) != 1 ||
+		    SSL_set1_host(ssl, at->host) != 1 || SSL_connect(ssl) != 1)
 			return wrong("idle connection %u of %u: TLS", k + 1, n);
 	}
 	return NULL;

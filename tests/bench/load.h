@@ -1,4 +1,5 @@
-/* tests/bench/load.h — many guests in one process: non-blocking TLS connections that ask for releases as fast as they are answered. */
+/* tests/bench/load.h — many guests in one process: non-blocking TLS connections that ask for
+ * releases as fast as they are answered. */
 #ifndef KB_TESTS_LOAD_H
 #define KB_TESTS_LOAD_H
 #include "tests/e2e/guest.h"
@@ -15,8 +16,10 @@ struct corpus {
 /* `n` RSA-2048 keys from `file`; made first, by one process a core, when it has fewer. */
 const char *corpus_keys(struct corpus *c, const char *file, unsigned n);
 /* A token each from the issuer (a confidential VM's), as a release of key `name` with `enc`. */
-const char *corpus_requests(struct corpus *c, const struct place *issuer, const struct place *broker, const char *name, const char *enc);
-char *corpus_token(const struct corpus *c, unsigned item); /* that its request brings; malloc'd, NULL when there is none */
+const char *corpus_requests(struct corpus *c, const struct place *issuer,
+			    const struct place *broker, const char *name, const char *enc);
+char *corpus_token(const struct corpus *c,
+		   unsigned item); /* that its request brings; malloc'd, NULL when there is none */
 void corpus_free(struct corpus *c);
 
 struct load_plan {
@@ -25,8 +28,9 @@ struct load_plan {
 	const struct expect *want; /* kek is filled in */
 	unsigned connections;
 	double warm_s, run_s;
-	bool is_new_connection;                     /* one connection a release */
-	void (*mark)(void *context, bool is_start); /* called when the measured time begins and ends */
+	bool is_new_connection; /* one connection a release */
+	void (*mark)(void *context,
+		     bool is_start); /* called when the measured time begins and ends */
 	void *context;
 };
 struct load_result {

@@ -1,5 +1,6 @@
-/* tests/bench/measure.c — what a run cost: processor time and memory of the processes from /proc, and the floor from its own program.
- * Trusts the kernel's accounting.  Decides nothing; must never count a process that it did not see from the beginning to the end. */
+/* tests/bench/measure.c — what a run cost: processor time and memory of the processes from /proc,
+ * and the floor from its own program. Trusts the kernel's accounting.  Decides nothing; must never
+ * count a process that it did not see from the beginning to the end. */
 #include "tests/bench/measure.h"
 
 #include <signal.h>
@@ -91,7 +92,8 @@ unsigned processes_lost(const struct processes *r)
 
 /* ---- the floor ---- */
 
-const char *const floor_part[FLOOR_PARTS] = {"verify", "json", "import", "oaep", "hsm_wrap", "hsm_sign"};
+const char *const floor_part[FLOOR_PARTS] = {"verify", "json",     "import",
+					     "oaep",   "hsm_wrap", "hsm_sign"};
 
 static const char *floor_read(const char *text, struct floor *f)
 {
@@ -106,13 +108,17 @@ static const char *floor_read(const char *text, struct floor *f)
 	return is_there ? NULL : "floor printed nothing";
 }
 
-const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded, struct floor *f)
+const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded,
+		      struct floor *f)
 {
 	char *out = NULL, limit[32], token_file[256];
-	const char *script = is_crowded ? "\"$0\" \"$@\" >/dev/null 2>&1 & \"$0\" \"$@\"; s=$?; wait; exit $s" : "exec \"$0\" \"$@\"";
+	const char *script =
+		is_crowded ? "\"$0\" \"$@\" >/dev/null 2>&1 & \"$0\" \"$@\"; s=$?; wait; exit $s"
+			   : "exec \"$0\" \"$@\"";
 	snprintf(token_file, sizeof token_file, "%s/" FLOOR_TOKEN, in->dir);
 	snprintf(limit, sizeof limit, "%.1f", seconds);
-	if (run_program(&out, (const char *const[]){"/bin/sh", "-c", script, program("bench/floor"), in->dir, key, token_file, limit, NULL}) != 0) {
+	if (run_program(&out, (const char *const[]){"/bin/sh", "-c", script, program("bench/floor"),
+						    in->dir, key, token_file, limit, NULL}) != 0) {
 		const char *why = wrong("floor: %.300s", out == NULL ? "" : out);
 		free(out);
 		return why;
@@ -141,7 +147,8 @@ const char *floor_beside(struct instance *in, const char *key, struct floor_besi
 	if (b->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (dup2(out[1], STDOUT_FILENO) == STDOUT_FILENO && close(out[0]) == 0)
-			execl(program("bench/floor"), "floor", in->dir, key, token_file, "beside", NULL);
+			execl(program("bench/floor"), "floor", in->dir, key, token_file, "beside",
+			      NULL);
 		_exit(127);
 	}
 	close(out[1]);
@@ -154,7 +161,8 @@ const char *floor_beside_end(struct floor_beside *b, struct floor *f)
 	char text[512];
 	kill(b->pid, SIGTERM);
 	waitpid(b->pid, NULL, 0);
-	ssize_t n = read(b->out, text, sizeof text - 1); /* one line, shorter than what a pipe holds */
+	ssize_t n =
+		read(b->out, text, sizeof text - 1); /* one line, shorter than what a pipe holds */
 	close(b->out);
 	text[n > 0 ? n : 0] = '\0';
 	return floor_read(text, f);
@@ -167,7 +175,8 @@ static const char *save_issuer_key(struct instance *in, const char *token)
 	size_t len, i;
 	const char *x5c = NULL, *why = place_call(&in->issuer_at, "GET", "/certs", "", NULL, &r);
 	uint8_t *text = proof_b64url(token, strcspn(token, "."), &len);
-	json_t *header = text == NULL ? NULL : json_loadb((const char *)text, len, 0, NULL), *kid = json_object_get(header, "kid"), *key;
+	json_t *header = text == NULL ? NULL : json_loadb((const char *)text, len, 0, NULL),
+	       *kid = json_object_get(header, "kid"), *key;
 	json_t *set = why == NULL ? json_loadb(r.body, r.len, 0, NULL) : NULL;
 	json_array_foreach(json_object_get(set, "keys"), i, key)
 	{
@@ -179,7 +188,8 @@ static const char *save_issuer_key(struct instance *in, const char *token)
 		snprintf(pem + strlen(pem), sizeof pem - strlen(pem), "%.64s\n", x5c + at);
 	snprintf(pem + strlen(pem), sizeof pem - strlen(pem), "-----END CERTIFICATE-----\n");
 	if (why == NULL)
-		why = x5c == NULL ? "the issuer's /certs" : instance_write(in, "bench-issuer.pem", pem, strlen(pem));
+		why = x5c == NULL ? "the issuer's /certs"
+				  : instance_write(in, "bench-issuer.pem", pem, strlen(pem));
 	json_decref(set);
 	json_decref(header);
 	free(text);

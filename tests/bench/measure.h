@@ -1,4 +1,5 @@
-/* tests/bench/measure.h — what the processes of a running broker use, and the floor that it is compared with. */
+/* tests/bench/measure.h — what the processes of a running broker use, and the floor that it is
+ * compared with. */
 #ifndef KB_TESTS_MEASURE_H
 #define KB_TESTS_MEASURE_H
 #include "tests/e2e/harness.h"
@@ -17,9 +18,13 @@ struct processes {
 	struct process_use process[PROCESSES];
 	unsigned n;
 };
-void processes_mark(void *context, bool is_start);            /* a struct processes with its instance: note what was used so far */
-double processes_us(const struct processes *r, const char *name); /* processor time between the two marks; NULL: all */
-unsigned processes_lost(const struct processes *r);               /* processes that ended in between: their time is missing from the sum */
+void processes_mark(
+	void *context,
+	bool is_start); /* a struct processes with its instance: note what was used so far */
+double processes_us(const struct processes *r,
+		    const char *name); /* processor time between the two marks; NULL: all */
+unsigned processes_lost(const struct processes *r); /* processes that ended in between: their time
+						       is missing from the sum */
 long rss_kib(pid_t pid);
 
 extern const char *const floor_part[FLOOR_PARTS];
@@ -29,10 +34,12 @@ struct floor { /* µs of CPU */
 };
 /* Keep a token, and the issuer's certificate that verifies it, where the floor finds them. */
 const char *floor_token(struct instance *in, const char *token);
-/* Releases of `key` for so long.  `is_crowded`: a second one runs beside it, because two busy threads of one core slow each other down, and under load the
- * workers are such threads. */
-const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded, struct floor *f);
-/* The same while something else runs, on the same processors at the same time: ten releases and five handshakes every half second.  No parts. */
+/* Releases of `key` for so long.  `is_crowded`: a second one runs beside it, because two busy
+ * threads of one core slow each other down, and under load the workers are such threads. */
+const char *floor_run(struct instance *in, const char *key, double seconds, bool is_crowded,
+		      struct floor *f);
+/* The same while something else runs, on the same processors at the same time: ten releases and
+ * five handshakes every half second.  No parts. */
 struct floor_beside {
 	pid_t pid;
 	int out;

@@ -1,4 +1,5 @@
-/* tests/controls/canary.c — the search for secrets finds a planted one, in each spelling that it knows, and nothing where there is none. */
+/* tests/controls/canary.c — the search for secrets finds a planted one, in each spelling that it
+ * knows, and nothing where there is none. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,12 +13,14 @@ static int fails(const char *what)
 
 int main(void)
 {
-	static const unsigned char canary[16] = {0x9c, 0x01, 0xfe, 0x42, 0x77, 0x10, 0xab, 0x5d, 0x3e, 0x88, 0x00, 0xd1, 0x6a, 0x2f, 0xc4, 0x19};
+	static const unsigned char canary[16] = {0x9c, 0x01, 0xfe, 0x42, 0x77, 0x10, 0xab, 0x5d,
+						 0x3e, 0x88, 0x00, 0xd1, 0x6a, 0x2f, 0xc4, 0x19};
 	char text[256];
 	unsigned char raw[64] = {0};
 
 	invariants_secret(canary, sizeof canary);
-	if (invariants_search("nothing here", 12) != NULL || invariants_search(raw, sizeof raw) != NULL)
+	if (invariants_search("nothing here", 12) != NULL ||
+	    invariants_search(raw, sizeof raw) != NULL)
 		return fails("found where there is none");
 	memcpy(raw + 7, canary, sizeof canary);
 	if (invariants_search(raw, sizeof raw) == NULL)

@@ -1,5 +1,6 @@
-/* tests/controls/planted.c — one planted fault each, for tests/controls/run: the detector that is meant for it must see it.  -DPLANT=… picks the fault; without
- * one the program is sound, and nothing may be seen. */
+/* tests/controls/planted.c — one planted fault each, for tests/controls/run: the detector that is
+ * meant for it must see it.  -DPLANT=… picks the fault; without one the program is sound, and
+ * nothing may be seen. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* For the fuzzer: a word in the input is a crash.  For the replay: it takes 150 ms. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (PLANT == FUZZ && size >= 4 && data[0] == 'K' && data[1] == 'e' && data[2] == 'y' && data[3] == '!')
+	if (PLANT == FUZZ && size >= 4 && data[0] == 'K' && data[1] == 'e' && data[2] == 'y' &&
+	    data[3] == '!')
 		abort();
 	if (PLANT == SLOW) {
 		clock_t end = clock() + CLOCKS_PER_SEC * 15 / 100;

@@ -1,7 +1,9 @@
-/* tests/coverage/gate.c — how many of the places where an error is made were reached by a test?  Reads what llvm-cov exports on standard input.
- * gate SOURCE PREFIX=PERCENT…: a place is a KB_E_… that is returned, set, chosen or handed on (not one that is compared with), or a `goto`: the way out after
- * a failed check.  The first value of a pessimistic `err = KB_E_BUG` is none.  Counts are those of the innermost region at that very word, so the two sides of
- * `good ? KB_OK : KB_E_X` count apart.  Prints what was not reached, then a line per prefix; exit 1 below a gate. */
+/* tests/coverage/gate.c — how many of the places where an error is made were reached by a test?
+ * Reads what llvm-cov exports on standard input. gate SOURCE PREFIX=PERCENT…: a place is a KB_E_…
+ * that is returned, set, chosen or handed on (not one that is compared with), or a `goto`: the way
+ * out after a failed check.  The first value of a pessimistic `err = KB_E_BUG` is none.  Counts are
+ * those of the innermost region at that very word, so the two sides of `good ? KB_OK : KB_E_X`
+ * count apart.  Prints what was not reached, then a line per prefix; exit 1 below a gate. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -81,12 +83,14 @@ static bool is_place(const char *p)
 	bool is_bug = to - p == 8 && memcmp(p, "KB_E_BUG", 8) == 0;
 	while (isspace((unsigned char)*to))
 		to++;
-	if (ends_with(from, "==") || ends_with(from, "!=") || ends_with(from, "case") || (is_bug && ends_with(from, "=")))
+	if (ends_with(from, "==") || ends_with(from, "!=") || ends_with(from, "case") ||
+	    (is_bug && ends_with(from, "=")))
 		return false;
 	return strncmp(to, "==", 2) != 0 && strncmp(to, "!=", 2) != 0;
 }
 
-/* The count of the innermost region at line:column, −1 where there is no code.  A segment: [line, column, count, has count, …]. */
+/* The count of the innermost region at line:column, −1 where there is no code.  A segment: [line,
+ * column, count, has count, …]. */
 static long long count_at(const json_t *segments, long line, long column)
 {
 	long long count = -1;
@@ -95,10 +99,13 @@ static long long count_at(const json_t *segments, long line, long column)
 
 	json_array_foreach(segments, i, s)
 	{
-		long l = (long)json_integer_value(json_array_get(s, 0)), c = (long)json_integer_value(json_array_get(s, 1));
+		long l = (long)json_integer_value(json_array_get(s, 0)),
+		     c = (long)json_integer_value(json_array_get(s, 1));
 		if (l > line || (l == line && c > column))
 			break;
-		count = json_is_true(json_array_get(s, 3)) ? json_integer_value(json_array_get(s, 2)) : -1;
+		count = json_is_true(json_array_get(s, 3))
+				? json_integer_value(json_array_get(s, 2))
+				: -1;
 	}
 	return count;
 }
@@ -128,10 +135,12 @@ static void judge_file(struct gate *g, const char *path, const char *shown, cons
 		g->places++;
 		g->reached += count > 0;
 		if (count == 0) {
-			const char *begin = whole + (p - text) - (column - 1), *end = strchr(begin, '\n');
+			const char *begin = whole + (p - text) - (column - 1),
+				   *end = strchr(begin, '\n');
 			while (isspace((unsigned char)*begin))
 				begin++;
-			printf("%s:%ld: not reached: %.*s\n", shown, line, (int)(end - begin), begin);
+			printf("%s:%ld: not reached: %.*s\n", shown, line, (int)(end - begin),
+			       begin);
 		}
 	}
 	free(whole);
@@ -151,14 +160,17 @@ int main(int argc, char **argv)
 		if (equals == NULL)
 			die(argv[a]);
 		*equals = '\0';
-		gates[n_gates++] = (struct gate){.prefix = argv[a], .percent = strtod(equals + 1, NULL)};
+		gates[n_gates++] =
+			(struct gate){.prefix = argv[a], .percent = strtod(equals + 1, NULL)};
 	}
 	json_t *doc = json_loadf(stdin, 0, &error);
 	if (doc == NULL)
 		die(error.text);
-	json_array_foreach(json_object_get(json_array_get(json_object_get(doc, "data"), 0), "files"), i, file)
+	json_array_foreach(
+		json_object_get(json_array_get(json_object_get(doc, "data"), 0), "files"), i, file)
 	{
-		const char *path = json_string_value(json_object_get(file, "filename")), *shown = path;
+		const char *path = json_string_value(json_object_get(file, "filename")),
+			   *shown = path;
 		char real[4096];
 		if (strncmp(shown, argv[1], strlen(argv[1])) == 0)
 			shown += strlen(argv[1]) + 1;
@@ -169,14 +181,17 @@ int main(int argc, char **argv)
 		snprintf(real, sizeof real, "%s/%s", argv[1], shown);
 		for (size_t g = 0; g < n_gates; g++)
 			if (strncmp(shown, gates[g].prefix, strlen(gates[g].prefix)) == 0)
-				judge_file(&gates[g], real, shown, json_object_get(file, "segments"));
+				judge_file(&gates[g], real, shown,
+					   json_object_get(file, "segments"));
 	}
 	json_decref(doc);
 	for (size_t g = 0; g < n_gates; g++) {
-		double percent = gates[g].places > 0 ? 100.0 * gates[g].reached / gates[g].places : 0;
+		double percent =
+			gates[g].places > 0 ? 100.0 * gates[g].reached / gates[g].places : 0;
 		bool is_reached = percent >= gates[g].percent;
-		printf("coverage: %s %u of %u error places reached: %.1f %% (gate %.0f %%)%s\n", gates[g].prefix, gates[g].reached, gates[g].places,
-		       percent, gates[g].percent, is_reached ? "" : ": BELOW");
+		printf("coverage: %s %u of %u error places reached: %.1f %% (gate %.0f %%)%s\n",
+		       gates[g].prefix, gates[g].reached, gates[g].places, percent,
+		       gates[g].percent, is_reached ? "" : ": BELOW");
 		good = good && is_reached;
 	}
 	return good ? 0 : 1;

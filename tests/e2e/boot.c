@@ -1,6 +1,7 @@
-/* tests/e2e/boot.c — one machine and its boot: firmware fetches the key of the vTPM's state, the vTPM starts with it, the boot is measured, the guest
- * fetches the disk's key with an ephemeral key in that vTPM, the disk opens.
- * Decides how far a boot came.  Trusts swtpm and cryptsetup.  Must never let a key touch a file, nor leave a process behind. */
+/* tests/e2e/boot.c — one machine and its boot: firmware fetches the key of the vTPM's state, the
+ * vTPM starts with it, the boot is measured, the guest fetches the disk's key with an ephemeral key
+ * in that vTPM, the disk opens. Decides how far a boot came.  Trusts swtpm and cryptsetup.  Must
+ * never let a key touch a file, nor leave a process behind. */
 #include "tests/e2e/boot.h"
 
 #include <errno.h>
@@ -53,21 +54,24 @@ static char *slurp(const char *path)
 	return text;
 }
 
-/* The exit status, −1: killed.  The program has the key's descriptor as its standard input and as KEY_FD, and writes into "said". */
+/* The exit status, −1: killed.  The program has the key's descriptor as its standard input and as
+ * KEY_FD, and writes into "said". */
 static int run(const struct machine *m, const char *const argv[], int key_fd)
 {
 	int status, said = open(path_of(m, "said"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	pid_t parent = getpid(), pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		if (getppid() != parent || dup2(key_fd, 0) < 0 || dup2(said, 1) < 0 || dup2(said, 2) < 0 || dup2(key_fd, KEY_FD) < 0)
+		if (getppid() != parent || dup2(key_fd, 0) < 0 || dup2(said, 1) < 0 ||
+		    dup2(said, 2) < 0 || dup2(key_fd, KEY_FD) < 0)
 			_exit(126);
 		close_range(KEY_FD + 1, ~0u, 0);
 		execvp(argv[0], (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
 	close(said);
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
+									       : -1;
 }
 
 /* ---- what an administrator does before ---- */
@@ -83,7 +87,8 @@ static void pcr_digest(char hex[static 65])
 	uint8_t pcrs[8][32] = {0}, both[64], digest[32];
 	for (unsigned i = 0; i < sizeof measured / sizeof measured[0]; i++) {
 		memcpy(both, pcrs[measured[i].pcr], 32);
-		EVP_Digest(measured[i].event, strlen(measured[i].event), both + 32, NULL, EVP_sha256(), NULL);
+		EVP_Digest(measured[i].event, strlen(measured[i].event), both + 32, NULL,
+			   EVP_sha256(), NULL);
 		EVP_Digest(both, sizeof both, pcrs[measured[i].pcr], NULL, EVP_sha256(), NULL);
 	}
 	EVP_Digest(pcrs, sizeof pcrs, digest, NULL, EVP_sha256(), NULL);
@@ -101,9 +106,12 @@ static const char *make_key(struct instance *in, const char *name, json_t *condi
 	char file[128], relative[64], *out = NULL;
 	snprintf(relative, sizeof relative, "policies/%s.json", name);
 	snprintf(file, sizeof file, "%s/%s", in->dir, relative);
-	const char *why = instance_json_write(
-		in, relative, json_pack("{s:s, s:[{s:s, s:o}]}", "version", "1.0.0", "anyOf", "authority", in->issuer_url, "allOf", conditions));
-	if (why == NULL && CTL(in, &out, "key", "create", name, "--kty", "oct-HSM", "--size", "32", "--policy", file) != 0)
+	const char *why =
+		instance_json_write(in, relative,
+				    json_pack("{s:s, s:[{s:s, s:o}]}", "version", "1.0.0", "anyOf",
+					      "authority", in->issuer_url, "allOf", conditions));
+	if (why == NULL && CTL(in, &out, "key", "create", name, "--kty", "oct-HSM", "--size", "32",
+			       "--policy", file) != 0)
 		why = wrong("key create %s: %.300s", name, out == NULL ? "" : out);
 	free(out);
 	return why;
@@ -123,14 +131,19 @@ const char *machine_make(struct machine *m, struct instance *in)
 	if ((why = instance_json_write(in, "issuers.d/issuer.json", issuer)) != NULL)
 		return why;
 	why = make_key(in, BOOT_VTPM_KEY,
-		       json_pack("[o, o, o]", equals("x-ms-compliance-status", "azure-compliant-cvm"), equals("x-ms-sevsnpvm-is-debuggable", "false"),
+		       json_pack("[o, o, o]",
+				 equals("x-ms-compliance-status", "azure-compliant-cvm"),
+				 equals("x-ms-sevsnpvm-is-debuggable", "false"),
 				 equals("x-ms-runtime.vm-configuration.vmUniqueId", VM_ID)));
 	if (why != NULL)
 		return why;
 	pcr_digest(digest);
 	return make_key(in, BOOT_DISK_KEY,
-			json_pack("[o, o, o, o]", equals("x-ms-isolation-tee.x-ms-compliance-status", "azure-compliant-cvm"),
-				  equals("x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable", "false"), equals("x-ms-azurevm-vmid", VM_ID),
+			json_pack("[o, o, o, o]",
+				  equals("x-ms-isolation-tee.x-ms-compliance-status",
+					 "azure-compliant-cvm"),
+				  equals("x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable", "false"),
+				  equals("x-ms-azurevm-vmid", VM_ID),
 				  equals(BOOT_PCR_CLAIM, digest)));
 }
 
@@ -148,7 +161,8 @@ void machine_free(struct machine *m)
 
 /* ---- the attestation service, as keybroker-guest's token command ---- */
 
-/* The claims are those of the evidence, the key is the one in the runtime data under the name that the machine's part gives it. */
+/* The claims are those of the evidence, the key is the one in the runtime data under the name that
+ * the machine's part gives it. */
 static const char *write_service(struct machine *m, json_t *claims, const char *kid)
 {
 	char script[2048];
@@ -160,8 +174,10 @@ static const char *write_service(struct machine *m, json_t *claims, const char *
 		return why;
 	snprintf(script, sizeof script,
 		 "#!/bin/sh\ncd '%s' || exit 1\n"
-		 "key=$(tee runtime | sed 's/^{\"keys\":\\[\\({[^}]*}\\)\\].*/\\1/; s/\"kid\":\"[^\"]*\"/\"kid\":\"%s\"/')\n"
-		 "sed \"s|\\\"KEY\\\"|$key|\" claims | curl -sf --cacert '%s' --data-binary @- -H 'Content-Type: application/json' %s/attest |\n"
+		 "key=$(tee runtime | sed 's/^{\"keys\":\\[\\({[^}]*}\\)\\].*/\\1/; "
+		 "s/\"kid\":\"[^\"]*\"/\"kid\":\"%s\"/')\n"
+		 "sed \"s|\\\"KEY\\\"|$key|\" claims | curl -sf --cacert '%s' --data-binary @- -H "
+		 "'Content-Type: application/json' %s/attest |\n"
 		 "sed 's/.*\"token\": *\"//; s/\".*//' | tee token\n",
 		 m->dir, kid, m->in->ca_file, m->in->issuer_url);
 	return spit(path_of(m, "service"), script, 0700);
@@ -169,16 +185,29 @@ static const char *write_service(struct machine *m, json_t *claims, const char *
 
 static json_t *configuration(const struct circumstances *c)
 {
-	return json_pack("{s:b, s:b, s:s}", "secure-boot", 1, "tpm-enabled", 1, "vmUniqueId", c->vm_id == NULL ? VM_ID : c->vm_id);
+	return json_pack("{s:b, s:b, s:s}", "secure-boot", 1, "tpm-enabled", 1, "vmUniqueId",
+			 c->vm_id == NULL ? VM_ID : c->vm_id);
 }
 
 /* ---- a boot ---- */
 
 /* keybroker-guest with the given further options; the key comes into `key_fd`. */
-static const char *fetch(struct machine *m, const char *key, const char *const options[], int *key_fd, struct boot *out)
+static const char *fetch(struct machine *m, const char *key, const char *const options[],
+			 int *key_fd, struct boot *out)
 {
-	const char *argv[32] = {program("keybroker-guest"), "release", "--url", m->in->base_url, "--ca", m->in->ca_file, "--key", key,
-				"--token-command",          NULL,      "--out", "fd:9",          NULL};
+	const char *argv[32] = {program("keybroker-guest"),
+				"release",
+				"--url",
+				m->in->base_url,
+				"--ca",
+				m->in->ca_file,
+				"--key",
+				key,
+				"--token-command",
+				NULL,
+				"--out",
+				"fd:9",
+				NULL};
 	argv[9] = path_of(m, "service");
 	for (unsigned i = 0; options[i] != NULL && i < 18; i++)
 		argv[12 + i] = options[i];
@@ -196,13 +225,16 @@ static const char *start_vtpm(struct machine *m, const struct circumstances *c, 
 {
 	int key;
 	json_t *evidence = evidence_platform(m->other);
-	evidence_set(evidence, "x-ms-runtime", json_pack("{s:[s], s:o}", "keys", "KEY", "vm-configuration", configuration(c)));
+	evidence_set(
+		evidence, "x-ms-runtime",
+		json_pack("{s:[s], s:o}", "keys", "KEY", "vm-configuration", configuration(c)));
 	evidence_set(evidence, "x-ms-sevsnpvm-is-debuggable", json_boolean(c->is_debugged));
 	const char *why = write_service(m, evidence, KID_PLATFORM);
 	if (why != NULL)
 		return why;
 	/* As firmware asks: no nonce of its own, the default wrapping with SHA-1. */
-	why = fetch(m, BOOT_VTPM_KEY, (const char *const[]){"--enc", "CKM_RSA_AES_KEY_WRAP", NULL}, &key, out);
+	why = fetch(m, BOOT_VTPM_KEY, (const char *const[]){"--enc", "CKM_RSA_AES_KEY_WRAP", NULL},
+		    &key, out);
 	if (why == NULL && out->exit_status == 0) {
 		why = vtpm_start(&m->vtpm, path_of(m, "vtpm"), key);
 		out->stage = BOOT_NO_DISK_KEY;
@@ -215,7 +247,9 @@ static const char *measure(struct machine *m, const struct circumstances *c)
 {
 	const char *why = NULL;
 	for (unsigned i = 0; why == NULL && i < sizeof measured / sizeof measured[0]; i++)
-		why = vtpm_extend(&m->vtpm, measured[i].pcr, measured[i].pcr == 4 && c->loader != NULL ? c->loader : measured[i].event);
+		why = vtpm_extend(&m->vtpm, measured[i].pcr,
+				  measured[i].pcr == 4 && c->loader != NULL ? c->loader
+									    : measured[i].event);
 	return why;
 }
 
@@ -228,7 +262,8 @@ static const char *check_certified(struct machine *m, const char *digest)
 	char *text = slurp(path_of(m, "runtime"));
 	json_t *doc = text == NULL ? NULL : json_loads(text, 0, NULL);
 	EVP_Digest(NONCE, strlen(NONCE), over, NULL, EVP_sha256(), NULL);
-	if (json_unpack(doc, "{s:[{s:s}], s:{s:s, s:s}}", "keys", "n", &n, "tpm", "certifyInfo", &info, "certifyInfoSignature", &sig) == 0) {
+	if (json_unpack(doc, "{s:[{s:s}], s:{s:s, s:s}}", "keys", "n", &n, "tpm", "certifyInfo",
+			&info, "certifyInfoSignature", &sig) == 0) {
 		modulus = proof_b64url(n, strlen(n), &n_len);
 		c.attest = attest = proof_b64url(info, strlen(info), &c.attest_len);
 		c.signature = signature = proof_b64url(sig, strlen(sig), &c.signature_len);
@@ -253,15 +288,24 @@ static const char *open_disk(struct machine *m, int key, struct boot *out)
 		close(fd);
 		if (status == 0)
 			status = run(m,
-				     (const char *const[]){"/sbin/cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "pbkdf2",
-							   "--pbkdf-force-iterations", "1000", "--key-file", "-", disk, NULL},
+				     (const char *const[]){"/sbin/cryptsetup", "luksFormat",
+							   "--batch-mode", "--type", "luks2",
+							   "--pbkdf", "pbkdf2",
+							   "--pbkdf-force-iterations", "1000",
+							   "--key-file", "-", disk, NULL},
 				     key);
 		if (status != 0)
-			return wrong("cryptsetup luksFormat: status %d, see %s", status, path_of(m, "said"));
+			return wrong("cryptsetup luksFormat: status %d, see %s", status,
+				     path_of(m, "said"));
 		lseek(key, 0, SEEK_SET);
 	}
-	status = run(m, (const char *const[]){"/sbin/cryptsetup", "open", "--test-passphrase", "--key-file", "-", disk, NULL}, key);
-	return status == 0 ? NULL : wrong("cryptsetup open: status %d, see %s", status, path_of(m, "said"));
+	status = run(m,
+		     (const char *const[]){"/sbin/cryptsetup", "open", "--test-passphrase",
+					   "--key-file", "-", disk, NULL},
+		     key);
+	return status == 0
+		       ? NULL
+		       : wrong("cryptsetup open: status %d, see %s", status, path_of(m, "said"));
 }
 
 static const char *unlock_disk(struct machine *m, const struct circumstances *c, struct boot *out)
@@ -273,13 +317,17 @@ static const char *unlock_disk(struct machine *m, const struct circumstances *c,
 		return why;
 	json_t *evidence = evidence_guest(m->other, NULL);
 	evidence_set(evidence, "x-ms-runtime", json_pack("{s:[s]}", "keys", "KEY"));
-	evidence_set(evidence, "x-ms-azurevm-vmid", json_string(c->vm_id == NULL ? VM_ID : c->vm_id));
+	evidence_set(evidence, "x-ms-azurevm-vmid",
+		     json_string(c->vm_id == NULL ? VM_ID : c->vm_id));
 	evidence_set(evidence, BOOT_PCR_CLAIM, json_string(digest));
 	if ((why = write_service(m, evidence, KID_GUEST)) != NULL)
 		return why;
 	snprintf(tpm, sizeof tpm, "--tpm=%s", m->vtpm.tcti);
 	snprintf(ak, sizeof ak, "0x%x", VTPM_AK);
-	why = fetch(m, BOOT_DISK_KEY, (const char *const[]){tpm, "--tpm-pcrs", "0,1,2,3,4,5,6,7", "--tpm-ak", ak, "--nonce", NONCE, NULL}, &key, out);
+	why = fetch(m, BOOT_DISK_KEY,
+		    (const char *const[]){tpm, "--tpm-pcrs", "0,1,2,3,4,5,6,7", "--tpm-ak", ak,
+					  "--nonce", NONCE, NULL},
+		    &key, out);
 	if (why == NULL && out->exit_status == 0) {
 		why = check_certified(m, digest);
 		if (why == NULL)
@@ -298,7 +346,8 @@ const char *machine_boot(struct machine *m, const struct circumstances *c, struc
 	out->stage = BOOT_NO_VTPM_KEY;
 	if ((why = start_vtpm(m, c, out)) != NULL || out->stage == BOOT_NO_VTPM_KEY)
 		return why;
-	if ((why = measure(m, c)) != NULL || (why = vtpm_ak(&m->vtpm, out->ak, &out->is_new_ak)) != NULL)
+	if ((why = measure(m, c)) != NULL ||
+	    (why = vtpm_ak(&m->vtpm, out->ak, &out->is_new_ak)) != NULL)
 		return why;
 	return unlock_disk(m, c, out);
 }
@@ -307,7 +356,8 @@ bool machine_state_opens(struct machine *m, const uint8_t *key)
 {
 	int fd = key == NULL ? -1 : memfd_create("key", 0);
 	machine_off(m);
-	bool is_ready = key == NULL || (write(fd, key, KEY_BYTES) == KEY_BYTES && lseek(fd, 0, SEEK_SET) == 0);
+	bool is_ready = key == NULL ||
+			(write(fd, key, KEY_BYTES) == KEY_BYTES && lseek(fd, 0, SEEK_SET) == 0);
 	bool opens = is_ready && vtpm_start(&m->vtpm, path_of(m, "vtpm"), fd) == NULL;
 	if (fd >= 0)
 		close(fd);
@@ -328,13 +378,16 @@ char *machine_token(struct machine *m)
 char *machine_token_forged(struct machine *m)
 {
 	char *token = machine_token(m), *forged = NULL;
-	char *dot1 = token == NULL ? NULL : strchr(token, '.'), *dot2 = dot1 == NULL ? NULL : strrchr(token, '.');
+	char *dot1 = token == NULL ? NULL : strchr(token, '.'),
+	     *dot2 = dot1 == NULL ? NULL : strrchr(token, '.');
 	size_t len = 0;
-	uint8_t *claims = dot1 == dot2 ? NULL : proof_b64url(dot1 + 1, (size_t)(dot2 - dot1 - 1), &len);
+	uint8_t *claims =
+		dot1 == dot2 ? NULL : proof_b64url(dot1 + 1, (size_t)(dot2 - dot1 - 1), &len);
 	json_t *doc = claims == NULL ? NULL : json_loadb((const char *)claims, len, 0, NULL);
 	json_t *keys = json_object_get(json_object_get(doc, "x-ms-runtime"), "keys");
 	if (json_array_set_new(keys, 0, guest_jwk(m->other, KID_GUEST)) == 0) {
-		char *text = json_dumps(doc, JSON_COMPACT), *middle = proof_b64url_text((const uint8_t *)text, strlen(text));
+		char *text = json_dumps(doc, JSON_COMPACT),
+		     *middle = proof_b64url_text((const uint8_t *)text, strlen(text));
 		if (asprintf(&forged, "%.*s.%s%s", (int)(dot1 - token), token, middle, dot2) < 0)
 			forged = NULL;
 		free(text);
@@ -368,7 +421,8 @@ const char *boot_verdict(struct instance *in, const char *key, struct verdict *o
 	char *text = NULL;
 	const char *code = "", *claim = "";
 	memset(out, 0, sizeof *out);
-	if (CTL(in, &text, "--json", "ledger", "show", "--key", key) != 0 || text == NULL || *text == '\0') {
+	if (CTL(in, &text, "--json", "ledger", "show", "--key", key) != 0 || text == NULL ||
+	    *text == '\0') {
 		free(text);
 		return "keybrokerctl ledger show";
 	}
@@ -379,7 +433,8 @@ const char *boot_verdict(struct instance *in, const char *key, struct verdict *o
 	snprintf(out->code, sizeof out->code, "%s", code);
 	snprintf(out->claim, sizeof out->claim, "%s", claim);
 	json_decref(doc);
-	const char *why = out->code[0] != '\0' ? NULL : wrong("a record without a code: %.300s", text);
+	const char *why =
+		out->code[0] != '\0' ? NULL : wrong("a record without a code: %.300s", text);
 	free(text);
 	return why;
 }

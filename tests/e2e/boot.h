@@ -1,13 +1,16 @@
-/* tests/e2e/boot.h — a confidential VM that boots with real parts: keybroker-guest, swtpm as its vTPM, a LUKS2 image as its disk.
- * Shares no line with the product.  Functions return NULL, or what went wrong; a boot that ends early is no fault of theirs. */
+/* tests/e2e/boot.h — a confidential VM that boots with real parts: keybroker-guest, swtpm as its
+ * vTPM, a LUKS2 image as its disk. Shares no line with the product.  Functions return NULL, or what
+ * went wrong; a boot that ends early is no fault of theirs. */
 #ifndef KB_TESTS_BOOT_H
 #define KB_TESTS_BOOT_H
 #include "tests/e2e/harness.h"
 #include "tests/e2e/vtpm.h"
 
-#define BOOT_VTPM_KEY  "vtpm-state"
-#define BOOT_DISK_KEY  "disk"
-#define BOOT_PCR_CLAIM "pcr-digest" /* as an issuance rule of the attestation service may name it: SHA-256 over PCRs 0 … 7 */
+#define BOOT_VTPM_KEY "vtpm-state"
+#define BOOT_DISK_KEY "disk"
+#define BOOT_PCR_CLAIM                                                                             \
+	"pcr-digest" /* as an issuance rule of the attestation service may name it: SHA-256 over   \
+			PCRs 0 … 7 */
 
 struct machine {
 	struct instance *in;
@@ -16,7 +19,8 @@ struct machine {
 	EVP_PKEY *other;  /* a key that is not the machine's: a thief's */
 };
 
-/* Before the broker starts: the two keys, born in the HSM, their policies for this one machine, and tokens that can be used once. */
+/* Before the broker starts: the two keys, born in the HSM, their policies for this one machine, and
+ * tokens that can be used once. */
 const char *machine_make(struct machine *m, struct instance *in);
 void machine_off(struct machine *m);
 void machine_free(struct machine *m);
@@ -40,13 +44,15 @@ const char *machine_boot(struct machine *m, const struct circumstances *c, struc
 /* Does the vTPM start on its state with these 32 bytes, or with no key at all (NULL)? */
 bool machine_state_opens(struct machine *m, const uint8_t *key);
 
-/* The last token that the machine got, malloc'd; and that token with the thief's key written in the place of the machine's. */
+/* The last token that the machine got, malloc'd; and that token with the thief's key written in the
+ * place of the machine's. */
 char *machine_token(struct machine *m);
 char *machine_token_forged(struct machine *m);
 /* A thief asks with his own client; the status he gets. */
 const char *machine_rob(struct machine *m, const char *token, int *status);
 
-/* The ledger's last word on a key, by `keybrokerctl ledger show`: its code, and the claim that failed ("" when none is named). */
+/* The ledger's last word on a key, by `keybrokerctl ledger show`: its code, and the claim that
+ * failed ("" when none is named). */
 struct verdict {
 	char code[64], claim[128];
 };

@@ -1,5 +1,6 @@
-/* tests/e2e/client_attestskr.c — AzureAttestSKR, the confidential VM's sample program, as its C++ code asks and reads (contracts: keyvault §7).
- * Decides what that client accepts: it checks no signature and no chain, and believes whoever has the server's certificate.  Trusts TLS alone.
+/* tests/e2e/client_attestskr.c — AzureAttestSKR, the confidential VM's sample program, as its C++
+ * code asks and reads (contracts: keyvault §7). Decides what that client accepts: it checks no
+ * signature and no chain, and believes whoever has the server's certificate.  Trusts TLS alone.
  * Must never be taken for an example. */
 #include "tests/e2e/clients.h"
 
@@ -11,7 +12,8 @@
 
 enum { WRAPPED_AES = 256 /* fixed: the TPM's key has 2048 bits */ };
 
-const char *attestskr_ask(const struct place *at, const char *key_url, const char *nonce, const char *token, struct reply *out)
+const char *attestskr_ask(const struct place *at, const char *key_url, const char *nonce,
+			  const char *token, struct reply *out)
 {
 	const char *host = strstr(key_url, "://");
 	size_t cap = strlen(token) + 512;
@@ -20,18 +22,23 @@ const char *attestskr_ask(const struct place *at, const char *key_url, const cha
 	if (body == NULL)
 		return "no memory";
 	/* It picks the audience of its access token by these, anywhere in the URL. */
-	if (host == NULL || (strstr(key_url, "vault.azure.net") == NULL && strstr(key_url, "managedhsm.azure.net") == NULL)) {
+	if (host == NULL || (strstr(key_url, "vault.azure.net") == NULL &&
+			     strstr(key_url, "managedhsm.azure.net") == NULL)) {
 		free(body);
 		return "invalid key URL";
 	}
 	host += 3;
 	size_t host_len = strcspn(host, "/");
-	int len = snprintf(body, cap, "{\"nonce\": \"%s\",\"target\": \"%s\",\"enc\": \"RSA_AES_KEY_WRAP_256\"}",
-			   nonce == NULL ? ATTESTSKR_NONCE : nonce, token);
+	int len =
+		snprintf(body, cap,
+			 "{\"nonce\": \"%s\",\"target\": \"%s\",\"enc\": \"RSA_AES_KEY_WRAP_256\"}",
+			 nonce == NULL ? ATTESTSKR_NONCE : nonce, token);
 	/* libcurl: one's own headers in the order given, the length after them. */
 	snprintf(head, sizeof head,
-		 "POST %s/release?api-version=7.3 HTTP/1.1\r\nHost: %.*s\r\nAuthorization: Bearer access-token\r\nContent-Type: application/json\r\n"
-		 "Accept: application/json\r\nUser-Agent: AzureDiskEncryption\r\nContent-Length: %d\r\n\r\n",
+		 "POST %s/release?api-version=7.3 HTTP/1.1\r\nHost: %.*s\r\nAuthorization: Bearer "
+		 "access-token\r\nContent-Type: application/json\r\n"
+		 "Accept: application/json\r\nUser-Agent: AzureDiskEncryption\r\nContent-Length: "
+		 "%d\r\n\r\n",
 		 host + host_len, (int)host_len, host, len);
 	const char *why = client_call(at, head, body, out);
 	free(body);
@@ -47,7 +54,10 @@ static uint8_t *decode(const char *text, size_t text_len, size_t *len)
 	int n = -1;
 	if (standard != NULL && out != NULL) {
 		for (size_t i = 0; i < whole; i++)
-			standard[i] = (char)(i >= text_len ? '=' : text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i]);
+			standard[i] = (char)(i >= text_len    ? '='
+					     : text[i] == '-' ? '+'
+					     : text[i] == '_' ? '/'
+							      : text[i]);
 		n = EVP_DecodeBlock(out, (const uint8_t *)standard, (int)whole);
 	}
 	while (n > 0 && whole > 0 && standard[whole - 1] == '=') {
@@ -78,7 +88,8 @@ static uint8_t *find_ciphertext(const struct reply *r, size_t *len)
 	const char *key_hsm = NULL, *text = NULL;
 	char *value = client_value(r);
 	struct jws j;
-	json_t *payload = value != NULL && jws_split(value, &j) ? decode_json(j.part[1], j.len[1]) : NULL;
+	json_t *payload =
+		value != NULL && jws_split(value, &j) ? decode_json(j.part[1], j.len[1]) : NULL;
 	json_unpack(payload, "{s:{s:{s:{s:s}}}}", "response", "key", "key", "key_hsm", &key_hsm);
 	json_t *outer = key_hsm == NULL ? NULL : decode_json(key_hsm, strlen(key_hsm));
 	text = json_string_value(json_object_get(outer, "ciphertext"));

@@ -1,6 +1,7 @@
-/* tests/e2e/client_openhcl.c — OpenHCL, which fetches the key of its vTPM's state before the VM starts (contracts: keyvault §7).
- * Decides what that client accepts: it has neither a clock nor roots, so the chain need only hold together.  Trusts its host for the rest.
- * Must never read more of the reply than it does. */
+/* tests/e2e/client_openhcl.c — OpenHCL, which fetches the key of its vTPM's state before the VM
+ * starts (contracts: keyvault §7). Decides what that client accepts: it has neither a clock nor
+ * roots, so the chain need only hold together.  Trusts its host for the rest. Must never read more
+ * of the reply than it does. */
 #include "tests/e2e/clients.h"
 
 #include <openssl/err.h>
@@ -9,8 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The host's agent is not public; this is the least that it can send.  The firmware undoes SHA-1, so no "enc" is named. */
-const char *openhcl_host_ask(const struct place *at, const char *key, const char *token, struct reply *out)
+/* The host's agent is not public; this is the least that it can send.  The firmware undoes SHA-1,
+ * so no "enc" is named. */
+const char *openhcl_host_ask(const struct place *at, const char *key, const char *token,
+			     struct reply *out)
 {
 	size_t cap = strlen(token) + 32;
 	char head[512], *body = malloc(cap);
@@ -19,7 +22,8 @@ const char *openhcl_host_ask(const struct place *at, const char *key, const char
 		return "no memory";
 	int len = snprintf(body, cap, "{\"target\":\"%s\"}", token);
 	snprintf(head, sizeof head,
-		 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: %s:%u\r\nAuthorization: Bearer access-token\r\n"
+		 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: %s:%u\r\nAuthorization: "
+		 "Bearer access-token\r\n"
 		 "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",
 		 key, at->host, at->port, len);
 	const char *why = client_call(at, head, body, out);
@@ -62,7 +66,8 @@ static const char *check_signature(const struct jws *j)
 	why = NULL;
 	if (j->len[2] == 0) /* unsigned is fine, says this client */
 		goto out;
-	if ((why = check_chain(json_object_get(header, "x5c"), &key)) == NULL && !client_verify(key, "SHA256", RSA_PKCS1_PADDING, j))
+	if ((why = check_chain(json_object_get(header, "x5c"), &key)) == NULL &&
+	    !client_verify(key, "SHA256", RSA_PKCS1_PADDING, j))
 		why = "signature";
 out:
 	EVP_PKEY_free(key);
@@ -100,5 +105,6 @@ const char *openhcl_open(const char *jws, EVP_PKEY *kek, struct client_key *out)
 	out->pkey = info == NULL ? NULL : EVP_PKCS82PKEY(info);
 	PKCS8_PRIV_KEY_INFO_free(info);
 	ERR_clear_error();
-	return out->pkey == NULL || EVP_PKEY_get_base_id(out->pkey) != EVP_PKEY_RSA ? "PKCS#8" : NULL;
+	return out->pkey == NULL || EVP_PKEY_get_base_id(out->pkey) != EVP_PKEY_RSA ? "PKCS#8"
+										    : NULL;
 }

@@ -1,5 +1,6 @@
-/* tests/e2e/client_sidecar.c — the SKR sidecar of confidential containers, as its Go code asks and checks (contracts: keyvault §7).
- * Decides what that client accepts.  Trusts the pool of roots that it is given, in the place of the system's.  Must never check less than it does. */
+/* tests/e2e/client_sidecar.c — the SKR sidecar of confidential containers, as its Go code asks and
+ * checks (contracts: keyvault §7). Decides what that client accepts.  Trusts the pool of roots that
+ * it is given, in the place of the system's.  Must never check less than it does. */
 #include "tests/e2e/clients.h"
 
 #include <openssl/core_names.h>
@@ -11,28 +12,35 @@
 
 enum { BODY_MAX = 1 << 20, WRAPPED_AES = 256 /* fixed: its own key has 2048 bits */ };
 
-const char *sidecar_ask(const struct place *at, const char *endpoint, const char *key, const char *token, struct reply *out)
+const char *sidecar_ask(const struct place *at, const char *endpoint, const char *key,
+			const char *token, struct reply *out)
 {
-	static const uint8_t protocols[] = "\x02h2\x08http/1.1"; /* Go offers both, and speaks what is chosen */
+	static const uint8_t protocols[] =
+		"\x02h2\x08http/1.1"; /* Go offers both, and speaks what is chosen */
 	size_t cap = strlen(token) + 32;
 	char head[1024], *body = malloc(cap);
 	memset(out, 0, sizeof *out);
-	if (body == NULL || SSL_CTX_set_alpn_protos(at->tls, protocols, sizeof protocols - 1) != 0) {
+	if (body == NULL ||
+	    SSL_CTX_set_alpn_protos(at->tls, protocols, sizeof protocols - 1) != 0) {
 		free(body);
 		return "no memory";
 	}
 	int len = snprintf(body, cap, "{\"target\":\"%s\"}", token);
 	snprintf(head, sizeof head,
-		 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: %s\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: %d\r\n"
-		 "Authorization: Bearer access-token\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n",
+		 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: %s\r\nUser-Agent: "
+		 "Go-http-client/1.1\r\nContent-Length: %d\r\n"
+		 "Authorization: Bearer access-token\r\nContent-Type: "
+		 "application/json\r\nAccept-Encoding: gzip\r\n\r\n",
 		 key, endpoint, len);
 	const char *why = client_call(at, head, body, out);
 	free(body);
 	return why;
 }
 
-/* Go's Certificate.Verify: names from SAN alone, EKU serverAuth, now.  Of x5c it takes [1 … len − 2]: the last one is believed to be the root. */
-static const char *check_chain(X509 *leaf, const json_t *x5c, const char *endpoint, X509_STORE *pool)
+/* Go's Certificate.Verify: names from SAN alone, EKU serverAuth, now.  Of x5c it takes [1 … len −
+ * 2]: the last one is believed to be the root. */
+static const char *check_chain(X509 *leaf, const json_t *x5c, const char *endpoint,
+			       X509_STORE *pool)
 {
 	const char *why = "x5c";
 	STACK_OF(X509) *between = sk_X509_new_null();
@@ -46,9 +54,13 @@ static const char *check_chain(X509 *leaf, const json_t *x5c, const char *endpoi
 		goto out;
 	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
 	X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER);
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
+						       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	X509_VERIFY_PARAM_set1_host(param, endpoint, 0);
-	why = X509_verify_cert(ctx) == 1 ? NULL : wrong("chain: %s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
+	why = X509_verify_cert(ctx) == 1
+		      ? NULL
+		      : wrong("chain: %s",
+			      X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
 out:
 	X509_STORE_CTX_free(ctx);
 	sk_X509_pop_free(between, X509_free);
@@ -62,9 +74,12 @@ static const char *check_signature(const struct jws *j, const char *endpoint, X5
 	static const struct {
 		const char *name, *md;
 		int padding;
-	} algs[] = {{"RS256", "SHA256", RSA_PKCS1_PADDING},     {"RS384", "SHA384", RSA_PKCS1_PADDING},
-		    {"RS512", "SHA512", RSA_PKCS1_PADDING},     {"PS256", "SHA256", RSA_PKCS1_PSS_PADDING},
-		    {"PS384", "SHA384", RSA_PKCS1_PSS_PADDING}, {"PS512", "SHA512", RSA_PKCS1_PSS_PADDING}};
+	} algs[] = {{"RS256", "SHA256", RSA_PKCS1_PADDING},
+		    {"RS384", "SHA384", RSA_PKCS1_PADDING},
+		    {"RS512", "SHA512", RSA_PKCS1_PADDING},
+		    {"PS256", "SHA256", RSA_PKCS1_PSS_PADDING},
+		    {"PS384", "SHA384", RSA_PKCS1_PSS_PADDING},
+		    {"PS512", "SHA512", RSA_PKCS1_PSS_PADDING}};
 	json_t *header = client_json(j->part[0], j->len[0]);
 	const json_t *x5c = json_object_get(header, "x5c");
 	const char *alg = json_string_value(json_object_get(header, "alg")), *why = "header";
@@ -80,7 +95,8 @@ static const char *check_signature(const struct jws *j, const char *endpoint, X5
 		goto out;
 	why = "signature";
 	for (size_t i = 0; alg != NULL && why != NULL && i < sizeof algs / sizeof algs[0]; i++)
-		if (strcmp(alg, algs[i].name) == 0 && client_verify(key, algs[i].md, algs[i].padding, j))
+		if (strcmp(alg, algs[i].name) == 0 &&
+		    client_verify(key, algs[i].md, algs[i].padding, j))
 			why = NULL;
 	if (why == NULL)
 		why = check_chain(leaf, x5c, endpoint, pool);
@@ -94,7 +110,9 @@ static const char *unwrap(const json_t *payload, EVP_PKEY *kek, struct client_ke
 {
 	uint8_t aes[32];
 	size_t len;
-	const char *enc = json_string_value(json_object_get(json_object_get(payload, "request"), "enc")), *why;
+	const char *enc = json_string_value(
+			   json_object_get(json_object_get(payload, "request"), "enc")),
+		   *why;
 	json_t *key_hsm = client_key_hsm(payload);
 	const char *text = json_string_value(json_object_get(key_hsm, "ciphertext"));
 	uint8_t *blob = text == NULL ? NULL : proof_b64url(text, strlen(text), &len);
@@ -112,7 +130,8 @@ static const char *unwrap(const json_t *payload, EVP_PKEY *kek, struct client_ke
 	else if (len <= WRAPPED_AES || !client_oaep(kek, md, blob, WRAPPED_AES, aes))
 		why = "OAEP";
 	else
-		why = proof_kwp_unwrap(aes, blob + WRAPPED_AES, len - WRAPPED_AES, out->plain, &out->len);
+		why = proof_kwp_unwrap(aes, blob + WRAPPED_AES, len - WRAPPED_AES, out->plain,
+				       &out->len);
 	free(blob);
 	return why;
 }
@@ -130,10 +149,13 @@ static const char *parse_pkcs8(struct client_key *out, int type)
 		return "PKCS#8";
 	if (type == EVP_PKEY_RSA)
 		return NULL;
-	EVP_PKEY_get_utf8_string_param(out->pkey, OSSL_PKEY_PARAM_EC_ENCODING, encoding, sizeof encoding, NULL);
+	EVP_PKEY_get_utf8_string_param(out->pkey, OSSL_PKEY_PARAM_EC_ENCODING, encoding,
+				       sizeof encoding, NULL);
 	EVP_PKEY_get_group_name(out->pkey, curve, sizeof curve, NULL);
-	bool is_known = strcmp(curve, "prime256v1") == 0 || strcmp(curve, "secp384r1") == 0 || strcmp(curve, "secp521r1") == 0;
-	return is_known && strcmp(encoding, OSSL_PKEY_EC_ENCODING_GROUP) == 0 ? NULL : "PKCS#8: the curve";
+	bool is_known = strcmp(curve, "prime256v1") == 0 || strcmp(curve, "secp384r1") == 0 ||
+			strcmp(curve, "secp521r1") == 0;
+	return is_known && strcmp(encoding, OSSL_PKEY_EC_ENCODING_GROUP) == 0 ? NULL
+									      : "PKCS#8: the curve";
 }
 
 /* Its JWK takes the type and the operations over from the reply. */
@@ -141,7 +163,8 @@ static const char *read_key(const json_t *payload, struct client_key *out)
 {
 	const char *kty = NULL, *op;
 	json_t *ops = NULL;
-	json_unpack((json_t *)(uintptr_t)payload, "{s:{s:{s:{s:s, s:o}}}}", "response", "key", "key", "kty", &kty, "key_ops", &ops);
+	json_unpack((json_t *)(uintptr_t)payload, "{s:{s:{s:{s:s, s:o}}}}", "response", "key",
+		    "key", "kty", &kty, "key_ops", &ops);
 	for (size_t i = 0; i < json_array_size(ops); i++)
 		if ((op = json_string_value(json_array_get(ops, i))) == NULL || op[0] == '\0')
 			return "key_ops";
@@ -157,7 +180,8 @@ static const char *read_key(const json_t *payload, struct client_key *out)
 	return "key type not supported";
 }
 
-const char *sidecar_open(const struct reply *r, const char *endpoint, X509_STORE *pool, EVP_PKEY *kek, struct client_key *out)
+const char *sidecar_open(const struct reply *r, const char *endpoint, X509_STORE *pool,
+			 EVP_PKEY *kek, struct client_key *out)
 {
 	struct jws j;
 	memset(out, 0, sizeof *out);

@@ -1,5 +1,6 @@
-/* tests/e2e/crowd.h — a key that two configurations judge differently, and a crowd that asks for it while they take turns: whatever comes, each record names
- * the one configuration it was judged by, and the outcome is that configuration's. */
+/* tests/e2e/crowd.h — a key that two configurations judge differently, and a crowd that asks for it
+ * while they take turns: whatever comes, each record names the one configuration it was judged by,
+ * and the outcome is that configuration's. */
 #ifndef KB_TESTS_CROWD_H
 #define KB_TESTS_CROWD_H
 #include <sys/mman.h>
@@ -23,7 +24,8 @@ struct crowd { /* shared with its processes */
 /* The policy that the token satisfies, or one that it does not. */
 static inline void crowd_policy(bool permits)
 {
-	json_t *policy = json_pack("{s:s, s:[{s:s, s:[{s:s, s:s}]}]}", "version", "1.0.0", "anyOf", "authority", in.issuer_url, "allOf", "claim",
+	json_t *policy = json_pack("{s:s, s:[{s:s, s:[{s:s, s:s}]}]}", "version", "1.0.0", "anyOf",
+				   "authority", in.issuer_url, "allOf", "claim",
 				   "x-ms-sevsnpvm-hostdata", "equals", permits ? HOST_DATA : "00");
 	GOOD(instance_json_write(&in, "policies/turn.json", policy));
 }
@@ -39,16 +41,20 @@ static inline void crowd_setup(void)
 	GOOD(instance_import(&in, "turn", NULL, secret, sizeof secret, policy));
 	free(policy);
 	json_t *record = instance_json(&in, "keys.d/turn.json");
-	json_object_set_new(record, "release_policy", json_pack("{s:s}", "file", "../policies/turn.json"));
+	json_object_set_new(record, "release_policy",
+			    json_pack("{s:s}", "file", "../policies/turn.json"));
 	GOOD(instance_json_write(&in, "keys.d/turn.json", record));
 	crowd_policy(true);
 	kek = guest_key(2048);
 	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
-	good = (struct good){
-		.ask = {.name = "key", .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)},
-		.plain = secret,
-		.plain_len = sizeof secret};
+	good = (struct good){.ask = {.name = "key", .token = token},
+			     .want = {.root = in.root,
+				      .host = "localhost",
+				      .base_url = in.base_url,
+				      .kek = kek,
+				      .kek_kid = evidence_thumbprint(kek, kid)},
+			     .plain = secret,
+			     .plain_len = sizeof secret};
 	GOOD(broker_start(&in));
 	GOOD(invariants_begin(&in, &good));
 }
@@ -63,20 +69,23 @@ static inline void crowd_teardown(void)
 	instance_free(&in);
 }
 
-/* One request a connection, all of them at once, again and again.  A connection that the old processes close between two requests is opened anew, and the request
- * that nobody took is asked again, once. */
+/* One request a connection, all of them at once, again and again.  A connection that the old
+ * processes close between two requests is opened anew, and the request that nobody took is asked
+ * again, once. */
 static inline void crowd_ask(struct crowd *c, unsigned n_links)
 {
 	struct link **links = calloc(n_links, sizeof *links);
 	bool *was_sent = calloc(n_links, sizeof *was_sent);
 	char *request = malloc(strlen(good.ask.token) + 512);
 	int n = sprintf(request,
-			"POST /keys/turn/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+			"POST /keys/turn/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			"x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
 			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 			strlen(good.ask.token) + 13, good.ask.token);
 	while (!c->stop) {
 		for (unsigned i = 0; i < n_links; i++)
-			was_sent[i] = (links[i] != NULL || link_open(&in.at, &links[i]) == NULL) && link_send(links[i], request, (size_t)n) == NULL;
+			was_sent[i] = (links[i] != NULL || link_open(&in.at, &links[i]) == NULL) &&
+				      link_send(links[i], request, (size_t)n) == NULL;
 		for (unsigned i = 0; i < n_links; i++) {
 			struct reply r = {0};
 			const char *why = was_sent[i] ? link_receive(links[i], &r) : "not sent";
@@ -90,10 +99,12 @@ static inline void crowd_ask(struct crowd *c, unsigned n_links)
 			}
 			__atomic_add_fetch(&c->asked, 1, __ATOMIC_RELAXED);
 			if (why == NULL && (r.status == 200 || r.status == 403)) {
-				__atomic_add_fetch(r.status == 200 ? &c->released : &c->refused, 1, __ATOMIC_RELAXED);
+				__atomic_add_fetch(r.status == 200 ? &c->released : &c->refused, 1,
+						   __ATOMIC_RELAXED);
 			} else {
 				__atomic_add_fetch(&c->lost, 1, __ATOMIC_RELAXED);
-				snprintf(c->why, sizeof c->why, "%s, status %d %.80s", why == NULL ? "" : why, r.status,
+				snprintf(c->why, sizeof c->why, "%s, status %d %.80s",
+					 why == NULL ? "" : why, r.status,
 					 r.body == NULL ? "" : r.body);
 			}
 			if (why != NULL || r.will_close) {
@@ -121,7 +132,8 @@ static inline pid_t crowd_start(struct crowd *c, unsigned n_links)
 	_exit(0);
 }
 
-/* What the ledger says of the key "turn": each configuration has one outcome only, and the other one has the other. */
+/* What the ledger says of the key "turn": each configuration has one outcome only, and the other
+ * one has the other. */
 static inline void crowd_judge(const struct crowd *c)
 {
 	char with_key[64] = "", without[64] = "", *text = ledger_text(&in), *end;
@@ -132,7 +144,8 @@ static inline void crowd_judge(const struct crowd *c)
 			continue;
 		char digest[64] = "";
 		const char *config = strstr(at, "\"config\":\"");
-		if (config == NULL || sscanf(config, "\"config\":\"%63[0-9a-f]\"", digest) != 1 || strstr(config + 1, "\"config\":\"") != NULL)
+		if (config == NULL || sscanf(config, "\"config\":\"%63[0-9a-f]\"", digest) != 1 ||
+		    strstr(config + 1, "\"config\":\"") != NULL)
 			GOOD(wrong("a record without its one configuration: %s", at));
 		bool is_release = strstr(at, "\"outcome\":\"released\"") != NULL;
 		if (!is_release && strstr(at, "\"code\":\"POLICY\"") == NULL)
@@ -141,7 +154,8 @@ static inline void crowd_judge(const struct crowd *c)
 		if (seen[0] == '\0')
 			memcpy(seen, digest, sizeof digest);
 		if (strcmp(seen, digest) != 0)
-			GOOD(wrong("%s under configuration %s, and under %s", is_release ? "released" : "refused", seen, digest));
+			GOOD(wrong("%s under configuration %s, and under %s",
+				   is_release ? "released" : "refused", seen, digest));
 		released += is_release;
 		refused += !is_release;
 	}
@@ -150,13 +164,15 @@ static inline void crowd_judge(const struct crowd *c)
 	if (c->lost != 0)
 		GOOD(wrong("%u lost of %u: %s", c->lost, c->asked, c->why));
 	if (released < c->released || refused < c->refused)
-		GOOD(wrong("clients saw %u released and %u refused, the ledger has %u and %u", c->released, c->refused, released, refused));
+		GOOD(wrong("clients saw %u released and %u refused, the ledger has %u and %u",
+			   c->released, c->refused, released, refused));
 }
 
 /* `reloads` times the other policy, while `processes` × `n_links` requests are in flight. */
 static inline void crowd_run(unsigned reloads, unsigned processes, unsigned n_links)
 {
-	struct crowd *c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct crowd *c =
+		mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid[8];
 	assert_true(c != MAP_FAILED && processes <= 8);
 	for (unsigned i = 0; i < processes; i++) {
@@ -169,7 +185,8 @@ static inline void crowd_run(unsigned reloads, unsigned processes, unsigned n_li
 		if (CTL(&in, &out, "reload") != 0)
 			GOOD(wrong("reload: %.300s", out));
 		free(out);
-		for (unsigned long long end = now_ms() + 10000; c->asked < before + n_links && now_ms() < end;)
+		for (unsigned long long end = now_ms() + 10000;
+		     c->asked < before + n_links && now_ms() < end;)
 			sleep_ms(5);
 	}
 	c->stop = true;

@@ -1,5 +1,6 @@
-/* tests/e2e/demo.c — `make demo`: a throw-away instance, three guests that fetch their keys, one that is refused, and what the operator sees of it.
- * Every line is something that was just done and checked; one ✗ and the exit status is 1. */
+/* tests/e2e/demo.c — `make demo`: a throw-away instance, three guests that fetch their keys, one
+ * that is refused, and what the operator sees of it. Every line is something that was just done and
+ * checked; one ✗ and the exit status is 1. */
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +21,9 @@ static bool prepare(void)
 {
 	char *out = NULL, *policy;
 	title("An instance of its own");
-	if (!step(instance_make(&in), "keybrokerctl init: HSM token, random PIN, certificates, configuration — in %s", in.dir))
+	if (!step(instance_make(&in),
+		  "keybrokerctl init: HSM token, random PIN, certificates, configuration — in %s",
+		  in.dir))
 		return false;
 	step(NULL, "a test issuer shaped like Azure Attestation runs at %s", in.issuer_url);
 	vtpm_key = EVP_RSA_gen(2048);
@@ -32,13 +35,15 @@ static bool prepare(void)
 	     "key import vtpm-state: RSA-2048, for firmware of compliant confidential VMs");
 	free(policy);
 	policy = policy_guest(in.issuer_url);
-	step(instance_import(&in, "disk", disk_key, NULL, 0, policy), "key import disk: RSA-3072, for guests that Secure Boot started");
+	step(instance_import(&in, "disk", disk_key, NULL, 0, policy),
+	     "key import disk: RSA-3072, for guests that Secure Boot started");
 	free(policy);
 	policy = policy_container(in.issuer_url);
 	step(instance_import(&in, "secret", NULL, secret, sizeof secret, policy),
 	     "key import secret: 32 bytes, for one container group by its policy's hash");
 	free(policy);
-	step(is_true(CTL(&in, &out, "check") == 0, out), "keybrokerctl check: every file is as it should be");
+	step(is_true(CTL(&in, &out, "check") == 0, out),
+	     "keybrokerctl check: every file is as it should be");
 	free(out);
 	return step(broker_start(&in), "keybrokerd serves %s", in.base_url) && n_bad == 0;
 }
@@ -50,7 +55,11 @@ static EVP_PKEY *kek;
 static const char *release(const struct ask *a, const char *kek_kid, struct released *got)
 {
 	struct link *l;
-	struct expect want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = kek_kid};
+	struct expect want = {.root = in.root,
+			      .host = "localhost",
+			      .base_url = in.base_url,
+			      .kek = kek,
+			      .kek_kid = kek_kid};
 	const char *why = link_open(&in.at, &l);
 	memset(got, 0, sizeof *got);
 	if (why == NULL)
@@ -71,10 +80,13 @@ static void play_vtpm(void)
 	struct released got;
 	title("A confidential VM starts: its firmware fetches the key of its vTPM's state");
 	kek = guest_key(2048);
-	char *token = attest(evidence_platform(kek), "the platform attests the VM: SEV-SNP, azure-compliant-cvm, ephemeral key HCLTransferKey");
+	char *token =
+		attest(evidence_platform(kek), "the platform attests the VM: SEV-SNP, "
+					       "azure-compliant-cvm, ephemeral key HCLTransferKey");
 	struct ask a = {.name = "vtpm-state", .token = token};
 	step(release(&a, KID_PLATFORM, &got),
-	     "released: JWS by the HSM's signer, chain to the root, wrapped by CKM_RSA_AES_KEY_WRAP as nothing else was asked");
+	     "released: JWS by the HSM's signer, chain to the root, wrapped by "
+	     "CKM_RSA_AES_KEY_WRAP as nothing else was asked");
 	step(is_true(got.pkey != NULL && EVP_PKEY_eq(got.pkey, vtpm_key) == 1, "another key"),
 	     "unwrapped: %zu bytes of PKCS#8, the very RSA-2048 key", got.plain_len);
 	released_free(&got);
@@ -87,9 +99,16 @@ static void play_disk(void)
 	struct released got;
 	title("Inside it, a guest fetches the key of its data disk");
 	kek = guest_key(2048);
-	char *token = attest(evidence_guest(kek, "ADE0101"), "attested from inside: azurevm, the SNP claims nested, ephemeral key in the vTPM");
-	struct ask a = {.name = "disk", .token = token, .enc = "RSA_AES_KEY_WRAP_256", .nonce = "ADE0101", .api_version = "7.3"};
-	step(release(&a, KID_GUEST, &got), "released with RSA_AES_KEY_WRAP_256 to TpmEphemeralEncryptionKey, not to the nested HCLAkPub");
+	char *token = attest(
+		evidence_guest(kek, "ADE0101"),
+		"attested from inside: azurevm, the SNP claims nested, ephemeral key in the vTPM");
+	struct ask a = {.name = "disk",
+			.token = token,
+			.enc = "RSA_AES_KEY_WRAP_256",
+			.nonce = "ADE0101",
+			.api_version = "7.3"};
+	step(release(&a, KID_GUEST, &got), "released with RSA_AES_KEY_WRAP_256 to "
+					   "TpmEphemeralEncryptionKey, not to the nested HCLAkPub");
 	step(is_true(got.pkey != NULL && EVP_PKEY_eq(got.pkey, disk_key) == 1, "another key"),
 	     "unwrapped: %zu bytes of PKCS#8, the very RSA-3072 key", got.plain_len);
 	released_free(&got);
@@ -103,11 +122,16 @@ static void play_container(void)
 	char kid[44];
 	title("A confidential container fetches its secret through its sidecar");
 	kek = guest_key(2048);
-	char *token = attest(evidence_container(kek, HOST_DATA), "the container group attests: azure-compliant-uvm, host data is its policy's hash");
+	char *token = attest(
+		evidence_container(kek, HOST_DATA),
+		"the container group attests: azure-compliant-uvm, host data is its policy's hash");
 	struct ask a = {.name = "secret", .token = token};
-	step(release(&a, evidence_thumbprint(kek, kid), &got), "released, as the sidecar asks: {\"target\"} alone, api-version 7.4");
-	step(is_true(got.plain_len == sizeof secret && memcmp(got.plain, secret, sizeof secret) == 0, "other bytes"), "unwrapped: the very %zu bytes",
-	     got.plain_len);
+	step(release(&a, evidence_thumbprint(kek, kid), &got),
+	     "released, as the sidecar asks: {\"target\"} alone, api-version 7.4");
+	step(is_true(got.plain_len == sizeof secret &&
+			     memcmp(got.plain, secret, sizeof secret) == 0,
+		     "other bytes"),
+	     "unwrapped: the very %zu bytes", got.plain_len);
 	released_free(&got);
 	EVP_PKEY_free(kek);
 	free(token);
@@ -122,19 +146,24 @@ static void play_refusal(void)
 	kek = guest_key(2048);
 	json_t *evidence = evidence_container(kek, HOST_DATA);
 	evidence_set(evidence, "x-ms-sevsnpvm-is-debuggable", json_true());
-	char *token = attest(evidence, "it attests just as well: x-ms-sevsnpvm-is-debuggable is true in its token");
+	char *token =
+		attest(evidence,
+		       "it attests just as well: x-ms-sevsnpvm-is-debuggable is true in its token");
 	struct ask a = {.name = "secret", .token = token};
 	const char *why = link_open(&in.at, &l);
 	if (why == NULL)
 		why = guest_ask(l, &a, &r);
 	link_close(l);
-	if (why == NULL && (r.status != 403 || strcmp(reply_code(&r, code, sizeof code), "Forbidden") != 0 || strstr(r.body, "debug") != NULL))
+	if (why == NULL &&
+	    (r.status != 403 || strcmp(reply_code(&r, code, sizeof code), "Forbidden") != 0 ||
+	     strstr(r.body, "debug") != NULL))
 		why = wrong("status %d: %.200s", r.status, r.body);
 	step(why, "403 Forbidden, and not a word to the guest about which condition failed");
 	reply_free(&r);
 	why = instance_write(&in, "refused.jwt", token, strlen(token));
 	snprintf(file, sizeof file, "%s/refused.jwt", in.dir);
-	int status = why == NULL ? CTL(&in, &out, "explain", "--key", "secret", "--token", file) : -1;
+	int status =
+		why == NULL ? CTL(&in, &out, "explain", "--key", "secret", "--token", file) : -1;
 	step(is_true(status == 1 && strstr(out, "is-debuggable") != NULL, out),
 	     "the operator asks `keybrokerctl explain --key secret --token refused.jwt`:");
 	show(out == NULL ? "" : out, 40);
@@ -169,7 +198,8 @@ static void play_ledger(void)
 	step(is_true(out != NULL && strstr(out, "POLICY") != NULL, "the refusal's code is missing"),
 	     "the refusal is there by its exact code, POLICY");
 	free(out);
-	step(is_true(CTL(&in, &out, "ledger", "verify") == 0, out), "keybrokerctl ledger verify: the chain is whole");
+	step(is_true(CTL(&in, &out, "ledger", "verify") == 0, out),
+	     "keybrokerctl ledger verify: the chain is whole");
 	show(out == NULL ? "" : out, 3);
 	free(out);
 	snprintf(copy, sizeof copy, "%s/copy", in.dir);
@@ -179,7 +209,8 @@ static void play_ledger(void)
 	step(damage(segment, 4), "one byte of line 4 is changed in a copy");
 	int status = CTL(&in, &out, "ledger", "verify", "--dir", copy);
 	snprintf(line, sizeof line, "ledger-00000001.jsonl:%d", 4);
-	step(is_true(status == 1 && out != NULL && strstr(out, line) != NULL, out), "ledger verify finds it, and where:");
+	step(is_true(status == 1 && out != NULL && strstr(out, line) != NULL, out),
+	     "ledger verify finds it, and where:");
 	show(out == NULL ? "" : out, 3);
 	free(out);
 }
@@ -196,14 +227,16 @@ int main(void)
 		play_refusal();
 		play_ledger();
 		title("The end");
-		step(is_true(broker_stop(&in, SIGTERM, 40000) == 0, "exit status"), "SIGTERM: every process ended by itself");
+		step(is_true(broker_stop(&in, SIGTERM, 40000) == 0, "exit status"),
+		     "SIGTERM: every process ended by itself");
 	}
 	if (n_bad > 0)
 		broker_log_tail(&in);
 	instance_free(&in);
 	EVP_PKEY_free(vtpm_key);
 	EVP_PKEY_free(disk_key);
-	printf("\n%s%u wrong%s, %.1f s; nothing is left behind\n", colour(n_bad == 0 ? "\033[32m" : "\033[31m"), n_bad, colour("\033[0m"),
+	printf("\n%s%u wrong%s, %.1f s; nothing is left behind\n",
+	       colour(n_bad == 0 ? "\033[32m" : "\033[31m"), n_bad, colour("\033[0m"),
 	       (double)(now_ms() - from) / 1e3);
 	return n_bad == 0 ? 0 : 1;
 }

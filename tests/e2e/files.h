@@ -34,20 +34,27 @@ static inline void file_write_key(const char *path, EVP_PKEY *key)
 {
 	FILE *f = fopen(path, "we");
 
-	assert_true(f != NULL && PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 && fclose(f) == 0);
+	assert_true(f != NULL &&
+		    PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 &&
+		    fclose(f) == 0);
 }
 
-/* A token program: asks the test issuer for a platform token that holds the runtime data's key, and leaves the nonce that it was given in a file. */
-static inline void file_write_token_program(const struct instance *of, const char *path, const char *nonce_path)
+/* A token program: asks the test issuer for a platform token that holds the runtime data's key, and
+ * leaves the nonce that it was given in a file. */
+static inline void file_write_token_program(const struct instance *of, const char *path,
+					    const char *nonce_path)
 {
 	char text[2048];
-	int n = snprintf(
-		text, sizeof text,
-		"#!/bin/sh\nruntime=$(cat)\necho \"$KEYBROKER_NONCE\" >%s\n"
-		"printf '{\"claims\":{\"x-ms-compliance-status\":\"azure-compliant-cvm\",\"x-ms-attestation-type\":\"sevsnpvm\","
-		"\"x-ms-sevsnpvm-is-debuggable\":false,\"nonce\":\"%%s\",\"x-ms-runtime\":%%s}}' \"$KEYBROKER_NONCE\" \"$runtime\" |\n"
-		"curl -sf --cacert %s --data-binary @- -H 'Content-Type: application/json' %s/attest | sed 's/.*\"token\": *\"//; s/\".*//'\n",
-		nonce_path, of->ca_file, of->issuer_url);
+	int n = snprintf(text, sizeof text,
+			 "#!/bin/sh\nruntime=$(cat)\necho \"$KEYBROKER_NONCE\" >%s\n"
+			 "printf "
+			 "'{\"claims\":{\"x-ms-compliance-status\":\"azure-compliant-cvm\",\"x-ms-"
+			 "attestation-type\":\"sevsnpvm\","
+			 "\"x-ms-sevsnpvm-is-debuggable\":false,\"nonce\":\"%%s\",\"x-ms-runtime\":"
+			 "%%s}}' \"$KEYBROKER_NONCE\" \"$runtime\" |\n"
+			 "curl -sf --cacert %s --data-binary @- -H 'Content-Type: "
+			 "application/json' %s/attest | sed 's/.*\"token\": *\"//; s/\".*//'\n",
+			 nonce_path, of->ca_file, of->issuer_url);
 
 	file_write(path, text, (size_t)n, 0700);
 }

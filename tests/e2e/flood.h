@@ -1,5 +1,6 @@
-/* tests/e2e/flood.h — what the tests of floods and of the wire share: one instance with its standing invariants, clients that do not do as they should, from
- * any address within 127/8, and what the gateway says and costs. */
+/* tests/e2e/flood.h — what the tests of floods and of the wire share: one instance with its
+ * standing invariants, clients that do not do as they should, from any address within 127/8, and
+ * what the gateway says and costs. */
 #ifndef KB_TESTS_FLOOD_H
 #define KB_TESTS_FLOOD_H
 #include <arpa/inet.h>
@@ -35,7 +36,11 @@ static inline int flood_setup(void **state)
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
 	good = (struct good){
 		.ask = {.name = KEY_NAME, .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
+		.want = {.root = in.root,
+			 .host = "localhost",
+			 .base_url = in.base_url,
+			 .kek = kek,
+			 .kek_kid = KID_PLATFORM},
 		.plain = flood_secret,
 		.plain_len = sizeof flood_secret,
 	};
@@ -45,7 +50,8 @@ static inline int flood_setup(void **state)
 static inline void flood_begin(void)
 {
 	GOOD(broker_start(&in));
-	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000;
+	     broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20); /* it is ready with its first worker */
 	GOOD(invariants_begin(&in, &good));
 }
@@ -93,7 +99,8 @@ static inline double refused_as(const char *code) /* without a request: REFUSE(c
 static inline void wait_metric(const char *name, double least, unsigned ms)
 {
 	double n = metric(&in, name);
-	for (unsigned long long end = now_ms() + ms; n < least && now_ms() < end; n = metric(&in, name))
+	for (unsigned long long end = now_ms() + ms; n < least && now_ms() < end;
+	     n = metric(&in, name))
 		sleep_ms(20);
 	if (n < least)
 		GOOD(wrong("%s is %.0f, expected %.0f", name, n, least));
@@ -149,7 +156,9 @@ static inline void peak_reset(pid_t pid) /* VmHWM starts anew; only root may */
 static inline int tcp_from(uint32_t source, unsigned port)
 {
 	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(source)}};
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	struct timeval limit = {.tv_sec = 20};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
@@ -247,7 +256,8 @@ static inline char *release_request(void)
 	char *text = malloc(cap);
 	assert_non_null(text);
 	snprintf(text, cap,
-		 "POST /keys/" KEY_NAME "/release?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n"
+		 "POST /keys/" KEY_NAME "/release?api-version=7.4 HTTP/1.1\r\nHost: "
+		 "localhost\r\nAuthorization: Bearer x\r\n"
 		 "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 		 strlen(token) + 13, token);
 	return text;
@@ -286,7 +296,9 @@ static inline int hold(void **state)
 	GOOD(invariants_hold(&in));
 	return 0;
 }
-/* I5 is against what was before this attack, not before all of them: what several floods leave in the heap's cracks comes to an end at about a megabyte, and a baseline may be taken right after the heap was trimmed. */
+/* I5 is against what was before this attack, not before all of them: what several floods leave in
+ * the heap's cracks comes to an end at about a megabyte, and a baseline may be taken right after
+ * the heap was trimmed. */
 static inline int measure(void **state)
 {
 	(void)state;

@@ -56,7 +56,8 @@ const char *reply_header(const struct reply *r, const char *name, char *value, s
 {
 	size_t n = strlen(name);
 	value[0] = '\0';
-	for (const char *line = strstr(r->head, "\r\n"); line != NULL && line[2] != '\r' && line[2] != '\0'; line = strstr(line + 2, "\r\n"))
+	for (const char *line = strstr(r->head, "\r\n");
+	     line != NULL && line[2] != '\r' && line[2] != '\0'; line = strstr(line + 2, "\r\n"))
 		if (strncasecmp(line + 2, name, n) == 0 && line[2 + n] == ':') {
 			const char *from = line + 3 + n + strspn(line + 3 + n, " \t");
 			snprintf(value, size, "%.*s", (int)strcspn(from, "\r"), from);
@@ -76,8 +77,11 @@ const char *reply_code(const struct reply *r, char *code, size_t size)
 const char *link_open(const struct place *p, struct link **out)
 {
 	const char *why;
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK - 1 + p->from)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)p->port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in from = {.sin_family = AF_INET,
+				   .sin_addr = {htonl(INADDR_LOOPBACK - 1 + p->from)}};
 	struct timeval limit = {.tv_sec = CALL_SECONDS};
 	struct link *l = calloc(1, sizeof *l);
 	*out = NULL;
@@ -101,9 +105,11 @@ const char *link_open(const struct place *p, struct link **out)
 	setsockopt(l->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	l->ssl = SSL_new(p->tls);
-	if (l->ssl == NULL || SSL_set_fd(l->ssl, l->fd) != 1 || SSL_set1_host(l->ssl, p->host) != 1 ||
-	    SSL_set_tlsext_host_name(l->ssl, p->host) != 1 || SSL_connect(l->ssl) != 1) {
-		why = wrong("TLS: %s", X509_verify_cert_error_string(SSL_get_verify_result(l->ssl)));
+	if (l->ssl == NULL || SSL_set_fd(l->ssl, l->fd) != 1 ||
+	    SSL_set1_host(l->ssl, p->host) != 1 || SSL_set_tlsext_host_name(l->ssl, p->host) != 1 ||
+	    SSL_connect(l->ssl) != 1) {
+		why = wrong("TLS: %s",
+			    X509_verify_cert_error_string(SSL_get_verify_result(l->ssl)));
 		goto bad;
 	}
 	*out = l;
@@ -137,7 +143,9 @@ bool link_has_reply(struct link *l)
 	char c;
 	int flags = fcntl(l->fd, F_GETFL);
 	fcntl(l->fd, F_SETFL, flags | O_NONBLOCK);
-	bool has = l->in_len > 0 || SSL_peek(l->ssl, &c, 1) == 1; /* takes session tickets, which look like data to poll() */
+	bool has = l->in_len > 0 ||
+		   SSL_peek(l->ssl, &c, 1) ==
+			   1; /* takes session tickets, which look like data to poll() */
 	fcntl(l->fd, F_SETFL, flags);
 	ERR_clear_error();
 	return has;
@@ -154,7 +162,9 @@ static const char *more(struct link *l)
 		return "a reply larger than allowed";
 	int n = SSL_read(l->ssl, l->in + l->in_len, (int)(sizeof l->in - 1 - l->in_len));
 	if (n <= 0)
-		return SSL_get_error(l->ssl, n) == SSL_ERROR_ZERO_RETURN ? "closed" : "connection lost or too slow";
+		return SSL_get_error(l->ssl, n) == SSL_ERROR_ZERO_RETURN
+			       ? "closed"
+			       : "connection lost or too slow";
 	l->in_len += (size_t)n;
 	l->in[l->in_len] = '\0';
 	return NULL;
@@ -184,8 +194,10 @@ const char *link_receive(struct link *l, struct reply *out)
 		if (sscanf(out->head, "HTTP/1.1 %3d ", &out->status) != 1)
 			return "no HTTP/1.1 status line";
 	} while (out->status == 100);
-	out->will_close = strcasecmp(reply_header(out, "Connection", value, sizeof value), "close") == 0;
-	if (reply_header(out, "Content-Length", value, sizeof value)[0] == '\0' && out->status != 204)
+	out->will_close =
+		strcasecmp(reply_header(out, "Connection", value, sizeof value), "close") == 0;
+	if (reply_header(out, "Content-Length", value, sizeof value)[0] == '\0' &&
+	    out->status != 204)
 		return "no Content-Length";
 	size_t len = strtoul(value, NULL, 10);
 	while (l->in_len < len)
@@ -200,24 +212,29 @@ const char *link_receive(struct link *l, struct reply *out)
 	return NULL;
 }
 
-const char *link_call(struct link *l, const char *method, const char *path, const char *headers, const char *body, struct reply *out)
+const char *link_call(struct link *l, const char *method, const char *path, const char *headers,
+		      const char *body, struct reply *out)
 {
-	size_t body_len = body == NULL ? 0 : strlen(body), cap = strlen(method) + strlen(path) + strlen(headers) + body_len + 512;
+	size_t body_len = body == NULL ? 0 : strlen(body),
+	       cap = strlen(method) + strlen(path) + strlen(headers) + body_len + 512;
 	char *text = malloc(cap), length[96] = "";
 	memset(out, 0, sizeof *out);
 	if (text == NULL)
 		return "no memory";
 	if (body != NULL || strcmp(method, "GET") != 0)
-		snprintf(length, sizeof length, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body_len);
+		snprintf(length, sizeof length,
+			 "Content-Type: application/json\r\nContent-Length: %zu\r\n", body_len);
 	/* One write: a head and its body in two segments would wait for an acknowledgement. */
-	int n = snprintf(text, cap, "%s %s HTTP/1.1\r\nHost: %s:%u\r\nAccept: application/json\r\n%s%s\r\n%s", method, path, l->host, l->port,
-			 headers, length, body == NULL ? "" : body);
+	int n = snprintf(text, cap,
+			 "%s %s HTTP/1.1\r\nHost: %s:%u\r\nAccept: application/json\r\n%s%s\r\n%s",
+			 method, path, l->host, l->port, headers, length, body == NULL ? "" : body);
 	const char *why = link_send(l, text, (size_t)n);
 	free(text);
 	return why != NULL ? why : link_receive(l, out);
 }
 
-const char *place_call(const struct place *p, const char *method, const char *path, const char *headers, const char *body, struct reply *out)
+const char *place_call(const struct place *p, const char *method, const char *path,
+		       const char *headers, const char *body, struct reply *out)
 {
 	struct link *l;
 	memset(out, 0, sizeof *out);
@@ -248,8 +265,10 @@ static bool set_number(json_t *jwk, const char *member, EVP_PKEY *key, const cha
 
 json_t *guest_jwk(EVP_PKEY *key, const char *kid)
 {
-	json_t *jwk = json_pack("{s:[s], s:s, s:s}", "key_ops", "encrypt", "kid", kid, "kty", "RSA");
-	if (set_number(jwk, "n", key, OSSL_PKEY_PARAM_RSA_N) && set_number(jwk, "e", key, OSSL_PKEY_PARAM_RSA_E))
+	json_t *jwk =
+		json_pack("{s:[s], s:s, s:s}", "key_ops", "encrypt", "kid", kid, "kty", "RSA");
+	if (set_number(jwk, "n", key, OSSL_PKEY_PARAM_RSA_N) &&
+	    set_number(jwk, "e", key, OSSL_PKEY_PARAM_RSA_E))
 		return jwk;
 	json_decref(jwk);
 	return NULL;
@@ -285,19 +304,24 @@ const char *guest_ask(struct link *l, const struct ask *a, struct reply *out)
 	if (a->path != NULL)
 		snprintf(path, sizeof path, "%s", a->path);
 	else
-		snprintf(path, sizeof path, "/keys/%s%s%s/release?api-version=%s", a->name, a->version == NULL ? "" : "/",
-			 a->version == NULL ? "" : a->version, a->api_version == NULL ? "7.4" : a->api_version);
-	json_t *body = json_pack("{s:s, s:s*, s:s*}", "target", a->token, "enc", a->enc, "nonce", a->nonce);
+		snprintf(path, sizeof path, "/keys/%s%s%s/release?api-version=%s", a->name,
+			 a->version == NULL ? "" : "/", a->version == NULL ? "" : a->version,
+			 a->api_version == NULL ? "7.4" : a->api_version);
+	json_t *body = json_pack("{s:s, s:s*, s:s*}", "target", a->token, "enc", a->enc, "nonce",
+				 a->nonce);
 	char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
 	json_decref(body);
 	if (text == NULL)
 		return "no memory";
-	const char *why = link_call(l, "POST", path, a->headers == NULL ? "Authorization: Bearer guest\r\n" : a->headers, text, out);
+	const char *why = link_call(
+		l, "POST", path,
+		a->headers == NULL ? "Authorization: Bearer guest\r\n" : a->headers, text, out);
 	free(text);
 	return why;
 }
 
-const char *guest_release(struct link *l, const struct ask *a, const struct expect *want, struct released *out)
+const char *guest_release(struct link *l, const struct ask *a, const struct expect *want,
+			  struct released *out)
 {
 	struct reply r;
 	struct expect all = *want;

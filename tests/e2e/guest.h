@@ -1,5 +1,6 @@
-/* tests/e2e/guest.h — a guest: TLS and HTTP/1.1 as clients speak them (blocking, keep-alive), an ephemeral key, a token, a release.
- * Functions return NULL, or what went wrong; a status that is not 200 is no fault of theirs. */
+/* tests/e2e/guest.h — a guest: TLS and HTTP/1.1 as clients speak them (blocking, keep-alive), an
+ * ephemeral key, a token, a release. Functions return NULL, or what went wrong; a status that is
+ * not 200 is no fault of theirs. */
 #ifndef KB_TESTS_GUEST_H
 #define KB_TESTS_GUEST_H
 #include <openssl/ssl.h>
@@ -36,15 +37,20 @@ void link_close(struct link *l); /* with close_notify; NULL is fine */
 int link_socket(const struct link *l);
 bool link_has_reply(struct link *l); /* without waiting */
 const char *link_send(struct link *l, const void *bytes, size_t len);
-const char *link_receive(struct link *l, struct reply *out); /* one response; "closed" when the peer just closed */
-/* method and path, headers as whole lines ("X: y\r\n") or "", body may be NULL: then no Content-Length for GET. */
-const char *link_call(struct link *l, const char *method, const char *path, const char *headers, const char *body, struct reply *out);
+const char *link_receive(struct link *l,
+			 struct reply *out); /* one response; "closed" when the peer just closed */
+/* method and path, headers as whole lines ("X: y\r\n") or "", body may be NULL: then no
+ * Content-Length for GET. */
+const char *link_call(struct link *l, const char *method, const char *path, const char *headers,
+		      const char *body, struct reply *out);
 /* The same on a connection of its own. */
-const char *place_call(const struct place *p, const char *method, const char *path, const char *headers, const char *body, struct reply *out);
+const char *place_call(const struct place *p, const char *method, const char *path,
+		       const char *headers, const char *body, struct reply *out);
 
-EVP_PKEY *guest_key(unsigned bits);                                                 /* an ephemeral RSA key */
-json_t *guest_jwk(EVP_PKEY *key, const char *kid);                                  /* its public part, key_ops ["encrypt"] */
-const char *guest_attest(const struct place *issuer, json_t *attest, char **token); /* `attest` is the POST's body, consumed; *token malloc'd */
+EVP_PKEY *guest_key(unsigned bits);                /* an ephemeral RSA key */
+json_t *guest_jwk(EVP_PKEY *key, const char *kid); /* its public part, key_ops ["encrypt"] */
+const char *guest_attest(const struct place *issuer, json_t *attest,
+			 char **token); /* `attest` is the POST's body, consumed; *token malloc'd */
 
 struct ask {
 	const char *name, *version; /* version NULL: none in the path */
@@ -56,7 +62,9 @@ struct ask {
 };
 /* POST …/release. */
 const char *guest_ask(struct link *l, const struct ask *a, struct reply *out);
-/* guest_ask, status 200, then proof_open() with what was asked; `want` brings root, host, base_url, kek and kek_kid. */
-const char *guest_release(struct link *l, const struct ask *a, const struct expect *want, struct released *out);
+/* guest_ask, status 200, then proof_open() with what was asked; `want` brings root, host, base_url,
+ * kek and kek_kid. */
+const char *guest_release(struct link *l, const struct ask *a, const struct expect *want,
+			  struct released *out);
 
 #endif

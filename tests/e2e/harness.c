@@ -1,5 +1,6 @@
 /* tests/e2e/harness.c — starts and ends the real programs.
- * Decides nothing about the product.  Must never leave a process or a directory behind, nor end a process that it did not start. */
+ * Decides nothing about the product.  Must never leave a process or a directory behind, nor end a
+ * process that it did not start. */
 #include "tests/e2e/harness.h"
 
 #include <arpa/inet.h>
@@ -126,7 +127,8 @@ const char *instance_write(struct instance *in, const char *path, const void *by
 	snprintf(full, sizeof full, "%s/%s", in->dir, path);
 	snprintf(temporary, sizeof temporary, "%s.new", full);
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, bytes, len) != (ssize_t)len || close(fd) != 0 || rename(temporary, full) != 0)
+	if (fd < 0 || write(fd, bytes, len) != (ssize_t)len || close(fd) != 0 ||
+	    rename(temporary, full) != 0)
 		return wrong("%s: %s", full, strerror(errno));
 	return NULL;
 }
@@ -160,7 +162,8 @@ unsigned free_port(void)
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof a;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_bound = bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0;
+	bool is_bound = bind(fd, (struct sockaddr *)&a, sizeof a) == 0 &&
+			getsockname(fd, (struct sockaddr *)&a, &len) == 0;
 	close(fd);
 	return is_bound ? ntohs(a.sin_port) : 0;
 }
@@ -175,8 +178,9 @@ const char *issuer_start(struct instance *in)
 	mkdir(state, 0700);
 	if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
 		return "pipe";
-	in->issuer =
-		spawn((const char *const[]){program("e2e/test-issuer"), "--dir", tls, "--port", port, "--state", state, NULL}, to[0], from[1], 2);
+	in->issuer = spawn((const char *const[]){program("e2e/test-issuer"), "--dir", tls, "--port",
+						 port, "--state", state, NULL},
+			   to[0], from[1], 2);
 	close(to[0]);
 	close(from[1]);
 	in->issuer_stdin = to[1];
@@ -201,12 +205,15 @@ void issuer_stop(struct instance *in)
 	in->issuer = 0;
 }
 
-/* The test issuer instead of Azure: found by discovery, on loopback, under the instance's own root. */
+/* The test issuer instead of Azure: found by discovery, on loopback, under the instance's own root.
+ */
 static const char *trust_issuer(struct instance *in)
 {
-	json_t *issuer = json_pack("{s:s, s:s, s:{s:b, s:s, s:s}, s:[s], s:s, s:s, s:n, s:b}", "issuer", in->issuer_url, "profile", "maa", "keys",
-				   "discovery", 1, "ca_file", "../tls/root.pem", "min_interval", "5s", "algorithms", "RS256", "max_token_age", "8h",
-				   "clock_skew", "60s", "audience", "private_addresses", 1);
+	json_t *issuer = json_pack("{s:s, s:s, s:{s:b, s:s, s:s}, s:[s], s:s, s:s, s:n, s:b}",
+				   "issuer", in->issuer_url, "profile", "maa", "keys", "discovery",
+				   1, "ca_file", "../tls/root.pem", "min_interval", "5s",
+				   "algorithms", "RS256", "max_token_age", "8h", "clock_skew",
+				   "60s", "audience", "private_addresses", 1);
 	return instance_json_write(in, "issuers.d/issuer.json", issuer);
 }
 
@@ -216,7 +223,8 @@ const char *instance_make(struct instance *in)
 	char *out = NULL, port[16], metrics_port[16];
 	const char *tmp = getenv("TMPDIR");
 	memset(in, 0, sizeof *in);
-	snprintf(in->dir, sizeof in->dir, "%s/keybroker-XXXXXX", tmp != NULL && strlen(tmp) < 32 ? tmp : "/tmp");
+	snprintf(in->dir, sizeof in->dir, "%s/keybroker-XXXXXX",
+		 tmp != NULL && strlen(tmp) < 32 ? tmp : "/tmp");
 	if (mkdtemp(in->dir) == NULL)
 		return wrong("%s: %s", in->dir, strerror(errno));
 	chmod(in->dir, 0755); /* the processes run as another user when we are root */
@@ -232,8 +240,10 @@ const char *instance_make(struct instance *in)
 	snprintf(in->base_url, sizeof in->base_url, "https://localhost:%u", in->port);
 	snprintf(in->issuer_url, sizeof in->issuer_url, "https://localhost:%u", in->issuer_port);
 	const char *path = program("keybrokerctl");
-	const char *argv[] = {path,     "init",      in->dir,  "--port",   port,     "--metrics", metrics_port, "--issuer", in->issuer_url,
-			      "--name", "localhost", "--name", OTHER_NAME, "--name", VAULT_NAME,  "--user",     "nobody",   NULL};
+	const char *argv[] = {path,        "init",       in->dir,    "--port",       port,
+			      "--metrics", metrics_port, "--issuer", in->issuer_url, "--name",
+			      "localhost", "--name",     OTHER_NAME, "--name",       VAULT_NAME,
+			      "--user",    "nobody",     NULL};
 	if (geteuid() != 0)
 		argv[15] = NULL;
 	if (run_program(&out, argv) != 0)
@@ -268,7 +278,8 @@ void instance_free(struct instance *in)
 	in->dir[0] = '\0';
 }
 
-const char *instance_import(struct instance *in, const char *name, EVP_PKEY *key, const void *bytes, size_t len, const char *policy)
+const char *instance_import(struct instance *in, const char *name, EVP_PKEY *key, const void *bytes,
+			    size_t len, const char *policy)
 {
 	char file[96], policy_file[256], relative[128], *out = NULL;
 	const char *why;
@@ -287,9 +298,12 @@ const char *instance_import(struct instance *in, const char *name, EVP_PKEY *key
 		bytes = der;
 		len = (size_t)n;
 	}
-	const char *kty = key == NULL ? "oct-HSM" : EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ? "RSA-HSM" : "EC-HSM";
+	const char *kty = key == NULL                                 ? "oct-HSM"
+			  : EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ? "RSA-HSM"
+								      : "EC-HSM";
 	why = instance_write(in, "import.bin", bytes, len);
-	if (why == NULL && CTL(in, &out, "key", "import", name, "--kty", kty, "--file", file, "--policy", policy_file) != 0)
+	if (why == NULL && CTL(in, &out, "key", "import", name, "--kty", kty, "--file", file,
+			       "--policy", policy_file) != 0)
 		why = wrong("key import %s: %.300s", name, out == NULL ? "" : out);
 	OPENSSL_free(der);
 	free(out);
@@ -301,10 +315,12 @@ const char *instance_import(struct instance *in, const char *name, EVP_PKEY *key
 
 const char *broker_start_unready(struct instance *in)
 {
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), log = open(in->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC),
+	    log = open(in->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (null < 0 || log < 0)
 		return wrong("%s: %s", in->log, strerror(errno));
-	in->broker = spawn((const char *const[]){program("keybrokerd"), "-c", in->config, NULL}, null, log, log);
+	in->broker = spawn((const char *const[]){program("keybrokerd"), "-c", in->config, NULL},
+			   null, log, log);
 	close(null);
 	close(log);
 	return in->broker > 0 ? NULL : "fork";
@@ -392,7 +408,8 @@ const char *broker_log_clean(struct instance *in)
 const char *instance_end(struct instance *in)
 {
 	int status = in->broker > 0 ? broker_stop(in, SIGTERM, 40000) : 0;
-	const char *why = status != 0 ? wrong("the broker ended with %d", status) : broker_log_clean(in);
+	const char *why =
+		status != 0 ? wrong("the broker ended with %d", status) : broker_log_clean(in);
 	if (why == NULL)
 		instance_free(in);
 	return why;
@@ -415,7 +432,9 @@ void broker_log_tail(struct instance *in)
 
 int metrics_get(struct instance *in, const char *path, char **body)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)in->metrics_port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)in->metrics_port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	struct timeval limit = {.tv_sec = 5};
 	static char text[1 << 20];
 	size_t len = 0;
@@ -423,9 +442,13 @@ int metrics_get(struct instance *in, const char *path, char **body)
 	if (body != NULL)
 		*body = NULL;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	int n = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: localhost:%u\r\nConnection: close\r\n\r\n", path, in->metrics_port);
-	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && send(fd, text, (size_t)n, MSG_NOSIGNAL) == n)
-		for (ssize_t got; len < sizeof text - 1 && (got = recv(fd, text + len, sizeof text - 1 - len, 0)) > 0;)
+	int n = snprintf(text, sizeof text,
+			 "GET %s HTTP/1.1\r\nHost: localhost:%u\r\nConnection: close\r\n\r\n", path,
+			 in->metrics_port);
+	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
+	    send(fd, text, (size_t)n, MSG_NOSIGNAL) == n)
+		for (ssize_t got; len < sizeof text - 1 &&
+				  (got = recv(fd, text + len, sizeof text - 1 - len, 0)) > 0;)
 			len += (size_t)got;
 	close(fd);
 	text[len] = '\0';
@@ -443,7 +466,8 @@ double metric(struct instance *in, const char *name)
 	double value = -1;
 	size_t n = strlen(name);
 	if (metrics_get(in, "/metrics", &text) == 200)
-		for (char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n') == NULL ? NULL : strchr(line, '\n') + 1)
+		for (char *line = text; line != NULL && *line != '\0';
+		     line = strchr(line, '\n') == NULL ? NULL : strchr(line, '\n') + 1)
 			if (strncmp(line, name, n) == 0 && line[n] == ' ')
 				value = strtod(line + n, NULL);
 	free(text);
@@ -468,7 +492,8 @@ char *ledger_text(struct instance *in)
 		struct stat st;
 		snprintf(path, sizeof path, "%s/%s", dir, names[i]->d_name);
 		FILE *f = fopen(path, "r");
-		if (f != NULL && fstat(fileno(f), &st) == 0 && (text = realloc(text, len + (size_t)st.st_size + 1)) != NULL) {
+		if (f != NULL && fstat(fileno(f), &st) == 0 &&
+		    (text = realloc(text, len + (size_t)st.st_size + 1)) != NULL) {
 			len += fread(text + len, 1, (size_t)st.st_size, f);
 			text[len] = '\0';
 		}
@@ -484,7 +509,8 @@ unsigned ledger_count(struct instance *in, const char *part)
 {
 	unsigned n = 0;
 	char *text = ledger_text(in);
-	for (char *line = text, *end; line != NULL && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+	for (char *line = text, *end; line != NULL && (end = strchr(line, '\n')) != NULL;
+	     line = end + 1) {
 		*end = '\0';
 		n += strstr(line, part) != NULL;
 	}

@@ -1,5 +1,6 @@
-/* tests/e2e/invariants.c — looks at the running broker from outside: files, /proc, metrics, one more release.
- * Trusts the kernel and the ledger's file, not what the broker says of itself, but for I2: how often the HSM worked is only in its metrics. */
+/* tests/e2e/invariants.c — looks at the running broker from outside: files, /proc, metrics, one
+ * more release. Trusts the kernel and the ledger's file, not what the broker says of itself, but
+ * for I2: how often the HSM worked is only in its metrics. */
 #include "tests/e2e/invariants.h"
 
 #include <errno.h>
@@ -9,7 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_SECRETS = 16, WARM_UP = 24, PATIENCE_MS = 5000, GOOD_MS = 1000, SLACK_KIB = 1536, IN_FLIGHT = 128 };
+enum {
+	MOST_SECRETS = 16,
+	WARM_UP = 24,
+	PATIENCE_MS = 5000,
+	GOOD_MS = 1000,
+	SLACK_KIB = 1536,
+	IN_FLIGHT = 128
+};
 
 static const char *const process_names[] = {"gateway", "vault", "ledger", "fetcher"};
 enum { PROCESSES = 4, VAULT = 1 };
@@ -37,7 +45,8 @@ static void remember(const char *bytes, size_t len, const char *how)
 	for (size_t i = 0; i < n_secrets; i++)
 		if (secret[i].len == len && memcmp(secret[i].bytes, bytes, len) == 0)
 			return;
-	if (n_secrets == sizeof secret / sizeof secret[0] || (secret[n_secrets].bytes = malloc(len)) == NULL)
+	if (n_secrets == sizeof secret / sizeof secret[0] ||
+	    (secret[n_secrets].bytes = malloc(len)) == NULL)
 		abort();
 	memcpy(secret[n_secrets].bytes, bytes, len);
 	secret[n_secrets].how = how;
@@ -47,7 +56,8 @@ static void remember(const char *bytes, size_t len, const char *how)
 void invariants_secret(const void *bytes, size_t len)
 {
 	char hex[2 * 64 + 1];
-	char *b64 = proof_b64url_text(bytes, len - len % 3); /* whole groups: it is found inside a longer text, too */
+	char *b64 = proof_b64url_text(
+		bytes, len - len % 3); /* whole groups: it is found inside a longer text, too */
 
 	if (len < 12)
 		abort(); /* would be found by chance */
@@ -98,10 +108,12 @@ static const char *search_memory(pid_t pid, const char *process)
 	int mem = open(path, O_RDONLY | O_CLOEXEC);
 	if (text == NULL && (text = malloc(LARGEST)) == NULL)
 		abort();
-	while (maps != NULL && mem >= 0 && found == NULL && fgets(line, sizeof line, maps) != NULL) {
+	while (maps != NULL && mem >= 0 && found == NULL &&
+	       fgets(line, sizeof line, maps) != NULL) {
 		unsigned long from, to;
 		char rights[8];
-		if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 || strncmp(rights, "rw", 2) != 0 || to - from > LARGEST ||
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 ||
+		    strncmp(rights, "rw", 2) != 0 || to - from > LARGEST ||
 		    strstr(line, "[v") != NULL)
 			continue;
 		ssize_t n = pread(mem, text, to - from, (off_t)from);
@@ -127,7 +139,9 @@ static const char *no_secret_outside(struct instance *in)
 		char process[32];
 		snprintf(process, sizeof process, "--process %s", process_names[r]);
 		pid_t pid;
-		for (unsigned nth = 0; r != VAULT && why == NULL && (pid = broker_process(in, process, nth)) > 0; nth++)
+		for (unsigned nth = 0;
+		     r != VAULT && why == NULL && (pid = broker_process(in, process, nth)) > 0;
+		     nth++)
 			why = search_memory(pid, process_names[r]);
 	}
 	return why;
@@ -141,9 +155,11 @@ static bool has_release_record(struct instance *in, const char *request_id)
 	bool found = false;
 	snprintf(part, sizeof part, "\"request\":\"%s\"", request_id);
 	char *text = ledger_text(in);
-	for (char *line = text, *end; line != NULL && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+	for (char *line = text, *end; line != NULL && (end = strchr(line, '\n')) != NULL;
+	     line = end + 1) {
 		*end = '\0';
-		found = found || (strstr(line, part) != NULL && strstr(line, "\"outcome\":\"released\"") != NULL);
+		found = found || (strstr(line, part) != NULL &&
+				  strstr(line, "\"outcome\":\"released\"") != NULL);
 	}
 	free(text);
 	return found;
@@ -160,7 +176,9 @@ const char *invariants_reply(struct instance *in, const struct reply *r)
 	if (r->status != 200 || r->body == NULL || strncmp(r->body, "{\"value\":\"", 10) != 0)
 		return NULL;
 	reply_header(r, "x-ms-request-id", id, sizeof id);
-	return has_release_record(in, id) ? NULL : wrong("I1: reply %s carries a key and has no record", id);
+	return has_release_record(in, id)
+		       ? NULL
+		       : wrong("I1: reply %s carries a key and has no record", id);
 }
 
 static const char *ledger_verifies(struct instance *in)
@@ -180,7 +198,8 @@ static double sum_of(const char *text, const char *name, const char *const *code
 {
 	double sum = 0;
 	size_t n = strlen(name);
-	for (const char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n') == NULL ? NULL : strchr(line, '\n') + 1) {
+	for (const char *line = text; line != NULL && *line != '\0';
+	     line = strchr(line, '\n') == NULL ? NULL : strchr(line, '\n') + 1) {
 		if (strncmp(line, name, n) != 0 || (line[n] != ' ' && line[n] != '{'))
 			continue;
 		size_t len = strcspn(line, "\n");
@@ -194,21 +213,31 @@ static double sum_of(const char *text, const char *name, const char *const *code
 	return sum;
 }
 
-/* Only who was granted a key gets as far as the HSM: then there is a release, or a refusal that comes after the grant, or the process died on the way. */
+/* Only who was granted a key gets as far as the HSM: then there is a release, or a refusal that
+ * comes after the grant, or the process died on the way. */
 static const char *no_work_without_grant(struct instance *in)
 {
-	static const char *const after_grant[] = {"code=\"HSM",       "code=\"WRAP", "code=\"REPLAY", "code=\"LEDGER", "code=\"PROCESS_LOST",
-						  "code=\"NO_MEMORY", NULL};
+	static const char *const after_grant[] = {"code=\"HSM",
+						  "code=\"WRAP",
+						  "code=\"REPLAY",
+						  "code=\"LEDGER",
+						  "code=\"PROCESS_LOST",
+						  "code=\"NO_MEMORY",
+						  NULL};
 	char *text = NULL;
 	if (metrics_get(in, "/metrics", &text) != 200) {
 		free(text);
 		return "I2: no metrics";
 	}
 	double worked = sum_of(text, "keybroker_hsm_seconds_count", NULL);
-	double granted = sum_of(text, "keybroker_releases_total", NULL) + sum_of(text, "keybroker_refusals_total", after_grant) +
+	double granted = sum_of(text, "keybroker_releases_total", NULL) +
+			 sum_of(text, "keybroker_refusals_total", after_grant) +
 			 IN_FLIGHT * sum_of(text, "keybroker_process_restarts_total", NULL);
 	free(text);
-	return worked <= granted ? NULL : wrong("I2: the HSM worked for %.0f requests, %.0f were granted a key", worked, granted);
+	return worked <= granted
+		       ? NULL
+		       : wrong("I2: the HSM worked for %.0f requests, %.0f were granted a key",
+			       worked, granted);
 }
 
 /* ---- I4 and I5 ---- */
@@ -232,7 +261,8 @@ static const char *one_release(struct instance *in, unsigned long long *took_ms)
 	if (why == NULL && r.status != 200)
 		why = wrong("status %d %.200s", r.status, r.body);
 	if (why == NULL && (why = proof_open(r.body, r.len, &want, &got)) == NULL) {
-		if (got.plain_len != good->plain_len || memcmp(got.plain, good->plain, good->plain_len) != 0)
+		if (got.plain_len != good->plain_len ||
+		    memcmp(got.plain, good->plain, good->plain_len) != 0)
 			why = "another key";
 		released_free(&got);
 	}
@@ -255,7 +285,8 @@ static const char *good_request_succeeds(struct instance *in)
 		if (why != NULL)
 			return wrong("I4: %s; before: %s", why, first);
 	}
-	return took < GOOD_MS ? NULL : wrong("I4: a good request took %llu ms; before: %s", took, first);
+	return took < GOOD_MS ? NULL
+			      : wrong("I4: a good request took %llu ms; before: %s", took, first);
 }
 
 static struct measure measure_process(pid_t pid)
@@ -265,7 +296,8 @@ static struct measure measure_process(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/status", pid);
 	FILE *f = fopen(path, "r");
 	while (f != NULL && fgets(line, sizeof line, f) != NULL)
-		sscanf(line, "RssAnon: %ld", &m.rss_kib); /* looking into a process maps its files' pages */
+		sscanf(line, "RssAnon: %ld",
+		       &m.rss_kib); /* looking into a process maps its files' pages */
 	if (f != NULL)
 		fclose(f);
 	for (int fd = 0; fd < 4096; fd++) {
@@ -300,10 +332,12 @@ static const char *resources_as_before(struct instance *in)
 	measure_processes(in, now);
 	for (unsigned r = 0; r < PROCESSES; r++) {
 		if (now[r].fds > before[r].fds)
-			return wrong("I5: %s has %u descriptors, before %u", process_names[r], now[r].fds, before[r].fds);
+			return wrong("I5: %s has %u descriptors, before %u", process_names[r],
+				     now[r].fds, before[r].fds);
 #ifndef __SANITIZE_ADDRESS__ /* it keeps freed memory back */
 		if (now[r].rss_kib > before[r].rss_kib + before[r].rss_kib / 10 + SLACK_KIB)
-			return wrong("I5: %s has %ld KiB, before %ld", process_names[r], now[r].rss_kib, before[r].rss_kib);
+			return wrong("I5: %s has %ld KiB, before %ld", process_names[r],
+				     now[r].rss_kib, before[r].rss_kib);
 #endif
 	}
 	return NULL;

@@ -1,22 +1,24 @@
-/* tests/e2e/issuer.c — a test issuer shaped like Azure Attestation: metadata, key set, and a token for whatever it is told to attest.
+/* tests/e2e/issuer.c — a test issuer shaped like Azure Attestation: metadata, key set, and a token
+ * for whatever it is told to attest.
  *
  *   test-issuer --dir TLS_DIR [--port N] [--state DIR] [--host NAME]
  *
- * TLS_DIR holds server.pem and server.key.  Prints "ready PORT"; ends on SIGTERM, or when its standard input, if that is a pipe, is closed.
- *   GET  /.well-known/openid-configuration, /certs
- *   POST /attest   {"claims":{…}} → {"token":"…"}; "alg" (RS256 …, "none"), "kid", "typ", "jku" (null: left out), "header":{more members},
- *                  "iss", "iat", "nbf", "exp", "jti" (any JSON value), "omit":["claim", …]
- *   POST /attest/SevSnpVm   as Azure Attestation takes it: {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report
- *                  must be made over the runtime data, and its claims stand in the token
- *   POST /admin/rotate[?drop=1]       a new signing key; the old one leaves the set
- *   POST /admin/fault?mode=M[&on=certs|metadata]   a mode of issuer_answer.h
- *   POST /admin/cache?control=TEXT    the Cache-Control of what follows ("" for none)
- *   POST /admin/later                 from now on /later/M is as bad as /fault/M
- *   GET  /admin/count                 requests so far: {"metadata":N,"certs":N,"attest":N,"flap":N,"counted":N,"connections":N}
- * Key sets for tests that want many faults at once, each at a path of its own:
- *   GET  /fault/M, /later/M (good at first), /cache/CONTROL (with that Cache-Control), /flap (good and bad by turns), /counted
- * Faults of TLS go by the host's name: issuer_tls.h.
- * One thread a connection: a slow answer holds up nobody else. */
+ * TLS_DIR holds server.pem and server.key.  Prints "ready PORT"; ends on SIGTERM, or when its
+ * standard input, if that is a pipe, is closed. GET  /.well-known/openid-configuration, /certs POST
+ * /attest   {"claims":{…}} → {"token":"…"}; "alg" (RS256 …, "none"), "kid", "typ", "jku" (null:
+ * left out), "header":{more members}, "iss", "iat", "nbf", "exp", "jti" (any JSON value),
+ * "omit":["claim", …] POST /attest/SevSnpVm   as Azure Attestation takes it:
+ * {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report must
+ * be made over the runtime data, and its claims stand in the token POST /admin/rotate[?drop=1] a
+ * new signing key; the old one leaves the set POST /admin/fault?mode=M[&on=certs|metadata]   a mode
+ * of issuer_answer.h POST /admin/cache?control=TEXT    the Cache-Control of what follows ("" for
+ * none) POST /admin/later                 from now on /later/M is as bad as /fault/M GET
+ * /admin/count                 requests so far:
+ * {"metadata":N,"certs":N,"attest":N,"flap":N,"counted":N,"connections":N} Key sets for tests that
+ * want many faults at once, each at a path of its own: GET  /fault/M, /later/M (good at first),
+ * /cache/CONTROL (with that Cache-Control), /flap (good and bad by turns), /counted Faults of TLS
+ * go by the host's name: issuer_tls.h. One thread a connection: a slow answer holds up nobody else.
+ */
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <openssl/err.h>
@@ -79,8 +81,10 @@ static void metadata(SSL *s)
 	snprintf(jwks_uri, sizeof jwks_uri, "%s/certs", url);
 	snprintf(revoke, sizeof revoke, "%s/revoke", url);
 	answer_json(s, 200, headers,
-		    json_pack("{s:[s,s], s:[s], s:s, s:s, s:s, s:[s,s]}", "response_types_supported", "token", "none",
-			      "id_token_signing_alg_values_supported", "RS256", "revocation_endpoint", revoke, "issuer", url, "jwks_uri", jwks_uri,
+		    json_pack("{s:[s,s], s:[s], s:s, s:s, s:s, s:[s,s]}",
+			      "response_types_supported", "token", "none",
+			      "id_token_signing_alg_values_supported", "RS256",
+			      "revocation_endpoint", revoke, "issuer", url, "jwks_uri", jwks_uri,
 			      "claims_supported", "x-ms-ver", "x-ms-attestation-type"));
 }
 
@@ -159,7 +163,9 @@ static void attest(SSL *s, const char *body, bool is_snp)
 	if (token != NULL)
 		answer_json(s, 200, "", json_pack("{s:s}", "token", token));
 	else
-		answer_json(s, 400, "", json_pack("{s:{s:s, s:s}}", "error", "code", "InvalidParameter", "message", why));
+		answer_json(s, 400, "",
+			    json_pack("{s:{s:s, s:s}}", "error", "code", "InvalidParameter",
+				      "message", why));
 	free(token);
 	json_decref(request);
 }
@@ -170,7 +176,8 @@ static bool parameter(const char *query, const char *name, char *out, size_t cap
 {
 	size_t len = strlen(name);
 
-	for (const char *p = query; p != NULL && *p != '\0'; p = strchr(p, '&'), p = p == NULL ? NULL : p + 1)
+	for (const char *p = query; p != NULL && *p != '\0';
+	     p = strchr(p, '&'), p = p == NULL ? NULL : p + 1)
 		if (strncmp(p, name, len) == 0 && p[len] == '=') {
 			snprintf(out, cap, "%.*s", (int)strcspn(p + len + 1, "&"), p + len + 1);
 			return true;
@@ -183,7 +190,8 @@ static void set_fault(SSL *s, const char *query)
 	char mode[32] = "", on[32] = "";
 
 	(void)parameter(query, "on", on, sizeof on);
-	enum answer_mode m = parameter(query, "mode", mode, sizeof mode) ? answer_mode_find(mode) : MODE_COUNT;
+	enum answer_mode m =
+		parameter(query, "mode", mode, sizeof mode) ? answer_mode_find(mode) : MODE_COUNT;
 	if (m == MODE_COUNT) {
 		answer(s, 400, "text/plain", "", "unknown mode");
 		return;
@@ -208,8 +216,10 @@ static void administer(SSL *s, const char *what, const char *query)
 	}
 	if (strcmp(what, "count") == 0) {
 		pthread_mutex_lock(&state.lock);
-		json_t *count = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "metadata", state.n_metadata, "certs", state.n_certs, "attest",
-					  state.n_attest, "flap", state.n_flap, "counted", state.n_counted, "connections", state.n_connections);
+		json_t *count = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "metadata",
+					  state.n_metadata, "certs", state.n_certs, "attest",
+					  state.n_attest, "flap", state.n_flap, "counted",
+					  state.n_counted, "connections", state.n_connections);
 		pthread_mutex_unlock(&state.lock);
 		answer_json(s, 200, "", count);
 		return;
@@ -238,7 +248,8 @@ static void administer(SSL *s, const char *what, const char *query)
 static bool is_dropped(const char *path)
 {
 	pthread_mutex_lock(&state.lock);
-	bool drop = (strcmp(path, "/certs") == 0 && state.certs == MODE_DROP) || (strcmp(path, METADATA) == 0 && state.metadata == MODE_DROP);
+	bool drop = (strcmp(path, "/certs") == 0 && state.certs == MODE_DROP) ||
+		    (strcmp(path, METADATA) == 0 && state.metadata == MODE_DROP);
 	pthread_mutex_unlock(&state.lock);
 	return drop;
 }
@@ -360,12 +371,15 @@ static void accept_one(int listener)
 
 static unsigned listen_on(unsigned port, int *out)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons((uint16_t)port),
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof a;
 
 	*out = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (*out < 0 || setsockopt(*out, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) != 0 || bind(*out, (struct sockaddr *)&a, sizeof a) != 0 ||
-	    listen(*out, 1024) != 0 || getsockname(*out, (struct sockaddr *)&a, &len) != 0)
+	if (*out < 0 || setsockopt(*out, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) != 0 ||
+	    bind(*out, (struct sockaddr *)&a, sizeof a) != 0 || listen(*out, 1024) != 0 ||
+	    getsockname(*out, (struct sockaddr *)&a, &len) != 0)
 		die("cannot listen");
 	return ntohs(a.sin_port);
 }
@@ -378,7 +392,11 @@ static void on_term(int signal)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"dir", 1, NULL, 'd'}, {"port", 1, NULL, 'p'}, {"state", 1, NULL, 's'}, {"host", 1, NULL, 'h'}, {0}};
+	static const struct option options[] = {{"dir", 1, NULL, 'd'},
+						{"port", 1, NULL, 'p'},
+						{"state", 1, NULL, 's'},
+						{"host", 1, NULL, 'h'},
+						{0}};
 	const char *dir = ".", *keep = NULL, *host = "localhost", *why;
 	unsigned port = 0;
 	struct stat st;
@@ -394,7 +412,8 @@ int main(int argc, char **argv)
 		else if (c == 'h')
 			host = optarg;
 		else
-			die("usage: test-issuer --dir TLS_DIR [--port N] [--state DIR] [--host NAME]");
+			die("usage: test-issuer --dir TLS_DIR [--port N] [--state DIR] [--host "
+			    "NAME]");
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, on_term);
@@ -407,9 +426,11 @@ int main(int argc, char **argv)
 	printf("ready %u\n", port);
 	fflush(stdout);
 
-	bool has_leash = fstat(STDIN_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+	bool has_leash =
+		fstat(STDIN_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 	for (;;) {
-		struct pollfd fds[2] = {{.fd = listener, .events = POLLIN}, {.fd = has_leash ? STDIN_FILENO : -1, .events = POLLIN}};
+		struct pollfd fds[2] = {{.fd = listener, .events = POLLIN},
+					{.fd = has_leash ? STDIN_FILENO : -1, .events = POLLIN}};
 		char ignored[256];
 		if (poll(fds, 2, -1) < 0)
 			continue;

@@ -1,4 +1,5 @@
-/* tests/e2e/issuer_answer.c — answers of the test issuer.  Each fault is what a broken or captured server could really send. */
+/* tests/e2e/issuer_answer.c — answers of the test issuer.  Each fault is what a broken or captured
+ * server could really send. */
 #include "issuer_answer.h"
 
 #include <openssl/evp.h>
@@ -9,11 +10,18 @@
 
 #include "base/b64url.h"
 
-enum { HUGE_BODY = 1200 * 1024, PATIENCE_S = 60, MANY_KEYS = 10000, BOMB_BYTES = 150 * 1000 * 1000 };
+enum {
+	HUGE_BODY = 1200 * 1024,
+	PATIENCE_S = 60,
+	MANY_KEYS = 10000,
+	BOMB_BYTES = 150 * 1000 * 1000
+};
 
 const char *const answer_mode_name[MODE_COUNT] = {
-	"ok",     "slow", "stall", "half",    "500",  "404",   "redirect",  "redirect-http", "redirect-other", "redirect-loop", "html",    "shape",
-	"broken", "huge", "bomb",  "endless", "many", "empty", "duplicate", "twice",         "weak",           "mixed",         "private", "drop"};
+	"ok",        "slow",          "stall",          "half",          "500",     "404",
+	"redirect",  "redirect-http", "redirect-other", "redirect-loop", "html",    "shape",
+	"broken",    "huge",          "bomb",           "endless",       "many",    "empty",
+	"duplicate", "twice",         "weak",           "mixed",         "private", "drop"};
 
 enum answer_mode answer_mode_find(const char *name)
 {
@@ -39,8 +47,9 @@ void answer(SSL *s, int status, const char *type, const char *more_headers, cons
 {
 	char head[1024];
 
-	int n = snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n", status,
-			 status == 200 ? "OK" : "No", type, strlen(body), more_headers);
+	int n = snprintf(head, sizeof head,
+			 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n",
+			 status, status == 200 ? "OK" : "No", type, strlen(body), more_headers);
 	send_all(s, head, (size_t)n);
 	send_all(s, body, strlen(body));
 }
@@ -49,7 +58,8 @@ void answer_json(SSL *s, int status, const char *more_headers, json_t *j)
 {
 	char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
 
-	answer(s, text == NULL ? 500 : status, "application/json; charset=utf-8", more_headers, text == NULL ? "{}" : text);
+	answer(s, text == NULL ? 500 : status, "application/json; charset=utf-8", more_headers,
+	       text == NULL ? "{}" : text);
 	free(text);
 	json_decref(j);
 }
@@ -67,11 +77,13 @@ static void wait_for_ever(SSL *s, const char *byte)
 
 static void answer_endless(SSL *s)
 {
-	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: "
+				   "application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 	send_all(s, head, sizeof head - 1);
 	for (unsigned i = 0; i < 4096; i++)
-		send_all(s, "400\r\n", 5), send_all(s, (const char[1026]){[1024] = '\r', [1025] = '\n'}, 1026);
+		send_all(s, "400\r\n", 5),
+			send_all(s, (const char[1026]){[1024] = '\r', [1025] = '\n'}, 1026);
 }
 
 struct bits {
@@ -79,14 +91,17 @@ struct bits {
 	size_t n; /* written so far */
 };
 
-/* Deflate's order (RFC 1951 §3.1.1): from the least significant bit of each byte; Huffman codes with their first bit first. */
+/* Deflate's order (RFC 1951 §3.1.1): from the least significant bit of each byte; Huffman codes
+ * with their first bit first. */
 static void add_bits(struct bits *b, unsigned code, unsigned len, bool is_huffman)
 {
 	for (unsigned i = 0; i < len; i++, b->n++)
-		b->p[b->n / 8] |= (unsigned char)((code >> (is_huffman ? len - 1 - i : i) & 1) << b->n % 8);
+		b->p[b->n / 8] |=
+			(unsigned char)((code >> (is_huffman ? len - 1 - i : i) & 1) << b->n % 8);
 }
 
-/* One block of fixed codes: a zero, then copies of 258 zeros from one byte back, 13 bits each.  No trailer: whoever undoes it is lost before. */
+/* One block of fixed codes: a zero, then copies of 258 zeros from one byte back, 13 bits each.  No
+ * trailer: whoever undoes it is lost before. */
 static void answer_bomb(SSL *s)
 {
 	static const char gzip[] = "\x1f\x8b\x08\0\0\0\0\0\0\xff";
@@ -104,7 +119,9 @@ static void answer_bomb(SSL *s)
 	add_bits(&b, 0, 7, true);
 	size_t len = b.n / 8 + 1;
 	int n = snprintf(head, sizeof head,
-			 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %zu\r\n\r\n", len);
+			 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: "
+			 "gzip\r\nContent-Length: %zu\r\n\r\n",
+			 len);
 	send_all(s, head, (size_t)n);
 	send_all(s, (const char *)b.p, len);
 	free(b.p);
@@ -135,7 +152,8 @@ static json_t *rsa_jwk(unsigned bits, const char *kid, bool is_private)
 	if (key != NULL && EVP_PKEY_get_bn_param(key, "n", &n) == 1) {
 		b64url_encode(&text, span_of(bytes, (size_t)BN_bn2bin(n, bytes)));
 		char *modulus = span_dup(buf_span(&text));
-		jwk = json_pack("{s:s, s:s, s:s, s:s}", "kty", "RSA", "kid", kid, "n", modulus, "e", "AQAB");
+		jwk = json_pack("{s:s, s:s, s:s, s:s}", "kty", "RSA", "kid", kid, "n", modulus, "e",
+				"AQAB");
 		if (is_private)
 			json_object_set_new(jwk, "d", json_string(modulus));
 		free(modulus);
@@ -155,7 +173,8 @@ static void answer_set(SSL *s, enum answer_mode mode, json_t *set)
 	for (unsigned i = 0; mode == MODE_MANY && i < MANY_KEYS; i++) {
 		char kid[16];
 		snprintf(kid, sizeof kid, "k%u", i);
-		json_array_append_new(keys, json_pack("{s:s, s:s, s:s, s:s}", "kty", "RSA", "kid", kid, "n", "AQAB", "e", "AQAB"));
+		json_array_append_new(keys, json_pack("{s:s, s:s, s:s, s:s}", "kty", "RSA", "kid",
+						      kid, "n", "AQAB", "e", "AQAB"));
 	}
 	if (mode == MODE_TWICE)
 		json_array_append_new(keys, json_deep_copy(json_array_get(keys, 0)));
@@ -203,7 +222,8 @@ void answer_fault(SSL *s, enum answer_mode mode, const char *url, const char *pa
 		answer(s, 302, "text/plain", text, "");
 		break;
 	case MODE_HTML:
-		answer(s, 200, "text/html", "", "<!doctype html><title>Sign in to the hotel's network</title>");
+		answer(s, 200, "text/html", "",
+		       "<!doctype html><title>Sign in to the hotel's network</title>");
 		break;
 	case MODE_SHAPE:
 		answer(s, 200, "application/json", "", "{\"hello\":1}");

@@ -1,4 +1,5 @@
-/* tests/e2e/issuer_answer.h — what the test issuer answers: good answers, and every bad one that an issuer's server may give. */
+/* tests/e2e/issuer_answer.h — what the test issuer answers: good answers, and every bad one that an
+ * issuer's server may give. */
 #ifndef KB_TESTS_ISSUER_ANSWER_H
 #define KB_TESTS_ISSUER_ANSWER_H
 #include <jansson.h>
@@ -36,7 +37,8 @@ enum answer_mode answer_mode_find(const char *name); /* MODE_COUNT: none of them
 
 void send_all(SSL *s, const char *p, size_t len);
 void answer(SSL *s, int status, const char *type, const char *more_headers, const char *body);
-void answer_json(SSL *s, int status, const char *more_headers, json_t *j); /* takes the value over */
+void answer_json(SSL *s, int status, const char *more_headers,
+		 json_t *j); /* takes the value over */
 void answer_fault(SSL *s, enum answer_mode mode, const char *url, const char *path,
 		  json_t *set); /* takes over `set`, a good key set; not for OK and DROP */
 

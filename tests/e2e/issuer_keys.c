@@ -1,5 +1,6 @@
-/* tests/e2e/issuer_keys.c — keys and tokens of the test issuer, shaped like Azure Attestation's (contracts: keyvault §4, §5):
- * self-signed certificates named after the issuer, kid = base64 of SHA-256 over the PEM public key with its NUL, keys without n and e. */
+/* tests/e2e/issuer_keys.c — keys and tokens of the test issuer, shaped like Azure Attestation's
+ * (contracts: keyvault §4, §5): self-signed certificates named after the issuer, kid = base64 of
+ * SHA-256 over the PEM public key with its NUL, keys without n and e. */
 #include "issuer_keys.h"
 
 #include <openssl/pem.h>
@@ -61,10 +62,14 @@ static char *certificate_of(EVP_PKEY *pkey)
 	unsigned char *der = NULL;
 	X509 *x = X509_new();
 
-	bool ok = x != NULL && X509_set_version(x, X509_VERSION_3) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
-		  X509_gmtime_adj(X509_getm_notBefore(x), -86400) != NULL && X509_gmtime_adj(X509_getm_notAfter(x), 3650L * 86400) != NULL &&
-		  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)issuer_url, -1, -1, 0) == 1 &&
-		  X509_set_issuer_name(x, X509_get_subject_name(x)) == 1 && X509_set_pubkey(x, pkey) == 1 && X509_sign(x, pkey, EVP_sha256()) > 0;
+	bool ok = x != NULL && X509_set_version(x, X509_VERSION_3) == 1 &&
+		  ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
+		  X509_gmtime_adj(X509_getm_notBefore(x), -86400) != NULL &&
+		  X509_gmtime_adj(X509_getm_notAfter(x), 3650L * 86400) != NULL &&
+		  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8,
+					     (const unsigned char *)issuer_url, -1, -1, 0) == 1 &&
+		  X509_set_issuer_name(x, X509_get_subject_name(x)) == 1 &&
+		  X509_set_pubkey(x, pkey) == 1 && X509_sign(x, pkey, EVP_sha256()) > 0;
 	int len = ok ? i2d_X509(x, &der) : -1;
 	if (len > 0)
 		text = base64(der, (size_t)len, false);
@@ -78,7 +83,8 @@ static bool add(EVP_PKEY *pkey)
 {
 	struct key k = {.pkey = pkey};
 
-	if (pkey == NULL || n_keys == MAX_KEYS || !kid_of(pkey, k.kid) || (k.x5c = certificate_of(pkey)) == NULL) {
+	if (pkey == NULL || n_keys == MAX_KEYS || !kid_of(pkey, k.kid) ||
+	    (k.x5c = certificate_of(pkey)) == NULL) {
 		EVP_PKEY_free(pkey);
 		return false;
 	}
@@ -134,7 +140,8 @@ const char *issuer_keys_load(const char *url, const char *dir)
 static struct key *current(int field_bytes) /* 0: RSA */
 {
 	for (size_t i = n_keys; i-- > 0;)
-		if (field_bytes == 0 ? keys[i].is_rsa : !keys[i].is_rsa && keys[i].field_bytes == field_bytes)
+		if (field_bytes == 0 ? keys[i].is_rsa
+				     : !keys[i].is_rsa && keys[i].field_bytes == field_bytes)
 			return &keys[i];
 	return NULL;
 }
@@ -161,18 +168,22 @@ json_t *issuer_keys_set(void)
 
 	for (size_t i = 0; i < n_keys; i++)
 		json_array_append_new(array,
-				      json_pack("{s:[s], s:s, s:s}", "x5c", keys[i].x5c, "kid", keys[i].kid, "kty", keys[i].is_rsa ? "RSA" : "EC"));
+				      json_pack("{s:[s], s:s, s:s}", "x5c", keys[i].x5c, "kid",
+						keys[i].kid, "kty", keys[i].is_rsa ? "RSA" : "EC"));
 	return json_pack("{s:o}", "keys", array);
 }
 
 /* ---- tokens ---- */
 
 /* DER to r ‖ s (RFC 7518 §3.4). */
-static size_t raw_signature(const unsigned char *der, size_t len, int field_bytes, unsigned char *out)
+static size_t raw_signature(const unsigned char *der, size_t len, int field_bytes,
+			    unsigned char *out)
 {
 	ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &der, (long)len);
-	bool ok = sig != NULL && BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, field_bytes) == field_bytes &&
-		  BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + field_bytes, field_bytes) == field_bytes;
+	bool ok =
+		sig != NULL &&
+		BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, field_bytes) == field_bytes &&
+		BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + field_bytes, field_bytes) == field_bytes;
 
 	ECDSA_SIG_free(sig);
 	return ok ? 2 * (size_t)field_bytes : 0;
@@ -184,7 +195,9 @@ static size_t sign(const struct key *k, const char *alg, const char *text, unsig
 	size_t len = sizeof der;
 	EVP_PKEY_CTX *ctx = NULL;
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	const EVP_MD *hash = strcmp(alg + 2, "256") == 0 ? EVP_sha256() : strcmp(alg + 2, "384") == 0 ? EVP_sha384() : EVP_sha512();
+	const EVP_MD *hash = strcmp(alg + 2, "256") == 0   ? EVP_sha256()
+			     : strcmp(alg + 2, "384") == 0 ? EVP_sha384()
+							   : EVP_sha512();
 
 	bool ok = md != NULL && EVP_DigestSignInit(md, &ctx, hash, NULL, k->pkey) == 1;
 	if (ok && alg[0] == 'P')
@@ -228,12 +241,13 @@ static json_t *claims_of(const json_t *request)
 	long long now = time(NULL);
 
 	random_hex(jti);
-	json_t *claims = json_pack("{s:s, s:I, s:I, s:I, s:s, s:s}", "iss", issuer_url, "iat", now, "nbf", now, "exp", now + TOKEN_S, "jti", jti,
-				   "x-ms-ver", "1.0");
+	json_t *claims = json_pack("{s:s, s:I, s:I, s:I, s:s, s:s}", "iss", issuer_url, "iat", now,
+				   "nbf", now, "exp", now + TOKEN_S, "jti", jti, "x-ms-ver", "1.0");
 	json_object_update(claims, json_object_get(request, "claims"));
 	for (i = 0; i < sizeof overrides / sizeof overrides[0]; i++)
 		if (json_object_get(request, overrides[i]) != NULL)
-			json_object_set(claims, overrides[i], json_object_get(request, overrides[i]));
+			json_object_set(claims, overrides[i],
+					json_object_get(request, overrides[i]));
 	json_array_foreach(json_object_get(request, "omit"), i, name)
 	{
 		json_object_del(claims, json_string_value(name));
@@ -247,7 +261,8 @@ static json_t *header_of(const json_t *request, const char *alg, const char *kid
 	char jku[512];
 
 	snprintf(jku, sizeof jku, "%s/certs", issuer_url);
-	json_t *header = json_pack("{s:s, s:s, s:s, s:s}", "alg", alg, "jku", jku, "kid", kid, "typ", "JWT");
+	json_t *header =
+		json_pack("{s:s, s:s, s:s, s:s}", "alg", alg, "jku", jku, "kid", kid, "typ", "JWT");
 	for (size_t i = 0; i < sizeof overrides / sizeof overrides[0]; i++) {
 		json_t *value = json_object_get(request, overrides[i]);
 		if (json_is_null(value))

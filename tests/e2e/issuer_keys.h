@@ -1,11 +1,12 @@
-/* tests/e2e/issuer_keys.h — the test issuer's signing keys, its key set as Azure Attestation publishes one, and the tokens it signs.
- * Not thread-safe: the caller holds one lock. */
+/* tests/e2e/issuer_keys.h — the test issuer's signing keys, its key set as Azure Attestation
+ * publishes one, and the tokens it signs. Not thread-safe: the caller holds one lock. */
 #ifndef KB_TESTS_ISSUER_KEYS_H
 #define KB_TESTS_ISSUER_KEYS_H
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Keys from DIR/issuer-keys.pem, or new ones: RSA-2048, P-256, P-384, P-521; kept there when `dir` is not NULL.  NULL, or what went wrong. */
+/* Keys from DIR/issuer-keys.pem, or new ones: RSA-2048, P-256, P-384, P-521; kept there when `dir`
+ * is not NULL.  NULL, or what went wrong. */
 const char *issuer_keys_load(const char *url, const char *dir);
 /* A new RSA signing key; the old one stays in the set unless `drop`. */
 const char *issuer_keys_rotate(bool drop);

@@ -1,5 +1,6 @@
-/* tests/e2e/issuer_snp.c — reads an SEV-SNP report (SEV-SNP ABI §7.3, table 22) and makes the claims of it that Azure Attestation makes.
- * Decides one thing: whether the report was made over the runtime data.  The report's own signature is not looked at: tests have no hardware. */
+/* tests/e2e/issuer_snp.c — reads an SEV-SNP report (SEV-SNP ABI §7.3, table 22) and makes the
+ * claims of it that Azure Attestation makes. Decides one thing: whether the report was made over
+ * the runtime data.  The report's own signature is not looked at: tests have no hardware. */
 #include "issuer_snp.h"
 
 #include <openssl/evp.h>
@@ -40,10 +41,13 @@ static json_t *hex(const uint8_t *p, size_t len)
 
 static json_t *claims_of(const uint8_t *r, json_t *runtime, const json_t *nonce)
 {
-	json_t *claims = json_pack("{s:s, s:s, s:o, s:b, s:o, s:o, s:i, s:o}", "x-ms-attestation-type", "sevsnpvm", "x-ms-compliance-status",
-				   "azure-compliant-cvm", "x-ms-sevsnpvm-hostdata", hex(r + AT_HOST_DATA, 32), "x-ms-sevsnpvm-is-debuggable",
-				   (r[AT_POLICY + DEBUG_BYTE] & DEBUG_BIT) != 0, "x-ms-sevsnpvm-launchmeasurement", hex(r + AT_MEASUREMENT, 48),
-				   "x-ms-sevsnpvm-reportdata", hex(r + AT_DATA, 64), "x-ms-sevsnpvm-vmpl", (int)r[AT_VMPL], "x-ms-runtime", runtime);
+	json_t *claims = json_pack(
+		"{s:s, s:s, s:o, s:b, s:o, s:o, s:i, s:o}", "x-ms-attestation-type", "sevsnpvm",
+		"x-ms-compliance-status", "azure-compliant-cvm", "x-ms-sevsnpvm-hostdata",
+		hex(r + AT_HOST_DATA, 32), "x-ms-sevsnpvm-is-debuggable",
+		(r[AT_POLICY + DEBUG_BYTE] & DEBUG_BIT) != 0, "x-ms-sevsnpvm-launchmeasurement",
+		hex(r + AT_MEASUREMENT, 48), "x-ms-sevsnpvm-reportdata", hex(r + AT_DATA, 64),
+		"x-ms-sevsnpvm-vmpl", (int)r[AT_VMPL], "x-ms-runtime", runtime);
 
 	if (claims != NULL && json_is_string(nonce))
 		json_object_set_new(claims, "nonce", json_string(json_string_value(nonce)));
@@ -59,7 +63,8 @@ json_t *issuer_snp_claims(const json_t *evidence, const char **why)
 	const char *type = json_string_value(json_object_get(runtime_data, "dataType"));
 
 	*why = "report is not base64url of {\"SnpReport\",\"VcekCertChain\"}";
-	if (!member(evidence, "report", &report) || (inner = json_loadb((const char *)report.p, report.len, 0, NULL)) == NULL)
+	if (!member(evidence, "report", &report) ||
+	    (inner = json_loadb((const char *)report.p, report.len, 0, NULL)) == NULL)
 		goto out;
 	if (!member(inner, "SnpReport", &snp) || !member(inner, "VcekCertChain", &chain))
 		goto out;
@@ -75,7 +80,8 @@ json_t *issuer_snp_claims(const json_t *evidence, const char **why)
 	    (runtime = json_loadb((const char *)data.p, data.len, 0, NULL)) == NULL)
 		goto out;
 	*why = "the report is not made over this runtime data";
-	if (EVP_Digest(data.p, data.len, want, NULL, EVP_sha256(), NULL) != 1 || memcmp(snp.p + AT_DATA, want, sizeof want) != 0)
+	if (EVP_Digest(data.p, data.len, want, NULL, EVP_sha256(), NULL) != 1 ||
+	    memcmp(snp.p + AT_DATA, want, sizeof want) != 0)
 		goto out;
 	request = claims_of(snp.p, json_incref(runtime), json_object_get(evidence, "nonce"));
 out:

@@ -3,7 +3,8 @@
 #define KB_TESTS_ISSUER_SNP_H
 #include <jansson.h>
 
-/* From the body of POST /attest/SevSnpVm to that of POST /attest ({"claims":{…}}); NULL with *why set. */
+/* From the body of POST /attest/SevSnpVm to that of POST /attest ({"claims":{…}}); NULL with *why
+ * set. */
 json_t *issuer_snp_claims(const json_t *evidence, const char **why);
 
 #endif

@@ -1,5 +1,6 @@
-/* tests/e2e/issuer_tls.c — certificates of the test issuer.  The bad ones are made at the start by the instance's own issuing CA: apart from what is wrong
- * with them they are as good as the right one. */
+/* tests/e2e/issuer_tls.c — certificates of the test issuer.  The bad ones are made at the start by
+ * the instance's own issuing CA: apart from what is wrong with them they are as good as the right
+ * one. */
 #include "issuer_tls.h"
 
 #include <openssl/ec.h>
@@ -21,7 +22,10 @@ struct identity {
 static struct fault {
 	const char *name;
 	SSL_CTX *ctx;
-} faults[4] = {{"expired.localhost", NULL}, {"self.localhost", NULL}, {"foreign.localhost", NULL}, {"old.localhost", NULL}};
+} faults[4] = {{"expired.localhost", NULL},
+	       {"self.localhost", NULL},
+	       {"foreign.localhost", NULL},
+	       {"old.localhost", NULL}};
 
 static bool extend(X509 *cert, int nid, const char *value)
 {
@@ -40,11 +44,16 @@ static struct identity make(const char *name, const struct identity *ca, long un
 	char san[80];
 
 	snprintf(san, sizeof san, "DNS:%s", name);
-	if (x == NULL || id.key == NULL || X509_set_version(x, X509_VERSION_3) != 1 || ASN1_INTEGER_set(X509_get_serialNumber(x), 7) != 1 ||
-	    X509_gmtime_adj(X509_getm_notBefore(x), -86400) == NULL || X509_gmtime_adj(X509_getm_notAfter(x), until_s) == NULL ||
-	    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0) != 1 ||
-	    X509_set_issuer_name(x, X509_get_subject_name(ca == NULL ? x : ca->cert)) != 1 || X509_set_pubkey(x, id.key) != 1 ||
-	    !extend(x, NID_subject_alt_name, san) || !extend(x, NID_basic_constraints, ca == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE") ||
+	if (x == NULL || id.key == NULL || X509_set_version(x, X509_VERSION_3) != 1 ||
+	    ASN1_INTEGER_set(X509_get_serialNumber(x), 7) != 1 ||
+	    X509_gmtime_adj(X509_getm_notBefore(x), -86400) == NULL ||
+	    X509_gmtime_adj(X509_getm_notAfter(x), until_s) == NULL ||
+	    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+				       (const unsigned char *)name, -1, -1, 0) != 1 ||
+	    X509_set_issuer_name(x, X509_get_subject_name(ca == NULL ? x : ca->cert)) != 1 ||
+	    X509_set_pubkey(x, id.key) != 1 || !extend(x, NID_subject_alt_name, san) ||
+	    !extend(x, NID_basic_constraints,
+		    ca == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE") ||
 	    X509_sign(x, ca == NULL ? id.key : ca->key, EVP_sha256()) <= 0) {
 		X509_free(x);
 		EVP_PKEY_free(id.key);
@@ -57,7 +66,8 @@ static SSL_CTX *context(const struct identity *id, X509 *chain)
 {
 	SSL_CTX *ctx = id->cert == NULL ? NULL : SSL_CTX_new(TLS_server_method());
 
-	if (ctx != NULL && SSL_CTX_use_certificate(ctx, id->cert) == 1 && SSL_CTX_use_PrivateKey(ctx, id->key) == 1 &&
+	if (ctx != NULL && SSL_CTX_use_certificate(ctx, id->cert) == 1 &&
+	    SSL_CTX_use_PrivateKey(ctx, id->key) == 1 &&
 	    (chain == NULL || SSL_CTX_add1_chain_cert(ctx, chain) == 1))
 		return ctx;
 	SSL_CTX_free(ctx);
@@ -98,7 +108,8 @@ static void make_faults(const char *dir)
 	}
 }
 
-/* The name in the ClientHello (RFC 6066 §3: list length, type, length, name); "" when there is none. */
+/* The name in the ClientHello (RFC 6066 §3: list length, type, length, name); "" when there is
+ * none. */
 static const char *wanted_name(SSL *s, char out[static 128])
 {
 	const unsigned char *p;
@@ -119,7 +130,8 @@ static int on_hello(SSL *s, int *alert, void *ctx)
 	if (strcmp(name, "stall.localhost") == 0)
 		sleep(STALL_S);
 	if (strcmp(name, "reset.localhost") == 0)
-		setsockopt(SSL_get_fd(s), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+		setsockopt(SSL_get_fd(s), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
+			   sizeof(struct linger));
 	if (strcmp(name, "stall.localhost") == 0 || strcmp(name, "reset.localhost") == 0) {
 		*alert = SSL_AD_INTERNAL_ERROR;
 		return SSL_CLIENT_HELLO_ERROR;
@@ -128,8 +140,10 @@ static int on_hello(SSL *s, int *alert, void *ctx)
 		if (strcmp(name, faults[i].name) == 0 && faults[i].ctx != NULL) {
 			SSL_set_SSL_CTX(s, faults[i].ctx);
 			SSL_set_security_level(s, SSL_CTX_get_security_level(faults[i].ctx));
-			SSL_set_min_proto_version(s, (int)SSL_CTX_get_min_proto_version(faults[i].ctx));
-			SSL_set_max_proto_version(s, (int)SSL_CTX_get_max_proto_version(faults[i].ctx));
+			SSL_set_min_proto_version(
+				s, (int)SSL_CTX_get_min_proto_version(faults[i].ctx));
+			SSL_set_max_proto_version(
+				s, (int)SSL_CTX_get_max_proto_version(faults[i].ctx));
 		}
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
@@ -141,7 +155,8 @@ SSL_CTX *issuer_tls_new(const char *dir)
 
 	snprintf(certificate, sizeof certificate, "%s/server.pem", dir);
 	snprintf(key, sizeof key, "%s/server.key", dir);
-	if (ctx == NULL || SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1 || SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+	if (ctx == NULL || SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
 		return NULL;
 	make_faults(dir);
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);

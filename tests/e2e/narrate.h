@@ -1,4 +1,5 @@
-/* tests/e2e/narrate.h — how a demo tells its story: a title, a line for every step that was done and checked, and how many were wrong. */
+/* tests/e2e/narrate.h — how a demo tells its story: a title, a line for every step that was done
+ * and checked, and how many were wrong. */
 #ifndef KB_TESTS_NARRATE_H
 #define KB_TESTS_NARRATE_H
 #include <stdarg.h>
@@ -14,7 +15,8 @@ static inline const char *colour(const char *code)
 	return isatty(1) ? code : "";
 }
 
-static inline bool step(const char *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static inline bool step(const char *why, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 static inline bool step(const char *why, const char *fmt, ...)
 {
 	char text[512];
@@ -22,7 +24,8 @@ static inline bool step(const char *why, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	printf("  %s%s%s %s\n", colour(why == NULL ? "\033[32m" : "\033[31m"), why == NULL ? "✓" : "✗", colour("\033[0m"), text);
+	printf("  %s%s%s %s\n", colour(why == NULL ? "\033[32m" : "\033[31m"),
+	       why == NULL ? "✓" : "✗", colour("\033[0m"), text);
 	if (why != NULL)
 		printf("    %s\n", why);
 	n_bad += why != NULL;

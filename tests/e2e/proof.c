@@ -1,6 +1,7 @@
 /* tests/e2e/proof.c — the strict reader of a release.
- * Decides whether a reply is what Key Vault's clients need and whether the key in it is exact.  Trusts the root it was given and OpenSSL.
- * Must never use the product's code, and never be lenient: the product is measured by it. */
+ * Decides whether a reply is what Key Vault's clients need and whether the key in it is exact.
+ * Trusts the root it was given and OpenSSL. Must never use the product's code, and never be
+ * lenient: the product is measured by it. */
 #include "tests/e2e/proof.h"
 
 #include <openssl/err.h>
@@ -60,7 +61,9 @@ char *proof_b64url_text(const uint8_t *bytes, size_t len)
 	size_t n = 0;
 	for (size_t i = 0; out != NULL && i < len; i += 3) {
 		size_t take = len - i < 3 ? len - i : 3;
-		uint32_t v = (uint32_t)bytes[i] << 16 | (take > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (take > 2 ? bytes[i + 2] : 0);
+		uint32_t v = (uint32_t)bytes[i] << 16 |
+			     (take > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
+			     (take > 2 ? bytes[i + 2] : 0);
 		for (size_t k = 0; k <= take; k++)
 			out[n++] = alphabet[v >> (18 - 6 * k) & 63];
 	}
@@ -69,7 +72,8 @@ char *proof_b64url_text(const uint8_t *bytes, size_t len)
 	return out;
 }
 
-const char *proof_kwp_unwrap(const uint8_t kek[static 32], const uint8_t *wrapped, size_t wrapped_len, uint8_t *out, size_t *out_len)
+const char *proof_kwp_unwrap(const uint8_t kek[static 32], const uint8_t *wrapped,
+			     size_t wrapped_len, uint8_t *out, size_t *out_len)
 {
 	if (wrapped_len % 8 != 0 || wrapped_len < 16 || wrapped_len - 8 > RELEASED_MAX)
 		return wrong("KWP of %zu bytes", wrapped_len);
@@ -77,15 +81,19 @@ const char *proof_kwp_unwrap(const uint8_t kek[static 32], const uint8_t *wrappe
 	uint8_t a[8], block[16];
 	size_t n = wrapped_len / 8 - 1;
 	int got;
-	bool is_fine = aes != NULL && EVP_DecryptInit_ex(aes, EVP_aes_256_ecb(), NULL, kek, NULL) == 1 && EVP_CIPHER_CTX_set_padding(aes, 0) == 1;
+	bool is_fine = aes != NULL &&
+		       EVP_DecryptInit_ex(aes, EVP_aes_256_ecb(), NULL, kek, NULL) == 1 &&
+		       EVP_CIPHER_CTX_set_padding(aes, 0) == 1;
 	if (n == 1) { /* one block, encrypted as it is */
-		is_fine = is_fine && EVP_DecryptUpdate(aes, block, &got, wrapped, 16) == 1 && got == 16;
+		is_fine = is_fine && EVP_DecryptUpdate(aes, block, &got, wrapped, 16) == 1 &&
+			  got == 16;
 		memcpy(a, block, 8);
 		memcpy(out, block + 8, 8);
 	} else {
 		memcpy(a, wrapped, 8);
 		memcpy(out, wrapped + 8, 8 * n);
-		for (size_t t = 6 * n; is_fine && t > 0; t--) { /* RFC 3394 §2.2.2: t = n·j + i, downwards */
+		for (size_t t = 6 * n; is_fine && t > 0;
+		     t--) { /* RFC 3394 §2.2.2: t = n·j + i, downwards */
 			size_t i = (t - 1) % n;
 			memcpy(block, a, 8);
 			for (unsigned k = 0; k < 8; k++)
@@ -144,7 +152,9 @@ static json_t *decode_json(const char *text, size_t text_len)
 {
 	size_t len;
 	uint8_t *bytes = proof_b64url(text, text_len, &len);
-	json_t *j = bytes == NULL ? NULL : json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *j = bytes == NULL
+			    ? NULL
+			    : json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, NULL);
 	free(bytes);
 	return j;
 }
@@ -164,7 +174,8 @@ static bool digest_is(const char *text, const X509 *c, const EVP_MD *md, bool is
 	return is_same;
 }
 
-/* x5c as strict Go clients read it: standard base64, leaf first, the root last and not among the intermediates. */
+/* x5c as strict Go clients read it: standard base64, leaf first, the root last and not among the
+ * intermediates. */
 static const char *check_chain(const json_t *header, const struct expect *want, EVP_PKEY **key)
 {
 	const char *why = "no memory";
@@ -200,24 +211,30 @@ static const char *check_chain(const json_t *header, const struct expect *want, 
 		goto out;
 	for (int i = 0; i + 1 < n; i++) { /* as the firmware does: each is signed by the next */
 		why = wrong("x5c[%d] is not signed by x5c[%d]", i, i + 1);
-		if (X509_check_issued(sk_X509_value(chain, i + 1), sk_X509_value(chain, i)) != X509_V_OK ||
-		    X509_verify(sk_X509_value(chain, i), X509_get0_pubkey(sk_X509_value(chain, i + 1))) != 1)
+		if (X509_check_issued(sk_X509_value(chain, i + 1), sk_X509_value(chain, i)) !=
+			    X509_V_OK ||
+		    X509_verify(sk_X509_value(chain, i),
+				X509_get0_pubkey(sk_X509_value(chain, i + 1))) != 1)
 			goto out;
 	}
 	why = "chain";
-	if (X509_STORE_add_cert(store, want->root) != 1 || X509_STORE_CTX_init(ctx, store, leaf, between) != 1)
+	if (X509_STORE_add_cert(store, want->root) != 1 ||
+	    X509_STORE_CTX_init(ctx, store, leaf, between) != 1)
 		goto out;
 	X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER);
 	X509_VERIFY_PARAM_set1_host(X509_STORE_CTX_get0_param(ctx), want->host, 0);
 	if (X509_verify_cert(ctx) != 1) {
-		why = wrong("chain: %s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
+		why = wrong("chain: %s",
+			    X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
 		goto out;
 	}
 	why = "the leaf's key is not RSA of 2048 bits or more";
-	if (EVP_PKEY_get_base_id(X509_get0_pubkey(leaf)) != EVP_PKEY_RSA || EVP_PKEY_get_bits(X509_get0_pubkey(leaf)) < 2048)
+	if (EVP_PKEY_get_base_id(X509_get0_pubkey(leaf)) != EVP_PKEY_RSA ||
+	    EVP_PKEY_get_bits(X509_get0_pubkey(leaf)) < 2048)
 		goto out;
 	why = "kid, x5t or x5t#S256 is not the leaf's";
-	if (!digest_is(text_of(header, "x5t#S256"), leaf, EVP_sha256(), false) || !digest_is(text_of(header, "x5t"), leaf, EVP_sha1(), false) ||
+	if (!digest_is(text_of(header, "x5t#S256"), leaf, EVP_sha256(), false) ||
+	    !digest_is(text_of(header, "x5t"), leaf, EVP_sha1(), false) ||
 	    !digest_is(text_of(header, "kid"), leaf, EVP_sha1(), true))
 		goto out;
 	*key = X509_get_pubkey(leaf);
@@ -230,14 +247,16 @@ out:
 	return why;
 }
 
-static const char *check_signature(EVP_PKEY *key, const char *signed_text, size_t signed_len, const char *sig_text, size_t sig_text_len)
+static const char *check_signature(EVP_PKEY *key, const char *signed_text, size_t signed_len,
+				   const char *sig_text, size_t sig_text_len)
 {
 	size_t len;
 	uint8_t *sig = proof_b64url(sig_text, sig_text_len, &len);
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	bool is_right = sig != NULL && md != NULL && len == (size_t)EVP_PKEY_get_size(key) &&
-			EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
-			EVP_DigestVerify(md, sig, len, (const uint8_t *)signed_text, signed_len) == 1;
+	bool is_right =
+		sig != NULL && md != NULL && len == (size_t)EVP_PKEY_get_size(key) &&
+		EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
+		EVP_DigestVerify(md, sig, len, (const uint8_t *)signed_text, signed_len) == 1;
 	EVP_MD_CTX_free(md);
 	free(sig);
 	return is_right ? NULL : "the reply's signature";
@@ -253,11 +272,13 @@ static const char *open_jws(const char *jws, const struct expect *want, json_t *
 	EVP_PKEY *key = NULL;
 	json_t *header = decode_json(jws, (size_t)(dot1 - jws));
 	const char *why = "the JWS header's members";
-	if (!has_members(header, members) || strcmp(text_of(header, "alg"), "RS256") != 0 || strcmp(text_of(header, "typ"), "JWT") != 0)
+	if (!has_members(header, members) || strcmp(text_of(header, "alg"), "RS256") != 0 ||
+	    strcmp(text_of(header, "typ"), "JWT") != 0)
 		goto out;
 	if ((why = check_chain(header, want, &key)) != NULL)
 		goto out;
-	if ((why = check_signature(key, jws, (size_t)(dot2 - jws), dot2 + 1, strlen(dot2 + 1))) != NULL)
+	if ((why = check_signature(key, jws, (size_t)(dot2 - jws), dot2 + 1, strlen(dot2 + 1))) !=
+	    NULL)
 		goto out;
 	*payload = decode_json(dot1 + 1, (size_t)(dot2 - dot1 - 1));
 	why = json_is_object(*payload) ? NULL : "the JWS payload is not a JSON object";
@@ -269,17 +290,20 @@ out:
 
 static const char *check_request(const struct expect *want, const json_t *request)
 {
-	static const char *const plain[] = {"api-version", "enc", "kid", NULL}, *const nonce[] = {"api-version", "enc", "kid", "nonce", NULL};
+	static const char *const plain[] = {"api-version", "enc", "kid", NULL},
+				 *const nonce[] = {"api-version", "enc", "kid", "nonce", NULL};
 	char kid[512];
 	if (!has_members(request, want->nonce == NULL ? plain : nonce))
 		return "request: its members";
 	if (strcmp(text_of(request, "api-version"), want->api_version) != 0)
 		return "request.api-version";
-	if (strcmp(text_of(request, "enc"), want->enc == NULL ? "CKM_RSA_AES_KEY_WRAP" : want->enc) != 0)
+	if (strcmp(text_of(request, "enc"),
+		   want->enc == NULL ? "CKM_RSA_AES_KEY_WRAP" : want->enc) != 0)
 		return "request.enc";
 	if (want->nonce != NULL && strcmp(text_of(request, "nonce"), want->nonce) != 0)
 		return "request.nonce";
-	snprintf(kid, sizeof kid, "%s/keys/%s%s%s", want->base_url == NULL ? "" : want->base_url, want->name, want->version == NULL ? "" : "/",
+	snprintf(kid, sizeof kid, "%s/keys/%s%s%s", want->base_url == NULL ? "" : want->base_url,
+		 want->name, want->version == NULL ? "" : "/",
 		 want->version == NULL ? "" : want->version);
 	if (want->base_url != NULL && strcmp(text_of(request, "kid"), kid) != 0)
 		return wrong("request.kid is %s, not %s", text_of(request, "kid"), kid);
@@ -293,16 +317,19 @@ static const char *check_bundle(const struct expect *want, struct released *out)
 	const char *kid = text_of(key, "kid"), *version = strrchr(kid, '/');
 	char prefix[512];
 	snprintf(out->kty, sizeof out->kty, "%s", text_of(key, "kty"));
-	if (version == NULL || strlen(version + 1) != 32 || strspn(version + 1, "0123456789abcdef") != 32)
+	if (version == NULL || strlen(version + 1) != 32 ||
+	    strspn(version + 1, "0123456789abcdef") != 32)
 		return wrong("response.key.key.kid has no version: %s", kid);
 	memcpy(out->version, version + 1, 33);
 	snprintf(prefix, sizeof prefix, "%s/keys/%s/", want->base_url, want->name);
-	if (want->base_url != NULL && (strncmp(kid, prefix, strlen(prefix)) != 0 || strlen(kid) != strlen(prefix) + 32))
+	if (want->base_url != NULL &&
+	    (strncmp(kid, prefix, strlen(prefix)) != 0 || strlen(kid) != strlen(prefix) + 32))
 		return wrong("response.key.key.kid is %s", kid);
 	if (want->version != NULL && strcmp(out->version, want->version) != 0)
 		return "another version than the one asked for";
 	const json_t *attributes = json_object_get(out->bundle, "attributes");
-	if (!json_is_true(json_object_get(attributes, "enabled")) || !json_is_true(json_object_get(attributes, "exportable")) ||
+	if (!json_is_true(json_object_get(attributes, "enabled")) ||
+	    !json_is_true(json_object_get(attributes, "exportable")) ||
 	    !json_is_integer(json_object_get(attributes, "created")))
 		return "response.key.attributes";
 	const char *policy = text_of(json_object_get(out->bundle, "release_policy"), "data");
@@ -311,7 +338,9 @@ static const char *check_bundle(const struct expect *want, struct released *out)
 	json_decref(rules);
 	if (!is_policy)
 		return "response.key.release_policy.data";
-	for (const char *const *s = (const char *const[]){"d", "p", "q", "dp", "dq", "qi", "k", NULL}; *s != NULL; s++)
+	for (const char *const *s =
+		     (const char *const[]){"d", "p", "q", "dp", "dq", "qi", "k", NULL};
+	     *s != NULL; s++)
 		if (json_object_get(key, *s) != NULL)
 			return wrong("the reply holds the private member %s", *s);
 	return NULL;
@@ -320,7 +349,8 @@ static const char *check_bundle(const struct expect *want, struct released *out)
 /* key_hsm → the ciphertext's two parts → AES key → plaintext. */
 static const char *unwrap(const struct expect *want, const char *key_hsm, struct released *out)
 {
-	static const char *const members[] = {"schema_version", "header", "ciphertext", NULL}, *const header_members[] = {"kid", "alg", "enc", NULL};
+	static const char *const members[] = {"schema_version", "header", "ciphertext", NULL},
+				 *const header_members[] = {"kid", "alg", "enc", NULL};
 	const char *enc = want->enc == NULL ? "CKM_RSA_AES_KEY_WRAP" : want->enc, *why = "key_hsm";
 	const EVP_MD *md = strcmp(enc, "RSA_AES_KEY_WRAP_256") == 0   ? EVP_sha256()
 			   : strcmp(enc, "RSA_AES_KEY_WRAP_384") == 0 ? EVP_sha384()
@@ -331,7 +361,8 @@ static const char *unwrap(const struct expect *want, const char *key_hsm, struct
 	size_t len = 0, aes_len, kek_len = (size_t)EVP_PKEY_get_size(want->kek);
 	uint8_t aes[512], *blob = proof_b64url(text, strlen(text), &len);
 	EVP_PKEY_CTX *rsa = EVP_PKEY_CTX_new(want->kek, NULL);
-	if (!has_members(outer, members) || !has_members(header, header_members) || strcmp(text_of(outer, "schema_version"), "1.0") != 0)
+	if (!has_members(outer, members) || !has_members(header, header_members) ||
+	    strcmp(text_of(outer, "schema_version"), "1.0") != 0)
 		goto out;
 	why = "key_hsm.header";
 	if (strcmp(text_of(header, "alg"), "dir") != 0 || strcmp(text_of(header, "enc"), enc) != 0)
@@ -344,8 +375,10 @@ static const char *unwrap(const struct expect *want, const char *key_hsm, struct
 		goto out;
 	why = "OAEP";
 	aes_len = sizeof aes;
-	if (EVP_PKEY_decrypt_init(rsa) != 1 || EVP_PKEY_CTX_set_rsa_padding(rsa, RSA_PKCS1_OAEP_PADDING) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_oaep_md(rsa, md) != 1 || EVP_PKEY_CTX_set_rsa_mgf1_md(rsa, md) != 1 ||
+	if (EVP_PKEY_decrypt_init(rsa) != 1 ||
+	    EVP_PKEY_CTX_set_rsa_padding(rsa, RSA_PKCS1_OAEP_PADDING) != 1 ||
+	    EVP_PKEY_CTX_set_rsa_oaep_md(rsa, md) != 1 ||
+	    EVP_PKEY_CTX_set_rsa_mgf1_md(rsa, md) != 1 ||
 	    EVP_PKEY_decrypt(rsa, aes, &aes_len, blob, kek_len) != 1)
 		goto out;
 	why = wrong("the AES key has %zu bytes", aes_len);
@@ -359,7 +392,8 @@ out:
 	return why;
 }
 
-static bool number_is(const json_t *key, const char *member, const EVP_PKEY *pkey, const char *param, size_t width)
+static bool number_is(const json_t *key, const char *member, const EVP_PKEY *pkey,
+		      const char *param, size_t width)
 {
 	uint8_t want[1024];
 	size_t len = 0;
@@ -369,31 +403,35 @@ static bool number_is(const json_t *key, const char *member, const EVP_PKEY *pke
 	bool is_same = have != NULL && EVP_PKEY_get_bn_param(pkey, param, &n) == 1;
 	if (is_same && width == 0)
 		width = (size_t)BN_num_bytes(n);
-	is_same =
-		is_same && len == width && width <= sizeof want && BN_bn2binpad(n, want, (int)width) == (int)width && memcmp(have, want, width) == 0;
+	is_same = is_same && len == width && width <= sizeof want &&
+		  BN_bn2binpad(n, want, (int)width) == (int)width && memcmp(have, want, width) == 0;
 	BN_free(n);
 	free(have);
 	return is_same;
 }
 
-/* RSA, EC: one PKCS#8 of exactly the plaintext's length, whose public part is the bundle's; EC with a named curve and its public key inside. */
+/* RSA, EC: one PKCS#8 of exactly the plaintext's length, whose public part is the bundle's; EC with
+ * a named curve and its public key inside. */
 static const char *check_pkcs8(const json_t *key, struct released *out)
 {
 	const uint8_t *p = out->plain;
 	PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)out->plain_len);
 	const char *why = "the plaintext is not a PKCS#8 of exactly its length";
-	if (info == NULL || p != out->plain + out->plain_len || (out->pkey = EVP_PKCS82PKEY(info)) == NULL)
+	if (info == NULL || p != out->plain + out->plain_len ||
+	    (out->pkey = EVP_PKCS82PKEY(info)) == NULL)
 		goto out;
 	if (EVP_PKEY_get_base_id(out->pkey) == EVP_PKEY_RSA) {
 		why = "the RSA key is not the one in the bundle";
-		if (strncmp(out->kty, "RSA", 3) == 0 && number_is(key, "n", out->pkey, "n", 0) && number_is(key, "e", out->pkey, "e", 0))
+		if (strncmp(out->kty, "RSA", 3) == 0 && number_is(key, "n", out->pkey, "n", 0) &&
+		    number_is(key, "e", out->pkey, "e", 0))
 			why = NULL;
 		goto out;
 	}
 	int bits = EVP_PKEY_get_bits(out->pkey);
 	size_t width = (size_t)(bits + 7) / 8;
 	why = "the EC key is not the one in the bundle";
-	if (strncmp(out->kty, "EC", 2) != 0 || !number_is(key, "x", out->pkey, "qx", width) || !number_is(key, "y", out->pkey, "qy", width))
+	if (strncmp(out->kty, "EC", 2) != 0 || !number_is(key, "x", out->pkey, "qx", width) ||
+	    !number_is(key, "y", out->pkey, "qy", width))
 		goto out;
 	const char *crv = bits == 256 ? "P-256" : bits == 384 ? "P-384" : "P-521";
 	why = "crv";
@@ -411,7 +449,8 @@ static const char *check_pkcs8(const json_t *key, struct released *out)
 	X509_ALGOR_get0(NULL, &type, &value, algor);
 	if (type != V_ASN1_OBJECT)
 		goto out;
-	why = "the EC key lacks its public key"; /* RFC 5915 [1]; without it 1 + 32 + …: the private number and little else fit */
+	why = "the EC key lacks its public key"; /* RFC 5915 [1]; without it 1 + 32 + …: the private
+						    number and little else fit */
 	if ((size_t)inner_len < 3 * width + 10)
 		goto out;
 	why = NULL;
@@ -420,7 +459,8 @@ out:
 	return why;
 }
 
-const char *proof_open(const char *body, size_t len, const struct expect *want, struct released *out)
+const char *proof_open(const char *body, size_t len, const struct expect *want,
+		       struct released *out)
 {
 	memset(out, 0, sizeof *out);
 	static const char *const only_value[] = {"value", NULL};
@@ -434,7 +474,8 @@ const char *proof_open(const char *body, size_t len, const struct expect *want, 
 		goto out;
 	out->bundle = json_object_get(json_object_get(out->payload, "response"), "key");
 	const json_t *key = json_object_get(out->bundle, "key");
-	if ((why = check_bundle(want, out)) != NULL || (why = unwrap(want, text_of(key, "key_hsm"), out)) != NULL)
+	if ((why = check_bundle(want, out)) != NULL ||
+	    (why = unwrap(want, text_of(key, "key_hsm"), out)) != NULL)
 		goto out;
 	why = strncmp(out->kty, "oct", 3) == 0 ? NULL : check_pkcs8(key, out);
 out:

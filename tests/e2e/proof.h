@@ -1,5 +1,6 @@
-/* tests/e2e/proof.h — what a careful guest checks before it believes a release: signature, chain, every member, exact lengths; then it unwraps.
- * Shares no line with the product: own base64url, own RFC 5649 unwrap, OpenSSL for the rest.  Functions return NULL, or what is wrong. */
+/* tests/e2e/proof.h — what a careful guest checks before it believes a release: signature, chain,
+ * every member, exact lengths; then it unwraps. Shares no line with the product: own base64url, own
+ * RFC 5649 unwrap, OpenSSL for the rest.  Functions return NULL, or what is wrong. */
 #ifndef KB_TESTS_PROOF_H
 #define KB_TESTS_PROOF_H
 #include <jansson.h>
@@ -29,11 +30,13 @@ struct released {
 	char kty[16], version[33];
 	uint8_t plain[RELEASED_MAX];
 	size_t plain_len;
-	EVP_PKEY *pkey; /* RSA, EC: the plaintext as a key; its public part is the one in the bundle */
+	EVP_PKEY *pkey; /* RSA, EC: the plaintext as a key; its public part is the one in the bundle
+			 */
 };
 
 /* Open a release's body.  `out` is the caller's in any case: released_free(). */
-const char *proof_open(const char *body, size_t len, const struct expect *want, struct released *out);
+const char *proof_open(const char *body, size_t len, const struct expect *want,
+		       struct released *out);
 void released_free(struct released *r);
 
 /* The sentence a check fails with; good until the next one. */
@@ -42,8 +45,11 @@ const char *wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Unpadded base64url, canonical; malloc'd with a NUL after it, NULL when it is not. */
 uint8_t *proof_b64url(const char *text, size_t text_len, size_t *len);
 char *proof_b64url_text(const uint8_t *bytes, size_t len); /* malloc'd */
-/* RFC 5649 §4.2 strictly: AIV, length in its range, zero padding.  `out` takes wrapped_len − 8 bytes. */
-const char *proof_kwp_unwrap(const uint8_t kek[static 32], const uint8_t *wrapped, size_t wrapped_len, uint8_t *out, size_t *out_len);
-X509 *proof_certificate(const char *path); /* the last certificate of a PEM file, NULL when there is none */
+/* RFC 5649 §4.2 strictly: AIV, length in its range, zero padding.  `out` takes wrapped_len − 8
+ * bytes. */
+const char *proof_kwp_unwrap(const uint8_t kek[static 32], const uint8_t *wrapped,
+			     size_t wrapped_len, uint8_t *out, size_t *out_len);
+X509 *proof_certificate(
+	const char *path); /* the last certificate of a PEM file, NULL when there is none */
 
 #endif

@@ -1,5 +1,6 @@
-/* tests/e2e/relay.c — a thread that takes one connection after the other, asks the broker the same, and answers by its mode.
- * Decides nothing about the product: it only shows it what a dishonest network could. */
+/* tests/e2e/relay.c — a thread that takes one connection after the other, asks the broker the same,
+ * and answers by its mode. Decides nothing about the product: it only shows it what a dishonest
+ * network could. */
 #include "tests/e2e/relay.h"
 
 #include <arpa/inet.h>
@@ -18,8 +19,10 @@ static bool read_request(SSL *s, char *in, size_t cap)
 	while (len < cap - 1 && SSL_read_ex(s, in + len, cap - 1 - len, &n) == 1) {
 		len += n;
 		in[len] = '\0';
-		const char *end = strstr(in, "\r\n\r\n"), *length = strcasestr(in, "\r\nContent-Length:");
-		if (end != NULL && (length == NULL || len >= (size_t)(end + 4 - in) + strtoul(length + 17, NULL, 10)))
+		const char *end = strstr(in, "\r\n\r\n"),
+			   *length = strcasestr(in, "\r\nContent-Length:");
+		if (end != NULL && (length == NULL ||
+				    len >= (size_t)(end + 4 - in) + strtoul(length + 17, NULL, 10)))
 			return true;
 	}
 	return false;
@@ -33,7 +36,8 @@ static void send_text(SSL *s, const char *text, size_t len)
 }
 
 /* The same request to the broker; RELAY_OTHER_KEY names another key. */
-static const char *ask_broker(struct relay *r, enum relay_mode mode, const char *request, struct reply *out)
+static const char *ask_broker(struct relay *r, enum relay_mode mode, const char *request,
+			      struct reply *out)
 {
 	char path[256] = "", other[300];
 	const char *body = strstr(request, "\r\n\r\n");
@@ -56,24 +60,29 @@ static void answer(SSL *s, const struct reply *from, enum relay_mode mode, const
 		char *quote = strrchr(from->body, '"');
 		quote[-3] = quote[-3] == 'A' ? 'B' : 'A';
 	}
-	int n = snprintf(text, ANSWER_MAX, "HTTP/1.1 %d Relayed\r\nx-ms-request-id: %s\r\n", from->status,
-			 reply_header(from, "x-ms-request-id", id, sizeof id));
+	int n = snprintf(text, ANSWER_MAX, "HTTP/1.1 %d Relayed\r\nx-ms-request-id: %s\r\n",
+			 from->status, reply_header(from, "x-ms-request-id", id, sizeof id));
 	if (mode == RELAY_TWO_LENGTHS)
 		n += snprintf(text + n, ANSWER_MAX - (size_t)n, "Content-Length: 1\r\n");
 	if (mode == RELAY_CHUNKED)
-		n += snprintf(text + n, ANSWER_MAX - (size_t)n, "Transfer-Encoding: chunked\r\n\r\n1\r\n%c\r\n%zx\r\n%s\r\n0\r\n\r\n", body[0],
-			      len - 1, body + 1);
+		n += snprintf(text + n, ANSWER_MAX - (size_t)n,
+			      "Transfer-Encoding: chunked\r\n\r\n1\r\n%c\r\n%zx\r\n%s\r\n0\r\n\r\n",
+			      body[0], len - 1, body + 1);
 	else
-		n += snprintf(text + n, ANSWER_MAX - (size_t)n, "Content-Length: %zu\r\n\r\n%s", len, body);
+		n += snprintf(text + n, ANSWER_MAX - (size_t)n, "Content-Length: %zu\r\n\r\n%s",
+			      len, body);
 	send_text(s, text, (size_t)n);
 	free(text);
 }
 
 static void serve(struct relay *r, SSL *s, char *request)
 {
-	static const char busy[] = "HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
-	static const char redirect[] = "HTTP/1.1 302 Found\r\nLocation: https://localhost/\r\nContent-Length: 0\r\n\r\n";
-	static const char html[] = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<!doctype html>";
+	static const char busy[] =
+		"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+	static const char redirect[] =
+		"HTTP/1.1 302 Found\r\nLocation: https://localhost/\r\nContent-Length: 0\r\n\r\n";
+	static const char html[] = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: "
+				   "15\r\n\r\n<!doctype html>";
 	struct reply got = {0};
 	if (!read_request(s, request, REQUEST_MAX))
 		return;
@@ -126,10 +135,12 @@ const char *relay_start(struct relay *r, struct instance *in)
 	snprintf(certificate, sizeof certificate, "%s/tls/server.pem", in->dir);
 	snprintf(key, sizeof key, "%s/tls/server.key", in->dir);
 	r->tls = SSL_CTX_new(TLS_server_method());
-	if (SSL_CTX_use_certificate_chain_file(r->tls, certificate) != 1 || SSL_CTX_use_PrivateKey_file(r->tls, key, SSL_FILETYPE_PEM) != 1)
+	if (SSL_CTX_use_certificate_chain_file(r->tls, certificate) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(r->tls, key, SSL_FILETYPE_PEM) != 1)
 		return "the relay has no certificate";
 	r->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(r->listener, (struct sockaddr *)&a, sizeof a) != 0 || listen(r->listener, 16) != 0 ||
+	if (bind(r->listener, (struct sockaddr *)&a, sizeof a) != 0 ||
+	    listen(r->listener, 16) != 0 ||
 	    getsockname(r->listener, (struct sockaddr *)&a, &len) != 0)
 		return "the relay cannot listen";
 	r->port = ntohs(a.sin_port);

@@ -1,5 +1,6 @@
-/* tests/e2e/test_alloc.c — G2: an allocation fails in the vault, the gateway or the ledger while a release is under way.  A clean error or a success, never a
- * key without a record.  Some of them here; tests/security/test_alloc_long.c walks all. */
+/* tests/e2e/test_alloc.c — G2: an allocation fails in the vault, the gateway or the ledger while a
+ * release is under way.  A clean error or a success, never a key without a record.  Some of them
+ * here; tests/security/test_alloc_long.c walks all. */
 #include "tests/fault/fail_walk.h"
 
 static void walk(const char *process, unsigned stride)

@@ -1,5 +1,6 @@
-/* tests/e2e/test_boot.c — a confidential VM boots with the broker: twice into the same vTPM and disk, and not at all when anything is not as it was.
- * Every refusal is asserted by the ledger's exact code. */
+/* tests/e2e/test_boot.c — a confidential VM boots with the broker: twice into the same vTPM and
+ * disk, and not at all when anything is not as it was. Every refusal is asserted by the ledger's
+ * exact code. */
 #include "tests/e2e/boot.h"
 #include "tests/e2e/check.h"
 
@@ -95,7 +96,8 @@ static void test_boot_of_a_debugged_guest(void **state)
 static void test_boot_of_another_machine(void **state)
 {
 	(void)state;
-	ends_at(BOOT_NO_VTPM_KEY, &(struct circumstances){.vm_id = "11111111-2222-3333-4444-555555555555"});
+	ends_at(BOOT_NO_VTPM_KEY,
+		&(struct circumstances){.vm_id = "11111111-2222-3333-4444-555555555555"});
 	verdict_is(BOOT_VTPM_KEY, "POLICY", "x-ms-runtime.vm-configuration.vmUniqueId");
 }
 

@@ -1,5 +1,6 @@
-/* tests/e2e/test_calls.c — calls of the programs and the processes to a library that fail, one a run: some of them; more of them, and all that
- * are not one like the other, in tests/security/test_calls_{,processes_,starts_}long.c. */
+/* tests/e2e/test_calls.c — calls of the programs and the processes to a library that fail, one a
+ * run: some of them; more of them, and all that are not one like the other, in
+ * tests/security/test_calls_{,processes_,starts_}long.c. */
 #include "tests/fault/call_walk.h"
 
 static void test_g02_calls_of_keybrokerctl(void **state)

@@ -1,5 +1,6 @@
-/* tests/e2e/test_captured.c — the gateway is captured: whoever holds its sockets sends the other processes whatever he likes.  He can ask, as any client can,
- * and lie about who asked; he cannot bring keys or decisions, and nobody else stops working. */
+/* tests/e2e/test_captured.c — the gateway is captured: whoever holds its sockets sends the other
+ * processes whatever he likes.  He can ask, as any client can, and lie about who asked; he cannot
+ * bring keys or decisions, and nobody else stops working. */
 #include "tests/e2e/check.h"
 
 #include <errno.h>
@@ -11,7 +12,15 @@
 
 /* broker/process/process.h and broker/process/frame.c, as the attacker knows them. */
 enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_REQUESTS = 6 };
-enum { AT_TYPE = 0, AT_VERSION = 1, AT_LISTENER = 26, AT_METHOD = 27, AT_DEADLINE = 64, AT_PEER = 72, MAX_FRAME = 256 * 1024 };
+enum {
+	AT_TYPE = 0,
+	AT_VERSION = 1,
+	AT_LISTENER = 26,
+	AT_METHOD = 27,
+	AT_DEADLINE = 64,
+	AT_PEER = 72,
+	MAX_FRAME = 256 * 1024
+};
 enum { MESSAGE = 88 }; /* struct control_message */
 
 static EVP_PKEY *kek;
@@ -30,7 +39,8 @@ static void needs_root(void)
 static void wait_workers(void)
 {
 	bool are_there = false;
-	for (unsigned long long end = now_ms() + 15000; !are_there && now_ms() < end; sleep_ms(20)) {
+	for (unsigned long long end = now_ms() + 15000; !are_there && now_ms() < end;
+	     sleep_ms(20)) {
 		char *body = NULL;
 		metrics_get(&in, "/readyz", &body);
 		are_there = body != NULL && strstr(body, "\"workers\":{\"serving\":2") != NULL;
@@ -45,7 +55,8 @@ static void stop(pid_t pid)
 	char path[64], text[512], is_at = '?';
 	kill(pid, SIGSTOP);
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	for (unsigned long long end = now_ms() + 5000; is_at != 'T' && now_ms() < end; sleep_ms(1)) {
+	for (unsigned long long end = now_ms() + 5000; is_at != 'T' && now_ms() < end;
+	     sleep_ms(1)) {
 		FILE *f = fopen(path, "r");
 		if (f != NULL && fgets(text, sizeof text, f) != NULL && strrchr(text, ')') != NULL)
 			is_at = strrchr(text, ')')[2];
@@ -69,11 +80,14 @@ static int setup(void **state)
 	free(policy);
 	kek = guest_key(2048);
 	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
-	good = (struct good){
-		.ask = {.name = "key", .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)},
-		.plain = secret,
-		.plain_len = sizeof secret};
+	good = (struct good){.ask = {.name = "key", .token = token},
+			     .want = {.root = in.root,
+				      .host = "localhost",
+				      .base_url = in.base_url,
+				      .kek = kek,
+				      .kek_kid = evidence_thumbprint(kek, kid)},
+			     .plain = secret,
+			     .plain_len = sizeof secret};
 	GOOD(broker_start(&in));
 	wait_workers();
 	GOOD(invariants_begin(&in, &good));
@@ -97,7 +111,8 @@ static int teardown(void **state)
 /* A copy of another process's descriptor, as root may have it. */
 static int steal(const char *process, int fd)
 {
-	int pidfd = pidfd_open(broker_process(&in, process, 0), 0), copy = pidfd < 0 ? -1 : pidfd_getfd(pidfd, fd, 0);
+	int pidfd = pidfd_open(broker_process(&in, process, 0), 0),
+	    copy = pidfd < 0 ? -1 : pidfd_getfd(pidfd, fd, 0);
 	if (copy < 0)
 		GOOD(wrong("descriptor %d of %s: %s", fd, process, strerror(errno)));
 	close(pidfd);
@@ -125,34 +140,41 @@ static void put_deadline(uint8_t *f)
 
 static void give(int fd, const void *bytes, size_t len)
 {
-	for (unsigned long long end = now_ms() + 10000; send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len; sleep_ms(1))
+	for (unsigned long long end = now_ms() + 10000;
+	     send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len; sleep_ms(1))
 		if (errno != EAGAIN || now_ms() > end)
 			GOOD(wrong("send of %zu bytes: %s", len, strerror(errno)));
 }
 
-/* The vaults have taken all there is: a genuine request behind it was answered (they share one line). */
+/* The vaults have taken all there is: a genuine request behind it was answered (they share one
+ * line). */
 static void wait_bad(double bad)
 {
-	for (unsigned long long end = now_ms() + 10000; metric(&in, "keybroker_frames_bad_total") < bad && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000;
+	     metric(&in, "keybroker_frames_bad_total") < bad && now_ms() < end;)
 		sleep_ms(20);
 	double got = metric(&in, "keybroker_frames_bad_total");
 	if (got < bad || got > bad)
 		GOOD(wrong("%.0f bad frames, expected %.0f", got, bad));
 }
 
-/* A genuine request, taken off the line while the workers sleep, and put back by another hand: answered as if nothing had been.  So what follows is tried
- * with frames that are right but for one thing. */
+/* A genuine request, taken off the line while the workers sleep, and put back by another hand:
+ * answered as if nothing had been.  So what follows is tried with frames that are right but for one
+ * thing. */
 static void test_h13_a_genuine_frame(void **state)
 {
 	(void)state;
 	needs_root();
 	struct link *l;
 	struct reply r;
-	pid_t vault[2] = {broker_process(&in, "--process vault", 0), broker_process(&in, "--process vault", 1)};
-	int requests = steal("--process vault", VAULT_REQUESTS), line = steal("--process gateway", GATEWAY_VAULT);
+	pid_t vault[2] = {broker_process(&in, "--process vault", 0),
+			  broker_process(&in, "--process vault", 1)};
+	int requests = steal("--process vault", VAULT_REQUESTS),
+	    line = steal("--process gateway", GATEWAY_VAULT);
 	char *request = malloc(strlen(good.ask.token) + 512);
 	int n = sprintf(request,
-			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			"x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
 			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 			strlen(good.ask.token) + 13, good.ask.token);
 	GOOD(link_open(&in.at, &l));
@@ -223,7 +245,8 @@ static void test_h13_i06_malformed_frames(void **state)
 	static uint8_t text[MAX_FRAME + 4096];
 	assert_true(frame_len > 0);
 	int line = steal("--process gateway", GATEWAY_VAULT);
-	double bad = metric(&in, "keybroker_frames_bad_total"), restarts = metric(&in, "keybroker_process_restarts_total");
+	double bad = metric(&in, "keybroker_frames_bad_total"),
+	       restarts = metric(&in, "keybroker_process_restarts_total");
 	unsigned n = 0, lines = ledger_count(&in, "\"seq\":");
 	put_deadline(frame);
 	for (size_t len = 1; len < frame_len; len += len < 400 ? 1 : 211, n++)
@@ -255,7 +278,8 @@ static void test_h13_i06_malformed_frames(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Every bit of what is not the token: whatever it asks for then, no key leaves that the token does not open, and no worker dies of it. */
+/* Every bit of what is not the token: whatever it asks for then, no key leaves that the token does
+ * not open, and no worker dies of it. */
 static void test_h13_every_bit_of_a_frame(void **state)
 {
 	(void)state;
@@ -280,7 +304,8 @@ static void test_h13_every_bit_of_a_frame(void **state)
 	give(line, frame, frame_len);
 	frame[AT_LISTENER] = 0;
 	close(line);
-	/* Answers nobody waits for are released keys all the same: each has its record, and each is wrapped to the guest of this token. */
+	/* Answers nobody waits for are released keys all the same: each has its record, and each is
+	 * wrapped to the guest of this token. */
 	char *text = ledger_text(&in), *end;
 	unsigned released = 0;
 	for (char *at = text; (end = strchr(at, '\n')) != NULL; at = end + 1) {
@@ -302,8 +327,10 @@ static void test_h13_other_processes_do_not_listen(void **state)
 	(void)state;
 	needs_root();
 	uint8_t junk[4096];
-	int responses = steal("--process gateway", GATEWAY_LEDGER), control = steal("--process gateway", CONTROL);
-	pid_t ledger = broker_process(&in, "--process ledger", 0), gateway = broker_process(&in, "--process gateway", 0);
+	int responses = steal("--process gateway", GATEWAY_LEDGER),
+	    control = steal("--process gateway", CONTROL);
+	pid_t ledger = broker_process(&in, "--process ledger", 0),
+	      gateway = broker_process(&in, "--process gateway", 0);
 	for (unsigned i = 0; i < 200; i++) {
 		memset(junk, (int)i, sizeof junk);
 		(void)send(responses, junk, i * 20, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -322,14 +349,16 @@ static void test_h13_other_processes_do_not_listen(void **state)
 	give(control, junk, 5);
 	close(responses);
 	close(control);
-	for (unsigned long long end = now_ms() + 10000; broker_process(&in, "--process gateway", 0) == gateway && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000;
+	     broker_process(&in, "--process gateway", 0) == gateway && now_ms() < end;)
 		sleep_ms(10);
 	GOOD(broker_wait_ready(&in, 10000));
 	assert_int_not_equal(broker_process(&in, "--process gateway", 0), gateway);
 	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	GOOD(invariants_hold(&in));
 	char *out = NULL;
-	if (CTL(&in, &out, "reload") != 0) /* and it still does what it is told by those it listens to */
+	if (CTL(&in, &out, "reload") !=
+	    0) /* and it still does what it is told by those it listens to */
 		GOOD(wrong("%s", out));
 	free(out);
 	GOOD(broker_wait_ready(&in, 10000));
@@ -338,8 +367,10 @@ static void test_h13_other_processes_do_not_listen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_h13_a_genuine_frame),           cmocka_unit_test(test_h13_other_types_of_message),
-		cmocka_unit_test(test_h13_i06_malformed_frames),      cmocka_unit_test(test_h13_every_bit_of_a_frame),
+		cmocka_unit_test(test_h13_a_genuine_frame),
+		cmocka_unit_test(test_h13_other_types_of_message),
+		cmocka_unit_test(test_h13_i06_malformed_frames),
+		cmocka_unit_test(test_h13_every_bit_of_a_frame),
 		cmocka_unit_test(test_h13_other_processes_do_not_listen),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,5 +1,6 @@
-/* tests/e2e/test_clients.c — the clients that exist, played against the broker: the SKR sidecar, AzureAttestSKR, OpenHCL.
- * Each finds the key that was put in, and each stops where its original does: a checker that cannot fail proves nothing. */
+/* tests/e2e/test_clients.c — the clients that exist, played against the broker: the SKR sidecar,
+ * AzureAttestSKR, OpenHCL. Each finds the key that was put in, and each stops where its original
+ * does: a checker that cannot fail proves nothing. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/clients.h"
 
@@ -12,9 +13,11 @@ static struct {
 	uint8_t bytes[32];
 } known[] = {
 	[OCT] = {.name = "container-oct", .kty = "oct-HSM"}, /* the sidecar's */
-	[RSA_2048] = {.name = "container-rsa", .kty = "RSA-HSM"}, [P_256] = {.name = "container-ec", .kty = "EC-HSM"},
-	[DISK_RSA] = {.name = "disk-rsa", .kty = "RSA-HSM"},                                                   /* AzureAttestSKR's */
-	[DISK_EC] = {.name = "disk-ec", .kty = "EC-HSM"},         [VTPM] = {.name = "vtpm", .kty = "RSA-HSM"}, /* OpenHCL's */
+	[RSA_2048] = {.name = "container-rsa", .kty = "RSA-HSM"},
+	[P_256] = {.name = "container-ec", .kty = "EC-HSM"},
+	[DISK_RSA] = {.name = "disk-rsa", .kty = "RSA-HSM"}, /* AzureAttestSKR's */
+	[DISK_EC] = {.name = "disk-ec", .kty = "EC-HSM"},
+	[VTPM] = {.name = "vtpm", .kty = "RSA-HSM"}, /* OpenHCL's */
 };
 
 static EVP_PKEY *kek, *other_kek;
@@ -27,7 +30,8 @@ static X509 *impostor(X509 *root)
 {
 	EVP_PKEY *key = guest_key(2048);
 	X509 *c = X509_dup(root);
-	assert_true(c != NULL && X509_set_pubkey(c, key) == 1 && X509_sign(c, key, EVP_sha256()) > 0);
+	assert_true(c != NULL && X509_set_pubkey(c, key) == 1 &&
+		    X509_sign(c, key, EVP_sha256()) > 0);
 	EVP_PKEY_free(key);
 	return c;
 }
@@ -37,7 +41,8 @@ static int setup(void **state)
 	(void)state;
 	signal(SIGPIPE, SIG_IGN);
 	GOOD(instance_make(&in));
-	char *policies[] = {policy_container(in.issuer_url), policy_guest(in.issuer_url), policy_platform(in.issuer_url)};
+	char *policies[] = {policy_container(in.issuer_url), policy_guest(in.issuer_url),
+			    policy_platform(in.issuer_url)};
 	for (unsigned i = 0; i < N_KNOWN; i++) {
 		if (strcmp(known[i].kty, "RSA-HSM") == 0)
 			known[i].key = EVP_RSA_gen(2048);
@@ -45,7 +50,8 @@ static int setup(void **state)
 			known[i].key = EVP_EC_gen(i == P_256 ? "P-256" : "P-521");
 		else
 			RAND_bytes(known[i].bytes, sizeof known[i].bytes);
-		GOOD(instance_import(&in, known[i].name, known[i].key, known[i].bytes, sizeof known[i].bytes,
+		GOOD(instance_import(&in, known[i].name, known[i].key, known[i].bytes,
+				     sizeof known[i].bytes,
 				     policies[i < DISK_RSA ? 0
 					      : i < VTPM   ? 1
 							   : 2]));
@@ -61,7 +67,8 @@ static int setup(void **state)
 	GOOD(place_init(&attestskr_at, VAULT_NAME, in.port, in.ca_file));
 	X509 *fake = impostor(in.root);
 	assert_true((pool = X509_STORE_new()) != NULL && X509_STORE_add_cert(pool, in.root) == 1);
-	assert_true((wrong_pool = X509_STORE_new()) != NULL && X509_STORE_add_cert(wrong_pool, fake) == 1);
+	assert_true((wrong_pool = X509_STORE_new()) != NULL &&
+		    X509_STORE_add_cert(wrong_pool, fake) == 1);
 	X509_free(fake);
 	GOOD(broker_start(&in));
 	return 0;
@@ -100,7 +107,8 @@ static void assert_known(unsigned i, struct client_key *got)
 
 /* The client stopped, and there. */
 #define STOPS(call, reason) check_stops((call), (reason), &got, __FILE__, __LINE__)
-static void check_stops(const char *why, const char *reason, struct client_key *got, const char *file, int line)
+static void check_stops(const char *why, const char *reason, struct client_key *got,
+			const char *file, int line)
 {
 	EVP_PKEY_free(got->pkey);
 	got->pkey = NULL;
@@ -127,11 +135,13 @@ static struct reply reply_of(const char *jws)
 	return r;
 }
 
-/* The JWS with its header or payload rewritten; the signature stays, unless `is_unsigned`.  malloc'd; takes `part`. */
+/* The JWS with its header or payload rewritten; the signature stays, unless `is_unsigned`.
+ * malloc'd; takes `part`. */
 static char *rewritten(const char *jws, unsigned which, json_t *part, bool is_unsigned)
 {
 	struct jws j;
-	char *text = json_dumps(part, JSON_COMPACT), *b64 = proof_b64url_text((uint8_t *)text, strlen(text)), *out = NULL;
+	char *text = json_dumps(part, JSON_COMPACT),
+	     *b64 = proof_b64url_text((uint8_t *)text, strlen(text)), *out = NULL;
 	json_decref(part);
 	assert_true(b64 != NULL && jws_split(jws, &j));
 	const char *p[3] = {j.part[0], j.part[1], j.part[2]};
@@ -144,7 +154,8 @@ static char *rewritten(const char *jws, unsigned which, json_t *part, bool is_un
 	return out;
 }
 
-/* The payload with one character of the ciphertext changed: `at` from its begin, or from its end when negative. */
+/* The payload with one character of the ciphertext changed: `at` from its begin, or from its end
+ * when negative. */
 static json_t *payload_damaged(const char *jws, long at)
 {
 	struct jws j;
@@ -156,7 +167,8 @@ static json_t *payload_damaged(const char *jws, long at)
 	free(text);
 	text = json_dumps(key_hsm, JSON_COMPACT);
 	char *b64 = proof_b64url_text((uint8_t *)text, strlen(text));
-	json_t *key = json_object_get(json_object_get(json_object_get(payload, "response"), "key"), "key");
+	json_t *key = json_object_get(json_object_get(json_object_get(payload, "response"), "key"),
+				      "key");
 	assert_int_equal(json_object_set_new(key, "key_hsm", json_string(b64)), 0);
 	json_decref(key_hsm);
 	free(b64);
@@ -171,8 +183,8 @@ static json_t *header_of(const char *jws)
 	return client_json(j.part[0], j.len[0]);
 }
 
-/* ---- the sidecar: it hands its endpoint to Go as a DNS name, where a port matches no certificate; so it is played with the name alone,
- * as a deployment has it that serves on 443 ---- */
+/* ---- the sidecar: it hands its endpoint to Go as a DNS name, where a port matches no certificate;
+ * so it is played with the name alone, as a deployment has it that serves on 443 ---- */
 
 static void test_sidecar_gets_every_type(void **state)
 {
@@ -200,7 +212,9 @@ static void test_sidecar_takes_a_version(void **state)
 	assert_non_null(jws = client_value(&r));
 	assert_true(jws_split(jws, &j));
 	json_t *payload = client_json(j.part[1], j.len[1]);
-	assert_int_equal(json_unpack(payload, "{s:{s:{s:{s:s}}}}", "response", "key", "key", "kid", &kid), 0);
+	assert_int_equal(
+		json_unpack(payload, "{s:{s:{s:{s:s}}}}", "response", "key", "key", "kid", &kid),
+		0);
 	snprintf(key, sizeof key, "%s%s", known[OCT].name, strrchr(kid, '/'));
 	json_decref(payload);
 	free(jws);
@@ -223,7 +237,8 @@ static void test_sidecar_stops(void **state)
 	r.status = 208;
 	STOPS(sidecar_open(&r, OTHER_NAME, pool, kek, &got), "status 208");
 	r.status = 200;
-	STOPS(sidecar_open(&r, OTHER_NAME, wrong_pool, kek, &got), "chain: certificate signature failure");
+	STOPS(sidecar_open(&r, OTHER_NAME, wrong_pool, kek, &got),
+	      "chain: certificate signature failure");
 	STOPS(sidecar_open(&r, "other.test", pool, kek, &got), "chain: hostname mismatch");
 	STOPS(sidecar_open(&r, OTHER_NAME ":8443", pool, kek, &got), "chain: hostname mismatch");
 	STOPS(sidecar_open(&r, OTHER_NAME, pool, other_kek, &got), "OAEP");
@@ -258,7 +273,11 @@ static void test_sidecar_is_refused(void **state)
 	struct reply r;
 	struct client_key got = {0};
 	char *token;
-	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, "00000000000000000000000000000000000000000000000000000000000000ff"), &token));
+	GOOD(guest_attest(
+		&in.issuer_at,
+		evidence_container(
+			kek, "00000000000000000000000000000000000000000000000000000000000000ff"),
+		&token));
 	GOOD(sidecar_ask(&sidecar_at, OTHER_NAME, known[OCT].name, token, &r));
 	STOPS(sidecar_open(&r, OTHER_NAME, pool, kek, &got), "status 403");
 	reply_free(&r);
@@ -283,7 +302,8 @@ static void test_attestskr_gets_rsa_and_ec(void **state)
 			char url[128], *token = guest;
 			key_url(i, url);
 			if (nonces[k] != NULL)
-				GOOD(guest_attest(&in.issuer_at, evidence_guest(kek, nonces[k]), &token));
+				GOOD(guest_attest(&in.issuer_at, evidence_guest(kek, nonces[k]),
+						  &token));
 			GOOD(attestskr_ask(&attestskr_at, url, nonces[k], token, &r));
 			GOOD(attestskr_open(&r, kek, &got));
 			assert_known(i, &got);
@@ -300,7 +320,9 @@ static void test_attestskr_stops(void **state)
 	struct client_key got = {0};
 	struct jws j;
 	char url[128];
-	assert_string_equal(attestskr_ask(&attestskr_at, "https://localhost/keys/disk-rsa", NULL, guest, &r), "invalid key URL");
+	assert_string_equal(
+		attestskr_ask(&attestskr_at, "https://localhost/keys/disk-rsa", NULL, guest, &r),
+		"invalid key URL");
 	key_url(DISK_RSA, url);
 	GOOD(attestskr_ask(&attestskr_at, url, NULL, guest, &r));
 	r.status = 201;
@@ -328,7 +350,8 @@ static void test_attestskr_stops(void **state)
 
 	/* A scheme that it did not ask for is one that its TPM will not undo. */
 	struct link *l;
-	struct ask a = {.name = known[DISK_RSA].name, .token = guest, .enc = "CKM_RSA_AES_KEY_WRAP"};
+	struct ask a = {
+		.name = known[DISK_RSA].name, .token = guest, .enc = "CKM_RSA_AES_KEY_WRAP"};
 	GOOD(link_open(&in.at, &l));
 	GOOD(guest_ask(l, &a, &r));
 	link_close(l);
@@ -374,7 +397,8 @@ static void test_openhcl_stops(void **state)
 	assert_true(jws != NULL && jws_split(jws, &j));
 	STOPS(openhcl_open(jws, other_kek, &got), "OAEP");
 
-	/* The chain is looked at before the signature over it: another root of the same name, a link left out, another algorithm. */
+	/* The chain is looked at before the signature over it: another root of the same name, a
+	 * link left out, another algorithm. */
 	uint8_t *der = NULL;
 	char b64[4096];
 	X509 *fake = impostor(in.root);
@@ -398,10 +422,13 @@ static void test_openhcl_stops(void **state)
 	STOPS(openhcl_open(other = rewritten(jws, 0, header, false), kek, &got), "alg");
 	free(other);
 
-	/* What is signed is checked; what is not signed is taken, and then only the wrap protects the key. */
-	STOPS(openhcl_open(other = rewritten(jws, 1, payload_damaged(jws, -9), false), kek, &got), "signature");
+	/* What is signed is checked; what is not signed is taken, and then only the wrap protects
+	 * the key. */
+	STOPS(openhcl_open(other = rewritten(jws, 1, payload_damaged(jws, -9), false), kek, &got),
+	      "signature");
 	free(other);
-	STOPS(openhcl_open(other = rewritten(jws, 1, payload_damaged(jws, -9), true), kek, &got), "AES");
+	STOPS(openhcl_open(other = rewritten(jws, 1, payload_damaged(jws, -9), true), kek, &got),
+	      "AES");
 	free(other);
 	GOOD(openhcl_open(other = rewritten(jws, 0, header_of(jws), true), kek, &got));
 	assert_known(VTPM, &got);

@@ -1,5 +1,6 @@
-/* tests/e2e/test_faults.c — processes that die, configurations that change, issuers that go away, disks that tore, crowds and slow clients: what was promised
- * (DESIGN §5) still holds, and service comes back by itself.  Long: every fault is a test of its own, on one instance. */
+/* tests/e2e/test_faults.c — processes that die, configurations that change, issuers that go away,
+ * disks that tore, crowds and slow clients: what was promised (DESIGN §5) still holds, and service
+ * comes back by itself.  Long: every fault is a test of its own, on one instance. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
 
@@ -27,9 +28,16 @@ static int setup(void **state)
 	free(policy);
 	kek = guest_key(2048);
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
-	want = (struct expect){.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM};
+	want = (struct expect){.root = in.root,
+			       .host = "localhost",
+			       .base_url = in.base_url,
+			       .kek = kek,
+			       .kek_kid = KID_PLATFORM};
 	GOOD(broker_start(&in));
-	good = (struct good){.ask = {.name = "key", .token = token}, .want = want, .plain = secret, .plain_len = sizeof secret};
+	good = (struct good){.ask = {.name = "key", .token = token},
+			     .want = want,
+			     .plain = secret,
+			     .plain_len = sizeof secret};
 	GOOD(invariants_begin(&in, &good));
 	return 0;
 }
@@ -60,7 +68,8 @@ static const char *release_once(const char *with_token)
 	const char *why = link_open(&in.at, &l);
 	if (why == NULL) {
 		why = guest_release(l, &a, &want, &got);
-		if (why == NULL && (got.plain_len != sizeof secret || memcmp(got.plain, secret, sizeof secret) != 0))
+		if (why == NULL && (got.plain_len != sizeof secret ||
+				    memcmp(got.plain, secret, sizeof secret) != 0))
 			why = "another key";
 		released_free(&got);
 	}
@@ -112,7 +121,8 @@ static void ask_for_ever(struct tally *t)
 		} else if (r.status == 200) {
 			t->released++;
 			if (t->n_ids < MAX_IDS)
-				reply_header(&r, "x-ms-request-id", t->id[t->n_ids++], sizeof t->id[0]);
+				reply_header(&r, "x-ms-request-id", t->id[t->n_ids++],
+					     sizeof t->id[0]);
 		} else {
 			t->refused++;
 			snprintf(t->why, sizeof t->why, "status %d %.80s", r.status, r.body);
@@ -171,7 +181,8 @@ static void test_i07_kill_every_process_under_load(void **state)
 	for (unsigned round = 0; round < 2; round++)
 		for (unsigned i = 0; i < 4; i++) {
 			unsigned before = t->released;
-			for (unsigned long long end = now_ms() + 5000; t->released < before + 20 && now_ms() < end;)
+			for (unsigned long long end = now_ms() + 5000;
+			     t->released < before + 20 && now_ms() < end;)
 				sleep_ms(10);
 			pid_t pid = broker_process(&in, processes[i], 0);
 			if (pid == 0)
@@ -179,8 +190,10 @@ static void test_i07_kill_every_process_under_load(void **state)
 			assert_int_equal(kill(pid, SIGKILL), 0);
 			sleep_ms(20);
 			const char *why = release_within(token, 10000);
-			GOOD(why == NULL ? NULL : wrong("after kill -9 of %s: %s", processes[i], why));
-			for (unsigned long long end = now_ms() + 5000; broker_process(&in, processes[i], 0) == 0 && now_ms() < end;)
+			GOOD(why == NULL ? NULL
+					 : wrong("after kill -9 of %s: %s", processes[i], why));
+			for (unsigned long long end = now_ms() + 5000;
+			     broker_process(&in, processes[i], 0) == 0 && now_ms() < end;)
 				sleep_ms(20);
 			assert_true(broker_process(&in, processes[i], 0) != 0);
 		}
@@ -203,7 +216,8 @@ static void test_d03_kill_everything_and_start_again(void **state)
 			sleep_ms(1);
 		broker_stop(&in, SIGKILL, 5000);
 		load_stop(t, load);
-		GOOD(broker_start(&in)); /* the processes of the dead supervisor must be gone, or the locks would hold */
+		GOOD(broker_start(&in)); /* the processes of the dead supervisor must be gone, or
+					    the locks would hold */
 		GOOD(release_once(token));
 		every_release_is_recorded(t);
 		verify_ledger();
@@ -217,7 +231,11 @@ static void test_d03_torn_tail_is_cut_and_recorded(void **state)
 	char dir[128], *out = NULL, name[64] = "";
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	snprintf(dir, sizeof dir, "%s/state/ledger", in.dir);
-	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", "ls -1 \"$0\" | grep jsonl | tail -n 1", dir, NULL}), 0);
+	assert_int_equal(
+		run_program(&out, (const char *const[]){"/bin/sh", "-c",
+							"ls -1 \"$0\" | grep jsonl | tail -n 1",
+							dir, NULL}),
+		0);
 	sscanf(out, "%63s", name);
 	free(out);
 	char path[256];
@@ -238,7 +256,9 @@ static void test_d07_second_broker_is_refused(void **state)
 {
 	(void)state;
 	char *out = NULL;
-	assert_int_not_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-c", in.config, NULL}), 0);
+	assert_int_not_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-c",
+								     in.config, NULL}),
+			     0);
 	free(out);
 	GOOD(release_once(token));
 }
@@ -256,12 +276,14 @@ static void test_e02_reload_under_load_loses_nothing(void **state)
 		if (CTL(&in, &out, "reload") != 0)
 			GOOD(wrong("reload: %.300s", out));
 		free(out);
-		for (unsigned long long end = now_ms() + 5000; t->released < before + 20 && now_ms() < end;)
+		for (unsigned long long end = now_ms() + 5000;
+		     t->released < before + 20 && now_ms() < end;)
 			sleep_ms(10);
 	}
 	load_stop(t, load);
 	if (t->lost + t->refused != 0)
-		GOOD(wrong("%u lost, %u refused of %u: %s", t->lost, t->refused, t->released, t->why));
+		GOOD(wrong("%u lost, %u refused of %u: %s", t->lost, t->refused, t->released,
+			   t->why));
 	assert_true(t->released > 120);
 	every_release_is_recorded(t);
 	munmap(t, sizeof *t);
@@ -306,7 +328,8 @@ static void restart(void)
 /* /readyz answers at all: the gateway is there. */
 static void wait_answering(void)
 {
-	for (unsigned long long end = now_ms() + 15000; metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 15000;
+	     metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
 		sleep_ms(20);
 }
 
@@ -322,7 +345,8 @@ static void test_h02_known_keys_outlive_a_restart_without_issuer(void **state)
 static void test_h02_stale_keys_are_no_keys(void **state)
 {
 	(void)state;
-	json_t *issuer = instance_json(&in, "issuers.d/issuer.json"), *patient = json_deep_copy(issuer);
+	json_t *issuer = instance_json(&in, "issuers.d/issuer.json"),
+	       *patient = json_deep_copy(issuer);
 	json_object_set_new(issuer, "max_stale", json_string("1s"));
 	GOOD(instance_json_write(&in, "issuers.d/issuer.json", issuer));
 	restart();
@@ -364,7 +388,8 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 	static struct link *links[CROWD];
 	unsigned busy = 0, released = 0;
 	char *large, wait[16], code[64], *pad = calloc(1, 100 * 1024 + 1);
-	/* Small requests would wait in the kernel's socket buffer, a megabyte of them, before the gateway's own queue begins. */
+	/* Small requests would wait in the kernel's socket buffer, a megabyte of them, before the
+	 * gateway's own queue begins. */
 	json_t *attest = evidence_platform(kek);
 	memset(pad, 'a', 100 * 1024);
 	evidence_set(attest, "padding", json_string(pad));
@@ -376,7 +401,8 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 	GOOD(instance_json_write(&in, "keybroker.json", config));
 	restart();
 	GOOD(broker_wait_ready(&in, 15000));
-	for (unsigned long long end = now_ms() + 5000; broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20);
 	for (unsigned i = 0; i < CROWD; i++)
 		GOOD(link_open(&in.at, &links[i]));
@@ -385,13 +411,15 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGSTOP);
 	int n = sprintf(request,
-			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			"x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
 			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 			strlen(large) + 13, large);
 	for (unsigned i = 0; i < CROWD; i++)
 		GOOD(link_send(links[i], request, (size_t)n));
 	sleep_ms(300);
-	for (unsigned i = 0; i < CROWD; i++) { /* those that are there now were refused while no worker ran */
+	for (unsigned i = 0; i < CROWD;
+	     i++) { /* those that are there now were refused while no worker ran */
 		struct reply r;
 		if (!link_has_reply(links[i]))
 			continue;
@@ -427,19 +455,23 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 
 static int tcp_open(void)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)in.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)in.port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
 	return fd;
 }
 
-/* A silent handshake, half a head and half a body: each is closed at its deadline, and nobody else waits for them. */
+/* A silent handshake, half a head and half a body: each is closed at its deadline, and nobody else
+ * waits for them. */
 static void test_b01_slow_clients_meet_their_deadline(void **state)
 {
 	(void)state;
 	static const char head[] = "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\n";
 	static const char body[] =
-		"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+		"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nContent-Type: "
+		"application/json\r\nContent-Length: 100\r\n\r\n{";
 	struct link *slow[2];
 	GOOD(link_open(&in.at, &slow[0]));
 	GOOD(link_open(&in.at, &slow[1]));
@@ -453,7 +485,8 @@ static void test_b01_slow_clients_meet_their_deadline(void **state)
 		for (unsigned i = 0; i < 3; i++) {
 			char bytes[4096];
 			ssize_t n;
-			while (!is_closed[i] && (n = recv(fd[i], bytes, sizeof bytes, MSG_DONTWAIT)) >= 0)
+			while (!is_closed[i] &&
+			       (n = recv(fd[i], bytes, sizeof bytes, MSG_DONTWAIT)) >= 0)
 				is_closed[i] = n == 0;
 			is_closed[i] |= errno != EAGAIN && errno != EINTR && errno != 0;
 		}
@@ -472,7 +505,8 @@ static void test_b08_request_in_single_bytes(void **state)
 	(void)state;
 	struct reply r;
 	struct link *l;
-	static const char request[] = "GET /keys/key?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
+	static const char request[] = "GET /keys/key?api-version=7.4 HTTP/1.1\r\nHost: "
+				      "localhost\r\nAuthorization: Bearer x\r\n\r\n";
 	GOOD(link_open(&in.at, &l));
 	for (size_t i = 0; i < sizeof request - 1; i++)
 		GOOD(link_send(l, request + i, 1));
@@ -489,7 +523,9 @@ static void test_b05_pipelined_requests_in_order(void **state)
 	struct link *l;
 	char text[1024], *out = text;
 	for (unsigned i = 0; i < 3; i++)
-		out += sprintf(out, "GET /keys/%s?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n",
+		out += sprintf(out,
+			       "GET /keys/%s?api-version=7.4 HTTP/1.1\r\nHost: "
+			       "localhost\r\nAuthorization: Bearer x\r\n\r\n",
 			       i == 1 ? "nosuch" : "key");
 	GOOD(link_open(&in.at, &l));
 	GOOD(link_send(l, text, (size_t)(out - text)));
@@ -506,7 +542,8 @@ static void test_b09_client_gone_before_the_answer(void **state)
 	(void)state;
 	char *request = malloc(strlen(token) + 512);
 	int n = sprintf(request,
-			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+			"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			"x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
 			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 			strlen(token) + 13, token);
 	unsigned before = ledger_count(&in, "\"outcome\":\"released\"");
@@ -514,13 +551,15 @@ static void test_b09_client_gone_before_the_answer(void **state)
 		struct link *l;
 		GOOD(link_open(&in.at, &l));
 		GOOD(link_send(l, request, (size_t)n));
-		setsockopt(link_socket(l), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger)); /* reset */
+		setsockopt(link_socket(l), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
+			   sizeof(struct linger)); /* reset */
 		link_close(l);
 	}
 	free(request);
 	GOOD(release_within(token, 2000));
 	sleep_ms(300);
-	assert_true(ledger_count(&in, "\"outcome\":\"released\"") > before); /* the record stands, whoever reads the reply */
+	assert_true(ledger_count(&in, "\"outcome\":\"released\"") >
+		    before); /* the record stands, whoever reads the reply */
 	verify_ledger();
 }
 
@@ -544,7 +583,8 @@ static void test_sigterm_answers_what_is_open(void **state)
 	reply_free(&r);
 	link_close(l);
 	int status = 0;
-	for (unsigned long long end = now_ms() + 10000; now_ms() < end && waitpid(in.broker, &status, WNOHANG) != in.broker;)
+	for (unsigned long long end = now_ms() + 10000;
+	     now_ms() < end && waitpid(in.broker, &status, WNOHANG) != in.broker;)
 		sleep_ms(20);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	assert_int_equal(kill(in.broker, 0), -1);
@@ -564,7 +604,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_d07_second_broker_is_refused, holds),
 		cmocka_unit_test_teardown(test_e02_reload_under_load_loses_nothing, holds),
 		cmocka_unit_test_teardown(test_h05_new_signing_key_is_fetched_once_seen, holds),
-		cmocka_unit_test_teardown(test_h02_known_keys_outlive_a_restart_without_issuer, holds),
+		cmocka_unit_test_teardown(test_h02_known_keys_outlive_a_restart_without_issuer,
+					  holds),
 		cmocka_unit_test(test_h02_stale_keys_are_no_keys),
 		cmocka_unit_test_teardown(test_h12_cold_start_with_issuer_down, holds),
 		cmocka_unit_test_teardown(test_g06_full_queue_says_503_at_once, holds),

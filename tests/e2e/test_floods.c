@@ -1,5 +1,6 @@
-/* tests/e2e/test_floods.c — clients that are slow, gone, many or greedy: each is cut off at its limit, is counted, and nobody else waits for it.
- * SECURITY B1, B2, B6, B9, B11, B12, G1, G6.  The floods that take minutes are in tests/security/test_floods_long.c. */
+/* tests/e2e/test_floods.c — clients that are slow, gone, many or greedy: each is cut off at its
+ * limit, is counted, and nobody else waits for it. SECURITY B1, B2, B6, B9, B11, B12, G1, G6.  The
+ * floods that take minutes are in tests/security/test_floods_long.c. */
 #include "tests/e2e/flood.h"
 
 #include <grp.h>
@@ -7,9 +8,13 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-enum { DEADLINE_MS = 10000, SLACK_MS = 1000, BUSY_MS = 1500 /* a busy machine notices later, never earlier */ };
-static const char head[] =
-	"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
+enum {
+	DEADLINE_MS = 10000,
+	SLACK_MS = 1000,
+	BUSY_MS = 1500 /* a busy machine notices later, never earlier */
+};
+static const char head[] = "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			   "x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
 
 /* ---- slow ---- */
 
@@ -51,7 +56,8 @@ static void slow_step(struct slow *s, unsigned long long now)
 {
 	if (s->closed != 0)
 		return;
-	if (s->ssl == NULL ? is_closed(s->fd) : SSL_peek(s->ssl, (char[1]){0}, 1) == 1 || is_closed(s->fd)) {
+	if (s->ssl == NULL ? is_closed(s->fd)
+			   : SSL_peek(s->ssl, (char[1]){0}, 1) == 1 || is_closed(s->fd)) {
 		s->closed = now;
 		return;
 	}
@@ -77,7 +83,8 @@ static void test_b01_one_byte_a_second(void **state)
 			fcntl(slow[i].fd, F_SETFL, O_NONBLOCK);
 	}
 	unsigned open = SLOW_KINDS;
-	for (unsigned long long end = now_ms() + DEADLINE_MS + SLACK_MS + BUSY_MS; open > 0 && now_ms() < end; sleep_ms(10)) {
+	for (unsigned long long end = now_ms() + DEADLINE_MS + SLACK_MS + BUSY_MS;
+	     open > 0 && now_ms() < end; sleep_ms(10)) {
 		open = 0;
 		for (unsigned i = 0; i < SLOW_KINDS; i++) {
 			slow_step(&slow[i], now_ms());
@@ -86,10 +93,13 @@ static void test_b01_one_byte_a_second(void **state)
 	}
 	for (unsigned i = 0; i < SLOW_KINDS; i++) {
 		unsigned long long took = slow[i].closed - slow[i].from;
-		/* The first byte of a head begins its time: the line's comes a second after the connection. */
+		/* The first byte of a head begins its time: the line's comes a second after the
+		 * connection. */
 		unsigned long long allowed = DEADLINE_MS + (i == SLOW_LINE ? 1000 : 0);
-		if (slow[i].closed == 0 || took + SLACK_MS < allowed || took > allowed + SLACK_MS + (i == SLOW_LINE ? BUSY_MS : 0))
-			GOOD(wrong("client %u was cut off after %llu ms (0: never)", i, slow[i].closed == 0 ? 0 : took));
+		if (slow[i].closed == 0 || took + SLACK_MS < allowed ||
+		    took > allowed + SLACK_MS + (i == SLOW_LINE ? BUSY_MS : 0))
+			GOOD(wrong("client %u was cut off after %llu ms (0: never)", i,
+				   slow[i].closed == 0 ? 0 : took));
 		if (slow[i].ssl != NULL)
 			tls_free(slow[i].ssl);
 		else
@@ -98,22 +108,28 @@ static void test_b01_one_byte_a_second(void **state)
 	assert_int_equal((int)(refused_as("DEADLINE") - before), SLOW_KINDS);
 }
 
-/* Requests, one behind the other, and no reply is ever read: the gateway serves one at a time, so it holds at most one reply for us beyond what the kernel takes. */
+/* Requests, one behind the other, and no reply is ever read: the gateway serves one at a time, so
+ * it holds at most one reply for us beyond what the kernel takes. */
 static void test_b02_never_reads(void **state)
 {
 	(void)state;
-	static const char get[] = "GET /keys/key?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
+	static const char get[] = "GET /keys/key?api-version=7.4 HTTP/1.1\r\nHost: "
+				  "localhost\r\nAuthorization: Bearer x\r\n\r\n";
 	double before = refused_as("DEADLINE"), lost = metric(&in, "keybroker_replies_lost_total");
 	long rss = status_kib(gateway(), "VmRSS:");
 	SSL *ssl = SSL_new(in.at.tls);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)in.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)); /* before connect(): a small window */
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)in.port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096},
+		   sizeof(int)); /* before connect(): a small window */
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
 	SSL_set_fd(ssl, fd);
 	assert_int_equal(SSL_connect(ssl), 1);
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	/* As many as it takes until ours do not leave any more: then the gateway has stopped to read, because it cannot write. */
+	/* As many as it takes until ours do not leave any more: then the gateway has stopped to
+	 * read, because it cannot write. */
 	unsigned long long from = now_ms(), last = from, end = last + 30000;
 	unsigned sent = 0;
 	while (now_ms() - last < 2000 && now_ms() < end) {
@@ -128,7 +144,8 @@ static void test_b02_never_reads(void **state)
 	assert_true(sent > 100 && now_ms() < end);
 	long grown = status_kib(gateway(), "VmRSS:") - rss;
 	struct pollfd p = {.fd = fd, .events = POLLHUP};
-	while ((poll(&p, 1, 100) == 0 || (p.revents & (POLLHUP | POLLERR)) == 0) && now_ms() < last + DEADLINE_MS + SLACK_MS + BUSY_MS)
+	while ((poll(&p, 1, 100) == 0 || (p.revents & (POLLHUP | POLLERR)) == 0) &&
+	       now_ms() < last + DEADLINE_MS + SLACK_MS + BUSY_MS)
 		;
 	unsigned long long took = now_ms() - last;
 	if ((p.revents & (POLLHUP | POLLERR)) == 0 || now_ms() - from < DEADLINE_MS)
@@ -142,7 +159,8 @@ static void test_b02_never_reads(void **state)
 
 /* ---- greedy ---- */
 
-/* Heads that announce the largest body and ask to be told to go on: until it comes, a connection is not worth more than 64 KiB. */
+/* Heads that announce the largest body and ask to be told to go on: until it comes, a connection is
+ * not worth more than 64 KiB. */
 static void test_b06_memory_before_anyone_is_known(void **state)
 {
 	(void)state;
@@ -151,7 +169,8 @@ static void test_b06_memory_before_anyone_is_known(void **state)
 	char announce[256], word[64] = "";
 	long before = status_kib(gateway(), "VmRSS:");
 	int n = snprintf(announce, sizeof announce,
-			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n"
+			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nExpect: "
+			 "100-continue\r\nContent-Type: application/json\r\n"
 			 "Content-Length: %u\r\n\r\n",
 			 60000);
 	for (unsigned i = 0; i < CROWD; i++) {
@@ -170,7 +189,8 @@ static void test_b06_memory_before_anyone_is_known(void **state)
 		tls_free(crowd[i]);
 }
 
-/* The same, and the bodies come, but for their last byte: what one source may have stored here is bounded, others go on. */
+/* The same, and the bodies come, but for their last byte: what one source may have stored here is
+ * bounded, others go on. */
 static void test_b06_bodies_of_one_source_are_bounded(void **state)
 {
 	(void)state;
@@ -183,13 +203,15 @@ static void test_b06_bodies_of_one_source_are_bounded(void **state)
 	unsigned busy = 0;
 	memset(body, 'a', sizeof body);
 	int n = snprintf(text, sizeof text,
-			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
+			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			 "x\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
 			 BODY);
 	for (unsigned i = 0; i < CROWD; i++) {
 		crowd[i] = tls_from(SOURCE(30), NULL);
 		assert_int_equal(SSL_do_handshake(crowd[i]), 1);
 		assert_int_equal(SSL_write(crowd[i], text, n), n);
-		(void)SSL_write(crowd[i], body, BODY - 1); /* who was refused already does not take it */
+		(void)SSL_write(crowd[i], body,
+				BODY - 1); /* who was refused already does not take it */
 		ERR_clear_error();
 	}
 	long grown = status_kib(gateway(), "VmRSS:") - before;
@@ -200,7 +222,8 @@ static void test_b06_bodies_of_one_source_are_bounded(void **state)
 		busy += got > 12 && strncmp(said, "HTTP/1.1 503", 12) == 0;
 		tls_free(crowd[i]);
 	}
-	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused), CROWD - SOURCE_KIB * 1024 / BODY);
+	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused),
+			 CROWD - SOURCE_KIB * 1024 / BODY);
 	assert_true(busy > 0 && busy <= CROWD - SOURCE_KIB * 1024 / BODY);
 	if (grown > SOURCE_KIB + 64 * CROWD)
 		GOOD(wrong("one source made the gateway grow by %ld KiB", grown));
@@ -222,25 +245,32 @@ static void test_b09_reset_in_every_state(void **state)
 		if (round > 2)
 			sleep_ms(20);
 		close_hard(fd);
-		for (unsigned part = 0; part < 4; part++) { /* no byte of a request; half a head; half a body; all but the last byte */
-			size_t len = part == 0 ? 0 : part == 1 ? 40 : part == 2 ? sizeof head + 200 : strlen(request) - 1;
+		for (unsigned part = 0; part < 4; part++) { /* no byte of a request; half a head;
+							       half a body; all but the last byte */
+			size_t len = part == 0   ? 0
+				     : part == 1 ? 40
+				     : part == 2 ? sizeof head + 200
+						 : strlen(request) - 1;
 			SSL *ssl = tls_from(SOURCE(40), NULL);
 			assert_int_equal(SSL_do_handshake(ssl), 1);
 			if (len > 0)
 				assert_int_equal(SSL_write(ssl, request, (int)len), (int)len);
 			if (round > 2)
 				sleep_ms(20);
-			setsockopt(SSL_get_fd(ssl), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+			setsockopt(SSL_get_fd(ssl), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
+				   sizeof(struct linger));
 			tls_free(ssl);
 		}
 	}
 	free(request);
-	for (unsigned long long end = now_ms() + 5000; metric(&in, "keybroker_connections_open") > open && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     metric(&in, "keybroker_connections_open") > open && now_ms() < end;)
 		sleep_ms(20);
 	assert_true(metric(&in, "keybroker_connections_open") <= open);
 }
 
-/* While the workers stand still, so that the request is surely under way: the record is made all the same, and that nobody read the reply is counted. */
+/* While the workers stand still, so that the request is surely under way: the record is made all
+ * the same, and that nobody read the reply is counted. */
 static void test_b09_reset_while_the_vault_works(void **state)
 {
 	(void)state;
@@ -248,7 +278,8 @@ static void test_b09_reset_while_the_vault_works(void **state)
 	char *request = release_request();
 	pid_t vault[2] = {broker_process(&in, "vault", 0), broker_process(&in, "vault", 1)};
 	unsigned released = ledger_count(&in, "\"outcome\":\"released\"");
-	double lost = metric(&in, "keybroker_replies_lost_total"), sent = metric(&in, "keybroker_requests_total");
+	double lost = metric(&in, "keybroker_replies_lost_total"),
+	       sent = metric(&in, "keybroker_requests_total");
 	double open = metric(&in, "keybroker_connections_open");
 	assert_true(vault[0] > 0 && vault[1] > 0);
 	for (unsigned i = 0; i < 2; i++)
@@ -257,14 +288,17 @@ static void test_b09_reset_while_the_vault_works(void **state)
 	for (unsigned i = 0; i < GONE; i++) {
 		ssl[i] = tls_from(SOURCE(41), NULL);
 		assert_int_equal(SSL_do_handshake(ssl[i]), 1);
-		assert_int_equal(SSL_write(ssl[i], request, (int)strlen(request)), (int)strlen(request));
+		assert_int_equal(SSL_write(ssl[i], request, (int)strlen(request)),
+				 (int)strlen(request));
 	}
 	wait_metric("keybroker_requests_total", sent + GONE, 3000);
 	for (unsigned i = 0; i < GONE; i++) {
-		setsockopt(SSL_get_fd(ssl[i]), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+		setsockopt(SSL_get_fd(ssl[i]), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0},
+			   sizeof(struct linger));
 		tls_free(ssl[i]);
 	}
-	for (unsigned long long end = now_ms() + 3000; metric(&in, "keybroker_connections_open") > open && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 3000;
+	     metric(&in, "keybroker_connections_open") > open && now_ms() < end;)
 		sleep_ms(20);
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGCONT);
@@ -275,7 +309,8 @@ static void test_b09_reset_while_the_vault_works(void **state)
 
 /* ---- many ---- */
 
-/* One source holds all that one source may, in three ways, and one more is turned away; another is served at once. */
+/* One source holds all that one source may, in three ways, and one more is turned away; another is
+ * served at once. */
 static void test_b11_one_source_takes_what_it_may(void **state)
 {
 	(void)state;
@@ -287,7 +322,8 @@ static void test_b11_one_source_takes_what_it_may(void **state)
 	for (unsigned i = 0; i < CAP + MORE; i++) {
 		crowd[i] = tcp_from(SOURCE(50), in.port);
 		assert_true(crowd[i] >= 0);
-		if (i % 3 > 0) /* nothing; half a hello; a whole one, and the server's answer is left alone */
+		if (i % 3 > 0) /* nothing; half a hello; a whole one, and the server's answer is
+				  left alone */
 			(void)send(crowd[i], hello, hello_len / (i % 3), MSG_NOSIGNAL);
 	}
 	wait_metric("keybroker_connections_open", open + CAP, 5000);
@@ -307,7 +343,8 @@ static pid_t flood_start(unsigned source)
 	enum { AT_ONCE = 64 };
 	SSL *ssl[AT_ONCE] = {0};
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	setpriority(PRIO_PROCESS, 0, 10); /* its own arithmetic must not be what the others wait for */
+	setpriority(PRIO_PROCESS, 0,
+		    10); /* its own arithmetic must not be what the others wait for */
 	while (getppid() == parent)
 		for (unsigned i = 0; i < AT_ONCE; i++) {
 			if (ssl[i] == NULL) {
@@ -316,7 +353,8 @@ static pid_t flood_start(unsigned source)
 			}
 			int n = SSL_do_handshake(ssl[i]);
 			if (n == 1 || SSL_get_error(ssl[i], n) != SSL_ERROR_WANT_READ) {
-				setsockopt(SSL_get_fd(ssl[i]), SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+				setsockopt(SSL_get_fd(ssl[i]), SOL_SOCKET, SO_LINGER,
+					   &(struct linger){1, 0}, sizeof(struct linger));
 				tls_free(ssl[i]);
 				ssl[i] = NULL;
 			}
@@ -337,13 +375,15 @@ static void test_b11_b12_handshakes_of_one_source_against_the_rest(void **state)
 	waitpid(noisy, NULL, 0);
 }
 
-/* The house is full of many sources' silence: who comes waits in the kernel and is let in when there is room; the operators' own door stays open. */
+/* The house is full of many sources' silence: who comes waits in the kernel and is let in when
+ * there is room; the operators' own door stays open. */
 static void test_b10_full_house_is_left_and_entered_again(void **state)
 {
 	(void)state;
 	enum { HOUSE = 48, CROWD = 120 };
 	static int crowd[CROWD];
-	flood_limits(json_pack("{s:i, s:i}", "connections", HOUSE, "connections_per_source", HOUSE));
+	flood_limits(
+		json_pack("{s:i, s:i}", "connections", HOUSE, "connections_per_source", HOUSE));
 	for (unsigned i = 0; i < CROWD; i++)
 		crowd[i] = tcp_from(SOURCE(60 + i), in.port);
 	wait_metric("keybroker_connections_open", HOUSE, 5000);
@@ -386,10 +426,12 @@ static void limit_files(pid_t process, const struct rlimit *to, struct rlimit *w
 {
 	int status = -1;
 	pid_t pid = 0;
-	assert_int_equal(prlimit(getpid(), RLIMIT_NOFILE, NULL, was), 0); /* processes raise theirs to the same */
+	assert_int_equal(prlimit(getpid(), RLIMIT_NOFILE, NULL, was),
+			 0); /* processes raise theirs to the same */
 	if ((pid = fork()) == 0) {
 		unsigned gid = id_of(process, "Gid:"), uid = id_of(process, "Uid:");
-		if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
+		if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
+				       setresuid(uid, uid, uid) != 0))
 			_exit(2);
 		_exit(prlimit(process, RLIMIT_NOFILE, to, NULL) == 0 ? 0 : 1);
 	}
@@ -412,24 +454,30 @@ static void test_g01_out_of_descriptors(void **state)
 		crowd[i] = tcp_from(SOURCE(70), in.port);
 		assert_true(crowd[i] >= 0);
 	}
-	for (unsigned long long end = now_ms() + 5000; refused_as("CONN_LIMIT") == refused && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     refused_as("CONN_LIMIT") == refused && now_ms() < end;)
 		sleep_ms(20);
 	double cpu = cpu_ms(pid);
 	unsigned long long from = now_ms();
 	sleep_ms(2500);
 	double share = (cpu_ms(pid) - cpu) / (double)(now_ms() - from);
-	assert_int_equal(metrics_get(&in, "/healthz", NULL), 200); /* the operators' door has a descriptor of its own */
+	assert_int_equal(metrics_get(&in, "/healthz", NULL),
+			 200); /* the operators' door has a descriptor of its own */
 	if (share > 0.2)
-		GOOD(wrong("the gateway used %.0f %% of a processor with no descriptor left", 100 * share));
+		GOOD(wrong("the gateway used %.0f %% of a processor with no descriptor left",
+			   100 * share));
 	unsigned told = 0;
 	for (unsigned i = 0; i < CROWD; i++)
 		told += is_closed(crowd[i]);
-	if (told == 0 || told >= CROWD - LIMIT) /* the spare descriptor tells one each time accepting is tried; the others wait */
+	if (told == 0 || told >= CROWD - LIMIT) /* the spare descriptor tells one each time
+						   accepting is tried; the others wait */
 		GOOD(wrong("%u of %u were told", told, CROWD));
 	for (unsigned i = 0; i < CROWD; i++)
 		close_hard(crowd[i]);
 	const char *why = "not yet";
-	for (unsigned long long end = now_ms() + 5000; why != NULL && now_ms() < end;) { /* it accepts again, with no more descriptors than before */
+	for (unsigned long long end = now_ms() + 5000;
+	     why != NULL &&
+	     now_ms() < end;) { /* it accepts again, with no more descriptors than before */
 		struct link *l;
 		why = link_open(&in.at, &l);
 		link_close(l);
@@ -443,7 +491,8 @@ static void test_g01_out_of_descriptors(void **state)
 
 /* ---- the queue ---- */
 
-/* With no worker at work, one source's requests fill the queue; another's are still taken in, and are served first in, first out, in turn. */
+/* With no worker at work, one source's requests fill the queue; another's are still taken in, and
+ * are served first in, first out, in turn. */
 static void test_g06_full_queue_makes_room_for_another_source(void **state)
 {
 	(void)state;
@@ -461,7 +510,8 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	}
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGSTOP);
-	/* The window is in the way of the queue: fill it first, on connections that ask more than once. */
+	/* The window is in the way of the queue: fill it first, on connections that ask more than
+	 * once. */
 	static struct link *window[100];
 	at.from = 80;
 	for (unsigned i = 0; i < 68; i++) {
@@ -471,15 +521,18 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	wait_metric("keybroker_requests_total", sent + 68, 5000);
 	for (unsigned i = 0; i < NOISY; i++)
 		GOOD(link_send(noisy[i], request, strlen(request)));
-	for (unsigned long long end = now_ms() + 5000; refused_as("QUEUE_FULL") - refused < NOISY - 8 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     refused_as("QUEUE_FULL") - refused < NOISY - 8 && now_ms() < end;)
 		sleep_ms(20);
 	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused), NOISY - 8);
 	assert_int_equal((int)metric(&in, "keybroker_queue"), 8);
 	for (unsigned i = 0; i < QUIET; i++)
 		GOOD(link_send(quiet[i], request, strlen(request)));
-	for (unsigned long long end = now_ms() + 5000; refused_as("QUEUE_FULL") - refused < NOISY - 8 + QUIET && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     refused_as("QUEUE_FULL") - refused < NOISY - 8 + QUIET && now_ms() < end;)
 		sleep_ms(20);
-	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused), NOISY - 8 + QUIET); /* three of the noisy made room */
+	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused),
+			 NOISY - 8 + QUIET); /* three of the noisy made room */
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGCONT);
 	for (unsigned i = 0; i < QUIET; i++) {
@@ -495,7 +548,8 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 		GOOD(link_receive(noisy[i], &r));
 		if (r.status == 503) {
 			busy++;
-			assert_int_equal(atoi(reply_header(&r, "Retry-After", wait, sizeof wait)), 1);
+			assert_int_equal(atoi(reply_header(&r, "Retry-After", wait, sizeof wait)),
+					 1);
 		} else {
 			assert_int_equal(r.status, 200);
 		}

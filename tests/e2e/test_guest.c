@@ -1,5 +1,7 @@
-/* tests/e2e/test_guest.c — keybroker-guest against the real broker and the test issuer: every source of a token, every place and form of the key,
- * every exit code, and that nothing is believed that does not answer the very request.  A relay between guest and broker plays the dishonest ones. */
+/* tests/e2e/test_guest.c — keybroker-guest against the real broker and the test issuer: every
+ * source of a token, every place and form of the key, every exit code, and that nothing is believed
+ * that does not answer the very request.  A relay between guest and broker plays the dishonest
+ * ones. */
 #include "tests/e2e/check.h"
 
 #include <fcntl.h>
@@ -18,7 +20,16 @@
 #include "tests/e2e/relay.h"
 #include "tests/e2e/tsm.h"
 
-enum { OK = 0, USAGE = 2, REFUSED_ = 10, UNREACHABLE = 11, BAD_REPLY = 12, NO_EVIDENCE = 13, OUTPUT = 15, OUT_FD = 9 };
+enum {
+	OK = 0,
+	USAGE = 2,
+	REFUSED_ = 10,
+	UNREACHABLE = 11,
+	BAD_REPLY = 12,
+	NO_EVIDENCE = 13,
+	OUTPUT = 15,
+	OUT_FD = 9
+};
 
 static EVP_PKEY *rsa, *ec, *kek;
 static uint8_t oct[32];
@@ -45,7 +56,8 @@ static int guest_run(const char *const args[])
 		argv[4 + i] = args[i];
 	pid_t pid = fork();
 	if (pid == 0) {
-		int o = open(out_path, O_WRONLY | O_CREAT | O_TRUNC, 0600), e = open(err_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		int o = open(out_path, O_WRONLY | O_CREAT | O_TRUNC, 0600),
+		    e = open(err_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 		int f = open(fd_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 		dup2(o, 1);
 		dup2(e, 2);
@@ -61,16 +73,17 @@ static int guest_run(const char *const args[])
 		fail_msg("killed by a signal; stderr: %s", err);
 	return WEXITSTATUS(status);
 }
-#define RUN(expected, ...)                                                                                                                           \
-	do {                                                                                                                                         \
-		int status_ = guest_run((const char *const[]){__VA_ARGS__, NULL});                                                                   \
-		if (status_ != (expected))                                                                                                           \
-			fail_msg("exit status %d, expected %d; stderr:\n%s", status_, (expected), err);                                              \
+#define RUN(expected, ...)                                                                         \
+	do {                                                                                       \
+		int status_ = guest_run((const char *const[]){__VA_ARGS__, NULL});                 \
+		if (status_ != (expected))                                                         \
+			fail_msg("exit status %d, expected %d; stderr:\n%s", status_, (expected),  \
+				 err);                                                             \
 	} while (0)
-#define SAYS(text)                                                                                                                                   \
-	do {                                                                                                                                         \
-		if (strstr(err, (text)) == NULL)                                                                                                     \
-			fail_msg("stderr lacks \"%s\":\n%s", (text), err);                                                                           \
+#define SAYS(text)                                                                                 \
+	do {                                                                                       \
+		if (strstr(err, (text)) == NULL)                                                   \
+			fail_msg("stderr lacks \"%s\":\n%s", (text), err);                         \
 	} while (0)
 
 static int setup(void **state)
@@ -138,7 +151,8 @@ static void test_guest_token_file_and_places(void **state)
 	assert_int_equal(file_read(path_of("disk.key"), text, sizeof text), sizeof oct);
 	assert_memory_equal(text, oct, sizeof oct);
 	assert_int_equal(file_read(path_of("victim"), text, sizeof text), 9);
-	RUN(OUTPUT, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "file:/nonexistent/key");
+	RUN(OUTPUT, "--url", in.base_url, "--key", "disk", BY_FILE, "--out",
+	    "file:/nonexistent/key");
 	SAYS("No such file or directory");
 }
 
@@ -153,7 +167,8 @@ static void test_guest_keyring(void **state)
 	RUN(OK, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", place);
 	long id = syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, "user", place + 8, 0);
 	assert_true(id > 0);
-	syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_PROCESS_KEYRING); /* to possess it, and so read it */
+	syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING,
+		KEY_SPEC_PROCESS_KEYRING); /* to possess it, and so read it */
 	assert_int_equal(syscall(SYS_keyctl, KEYCTL_READ, id, text, sizeof text), sizeof oct);
 	assert_memory_equal(text, oct, sizeof oct);
 	assert_int_equal(syscall(SYS_keyctl, KEYCTL_UNLINK, id, KEY_SPEC_USER_KEYRING), 0);
@@ -163,9 +178,14 @@ static void test_guest_never_on_a_terminal(void **state)
 {
 	char command[1024], *shown = NULL;
 	(void)state;
-	snprintf(command, sizeof command, "%s release --ca %s --url %s --key disk --token %s --ephemeral-key %s --out stdout",
-		 program("keybroker-guest"), in.ca_file, in.base_url, path_of("token"), path_of("kek.pem"));
-	assert_int_equal(run_program(&shown, (const char *const[]){"/usr/bin/script", "-qec", command, "/dev/null", NULL}), USAGE);
+	snprintf(
+		command, sizeof command,
+		"%s release --ca %s --url %s --key disk --token %s --ephemeral-key %s --out stdout",
+		program("keybroker-guest"), in.ca_file, in.base_url, path_of("token"),
+		path_of("kek.pem"));
+	assert_int_equal(run_program(&shown, (const char *const[]){"/usr/bin/script", "-qec",
+								   command, "/dev/null", NULL}),
+			 USAGE);
 	assert_non_null(strstr(shown, "standard output is a terminal"));
 	free(shown);
 }
@@ -173,24 +193,28 @@ static void test_guest_never_on_a_terminal(void **state)
 static void test_guest_forms(void **state)
 {
 	(void)state;
-	RUN(OK, "--url", in.base_url, "--key", "rsa", BY_FILE, "--out", "stdout", "--format", "raw");
+	RUN(OK, "--url", in.base_url, "--key", "rsa", BY_FILE, "--out", "stdout", "--format",
+	    "raw");
 	const uint8_t *p = (const uint8_t *)out;
 	EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &p, (long)out_len);
 	assert_int_equal(EVP_PKEY_eq(key, rsa), 1);
 	EVP_PKEY_free(key);
-	RUN(OK, "--url", in.base_url, "--key", "ec", BY_FILE, "--out", "stdout", "--format", "pem", "--enc", "CKM_RSA_AES_KEY_WRAP");
+	RUN(OK, "--url", in.base_url, "--key", "ec", BY_FILE, "--out", "stdout", "--format", "pem",
+	    "--enc", "CKM_RSA_AES_KEY_WRAP");
 	BIO *bio = BIO_new_mem_buf(out, (int)out_len);
 	key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 	assert_int_equal(EVP_PKEY_eq(key, ec), 1);
 	EVP_PKEY_free(key);
 	BIO_free(bio);
-	RUN(OK, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--format", "jwk", "--enc", "RSA_AES_KEY_WRAP_384");
+	RUN(OK, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--format",
+	    "jwk", "--enc", "RSA_AES_KEY_WRAP_384");
 	json_t *jwk = json_loads(out, 0, NULL);
 	char *k = proof_b64url_text(oct, sizeof oct);
 	assert_string_equal(json_string_value(json_object_get(jwk, "k")), k);
 	free(k);
 	json_decref(jwk);
-	RUN(OUTPUT, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--format", "pem");
+	RUN(OUTPUT, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--format",
+	    "pem");
 	SAYS("no PEM form");
 	assert_int_equal(out_len, 0);
 }
@@ -201,17 +225,23 @@ static void test_guest_token_command_and_nonce(void **state)
 	(void)state;
 	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout");
 	assert_memory_equal(out, oct, sizeof oct);
-	assert_int_equal(file_read(path_of("nonce"), nonce, sizeof nonce), 33); /* 16 random bytes in hex */
-	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--nonce", "ADE0101");
+	assert_int_equal(file_read(path_of("nonce"), nonce, sizeof nonce),
+			 33); /* 16 random bytes in hex */
+	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--nonce",
+	    "ADE0101");
 	file_read(path_of("nonce"), nonce, sizeof nonce);
 	assert_string_equal(nonce, "ADE0101\n");
-	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--nonce", "broker");
+	RUN(OK, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--nonce",
+	    "broker");
 	assert_true(file_read(path_of("nonce"), nonce, sizeof nonce) > 33);
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", "false", "--out", "stdout");
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", "/nonexistent", "--out", "stdout");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", "false", "--out",
+	    "stdout");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", "/nonexistent",
+	    "--out", "stdout");
 	file_write(path_of("slow"), "#!/bin/sh\nsleep 30\n", 19, 0700);
 	unsigned long long begin = now_ms();
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", path_of("slow"), "--out", "stdout", "--timeout", "1");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--token-command", path_of("slow"),
+	    "--out", "stdout", "--timeout", "1");
 	assert_true(now_ms() - begin < 5000);
 	SAYS("was ended");
 }
@@ -231,7 +261,8 @@ static void test_guest_refused_once_with_request_id(void **state)
 	/* The second URL is as good: a refusal does not try it. */
 	char urls[256];
 	snprintf(urls, sizeof urls, "%s,%s", relay.url, relay.url);
-	RUN(REFUSED_, "--url", urls, "--key", "disk", "--token", path_of("bad-token"), "--ephemeral-key", path_of("other.pem"), "--out", "stdout");
+	RUN(REFUSED_, "--url", urls, "--key", "disk", "--token", path_of("bad-token"),
+	    "--ephemeral-key", path_of("other.pem"), "--out", "stdout");
 	assert_int_equal(relay_calls(&relay), 1);
 	assert_int_equal(out_len, 0);
 	SAYS("status 403");
@@ -244,8 +275,8 @@ static void test_guest_refused_once_with_request_id(void **state)
 	RUN(REFUSED_, "--url", in.base_url, "--key", "nothing", BY_FILE, "--out", "stdout");
 	SAYS("status 404");
 	/* A token for another key is found out before anybody is asked. */
-	RUN(NO_EVIDENCE, "--url", relay.url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("other.pem"), "--out",
-	    "stdout");
+	RUN(NO_EVIDENCE, "--url", relay.url, "--key", "disk", "--token", path_of("token"),
+	    "--ephemeral-key", path_of("other.pem"), "--out", "stdout");
 	assert_int_equal(relay_calls(&relay), 1);
 	SAYS("another ephemeral key");
 	/* An ephemeral key that the protocol has no place for. */
@@ -253,8 +284,10 @@ static void test_guest_refused_once_with_request_id(void **state)
 	file_write_key(path_of("large.pem"), large);
 	file_write_key(path_of("ec.pem"), ec);
 	EVP_PKEY_free(large);
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("large.pem"), "--out", "stdout");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--ephemeral-key", path_of("ec.pem"), "--out", "stdout");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"),
+	    "--ephemeral-key", path_of("large.pem"), "--out", "stdout");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"),
+	    "--ephemeral-key", path_of("ec.pem"), "--out", "stdout");
 	SAYS("2048 bits");
 	free(token);
 	EVP_PKEY_free(other);
@@ -275,11 +308,13 @@ static void test_guest_next_url_and_retry(void **state)
 	assert_memory_equal(out, oct, sizeof oct);
 	snprintf(urls, sizeof urls, "https://localhost:%u", free_port());
 	begin = now_ms();
-	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout", "2");
+	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
+	    "2");
 	assert_true(now_ms() - begin < 6000);
 	/* A server under another root, or another name, is nobody. */
 	snprintf(urls, sizeof urls, "https://127.0.0.2:%u", in.port);
-	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout", "1");
+	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
+	    "1");
 }
 
 static void test_guest_believes_only_the_answer(void **state)
@@ -288,13 +323,15 @@ static void test_guest_believes_only_the_answer(void **state)
 		enum relay_mode mode;
 		const char *says;
 	} lies[] = {
-		{RELAY_DAMAGED, "TOKEN_SIGNATURE"}, {RELAY_OLD, "NONCE"},          {RELAY_OTHER_KEY, "PATH"},
-		{RELAY_REDIRECT, "status 302"},     {RELAY_HTML, "FETCH_CONTENT"}, {RELAY_TWO_LENGTHS, "HTTP_HEADERS"},
+		{RELAY_DAMAGED, "TOKEN_SIGNATURE"}, {RELAY_OLD, "NONCE"},
+		{RELAY_OTHER_KEY, "PATH"},          {RELAY_REDIRECT, "status 302"},
+		{RELAY_HTML, "FETCH_CONTENT"},      {RELAY_TWO_LENGTHS, "HTTP_HEADERS"},
 	};
 	char urls[256];
 	(void)state;
 	relay_mode(&relay, RELAY_PASS);
-	RUN(OK, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout"); /* what RELAY_OLD repeats */
+	RUN(OK, "--url", relay.url, "--key", "disk", BY_FILE, "--out",
+	    "stdout"); /* what RELAY_OLD repeats */
 	for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
 		relay_mode(&relay, lies[i].mode);
 		RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout");
@@ -337,25 +374,27 @@ static void test_guest_attests(void **state)
 	(void)state;
 	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
 	pid_t kernel = tsm_play(path_of("tsm"), false);
-	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
+	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout");
 	tsm_end(kernel);
 	assert_memory_equal(out, oct, sizeof oct);
 	/* Without the host's certificates: from a file, or not at all. */
 	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
 	kernel = tsm_play(path_of("tsm"), false);
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout");
 	tsm_end(kernel);
 	SAYS("--vcek-chain");
 	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
 	kernel = tsm_play(path_of("tsm"), false);
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout", "--vcek-chain",
-	    "/nonexistent");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout", "--vcek-chain", "/nonexistent");
 	tsm_end(kernel);
 	SAYS("--vcek-chain could not be read");
 	tsm_make(path_of("tsm"), "sev_guest\n", NULL);
 	kernel = tsm_play(path_of("tsm"), false);
-	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout", "--vcek-chain",
-	    in.ca_file);
+	RUN(OK, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout", "--vcek-chain", in.ca_file);
 	tsm_end(kernel);
 	assert_memory_equal(out, oct, sizeof oct);
 }
@@ -366,24 +405,30 @@ static void test_guest_without_evidence(void **state)
 	(void)state;
 	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
 	pid_t kernel = tsm_play(path_of("tsm"), true);
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout");
 	tsm_end(kernel);
 	SAYS("not one over our data");
 	tsm_make(path_of("tsm"), "tdx_guest\n", in.root);
 	kernel = tsm_play(path_of("tsm"), false);
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", path_of("tsm"), "--out", "stdout");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout");
 	tsm_end(kernel);
 	SAYS("not sev_guest");
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm", "/nonexistent", "--out", "stdout");
-	/* The broker is no attestation service: its refusal is not the broker's refusal of a key. */
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+	    "/nonexistent", "--out", "stdout");
+	/* The broker is no attestation service: its refusal is not the broker's refusal of a key.
+	 */
 	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
 	kernel = tsm_play(path_of("tsm"), false);
-	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.base_url, "--tsm", path_of("tsm"), "--out", "stdout");
+	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.base_url, "--tsm",
+	    path_of("tsm"), "--out", "stdout");
 	tsm_end(kernel);
 	snprintf(url, sizeof url, "https://localhost:%u", free_port());
 	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
 	kernel = tsm_play(path_of("tsm"), false);
-	RUN(UNREACHABLE, "--url", in.base_url, "--key", "disk", "--attest", url, "--tsm", path_of("tsm"), "--out", "stdout", "--timeout", "1");
+	RUN(UNREACHABLE, "--url", in.base_url, "--key", "disk", "--attest", url, "--tsm",
+	    path_of("tsm"), "--out", "stdout", "--timeout", "1");
 	tsm_end(kernel);
 }
 
@@ -398,18 +443,22 @@ static void line_of(const char *path, const char *start, char *value, size_t cap
 	if (at == NULL)
 		fail_msg("%s: no line %s", path, start);
 	else
-		snprintf(value, cap, "%.*s", (int)strcspn(at + strlen(start), "\n"), at + strlen(start));
+		snprintf(value, cap, "%.*s", (int)strcspn(at + strlen(start), "\n"),
+			 at + strlen(start));
 }
 
 static void write_conf(void)
 {
 	char text[2048];
-	int n = snprintf(text, sizeof text, "KEYBROKER_GUEST_ARGS=\"--url %s --key disk --ca %s --token-command %s\"\n", in.base_url, in.ca_file,
-			 path_of("token-program"));
+	int n = snprintf(
+		text, sizeof text,
+		"KEYBROKER_GUEST_ARGS=\"--url %s --key disk --ca %s --token-command %s\"\n",
+		in.base_url, in.ca_file, path_of("token-program"));
 	file_write(path_of("guest.conf"), text, (size_t)n, 0700);
 }
 
-/* Accept one connection and run the service's command with it, as its unit says: standard output is the connection. */
+/* Accept one connection and run the service's command with it, as its unit says: standard output is
+ * the connection. */
 static pid_t play_systemd(int listener, const char *command)
 {
 	char script[1024];
@@ -417,16 +466,19 @@ static pid_t play_systemd(int listener, const char *command)
 	if (pid != 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC),
+	    null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	dup2(null, 0);
 	dup2(null, 2);
 	dup2(fd, 1);
-	snprintf(script, sizeof script, ". %s; exec %s%s", path_of("guest.conf"), program("keybroker-guest"), strchr(command, ' '));
+	snprintf(script, sizeof script, ". %s; exec %s%s", path_of("guest.conf"),
+		 program("keybroker-guest"), strchr(command, ' '));
 	execl("/bin/sh", "sh", "-c", script, (char *)NULL);
 	_exit(127);
 }
 
-/* As systemd-cryptsetup reads a key file that is a socket: from a socket with an abstract name of its own, to the end. */
+/* As systemd-cryptsetup reads a key file that is a socket: from a socket with an abstract name of
+ * its own, to the end. */
 static void test_guest_boot_socket(void **state)
 {
 	char command[256], output[64], listen_at[128], crypttab[256], text[256];
@@ -436,13 +488,15 @@ static void test_guest_boot_socket(void **state)
 	(void)state;
 	line_of("conf/guest/keybroker-unlock@.service", "\nExecStart=", command, sizeof command);
 	line_of("conf/guest/keybroker-unlock@.service", "\nStandardOutput=", output, sizeof output);
-	line_of("conf/guest/keybroker-unlock.socket", "\nListenStream=", listen_at, sizeof listen_at);
+	line_of("conf/guest/keybroker-unlock.socket", "\nListenStream=", listen_at,
+		sizeof listen_at);
 	line_of("conf/guest/crypttab", "\nroot  UUID=", crypttab, sizeof crypttab);
 	assert_string_equal(output, "socket");
 	assert_non_null(strstr(crypttab, listen_at)); /* the disk's key file is the socket */
 	write_conf();
 	snprintf(at.sun_path, sizeof at.sun_path, "%s", path_of("unlock.sock"));
-	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
 	assert_int_equal(listen(listener, 1), 0);
 	pid_t pid = play_systemd(listener, command);
@@ -464,9 +518,11 @@ static void test_guest_boot_keyscript(void **state)
 	char command[512], text[256];
 	(void)state;
 	write_conf();
-	snprintf(command, sizeof command, "KEYBROKER_CONF=%s KEYBROKER_GUEST=%s conf/guest/keyscript none >%s 2>/dev/null", path_of("guest.conf"),
-		 program("keybroker-guest"), path_of("key"));
-	assert_int_equal(run_program(NULL, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
+	snprintf(command, sizeof command,
+		 "KEYBROKER_CONF=%s KEYBROKER_GUEST=%s conf/guest/keyscript none >%s 2>/dev/null",
+		 path_of("guest.conf"), program("keybroker-guest"), path_of("key"));
+	assert_int_equal(run_program(NULL, (const char *const[]){"/bin/sh", "-c", command, NULL}),
+			 0);
 	assert_int_equal(file_read(path_of("key"), text, sizeof text), sizeof oct);
 	assert_memory_equal(text, oct, sizeof oct);
 }
@@ -480,15 +536,22 @@ static void test_guest_usage(void **state)
 	RUN(USAGE, "--url", in.base_url, "--key", "disk/", BY_FILE, "--out", "stdout");
 	RUN(USAGE, "--url", in.base_url, "--key", "a/b/c", BY_FILE, "--out", "stdout");
 	RUN(USAGE, "--url", in.base_url, "--key", "disk?x", BY_FILE, "--out", "stdout");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--out", "stdout");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", "--token", path_of("token"), "--out",
+	    "stdout");
 	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "fd:77");
 	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "somewhere");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--enc", "RSA-OAEP");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--tpm-pcrs", "7");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--tpm", "--tpm-pcrs", "24");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--tpm", "--tpm-key", "0x80000000");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout", "0");
-	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--ca", "/nonexistent");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--enc",
+	    "RSA-OAEP");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--tpm-pcrs",
+	    "7");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--tpm",
+	    "--tpm-pcrs", "24");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_PROGRAM, "--out", "stdout", "--tpm",
+	    "--tpm-key", "0x80000000");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
+	    "0");
+	RUN(USAGE, "--url", in.base_url, "--key", "disk", BY_FILE, "--out", "stdout", "--ca",
+	    "/nonexistent");
 }
 
 int main(void)

@@ -1,5 +1,6 @@
-/* tests/e2e/test_history.c — what the ledger remembers over restarts, versions and restored directories: used tokens (SECURITY D9), files of another version (J6),
- * configurations that were left and come back (J7). */
+/* tests/e2e/test_history.c — what the ledger remembers over restarts, versions and restored
+ * directories: used tokens (SECURITY D9), files of another version (J6), configurations that were
+ * left and come back (J7). */
 #include "tests/fault/storage_test.h"
 
 static void path_of(const char *relative, char path[static 256])
@@ -41,7 +42,8 @@ static bool log_says(const char *part)
 
 /* ---- J7 ---- */
 
-/* The last generation's record, and the metric: `returned` says whether the configuration is one that was left before. */
+/* The last generation's record, and the metric: `returned` says whether the configuration is one
+ * that was left before. */
 static void last_generation(bool returned)
 {
 	char *text = ledger_text(&in), *last = NULL;
@@ -54,7 +56,8 @@ static void last_generation(bool returned)
 	if (member != NULL)
 		sscanf(member, "\"returned\":%llu", &seq);
 	if ((seq != 0) != returned || metric(&in, "keybroker_config_returned") != (double)seq)
-		GOOD(wrong("metric %.0f, record %s", metric(&in, "keybroker_config_returned"), last));
+		GOOD(wrong("metric %.0f, record %s", metric(&in, "keybroker_config_returned"),
+			   last));
 	free(text);
 }
 
@@ -113,7 +116,8 @@ static void test_j07_restored_key_record_is_recorded_and_alarmed(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* The ledger itself put back to yesterday's: it verifies, and only a head that was kept elsewhere tells. */
+/* The ledger itself put back to yesterday's: it verifies, and only a head that was kept elsewhere
+ * tells. */
 static void test_j07_restored_ledger_is_seen_by_its_head(void **state)
 {
 	(void)state;
@@ -149,21 +153,25 @@ static void test_j07_restored_ledger_is_seen_by_its_head(void **state)
 static void test_j06_ledger_of_a_newer_version_is_refused_and_says_so(void **state)
 {
 	(void)state;
-	static const char line[] = "{\"seq\":9,\"event\":\"segment\",\"format\":2,\"whatever\":\"comes\"}\n";
+	static const char line[] =
+		"{\"seq\":9,\"event\":\"segment\",\"format\":2,\"whatever\":\"comes\"}\n";
 	char path[256], *out = NULL;
 	struct stat st;
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	assert_int_equal(stat(newest(), &st), 0);
-	snprintf(path, sizeof path, "%s/state/ledger/ledger-%08u.jsonl", in.dir, newest_number() + 1);
+	snprintf(path, sizeof path, "%s/state/ledger/ledger-%08u.jsonl", in.dir,
+		 newest_number() + 1);
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-	assert_true(fd >= 0 && write(fd, line, sizeof line - 1) == (ssize_t)sizeof line - 1 && fchown(fd, st.st_uid, st.st_gid) == 0);
+	assert_true(fd >= 0 && write(fd, line, sizeof line - 1) == (ssize_t)sizeof line - 1 &&
+		    fchown(fd, st.st_uid, st.st_gid) == 0);
 	close(fd);
 	assert_int_equal(CTL(&in, &out, "ledger", "verify"), 1);
 	assert_non_null(strstr(out, "is of format 2"));
 	free(out);
 	GOOD(shim_start_unready(&in));
 	int status = 0;
-	for (unsigned long long end = now_ms() + 20000; waitpid(in.broker, &status, WNOHANG) != in.broker && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 20000;
+	     waitpid(in.broker, &status, WNOHANG) != in.broker && now_ms() < end;)
 		sleep_ms(20);
 	in.broker = 0;
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
@@ -174,7 +182,8 @@ static void test_j06_ledger_of_a_newer_version_is_refused_and_says_so(void **sta
 	GOOD(invariants_hold(&in));
 }
 
-/* One version's broker after another's, over the same files, while clients ask: as long as there is one version only, this one after itself. */
+/* One version's broker after another's, over the same files, while clients ask: as long as there is
+ * one version only, this one after itself. */
 static void test_j06_restarts_and_reloads_under_load_lose_nothing(void **state)
 {
 	(void)state;
@@ -221,12 +230,16 @@ static void test_d09_missing_segments_deny_what_they_may_have_told(void **state)
 	snprintf(old, sizeof old, "%s", newest());
 	rotate();
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	/* Put away too early, with all that was before it: a segment that says which tokens were used. */
+	/* Put away too early, with all that was before it: a segment that says which tokens were
+	 * used. */
 	snprintf(aside, sizeof aside, "%s/put-away", in.dir);
 	assert_int_equal(mkdir(aside, 0700), 0);
 	char command[1024], *out = NULL;
-	snprintf(command, sizeof command, "cd %s/state/ledger && ls *.jsonl | head -n -1 | xargs -I{} mv {} %s/", in.dir, aside);
-	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
+	snprintf(command, sizeof command,
+		 "cd %s/state/ledger && ls *.jsonl | head -n -1 | xargs -I{} mv {} %s/", in.dir,
+		 aside);
+	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}),
+			 0);
 	free(out);
 	assert_int_not_equal(access(old, F_OK), 0);
 	GOOD(shim_start(&in));
@@ -234,13 +247,16 @@ static void test_d09_missing_segments_deny_what_they_may_have_told(void **state)
 	struct ask again = {.name = "key", .token = used};
 	REFUSED(&again, 403, "Forbidden", "REPLAY");
 	sleep_ms(1100);
-	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &later)); /* it ends later than all that were used: no doubt about it */
+	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek),
+			  &later)); /* it ends later than all that were used: no doubt about it */
 	GOOD(ask_with(later, &status));
 	assert_int_equal(status, 200);
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	/* All of it lost: a token of before may have been used. */
-	snprintf(command, sizeof command, "mkdir %s/newest && mv %s/state/ledger/*.jsonl %s/newest/", aside, in.dir, aside);
-	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
+	snprintf(command, sizeof command,
+		 "mkdir %s/newest && mv %s/state/ledger/*.jsonl %s/newest/", aside, in.dir, aside);
+	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}),
+			 0);
 	free(out);
 	sleep_ms(1100); /* times of tokens are whole seconds */
 	GOOD(shim_start(&in));
@@ -253,9 +269,11 @@ static void test_d09_missing_segments_deny_what_they_may_have_told(void **state)
 	GOOD(ask_with(later, &status));
 	assert_int_equal(status, 200);
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
-	snprintf(command, sizeof command, "rm %s/state/ledger/*.jsonl; mv %s/*.jsonl %s/newest/*.jsonl %s/state/ledger/", in.dir, aside, aside,
-		 in.dir);
-	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
+	snprintf(command, sizeof command,
+		 "rm %s/state/ledger/*.jsonl; mv %s/*.jsonl %s/newest/*.jsonl %s/state/ledger/",
+		 in.dir, aside, aside, in.dir);
+	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}),
+			 0);
 	free(out);
 	/* Damaged: no start, so no second use either. */
 	size_t len;
@@ -265,7 +283,8 @@ static void test_d09_missing_segments_deny_what_they_may_have_told(void **state)
 	replay[12] = was == '0' ? '1' : '0';
 	spill(old, whole, len);
 	GOOD(shim_start_unready(&in));
-	for (unsigned long long end = now_ms() + 20000; waitpid(in.broker, &status, WNOHANG) != in.broker && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 20000;
+	     waitpid(in.broker, &status, WNOHANG) != in.broker && now_ms() < end;)
 		sleep_ms(20);
 	in.broker = 0;
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
@@ -286,9 +305,12 @@ static void test_d09_missing_segments_deny_what_they_may_have_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_j07_restored_policy_is_recorded_and_alarmed),      T(test_j07_restored_key_record_is_recorded_and_alarmed),
-		T(test_j07_restored_ledger_is_seen_by_its_head),          T(test_j06_ledger_of_a_newer_version_is_refused_and_says_so),
-		T(test_j06_restarts_and_reloads_under_load_lose_nothing), T(test_d09_missing_segments_deny_what_they_may_have_told),
+		T(test_j07_restored_policy_is_recorded_and_alarmed),
+		T(test_j07_restored_key_record_is_recorded_and_alarmed),
+		T(test_j07_restored_ledger_is_seen_by_its_head),
+		T(test_j06_ledger_of_a_newer_version_is_refused_and_says_so),
+		T(test_j06_restarts_and_reloads_under_load_lose_nothing),
+		T(test_d09_missing_segments_deny_what_they_may_have_told),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

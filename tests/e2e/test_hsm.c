@@ -1,5 +1,6 @@
-/* tests/e2e/test_hsm.c — section C of the list against the running broker: a scripted module lies, fails, forgets, hangs and dies.  The fake passes everything
- * to the real SoftHSM but for what its script says; tests/security/test_hsm_long.c does the same at length. */
+/* tests/e2e/test_hsm.c — section C of the list against the running broker: a scripted module lies,
+ * fails, forgets, hangs and dies.  The fake passes everything to the real SoftHSM but for what its
+ * script says; tests/security/test_hsm_long.c does the same at length. */
 #include "tests/fault/hsm_stand.h"
 
 #include <sys/wait.h>
@@ -37,25 +38,30 @@ static void refused(const char *name, const char *code)
 {
 	struct outcome o = ask_key(name);
 	if (o.status != 503 || o.records != 1 || strcmp(o.code, code) != 0)
-		GOOD(wrong("%s: status %d, %u records, code %s %s; expected 503 %s", name, o.status, o.records, o.code, o.why, code));
+		GOOD(wrong("%s: status %d, %u records, code %s %s; expected 503 %s", name, o.status,
+			   o.records, o.code, o.why, code));
 }
 
 /* ---- C1, C2: codes and sessions ---- */
 
-/* One fault in one call of a request: it succeeds after a second try, or it is refused with an HSM code; one record, and the next one succeeds. */
+/* One fault in one call of a request: it succeeds after a second try, or it is refused with an HSM
+ * code; one record, and the next one succeeds. */
 static void one_fault(unsigned call, CK_RV rv, bool is_session_lost)
 {
 	uint64_t hits = 0;
-	/* Three faults in a row, and a worker proves its HSM between two requests: then it is the proof that meets the session's loss. */
+	/* Three faults in a row, and a worker proves its HSM between two requests: then it is the
+	 * proof that meets the session's loss. */
 	for (unsigned attempt = 0; attempt < 3 && hits == 0; attempt++) {
 		/* a session that is not closed would stay, and its login with it */
-		fake_rule(0, call, 0, 1, call == FAKE_C_CloseSession ? FAKE_AFTER : FAKE_RETURN, rv);
+		fake_rule(0, call, 0, 1, call == FAKE_C_CloseSession ? FAKE_AFTER : FAKE_RETURN,
+			  rv);
 		if (is_session_lost)
 			fake_rule(1, FAKE_C_WrapKey, 0, 1, FAKE_RETURN, CKR_SESSION_HANDLE_INVALID);
 		struct outcome o = ask_key("rsa");
 		bool is_refusal = o.status == 503 && strncmp(o.code, "HSM", 3) == 0;
 		if ((!is_refusal && (o.status != 200 || o.why[0] != '\0')) || o.records != 1)
-			GOOD(wrong("call %u, 0x%lx: status %d, code %s, %u records %s", call, rv, o.status, o.code, o.records, o.why));
+			GOOD(wrong("call %u, 0x%lx: status %d, code %s, %u records %s", call, rv,
+				   o.status, o.code, o.records, o.why));
 		hits = fake_hits(0);
 		fake_clear();
 		GOOD(ask_within("rsa", 10000));
@@ -67,14 +73,19 @@ static void one_fault(unsigned call, CK_RV rv, bool is_session_lost)
 static void test_c01_each_call_of_a_release_fails_once(void **state)
 {
 	(void)state;
-	static const CK_RV codes[] = {CKR_HOST_MEMORY,       CKR_GENERAL_ERROR,          CKR_FUNCTION_FAILED,   CKR_ARGUMENTS_BAD,
-				      CKR_DEVICE_ERROR,      CKR_DEVICE_REMOVED,         CKR_KEY_UNEXTRACTABLE, CKR_KEY_HANDLE_INVALID,
-				      CKR_SESSION_CLOSED,    CKR_SESSION_HANDLE_INVALID, CKR_TOKEN_NOT_PRESENT, CKR_USER_NOT_LOGGED_IN,
-				      CKR_MECHANISM_INVALID, CKR_BUFFER_TOO_SMALL,       CKR_VENDOR_DEFINED | 7};
+	static const CK_RV codes[] = {CKR_HOST_MEMORY,       CKR_GENERAL_ERROR,
+				      CKR_FUNCTION_FAILED,   CKR_ARGUMENTS_BAD,
+				      CKR_DEVICE_ERROR,      CKR_DEVICE_REMOVED,
+				      CKR_KEY_UNEXTRACTABLE, CKR_KEY_HANDLE_INVALID,
+				      CKR_SESSION_CLOSED,    CKR_SESSION_HANDLE_INVALID,
+				      CKR_TOKEN_NOT_PRESENT, CKR_USER_NOT_LOGGED_IN,
+				      CKR_MECHANISM_INVALID, CKR_BUFFER_TOO_SMALL,
+				      CKR_VENDOR_DEFINED | 7};
 	static const unsigned steady[] = {FAKE_C_WrapKey, FAKE_C_SignInit, FAKE_C_Sign};
-	static const unsigned reopening[] = {FAKE_C_CloseSession,     FAKE_C_OpenSession,       FAKE_C_GetSessionInfo,
-					     FAKE_C_FindObjectsInit,  FAKE_C_FindObjects,       FAKE_C_GetTokenInfo,
-					     FAKE_C_FindObjectsFinal, FAKE_C_GetAttributeValue, FAKE_C_CreateObject};
+	static const unsigned reopening[] = {
+		FAKE_C_CloseSession,     FAKE_C_OpenSession,       FAKE_C_GetSessionInfo,
+		FAKE_C_FindObjectsInit,  FAKE_C_FindObjects,       FAKE_C_GetTokenInfo,
+		FAKE_C_FindObjectsFinal, FAKE_C_GetAttributeValue, FAKE_C_CreateObject};
 	for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
 		for (size_t c = 0; c < sizeof steady / sizeof steady[0]; c++)
 			one_fault(steady[c], codes[i], false);
@@ -87,12 +98,14 @@ static void test_c02_lost_session_is_one_record(void **state)
 {
 	(void)state;
 	static const unsigned calls[] = {FAKE_C_WrapKey, FAKE_C_SignInit, FAKE_C_Sign};
-	for (size_t i = 0; i < 3; i++) { /* really lost: every session of the process is closed under it */
+	for (size_t i = 0; i < 3;
+	     i++) { /* really lost: every session of the process is closed under it */
 		uint64_t opened = fake_calls(FAKE_C_OpenSession), logins = fake_calls(FAKE_C_Login);
 		fake_next(calls[i], 1, FAKE_LOSE, 0);
 		struct outcome o = ask_key("key");
 		if (o.status != 200 || o.records != 1 || o.why[0] != '\0')
-			GOOD(wrong("call %u: status %d, %u records, %s %s", calls[i], o.status, o.records, o.code, o.why));
+			GOOD(wrong("call %u: status %d, %u records, %s %s", calls[i], o.status,
+				   o.records, o.code, o.why));
 		assert_int_equal(fake_hits(0), 1);
 		assert_int_equal(fake_calls(FAKE_C_OpenSession), opened + 1);
 		assert_int_equal(fake_calls(FAKE_C_Login), logins + 1);
@@ -101,7 +114,8 @@ static void test_c02_lost_session_is_one_record(void **state)
 
 /* ---- C3: the device goes and comes back ---- */
 
-/* Clients that ask for ever and never get a key, from another process: some of them wait while nobody is there to answer. */
+/* Clients that ask for ever and never get a key, from another process: some of them wait while
+ * nobody is there to answer. */
 static pid_t ask_in_vain(void)
 {
 	pid_t parent = getpid(), pid = fork();
@@ -142,7 +156,8 @@ static void test_c03_device_gone_and_back(void **state)
 	(void)state;
 	device_goes(FAKE_ANY, CKR_DEVICE_ERROR, 2000);
 	device_goes(FAKE_ANY, CKR_DEVICE_REMOVED, 2000);
-	/* The token says that it is well and the work fails: three requests a worker, and what it takes to make an RSA key for the proof on a busy machine. */
+	/* The token says that it is well and the work fails: three requests a worker, and what it
+	 * takes to make an RSA key for the proof on a busy machine. */
 	device_goes(FAKE_C_Sign, CKR_DEVICE_ERROR, 4000);
 	device_goes(FAKE_C_WrapKey, CKR_FUNCTION_FAILED, 6000);
 }
@@ -166,7 +181,8 @@ static void test_c04_pin_refused_at_the_start(void **state)
 	fake_next(FAKE_C_Login, FOR_EVER, FAKE_RETURN, CKR_PIN_INCORRECT);
 	uint64_t before = fake_calls(FAKE_C_Login);
 	GOOD(broker_start_unready(&in));
-	for (unsigned long long end = now_ms() + 15000; fake_calls(FAKE_C_Login) == before && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 15000;
+	     fake_calls(FAKE_C_Login) == before && now_ms() < end;)
 		sleep_ms(20);
 	sleep_ms(3000); /* a minute in the long test */
 	assert_int_equal(fake_calls(FAKE_C_Login), before + 1);
@@ -181,7 +197,8 @@ static void test_c04_pin_refused_at_the_start(void **state)
 	GOOD(broker_wait_ready(&in, 10000));
 }
 
-/* While it runs: both workers lose their sessions, the token wants another PIN now.  One try for all of them. */
+/* While it runs: both workers lose their sessions, the token wants another PIN now.  One try for
+ * all of them. */
 static void test_c04_pin_refused_while_running(void **state)
 {
 	(void)state;
@@ -214,7 +231,8 @@ static void test_c05_pin_locked_or_nearly_is_not_tried(void **state)
 		uint64_t before = fake_calls(FAKE_C_Login);
 		unsigned said = log_count("locked or has one try left");
 		GOOD(broker_start_unready(&in));
-		for (unsigned long long end = now_ms() + 15000; log_count("locked or has one try left") == said && now_ms() < end;)
+		for (unsigned long long end = now_ms() + 15000;
+		     log_count("locked or has one try left") == said && now_ms() < end;)
 			sleep_ms(20);
 		sleep_ms(1000);
 		assert_true(log_count("locked or has one try left") > said);
@@ -251,7 +269,8 @@ static void test_c06_hung_call_costs_one_worker_and_one_client(void **state)
 		struct link *l = send_ask("key");
 		while (fake_hits(0) == 0 && now_ms() - from < 5000)
 			sleep_ms(5);
-		while (!link_has_reply(l) && now_ms() - from < 8000) { /* the others are served meanwhile */
+		while (!link_has_reply(l) &&
+		       now_ms() - from < 8000) { /* the others are served meanwhile */
 			struct outcome o = ask_key("other");
 			if (o.status != 200)
 				GOOD(wrong("meanwhile: status %d %s %s", o.status, o.code, o.why));
@@ -262,11 +281,15 @@ static void test_c06_hung_call_costs_one_worker_and_one_client(void **state)
 		int status = answer_of(l, from, &hung_ms);
 		unsigned long long back = now_ms();
 		workers_are_up(WORKERS);
-		if (status != 503 || hung_ms > 5500 || hung_ms < 3000 || served < 20 || slowest > 2000 || now_ms() - back > 10000)
-			GOOD(wrong("call %u: status %d after %u ms, %u others served, slowest %u ms, %llu ms until all workers are back", calls[i],
-				   status, hung_ms, served, slowest, now_ms() - back));
+		if (status != 503 || hung_ms > 5500 || hung_ms < 3000 || served < 20 ||
+		    slowest > 2000 || now_ms() - back > 10000)
+			GOOD(wrong("call %u: status %d after %u ms, %u others served, slowest %u "
+				   "ms, %llu ms until all workers are back",
+				   calls[i], status, hung_ms, served, slowest, now_ms() - back));
 		assert_true(metric(&in, "keybroker_killed_hung_total") == killed + 1);
-		assert_int_equal(ledger_count(&in, "\"outcome\":\"released\""), records + served); /* of the hung one there is no key and no record */
+		assert_int_equal(
+			ledger_count(&in, "\"outcome\":\"released\""),
+			records + served); /* of the hung one there is no key and no record */
 		fake_clear();
 	}
 }
@@ -300,14 +323,16 @@ static void test_c07_module_dies_in_a_call(void **state)
 			fake_next(calls[c], 1, acts[a], 0);
 			struct outcome o = ask_key("key");
 			if (o.status != 503 || o.records != 0 || fake_hits(0) != 1)
-				GOOD(wrong("call %u, act %u: status %d, %u records, %s", calls[c], acts[a], o.status, o.records, o.why));
+				GOOD(wrong("call %u, act %u: status %d, %u records, %s", calls[c],
+					   acts[a], o.status, o.records, o.why));
 			assert_int_equal(ledger_count(&in, "\"outcome\":\"released\""), released);
 			GOOD(ask_within("key", 10000));
 		}
 	assert_int_equal(broker_process(&in, "gateway", 0), gateway);
 }
 
-/* The key is wrapped, the reply signed, and the worker dies before it hands them over: no key, no record. */
+/* The key is wrapped, the reply signed, and the worker dies before it hands them over: no key, no
+ * record. */
 static void test_c08_worker_dies_before_the_hand_over(void **state)
 {
 	(void)state;
@@ -339,7 +364,8 @@ static void test_c09_wrong_output(void **state)
 	fake_clear();
 }
 
-/* Two symmetric keys of one length look alike: what the module gave for one must not go out as the other. */
+/* Two symmetric keys of one length look alike: what the module gave for one must not go out as the
+ * other. */
 static void test_c09_blob_of_another_key(void **state)
 {
 	(void)state;
@@ -366,7 +392,8 @@ static void does_not_start(const char *says)
 	char *out = NULL;
 	unsigned before = log_count(says);
 	GOOD(broker_start_unready(&in));
-	for (unsigned long long end = now_ms() + 20000; waitpid(in.broker, &status, WNOHANG) != in.broker; sleep_ms(20))
+	for (unsigned long long end = now_ms() + 20000;
+	     waitpid(in.broker, &status, WNOHANG) != in.broker; sleep_ms(20))
 		if (now_ms() > end)
 			GOOD(wrong("the broker still runs; its log should say %s", says));
 	in.broker = 0;
@@ -448,7 +475,8 @@ static void test_c12_module_already_initialised(void **state)
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	for (unsigned long long end = now_ms() + 5000; fake_hits(0) == 0 && now_ms() < end;)
 		sleep_ms(10);
-	assert_int_equal(fake_hits(0), 1); /* somebody else's module is not ours: the process makes room for one that is alone with it */
+	assert_int_equal(fake_hits(0), 1); /* somebody else's module is not ours: the process makes
+					      room for one that is alone with it */
 	workers_are_up(WORKERS);
 }
 
@@ -468,7 +496,8 @@ static void test_c13_sessions_and_session_objects(void **state)
 	atomic_store(&fake->census, 0);
 	assert_int_equal(atomic_load(&fake->censuses), 300);
 	assert_int_equal(atomic_load(&fake->max_sessions), 1);
-	assert_int_equal(atomic_load(&fake->max_session_objects), 1); /* the transport key, which lives as long as the session */
+	assert_int_equal(atomic_load(&fake->max_session_objects),
+			 1); /* the transport key, which lives as long as the session */
 	fake_next(FAKE_C_OpenSession, 1, FAKE_RETURN, CKR_SESSION_COUNT);
 	fake_rule(1, FAKE_C_WrapKey, 0, 1, FAKE_LOSE, 0);
 	refused("key", "HSM_MEMORY");

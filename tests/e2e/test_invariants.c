@@ -1,4 +1,5 @@
-/* tests/e2e/test_invariants.c — the detectors detect: the standing invariants hold at rest, and each is seen to fail when its fault is planted. */
+/* tests/e2e/test_invariants.c — the detectors detect: the standing invariants hold at rest, and
+ * each is seen to fail when its fault is planted. */
 #include "tests/e2e/check.h"
 
 #include <dirent.h>
@@ -25,7 +26,11 @@ static int setup(void **state)
 	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
 	good = (struct good){
 		.ask = {.name = "secret", .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)},
+		.want = {.root = in.root,
+			 .host = "localhost",
+			 .base_url = in.base_url,
+			 .kek = kek,
+			 .kek_kid = evidence_thumbprint(kek, kid)},
 		.plain = secret,
 		.plain_len = sizeof secret,
 	};
@@ -63,7 +68,9 @@ static void test_j05_control_reply_without_record(void **state)
 {
 	(void)state;
 	struct reply r = {.status = 200, .body = strdup("{\"value\":\"a.b.c\"}"), .len = 17};
-	snprintf(r.head, sizeof r.head, "HTTP/1.1 200 OK\r\nx-ms-request-id: 00000000-0000-4000-8000-000000000000\r\n\r\n");
+	snprintf(
+		r.head, sizeof r.head,
+		"HTTP/1.1 200 OK\r\nx-ms-request-id: 00000000-0000-4000-8000-000000000000\r\n\r\n");
 	fails_with(invariants_reply(&in, &r), "I1");
 	free(r.body);
 }
@@ -77,7 +84,8 @@ static void test_j05_control_secret_in_a_reply(void **state)
 	free(b64);
 }
 
-/* The gateway keeps what a stranger sent for as long as the connection lasts: a secret in its memory that is easily planted. */
+/* The gateway keeps what a stranger sent for as long as the connection lasts: a secret in its
+ * memory that is easily planted. */
 static void test_j05_control_secret_in_memory(void **state)
 {
 	(void)state;
@@ -85,7 +93,9 @@ static void test_j05_control_secret_in_memory(void **state)
 	char head[256];
 	if (geteuid() != 0)
 		return; /* nobody else may look into a process: that is I-1 */
-	snprintf(head, sizeof head, "GET /keys/secret?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nX-Note: %.32s", (const char *)secret);
+	snprintf(head, sizeof head,
+		 "GET /keys/secret?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nX-Note: %.32s",
+		 (const char *)secret);
 	GOOD(link_open(&in.at, &l));
 	GOOD(link_send(l, head, strlen(head)));
 	const char *why = NULL;

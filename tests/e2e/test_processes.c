@@ -1,5 +1,6 @@
-/* tests/e2e/test_processes.c — the processes of a running broker, looked at from outside: their rights, their descriptors, where the PIN lies, and what becomes of one that does what it
- * must not.  Long: one instance serves all. */
+/* tests/e2e/test_processes.c — the processes of a running broker, looked at from outside: their
+ * rights, their descriptors, where the PIN lies, and what becomes of one that does what it must
+ * not.  Long: one instance serves all. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
 
@@ -20,7 +21,8 @@ static char *token;
 static struct good good;
 static bool is_complete; /* not a build with a sanitizer, which enters no sandbox */
 static const uint8_t secret[32] = "canary-of-the-imported-key-7f3a";
-static const char *const processes[] = {"process gateway", "process vault", "process ledger", "process fetcher"};
+static const char *const processes[] = {"process gateway", "process vault", "process ledger",
+					"process fetcher"};
 enum { PROCESSES = 4 };
 
 static bool log_has(const char *text)
@@ -59,7 +61,11 @@ static int setup(void **state)
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
 	good = (struct good){
 		.ask = {.name = "key", .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
+		.want = {.root = in.root,
+			 .host = "localhost",
+			 .base_url = in.base_url,
+			 .kek = kek,
+			 .kek_kid = KID_PLATFORM},
 		.plain = secret,
 		.plain_len = sizeof secret,
 	};
@@ -147,8 +153,12 @@ static void has_no_rights(pid_t pid)
 {
 	static const char *const none[] = {"CapInh", "CapPrm", "CapEff", "CapAmb"};
 	unsigned uid[4], gid[4];
-	assert_int_equal(sscanf(status_of(pid, "Uid"), "%u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]), 4);
-	assert_int_equal(sscanf(status_of(pid, "Gid"), "%u %u %u %u", &gid[0], &gid[1], &gid[2], &gid[3]), 4);
+	assert_int_equal(
+		sscanf(status_of(pid, "Uid"), "%u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]),
+		4);
+	assert_int_equal(
+		sscanf(status_of(pid, "Gid"), "%u %u %u %u", &gid[0], &gid[1], &gid[2], &gid[3]),
+		4);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_true(uid[i] != 0 && gid[i] != 0);
 		assert_string_equal(status_of(pid, none[i]), "0000000000000000");
@@ -176,7 +186,8 @@ static void test_i04_every_process_has_no_rights(void **state)
 /* ---- I-5 ---- */
 
 enum { KINDS = 8 };
-static const char *const kinds[KINDS] = {"null", "log", "socket", "eventpoll", "pipe", "pin", "ledger", "segment"};
+static const char *const kinds[KINDS] = {"null", "log", "socket", "eventpoll",
+					 "pipe", "pin", "ledger", "segment"};
 
 static const char *kind_of(const char *target)
 {
@@ -199,7 +210,8 @@ static const char *kind_of(const char *target)
 	return strncmp(end, "ledger-", 7) == 0 ? "segment" : target;
 }
 
-/* "null 1, log 2, …" of what the process has open, in the order of `kinds`; what is of no kind stands at the end. */
+/* "null 1, log 2, …" of what the process has open, in the order of `kinds`; what is of no kind
+ * stands at the end. */
 static void describe(pid_t pid, char *out, size_t size)
 {
 	char path[64], link[96], target[512];
@@ -229,7 +241,8 @@ static void describe(pid_t pid, char *out, size_t size)
 	*out = '\0';
 	for (unsigned k = 0; k < KINDS; k++)
 		if (count[k] > 0)
-			n += (size_t)snprintf(out + n, size - n, "%s%s %u", n == 0 ? "" : ", ", kinds[k], count[k]);
+			n += (size_t)snprintf(out + n, size - n, "%s%s %u", n == 0 ? "" : ", ",
+					      kinds[k], count[k]);
 	snprintf(out + n, size - n, "%s", other);
 }
 
@@ -295,9 +308,15 @@ static struct hits search(pid_t pid, const void *bytes, size_t len)
 		if (sscanf(line, "%llx-%llx %7s", &a, &b, r) == 3) {
 			from = a, to = b, here = 0;
 			memcpy(rights, r, sizeof rights);
-			uint8_t *copy = rights[0] == 'r' && to - from < (256u << 20) ? malloc((size_t)(to - from)) : NULL;
-			ssize_t n = copy == NULL ? -1 : pread(mem, copy, (size_t)(to - from), (off_t)from);
-			for (const uint8_t *p = copy; n > 0 && (p = memmem(p, (size_t)(copy + n - p), bytes, len)) != NULL; p++)
+			uint8_t *copy = rights[0] == 'r' && to - from < (256u << 20)
+						? malloc((size_t)(to - from))
+						: NULL;
+			ssize_t n = copy == NULL
+					    ? -1
+					    : pread(mem, copy, (size_t)(to - from), (off_t)from);
+			for (const uint8_t *p = copy;
+			     n > 0 && (p = memmem(p, (size_t)(copy + n - p), bytes, len)) != NULL;
+			     p++)
 				here++;
 			free(copy);
 		} else if (strncmp(line, "VmFlags:", 8) == 0 && here > 0) {
@@ -330,11 +349,14 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 	sleep_ms(1000);
 	for (unsigned nth = 0; nth < 2; nth++) {
 		pid_t vault = process_of("process vault", nth);
-		/* The search finds what is there: a name out of the configuration, in ordinary memory. */
-		struct hits control = search(vault, "pkcs11:token=keybroker", 22), of_pin = search(vault, pin, (size_t)n),
+		/* The search finds what is there: a name out of the configuration, in ordinary
+		 * memory. */
+		struct hits control = search(vault, "pkcs11:token=keybroker", 22),
+			    of_pin = search(vault, pin, (size_t)n),
 			    of_key = search(vault, secret, sizeof secret - 1);
 		assert_true(control.unlocked > 0);
-		/* One, in the arena of secrets: a lost session logs in again.  Copies of the module's and of ours are wiped. */
+		/* One, in the arena of secrets: a lost session logs in again.  Copies of the
+		 * module's and of ours are wiped. */
 		assert_int_equal(of_pin.unlocked, 0);
 		assert_true(of_pin.locked <= 1);
 		assert_int_equal(of_key.unlocked + of_key.locked, 0);
@@ -342,8 +364,10 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 	for (unsigned i = 0; i < PROCESSES; i++) {
 		if (i == 1)
 			continue;
-		struct hits of_pin = search(process_of(processes[i], 0), pin, (size_t)n), of_key = search(process_of(processes[i], 0), secret, sizeof secret - 1);
-		assert_int_equal(of_pin.unlocked + of_pin.locked + of_key.unlocked + of_key.locked, 0);
+		struct hits of_pin = search(process_of(processes[i], 0), pin, (size_t)n),
+			    of_key = search(process_of(processes[i], 0), secret, sizeof secret - 1);
+		assert_int_equal(of_pin.unlocked + of_pin.locked + of_key.unlocked + of_key.locked,
+				 0);
 	}
 	GOOD(invariants_hold(&in));
 }
@@ -361,7 +385,8 @@ static void try_to_look(pid_t pid, int *attached, int *opened)
 	assert_int_equal(pipe(fds), 0);
 	pid_t child = fork();
 	if (child == 0) {
-		if (geteuid() == 0 && (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
+		if (geteuid() == 0 &&
+		    (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
 			_exit(1);
 		snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
 		result[1] = open(path, O_RDONLY | O_CLOEXEC) < 0 ? errno : 0;
@@ -394,12 +419,14 @@ static void test_i01_nobody_attaches_or_reads_memory(void **state)
 	char *const argv[] = {(char *)(uintptr_t) "sleep", (char *)(uintptr_t) "60", NULL};
 	pid_t plain = fork();
 	if (plain == 0) {
-		if (geteuid() == 0 && (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
+		if (geteuid() == 0 &&
+		    (setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
 			_exit(1);
 		execv("/bin/sleep", argv); /* dumpable again, after another user's id */
 		_exit(1);
 	}
-	for (unsigned long long end = now_ms() + 5000; now_ms() < end && strcmp(status_of(plain, "Name"), "sleep") != 0;)
+	for (unsigned long long end = now_ms() + 5000;
+	     now_ms() < end && strcmp(status_of(plain, "Name"), "sleep") != 0;)
 		sleep_ms(10);
 	try_to_look(plain, &attached, &opened);
 	kill(plain, SIGKILL);
@@ -432,7 +459,8 @@ static void test_i01_crash_leaves_no_core(void **state)
 		assert_non_null(f);
 		while (!is_zero && fgets(line, sizeof line, f) != NULL) {
 			char soft[32] = "", hard[32] = "";
-			is_zero = sscanf(line, "Max core file size %31s %31s", soft, hard) == 2 && strcmp(soft, "0") == 0 && strcmp(hard, "0") == 0;
+			is_zero = sscanf(line, "Max core file size %31s %31s", soft, hard) == 2 &&
+				  strcmp(soft, "0") == 0 && strcmp(hard, "0") == 0;
 		}
 		fclose(f);
 		assert_true(is_zero);
@@ -451,7 +479,8 @@ static void test_i01_crash_leaves_no_core(void **state)
 
 /* ---- I-2, on the running processes ---- */
 
-/* A process that is killed for a forbidden call is told as such, counted, and started again with the same back-off as one that crashed. */
+/* A process that is killed for a forbidden call is told as such, counted, and started again with
+ * the same back-off as one that crashed. */
 static void test_i02_killed_process_is_seen(void **state)
 {
 	(void)state;
@@ -467,7 +496,8 @@ static void test_i02_killed_process_is_seen(void **state)
 }
 
 #if defined(__x86_64__)
-/* Have a process make a call that it would never make: the debugger's right to do so is root's alone.  Returns the signal that ended it, 0 when it lives. */
+/* Have a process make a call that it would never make: the debugger's right to do so is root's
+ * alone.  Returns the signal that ended it, 0 when it lives. */
 static int make_it_call(pid_t pid, long call, long a, long b, long c)
 {
 	struct user_regs_struct r;
@@ -500,7 +530,8 @@ static int make_it_call(pid_t pid, long call, long a, long b, long c)
 			waitpid(pid, &status, __WALL);
 			return 0;
 		}
-		ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(intptr_t)(sig == SIGTRAP || sig == SIGSTOP ? 0 : sig));
+		ptrace(PTRACE_SYSCALL, pid, NULL,
+		       (void *)(intptr_t)(sig == SIGTRAP || sig == SIGSTOP ? 0 : sig));
 	}
 	return 0;
 }
@@ -511,7 +542,8 @@ static int call_in(unsigned process, long call, long a, long b, long c)
 	pid_t pid = 0;
 	for (unsigned long long end = now_ms() + 10000; sig < 0 && now_ms() < end; sleep_ms(30)) {
 		pid = process_of(processes[process], 0);
-		if (strcmp(status_of(pid, "Seccomp_filters"), "2") == 0) /* the supervisor's and its own: it has closed its door */
+		if (strcmp(status_of(pid, "Seccomp_filters"), "2") ==
+		    0) /* the supervisor's and its own: it has closed its door */
 			sig = make_it_call(pid, call, a, b, c);
 	}
 	wait_for_another(processes[process], pid);
@@ -525,8 +557,10 @@ static void test_i02_running_processes_are_killed(void **state)
 		unsigned process;
 		long call, a, b, c;
 	} acts[] = {
-		{0, SYS_openat, AT_FDCWD, 0, 0}, {0, SYS_socket, 2, 1, 0}, {0, SYS_execve, 0, 0, 0}, {1, SYS_execve, 0, 0, 0},
-		{1, SYS_connect, 0, 0, 0},       {1, SYS_ptrace, 0, 0, 0}, {2, SYS_fork, 0, 0, 0},   {2, SYS_socket, 2, 1, 0},
+		{0, SYS_openat, AT_FDCWD, 0, 0}, {0, SYS_socket, 2, 1, 0},
+		{0, SYS_execve, 0, 0, 0},        {1, SYS_execve, 0, 0, 0},
+		{1, SYS_connect, 0, 0, 0},       {1, SYS_ptrace, 0, 0, 0},
+		{2, SYS_fork, 0, 0, 0},          {2, SYS_socket, 2, 1, 0},
 		{3, SYS_ptrace, 0, 0, 0},        {3, SYS_execve, 0, 0, 0},
 	};
 	if (geteuid() != 0 || !is_complete)
@@ -534,9 +568,11 @@ static void test_i02_running_processes_are_killed(void **state)
 	for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
 		int sig = call_in(acts[i].process, acts[i].call, acts[i].a, acts[i].b, acts[i].c);
 		if (sig != SIGSYS)
-			fail_msg("%s, call %ld: ended by signal %d", processes[acts[i].process], acts[i].call, sig);
+			fail_msg("%s, call %ld: ended by signal %d", processes[acts[i].process],
+				 acts[i].call, sig);
 	}
-	/* The control: a call that is allowed goes through the same way, and the process lives until it is killed for that. */
+	/* The control: a call that is allowed goes through the same way, and the process lives
+	 * until it is killed for that. */
 	assert_int_equal(call_in(0, SYS_getppid, 0, 0, 0), 0);
 	GOOD(invariants_hold(&in));
 }
@@ -544,11 +580,13 @@ static void test_i02_running_processes_are_killed(void **state)
 
 /* ---- G7, G8 ---- */
 
-/* The broker under `limits` (for bash), beside the one that runs and so has the state directory: its exit status; *out what it said. */
+/* The broker under `limits` (for bash), beside the one that runs and so has the state directory:
+ * its exit status; *out what it said. */
 static int start_under(const char *limits, char **out)
 {
 	char command[512];
-	snprintf(command, sizeof command, "%s && exec %s -c %s", limits, program("keybrokerd"), in.config);
+	snprintf(command, sizeof command, "%s && exec %s -c %s", limits, program("keybrokerd"),
+		 in.config);
 	return run_program(out, (const char *const[]){"/bin/bash", "-c", command, NULL});
 }
 
@@ -572,9 +610,13 @@ static void test_g07_limits_too_small_are_refused_at_start(void **state)
 			fail_msg("%s: status %d, %s", cases[i].limits, status, out);
 		free(out);
 	}
-	/* The control: limits that suffice; then it stops because the broker of this test has the state directory. */
+	/* The control: limits that suffice; then it stops because the broker of this test has the
+	 * state directory. */
 	assert_int_equal(
-		start_under(is_complete ? "ulimit -l 512 && ulimit -v 1048576 && ulimit -n 17000" : "ulimit -l 512 && ulimit -n 17000", &out), 1);
+		start_under(is_complete ? "ulimit -l 512 && ulimit -v 1048576 && ulimit -n 17000"
+					: "ulimit -l 512 && ulimit -n 17000",
+			    &out),
+		1);
 	assert_non_null(strstr(out, "another broker"));
 	free(out);
 	GOOD(invariants_hold(&in));
@@ -586,7 +628,9 @@ static void test_i04_root_without_a_user_is_refused_at_start(void **state)
 	(void)state;
 	static const struct {
 		const char *user, *says; /* NULL: none is named */
-	} cases[] = {{NULL, "no \"user\" is named"}, {"keybroker-nobody-such", "does not exist"}, {"root", "must not be root"}};
+	} cases[] = {{NULL, "no \"user\" is named"},
+		     {"keybroker-nobody-such", "does not exist"},
+		     {"root", "must not be root"}};
 	if (geteuid() != 0)
 		skip();
 	json_t *config = instance_json(&in, "keybroker.json");
@@ -612,15 +656,18 @@ static void test_g08_no_process_can_be_made(void **state)
 	struct rlimit before;
 	assert_int_equal(prlimit(in.broker, RLIMIT_NPROC, NULL, &before), 0);
 	const struct rlimit none = {0, before.rlim_max};
-	unsigned failed = log_count("\"event\":\"spawn.exec\"") + log_count("\"event\":\"process.start_failed\"");
+	unsigned failed = log_count("\"event\":\"spawn.exec\"") +
+			  log_count("\"event\":\"process.start_failed\"");
 	pid_t first = process_of("process vault", 0), second = process_of("process vault", 1);
 	assert_int_equal(prlimit(in.broker, RLIMIT_NPROC, &none, NULL), 0);
 	kill(first, SIGKILL);
 	kill(second, SIGKILL);
 	sleep_ms(4000);
-	unsigned tries = log_count("\"event\":\"spawn.exec\"") + log_count("\"event\":\"process.start_failed\"") - failed;
+	unsigned tries = log_count("\"event\":\"spawn.exec\"") +
+			 log_count("\"event\":\"process.start_failed\"") - failed;
 	assert_int_equal(prlimit(in.broker, RLIMIT_NPROC, &before, NULL), 0);
-	/* It tried again, and ever more slowly: 0.1 s, 0.2 s, 0.4 s …  Without back-off it would be 40 of each at least. */
+	/* It tried again, and ever more slowly: 0.1 s, 0.2 s, 0.4 s …  Without back-off it would be
+	 * 40 of each at least. */
 	assert_in_range(tries, 3, 24);
 	assert_int_equal(metrics_get(&in, "/healthz", NULL), 200);
 	GOOD(broker_wait_ready(&in, 15000));

@@ -1,10 +1,12 @@
-/* tests/e2e/test_release.c — what must work: every key type by every scheme, every form of URL that clients send, and how keys and errors read. */
+/* tests/e2e/test_release.c — what must work: every key type by every scheme, every form of URL that
+ * clients send, and how keys and errors read. */
 #include "tests/e2e/check.h"
 
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 
-static const char *const encs[] = {NULL, "CKM_RSA_AES_KEY_WRAP", "RSA_AES_KEY_WRAP_256", "RSA_AES_KEY_WRAP_384"};
+static const char *const encs[] = {NULL, "CKM_RSA_AES_KEY_WRAP", "RSA_AES_KEY_WRAP_256",
+				   "RSA_AES_KEY_WRAP_384"};
 
 static struct {
 	const char *name;
@@ -14,10 +16,11 @@ static struct {
 	EVP_PKEY *key;
 	uint8_t bytes[64];
 } known[] = {
-	{.name = "rsa2048", .rsa_bits = 2048}, {.name = "rsa3072", .rsa_bits = 3072}, {.name = "rsa4096", .rsa_bits = 4096},
-	{.name = "p256", .curve = "P-256"},    {.name = "p384", .curve = "P-384"},    {.name = "p521", .curve = "P-521"},
-	{.name = "oct16", .oct_bytes = 16},    {.name = "oct20", .oct_bytes = 20},    {.name = "oct32", .oct_bytes = 32},
-	{.name = "oct64", .oct_bytes = 64},
+	{.name = "rsa2048", .rsa_bits = 2048}, {.name = "rsa3072", .rsa_bits = 3072},
+	{.name = "rsa4096", .rsa_bits = 4096}, {.name = "p256", .curve = "P-256"},
+	{.name = "p384", .curve = "P-384"},    {.name = "p521", .curve = "P-521"},
+	{.name = "oct16", .oct_bytes = 16},    {.name = "oct20", .oct_bytes = 20},
+	{.name = "oct32", .oct_bytes = 32},    {.name = "oct64", .oct_bytes = 64},
 };
 enum { N_KNOWN = sizeof known / sizeof known[0] };
 
@@ -38,12 +41,17 @@ static int setup(void **state)
 			known[i].key = EVP_EC_gen(known[i].curve);
 		else
 			RAND_bytes(known[i].bytes, (int)known[i].oct_bytes);
-		GOOD(instance_import(&in, known[i].name, known[i].key, known[i].bytes, known[i].oct_bytes, policy));
+		GOOD(instance_import(&in, known[i].name, known[i].key, known[i].bytes,
+				     known[i].oct_bytes, policy));
 	}
 	free(policy);
 	kek = guest_key(2048);
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
-	want = (struct expect){.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM};
+	want = (struct expect){.root = in.root,
+			       .host = "localhost",
+			       .base_url = in.base_url,
+			       .kek = kek,
+			       .kek_kid = KID_PLATFORM};
 	GOOD(broker_start(&in));
 	return 0;
 }
@@ -63,7 +71,8 @@ static bool is_known_key(unsigned i, const struct released *got)
 {
 	if (known[i].key != NULL)
 		return got->pkey != NULL && EVP_PKEY_eq(got->pkey, known[i].key) == 1;
-	return got->plain_len == known[i].oct_bytes && memcmp(got->plain, known[i].bytes, known[i].oct_bytes) == 0;
+	return got->plain_len == known[i].oct_bytes &&
+	       memcmp(got->plain, known[i].bytes, known[i].oct_bytes) == 0;
 }
 
 static void test_release_every_type_by_every_scheme(void **state)
@@ -78,7 +87,9 @@ static void test_release_every_type_by_every_scheme(void **state)
 			const char *why = guest_release(l, &a, &want, &got);
 			if (why == NULL && !is_known_key(i, &got))
 				why = "another key";
-			GOOD(why == NULL ? NULL : wrong("%s by %s: %s", known[i].name, encs[e] == NULL ? "the default" : encs[e], why));
+			GOOD(why == NULL ? NULL
+					 : wrong("%s by %s: %s", known[i].name,
+						 encs[e] == NULL ? "the default" : encs[e], why));
 			released_free(&got);
 		}
 	link_close(l);
@@ -101,7 +112,8 @@ static void test_release_is_never_the_same_blob(void **state)
 	link_close(l);
 }
 
-/* The detector detects: a reply with any one character changed, or answering another question, is not accepted. */
+/* The detector detects: a reply with any one character changed, or answering another question, is
+ * not accepted. */
 static void test_proof_refuses_damaged_replies(void **state)
 {
 	(void)state;
@@ -126,11 +138,33 @@ static void test_proof_refuses_damaged_replies(void **state)
 		r.body[i] = was;
 	}
 	const struct expect others[] = {
-		{.root = want.root, .host = "other.example", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
-		{.root = want.root, .host = "localhost", .base_url = "https://other", .kek = kek, .kek_kid = KID_PLATFORM},
-		{.root = want.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_GUEST},
-		{.root = want.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM, .nonce = "n"},
-		{.root = want.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM, .version = "0"},
+		{.root = want.root,
+		 .host = "other.example",
+		 .base_url = in.base_url,
+		 .kek = kek,
+		 .kek_kid = KID_PLATFORM},
+		{.root = want.root,
+		 .host = "localhost",
+		 .base_url = "https://other",
+		 .kek = kek,
+		 .kek_kid = KID_PLATFORM},
+		{.root = want.root,
+		 .host = "localhost",
+		 .base_url = in.base_url,
+		 .kek = kek,
+		 .kek_kid = KID_GUEST},
+		{.root = want.root,
+		 .host = "localhost",
+		 .base_url = in.base_url,
+		 .kek = kek,
+		 .kek_kid = KID_PLATFORM,
+		 .nonce = "n"},
+		{.root = want.root,
+		 .host = "localhost",
+		 .base_url = in.base_url,
+		 .kek = kek,
+		 .kek_kid = KID_PLATFORM,
+		 .version = "0"},
 	};
 	for (unsigned i = 0; i < sizeof others / sizeof others[0]; i++) {
 		struct expect other = others[i];
@@ -146,7 +180,8 @@ static void test_proof_refuses_damaged_replies(void **state)
 	reply_free(&r);
 }
 
-/* Zero padding that is longer, or not zero, or a length out of its range: what a careless wrap would send. */
+/* Zero padding that is longer, or not zero, or a length out of its range: what a careless wrap
+ * would send. */
 static void test_proof_refuses_loose_kwp(void **state)
 {
 	(void)state;
@@ -168,7 +203,8 @@ static void test_proof_refuses_loose_kwp(void **state)
 		assert_non_null(proof_kwp_unwrap(key, wrapped, (size_t)n, out, &out_len));
 		wrapped[i] ^= 1;
 	}
-	/* AES-KW (RFC 3394) of a block that claims another length: made with the plain wrap cipher and the AIV as its IV. */
+	/* AES-KW (RFC 3394) of a block that claims another length: made with the plain wrap cipher
+	 * and the AIV as its IV. */
 	for (unsigned claimed = 14; claimed <= 27; claimed++) {
 		const uint8_t iv[8] = {0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, (uint8_t)claimed};
 		uint8_t block[24] = {1, 2, 3};
@@ -256,22 +292,25 @@ static void test_release_by_every_form_of_url(void **state)
 	GOOD(guest_release(l, &pinned, &want, &got));
 	released_free(&got);
 
-	static const char *const unversioned[] = {"/keys/p384//release?api-version=7.4", "/keys/p384/release?api%2Dversion=7.4",
-						  "/keys/P384/release?api-version=7.4", "/keys/p384/release?x=1&api-version=7.4"};
+	static const char *const unversioned[] = {
+		"/keys/p384//release?api-version=7.4", "/keys/p384/release?api%2Dversion=7.4",
+		"/keys/P384/release?api-version=7.4", "/keys/p384/release?x=1&api-version=7.4"};
 	for (unsigned i = 0; i < sizeof unversioned / sizeof unversioned[0]; i++) {
 		struct ask a = {.name = "p384", .path = unversioned[i], .token = token};
 		const char *why = guest_release(l, &a, &want, &got);
 		GOOD(why == NULL ? NULL : wrong("%s: %s", unversioned[i], why));
 		released_free(&got);
 	}
-	static const char *const versions[] = {"7.3-preview", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-07-01-preview"};
+	static const char *const versions[] = {
+		"7.3-preview", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-07-01-preview"};
 	for (unsigned i = 0; i < sizeof versions / sizeof versions[0]; i++) {
 		struct ask a = {.name = "p384", .api_version = versions[i], .token = token};
 		const char *why = guest_release(l, &a, &want, &got);
 		GOOD(why == NULL ? NULL : wrong("api-version %s: %s", versions[i], why));
 		released_free(&got);
 	}
-	snprintf(path, sizeof path, "/keys/p384/%s/release?api-version=7.4", "00000000000000000000000000000000");
+	snprintf(path, sizeof path, "/keys/p384/%s/release?api-version=7.4",
+		 "00000000000000000000000000000000");
 	struct ask other = {.path = path, .token = token};
 	REFUSED(&other, 404, "KeyNotFound", "KEY_NOT_FOUND");
 	struct ask old = {.name = "p384", .api_version = "7.2", .token = token};
@@ -296,38 +335,48 @@ static json_t *get_json(struct link *l, const char *path, int status)
 static void test_get_key_reads_as_key_vault_writes_it(void **state)
 {
 	(void)state;
-	static const char *const forms[] = {"/keys/rsa2048?api-version=7.4", "/keys/rsa2048/?api-version=7.4",
+	static const char *const forms[] = {"/keys/rsa2048?api-version=7.4",
+					    "/keys/rsa2048/?api-version=7.4",
 					    "/keys/rsa2048/?api%2Dversion=2025-07-01"};
 	struct link *l;
 	char kid[128], path[256];
 	GOOD(link_open(&in.at, &l));
 	snprintf(kid, sizeof kid, "%s/keys/rsa2048/", in.base_url);
 	for (unsigned i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-		json_t *j = get_json(l, forms[i], 200), *key = json_object_get(j, "key"), *attributes = json_object_get(j, "attributes");
-		assert_memory_equal(json_string_value(json_object_get(key, "kid")), kid, strlen(kid));
+		json_t *j = get_json(l, forms[i], 200), *key = json_object_get(j, "key"),
+		       *attributes = json_object_get(j, "attributes");
+		assert_memory_equal(json_string_value(json_object_get(key, "kid")), kid,
+				    strlen(kid));
 		assert_string_equal(json_string_value(json_object_get(key, "kty")), "RSA-HSM");
 		assert_true(json_array_size(json_object_get(key, "key_ops")) > 0);
 		assert_int_equal(strlen(json_string_value(json_object_get(key, "n"))), 342);
 		assert_string_equal(json_string_value(json_object_get(key, "e")), "AQAB");
 		assert_null(json_object_get(key, "d"));
-		assert_true(json_is_true(json_object_get(attributes, "enabled")) && json_is_true(json_object_get(attributes, "exportable")));
-		assert_string_equal(json_string_value(json_object_get(json_object_get(j, "release_policy"), "contentType")),
+		assert_true(json_is_true(json_object_get(attributes, "enabled")) &&
+			    json_is_true(json_object_get(attributes, "exportable")));
+		assert_string_equal(json_string_value(json_object_get(
+					    json_object_get(j, "release_policy"), "contentType")),
 				    "application/json; charset=utf-8");
-		snprintf(path, sizeof path, "%s?api-version=7.4", json_string_value(json_object_get(key, "kid")) + strlen(in.base_url));
+		snprintf(path, sizeof path, "%s?api-version=7.4",
+			 json_string_value(json_object_get(key, "kid")) + strlen(in.base_url));
 		json_t *pinned = get_json(l, path, 200);
 		assert_true(json_equal(json_object_get(pinned, "key"), key));
 		json_decref(pinned);
 		json_decref(j);
 	}
 	json_t *ec = get_json(l, "/keys/p521?api-version=7.4", 200);
-	assert_string_equal(json_string_value(json_object_get(json_object_get(ec, "key"), "crv")), "P-521");
-	assert_int_equal(strlen(json_string_value(json_object_get(json_object_get(ec, "key"), "x"))), 88);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(ec, "key"), "crv")),
+			    "P-521");
+	assert_int_equal(
+		strlen(json_string_value(json_object_get(json_object_get(ec, "key"), "x"))), 88);
 	json_decref(ec);
 	json_t *oct = get_json(l, "/keys/oct32?api-version=7.4", 200);
 	assert_null(json_object_get(json_object_get(oct, "key"), "k"));
 	json_decref(oct);
 	json_t *missing = get_json(l, "/keys/nosuch?api-version=7.4", 404);
-	assert_string_equal(json_string_value(json_object_get(json_object_get(missing, "error"), "code")), "KeyNotFound");
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(missing, "error"), "code")),
+		"KeyNotFound");
 	json_decref(missing);
 	link_close(l);
 }
@@ -338,14 +387,16 @@ static void test_first_call_is_challenged(void **state)
 	(void)state;
 	struct reply r;
 	char value[512];
-	GOOD(place_call(&in.at, "POST", "/keys/p256/release?api-version=7.4", "x-ms-client-request-id: 11111111-2222-3333-4444-555555555555\r\n", "",
+	GOOD(place_call(&in.at, "POST", "/keys/p256/release?api-version=7.4",
+			"x-ms-client-request-id: 11111111-2222-3333-4444-555555555555\r\n", "",
 			&r));
 	assert_int_equal(r.status, 401);
 	reply_header(&r, "WWW-Authenticate", value, sizeof value);
 	assert_non_null(strstr(value, "Bearer authorization=\"https://"));
 	assert_non_null(strstr(value, "\", resource=\"https://"));
 	assert_string_equal(reply_code(&r, value, sizeof value), "Unauthorized");
-	assert_string_equal(reply_header(&r, "x-ms-client-request-id", value, sizeof value), "11111111-2222-3333-4444-555555555555");
+	assert_string_equal(reply_header(&r, "x-ms-client-request-id", value, sizeof value),
+			    "11111111-2222-3333-4444-555555555555");
 	reply_free(&r);
 }
 
@@ -354,9 +405,11 @@ static void test_b16_headers_are_exact(void **state)
 	(void)state;
 	struct reply r;
 	char value[256];
-	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", "Authorization: Bearer x\r\n", NULL, &r));
+	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", "Authorization: Bearer x\r\n",
+			NULL, &r));
 	assert_int_equal(r.status, 200);
-	assert_string_equal(reply_header(&r, "Content-Type", value, sizeof value), "application/json; charset=utf-8");
+	assert_string_equal(reply_header(&r, "Content-Type", value, sizeof value),
+			    "application/json; charset=utf-8");
 	assert_string_equal(reply_header(&r, "Cache-Control", value, sizeof value), "no-store");
 	assert_int_equal(strlen(reply_header(&r, "x-ms-request-id", value, sizeof value)), 36);
 	assert_string_equal(reply_header(&r, "Server", value, sizeof value), "");
@@ -366,13 +419,20 @@ static void test_b16_headers_are_exact(void **state)
 static void test_bad_calls_are_400(void **state)
 {
 	(void)state;
-	static const char *const bodies[] = {
-		"{", "[]", "{}", "{\"target\":\"\"}", "{\"target\":7}", "{\"target\":\"a\",\"target\":\"b\"}", "\xef\xbb\xbf{}"};
+	static const char *const bodies[] = {"{",
+					     "[]",
+					     "{}",
+					     "{\"target\":\"\"}",
+					     "{\"target\":7}",
+					     "{\"target\":\"a\",\"target\":\"b\"}",
+					     "\xef\xbb\xbf{}"};
 	for (unsigned i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
 		struct reply r;
 		char code[64];
-		GOOD(place_call(&in.at, "POST", "/keys/p256/release?api-version=7.4", "Authorization: Bearer x\r\n", bodies[i], &r));
-		if (r.status != 400 || strcmp(reply_code(&r, code, sizeof code), "BadParameter") != 0)
+		GOOD(place_call(&in.at, "POST", "/keys/p256/release?api-version=7.4",
+				"Authorization: Bearer x\r\n", bodies[i], &r));
+		if (r.status != 400 ||
+		    strcmp(reply_code(&r, code, sizeof code), "BadParameter") != 0)
 			GOOD(wrong("%s: %d %.200s", bodies[i], r.status, r.body));
 		reply_free(&r);
 	}
@@ -424,13 +484,15 @@ static void test_disabled_key_is_refused(void **state)
 static void test_release_keys_made_in_the_hsm(void **state)
 {
 	(void)state;
-	static const char *const made[][4] = {
-		{"born-rsa", "RSA-HSM", "--size", "2048"}, {"born-ec", "EC-HSM", "--crv", "P-384"}, {"born-oct", "oct-HSM", "--size", "20"}};
+	static const char *const made[][4] = {{"born-rsa", "RSA-HSM", "--size", "2048"},
+					      {"born-ec", "EC-HSM", "--crv", "P-384"},
+					      {"born-oct", "oct-HSM", "--size", "20"}};
 	char policy[128], *out = NULL;
 	struct link *l;
 	snprintf(policy, sizeof policy, "%s/policies/p256.json", in.dir);
 	for (unsigned i = 0; i < 3; i++) {
-		if (CTL(&in, &out, "key", "create", made[i][0], "--kty", made[i][1], made[i][2], made[i][3], "--policy", policy, "--reload") != 0)
+		if (CTL(&in, &out, "key", "create", made[i][0], "--kty", made[i][1], made[i][2],
+			made[i][3], "--policy", policy, "--reload") != 0)
 			GOOD(wrong("create: %.300s", out));
 		free(out);
 	}
@@ -439,12 +501,15 @@ static void test_release_keys_made_in_the_hsm(void **state)
 		char path[128];
 		struct released got;
 		struct ask a = {.name = made[i][0], .token = token, .enc = "RSA_AES_KEY_WRAP_256"};
-		GOOD(guest_release(l, &a, &want, &got)); /* its public part equals the bundle's in the reply … */
+		GOOD(guest_release(l, &a, &want,
+				   &got)); /* its public part equals the bundle's in the reply … */
 		snprintf(path, sizeof path, "/keys/%s?api-version=7.4", made[i][0]);
 		json_t *get = get_json(l, path, 200), *key = json_object_get(get, "key");
 		const char *const members[] = {"n", "x", "y", "crv", "kid"};
 		for (unsigned m = 0; m < 5; m++) /* … and that one equals GET's */
-			assert_true(json_equal(json_object_get(key, members[m]), json_object_get(json_object_get(got.bundle, "key"), members[m])) ||
+			assert_true(json_equal(json_object_get(key, members[m]),
+					       json_object_get(json_object_get(got.bundle, "key"),
+							       members[m])) ||
 				    json_object_get(key, members[m]) == NULL);
 		if (i == 2)
 			assert_int_equal(got.plain_len, 20);
@@ -457,7 +522,8 @@ static void test_release_keys_made_in_the_hsm(void **state)
 /* A listener that knows its callers: of a credential, its digest is in a file. */
 static void listener_auth(const char *auth, const char *file)
 {
-	json_t *config = instance_json(&in, "keybroker.json"), *listener = json_array_get(json_object_get(config, "listeners"), 0);
+	json_t *config = instance_json(&in, "keybroker.json"),
+	       *listener = json_array_get(json_object_get(config, "listeners"), 0);
 
 	json_object_set_new(listener, "auth", json_string(auth));
 	if (file != NULL)
@@ -481,14 +547,17 @@ static void released_once(const struct ask *a)
 
 static void test_bearer_credentials(void **state)
 {
-	static const char digests[] = "# printf let-me-in | sha256sum\n"
-				      "0000000000000000000000000000000000000000000000000000000000000000\n"
-				      "%s\n";
-	static const char *const refused[] = {"Authorization: Bearer let-me-i\r\n", "Authorization: Bearer let-me-in2\r\n",
+	static const char digests[] =
+		"# printf let-me-in | sha256sum\n"
+		"0000000000000000000000000000000000000000000000000000000000000000\n"
+		"%s\n";
+	static const char *const refused[] = {"Authorization: Bearer let-me-i\r\n",
+					      "Authorization: Bearer let-me-in2\r\n",
 					      "Authorization: Basic bGV0LW1lLWlu\r\n"};
 	uint8_t digest[32];
 	char hex[65], text[512];
-	struct ask a = {.name = "p256", .token = token, .enc = "RSA_AES_KEY_WRAP_256", .headers = ""};
+	struct ask a = {
+		.name = "p256", .token = token, .enc = "RSA_AES_KEY_WRAP_256", .headers = ""};
 	struct reply r;
 
 	(void)state;
@@ -498,14 +567,17 @@ static void test_bearer_credentials(void **state)
 	int len = snprintf(text, sizeof text, digests, hex);
 	GOOD(instance_write(&in, "bearers", text, (size_t)len));
 	listener_auth("bearer_file", "bearers");
-	REFUSED(&a, 401, "Unauthorized", NULL); /* who may not ask has asked nothing: there is no record */
+	REFUSED(&a, 401, "Unauthorized",
+		NULL); /* who may not ask has asked nothing: there is no record */
 	for (unsigned i = 0; i < sizeof refused / sizeof refused[0]; i++) {
 		a.headers = refused[i];
 		REFUSED(&a, 401, "Unauthorized", NULL);
 	}
-	a.headers = "Authorization: bearer   let-me-in\r\n"; /* RFC 9110 §11.1: the scheme's case does not matter */
+	a.headers = "Authorization: bearer   let-me-in\r\n"; /* RFC 9110 §11.1: the scheme's case
+								does not matter */
 	released_once(&a);
-	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", "Authorization: Bearer guest\r\n", NULL, &r));
+	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4",
+			"Authorization: Bearer guest\r\n", NULL, &r));
 	assert_int_equal(r.status, 401);
 	reply_free(&r);
 	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", a.headers, NULL, &r));

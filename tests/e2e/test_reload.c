@@ -1,5 +1,6 @@
-/* tests/e2e/test_reload.c — configurations that change under a running broker: bad ones change nothing, good ones are taken up whole, nobody waits for
- * either.  Long: a table of faults, each tried for real. */
+/* tests/e2e/test_reload.c — configurations that change under a running broker: bad ones change
+ * nothing, good ones are taken up whole, nobody waits for either.  Long: a table of faults, each
+ * tried for real. */
 #include "tests/e2e/crowd.h"
 
 #include <errno.h>
@@ -27,8 +28,8 @@ enum how { TEXT, HALF, MEMBER, TWICE, GONE, MODE, OWNER, LINK, COPY };
 struct fault {
 	const char *file;
 	enum how how;
-	const char *
-		what; /* TEXT: the new text; MEMBER: a JSON object whose members are set; TWICE: text added before the last }; COPY: the other file */
+	const char *what; /* TEXT: the new text; MEMBER: a JSON object whose members are set; TWICE:
+			     text added before the last }; COPY: the other file */
 	const char *where; /* the fault's path, with its line where that is sure */
 };
 static const struct fault faults[] = {
@@ -40,7 +41,8 @@ static const struct fault faults[] = {
 	{"keybroker.json", TEXT, "", "keybroker.json:1: "},
 	{"issuers.d/issuer.json", HALF, NULL, "issuers.d/issuer.json:"},
 	{"issuers.d/issuer.json", MEMBER, "{\"clock_skew\": \"301s\"}", "issuers.d/issuer.json:"},
-	{"issuers.d/issuer.json", MEMBER, "{\"issuer\": \"http://issuer.test\"}", "issuers.d/issuer.json:"},
+	{"issuers.d/issuer.json", MEMBER, "{\"issuer\": \"http://issuer.test\"}",
+	 "issuers.d/issuer.json:"},
 	{"issuers.d/issuer.json", MEMBER, "{\"algorithms\": [\"none\"]}", "issuers.d/issuer.json:"},
 	{"issuers.d/issuer.json", GONE, NULL, "keybroker.json:"}, /* then there is no issuer */
 	{"issuers.d/twin.json", COPY, "issuers.d/issuer.json", "issuers.d/twin.json:"},
@@ -48,9 +50,11 @@ static const struct fault faults[] = {
 	{"keys.d/turn.json", MEMBER, "{\"colour\": 1}", "keys.d/turn.json:"},
 	{"policies/turn.json", GONE, NULL, "policies/turn.json"},
 	{"policies/turn.json", HALF, NULL, "policies/turn.json:"},
-	{"policies/turn.json", TEXT, "{\"version\":\"1.0.0\",\n\"anyOf\":[]}", "policies/turn.json:2: "},
+	{"policies/turn.json", TEXT, "{\"version\":\"1.0.0\",\n\"anyOf\":[]}",
+	 "policies/turn.json:2: "},
 	{"policies/turn.json", TEXT,
-	 "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://elsewhere.test\",\"allOf\":[{\"claim\":\"a\",\"equals\":\"b\"}]}]}",
+	 "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://"
+	 "elsewhere.test\",\"allOf\":[{\"claim\":\"a\",\"equals\":\"b\"}]}]}",
 	 "keys.d/turn.json:"},
 	{"policies/turn.json", MODE, NULL, "policies/turn.json"},
 	{"policies/turn.json", OWNER, NULL, "policies/turn.json"},
@@ -117,7 +121,8 @@ static void spoil(const struct fault *t, const char *path, const char *text, siz
 	}
 }
 
-static void mend(const struct fault *t, const char *path, const char *text, size_t len, const struct stat *st)
+static void mend(const struct fault *t, const char *path, const char *text, size_t len,
+		 const struct stat *st)
 {
 	unlink(path);
 	if (t->how == COPY)
@@ -153,16 +158,19 @@ static const char *refuses(const struct fault *t, long log_from, double failed, 
 	struct reply r = {0};
 	struct link *l = NULL;
 	kill(in.broker, SIGHUP);
-	for (unsigned long long end = now_ms() + 10000; metric(&in, "keybroker_reloads_failed_total") < failed + 1 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 10000;
+	     metric(&in, "keybroker_reloads_failed_total") < failed + 1 && now_ms() < end;)
 		sleep_ms(20);
-	if (metric(&in, "keybroker_reloads_failed_total") < failed + 1 || log_since(log_from, "reload.failed", line) != 1)
+	if (metric(&in, "keybroker_reloads_failed_total") < failed + 1 ||
+	    log_since(log_from, "reload.failed", line) != 1)
 		return wrong("was not refused");
 	/* One line says where; and it is what the tool says, because the same code says it. */
 	unsigned told = log_since(log_from, "\"config.fault\"", line);
 	if (told != 1 || strstr(line, t->where) == NULL)
 		return wrong("%u lines, %s", told, line);
 	int code = CTL(&in, &out, "check");
-	const char *why = code != 1 || strstr(out, t->where) == NULL || strchr(out, '\n') != out + strlen(out) - 1
+	const char *why = code != 1 || strstr(out, t->where) == NULL ||
+					  strchr(out, '\n') != out + strlen(out) - 1
 				  ? wrong("check ends with %d and says: %s", code, out)
 				  : NULL;
 	free(out);
@@ -173,7 +181,8 @@ static const char *refuses(const struct fault *t, long log_from, double failed, 
 		why = wrong("status %d", r.status);
 	link_close(l);
 	reply_free(&r);
-	return why != NULL || metric(&in, "keybroker_reloads_total") <= taken ? why : "a reload was done";
+	return why != NULL || metric(&in, "keybroker_reloads_total") <= taken ? why
+									      : "a reload was done";
 }
 
 static bool one_fault(const struct fault *t)
@@ -186,11 +195,13 @@ static bool one_fault(const struct fault *t)
 		assert_int_equal(stat(path, &st), 0);
 	char *text = slurp(path, &len);
 	assert_int_equal(stat(in.log, &log), 0);
-	double failed = metric(&in, "keybroker_reloads_failed_total"), taken = metric(&in, "keybroker_reloads_total");
+	double failed = metric(&in, "keybroker_reloads_failed_total"),
+	       taken = metric(&in, "keybroker_reloads_total");
 	spoil(t, path, text, len);
 	const char *why = refuses(t, log.st_size, failed, taken);
 	if (why != NULL)
-		print_error("%s, %s (%d): %s\n", t->file, t->what == NULL ? "" : t->what, (int)t->how, why);
+		print_error("%s, %s (%d): %s\n", t->file, t->what == NULL ? "" : t->what,
+			    (int)t->how, why);
 	mend(t, path, text, len, &st);
 	free(text);
 	return why == NULL;
@@ -199,10 +210,12 @@ static bool one_fault(const struct fault *t)
 static void test_e01_e04_e07_bad_configuration_changes_nothing(void **state)
 {
 	(void)state;
-	struct crowd *c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct crowd *c =
+		mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(c != MAP_FAILED);
 	pid_t load = crowd_start(c, 4);
-	pid_t gateway = broker_process(&in, "--process gateway", 0), ledger = broker_process(&in, "--process ledger", 0);
+	pid_t gateway = broker_process(&in, "--process gateway", 0),
+	      ledger = broker_process(&in, "--process ledger", 0);
 	bool all_good = true;
 	for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
 		if (faults[i].how != OWNER || geteuid() == 0)
@@ -238,8 +251,10 @@ static void test_e02_reloads_under_load(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* A record without the policy of its exportable key is a fault of the configuration: a running broker keeps the old one and says so, none starts with it.
- * (Were one to get by, decide() says NO_POLICY: tests/unit/policy/test_decide.c.)  What stops releases at once is to disable the key. */
+/* A record without the policy of its exportable key is a fault of the configuration: a running
+ * broker keeps the old one and says so, none starts with it. (Were one to get by, decide() says
+ * NO_POLICY: tests/unit/policy/test_decide.c.)  What stops releases at once is to disable the key.
+ */
 static void test_e03_policy_taken_away(void **state)
 {
 	(void)state;
@@ -249,10 +264,13 @@ static void test_e03_policy_taken_away(void **state)
 	json_object_del(record, "release_policy");
 	GOOD(instance_json_write(&in, "keys.d/turn.json", record));
 	assert_int_not_equal(CTL(&in, &out, "reload"), 0);
-	if (strstr(out, "keys.d/turn.json:") == NULL || strstr(out, "must have a release policy") == NULL)
+	if (strstr(out, "keys.d/turn.json:") == NULL ||
+	    strstr(out, "must have a release policy") == NULL)
 		GOOD(wrong("%s", out));
 	free(out);
-	assert_int_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-t", "-c", in.config, NULL}), 1);
+	assert_int_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-t", "-c",
+								 in.config, NULL}),
+			 1);
 	assert_non_null(strstr(out, "keys.d/turn.json:"));
 	free(out);
 	GOOD(instance_json_write(&in, "keys.d/turn.json", before));
@@ -284,7 +302,8 @@ static long cpu_ms(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	FILE *f = fopen(path, "r");
 	if (f == NULL || fgets(text, sizeof text, f) == NULL || strrchr(text, ')') == NULL ||
-	    sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &kernel) != 2)
+	    sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld",
+		   &user, &kernel) != 2)
 		GOOD(wrong("%s", path));
 	fclose(f);
 	return (user + kernel) * 1000 / sysconf(_SC_CLK_TCK);
@@ -295,11 +314,13 @@ static void test_e09_storm_of_sighup(void **state)
 	(void)state;
 	enum { STORM_MS = 6000 };
 	int fds = storm_fds(in.broker);
-	double taken = metric(&in, "keybroker_reloads_total"), failed = metric(&in, "keybroker_reloads_failed_total");
+	double taken = metric(&in, "keybroker_reloads_total"),
+	       failed = metric(&in, "keybroker_reloads_failed_total");
 	long cpu = cpu_ms(in.broker);
 	unsigned long long from = now_ms();
 	unsigned sent = 0;
-	struct crowd *c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct crowd *c =
+		mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(c != MAP_FAILED);
 	pid_t load = crowd_start(c, 4);
 	for (; now_ms() - from < STORM_MS; sent++) {
@@ -317,11 +338,13 @@ static void test_e09_storm_of_sighup(void **state)
 	taken = metric(&in, "keybroker_reloads_total") - taken;
 	failed = metric(&in, "keybroker_reloads_failed_total") - failed;
 	if (sent < STORM_MS / 5 || taken < 1 || failed > 0 || taken > (double)took / 1000 + 2)
-		GOOD(wrong("%u signals: %.0f reloads, %.0f failed in %llu ms", sent, taken, failed, took));
+		GOOD(wrong("%u signals: %.0f reloads, %.0f failed in %llu ms", sent, taken, failed,
+			   took));
 	if (cpu > (long)took / 4)
 		GOOD(wrong("the supervisor took %ld ms of CPU in %llu ms", cpu, took));
 	/* Old generations end, and with them what they held. */
-	for (unsigned long long end = now_ms() + 20000; storm_fds(in.broker) > fds && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 20000;
+	     storm_fds(in.broker) > fds && now_ms() < end;)
 		sleep_ms(50);
 	assert_true(storm_fds(in.broker) <= fds);
 	GOOD(broker_wait_ready(&in, 10000));
@@ -344,17 +367,20 @@ static void no_secret_in(const char *path)
 		GOOD(wrong("%s in %s", found, path));
 }
 
-/* The PIN is in a file that the vault alone gets, as a descriptor: nobody's arguments or environment have it. */
+/* The PIN is in a file that the vault alone gets, as a descriptor: nobody's arguments or
+ * environment have it. */
 static void test_e06_no_secret_in_arguments_or_environment(void **state)
 {
 	(void)state;
-	static const char *const processes[] = {"--process gateway", "--process vault", "--process ledger", "--process fetcher"};
+	static const char *const processes[] = {"--process gateway", "--process vault",
+						"--process ledger", "--process fetcher"};
 	pid_t pid;
 	unsigned n = 0;
 	if (geteuid() != 0)
 		skip(); /* the processes are undumpable: only root sees their environment */
 	for (unsigned i = 0; i < 4; i++)
-		for (unsigned nth = 0; (pid = broker_process(&in, processes[i], nth)) > 0; nth++, n++) {
+		for (unsigned nth = 0; (pid = broker_process(&in, processes[i], nth)) > 0;
+		     nth++, n++) {
 			char path[64];
 			snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
 			no_secret_in(path);

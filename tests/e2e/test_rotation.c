@@ -1,4 +1,5 @@
-/* tests/e2e/test_rotation.c — issuers' keys over time: new ones, withdrawn ones, how fresh they count, issuers that flap or are away at the start. */
+/* tests/e2e/test_rotation.c — issuers' keys over time: new ones, withdrawn ones, how fresh they
+ * count, issuers that flap or are away at the start. */
 #include "tests/e2e/upstream.h"
 
 #include <fcntl.h>
@@ -28,10 +29,13 @@ static void second_make(void)
 	assert_int_equal(mkdir(second.dir, 0700), 0);
 	assert_int_equal(symlink("../tls", link_path), 0);
 	second.issuer_port = free_port();
-	snprintf(second.issuer_url, sizeof second.issuer_url, "https://localhost:%u", second.issuer_port);
+	snprintf(second.issuer_url, sizeof second.issuer_url, "https://localhost:%u",
+		 second.issuer_port);
 	GOOD(place_init(&second.issuer_at, "localhost", second.issuer_port, in.ca_file));
-	json_array_append_new(authorities, json_pack("{s:s, s:[{s:s, s:s}]}", "authority", second.issuer_url, "allOf", "claim",
-						     "x-ms-sevsnpvm-is-debuggable", "equals", "false"));
+	json_array_append_new(authorities,
+			      json_pack("{s:s, s:[{s:s, s:s}]}", "authority", second.issuer_url,
+					"allOf", "claim", "x-ms-sevsnpvm-is-debuggable", "equals",
+					"false"));
 }
 
 static int setup(void **state)
@@ -78,7 +82,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* A thousand requests with key ids nobody published, many at once: one fetch at the most, and none of them gets anything. */
+/* A thousand requests with key ids nobody published, many at once: one fetch at the most, and none
+ * of them gets anything. */
 static void test_h05_crowd_of_unknown_kids(void **state)
 {
 	(void)state;
@@ -93,11 +98,11 @@ static void test_h05_crowd_of_unknown_kids(void **state)
 		char kid[32];
 		snprintf(kid, sizeof kid, "nosuch-%u", i);
 		char *token = token_of("crowd", kid), *request = malloc(strlen(token) + 512);
-		int n = sprintf(
-			request,
-			"POST /keys/any/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
-			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
-			strlen(token) + 13, token);
+		int n = sprintf(request,
+				"POST /keys/any/release?api-version=7.4 HTTP/1.1\r\nHost: "
+				"x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+				"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
+				strlen(token) + 13, token);
 		for (unsigned k = 0; k < EACH; k++)
 			GOOD(link_send(links[i], request, (size_t)n));
 		free(request);
@@ -109,7 +114,8 @@ static void test_h05_crowd_of_unknown_kids(void **state)
 			char wait[16];
 			GOOD(link_receive(links[i], &r));
 			unknown += r.status == 403;
-			pending += r.status == 503 && reply_header(&r, "Retry-After", wait, sizeof wait)[0] != '\0';
+			pending += r.status == 503 &&
+				   reply_header(&r, "Retry-After", wait, sizeof wait)[0] != '\0';
 			reply_free(&r);
 		}
 		link_close(links[i]);
@@ -132,8 +138,11 @@ static long fresh_for(const char *name)
 	long long fetched = 0, until = 0;
 	wait_issuer(name);
 	FILE *f = fopen(keys_path(name, path), "r");
-	const char *times = f == NULL || fgets(line, sizeof line, f) == NULL ? NULL : strstr(line, "\"fetched\":");
-	if (times == NULL || sscanf(times, "\"fetched\":%lld,\"fresh_until\":%lld", &fetched, &until) != 2)
+	const char *times = f == NULL || fgets(line, sizeof line, f) == NULL
+				    ? NULL
+				    : strstr(line, "\"fetched\":");
+	if (times == NULL ||
+	    sscanf(times, "\"fetched\":%lld,\"fresh_until\":%lld", &fetched, &until) != 2)
 		GOOD(wrong("%s: %s", path, line));
 	fclose(f);
 	return (long)(until - fetched);
@@ -152,8 +161,8 @@ static void test_h10_freshness_is_clamped(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Good and bad by turns, and strangers who ask for a fetch all the time: it is fetched no more often than its interval allows, and the log has a line a
- * change at the most. */
+/* Good and bad by turns, and strangers who ask for a fetch all the time: it is fetched no more
+ * often than its interval allows, and the log has a line a change at the most. */
 static void test_h11_flapping_issuer(void **state)
 {
 	(void)state;
@@ -188,16 +197,19 @@ static void end_freshness(const char *name, long long seconds)
 	size_t n = f == NULL ? 0 : fread(text, 1, sizeof text - 1, f);
 	text[n] = '\0';
 	char *times = strstr(text, "\"fetched\":");
-	if (times == NULL || sscanf(times, "\"fetched\":%lld,\"fresh_until\":%lld%n", &fetched, &until, &at) != 2)
+	if (times == NULL ||
+	    sscanf(times, "\"fetched\":%lld,\"fresh_until\":%lld%n", &fetched, &until, &at) != 2)
 		GOOD(wrong("%s", path));
 	fclose(f);
 	if ((f = fopen(path, "w")) == NULL)
 		GOOD(wrong("%s", path));
-	fprintf(f, "%.*s\"fetched\":%lld,\"fresh_until\":%lld%s", (int)(times - text), text, fetched, (long long)time(NULL) + seconds, times + at);
+	fprintf(f, "%.*s\"fetched\":%lld,\"fresh_until\":%lld%s", (int)(times - text), text,
+		fetched, (long long)time(NULL) + seconds, times + at);
 	assert_int_equal(fclose(f), 0);
 }
 
-/* The issuer withdraws its key: once the set's freshness ends the set is fetched again, and the key's tokens are worth nothing. */
+/* The issuer withdraws its key: once the set's freshness ends the set is fetched again, and the
+ * key's tokens are worth nothing. */
 static void test_h06_withdrawn_key(void **state)
 {
 	(void)state;
@@ -210,7 +222,8 @@ static void test_h06_withdrawn_key(void **state)
 	end_freshness("cache-short", 3);
 	GOOD(broker_start(&in));
 	unsigned long long end = now_ms() + PATIENCE_MS;
-	while (strcmp(code_of(old, code), "KID_UNKNOWN") != 0 && strcmp(code, "KID_PENDING") != 0 && now_ms() < end)
+	while (strcmp(code_of(old, code), "KID_UNKNOWN") != 0 && strcmp(code, "KID_PENDING") != 0 &&
+	       now_ms() < end)
 		sleep_ms(50);
 	if (now_ms() > end)
 		GOOD(wrong("a withdrawn key is believed: %s", code));
@@ -229,7 +242,8 @@ static void test_h06_withdrawn_key(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* No set from before and nobody there: it starts, says for which issuer it is not ready, and is ready within 5 s after the issuer is. */
+/* No set from before and nobody there: it starts, says for which issuer it is not ready, and is
+ * ready within 5 s after the issuer is. */
 static void test_h12_start_while_the_issuer_is_down(void **state)
 {
 	(void)state;
@@ -243,9 +257,11 @@ static void test_h12_start_while_the_issuer_is_down(void **state)
 		assert_int_equal(unlink(found.gl_pathv[i]), 0);
 	globfree(&found);
 	GOOD(broker_start_unready(&in));
-	for (unsigned long long end = now_ms() + PATIENCE_MS; metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + PATIENCE_MS;
+	     metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
 		sleep_ms(20);
-	for (unsigned long long end = now_ms() + 8000; now_ms() < end; sleep_ms(200)) /* past the quick attempts, too */
+	for (unsigned long long end = now_ms() + 8000; now_ms() < end;
+	     sleep_ms(200)) /* past the quick attempts, too */
 		assert_int_equal(metrics_get(&in, "/readyz", NULL), 503);
 	assert_false(issuer_state("issuer", reason));
 	assert_string_equal(reason, "FETCH_CONNECT");
@@ -285,8 +301,10 @@ static void turn_to(const char *iss, const char *uri, const char *ca_file)
 	json_t *j = instance_json(&in, "issuers.d/turn.json");
 	json_object_set_new(j, "issuer", json_string(iss));
 	json_object_set_new(j, "keys",
-			    uri == NULL ? json_pack("{s:b, s:s, s:s}", "discovery", 1, "ca_file", ca_file, "min_interval", "5s")
-					: json_pack("{s:s, s:s, s:s}", "jwks_uri", uri, "ca_file", ca_file, "min_interval", "5s"));
+			    uri == NULL ? json_pack("{s:b, s:s, s:s}", "discovery", 1, "ca_file",
+						    ca_file, "min_interval", "5s")
+					: json_pack("{s:s, s:s, s:s}", "jwks_uri", uri, "ca_file",
+						    ca_file, "min_interval", "5s"));
 	GOOD(instance_json_write(&in, "issuers.d/turn.json", j));
 }
 
@@ -312,8 +330,9 @@ static void no_set(const char *token)
 	assert_true(metric(&in, "keybroker_issuer_keys{issuer=\"turn\"}") == 0);
 }
 
-/* issuers.d/turn.json is edited from one issuer to another that does not answer: a token in the name of the new one, signed by a key of the old one, is
- * worth nothing, after a reload and after a restart, though the old one's set is young and has that key. */
+/* issuers.d/turn.json is edited from one issuer to another that does not answer: a token in the
+ * name of the new one, signed by a key of the old one, is worth nothing, after a reload and after a
+ * restart, though the old one's set is young and has that key. */
 static void test_h14_name_given_to_another_issuer(void **state)
 {
 	(void)state;
@@ -349,7 +368,8 @@ static void test_h14_name_given_to_another_issuer(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* The issuer stays, and the CA that vouched for its keys does not: what the old CA vouched for is no set. */
+/* The issuer stays, and the CA that vouched for its keys does not: what the old CA vouched for is
+ * no set. */
 static void test_h14_another_ca_file(void **state)
 {
 	(void)state;

@@ -1,5 +1,6 @@
-/* tests/e2e/test_softhsm.c — the real SoftHSM behind the running broker: its directory goes and comes back, its files are deleted, locked and damaged, and
- * somebody exchanges keys in it.  Never a wrong key. */
+/* tests/e2e/test_softhsm.c — the real SoftHSM behind the running broker: its directory goes and
+ * comes back, its files are deleted, locked and damaged, and somebody exchanges keys in it.  Never
+ * a wrong key. */
 #include <dlfcn.h>
 #include <ftw.h>
 #include <openssl/core_names.h>
@@ -73,7 +74,8 @@ static pid_t ask_for_ever(void)
 	for (unsigned i = 0; getppid() == parent; i++) {
 		struct outcome o = ask_key(names[i % 3]);
 		if ((o.status == 200 && o.why[0] != '\0') || (o.status != 200 && o.status != 503)) {
-			fprintf(stderr, "%s: status %d %s %s\n", names[i % 3], o.status, o.code, o.why);
+			fprintf(stderr, "%s: status %d %s %s\n", names[i % 3], o.status, o.code,
+				o.why);
 			_exit(1);
 		}
 	}
@@ -106,12 +108,14 @@ static void test_c15_token_directory_goes_and_comes_back(void **state)
 		unsigned back_ms = (unsigned)(now_ms() - from);
 		stop_asking(asking);
 		if (red_ms > 3000 || back_ms > 10000)
-			GOOD(wrong("/readyz was red after %u ms, back after %u ms", red_ms, back_ms));
+			GOOD(wrong("/readyz was red after %u ms, back after %u ms", red_ms,
+				   back_ms));
 		workers_are_up(WORKERS);
 	}
 }
 
-/* While it runs, and for workers that start on what is left: clients ask all the time and never get a wrong key. */
+/* While it runs, and for workers that start on what is left: clients ask all the time and never get
+ * a wrong key. */
 static void damaged(const char *script, bool may_start)
 {
 	char *out = NULL;
@@ -119,8 +123,9 @@ static void damaged(const char *script, bool may_start)
 	pid_t asking = ask_for_ever();
 	sleep_ms(200);
 	shell(script);
-	sleep_ms(1200);                        /* long enough for idle workers to look after their token */
-	int status = CTL(&in, &out, "reload"); /* the old workers stay when the new ones cannot start */
+	sleep_ms(1200); /* long enough for idle workers to look after their token */
+	int status =
+		CTL(&in, &out, "reload"); /* the old workers stay when the new ones cannot start */
 	free(out);
 	if (status == 0 && !may_start)
 		GOOD(wrong("a reload on %s was accepted", script));
@@ -158,7 +163,8 @@ static void test_c15_garbage_is_not_kept(void **state)
 	char *out = NULL;
 
 	(void)state;
-	shell("cd \"$0/hsm\"; rm -rf away; cp -a tokens away; for f in tokens/*/token.object; do head -c 400 /dev/urandom >\"$f\"; done");
+	shell("cd \"$0/hsm\"; rm -rf away; cp -a tokens away; for f in tokens/*/token.object; do "
+	      "head -c 400 /dev/urandom >\"$f\"; done");
 	assert_int_not_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
 	shell("cd \"$0/hsm\"; cmp tokens/*/token.keep away/*/token.keep");
@@ -175,7 +181,9 @@ static void test_c15_token_files_empty_or_garbage(void **state)
 {
 	(void)state;
 	damaged("cd \"$0/hsm/tokens\"; for f in */*.object; do : >\"$f\"; done", false);
-	damaged("cd \"$0/hsm/tokens\"; for f in */*.object; do head -c 400 /dev/urandom >\"$f\"; done", false);
+	damaged("cd \"$0/hsm/tokens\"; for f in */*.object; do head -c 400 /dev/urandom >\"$f\"; "
+		"done",
+		false);
 }
 
 /* One bit of one key's value, in the file: the module decrypts it to another key without a word. */
@@ -184,17 +192,21 @@ static void test_c15_one_damaged_byte_is_no_other_key(void **state)
 	(void)state;
 	static const char *const script =
 		/* every object's file at one place, a different one each round */
-		"cd \"$0/hsm/tokens\"; for f in */*.object; do n=$(stat -c %s \"$f\"); [ \"${f##*/}\" = token.object ] && continue; "
-		"at=$((n * @ / 100)); b=$(od -An -tu1 -j $at -N 1 \"$f\"); printf \"\\\\$(printf %o $((b ^ 1)))\" | dd of=\"$f\" bs=1 seek=$at "
+		"cd \"$0/hsm/tokens\"; for f in */*.object; do n=$(stat -c %s \"$f\"); [ "
+		"\"${f##*/}\" = token.object ] && continue; "
+		"at=$((n * @ / 100)); b=$(od -An -tu1 -j $at -N 1 \"$f\"); printf \"\\\\$(printf "
+		"%o $((b ^ 1)))\" | dd of=\"$f\" bs=1 seek=$at "
 		"conv=notrunc 2>/dev/null; done";
 	unsigned refused = 0;
 	shell("cd \"$0/hsm\"; rm -rf away; cp -a tokens away");
 	for (unsigned percent = 30; percent < 100; percent += 12) {
 		char text[512];
 		const char *at = strchr(script, '@');
-		snprintf(text, sizeof text, "%.*s%u%s", (int)(at - script), script, percent, at + 1);
+		snprintf(text, sizeof text, "%.*s%u%s", (int)(at - script), script, percent,
+			 at + 1);
 		shell(text);
-		/* workers that never read it before; the signer's file is damaged, too, so they may not start: then the old ones answer */
+		/* workers that never read it before; the signer's file is damaged, too, so they may
+		 * not start: then the old ones answer */
 		char *out = NULL;
 		(void)CTL(&in, &out, "reload");
 		free(out);
@@ -211,17 +223,20 @@ static void test_c15_one_damaged_byte_is_no_other_key(void **state)
 
 enum change { REPLACE, ADD_SECOND, REMOVE, UNEXTRACTABLE };
 
-static CK_OBJECT_HANDLE find_by(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, CK_OBJECT_CLASS class, CK_ATTRIBUTE_TYPE type, void *value, CK_ULONG len)
+static CK_OBJECT_HANDLE find_by(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, CK_OBJECT_CLASS class,
+				CK_ATTRIBUTE_TYPE type, void *value, CK_ULONG len)
 {
 	CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof class}, {type, value, len}};
 	CK_OBJECT_HANDLE hit = CK_INVALID_HANDLE;
 	CK_ULONG n = 0;
-	if (p11->C_FindObjectsInit(s, t, 2) != CKR_OK || p11->C_FindObjects(s, &hit, 1, &n) != CKR_OK || p11->C_FindObjectsFinal(s) != CKR_OK)
+	if (p11->C_FindObjectsInit(s, t, 2) != CKR_OK ||
+	    p11->C_FindObjects(s, &hit, 1, &n) != CKR_OK || p11->C_FindObjectsFinal(s) != CKR_OK)
 		_exit(10);
 	return n == 1 ? hit : CK_INVALID_HANDLE;
 }
 
-static void make_pair(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, uint8_t *id, CK_ULONG id_len, CK_BBOOL extractable)
+static void make_pair(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, uint8_t *id, CK_ULONG id_len,
+		      CK_BBOOL extractable)
 {
 	CK_MECHANISM mech = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
 	CK_BBOOL yes = CK_TRUE;
@@ -233,8 +248,9 @@ static void make_pair(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, uint8_t *id, C
 			      {CKA_LABEL, "rsa", 3},
 			      {CKA_MODULUS_BITS, &bits, sizeof bits},
 			      {CKA_PUBLIC_EXPONENT, e, sizeof e}};
-	CK_ATTRIBUTE priv[] = {{CKA_TOKEN, &yes, 1},  {CKA_PRIVATE, &yes, 1},   {CKA_ID, id, id_len},
-			       {CKA_LABEL, "rsa", 3}, {CKA_SENSITIVE, &yes, 1}, {CKA_EXTRACTABLE, &extractable, 1}};
+	CK_ATTRIBUTE priv[] = {{CKA_TOKEN, &yes, 1},     {CKA_PRIVATE, &yes, 1},
+			       {CKA_ID, id, id_len},     {CKA_LABEL, "rsa", 3},
+			       {CKA_SENSITIVE, &yes, 1}, {CKA_EXTRACTABLE, &extractable, 1}};
 	if (p11->C_GenerateKeyPair(s, &mech, pub, 5, priv, 6, &public, &private) != CKR_OK)
 		_exit(11);
 }
@@ -256,7 +272,8 @@ static void change_token(enum change what, uint8_t *modulus, CK_ULONG modulus_le
 		_exit(12);
 	pin[strcspn(pin, "\r\n")] = '\0';
 	const struct passwd *nobody = getpwnam("nobody");
-	if (geteuid() == 0 && (nobody == NULL || setgid(nobody->pw_gid) != 0 || setuid(nobody->pw_uid) != 0))
+	if (geteuid() == 0 &&
+	    (nobody == NULL || setgid(nobody->pw_gid) != 0 || setuid(nobody->pw_uid) != 0))
 		_exit(13);
 	snprintf(path, sizeof path, "%s/hsm/softhsm2.conf", in.dir);
 	setenv("SOFTHSM2_CONF", path, 1);
@@ -265,8 +282,10 @@ static void change_token(enum change what, uint8_t *modulus, CK_ULONG modulus_le
 		void *symbol;
 		CK_C_GetFunctionList call;
 	} get = {.symbol = so == NULL ? NULL : dlsym(so, "C_GetFunctionList")};
-	if (get.symbol == NULL || get.call(&p11) != CKR_OK || p11->C_Initialize(NULL) != CKR_OK || p11->C_GetSlotList(CK_TRUE, slot, &n) != CKR_OK ||
-	    p11->C_OpenSession(slot[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &s) != CKR_OK ||
+	if (get.symbol == NULL || get.call(&p11) != CKR_OK || p11->C_Initialize(NULL) != CKR_OK ||
+	    p11->C_GetSlotList(CK_TRUE, slot, &n) != CKR_OK ||
+	    p11->C_OpenSession(slot[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &s) !=
+		    CKR_OK ||
 	    p11->C_Login(s, CKU_USER, (CK_UTF8CHAR_PTR)pin, strlen(pin)) != CKR_OK)
 		_exit(14);
 	/* the first call finds the key by its numbers and leaves its id for the others */
@@ -283,7 +302,8 @@ static void change_token(enum change what, uint8_t *modulus, CK_ULONG modulus_le
 	id_len = fake->note_len;
 	for (unsigned class = 0; class < 2 && what != ADD_SECOND; class ++) {
 		CK_OBJECT_HANDLE old;
-		while ((old = find_by(p11, s, class == 0 ? CKO_PRIVATE_KEY : CKO_PUBLIC_KEY, CKA_ID, id, id_len)) != CK_INVALID_HANDLE)
+		while ((old = find_by(p11, s, class == 0 ? CKO_PRIVATE_KEY : CKO_PUBLIC_KEY, CKA_ID,
+				      id, id_len)) != CK_INVALID_HANDLE)
 			if (p11->C_DestroyObject(s, old) != CKR_OK)
 				_exit(16);
 	}
@@ -312,7 +332,8 @@ static void refused(const char *code)
 {
 	struct outcome o = ask_key("rsa");
 	if (o.status != 503 || strcmp(o.code, code) != 0 || o.records != 1)
-		GOOD(wrong("status %d, code %s, %u records; expected %s %s", o.status, o.code, o.records, code, o.why));
+		GOOD(wrong("status %d, code %s, %u records; expected %s %s", o.status, o.code,
+			   o.records, code, o.why));
 }
 
 static void test_c10_key_exchanged_while_running(void **state)
@@ -324,7 +345,8 @@ static void test_c10_key_exchanged_while_running(void **state)
 	change(REPLACE); /* the same label and id, another key */
 	for (unsigned i = 0; i < 4; i++)
 		refused("HSM_KEY_ATTR");
-	reload(); /* nor by workers that never saw the old one: its fingerprint stands in the record */
+	reload(); /* nor by workers that never saw the old one: its fingerprint stands in the record
+		   */
 	refused("HSM_KEY_ATTR");
 	change(ADD_SECOND);
 	reload();

@@ -1,5 +1,6 @@
-/* tests/e2e/test_storage.c — a disk that is full, slow or broken: no key without its record, and service comes back by itself (SECURITY D1, D2, D8, D10, D11).
- * The faults come from a small tmpfs (as root) and from the shim of tests/fault. */
+/* tests/e2e/test_storage.c — a disk that is full, slow or broken: no key without its record, and
+ * service comes back by itself (SECURITY D1, D2, D8, D10, D11). The faults come from a small tmpfs
+ * (as root) and from the shim of tests/fault. */
 #include "tests/fault/storage_test.h"
 
 #include <sched.h>
@@ -24,7 +25,8 @@ static void fails_then_recovers(uint32_t call, int error, int times)
 	newest_begins_with("\"why\":\"write failed\"");
 	newest_begins_with("\"lost\":");
 	assert_int_equal(stat(old, &is), 0);
-	assert_true(was.st_size == is.st_size && was.st_mtim.tv_sec == is.st_mtim.tv_sec && was.st_mtim.tv_nsec == is.st_mtim.tv_nsec);
+	assert_true(was.st_size == is.st_size && was.st_mtim.tv_sec == is.st_mtim.tv_sec &&
+		    was.st_mtim.tv_nsec == is.st_mtim.tv_nsec);
 	GOOD(invariants_hold(&in));
 }
 
@@ -78,11 +80,13 @@ static void test_d02_eintr_and_short_writes_are_no_failure(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Each call of a rotation fails once: the old segment goes on or a new one is begun, and nothing is lost in between. */
+/* Each call of a rotation fails once: the old segment goes on or a new one is begun, and nothing is
+ * lost in between. */
 static void test_d02_each_call_of_a_rotation_fails(void **state)
 {
 	(void)state;
-	static const uint32_t calls[] = {SHIM_UNLINK, SHIM_OPEN, SHIM_WRITE, SHIM_SYNC, SHIM_RENAME, SHIM_DIR_SYNC};
+	static const uint32_t calls[] = {SHIM_UNLINK, SHIM_OPEN,   SHIM_WRITE,
+					 SHIM_SYNC,   SHIM_RENAME, SHIM_DIR_SYNC};
 	for (unsigned i = 0; i < sizeof calls / sizeof calls[0]; i++) {
 		unsigned before = newest_number();
 		struct shim_rule *r = shim_arm(SHIM_LEDGER, calls[i], SHIM_FAIL, EIO, 0, 1);
@@ -91,16 +95,18 @@ static void test_d02_each_call_of_a_rotation_fails(void **state)
 		shim_disarm();
 		wait_released(5000);
 		GOOD(verifies());
-		/* Once the new name may be on the disk there is no way back to the old file: what follows would not count if the new one were there after all. */
-		if (newest_number() != before + (calls[i] == SHIM_RENAME || calls[i] == SHIM_DIR_SYNC))
+		/* Once the new name may be on the disk there is no way back to the old file: what
+		 * follows would not count if the new one were there after all. */
+		if (newest_number() !=
+		    before + (calls[i] == SHIM_RENAME || calls[i] == SHIM_DIR_SYNC))
 			GOOD(wrong("segment %u, then %u", before, newest_number()));
 		rotate();
 	}
 	GOOD(invariants_hold(&in));
 }
 
-/* A failed sync whose bytes could not be cut away, and the process dies before it could begin a new segment: the next one must not take the page cache's
- * word for what is on the disk. */
+/* A failed sync whose bytes could not be cut away, and the process dies before it could begin a new
+ * segment: the next one must not take the page cache's word for what is on the disk. */
 static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 {
 	(void)state;
@@ -110,7 +116,8 @@ static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 	shim_arm(SHIM_LEDGER, SHIM_SYNC | SHIM_CUT, SHIM_FAIL, EIO, 0, -1);
 	int status;
 	char id[40];
-	GOOD(release(&status, id)); /* its record stands in the file, in the page cache at least, and counts for nothing */
+	GOOD(release(&status, id)); /* its record stands in the file, in the page cache at least,
+				       and counts for nothing */
 	assert_int_equal(status, 503);
 	pid_t ledger = broker_process(&in, "--process ledger", 0);
 	assert_true(ledger > 0);
@@ -119,7 +126,9 @@ static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 	wait_released(10000); /* a record on top of those that the failed sync left behind */
 	GOOD(shim_newest(&in, path, &stable, &size));
 	if (stable != size)
-		GOOD(wrong("%lld bytes of %lld can be lost, and there are replies that stand on them", (long long)(size - stable), (long long)size));
+		GOOD(wrong(
+			"%lld bytes of %lld can be lost, and there are replies that stand on them",
+			(long long)(size - stable), (long long)size));
 	shim_kill_all(&in);
 	GOOD(shim_power_cut(&in, &seed));
 	GOOD(shim_start(&in));
@@ -158,21 +167,25 @@ static void test_d08_slow_disk_bounded_queue_and_no_reply_before_the_sync(void *
 			GOOD(link_receive(crowd[i], &r));
 			last = now_ms() - from;
 			if (r.status == 200) {
-				/* I1, as the disk has it: the record is among the bytes that no power cut can take. */
+				/* I1, as the disk has it: the record is among the bytes that no
+				 * power cut can take. */
 				char id[64], path[256];
 				int64_t stable, size;
 				reply_header(&r, "x-ms-request-id", id, sizeof id);
 				GOOD(shim_newest(&in, path, &stable, &size));
 				char *text = calloc(1, (size_t)stable + 1);
 				int fd = open(path, O_RDONLY | O_CLOEXEC);
-				assert_true(text != NULL && pread(fd, text, (size_t)stable, 0) == stable);
+				assert_true(text != NULL &&
+					    pread(fd, text, (size_t)stable, 0) == stable);
 				close(fd);
 				if (strstr(text, id) == NULL)
-					GOOD(wrong("reply %s came before its record was synced", id));
+					GOOD(wrong("reply %s came before its record was synced",
+						   id));
 				free(text);
 				first_key = keys++ == 0 ? last : first_key;
 			} else if (r.status == 503) {
-				assert_string_equal(reply_code(&r, code, sizeof code), "ServiceUnavailable");
+				assert_string_equal(reply_code(&r, code, sizeof code),
+						    "ServiceUnavailable");
 				busy++;
 			} else {
 				others++;
@@ -185,7 +198,9 @@ static void test_d08_slow_disk_bounded_queue_and_no_reply_before_the_sync(void *
 		sleep_ms(5);
 	}
 	if (left != 0 || others != 0 || busy == 0 || keys == 0 || first_key < 2000)
-		GOOD(wrong("%u without an answer, %u others, %u busy, %u keys, the first after %llu ms", left, others, busy, keys, first_key));
+		GOOD(wrong("%u without an answer, %u others, %u busy, %u keys, the first after "
+			   "%llu ms",
+			   left, others, busy, keys, first_key));
 	shim_disarm();
 	GOOD(instance_json_write(&in, "keybroker.json", before));
 	sleep_ms(2100); /* the sync that is under way */
@@ -211,10 +226,13 @@ static void test_d01_full_disk_refuses_and_recovers(void **state)
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	snprintf(dir, sizeof dir, "%s/state/ledger", in.dir);
 	assert_int_equal(stat(dir, &st), 0);
-	/* In a mount namespace of our own: whatever becomes of this process, nothing stays mounted. */
-	if (geteuid() == 0 && (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0))
+	/* In a mount namespace of our own: whatever becomes of this process, nothing stays mounted.
+	 */
+	if (geteuid() == 0 &&
+	    (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0))
 		print_message("             no mount namespace: %s\n", strerror(errno));
-	if (geteuid() != 0 || mount("tmpfs", dir, "tmpfs", MS_NODEV | MS_NOSUID, "size=256k") != 0) {
+	if (geteuid() != 0 ||
+	    mount("tmpfs", dir, "tmpfs", MS_NODEV | MS_NOSUID, "size=256k") != 0) {
 		GOOD(shim_start(&in));
 		skip(); /* test_d01_no_space_for_a_record has no such needs */
 	}
@@ -277,39 +295,53 @@ static bool has_number(const json_t *j, const char *name)
 
 static const char *record_schema(const json_t *j)
 {
-	const char *event = json_string_value(json_object_get(j, "event")), *time = json_string_value(json_object_get(j, "time"));
-	if (!has_number(j, "seq") || !has_hex(j, "prev", 64) || !has_hex(j, "sum", 64) || event == NULL)
+	const char *event = json_string_value(json_object_get(j, "event")),
+		   *time = json_string_value(json_object_get(j, "time"));
+	if (!has_number(j, "seq") || !has_hex(j, "prev", 64) || !has_hex(j, "sum", 64) ||
+	    event == NULL)
 		return "seq, prev, sum, event";
 	if (time == NULL || strlen(time) != 27 || time[26] != 'Z')
 		return "time";
 	if (strcmp(event, "segment") == 0)
-		return has_number(j, "segment") && has_number(j, "format") && has_text(j, "why") && has_number(j, "previous_bytes") &&
-				       has_number(j, "clock") && has_number(j, "replay_until")
+		return has_number(j, "segment") && has_number(j, "format") && has_text(j, "why") &&
+				       has_number(j, "previous_bytes") && has_number(j, "clock") &&
+				       has_number(j, "replay_until")
 			       ? NULL
 			       : "a segment's members";
 	if (strcmp(event, "generation") == 0)
-		return has_number(j, "generation") && has_hex(j, "config", 64) ? NULL : "a generation's members";
+		return has_number(j, "generation") && has_hex(j, "config", 64)
+			       ? NULL
+			       : "a generation's members";
 	if (strcmp(event, "start") == 0 || strcmp(event, "stop") == 0)
-		return has_text(j, "version") && has_number(j, "segment") ? NULL : "version, segment";
+		return has_text(j, "version") && has_number(j, "segment") ? NULL
+									  : "version, segment";
 	if (strcmp(event, "repair") == 0)
-		return has_number(j, "bytes") && has_hex(j, "sha256", 64) ? NULL : "a repair's members";
+		return has_number(j, "bytes") && has_hex(j, "sha256", 64) ? NULL
+									  : "a repair's members";
 	if (strcmp(event, "release") != 0)
 		return "an event that is not known";
-	const char *outcome = json_string_value(json_object_get(j, "outcome")), *code = json_string_value(json_object_get(j, "code"));
-	if (!has_text(j, "request") || !has_text(j, "peer") || !has_text(j, "listener") || !has_hex(j, "config", 16) || outcome == NULL ||
-	    code == NULL)
+	const char *outcome = json_string_value(json_object_get(j, "outcome")),
+		   *code = json_string_value(json_object_get(j, "code"));
+	if (!has_text(j, "request") || !has_text(j, "peer") || !has_text(j, "listener") ||
+	    !has_hex(j, "config", 16) || outcome == NULL || code == NULL)
 		return "request, peer, listener, config, outcome, code";
 	if (strcmp(outcome, "released") == 0)
-		return strcmp(code, "OK") == 0 && has_text(j, "key") && has_text(j, "version") && has_text(j, "enc") && has_text(j, "issuer") &&
-				       has_text(j, "iss") && has_text(j, "kid") && has_hex(j, "token_sha256", 64) &&
-				       has_hex(j, "policy_sha256", 64) && has_hex(j, "blob_sha256", 64) && has_text(j, "wrapping_key")
+		return strcmp(code, "OK") == 0 && has_text(j, "key") && has_text(j, "version") &&
+				       has_text(j, "enc") && has_text(j, "issuer") &&
+				       has_text(j, "iss") && has_text(j, "kid") &&
+				       has_hex(j, "token_sha256", 64) &&
+				       has_hex(j, "policy_sha256", 64) &&
+				       has_hex(j, "blob_sha256", 64) && has_text(j, "wrapping_key")
 			       ? NULL
 			       : "a release's members";
-	if (strcmp(outcome, "refused") != 0 || strcmp(code, "OK") == 0 || json_object_get(j, "blob_sha256") != NULL)
+	if (strcmp(outcome, "refused") != 0 || strcmp(code, "OK") == 0 ||
+	    json_object_get(j, "blob_sha256") != NULL)
 		return "a refusal with code OK or with a blob";
 	/* Judged as far as the policy: then everything that was looked at is named. */
-	if (strcmp(code, "POLICY") == 0 || strcmp(code, "EXPIRED") == 0 || strcmp(code, "REPLAY") == 0)
-		return has_text(j, "key") && has_text(j, "issuer") && has_text(j, "iss") && has_text(j, "kid") && has_hex(j, "token_sha256", 64) &&
+	if (strcmp(code, "POLICY") == 0 || strcmp(code, "EXPIRED") == 0 ||
+	    strcmp(code, "REPLAY") == 0)
+		return has_text(j, "key") && has_text(j, "issuer") && has_text(j, "iss") &&
+				       has_text(j, "kid") && has_hex(j, "token_sha256", 64) &&
 				       has_hex(j, "policy_sha256", 64)
 			       ? NULL
 			       : "a judged refusal's members";
@@ -320,7 +352,8 @@ static void test_d10_every_record_has_its_members(void **state)
 {
 	(void)state;
 	/* Refusals of each depth, for the records of this run. */
-	struct ask unknown = {.name = "unknown", .token = token}, junk = {.name = "key", .token = "a.b.c"};
+	struct ask unknown = {.name = "unknown", .token = token},
+		   junk = {.name = "key", .token = "a.b.c"};
 	REFUSED(&unknown, 404, "KeyNotFound", "KEY_NOT_FOUND");
 	REFUSED(&junk, 403, "Forbidden", "TOKEN_FORMAT");
 	json_t *attest = evidence_platform(kek);
@@ -359,15 +392,20 @@ static void test_d11_no_secret_in_ledger_log_or_state(void **state)
 	const char *const patterns[] = {pin, (const char *)secret, token};
 	for (unsigned i = 0; i < 3; i++) {
 		char one[40];
-		snprintf(one, sizeof one, "%.32s", i == 2 ? token + strlen(token) - 40 : patterns[i]); /* of the token: its signature */
-		int status = run_program(&out, (const char *const[]){"/bin/grep", "-rlaF", "--", one, state_dir, in.log, NULL});
+		snprintf(one, sizeof one, "%.32s",
+			 i == 2 ? token + strlen(token) - 40
+				: patterns[i]); /* of the token: its signature */
+		int status = run_program(&out, (const char *const[]){"/bin/grep", "-rlaF", "--",
+								     one, state_dir, in.log, NULL});
 		if (status != 1)
 			GOOD(wrong("a secret (%u) is in %s", i, out));
 		free(out);
 	}
 	free(pin);
 	/* The search can find: what does stand in the ledger. */
-	assert_int_equal(run_program(&out, (const char *const[]){"/bin/grep", "-rlaF", "--", KID_PLATFORM, state_dir, NULL}), 0);
+	assert_int_equal(run_program(&out, (const char *const[]){"/bin/grep", "-rlaF", "--",
+								 KID_PLATFORM, state_dir, NULL}),
+			 0);
 	free(out);
 	GOOD(invariants_hold(&in));
 }

@@ -1,4 +1,5 @@
-/* tests/e2e/test_storage_files.c — the ledger's files altered, moved, replaced, shared: it is seen, named and refused (SECURITY D5, D6, D7). */
+/* tests/e2e/test_storage_files.c — the ledger's files altered, moved, replaced, shared: it is seen,
+ * named and refused (SECURITY D5, D6, D7). */
 #include "tests/fault/storage_test.h"
 
 /* ---- D5: an altered ledger ---- */
@@ -22,7 +23,8 @@ static void test_d05_verify_names_the_line_and_the_broker_does_not_start(void **
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	size_t len, start[16], n = 0;
 	char *whole = slurp(newest(), &len), *bad = malloc(2 * len);
-	for (size_t at = 0; at < len && n < 16; at = (size_t)((char *)memchr(whole + at, '\n', len - at) - whole) + 1)
+	for (size_t at = 0; at < len && n < 16;
+	     at = (size_t)((char *)memchr(whole + at, '\n', len - at) - whole) + 1)
 		start[n++] = at;
 	assert_true(n >= 7);
 	start[n] = len;
@@ -32,7 +34,8 @@ static void test_d05_verify_names_the_line_and_the_broker_does_not_start(void **
 		spill(newest(), bad, len);
 		verify_names(line);
 	}
-	for (unsigned line = 2; line < n; line++) { /* a line removed: the one that stands in its place does not follow */
+	for (unsigned line = 2; line < n;
+	     line++) { /* a line removed: the one that stands in its place does not follow */
 		memcpy(bad, whole, start[line - 1]);
 		memcpy(bad + start[line - 1], whole + start[line], len - start[line]);
 		spill(newest(), bad, len - (start[line] - start[line - 1]));
@@ -72,7 +75,8 @@ static void test_d05_verify_names_the_line_and_the_broker_does_not_start(void **
 	spill(newest(), bad, len);
 	GOOD(shim_start_unready(&in));
 	int status = 0;
-	for (unsigned long long end = now_ms() + 20000; now_ms() < end && waitpid(in.broker, &status, WNOHANG) != in.broker;)
+	for (unsigned long long end = now_ms() + 20000;
+	     now_ms() < end && waitpid(in.broker, &status, WNOHANG) != in.broker;)
 		sleep_ms(20);
 	in.broker = 0;
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
@@ -103,20 +107,23 @@ static void test_d06_moved_away_and_reopened_by_signal(void **state)
 	in_ledger_dir("put-away", to);
 	assert_int_equal(rename(from, to), 0);
 	signal_broker(SIGUSR1);
-	for (unsigned long long end = now_ms() + 5000; newest_number() != number + 1 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     newest_number() != number + 1 && now_ms() < end;)
 		sleep_ms(10);
 	released();
 	assert_int_equal(newest_number(), number + 1);
 	assert_int_equal(stat(newest(), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
-	assert_int_equal(CTL(&in, &out, "ledger", "verify"), 1); /* a segment in the middle is missing, and it says which */
+	assert_int_equal(CTL(&in, &out, "ledger", "verify"),
+			 1); /* a segment in the middle is missing, and it says which */
 	assert_non_null(strstr(out, strrchr(from, '/') + 1));
 	free(out);
 	assert_int_equal(rename(to, from), 0);
 	GOOD(invariants_hold(&in));
 }
 
-/* Without a signal: what is written into a file that is no longer there is no record, so nothing is released on it. */
+/* Without a signal: what is written into a file that is no longer there is no record, so nothing is
+ * released on it. */
 static void gone(const char *(*harm)(const char *path, const char *aside))
 {
 	char path[256], aside[256];
@@ -191,7 +198,8 @@ static void does_not_start(const char *says)
 	GOOD(shim_start_unready(&in));
 	int status = 0;
 	pid_t broker = in.broker;
-	for (unsigned long long end = now_ms() + 20000; in.broker != 0 && now_ms() < end; sleep_ms(20))
+	for (unsigned long long end = now_ms() + 20000; in.broker != 0 && now_ms() < end;
+	     sleep_ms(20))
 		if (waitpid(broker, &status, WNOHANG) == broker)
 			in.broker = 0;
 	assert_int_equal(in.broker, 0);
@@ -241,7 +249,9 @@ static void test_d07_second_broker_on_the_same_ledger(void **state)
 {
 	(void)state;
 	char *out = NULL;
-	assert_int_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-c", in.config, NULL}), 1);
+	assert_int_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-c",
+								 in.config, NULL}),
+			 1);
 	assert_non_null(strstr(out, "another broker"));
 	free(out);
 	/* Nor one with a state directory of its own that leads to the same ledger. */
@@ -255,7 +265,9 @@ static void test_d07_second_broker_on_the_same_ledger(void **state)
 	json_object_set_new(config, "state", json_string("other"));
 	GOOD(instance_json_write(&in, "other.json", config));
 	snprintf(other, sizeof other, "%s/other.json", in.dir);
-	assert_int_not_equal(run_program(&out, (const char *const[]){program("keybrokerd"), "-c", other, NULL}), 0);
+	assert_int_not_equal(
+		run_program(&out, (const char *const[]){program("keybrokerd"), "-c", other, NULL}),
+		0);
 	free(out);
 	unlink(other);
 	GOOD(invariants_hold(&in));

@@ -1,5 +1,5 @@
-/* tests/e2e/test_storage_kill.c — kill -9 at each step of a release and of a rotation: every reply that a client got has its record, and service comes back
- * (SECURITY D3). */
+/* tests/e2e/test_storage_kill.c — kill -9 at each step of a release and of a rotation: every reply
+ * that a client got has its record, and service comes back (SECURITY D3). */
 #include "tests/fault/storage_test.h"
 
 /* ---- D3: kill -9 at each step ---- */
@@ -26,7 +26,8 @@ static void test_d03_kill_at_each_step_of_a_release(void **state)
 static void test_d03_kill_at_each_step_of_a_rotation(void **state)
 {
 	(void)state;
-	for (int nth = 0; nth < 6; nth++) { /* unlink, open, write, fsync, rename, fsync of the directory */
+	for (int nth = 0; nth < 6;
+	     nth++) { /* unlink, open, write, fsync, rename, fsync of the directory */
 		struct shim_rule *r = shim_arm(SHIM_LEDGER, SHIM_FILES, SHIM_KILL_AFTER, 0, nth, 1);
 		signal_broker(SIGUSR1);
 		if (!shim_has_acted(r, 5000))

@@ -1,5 +1,6 @@
-/* tests/e2e/test_time.c — the wall clock jumps, goes back, was never set, lies beyond 2038: timeouts do not notice, tokens do, and what was used stays used
- * (SECURITY F).  The clock is the shim's: an offset that all processes see at once. */
+/* tests/e2e/test_time.c — the wall clock jumps, goes back, was never set, lies beyond 2038:
+ * timeouts do not notice, tokens do, and what was used stays used (SECURITY F).  The clock is the
+ * shim's: an offset that all processes see at once. */
 #include "tests/fault/storage_test.h"
 
 #include <sys/socket.h>
@@ -49,7 +50,8 @@ static void jump(int64_t seconds)
 {
 	unsigned before = log_count("\"event\":\"clock.step\"");
 	move_clock(seconds);
-	for (unsigned long long end = now_ms() + 5000; log_count("\"event\":\"clock.step\"") == before && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     log_count("\"event\":\"clock.step\"") == before && now_ms() < end;)
 		sleep_ms(20);
 	assert_int_equal(log_count("\"event\":\"clock.step\""), before + 1);
 }
@@ -59,7 +61,8 @@ static void refused(const char *audit_name)
 	REFUSED(&good.ask, 403, "Forbidden", audit_name);
 }
 
-/* A jump: it is logged once, /readyz is red until the clock has been stable, judgement goes by the new time at once. */
+/* A jump: it is logged once, /readyz is red until the clock has been stable, judgement goes by the
+ * new time at once. */
 static void test_f01_jumps_are_seen_and_tokens_judged_by_the_new_time(void **state)
 {
 	(void)state;
@@ -92,8 +95,8 @@ static unsigned long long closed_after(struct link *l, unsigned long long from)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ? now_ms() - from : 0;
 }
 
-/* Connections are closed at their deadline by the monotonic clock: a jump forth does not hasten it, a jump back does not delay it; one that is idle but
- * within its time stays. */
+/* Connections are closed at their deadline by the monotonic clock: a jump forth does not hasten it,
+ * a jump back does not delay it; one that is idle but within its time stays. */
 static void test_f01_deadlines_do_not_notice(void **state)
 {
 	(void)state;
@@ -106,7 +109,8 @@ static void test_f01_deadlines_do_not_notice(void **state)
 		GOOD(link_send(slow[i], head, sizeof head - 1));
 		from[i] = now_ms();
 		sleep_ms(500);
-		move_clock(i == 0 ? 30 * DAY : -30 * DAY); /* the second one began while the clock was ahead */
+		move_clock(i == 0 ? 30 * DAY
+				  : -30 * DAY); /* the second one began while the clock was ahead */
 	}
 	while ((took[0] == 0 || took[1] == 0) && now_ms() - from[0] < 20000) {
 		for (unsigned i = 0; i < 2; i++)
@@ -175,8 +179,9 @@ static const char *ask_with(const char *with, int *status)
 	return why;
 }
 
-/* A used token stays used when the clock goes past its end and comes back, the ledger's process starting anew in between; and a bogus time far ahead does not make
- * every later token a used one. */
+/* A used token stays used when the clock goes past its end and comes back, the ledger's process
+ * starting anew in between; and a bogus time far ahead does not make every later token a used one.
+ */
 static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **state)
 {
 	(void)state;
@@ -192,11 +197,13 @@ static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **stat
 	for (unsigned i = 0; i < 3; i++) {
 		move_clock(i == 2 ? INT64_C(4291747200) - real_s() : 2 * DAY);
 		if (i > 0) {
-			signal_broker(SIGUSR1); /* the first line of a segment carries the greatest time seen */
+			signal_broker(SIGUSR1); /* the first line of a segment carries the greatest
+						   time seen */
 			pid_t ledger = broker_process(&in, "--process ledger", 0);
 			sleep_ms(200);
 			kill(ledger, SIGKILL);
-			for (unsigned long long end = now_ms() + 10000; now_ms() < end; sleep_ms(20)) {
+			for (unsigned long long end = now_ms() + 10000; now_ms() < end;
+			     sleep_ms(20)) {
 				pid_t now = broker_process(&in, "--process ledger", 0);
 				if (now > 0 && now != ledger)
 					break;
@@ -205,7 +212,8 @@ static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **stat
 		(void)ask_with(used, &status);
 		assert_int_not_equal(status, 200);
 		move_clock(0);
-		for (unsigned long long end = now_ms() + 20000; status != 403 && status != 200 && now_ms() < end; sleep_ms(50))
+		for (unsigned long long end = now_ms() + 20000;
+		     status != 403 && status != 200 && now_ms() < end; sleep_ms(50))
 			(void)ask_with(used, &status);
 		REFUSED(&again, 403, "Forbidden", "REPLAY");
 	}
@@ -229,7 +237,8 @@ static void started_at(int64_t wall_s)
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	move_clock(wall_s - real_s());
 	GOOD(shim_start_unready(&in));
-	for (unsigned long long end = now_ms() + 20000; metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 20000;
+	     metrics_get(&in, "/readyz", NULL) == 0 && now_ms() < end;)
 		sleep_ms(30);
 }
 
@@ -239,7 +248,8 @@ static void test_f04_clock_never_set_releases_nothing(void **state)
 	started_at(86400 * 365); /* 1971: no battery */
 	clock_is_said("\"clock\":{\"ready\":false,\"reason\":\"CLOCK_UNSET\"}", 20000);
 	int status = 0;
-	for (unsigned long long end = now_ms() + 20000; status != 503 && now_ms() < end; sleep_ms(50))
+	for (unsigned long long end = now_ms() + 20000; status != 503 && now_ms() < end;
+	     sleep_ms(50))
 		(void)ask_with(token, &status);
 	REFUSED(&good.ask, 503, "ServiceUnavailable", "CLOCK_UNSET");
 	move_clock(0); /* time is there: service without a restart */
@@ -250,13 +260,15 @@ static void test_f04_clock_never_set_releases_nothing(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* In 2045 everything is as today, seconds beyond 32 bits and all: certificates that are good then, a token of then. */
+/* In 2045 everything is as today, seconds beyond 32 bits and all: certificates that are good then,
+ * a token of then. */
 static void test_f05_beyond_2038(void **state)
 {
 	(void)state;
 	started_at(INT64_C(2366841600)); /* 2045 */
 	int status = 0;
-	for (unsigned long long end = now_ms() + 20000; status != 403 && status != 503 && now_ms() < end; sleep_ms(50))
+	for (unsigned long long end = now_ms() + 20000;
+	     status != 403 && status != 503 && now_ms() < end; sleep_ms(50))
 		(void)ask_with(token, &status);
 	sleep_ms(500);
 	char *text = ledger_text(&in);

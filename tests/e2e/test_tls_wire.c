@@ -1,5 +1,6 @@
-/* tests/e2e/test_tls_wire.c — TLS as strangers may try to have it: old, weak, again, early, without or with a wrong certificate; what a refused handshake costs; and
- * the server's own certificate replaced while it serves.  SECURITY B12, B13, B14, B20. */
+/* tests/e2e/test_tls_wire.c — TLS as strangers may try to have it: old, weak, again, early, without
+ * or with a wrong certificate; what a refused handshake costs; and the server's own certificate
+ * replaced while it serves.  SECURITY B12, B13, B14, B20. */
 #include "tests/e2e/flood.h"
 
 #include <openssl/pem.h>
@@ -15,14 +16,16 @@ static EVP_PKEY *ca_key;
 static X509 *ca_cert;
 
 /* By the instance's own CA, or another; `days` from now on, negative: over since then. */
-static X509 *certificate(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, const char *usage, int days)
+static X509 *certificate(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, const char *usage,
+			 int days)
 {
 	X509 *x = X509_new();
 	X509_NAME *name = X509_NAME_new();
 	X509V3_CTX ctx;
 	static long serial = 1000;
 	assert_true(x != NULL && name != NULL);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"localhost", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"localhost", -1,
+				   -1, 0);
 	X509_set_version(x, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
 	X509_set_subject_name(x, name);
@@ -34,11 +37,15 @@ static X509 *certificate(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, cons
 	const struct {
 		int nid;
 		const char *value;
-	} extensions[] = {{NID_ext_key_usage, usage},
-			  {NID_subject_alt_name, "DNS:localhost"},
-			  {NID_basic_constraints, issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE"}};
+	} extensions[] = {
+		{NID_ext_key_usage, usage},
+		{NID_subject_alt_name, "DNS:localhost"},
+		{NID_basic_constraints, issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE"}};
 	for (unsigned i = 0; i < 3; i++) {
-		X509_EXTENSION *e = extensions[i].value == NULL ? NULL : X509V3_EXT_conf_nid(NULL, &ctx, extensions[i].nid, extensions[i].value);
+		X509_EXTENSION *e = extensions[i].value == NULL
+					    ? NULL
+					    : X509V3_EXT_conf_nid(NULL, &ctx, extensions[i].nid,
+								  extensions[i].value);
 		if (e != NULL)
 			X509_add_ext(x, e, -1);
 		X509_EXTENSION_free(e);
@@ -137,7 +144,8 @@ static void bytes_are_refused(const uint8_t *bytes, size_t len, const char *what
 {
 	uint8_t said[256];
 	size_t n = 0;
-	double refused = refused_as("TLS"), done = metric(&in, "keybroker_tls_handshakes_total"), sent = metric(&in, "keybroker_requests_total");
+	double refused = refused_as("TLS"), done = metric(&in, "keybroker_tls_handshakes_total"),
+	       sent = metric(&in, "keybroker_requests_total");
 	int fd = tcp_from(SOURCE(1), in.port);
 	assert_int_equal(send(fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
 	if (!closes_within(fd, 5000, said, sizeof said, &n))
@@ -147,14 +155,17 @@ static void bytes_are_refused(const uint8_t *bytes, size_t len, const char *what
 		GOOD(wrong("%s: answered with %zu bytes, 0x%02x first", what, n, said[0]));
 	if (refused_as("TLS") - refused != 1)
 		GOOD(wrong("%s: not counted", what));
-	assert_true(metric(&in, "keybroker_tls_handshakes_total") == done && metric(&in, "keybroker_requests_total") == sent);
+	assert_true(metric(&in, "keybroker_tls_handshakes_total") == done &&
+		    metric(&in, "keybroker_requests_total") == sent);
 }
 
 static void test_b12_old_and_weak(void **state)
 {
 	(void)state;
-	static const uint8_t sslv2[] = {0x80, 0x2e, 1, 0, 2,    0, 0x15, 0,    0, 0, 0x10, 7, 0, 0xc0, 5, 0, 0x80, 3,  0,  0x80, 1,  0,  0x80, 6,
-					0,    0x40, 4, 0, 0x80, 2, 0,    0x80, 1, 2, 3,    4, 5, 6,    7, 8, 9,    10, 11, 12,   13, 14, 15,   16};
+	static const uint8_t sslv2[] = {0x80, 0x2e, 1, 0, 2,    0,  0x15, 0,    0,  0,  0x10, 7,
+					0,    0xc0, 5, 0, 0x80, 3,  0,    0x80, 1,  0,  0x80, 6,
+					0,    0x40, 4, 0, 0x80, 2,  0,    0x80, 1,  2,  3,    4,
+					5,    6,    7, 8, 9,    10, 11,   12,   13, 14, 15,   16};
 	static const struct {
 		uint16_t suite;
 		const char *what;
@@ -229,20 +240,25 @@ static void test_b12_cost_of_a_refused_handshake(void **state)
 	size_t len = raw_hello(hello, 0x0303, weak, 4), real_len = client_hello(real);
 	pid_t pid = gateway();
 	for (unsigned kind = 0; kind < 3; kind++) {
-		double failed = metric(&in, "keybroker_tls_handshakes_failed_total"), cpu = cpu_ms(pid);
+		double failed = metric(&in, "keybroker_tls_handshakes_failed_total"),
+		       cpu = cpu_ms(pid);
 		for (unsigned i = 0; i < N; i++) {
 			int fd = tcp_from(SOURCE(2 + i % 200), in.port);
 			if (kind == 0)
 				assert_int_equal(send(fd, hello, len, MSG_NOSIGNAL), (ssize_t)len);
 			else if (kind == 1)
-				assert_int_equal(send(fd, "\x16\x03\x01\xff\xff garbage garbage", 21, MSG_NOSIGNAL), 21);
+				assert_int_equal(send(fd, "\x16\x03\x01\xff\xff garbage garbage",
+						      21, MSG_NOSIGNAL),
+						 21);
 			else
-				assert_int_equal(send(fd, real, real_len / 2, MSG_NOSIGNAL), (ssize_t)real_len / 2);
+				assert_int_equal(send(fd, real, real_len / 2, MSG_NOSIGNAL),
+						 (ssize_t)real_len / 2);
 			close_hard(fd);
 		}
 		wait_metric("keybroker_tls_handshakes_failed_total", failed + N, 10000);
 		double each = (cpu_ms(pid) - cpu) / N;
-		print_message("  a refused handshake (%s): %.3f ms of the gateway\n", names[kind], each);
+		print_message("  a refused handshake (%s): %.3f ms of the gateway\n", names[kind],
+			      each);
 		if (each > 1.0)
 			GOOD(wrong("a refused handshake (%s) costs %.2f ms", names[kind], each));
 	}
@@ -260,7 +276,8 @@ static int keep_ticket(SSL *ssl, SSL_SESSION *s)
 	return 1;
 }
 
-/* A whole release as early data, by a client that claims the server had allowed it: it is not even read. */
+/* A whole release as early data, by a client that claims the server had allowed it: it is not even
+ * read. */
 static void test_b13_early_data(void **state)
 {
 	(void)state;
@@ -320,7 +337,8 @@ static void ask_for_ever(struct tally *t, bool is_keep_alive)
 			__atomic_add_fetch(&t->released, 1, __ATOMIC_RELAXED);
 		} else {
 			__atomic_add_fetch(&t->failed, 1, __ATOMIC_RELAXED);
-			snprintf(t->why, sizeof t->why, "%s, status %d", why == NULL ? "answered" : why, r.status);
+			snprintf(t->why, sizeof t->why, "%s, status %d",
+				 why == NULL ? "answered" : why, r.status);
 		}
 		if (why != NULL || r.will_close || !is_keep_alive) {
 			link_close(l);
@@ -356,7 +374,8 @@ static void test_b20_certificate_replaced_under_load(void **state)
 {
 	(void)state;
 	enum { ROUNDS = 3 };
-	struct tally *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct tally *t =
+		mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(t != MAP_FAILED);
 	pid_t load[2];
 	for (int i = 0; i < 2; i++)
@@ -370,12 +389,14 @@ static void test_b20_certificate_replaced_under_load(void **state)
 		write_server(leaf, key);
 		assert_int_equal(reload(), 0);
 		assert_int_equal((int)serial_shown(), (int)serial);
-		for (unsigned long long end = now_ms() + 5000, before = t->released; t->released < before + 10 && now_ms() < end;)
+		for (unsigned long long end = now_ms() + 5000, before = t->released;
+		     t->released < before + 10 && now_ms() < end;)
 			sleep_ms(10);
 		X509_free(leaf);
 		EVP_PKEY_free(key);
 	}
-	/* Bad ones: no PEM, the key of another, over long ago is the clients' matter and not ours. */
+	/* Bad ones: no PEM, the key of another, over long ago is the clients' matter and not ours.
+	 */
 	double refused = metric(&in, "keybroker_reloads_failed_total");
 	EVP_PKEY *mine = EVP_EC_gen("P-256"), *other = EVP_EC_gen("P-256");
 	X509 *leaf = certificate(mine, ca_cert, ca_key, "serverAuth", 30);
@@ -395,7 +416,8 @@ static void test_b20_certificate_replaced_under_load(void **state)
 		assert_int_equal(waitpid(load[i], &status, 0), load[i]);
 	}
 	if (t->failed != 0)
-		GOOD(wrong("%u of %u requests failed: %s", t->failed, t->released + t->failed, t->why));
+		GOOD(wrong("%u of %u requests failed: %s", t->failed, t->released + t->failed,
+			   t->why));
 	assert_true(t->released > 30);
 	X509_free(leaf);
 	EVP_PKEY_free(mine);
@@ -406,17 +428,21 @@ static void test_b20_certificate_replaced_under_load(void **state)
 
 /* ---- client certificates ---- */
 
-/* The handshake may seem done to a TLS 1.3 client that is about to be refused: what it writes must not be read. */
+/* The handshake may seem done to a TLS 1.3 client that is about to be refused: what it writes must
+ * not be read. */
 static void client_is_refused(X509 *cert, EVP_PKEY *key, const char *what)
 {
-	static const char get[] = "GET /keys/key?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
+	static const char get[] = "GET /keys/key?api-version=7.4 HTTP/1.1\r\nHost: "
+				  "localhost\r\nAuthorization: Bearer x\r\n\r\n";
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
 		SSL_CTX *ctx = client_context(version, version, NULL);
 		char byte;
 		if (cert != NULL)
-			assert_true(SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1);
+			assert_true(SSL_CTX_use_certificate(ctx, cert) == 1 &&
+				    SSL_CTX_use_PrivateKey(ctx, key) == 1);
 		double refused = refused_as("TLS"), sent = metric(&in, "keybroker_requests_total");
-		double done = metric(&in, "keybroker_tls_handshakes_total"), all = metric(&in, "keybroker_replies_total");
+		double done = metric(&in, "keybroker_tls_handshakes_total"),
+		       all = metric(&in, "keybroker_replies_total");
 		SSL *ssl = tls_from(SOURCE(1), ctx);
 		if (SSL_do_handshake(ssl) == 1)
 			(void)SSL_write(ssl, get, sizeof get - 1);
@@ -424,10 +450,13 @@ static void client_is_refused(X509 *cert, EVP_PKEY *key, const char *what)
 			GOOD(wrong("%s: answered", what));
 		tls_free(ssl);
 		SSL_CTX_free(ctx);
-		for (unsigned long long end = now_ms() + 3000; refused_as("TLS") == refused && now_ms() < end;)
+		for (unsigned long long end = now_ms() + 3000;
+		     refused_as("TLS") == refused && now_ms() < end;)
 			sleep_ms(20);
-		if (refused_as("TLS") - refused != 1 || metric(&in, "keybroker_tls_handshakes_total") != done ||
-		    metric(&in, "keybroker_requests_total") != sent || metric(&in, "keybroker_replies_total") != all)
+		if (refused_as("TLS") - refused != 1 ||
+		    metric(&in, "keybroker_tls_handshakes_total") != done ||
+		    metric(&in, "keybroker_requests_total") != sent ||
+		    metric(&in, "keybroker_replies_total") != all)
 			GOOD(wrong("%s: the handshake was not refused as such", what));
 	}
 }
@@ -435,11 +464,14 @@ static void client_is_refused(X509 *cert, EVP_PKEY *key, const char *what)
 static void test_b14_client_certificates(void **state)
 {
 	(void)state;
-	json_t *config = instance_json(&in, "keybroker.json"), *listener = json_array_get(json_object_get(config, "listeners"), 0);
-	json_object_set_new(json_object_get(listener, "tls"), "client_ca", json_string("tls/ca.pem"));
+	json_t *config = instance_json(&in, "keybroker.json"),
+	       *listener = json_array_get(json_object_get(config, "listeners"), 0);
+	json_object_set_new(json_object_get(listener, "tls"), "client_ca",
+			    json_string("tls/ca.pem"));
 	json_object_set_new(listener, "auth", json_string("mtls"));
 	GOOD(instance_json_write(&in, "keybroker.json", config));
-	/* The issuing CA alone is the anchor: it must be a self-signed one for OpenSSL, so the root is in the file, too. */
+	/* The issuing CA alone is the anchor: it must be a self-signed one for OpenSSL, so the root
+	 * is in the file, too. */
 	char both[16384], path[160];
 	size_t len = 0;
 	for (unsigned i = 0; i < 2; i++) {
@@ -454,13 +486,18 @@ static void test_b14_client_certificates(void **state)
 	assert_int_equal(chmod(path, 0644), 0);
 	config = instance_json(&in, "keybroker.json");
 	listener = json_array_get(json_object_get(config, "listeners"), 0);
-	json_object_set_new(json_object_get(listener, "tls"), "client_ca", json_string("tls/clients.pem"));
+	json_object_set_new(json_object_get(listener, "tls"), "client_ca",
+			    json_string("tls/clients.pem"));
 	GOOD(instance_json_write(&in, "keybroker.json", config));
 	EVP_PKEY *key = EVP_EC_gen("P-256"), *foreign_key = EVP_EC_gen("P-256");
-	X509 *fine = certificate(key, ca_cert, ca_key, "clientAuth", 30), *expired = certificate(key, ca_cert, ca_key, "clientAuth", -1);
-	X509 *server = certificate(key, ca_cert, ca_key, "serverAuth", 30), *foreign_ca = certificate(foreign_key, NULL, NULL, NULL, 30);
-	X509 *foreign = certificate(key, foreign_ca, foreign_key, "clientAuth", 30), *own = certificate(key, NULL, NULL, "clientAuth", 30);
-	assert_true(SSL_CTX_use_certificate(in.at.tls, fine) == 1 && SSL_CTX_use_PrivateKey(in.at.tls, key) == 1); /* the good client's */
+	X509 *fine = certificate(key, ca_cert, ca_key, "clientAuth", 30),
+	     *expired = certificate(key, ca_cert, ca_key, "clientAuth", -1);
+	X509 *server = certificate(key, ca_cert, ca_key, "serverAuth", 30),
+	     *foreign_ca = certificate(foreign_key, NULL, NULL, NULL, 30);
+	X509 *foreign = certificate(key, foreign_ca, foreign_key, "clientAuth", 30),
+	     *own = certificate(key, NULL, NULL, "clientAuth", 30);
+	assert_true(SSL_CTX_use_certificate(in.at.tls, fine) == 1 &&
+		    SSL_CTX_use_PrivateKey(in.at.tls, key) == 1); /* the good client's */
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	flood_begin();
 	client_is_refused(NULL, NULL, "no certificate");

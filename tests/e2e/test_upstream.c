@@ -1,5 +1,7 @@
-/* tests/e2e/test_upstream.c — issuers that are slow, down, oversized, poisoned, mis-certified, redirecting or not where they should be: each has its exact
- * reason, none gets anything, and the one that works never notices.  Long: a table of faults, met twice (with no key set before, and with a good one). */
+/* tests/e2e/test_upstream.c — issuers that are slow, down, oversized, poisoned, mis-certified,
+ * redirecting or not where they should be: each has its exact reason, none gets anything, and the
+ * one that works never notices.  Long: a table of faults, met twice (with no key set before, and
+ * with a good one). */
 #include "tests/e2e/upstream.h"
 
 #include <unistd.h>
@@ -23,15 +25,18 @@ static const struct upstream down[] = {
 	{"down-500", "@/fault/500", "FETCH_STATUS", NULL, "500", false},
 	{"down-404", "@/fault/404", "FETCH_STATUS", NULL, "404", false},
 	{"down-refused", "https://localhost:1/certs", "FETCH_CONNECT", NULL, NULL, false},
-	{"down-reset", "https://reset.localhost:#/certs", "FETCH_CONNECT", "FETCH_TLS", NULL, false},
+	{"down-reset", "https://reset.localhost:#/certs", "FETCH_CONNECT", "FETCH_TLS", NULL,
+	 false},
 	{"down-empty", "@/fault/drop", "FETCH_CONNECT", NULL, NULL, false},
 	/* Without a resolver the name costs the whole time. */
-	{"down-name", "https://nosuch.invalid/certs", "FETCH_CONNECT", "FETCH_TIMEOUT", NULL, false},
+	{"down-name", "https://nosuch.invalid/certs", "FETCH_CONNECT", "FETCH_TIMEOUT", NULL,
+	 false},
 };
 static const struct upstream oversize[] = {
 	{"size-huge", "@/fault/huge", "FETCH_SIZE", NULL, NULL, false},
 	{"size-endless", "@/fault/endless", "FETCH_SIZE", NULL, NULL, false},
-	{"size-bomb", "@/fault/bomb", "JSON_SYNTAX", NULL, NULL, false}, /* never unpacked: its bytes are no JSON */
+	{"size-bomb", "@/fault/bomb", "JSON_SYNTAX", NULL, NULL,
+	 false}, /* never unpacked: its bytes are no JSON */
 	{"size-many", "@/fault/many", "JWKS_COUNT", "JSON_SIZE", NULL, false},
 };
 static const struct upstream poisoned[] = {
@@ -48,7 +53,8 @@ static const struct upstream certified[] = {
 	{"tls-expired", "https://expired.localhost:#/certs", "FETCH_TLS", NULL, "expired", false},
 	{"tls-self", "https://self.localhost:#/certs", "FETCH_TLS", NULL, "self-signed", false},
 	{"tls-foreign", "https://foreign.localhost:#/certs", "FETCH_TLS", NULL, "issuer", false},
-	{"tls-host", "https://other.localhost:#/certs", "FETCH_TLS", NULL, "other.localhost", false},
+	{"tls-host", "https://other.localhost:#/certs", "FETCH_TLS", NULL, "other.localhost",
+	 false},
 	{"tls-old", "https://old.localhost:#/certs", "FETCH_TLS", NULL, NULL, false},
 };
 static const struct upstream redirected[] = {
@@ -58,7 +64,8 @@ static const struct upstream redirected[] = {
 	{"go-round", "@/fault/redirect-loop", "FETCH_REDIRECT", NULL, "302", false},
 };
 static const struct upstream inside[] = {
-	{"in-name", "@/certs", "FETCH_ADDRESS", NULL, NULL, true}, /* a name that leads to 127.0.0.1 */
+	{"in-name", "@/certs", "FETCH_ADDRESS", NULL, NULL,
+	 true}, /* a name that leads to 127.0.0.1 */
 	{"in-loop", "https://127.0.0.1:#/certs", "FETCH_ADDRESS", NULL, NULL, true},
 	{"in-number", "https://2130706433:#/certs", "FETCH_ADDRESS", NULL, NULL, true},
 	{"in-six", "https://[::1]:#/certs", "FETCH_ADDRESS", NULL, NULL, true},
@@ -94,7 +101,8 @@ static void add_all(const struct upstream *t, size_t n)
 		if (t[i].uri[0] == '@')
 			snprintf(uri, sizeof uri, "%s%s", in.issuer_url, rest);
 		else if (port != NULL)
-			snprintf(uri, sizeof uri, "%.*s%u%s", (int)(port - rest), rest, in.issuer_port, port + 1);
+			snprintf(uri, sizeof uri, "%.*s%u%s", (int)(port - rest), rest,
+				 in.issuer_port, port + 1);
 		else
 			snprintf(uri, sizeof uri, "%s", rest);
 		issuer_add(t[i].name, uri, !t[i].is_public, "5s");
@@ -157,15 +165,18 @@ static int setup(void **state)
 	json_t *policy = json_pack("{s:s, s:O}", "version", "1.0.0", "anyOf", authorities);
 	GOOD(instance_json_write(&in, "policies/any.json", policy));
 	GOOD(broker_start(&in));
-	/* Each was tried once.  The measure of descriptors is taken while all of them are being tried: the test issuer is made to sleep for it. */
+	/* Each was tried once.  The measure of descriptors is taken while all of them are being
+	 * tried: the test issuer is made to sleep for it. */
 	char line[2048];
 	unsigned long long end = now_ms() + FAULTS_MS;
 	while (log_count("issuer.fetch_failed", "", line) <
-		       COUNT(slow) + COUNT(down) + COUNT(oversize) + COUNT(poisoned) + COUNT(certified) + COUNT(redirected) + COUNT(inside) &&
+		       COUNT(slow) + COUNT(down) + COUNT(oversize) + COUNT(poisoned) +
+			       COUNT(certified) + COUNT(redirected) + COUNT(inside) &&
 	       now_ms() < end)
 		sleep_ms(20);
 	kill(in.issuer, SIGSTOP);
-	while (fetcher_fds() < idle_fds + COUNT(poisoned) + COUNT(oversize) + COUNT(slow) && now_ms() < end)
+	while (fetcher_fds() < idle_fds + COUNT(poisoned) + COUNT(oversize) + COUNT(slow) &&
+	       now_ms() < end)
 		sleep_ms(10);
 	const char *why = invariants_begin(&in, &good);
 	kill(in.issuer, SIGCONT);
@@ -183,7 +194,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Each is known by its reason, in /readyz and in the log, and what it vouches for is refused as unavailable. */
+/* Each is known by its reason, in /readyz and in the log, and what it vouches for is refused as
+ * unavailable. */
 static void all_fail(const struct upstream *t, size_t n)
 {
 	unsigned long long end = now_ms() + FAULTS_MS;
@@ -191,13 +203,16 @@ static void all_fail(const struct upstream *t, size_t n)
 		char reason[64], part[96], line[2048];
 		bool is_ready = true;
 		while ((is_ready = issuer_state(t[i].name, reason)) ||
-		       (strcmp(reason, t[i].code) != 0 && (t[i].or_code == NULL || strcmp(reason, t[i].or_code) != 0)))
+		       (strcmp(reason, t[i].code) != 0 &&
+			(t[i].or_code == NULL || strcmp(reason, t[i].or_code) != 0)))
 			if (now_ms() > end)
-				GOOD(wrong("issuer %s: %s %s, expected %s", t[i].name, is_ready ? "ready" : "not ready", reason, t[i].code));
+				GOOD(wrong("issuer %s: %s %s, expected %s", t[i].name,
+					   is_ready ? "ready" : "not ready", reason, t[i].code));
 			else
 				sleep_ms(20);
 		snprintf(part, sizeof part, "\"issuer\":\"%s\"", t[i].name);
-		if (log_count("issuer.fetch_failed", part, line) == 0 || strstr(line, reason) == NULL ||
+		if (log_count("issuer.fetch_failed", part, line) == 0 ||
+		    strstr(line, reason) == NULL ||
 		    (t[i].says != NULL && strstr(line, t[i].says) == NULL))
 			GOOD(wrong("issuer %s: the log says: %s", t[i].name, line));
 		char *token = token_of(t[i].name, NULL);
@@ -212,14 +227,17 @@ static void test_h01_slow_issuers(void **state)
 {
 	(void)state;
 	all_fail(slow, COUNT(slow));
-	/* Who has fresh keys does not notice: while all of them are being asked, again and again. */
+	/* Who has fresh keys does not notice: while all of them are being asked, again and again.
+	 */
 	unsigned long long p99, busy_ms = median_ms(&p99);
 	/* Whoever waited for a fetch would wait for seconds; a busy machine's noise is less. */
 	if (busy_ms > quiet_ms * 3 + 20 || p99 > quiet_p99_ms + 2000)
-		GOOD(wrong("%llu ms, p99 %llu ms beside slow issuers; %llu ms, p99 %llu ms without", busy_ms, p99, quiet_ms, quiet_p99_ms));
+		GOOD(wrong("%llu ms, p99 %llu ms beside slow issuers; %llu ms, p99 %llu ms without",
+			   busy_ms, p99, quiet_ms, quiet_p99_ms));
 }
 
-/* Connect to last byte 5 s in all, whatever an issuer does: the log has how long it took.  The same reason again is no news. */
+/* Connect to last byte 5 s in all, whatever an issuer does: the log has how long it took.  The same
+ * reason again is no news. */
 static void test_h01_total_deadline(void **state)
 {
 	(void)state;
@@ -229,7 +247,9 @@ static void test_h01_total_deadline(void **state)
 		snprintf(issuer, sizeof issuer, "\"%s\"", slow[i].name);
 		unsigned n = log_count("issuer.fetch_failed", issuer, line);
 		const char *after = strstr(line, "timed out after ");
-		if (n != 1 || after == NULL || sscanf(after, "timed out after %lu milliseconds", &took) != 1 || took < 5000 || took > 6500)
+		if (n != 1 || after == NULL ||
+		    sscanf(after, "timed out after %lu milliseconds", &took) != 1 || took < 5000 ||
+		    took > 6500)
 			GOOD(wrong("%u lines, %s", n, line));
 	}
 }
@@ -274,7 +294,8 @@ static void test_h07_certificates_that_are_not_good(void **state)
 static void test_h08_redirects_are_not_followed(void **state)
 {
 	(void)state;
-	all_fail(redirected, COUNT(redirected)); /* where three of them lead there is a good key set */
+	all_fail(redirected,
+		 COUNT(redirected)); /* where three of them lead there is a good key set */
 }
 
 static void test_h09_names_that_lead_inside(void **state)
@@ -297,7 +318,8 @@ static void test_h02_h03_h04_good_set_stays(void **state)
 				sleep_ms(20);
 	issuer_do("/admin/later");
 	for (size_t i = 0; i < COUNT(later); i++) {
-		char *unknown = token_of(later[i].name, "nosuch"); /* asks for a fetch, 5 s after the first one */
+		char *unknown = token_of(later[i].name,
+					 "nosuch"); /* asks for a fetch, 5 s after the first one */
 		while (strcmp(code_of(unknown, code), "KID_PENDING") != 0 && now_ms() < end)
 			sleep_ms(100);
 		assert_string_equal(code, "KID_PENDING");
@@ -308,11 +330,14 @@ static void test_h02_h03_h04_good_set_stays(void **state)
 		snprintf(part, sizeof part, "\"%s\"", later[i].name);
 		while (log_count("issuer.fetch_failed", part, line) == 0 && now_ms() < end)
 			sleep_ms(50);
-		bool is_known = strstr(line, later[i].code) != NULL || (later[i].or_code != NULL && strstr(line, later[i].or_code) != NULL);
+		bool is_known =
+			strstr(line, later[i].code) != NULL ||
+			(later[i].or_code != NULL && strstr(line, later[i].or_code) != NULL);
 		if (!is_known || strstr(line, "\"usable\":\"yes\"") == NULL)
 			GOOD(wrong("%s: expected %s in %s", later[i].name, later[i].code, line));
 		assert_true(issuer_state(later[i].name, reason));
-		char *token = token_of(later[i].name, NULL), *unknown = token_of(later[i].name, "nosuch");
+		char *token = token_of(later[i].name, NULL),
+		     *unknown = token_of(later[i].name, "nosuch");
 		GOOD(release(token));
 		/* The issuer may have it by now: nothing final is said while it cannot be asked. */
 		assert_string_equal(code_of(unknown, code), "KID_PENDING");

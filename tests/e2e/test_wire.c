@@ -1,5 +1,6 @@
-/* tests/e2e/test_wire.c — what strangers may write on the wire, byte by byte: framings that are read in two ways, requests in pieces, hostile text; and what they
- * may read: exact headers, and no name of anything.  SECURITY B3, B4, B5, B6, B7, B8, B15, B16, B17, B19.  Long: a rule a test. */
+/* tests/e2e/test_wire.c — what strangers may write on the wire, byte by byte: framings that are
+ * read in two ways, requests in pieces, hostile text; and what they may read: exact headers, and no
+ * name of anything.  SECURITY B3, B4, B5, B6, B7, B8, B15, B16, B17, B19.  Long: a rule a test. */
 #include "tests/e2e/flood.h"
 
 #include <dirent.h>
@@ -10,7 +11,8 @@
 
 /* ---- refused before anybody handles it ---- */
 
-/* Sent as it is; the status, the connection's end, the counter of its code +1, and no vault heard of it. */
+/* Sent as it is; the status, the connection's end, the counter of its code +1, and no vault heard
+ * of it. */
 static void refused_at_once(const void *text, size_t len, int status, const char *code)
 {
 	struct link *l;
@@ -21,11 +23,13 @@ static void refused_at_once(const void *text, size_t len, int status, const char
 	GOOD(link_send(l, text, len));
 	const char *why = link_receive(l, &r);
 	if (why != NULL || r.status != status || !r.will_close)
-		GOOD(wrong("%.60s: %s, status %d, expected %d and close", (const char *)text, why == NULL ? "answered" : why, r.status, status));
+		GOOD(wrong("%.60s: %s, status %d, expected %d and close", (const char *)text,
+			   why == NULL ? "answered" : why, r.status, status));
 	reply_free(&r);
 	why = link_receive(l, &r);
 	if (why == NULL || strcmp(why, "closed") != 0)
-		GOOD(wrong("%.60s: %s after the refusal", (const char *)text, why == NULL ? "another answer" : why));
+		GOOD(wrong("%.60s: %s after the refusal", (const char *)text,
+			   why == NULL ? "another answer" : why));
 	link_close(l);
 	if (refused_as(code) - refused != 1)
 		GOOD(wrong("%.60s: not counted as %s", (const char *)text, code));
@@ -42,31 +46,43 @@ struct line {
 static void each_refused(const struct line *lines, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		refused_at_once(lines[i].text, strlen(lines[i].text), lines[i].status, lines[i].code);
+		refused_at_once(lines[i].text, strlen(lines[i].text), lines[i].status,
+				lines[i].code);
 }
 
-#define POST_RELEASE "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n" AUTH "Content-Type: application/json\r\n"
-#define SMUGGLED     "GET /keys/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define POST_RELEASE                                                                               \
+	"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n" AUTH              \
+	"Content-Type: application/json\r\n"
+#define SMUGGLED "GET /keys/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 static void test_b03_two_framings(void **state)
 {
 	(void)state;
 	static const struct line lines[] = {
-		{(POST_RELEASE "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" SMUGGLED), 400, "HTTP_BODY_TYPE"},
-		{(POST_RELEASE "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" SMUGGLED), 400, "HTTP_BODY_TYPE"},
-		{(POST_RELEASE "Transfer-Encoding: identity\r\n\r\n" SMUGGLED), 400, "HTTP_BODY_TYPE"},
-		{(POST_RELEASE "transfer-encoding:\tchunked\r\n\r\n" SMUGGLED), 400, "HTTP_BODY_TYPE"},
-		{(POST_RELEASE "Transfer-Encoding: gzip, chunked\r\n\r\n" SMUGGLED), 400, "HTTP_BODY_TYPE"},
+		{(POST_RELEASE
+		  "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" SMUGGLED),
+		 400, "HTTP_BODY_TYPE"},
+		{(POST_RELEASE "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" SMUGGLED), 400,
+		 "HTTP_BODY_TYPE"},
+		{(POST_RELEASE "Transfer-Encoding: identity\r\n\r\n" SMUGGLED), 400,
+		 "HTTP_BODY_TYPE"},
+		{(POST_RELEASE "transfer-encoding:\tchunked\r\n\r\n" SMUGGLED), 400,
+		 "HTTP_BODY_TYPE"},
+		{(POST_RELEASE "Transfer-Encoding: gzip, chunked\r\n\r\n" SMUGGLED), 400,
+		 "HTTP_BODY_TYPE"},
 		{(POST_RELEASE "Transfer-Encoding : chunked\r\n\r\n" SMUGGLED), 400, "HTTP_SYNTAX"},
-		{(POST_RELEASE "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello" SMUGGLED), 400, "HTTP_SYNTAX"},
-		{(POST_RELEASE "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello" SMUGGLED), 400, "HTTP_SYNTAX"},
+		{(POST_RELEASE "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello" SMUGGLED), 400,
+		 "HTTP_SYNTAX"},
+		{(POST_RELEASE "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello" SMUGGLED), 400,
+		 "HTTP_SYNTAX"},
 		{(POST_RELEASE "Content-Length: +3\r\n\r\nabc" SMUGGLED), 400, "HTTP_SYNTAX"},
 		{(POST_RELEASE "Content-Length: 0x3\r\n\r\nabc" SMUGGLED), 400, "HTTP_SYNTAX"},
 		{(POST_RELEASE "Content-Length: -1\r\n\r\n" SMUGGLED), 400, "HTTP_SYNTAX"},
 		{(POST_RELEASE "Content-Length: 3,3\r\n\r\nabc" SMUGGLED), 400, "HTTP_SYNTAX"},
 		{(POST_RELEASE "Content-Length: 3 3\r\n\r\nabc" SMUGGLED), 400, "HTTP_SYNTAX"},
 		{(POST_RELEASE "Content-Length: \r\n\r\n" SMUGGLED), 400, "HTTP_SYNTAX"},
-		{(POST_RELEASE "Content-Length: 18446744073709551617\r\n\r\n" SMUGGLED), 413, "HTTP_BODY_SIZE"},
+		{(POST_RELEASE "Content-Length: 18446744073709551617\r\n\r\n" SMUGGLED), 413,
+		 "HTTP_BODY_SIZE"},
 	};
 	each_refused(lines, sizeof lines / sizeof lines[0]);
 }
@@ -83,10 +99,14 @@ static void test_b04_read_in_two_ways(void **state)
 		{(GET_KEY "\r\n"), 400, "HTTP_SYNTAX"},
 		{(GET_KEY "Host: localhost\r\nHost: localhost\r\n\r\n"), 400, "HTTP_SYNTAX"},
 		{(GET_KEY "Host: localhost\r\nhost: other\r\n\r\n"), 400, "HTTP_SYNTAX"},
-		{"GET https://elsewhere.example/keys/key?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "HTTP_SYNTAX"},
+		{"GET https://elsewhere.example/keys/key?api-version=7.4 HTTP/1.1\r\nHost: "
+		 "localhost\r\n\r\n",
+		 400, "HTTP_SYNTAX"},
 		{"GET /keys/key\r\n\r\n", 400, "HTTP_SYNTAX"},
-		{"GET /keys/key?api-version=7.4 HTTP/0.9\r\nHost: localhost\r\n\r\n", 505, "HTTP_VERSION"},
-		{"GET /keys/key?api-version=7.4 HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, "HTTP_VERSION"},
+		{"GET /keys/key?api-version=7.4 HTTP/0.9\r\nHost: localhost\r\n\r\n", 505,
+		 "HTTP_VERSION"},
+		{"GET /keys/key?api-version=7.4 HTTP/2.0\r\nHost: localhost\r\n\r\n", 505,
+		 "HTTP_VERSION"},
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "HTTP_SYNTAX"},
 		{"GET  /keys/key HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "HTTP_SYNTAX"},
 		{"\r\nGET /keys/key HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "HTTP_SYNTAX"},
@@ -99,8 +119,10 @@ static void test_b06_announced_too_much(void **state)
 {
 	(void)state;
 	static const struct line lines[] = {
-		{(POST_RELEASE "Content-Length: 204801\r\n\r\n"), 413, "HTTP_BODY_SIZE"}, /* KB_MAX_BODY + 1 */
-		{(POST_RELEASE "Content-Length: 999999999999\r\nExpect: 100-continue\r\n\r\n"), 413, "HTTP_BODY_SIZE"},
+		{(POST_RELEASE "Content-Length: 204801\r\n\r\n"), 413,
+		 "HTTP_BODY_SIZE"}, /* KB_MAX_BODY + 1 */
+		{(POST_RELEASE "Content-Length: 999999999999\r\nExpect: 100-continue\r\n\r\n"), 413,
+		 "HTTP_BODY_SIZE"},
 	};
 	each_refused(lines, sizeof lines / sizeof lines[0]);
 }
@@ -149,7 +171,8 @@ static void test_b08_every_split_point(void **state)
 {
 	(void)state;
 	/* A release that is refused, so that the answers are the same to the byte; and a read. */
-	static const char *const requests[] = {GOOD_GET, (POST_RELEASE "Content-Length: 22\r\n\r\n{\"target\":\"not.a.jws\"}")};
+	static const char *const requests[] = {
+		GOOD_GET, (POST_RELEASE "Content-Length: 22\r\n\r\n{\"target\":\"not.a.jws\"}")};
 	for (unsigned k = 0; k < 2; k++) {
 		const char *text = requests[k];
 		size_t len = strlen(text);
@@ -175,7 +198,8 @@ static void test_b08_every_split_point(void **state)
 		}
 		link_close(l);
 
-		/* The same in TCP segments of one byte, through the middle of TLS records: handshake and all. */
+		/* The same in TCP segments of one byte, through the middle of TLS records:
+		 * handshake and all. */
 		SSL *ssl = SSL_new(in.at.tls);
 		BIO *to = BIO_new(BIO_s_mem()), *from = BIO_new(BIO_s_mem());
 		int fd = tcp_from(SOURCE(1), in.port);
@@ -186,7 +210,9 @@ static void test_b08_every_split_point(void **state)
 		for (bool is_sent = false; strstr(got, body) == NULL;) {
 			if (SSL_do_handshake(ssl) == 1 && !is_sent)
 				is_sent = SSL_write(ssl, text, (int)len) == (int)len;
-			int n = is_sent ? SSL_read(ssl, got + got_len, (int)(sizeof got - 1 - got_len)) : 0;
+			int n = is_sent ? SSL_read(ssl, got + got_len,
+						   (int)(sizeof got - 1 - got_len))
+					: 0;
 			got_len += n > 0 ? (size_t)n : 0;
 			got[got_len] = '\0';
 			while ((n = BIO_read(to, bytes, sizeof bytes)) > 0)
@@ -223,11 +249,15 @@ static void test_b05_pipelined_are_never_mixed(void **state)
 			random = random * 1103515245 + 12345;
 			kind[i] = (int)(random >> 16) % 3;
 			if (kind[i] == 0)
-				len += (size_t)sprintf(text + len, GET_KEY "Host: localhost\r\n" AUTH "x-ms-client-request-id: r%u-%u\r\n\r\n", round,
-						       i);
+				len += (size_t)sprintf(text + len,
+						       GET_KEY
+						       "Host: localhost\r\n" AUTH
+						       "x-ms-client-request-id: r%u-%u\r\n\r\n",
+						       round, i);
 			else if (kind[i] == 1)
 				len += (size_t)sprintf(text + len,
-						       "GET /keys/nosuch?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n" AUTH
+						       "GET /keys/nosuch?api-version=7.4 "
+						       "HTTP/1.1\r\nHost: localhost\r\n" AUTH
 						       "x-ms-client-request-id: r%u-%u\r\n\r\n",
 						       round, i);
 			else
@@ -241,7 +271,9 @@ static void test_b05_pipelined_are_never_mixed(void **state)
 			GOOD(link_receive(l, &r));
 			assert_int_equal(r.status, kind[i] == 1 ? 404 : 200);
 			snprintf(want, sizeof want, "r%u-%u", round, i);
-			assert_string_equal(reply_header(&r, "x-ms-client-request-id", id, sizeof id), kind[i] == 2 ? "" : want);
+			assert_string_equal(
+				reply_header(&r, "x-ms-client-request-id", id, sizeof id),
+				kind[i] == 2 ? "" : want);
 			assert_true((strncmp(r.body, "{\"value\":\"", 10) == 0) == (kind[i] == 2));
 			GOOD(invariants_reply(&in, &r));
 			reply_free(&r);
@@ -288,13 +320,16 @@ static void test_b15_wrong_method_path_or_type(void **state)
 	struct reply r;
 	char allow[64];
 	for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
-		double judged = metric(&in, "keybroker_requests_total"), refused = refused_as("METHOD");
+		double judged = metric(&in, "keybroker_requests_total"),
+		       refused = refused_as("METHOD");
 		GOOD(link_open(&in.at, &l));
 		GOOD(link_call(l, want[i].method, want[i].path, AUTH, NULL, &r));
 		judged = metric(&in, "keybroker_requests_total") - judged;
 		refused = refused_as("METHOD") - refused;
-		if (r.status != want[i].status || judged != want[i].is_judged || refused != !want[i].is_judged)
-			GOOD(wrong("%s %s: status %d, judged %+.0f, refused %+.0f", want[i].method, want[i].path, r.status, judged, refused));
+		if (r.status != want[i].status || judged != want[i].is_judged ||
+		    refused != !want[i].is_judged)
+			GOOD(wrong("%s %s: status %d, judged %+.0f, refused %+.0f", want[i].method,
+				   want[i].path, r.status, judged, refused));
 		char *none = record_of(&r);
 		assert_null(none);
 		if (r.status == 405)
@@ -314,7 +349,8 @@ static void test_b15_wrong_method_path_or_type(void **state)
 	reply_free(&r);
 	link_close(l);
 	free(request);
-	/* A process that opens a file which is not its own is killed by its sandbox: they are the same processes as before. */
+	/* A process that opens a file which is not its own is killed by its sandbox: they are the
+	 * same processes as before. */
 	assert_int_equal(gateway(), pid);
 	assert_int_equal(broker_process(&in, "vault", 0), vault);
 }
@@ -323,11 +359,14 @@ static void test_b15_wrong_method_path_or_type(void **state)
 static void head_is(const struct reply *r, const char *want)
 {
 	char got[2048] = "";
-	for (const char *line = strchr(r->head, '\n'); line != NULL && line[1] != '\r'; line = strchr(line + 1, '\n')) {
+	for (const char *line = strchr(r->head, '\n'); line != NULL && line[1] != '\r';
+	     line = strchr(line + 1, '\n')) {
 		size_t name = strcspn(line + 1, ":"), len = strcspn(line + 1, "\r");
-		bool is_fixed = memmem(line + 1, name, "equest-id", 9) == NULL && memmem(line + 1, name, "Content-Length", 14) == NULL &&
+		bool is_fixed = memmem(line + 1, name, "equest-id", 9) == NULL &&
+				memmem(line + 1, name, "Content-Length", 14) == NULL &&
 				memmem(line + 1, name, "WWW-Authenticate", 16) == NULL;
-		snprintf(got + strlen(got), sizeof got - strlen(got), "%.*s\n", (int)(is_fixed ? len : name), line + 1);
+		snprintf(got + strlen(got), sizeof got - strlen(got), "%.*s\n",
+			 (int)(is_fixed ? len : name), line + 1);
 	}
 	if (strcmp(got, want) != 0)
 		GOOD(wrong("headers:\n%s", got));
@@ -336,14 +375,17 @@ static void head_is(const struct reply *r, const char *want)
 static void test_b16_headers_are_exactly_these(void **state)
 {
 	(void)state;
-#define USUAL "Content-Type: application/json; charset=utf-8\nContent-Length\nCache-Control: no-store\nx-ms-request-id\n"
+#define USUAL                                                                                      \
+	"Content-Type: application/json; charset=utf-8\nContent-Length\nCache-Control: "           \
+	"no-store\nx-ms-request-id\n"
 	struct reply r;
 	struct link *l;
 	GOOD(place_call(&in.at, "GET", "/keys/key?api-version=7.4", AUTH, NULL, &r));
 	assert_int_equal(strncmp(r.head, "HTTP/1.1 200 OK\r\n", 17), 0);
 	head_is(&r, USUAL);
 	reply_free(&r);
-	GOOD(place_call(&in.at, "GET", "/keys/key?api-version=7.4", (AUTH "x-ms-client-request-id: mine\r\nConnection: close\r\n"), NULL, &r));
+	GOOD(place_call(&in.at, "GET", "/keys/key?api-version=7.4",
+			(AUTH "x-ms-client-request-id: mine\r\nConnection: close\r\n"), NULL, &r));
 	head_is(&r, (USUAL "x-ms-client-request-id\nConnection: close\n"));
 	reply_free(&r);
 	GOOD(place_call(&in.at, "GET", "/keys/key?api-version=7.4", "", NULL, &r));
@@ -369,20 +411,24 @@ static void test_b16_headers_are_exactly_these(void **state)
 
 /* ---- text of strangers ---- */
 
-/* Every line is one JSON object of printable text, no longer than it may be; the number of lines. */
+/* Every line is one JSON object of printable text, no longer than it may be; the number of lines.
+ */
 static unsigned lines_are_sound(const char *text, size_t most)
 {
 	unsigned n = 0;
-	for (const char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1, n++) {
+	for (const char *line = text, *end; (end = strchr(line, '\n')) != NULL;
+	     line = end + 1, n++) {
 		json_error_t e;
 		size_t len = (size_t)(end - line);
 		json_t *j = json_loadb(line, len, JSON_REJECT_DUPLICATES, &e);
 		if (j == NULL || !json_is_object(j) || len > most)
-			GOOD(wrong("%zu bytes, %s: %.200s", len, j == NULL ? e.text : "an object", line));
+			GOOD(wrong("%zu bytes, %s: %.200s", len, j == NULL ? e.text : "an object",
+				   line));
 		json_decref(j);
 		for (size_t i = 0; i < len; i++)
 			if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-				GOOD(wrong("a control character 0x%02x in a line: %.100s", (unsigned char)line[i], line));
+				GOOD(wrong("a control character 0x%02x in a line: %.100s",
+					   (unsigned char)line[i], line));
 	}
 	return n;
 }
@@ -391,8 +437,10 @@ static void test_b17_ten_megabytes_of_hostile_text(void **state)
 {
 	(void)state;
 	enum { BYTES = 10 << 20, LINE = 4096 };
-	static const char evil[] = "\\n{\\\"event\\\":\\\"released\\\"}\\u001b[2J\\u001b]0;x\\u0007\\\"\\r\\n\\u2028\\u202e";
-	static const char encoded[] = "%0a%7b%22outcome%22:%22released%22%7d%1b[2J%22%0d%0a%e2%80%ae";
+	static const char evil[] = "\\n{\\\"event\\\":\\\"released\\\"}\\u001b[2J\\u001b]0;"
+				   "x\\u0007\\\"\\r\\n\\u2028\\u202e";
+	static const char encoded[] =
+		"%0a%7b%22outcome%22:%22released%22%7d%1b[2J%22%0d%0a%e2%80%ae";
 	unsigned sound = 0, asked = 0;
 	size_t sent = 0;
 	char *before = ledger_text(&in), *text = malloc(256 * 1024);
@@ -402,32 +450,38 @@ static void test_b17_ten_megabytes_of_hostile_text(void **state)
 	while (sent < BYTES) {
 		struct reply r;
 		size_t len;
-		/* By turns: in the path and the user agent, in the key's name, in the token's kid, in the whole token. */
+		/* By turns: in the path and the user agent, in the key's name, in the token's kid,
+		 * in the whole token. */
 		if (asked % 4 == 0) {
 			len = (size_t)sprintf(text, "GET /keys/");
 			while (len < 3500)
 				len += (size_t)sprintf(text + len, "%s", encoded);
-			len += (size_t)sprintf(text + len,
-					       "?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n" AUTH "User-Agent: \x1b[31m\"}\t\x9b\xe2\x80\xae");
+			len += (size_t)sprintf(
+				text + len, "?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n" AUTH
+					    "User-Agent: \x1b[31m\"}\t\x9b\xe2\x80\xae");
 			memset(text + len, '"', 7000);
 			len += 7000;
 			len += (size_t)sprintf(text + len, "\r\n\r\n");
 		} else {
 			char header[8192], *b64, *body = malloc(200 * 1024);
-			size_t n = (size_t)sprintf(header, "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"");
+			size_t n = (size_t)sprintf(header,
+						   "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"");
 			for (size_t most = asked % 4 == 1 ? 200 : 3800; n < most;)
 				n += (size_t)sprintf(header + n, "%s", evil);
 			n += (size_t)sprintf(header + n, "\"}");
 			b64 = proof_b64url_text((const uint8_t *)header, n);
-			size_t m = (size_t)sprintf(body, "{\"target\":\"%s.%s", b64, strchr(token, '.') + 1);
+			size_t m = (size_t)sprintf(body, "{\"target\":\"%s.%s", b64,
+						   strchr(token, '.') + 1);
 			if (asked % 4 == 3)
 				for (; m < 150 * 1024;)
 					m += (size_t)sprintf(body + m, "%s", evil);
 			m += (size_t)sprintf(body + m, "\"}");
-			len = (size_t)sprintf(text,
-					      "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\n" AUTH
-					      "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-					      asked % 4 == 2 ? "no-such-key-at-all" : "key", m, body);
+			len = (size_t)sprintf(
+				text,
+				"POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: "
+				"localhost\r\n" AUTH
+				"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+				asked % 4 == 2 ? "no-such-key-at-all" : "key", m, body);
 			free(b64);
 			free(body);
 		}
@@ -435,7 +489,8 @@ static void test_b17_ten_megabytes_of_hostile_text(void **state)
 			GOOD(link_open(&in.at, &l));
 		GOOD(link_send(l, text, len));
 		GOOD(link_receive(l, &r));
-		/* 503: a key id that nobody knows may be one that the issuer's keys do not hold yet. */
+		/* 503: a key id that nobody knows may be one that the issuer's keys do not hold
+		 * yet. */
 		if (r.status < 400 || (r.status >= 500 && r.status != 503))
 			GOOD(wrong("request %u: status %d %.200s", asked, r.status, r.body));
 		assert_null(strchr(r.body, '\x1b'));
@@ -487,7 +542,8 @@ static bool holds_socket(pid_t pid, unsigned long inode)
 static void test_b19_nothing_else_listens(void **state)
 {
 	(void)state;
-	static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"};
+	static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp",
+					     "/proc/net/udp6"};
 	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};
 	unsigned seen = 0;
 	for (unsigned t = 0; t < 4; t++) {
@@ -496,13 +552,18 @@ static void test_b19_nothing_else_listens(void **state)
 		while (f != NULL && fgets(line, sizeof line, f) != NULL) {
 			unsigned port, status;
 			unsigned long inode;
-			if (sscanf(line, " %*u: %*[0-9A-F]:%x %*s %x %*s %*s %*s %*s %*s %lu", &port, &status, &inode) != 3 ||
+			if (sscanf(line, " %*u: %*[0-9A-F]:%x %*s %x %*s %*s %*s %*s %*s %lu",
+				   &port, &status, &inode) != 3 ||
 			    (t < 2 && status != 0x0a))
 				continue;
 			bool is_ours = holds_socket(in.broker, inode);
 			for (unsigned r = 0; r < 4; r++)
-				for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0; nth++)
-					is_ours = is_ours || holds_socket(broker_process(&in, processes[r], nth), inode);
+				for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0;
+				     nth++)
+					is_ours =
+						is_ours ||
+						holds_socket(broker_process(&in, processes[r], nth),
+							     inode);
 			if (is_ours && port != in.port && port != in.metrics_port)
 				GOOD(wrong("port %u listens", port));
 			seen |= !is_ours ? 0 : port == in.port ? 1 : 2;
@@ -513,15 +574,19 @@ static void test_b19_nothing_else_listens(void **state)
 	assert_int_equal(seen, 3); /* the test can see them at all */
 }
 
-/* What the operators' port says holds no identifier of a key's version or object, no token and no secret; the clients' port says nothing of it at all. */
+/* What the operators' port says holds no identifier of a key's version or object, no token and no
+ * secret; the clients' port says nothing of it at all. */
 static void test_b19_what_metrics_say(void **state)
 {
 	(void)state;
-	static const char *const paths[] = {"/metrics", "/healthz", "/readyz", "/", "/keys", "/debug", "/metrics/"};
+	static const char *const paths[] = {"/metrics", "/healthz", "/readyz",  "/",
+					    "/keys",    "/debug",   "/metrics/"};
 	struct reply r;
 	(void)release_ms(1);
-	json_t *record = instance_json(&in, "keys.d/key.json"), *version = json_array_get(json_object_get(record, "versions"), 0);
-	const char *secret[] = {json_string_value(json_object_get(version, "version")), json_string_value(json_object_get(version, "object")), token};
+	json_t *record = instance_json(&in, "keys.d/key.json"),
+	       *version = json_array_get(json_object_get(record, "versions"), 0);
+	const char *secret[] = {json_string_value(json_object_get(version, "version")),
+				json_string_value(json_object_get(version, "object")), token};
 	for (unsigned i = 0; i < 7; i++) {
 		char *body = NULL;
 		int status = metrics_get(&in, paths[i], &body);
@@ -532,7 +597,8 @@ static void test_b19_what_metrics_say(void **state)
 		if (body != NULL && invariants_search(body, strlen(body)) != NULL)
 			GOOD(wrong("%s tells a secret", paths[i]));
 		free(body);
-		/* Without a credential, on the port that strangers reach: the answer is the same for what is there and what is not. */
+		/* Without a credential, on the port that strangers reach: the answer is the same
+		 * for what is there and what is not. */
 		GOOD(place_call(&in.at, "GET", paths[i], "", NULL, &r));
 		assert_true(r.status == 404 || r.status == 401);
 		assert_null(strstr(r.body, in.issuer_url));

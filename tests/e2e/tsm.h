@@ -1,4 +1,5 @@
-/* tests/e2e/tsm.h — a directory that plays the kernel's configfs-tsm, with a process behind it that answers as the security processor would. */
+/* tests/e2e/tsm.h — a directory that plays the kernel's configfs-tsm, with a process behind it that
+ * answers as the security processor would. */
 #ifndef KB_TESTS_TSM_H
 #define KB_TESTS_TSM_H
 #include <fcntl.h>
@@ -22,11 +23,13 @@ static inline const char *tsm_path(const char *dir, const char *name)
 {
 	static char path[160];
 
-	snprintf(path, sizeof path, "%s/keybroker-guest%s%s", dir, name[0] == '\0' ? "" : "/", name);
+	snprintf(path, sizeof path, "%s/keybroker-guest%s%s", dir, name[0] == '\0' ? "" : "/",
+		 name);
 	return path;
 }
 
-/* `provider` with its newline; `certificate` as the host's VCEK and ARK, NULL: the host gives none. */
+/* `provider` with its newline; `certificate` as the host's VCEK and ARK, NULL: the host gives none.
+ */
 static inline void tsm_make(const char *dir, const char *provider, X509 *certificate)
 {
 	static const char *const left[] = {"inblob", "outblob", "auxblob"};

@@ -1,4 +1,5 @@
-/* tests/e2e/upstream.h — an instance with many issuers, each a fault of its own at the test issuer, beside one that works; and what the broker says of each. */
+/* tests/e2e/upstream.h — an instance with many issuers, each a fault of its own at the test issuer,
+ * beside one that works; and what the broker says of each. */
 #ifndef KB_TESTS_UPSTREAM_H
 #define KB_TESTS_UPSTREAM_H
 #include <time.h>
@@ -13,25 +14,29 @@ static json_t *authorities; /* a policy's anyOf */
 static struct good good;
 
 /* An issuer https://NAME.test whose key set is at `uri`. */
-static inline void issuer_add(const char *name, const char *uri, bool is_private, const char *min_interval)
+static inline void issuer_add(const char *name, const char *uri, bool is_private,
+			      const char *min_interval)
 {
 	char path[96], iss[96];
 	snprintf(path, sizeof path, "issuers.d/%s.json", name);
 	snprintf(iss, sizeof iss, "https://%s.test", name);
 	GOOD(instance_json_write(&in, path,
-				 json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:[s], s:n, s:b}", "issuer", iss, "profile", "maa", "keys", "jwks_uri", uri,
-					   "ca_file", "../tls/root.pem", "min_interval", min_interval, "algorithms", "RS256", "audience",
+				 json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:[s], s:n, s:b}",
+					   "issuer", iss, "profile", "maa", "keys", "jwks_uri", uri,
+					   "ca_file", "../tls/root.pem", "min_interval",
+					   min_interval, "algorithms", "RS256", "audience",
 					   "private_addresses", is_private)));
-	json_array_append_new(authorities, json_pack("{s:s, s:[{s:s, s:s}]}", "authority", iss, "allOf", "claim", "x-ms-sevsnpvm-is-debuggable",
-						     "equals", "false"));
+	json_array_append_new(authorities,
+			      json_pack("{s:s, s:[{s:s, s:s}]}", "authority", iss, "allOf", "claim",
+					"x-ms-sevsnpvm-is-debuggable", "equals", "false"));
 }
 
 static inline void upstream_make(void)
 {
 	signal(SIGPIPE, SIG_IGN);
 	GOOD(instance_make(&in));
-	authorities =
-		json_pack("[{s:s, s:[{s:s, s:s}]}]", "authority", in.issuer_url, "allOf", "claim", "x-ms-sevsnpvm-is-debuggable", "equals", "false");
+	authorities = json_pack("[{s:s, s:[{s:s, s:s}]}]", "authority", in.issuer_url, "allOf",
+				"claim", "x-ms-sevsnpvm-is-debuggable", "equals", "false");
 	kek = guest_key(2048);
 	evidence_thumbprint(kek, kek_kid);
 }
@@ -46,7 +51,11 @@ static inline void upstream_key(void)
 	json_decref(policy);
 	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
 	good = (struct good){.ask = {.name = "any", .token = token},
-			     .want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = kek_kid},
+			     .want = {.root = in.root,
+				      .host = "localhost",
+				      .base_url = in.base_url,
+				      .kek = kek,
+				      .kek_kid = kek_kid},
 			     .plain = secret,
 			     .plain_len = sizeof secret};
 }
@@ -59,7 +68,8 @@ static inline void upstream_free(void)
 	instance_free(&in);
 }
 
-/* Signed by the test issuer's present key, or by none it ever published (`kid`), in the name of https://NAME.test (NULL: its own). */
+/* Signed by the test issuer's present key, or by none it ever published (`kid`), in the name of
+ * https://NAME.test (NULL: its own). */
 static inline char *token_of(const char *name, const char *kid)
 {
 	char iss[96], *token;
@@ -82,7 +92,8 @@ static inline const char *release(const char *token)
 	const char *why = link_open(&in.at, &l);
 	if (why == NULL)
 		why = guest_release(l, &a, &good.want, &got);
-	if (why == NULL && (got.plain_len != sizeof secret || memcmp(got.plain, secret, sizeof secret) != 0))
+	if (why == NULL &&
+	    (got.plain_len != sizeof secret || memcmp(got.plain, secret, sizeof secret) != 0))
 		why = "another key";
 	released_free(&got);
 	link_close(l);
@@ -119,7 +130,8 @@ static inline bool issuer_state(const char *name, char reason[static 64])
 	json_t *j = body == NULL ? NULL : json_loads(body, 0, NULL);
 	json_array_foreach(json_object_get(j, "issuers"), i, one)
 	{
-		const char *said = json_string_value(json_object_get(one, "name")), *why = json_string_value(json_object_get(one, "reason"));
+		const char *said = json_string_value(json_object_get(one, "name")),
+			   *why = json_string_value(json_object_get(one, "reason"));
 		if (said == NULL || strcmp(said, name) != 0)
 			continue;
 		is_ready = json_is_true(json_object_get(one, "ready"));

@@ -1,5 +1,6 @@
-/* tests/fault/alloc_fail.c — LD_PRELOAD: the nth malloc, calloc or realloc of one process fails, a library's too, counted from when the test arms it.
- * After its constructor it makes no system call.  Never part of the product. */
+/* tests/fault/alloc_fail.c — LD_PRELOAD: the nth malloc, calloc or realloc of one process fails, a
+ * library's too, counted from when the test arms it. After its constructor it makes no system call.
+ * Never part of the product. */
 #include <errno.h>
 
 #include "tests/fault/fail_script.h"

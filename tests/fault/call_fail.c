@@ -1,6 +1,8 @@
-/* tests/fault/call_fail.c — LD_PRELOAD: the n-th call that a program itself makes to a library fails, in the way that the library documents.  What libraries
- * call among themselves is left alone: each check of the product is tried, and only those.  Never part of the product.
- * A call is redirected before its arguments are known, so one stub fits all of them; it is written for the x86-64 System V ABI (§3.2) and is absent elsewhere. */
+/* tests/fault/call_fail.c — LD_PRELOAD: the n-th call that a program itself makes to a library
+ * fails, in the way that the library documents.  What libraries call among themselves is left
+ * alone: each check of the product is tried, and only those.  Never part of the product. A call is
+ * redirected before its arguments are known, so one stub fits all of them; it is written for the
+ * x86-64 System V ABI (§3.2) and is absent elsewhere. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
@@ -28,7 +30,8 @@ static long is_no_memory(void) /* −errno */
 	return -ENOMEM;
 }
 
-static long is_an_error(void) /* libraries whose 0 is success: CURLE_OUT_OF_MEMORY, and no success of PKCS#11 and the TPM */
+static long is_an_error(void) /* libraries whose 0 is success: CURLE_OUT_OF_MEMORY, and no success
+				 of PKCS#11 and the TPM */
 {
 	return 27;
 }
@@ -56,7 +59,8 @@ static bool is_own(ElfW(Addr) from)
 	return false;
 }
 
-/* Where the stub goes on: in the library, or in one of the outcomes above.  `from`: where the call comes from. */
+/* Where the stub goes on: in the library, or in one of the outcomes above.  `from`: where the call
+ * comes from. */
 __attribute__((used)) static void *choose(struct call *c, ElfW(Addr) from)
 {
 	if (c->real == NULL) { /* a library's constructor runs before ours */
@@ -65,10 +69,13 @@ __attribute__((used)) static void *choose(struct call *c, ElfW(Addr) from)
 			abort();
 		errno = kept;
 	}
-	return script != NULL && is_own(from) && fail_script_next(script, c->name) ? (void *)c->failing : c->real;
+	return script != NULL && is_own(from) && fail_script_next(script, c->name)
+		       ? (void *)c->failing
+		       : c->real;
 }
 
-/* All that carries an argument is kept over choose(): six registers, %al (how many floats) and eight floats; the caller's stack is as it was. */
+/* All that carries an argument is kept over choose(): six registers, %al (how many floats) and
+ * eight floats; the caller's stack is as it was. */
 __asm__(".text\n"
 	"call_fail_stub:\n"
 	"	pushq %rbp\n"
@@ -114,15 +121,17 @@ __asm__(".text\n"
 	"	popq %rbp\n"
 	"	jmp *%r11\n");
 
-#define CALL(function, how)                                                                                                                          \
-	__attribute__((used, section("calls"))) static struct call call_##function = {#function, how, NULL};                                         \
-	__asm__(".globl " #function "\n"                                                                                                             \
-		".type " #function ",@function\n" #function ":\n"                                                                                    \
-		"	leaq call_" #function "(%rip), %r11\n"                                                                                       \
+#define CALL(function, how)                                                                        \
+	__attribute__((used, section("calls"))) static struct call call_##function = {#function,   \
+										      how, NULL};  \
+	__asm__(".globl " #function "\n"                                                           \
+		".type " #function ",@function\n" #function ":\n"                                  \
+		"	leaq call_" #function "(%rip), %r11\n"                                     \
 		"	jmp call_fail_stub\n");
 
-/* Every function of a library that keybrokerd, keybrokerctl and keybroker-guest call and that tells a failure.  Not here: what closes or frees, what only looks
- * at an object, clocks, and what fails for a wrong argument alone. */
+/* Every function of a library that keybrokerd, keybrokerctl and keybroker-guest call and that tells
+ * a failure.  Not here: what closes or frees, what only looks at an object, clocks, and what fails
+ * for a wrong argument alone. */
 
 /* libc: memory and text */
 CALL(malloc, nothing)
@@ -390,7 +399,8 @@ static int program_code(struct dl_phdr_info *info, size_t size, void *arg)
 	(void)size;
 	(void)arg;
 	for (unsigned i = 0; i < info->dlpi_phnum && n_own < sizeof own / sizeof own[0]; i++)
-		if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X) != 0) {
+		if (info->dlpi_phdr[i].p_type == PT_LOAD &&
+		    (info->dlpi_phdr[i].p_flags & PF_X) != 0) {
 			own[n_own][0] = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
 			own[n_own][1] = own[n_own][0] + info->dlpi_phdr[i].p_memsz;
 			n_own++;
@@ -403,11 +413,14 @@ extern struct call __start_calls[], __stop_calls[];
 /* All are looked up before a sandbox is on. */
 __attribute__((constructor)) static void begin(int argc, char **argv)
 {
-	call_malloc.real = dlsym(RTLD_NEXT, "malloc"); /* these before one that is not found: the error's text needs memory */
+	call_malloc.real = dlsym(
+		RTLD_NEXT,
+		"malloc"); /* these before one that is not found: the error's text needs memory */
 	call_calloc.real = dlsym(RTLD_NEXT, "calloc");
 	call_realloc.real = dlsym(RTLD_NEXT, "realloc");
 	for (struct call *c = __start_calls; c < __stop_calls; c++)
-		c->real = dlsym(RTLD_NEXT, c->name); /* NULL: of a library that this program does not have */
+		c->real = dlsym(RTLD_NEXT,
+				c->name); /* NULL: of a library that this program does not have */
 	dl_iterate_phdr(program_code, NULL);
 	script = fail_script_map(argc, argv);
 }

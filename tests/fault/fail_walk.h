@@ -1,4 +1,5 @@
-/* tests/fault/fail_walk.h — one release after the other, in which the 1st, 2nd … nth allocation of one process fails, or the nth call of its own to a library. */
+/* tests/fault/fail_walk.h — one release after the other, in which the 1st, 2nd … nth allocation of
+ * one process fails, or the nth call of its own to a library. */
 #ifndef KB_TESTS_FAIL_WALK_H
 #define KB_TESTS_FAIL_WALK_H
 #include "tests/fault/fail_script.h"
@@ -71,11 +72,14 @@ static inline void script_in(const char *so, const char *process)
 }
 
 struct walk {
-	unsigned steps, last, released, refused, silent; /* silent: the process died, or its connection did */
+	unsigned steps, last, released, refused,
+		silent; /* silent: the process died, or its connection did */
 };
 
-/* Every `stride`th of what `so` counts, until a release needs no more of them, or the time is over.  After each the next release succeeds. */
-static inline struct walk fail_walk(const char *so, const char *process, unsigned stride, unsigned ms)
+/* Every `stride`th of what `so` counts, until a release needs no more of them, or the time is over.
+ * After each the next release succeeds. */
+static inline struct walk fail_walk(const char *so, const char *process, unsigned stride,
+				    unsigned ms)
 {
 	struct walk w = {0};
 	unsigned done = 0;
@@ -86,26 +90,37 @@ static inline struct walk fail_walk(const char *so, const char *process, unsigne
 		script_arm(n);
 		struct outcome o = ask_key("key");
 		script_disarm();
-		/* Requests that could be given no number of their own are recorded under the same. */
-		if (o.status == 200 && (o.why[0] != '\0' || o.records == 0 || ledger_count(&in, "\"outcome\":\"released\"") != records + 1))
-			GOOD(wrong("%s, %s %u: %s, %u records", process, script->name, n, o.why, o.records));
+		/* Requests that could be given no number of their own are recorded under the same.
+		 */
+		if (o.status == 200 &&
+		    (o.why[0] != '\0' || o.records == 0 ||
+		     ledger_count(&in, "\"outcome\":\"released\"") != records + 1))
+			GOOD(wrong("%s, %s %u: %s, %u records", process, script->name, n, o.why,
+				   o.records));
 		/* A parser that fails for no reason is one that refuses. */
 		bool is_refusal = o.status == 403 && strcmp(so, "fault/alloc_fail.so") != 0;
-		if (o.status != 200 && o.status != 500 && o.status != 503 && o.status != 0 && !is_refusal)
-			GOOD(wrong("%s, %s %u: status %d %s", process, script->name, n, o.status, o.code));
+		if (o.status != 200 && o.status != 500 && o.status != 503 && o.status != 0 &&
+		    !is_refusal)
+			GOOD(wrong("%s, %s %u: status %d %s", process, script->name, n, o.status,
+				   o.code));
 		done = atomic_load(&script->failed) == 0 ? done + 1 : 0;
 		if (done == 0) {
 			w.steps++;
 			w.last = n;
-			*(o.status == 200 ? &w.released : o.status == 0 ? &w.silent : &w.refused) += 1;
+			*(o.status == 200 ? &w.released
+			  : o.status == 0 ? &w.silent
+					  : &w.refused) += 1;
 		}
 		const char *why = ask_within("key", 15000);
 		if (why != NULL)
 			GOOD(wrong("%s, after %s %u: %s", process, script->name, n, why));
 	}
-	print_message("%s: %u made to fail by %s, up to the %uth%s: %u released, %u refused, %u without an answer\n", process, w.steps, so, w.last,
-		      done < 3 ? " (time is over)" : "", w.released, w.refused, w.silent);
-	assert_true(w.steps > 0 || strcmp(process, "ledger") == 0); /* the ledger allocates nothing */
+	print_message("%s: %u made to fail by %s, up to the %uth%s: %u released, %u refused, %u "
+		      "without an answer\n",
+		      process, w.steps, so, w.last, done < 3 ? " (time is over)" : "", w.released,
+		      w.refused, w.silent);
+	assert_true(w.steps > 0 ||
+		    strcmp(process, "ledger") == 0); /* the ledger allocates nothing */
 	GOOD(broker_wait_ready(&in, 15000));
 	workers_are_up(2);
 	GOOD(invariants_hold(&in));

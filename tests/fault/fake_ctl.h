@@ -1,4 +1,5 @@
-/* tests/fault/fake_ctl.h — the fake module in an instance, and its script from the test's side.  Functions return NULL, or what went wrong. */
+/* tests/fault/fake_ctl.h — the fake module in an instance, and its script from the test's side.
+ * Functions return NULL, or what went wrong. */
 #ifndef KB_TESTS_FAKE_CTL_H
 #define KB_TESTS_FAKE_CTL_H
 #include <errno.h>
@@ -18,10 +19,14 @@ static inline const char *fake_copy(const char *from, const char *to, mode_t mod
 {
 	static char bytes[65536];
 	ssize_t n = 0;
-	int src = open(from, O_RDONLY | O_CLOEXEC), dst = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-	while (src >= 0 && dst >= 0 && (n = read(src, bytes, sizeof bytes)) > 0 && write(dst, bytes, (size_t)n) == n)
+	int src = open(from, O_RDONLY | O_CLOEXEC),
+	    dst = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	while (src >= 0 && dst >= 0 && (n = read(src, bytes, sizeof bytes)) > 0 &&
+	       write(dst, bytes, (size_t)n) == n)
 		;
-	const char *why = src < 0 || dst < 0 || n != 0 || fchmod(dst, mode) != 0 ? wrong("%s to %s: %s", from, to, strerror(errno)) : NULL;
+	const char *why = src < 0 || dst < 0 || n != 0 || fchmod(dst, mode) != 0
+				  ? wrong("%s to %s: %s", from, to, strerror(errno))
+				  : NULL;
 	if (src >= 0)
 		close(src);
 	if (dst >= 0)
@@ -29,7 +34,8 @@ static inline const char *fake_copy(const char *from, const char *to, mode_t mod
 	return why;
 }
 
-/* Before the broker's start: its configuration names the fake, which names the module that was there.  `workers` as many. */
+/* Before the broker's start: its configuration names the fake, which names the module that was
+ * there.  `workers` as many. */
 static inline const char *fake_install(struct instance *in, unsigned workers)
 {
 	char dir[96], so[128], control[144];
@@ -49,7 +55,8 @@ static inline const char *fake_install(struct instance *in, unsigned workers)
 	if (fake == MAP_FAILED)
 		return "mmap";
 	json_t *config = instance_json(in, "keybroker.json"), *hsm = json_object_get(config, "hsm");
-	snprintf(fake->real, sizeof fake->real, "%s", json_string_value(json_object_get(hsm, "module")));
+	snprintf(fake->real, sizeof fake->real, "%s",
+		 json_string_value(json_object_get(hsm, "module")));
 	fake->magic = FAKE_MAGIC;
 	json_object_set_new(hsm, "module", json_string(so));
 	json_object_set_new(hsm, "workers", json_integer((json_int_t)workers));
@@ -57,7 +64,8 @@ static inline const char *fake_install(struct instance *in, unsigned workers)
 }
 
 /* Rule `i`: calls skip … skip + times − 1 of `call` from now on meet `act`. */
-static inline void fake_rule(unsigned i, unsigned call, uint64_t skip, uint64_t times, enum fake_act act, uint64_t value)
+static inline void fake_rule(unsigned i, unsigned call, uint64_t skip, uint64_t times,
+			     enum fake_act act, uint64_t value)
 {
 	struct fake_rule *r = &fake->rule[i];
 	atomic_store(&r->armed, 0);

@@ -1,6 +1,7 @@
-/* tests/fault/fake_p11.c — a PKCS#11 module that passes every call to a real one, except what its script says (fake_p11.h).
- * Decides nothing by itself.  Its script is the file MODULE.control beside it, opened before anything else, so that it works in a process that later loses
- * the right to open files.  Never part of the product. */
+/* tests/fault/fake_p11.c — a PKCS#11 module that passes every call to a real one, except what its
+ * script says (fake_p11.h). Decides nothing by itself.  Its script is the file MODULE.control
+ * beside it, opened before anything else, so that it works in a process that later loses the right
+ * to open files.  Never part of the product. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <p11-kit/pkcs11.h>
@@ -40,7 +41,8 @@ static struct fake_rule *rule_for(enum fake_call call)
 	atomic_fetch_add(&control->calls[call], 1);
 	for (unsigned i = 0; i < FAKE_RULES; i++) {
 		struct fake_rule *r = &control->rule[i];
-		if (atomic_load(&r->armed) == 0 || (r->call != (uint32_t)call && r->call != FAKE_ANY))
+		if (atomic_load(&r->armed) == 0 ||
+		    (r->call != (uint32_t)call && r->call != FAKE_ANY))
 			continue;
 		uint64_t n = atomic_fetch_add(&r->seen, 1);
 		if (met == NULL && n >= r->skip && n - r->skip < r->times) {
@@ -179,20 +181,21 @@ static CK_RV after(const struct fake_rule *r, CK_RV rv)
 	return r != NULL && r->act == FAKE_AFTER ? (CK_RV)r->value : rv;
 }
 
-#define X(call, params, args)                                                                                                                        \
-	static CK_RV plain_##call params                                                                                                             \
-	{                                                                                                                                            \
-		CK_RV rv;                                                                                                                            \
-		struct fake_rule *r = rule_for(FAKE_##call);                                                                                         \
-		if (before(r, &rv))                                                                                                                  \
-			return rv;                                                                                                                   \
-		return after(r, real->call args);                                                                                                    \
+#define X(call, params, args)                                                                      \
+	static CK_RV plain_##call params                                                           \
+	{                                                                                          \
+		CK_RV rv;                                                                          \
+		struct fake_rule *r = rule_for(FAKE_##call);                                       \
+		if (before(r, &rv))                                                                \
+			return rv;                                                                 \
+		return after(r, real->call args);                                                  \
 	}
 P11_CALLS(X)
 P11_LIFE_CALLS(X)
 #undef X
 
-static CK_RV special_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE by, CK_OBJECT_HANDLE key, CK_BYTE_PTR out, CK_ULONG_PTR n)
+static CK_RV special_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE by,
+			  CK_OBJECT_HANDLE key, CK_BYTE_PTR out, CK_ULONG_PTR n)
 {
 	CK_RV rv;
 	struct fake_rule *r = rule_for(FAKE_C_WrapKey);
@@ -205,7 +208,8 @@ static CK_RV special_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HAN
 	return after(r, rv);
 }
 
-static CK_RV special_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR data, CK_ULONG data_len, CK_BYTE_PTR out, CK_ULONG_PTR n)
+static CK_RV special_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR data, CK_ULONG data_len, CK_BYTE_PTR out,
+			  CK_ULONG_PTR n)
 {
 	CK_RV rv;
 	struct fake_rule *r = rule_for(FAKE_C_Sign);
@@ -233,7 +237,8 @@ static CK_RV special_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
 	return after(r, rv);
 }
 
-static CK_RV special_open(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR app, CK_NOTIFY notify, CK_SESSION_HANDLE_PTR out)
+static CK_RV special_open(CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR app, CK_NOTIFY notify,
+			  CK_SESSION_HANDLE_PTR out)
 {
 	CK_RV rv = plain_C_OpenSession(slot, flags, app, notify, out);
 
@@ -262,10 +267,12 @@ static CK_RV map_control(void)
 	char path[512];
 	Dl_info self;
 
-	if (dladdr(&list, &self) == 0 || snprintf(path, sizeof path, "%s.control", self.dli_fname) >= (int)sizeof path)
+	if (dladdr(&list, &self) == 0 ||
+	    snprintf(path, sizeof path, "%s.control", self.dli_fname) >= (int)sizeof path)
 		return fail("where am I?");
 	int fd = open(path, O_RDWR | O_CLOEXEC);
-	void *p = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *p = fd < 0 ? MAP_FAILED
+			 : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (fd >= 0)
 		close(fd);
 	if (p == MAP_FAILED || ((struct fake_control *)p)->magic != FAKE_MAGIC)

@@ -1,5 +1,6 @@
-/* tests/fault/fake_p11.h — the script of the fake PKCS#11 module: a file beside the module (MODULE.control), mapped by the module in every vault and by the
- * test.  Counts are of all processes together. */
+/* tests/fault/fake_p11.h — the script of the fake PKCS#11 module: a file beside the module
+ * (MODULE.control), mapped by the module in every vault and by the test.  Counts are of all
+ * processes together. */
 #ifndef KB_TESTS_FAKE_P11_H
 #define KB_TESTS_FAKE_P11_H
 #include <stdatomic.h>

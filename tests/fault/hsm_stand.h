@@ -1,4 +1,5 @@
-/* tests/fault/hsm_stand.h — an instance whose module is the fake, with two symmetric keys of one length and an RSA key, and one question with its outcome. */
+/* tests/fault/hsm_stand.h — an instance whose module is the fake, with two symmetric keys of one
+ * length and an RSA key, and one question with its outcome. */
 #ifndef KB_TESTS_HSM_STAND_H
 #define KB_TESTS_HSM_STAND_H
 #include "tests/e2e/invariants.h"
@@ -9,7 +10,8 @@
 static EVP_PKEY *kek, *rsa;
 static char *token;
 static struct good good;
-static const uint8_t secret_a[32] = "first-canary-0123456789abcdefghi", secret_b[32] = "other-canary-0123456789abcdefghi";
+static const uint8_t secret_a[32] = "first-canary-0123456789abcdefghi",
+		     secret_b[32] = "other-canary-0123456789abcdefghi";
 
 struct outcome {
 	int status;    /* 0: no answer */
@@ -25,7 +27,8 @@ static inline unsigned records_of(const struct reply *r, struct outcome *o)
 	reply_header(r, "x-ms-request-id", id, sizeof id);
 	snprintf(part, sizeof part, "\"request\":\"%s\"", id);
 	char *text = ledger_text(&in);
-	for (char *line = text, *end; line != NULL && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+	for (char *line = text, *end; line != NULL && (end = strchr(line, '\n')) != NULL;
+	     line = end + 1) {
 		*end = '\0';
 		const char *code = strstr(line, "\"code\":\"");
 		if (strstr(line, part) != NULL && n++ == 0 && code != NULL)
@@ -46,8 +49,10 @@ static inline const char *judge(const char *name, const struct ask *a, const str
 	const char *why = proof_open(r->body, r->len, &want, &got);
 	if (why == NULL) {
 		const uint8_t *plain = strcmp(name, "other") == 0 ? secret_b : secret_a;
-		bool same = strcmp(name, "rsa") == 0 ? EVP_PKEY_eq(got.pkey, rsa) == 1
-						     : got.plain_len == sizeof secret_a && memcmp(got.plain, plain, sizeof secret_a) == 0;
+		bool same = strcmp(name, "rsa") == 0
+				    ? EVP_PKEY_eq(got.pkey, rsa) == 1
+				    : got.plain_len == sizeof secret_a &&
+					      memcmp(got.plain, plain, sizeof secret_a) == 0;
 		why = same ? invariants_reply(&in, r) : "another key";
 	}
 	released_free(&got);
@@ -86,7 +91,8 @@ static inline struct link *send_ask(const char *name)
 	char *request = malloc(cap);
 	assert_non_null(request);
 	int n = snprintf(request, cap,
-			 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+			 "POST /keys/%s/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			 "x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
 			 "Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 			 name, strlen(token) + 13, token);
 	GOOD(link_open(&in.at, &l));
@@ -103,7 +109,8 @@ static inline const char *ask_within(const char *name, unsigned ms)
 		if (o.status == 200)
 			return o.why[0] == '\0' ? NULL : o.why;
 		if (now_ms() >= end)
-			return wrong("%s: status %d %s %s after %u ms", name, o.status, o.code, o.why, ms);
+			return wrong("%s: status %d %s %s after %u ms", name, o.status, o.code,
+				     o.why, ms);
 	}
 }
 
@@ -152,7 +159,11 @@ static inline void stand_keys(void)
 	free(policy);
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
 	good = (struct good){.ask = {.name = "key", .token = token},
-			     .want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
+			     .want = {.root = in.root,
+				      .host = "localhost",
+				      .base_url = in.base_url,
+				      .kek = kek,
+				      .kek_kid = KID_PLATFORM},
 			     .plain = secret_a,
 			     .plain_len = sizeof secret_a};
 	invariants_secret(secret_b, sizeof secret_b);

@@ -1,4 +1,5 @@
-/* tests/fault/shim_use.c — starts the broker under the shim and plays the power cut.  Decides nothing about the product. */
+/* tests/fault/shim_use.c — starts the broker under the shim and plays the power cut.  Decides
+ * nothing about the product. */
 #include "tests/fault/shim_use.h"
 
 #include <dirent.h>
@@ -22,7 +23,8 @@ static char block[96], preload[96];
 static const char *copy_file(const char *from, const char *to, mode_t mode)
 {
 	char bytes[65536];
-	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	int in = open(from, O_RDONLY | O_CLOEXEC),
+	    out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	ssize_t n = -1;
 	while (in >= 0 && out >= 0 && (n = read(in, bytes, sizeof bytes)) > 0)
 		if (write(out, bytes, (size_t)n) != n)
@@ -86,7 +88,9 @@ const char *shim_start(struct instance *in)
 {
 	const char *why = NULL;
 	for (unsigned i = 0; i < 10; i++) {
-		if ((why = shim_start_unready(in)) != NULL || (why = broker_wait_ready(in, 20000)) == NULL || in->broker != 0 || !is_port_taken(in))
+		if ((why = shim_start_unready(in)) != NULL ||
+		    (why = broker_wait_ready(in, 20000)) == NULL || in->broker != 0 ||
+		    !is_port_taken(in))
 			break;
 		sleep_ms(500);
 	}
@@ -95,7 +99,8 @@ const char *shim_start(struct instance *in)
 
 /* ---- rules ---- */
 
-static struct shim_rule *arm(uint32_t processes, uint32_t calls, enum shim_what what, int number, int skip, int times, uint32_t is_asleep)
+static struct shim_rule *arm(uint32_t processes, uint32_t calls, enum shim_what what, int number,
+			     int skip, int times, uint32_t is_asleep)
 {
 	for (unsigned i = 0; i < SHIM_RULES; i++) {
 		struct shim_rule *r = &shim->rule[i];
@@ -114,7 +119,8 @@ static struct shim_rule *arm(uint32_t processes, uint32_t calls, enum shim_what 
 	abort();
 }
 
-struct shim_rule *shim_arm(uint32_t processes, uint32_t calls, enum shim_what what, int number, int skip, int times)
+struct shim_rule *shim_arm(uint32_t processes, uint32_t calls, enum shim_what what, int number,
+			   int skip, int times)
 {
 	return arm(processes, calls, what, number, skip, times, 0);
 }
@@ -141,7 +147,8 @@ void shim_disarm(void)
 
 void shim_kill_all(struct instance *in)
 {
-	static const char *const processes[] = {"--process ledger", "--process gateway", "--process vault", "--process fetcher"};
+	static const char *const processes[] = {"--process ledger", "--process gateway",
+						"--process vault", "--process fetcher"};
 	char path[64];
 	kill(in->broker, SIGSTOP); /* so that it starts nothing again */
 	for (unsigned r = 0; r < 4; r++) {
@@ -152,7 +159,8 @@ void shim_kill_all(struct instance *in)
 	pid_t ledger = broker_process(in, processes[0], 0);
 	snprintf(path, sizeof path, "/proc/%d", ledger);
 	broker_stop(in, SIGKILL, 5000);
-	for (unsigned long long end = now_ms() + 5000; ledger > 0 && access(path, F_OK) == 0 && now_ms() < end;)
+	for (unsigned long long end = now_ms() + 5000;
+	     ledger > 0 && access(path, F_OK) == 0 && now_ms() < end;)
 		sleep_ms(2);
 }
 
@@ -175,7 +183,9 @@ static const char *cut_file(int was, int dir, const char *name, unsigned *seed)
 	const char *why = NULL;
 	if (f != NULL) {
 		int64_t loose = st.st_size - atomic_load(&f->stable);
-		int64_t left = loose <= 0 ? 0 : rand_r(seed) % 4 == 0 ? loose : rand_r(seed) % (loose + 1);
+		int64_t left = loose <= 0              ? 0
+			       : rand_r(seed) % 4 == 0 ? loose
+						       : rand_r(seed) % (loose + 1);
 		int64_t size = loose <= 0 ? st.st_size : atomic_load(&f->stable) + left;
 		if (ftruncate(fd, size) != 0)
 			why = "ftruncate";
@@ -183,11 +193,14 @@ static const char *cut_file(int was, int dir, const char *name, unsigned *seed)
 		for (int i = rand_r(seed) % 3; left > 0 && i > 0; i--) {
 			char junk[512];
 			memset(junk, rand_r(seed) % 2 == 0 ? 0 : rand_r(seed) & 255, sizeof junk);
-			int64_t at = rand_r(seed) % left, n = left - at < (int64_t)sizeof junk ? left - at : (int64_t)sizeof junk;
+			int64_t at = rand_r(seed) % left, n = left - at < (int64_t)sizeof junk
+								      ? left - at
+								      : (int64_t)sizeof junk;
 			if (pwrite(fd, junk, (size_t)n, size - left + at) != n)
 				why = "pwrite";
 		}
-		if (atomic_load(&f->is_name_loose) != 0 && rand_r(seed) % 2 == 0 && renameat(dir, name, dir, "ledger.new") != 0)
+		if (atomic_load(&f->is_name_loose) != 0 && rand_r(seed) % 2 == 0 &&
+		    renameat(dir, name, dir, "ledger.new") != 0)
 			why = "renameat";
 	}
 	close(fd);
@@ -281,7 +294,8 @@ static void ask_for_ever(const struct place *at, const struct ask *a, struct loa
 
 struct load *load_start(const struct place *at, const struct ask *a, unsigned n)
 {
-	struct load *l = mmap(NULL, sizeof *l, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct load *l =
+		mmap(NULL, sizeof *l, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (l == MAP_FAILED)
 		abort();
 	for (l->n = 0; l->n < n && l->n < LOAD_MOST; l->n++) {
@@ -299,11 +313,14 @@ struct load *load_start(const struct place *at, const struct ask *a, unsigned n)
 const char *load_waits(struct load *l, unsigned more, unsigned ms)
 {
 	uint32_t before = atomic_load(&l->released);
-	for (unsigned long long end = now_ms() + ms; atomic_load(&l->released) < before + more && now_ms() < end;)
+	for (unsigned long long end = now_ms() + ms;
+	     atomic_load(&l->released) < before + more && now_ms() < end;)
 		sleep_ms(2);
-	return atomic_load(&l->released) >= before + more ? NULL
-							  : wrong("%u releases in %u ms, %u refused, %u lost: %s", atomic_load(&l->released) - before,
-								  ms, atomic_load(&l->refused), atomic_load(&l->lost), l->why);
+	return atomic_load(&l->released) >= before + more
+		       ? NULL
+		       : wrong("%u releases in %u ms, %u refused, %u lost: %s",
+			       atomic_load(&l->released) - before, ms, atomic_load(&l->refused),
+			       atomic_load(&l->lost), l->why);
 }
 
 const char *load_end(struct instance *in, struct load *l)

@@ -1,5 +1,6 @@
-/* tests/fault/storage_shim.c — preloaded into the broker: calls on the ledger's files and sockets fail, linger, or are the process's last, as a test asks, and
- * the wall clock is another one.  Trusts the test.  After its constructor it opens nothing: the processes' sandboxes are on. */
+/* tests/fault/storage_shim.c — preloaded into the broker: calls on the ledger's files and sockets
+ * fail, linger, or are the process's last, as a test asks, and the wall clock is another one.
+ * Trusts the test.  After its constructor it opens nothing: the processes' sandboxes are on. */
 #include "tests/fault/storage_shim.h"
 
 #include <dlfcn.h>
@@ -28,9 +29,9 @@ static uint32_t own_process;
 static unsigned char kind_of[FDS];
 static uint64_t made_last; /* inode */
 
-#define REAL(name)                                                                                                                                   \
-	static __typeof__(name) *real;                                                                                                               \
-	if (real == NULL)                                                                                                                            \
+#define REAL(name)                                                                                 \
+	static __typeof__(name) *real;                                                             \
+	if (real == NULL)                                                                          \
 	real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
 __attribute__((constructor)) static void begin(int argc, char **argv)
@@ -47,7 +48,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 		return;
 	own_process = SHIM_SUPERVISOR;
 	for (unsigned i = 0; argc > 0 && i < sizeof names / sizeof names[0]; i++)
-		if (strncmp(argv[0], "keybrokerd: ", 12) == 0 && strcmp(argv[0] + 12, names[i]) == 0)
+		if (strncmp(argv[0], "keybrokerd: ", 12) == 0 &&
+		    strcmp(argv[0] + 12, names[i]) == 0)
 			own_process = 1u << i;
 	shared = map;
 	atomic_fetch_or(&shared->processes, own_process);
@@ -78,7 +80,8 @@ static struct verdict ask(enum shim_call call)
 	for (unsigned i = 0; shared != NULL && i < SHIM_RULES; i++) {
 		struct shim_rule *r = &shared->rule[i];
 		uint32_t what = atomic_load(&r->what);
-		if (what == SHIM_NOTHING || (atomic_load(&r->processes) & own_process) == 0 || (atomic_load(&r->calls) & (uint32_t)call) == 0 ||
+		if (what == SHIM_NOTHING || (atomic_load(&r->processes) & own_process) == 0 ||
+		    (atomic_load(&r->calls) & (uint32_t)call) == 0 ||
 		    atomic_load(&r->is_asleep) != 0 || atomic_fetch_sub(&r->skip, 1) > 0)
 			continue;
 		int32_t times = atomic_load(&r->times);
@@ -142,7 +145,9 @@ static void was_opened(int fd, bool is_new)
 		made_last = st.st_ino;
 	if (f == NULL || (!is_new && atomic_load(&f->stable) >= 0))
 		return;
-	atomic_store(&f->stable, is_new ? 0 : st.st_size); /* what was there before the first of us is on the disk */
+	atomic_store(
+		&f->stable,
+		is_new ? 0 : st.st_size); /* what was there before the first of us is on the disk */
 	atomic_store(&f->lost_from, 0);
 	atomic_store(&f->lost_to, 0);
 	atomic_store(&f->is_name_loose, 0);
@@ -163,7 +168,8 @@ static void was_synced(int fd, bool is_done)
 	}
 }
 
-/* Bytes are about to be written over: what differs is loose from there on; what was lost and is written again is no longer lost. */
+/* Bytes are about to be written over: what differs is loose from there on; what was lost and is
+ * written again is no longer lost. */
 static void will_overwrite(int fd, const void *bytes, size_t len, off_t at)
 {
 	struct stat st;
@@ -194,7 +200,8 @@ static void was_cut(int fd, off_t len)
 		atomic_store(&f->lost_to, 0);
 }
 
-/* The ledger renames what it made last, and nothing else; asking by name is more than its sandbox lets it do. */
+/* The ledger renames what it made last, and nothing else; asking by name is more than its sandbox
+ * lets it do. */
 static void name_is_loose(void)
 {
 	struct shim_file *f = made_last == 0 ? NULL : account(made_last);
@@ -222,7 +229,8 @@ int openat(int dir, const char *name, int flags, ...)
 	va_start(args, flags);
 	mode_t mode = (flags & O_CREAT) != 0 ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	if (shared == NULL || (!is_ours(name) && (own_process != SHIM_LEDGER || strcmp(name, ".") != 0)))
+	if (shared == NULL ||
+	    (!is_ours(name) && (own_process != SHIM_LEDGER || strcmp(name, ".") != 0)))
 		return real(dir, name, flags, mode);
 	struct verdict v = is_ours(name) ? ask(SHIM_OPEN) : (struct verdict){0};
 	if (v.error != 0) {

@@ -1,5 +1,5 @@
-/* tests/fault/storage_test.h — what the end-to-end tests of storage and time share: one instance under the shim with one key, and releases that must or must not
- * be recorded. */
+/* tests/fault/storage_test.h — what the end-to-end tests of storage and time share: one instance
+ * under the shim with one key, and releases that must or must not be recorded. */
 #ifndef KB_TESTS_STORAGE_TEST_H
 #define KB_TESTS_STORAGE_TEST_H
 #include "tests/e2e/check.h"
@@ -31,7 +31,11 @@ static inline int setup(void **state)
 	GOOD(guest_attest(&in.issuer_at, evidence_platform(kek), &token));
 	good = (struct good){
 		.ask = {.name = "key", .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
+		.want = {.root = in.root,
+			 .host = "localhost",
+			 .base_url = in.base_url,
+			 .kek = kek,
+			 .kek_kid = KID_PLATFORM},
 		.plain = secret,
 		.plain_len = sizeof secret,
 	};
@@ -104,10 +108,12 @@ static inline void wait_released(unsigned ms)
 		GOOD(wrong("status %d, %u ms after the fault", status, ms));
 }
 
-/* A release that cannot be recorded: 503, no key, no record, one more refusal with the code LEDGER. */
+/* A release that cannot be recorded: 503, no key, no record, one more refusal with the code LEDGER.
+ */
 static inline void denied_by_ledger(void)
 {
-	static const char counter[] = "keybroker_refusals_total{key=\"key\",issuer=\"issuer\",code=\"LEDGER\"}";
+	static const char counter[] =
+		"keybroker_refusals_total{key=\"key\",issuer=\"issuer\",code=\"LEDGER\"}";
 	double before = metric(&in, counter);
 	REFUSED(&good.ask, 503, "ServiceUnavailable", NULL);
 	double after = metric(&in, counter);
@@ -119,10 +125,12 @@ static inline void denied_by_ledger(void)
 static inline char *raw_request(size_t *n)
 {
 	char *request = malloc(strlen(token) + 512);
-	*n = (size_t)sprintf(request,
-			     "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
-			     "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
-			     strlen(token) + 13, token);
+	*n = (size_t)sprintf(
+		request,
+		"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: "
+		"Bearer x\r\n"
+		"Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
+		strlen(token) + 13, token);
 	return request;
 }
 
@@ -151,7 +159,9 @@ static inline unsigned newest_number(void)
 static inline const char *verifies(void)
 {
 	char *out = NULL;
-	const char *why = CTL(&in, &out, "ledger", "verify") == 0 ? NULL : wrong("%.300s", out == NULL ? "" : out);
+	const char *why = CTL(&in, &out, "ledger", "verify") == 0
+				  ? NULL
+				  : wrong("%.300s", out == NULL ? "" : out);
 	free(out);
 	return why;
 }
@@ -224,11 +234,14 @@ static inline bool kill_at(unsigned process, enum shim_what what, int nth)
 	size_t n;
 	char *request = raw_request(&n);
 	GOOD(link_open(&in.at, &l));
-	struct shim_rule *rule = shim_arm_asleep(walk[process].process, walk[process].calls, what, nth);
+	struct shim_rule *rule =
+		shim_arm_asleep(walk[process].process, walk[process].calls, what, nth);
 	GOOD(link_send(l, request, n));
 	free(request);
-	/* A request whose reply was lost would be answered after 10 s: nobody waits for that here. */
-	for (unsigned long long end = now_ms() + 15000, soon = 0; now_ms() < end && !link_has_reply(l); sleep_ms(2)) {
+	/* A request whose reply was lost would be answered after 10 s: nobody waits for that here.
+	 */
+	for (unsigned long long end = now_ms() + 15000, soon = 0;
+	     now_ms() < end && !link_has_reply(l); sleep_ms(2)) {
 		soon = soon == 0 && atomic_load(&rule->acted) != 0 ? now_ms() + 150 : soon;
 		if (soon != 0 && now_ms() > soon)
 			break;
@@ -241,7 +254,8 @@ static inline bool kill_at(unsigned process, enum shim_what what, int nth)
 	reply_free(&r);
 	link_close(l);
 	if (!has_acted && status != 200)
-		GOOD(wrong("kill -9 of %s at step %d did not happen, and yet: status %d", walk[process].name, nth, status));
+		GOOD(wrong("kill -9 of %s at step %d did not happen, and yet: status %d",
+			   walk[process].name, nth, status));
 	if (has_acted) {
 		wait_released(15000);
 		GOOD(verifies());

@@ -1,5 +1,7 @@
-/* tests/fuzz/fuzz_b64url.c — base64 against a second, slow reader: a text decodes exactly when it is what our encoder makes of the bytes (one spelling for
- * each value), and bytes survive the way there and back.  The lenient decoder, for a client's payload, takes what either strict one takes. */
+/* tests/fuzz/fuzz_b64url.c — base64 against a second, slow reader: a text decodes exactly when it
+ * is what our encoder makes of the bytes (one spelling for each value), and bytes survive the way
+ * there and back.  The lenient decoder, for a client's payload, takes what either strict one takes.
+ */
 #include <stdlib.h>
 
 #include "base/b64url.h"
@@ -24,7 +26,8 @@ static int digit(uint8_t c, const char last[static 2])
 	return c == last[0] ? 62 : c == last[1] ? 63 : -1;
 }
 
-/* RFC 4648 bit by bit: −1 when `text` is not the canonical spelling, else how many bytes it stands for. */
+/* RFC 4648 bit by bit: −1 when `text` is not the canonical spelling, else how many bytes it stands
+ * for. */
 static long slow_decode(struct span text, const char last[static 2], bool is_padded, uint8_t *out)
 {
 	unsigned bits = 0, have = 0;
@@ -53,7 +56,8 @@ static long slow_decode(struct span text, const char last[static 2], bool is_pad
 
 static void same(enum kb_err err, const struct buf *b, long want, const uint8_t *bytes)
 {
-	require(want < 0 ? err == KB_E_B64 : err == KB_OK && span_eq(buf_span(b), span_of(bytes, (size_t)want)));
+	require(want < 0 ? err == KB_E_B64
+			 : err == KB_OK && span_eq(buf_span(b), span_of(bytes, (size_t)want)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -69,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	buf_init(&any, KB_MAX_TOKEN);
 	buf_init(&text, 2 * KB_MAX_TOKEN);
 
-	enum kb_err url_err = b64url_decode(in, &url), std_err = b64_decode(in, &std), any_err = b64_decode_any(in, &any);
+	enum kb_err url_err = b64url_decode(in, &url), std_err = b64_decode(in, &std),
+		    any_err = b64_decode_any(in, &any);
 	same(url_err, &url, slow_decode(in, "-_", false, slow), slow);
 	same(std_err, &std, slow_decode(in, "+/", true, slow), slow);
 	if (url_err == KB_OK)
@@ -79,10 +84,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	b64url_encode(&text, in);
 	buf_reset(&url);
-	require(buf_ok(&text) == KB_OK && b64url_decode(buf_span(&text), &url) == KB_OK && span_eq(buf_span(&url), in));
+	require(buf_ok(&text) == KB_OK && b64url_decode(buf_span(&text), &url) == KB_OK &&
+		span_eq(buf_span(&url), in));
 	buf_reset(&text);
 	b64_encode(&text, in);
 	buf_reset(&std);
-	require(buf_ok(&text) == KB_OK && b64_decode(buf_span(&text), &std) == KB_OK && span_eq(buf_span(&std), in));
+	require(buf_ok(&text) == KB_OK && b64_decode(buf_span(&text), &std) == KB_OK &&
+		span_eq(buf_span(&std), in));
 	return 0;
 }

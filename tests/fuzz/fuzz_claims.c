@@ -1,5 +1,6 @@
-/* tests/fuzz/fuzz_claims.c — claims of a token whose issuer signs whatever it is asked to.  The first byte picks the issuer's rules; what passes is read a
- * second time here, by jansson alone, and must be what the rules want. */
+/* tests/fuzz/fuzz_claims.c — claims of a token whose issuer signs whatever it is asked to.  The
+ * first byte picks the issuer's rules; what passes is read a second time here, by jansson alone,
+ * and must be what the rules want. */
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -24,17 +25,22 @@ static void check_time(const json_t *claims, const struct issuer_rules *issuer)
 {
 	if (claims_check_time(claims, issuer, NOW) != KB_OK)
 		return;
-	const json_t *exp = json_object_get(claims, "exp"), *iat = json_object_get(claims, "iat"), *nbf = json_object_get(claims, "nbf");
-	require(json_is_integer(exp) && json_is_integer(iat) && (nbf == NULL || json_is_integer(nbf)));
-	json_int_t e = json_integer_value(exp), i = json_integer_value(iat), n = nbf == NULL ? 0 : json_integer_value(nbf);
+	const json_t *exp = json_object_get(claims, "exp"), *iat = json_object_get(claims, "iat"),
+		     *nbf = json_object_get(claims, "nbf");
+	require(json_is_integer(exp) && json_is_integer(iat) &&
+		(nbf == NULL || json_is_integer(nbf)));
+	json_int_t e = json_integer_value(exp), i = json_integer_value(iat),
+		   n = nbf == NULL ? 0 : json_integer_value(nbf);
 	require(e >= 0 && i >= 0 && n >= 0 && e > i);
-	require(e >= NOW - issuer->skew_s && i <= NOW + issuer->skew_s && n <= NOW + issuer->skew_s);
+	require(e >= NOW - issuer->skew_s && i <= NOW + issuer->skew_s &&
+		n <= NOW + issuer->skew_s);
 	require(i >= NOW - issuer->max_age_s && e - i <= issuer->max_lifetime_s);
 }
 
 static bool is_text(const json_t *j, const char *want)
 {
-	return json_is_string(j) && json_string_length(j) == strlen(want) && memcmp(json_string_value(j), want, strlen(want)) == 0;
+	return json_is_string(j) && json_string_length(j) == strlen(want) &&
+	       memcmp(json_string_value(j), want, strlen(want)) == 0;
 }
 
 static void check_audience(const json_t *claims, const struct issuer_rules *issuer)
@@ -60,12 +66,17 @@ static void check_nonce(const json_t *claims, const struct issuer_rules *issuer)
 	buf_init(&nonce, KB_MAX_NONCE + 4);
 	enum kb_err err = claims_nonce(claims, &nonce);
 	require(err == KB_OK || err == KB_E_NONCE || err == KB_E_NOMEM);
-	require(issuer->nonce == NONCE_IGNORED || claims_check_nonce(claims, issuer, span_of(NULL, 0)) == KB_E_NONCE);
-	if (claims_check_nonce(claims, issuer, span_str(NONCE)) != KB_OK || issuer->nonce == NONCE_IGNORED)
+	require(issuer->nonce == NONCE_IGNORED ||
+		claims_check_nonce(claims, issuer, span_of(NULL, 0)) == KB_E_NONCE);
+	if (claims_check_nonce(claims, issuer, span_str(NONCE)) != KB_OK ||
+	    issuer->nonce == NONCE_IGNORED)
 		return;
 	const json_t *top = json_object_get(claims, "nonce");
-	const json_t *payload = json_object_get(json_object_get(json_object_get(claims, "x-ms-runtime"), "client-payload"), "nonce");
-	require(top != NULL ? is_text(top, NONCE) : is_text(payload, "bm9uY2U=") || is_text(payload, "bm9uY2U"));
+	const json_t *payload = json_object_get(
+		json_object_get(json_object_get(claims, "x-ms-runtime"), "client-payload"),
+		"nonce");
+	require(top != NULL ? is_text(top, NONCE)
+			    : is_text(payload, "bm9uY2U=") || is_text(payload, "bm9uY2U"));
 }
 
 static void check_wrapping_key(const json_t *claims)
@@ -76,7 +87,8 @@ static void check_wrapping_key(const json_t *claims)
 		require(kek == NULL);
 		return;
 	}
-	require(pubkey_kind(kek) == PUBKEY_RSA && pubkey_bits(kek) >= KB_RSA_MIN_BITS && pubkey_bits(kek) <= KB_RSA_MAX_BITS);
+	require(pubkey_kind(kek) == PUBKEY_RSA && pubkey_bits(kek) >= KB_RSA_MIN_BITS &&
+		pubkey_bits(kek) <= KB_RSA_MAX_BITS);
 	require(pubkey_kid(kek).len > 0);
 	require(json_is_array(json_object_get(json_object_get(claims, "x-ms-runtime"), "keys")));
 }
@@ -86,7 +98,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static char audience[] = AUDIENCE;
 	KB_AUTO(json) struct json_t *claims = NULL;
 
-	if (size == 0 || json_load_strict(span_of(data + 1, size - 1), KB_MAX_TOKEN, &claims, NULL) != KB_OK || !json_isa_obj(claims))
+	if (size == 0 ||
+	    json_load_strict(span_of(data + 1, size - 1), KB_MAX_TOKEN, &claims, NULL) != KB_OK ||
+	    !json_isa_obj(claims))
 		return 0;
 	struct issuer_rules issuer = {.max_age_s = (data[0] & 1) != 0 ? 28800 : 60,
 				      .max_lifetime_s = (data[0] & 2) != 0 ? 86400 : 60,

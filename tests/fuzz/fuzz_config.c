@@ -1,5 +1,6 @@
-/* tests/fuzz/fuzz_config.c — the first byte says which file of an instance is hostile: keybroker.json, an issuer, a key record or a policy.
- * Loading ends in a configuration or in at least one fault with path and line; never in both, never in neither. */
+/* tests/fuzz/fuzz_config.c — the first byte says which file of an instance is hostile:
+ * keybroker.json, an issuer, a key record or a policy. Loading ends in a configuration or in at
+ * least one fault with path and line; never in both, never in neither. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,21 +11,27 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char dir[] = "/dev/shm/keybroker-fuzz-XXXXXX"; /* in memory: a disk would be most of what an input costs */
+static char dir[] = "/dev/shm/keybroker-fuzz-XXXXXX"; /* in memory: a disk would be most of what an
+							 input costs */
 
 static const struct {
 	const char *name, *text;
 } file[] = {
-	{"keybroker.json",
-	 "{\"listeners\":[],\"hsm\":{\"module\":\"/usr/lib/softhsm/libsofthsm2.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},"
-	 "\"signer\":{\"object\":\"pkcs11:object=s\",\"certificates\":\"chain.pem\"},\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":"
-	 "\"state\"}"},
-	{"issuers.d/a.json", "{\"issuer\":\"https://i.test\",\"keys\":{\"discovery\":true},\"algorithms\":[\"RS256\"]}"},
+	{"keybroker.json", "{\"listeners\":[],\"hsm\":{\"module\":\"/usr/lib/softhsm/"
+			   "libsofthsm2.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},"
+			   "\"signer\":{\"object\":\"pkcs11:object=s\",\"certificates\":\"chain."
+			   "pem\"},\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":"
+			   "\"state\"}"},
+	{"issuers.d/a.json", "{\"issuer\":\"https://"
+			     "i.test\",\"keys\":{\"discovery\":true},\"algorithms\":[\"RS256\"]}"},
 	{"keys.d/k.json",
-	 "{\"kty\":\"oct-HSM\",\"key_ops\":[\"encrypt\"],\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":1},\"release_policy\":"
+	 "{\"kty\":\"oct-HSM\",\"key_ops\":[\"encrypt\"],\"attributes\":{\"enabled\":true,"
+	 "\"exportable\":true,\"created\":1},\"release_policy\":"
 	 "{\"file\":\"../"
-	 "p.json\"},\"versions\":[{\"version\":\"00000000000000000000000000000000\",\"created\":1,\"object\":\"pkcs11:id=%01;type=secret-key\"}]}"},
-	{"p.json", "{\"version\":\"1\",\"anyOf\":[{\"authority\":\"https://i.test\",\"allOf\":[{\"claim\":\"a\",\"equals\":1}]}]}"},
+	 "p.json\"},\"versions\":[{\"version\":\"00000000000000000000000000000000\",\"created\":1,"
+	 "\"object\":\"pkcs11:id=%01;type=secret-key\"}]}"},
+	{"p.json", "{\"version\":\"1\",\"anyOf\":[{\"authority\":\"https://"
+		   "i.test\",\"allOf\":[{\"claim\":\"a\",\"equals\":1}]}]}"},
 	{"pin", "0123456789"},
 };
 enum { HOSTILE = 4, FILES = sizeof file / sizeof file[0] };

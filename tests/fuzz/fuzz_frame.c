@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_frame.c — frames from a process that was taken over: whatever decodes is within bounds, and encodes to the same bytes. */
+/* tests/fuzz/fuzz_frame.c — frames from a process that was taken over: whatever decodes is within
+ * bounds, and encodes to the same bytes. */
 #include <stdlib.h>
 
 #include "base/limits.h"

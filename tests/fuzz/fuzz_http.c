@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_http.c — the request parser: never reads past its input, and says the same of every prefix as of the whole (SECURITY B8). */
+/* tests/fuzz/fuzz_http.c — the request parser: never reads past its input, and says the same of
+ * every prefix as of the whole (SECURITY B8). */
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -27,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum kb_err err = http_parse(span_of(data, size), &r, &done);
 	require(err == KB_OK || !done);
 	if (done) {
-		require(r.head_len <= size && r.head_len <= KB_MAX_HEADER_BYTES && r.body_len <= KB_MAX_BODY && r.host.len > 0);
+		require(r.head_len <= size && r.head_len <= KB_MAX_HEADER_BYTES &&
+			r.body_len <= KB_MAX_BODY && r.host.len > 0);
 		require(r.path.len > 0 && r.path.p[0] == '/');
 		inside(r.path, data, r.head_len);
 		inside(r.query, data, r.head_len);

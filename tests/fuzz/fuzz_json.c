@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_json.c — two readers of one text: whatever the quick one takes, the strict parser takes and reads the same.  What we write parses. */
+/* tests/fuzz/fuzz_json.c — two readers of one text: whatever the quick one takes, the strict parser
+ * takes and reads the same.  What we write parses. */
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -24,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (name == NULL)
 			abort();
 		err = json_get_str(j, name, KB_MAX_BODY, &value);
-		if (pairs[i].value.len == 0 ? err != KB_E_JSON_LENGTH : err != KB_OK || !span_eq(value, pairs[i].value))
+		if (pairs[i].value.len == 0 ? err != KB_E_JSON_LENGTH
+					    : err != KB_OK || !span_eq(value, pairs[i].value))
 			abort();
 		free(name);
 	}
@@ -32,7 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (j != NULL) {
 		json_write(&out, j);
-		if (buf_ok(&out) != KB_OK || (json_isa_obj(j) && json_load_strict(buf_span(&out), out.max, &again, NULL) != KB_OK))
+		if (buf_ok(&out) != KB_OK ||
+		    (json_isa_obj(j) &&
+		     json_load_strict(buf_span(&out), out.max, &again, NULL) != KB_OK))
 			abort();
 	}
 	buf_reset(&out);
@@ -41,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	buf_add_str(&out, "]");
 	json_free(again);
 	again = NULL;
-	if (buf_ok(&out) != KB_OK || json_load_strict(buf_span(&out), out.max, &again, NULL) != KB_OK)
+	if (buf_ok(&out) != KB_OK ||
+	    json_load_strict(buf_span(&out), out.max, &again, NULL) != KB_OK)
 		abort();
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_jwks.c — a key set as an issuer's server sends it: every key is kept or counted as dropped, and found under its own kid alone. */
+/* tests/fuzz/fuzz_jwks.c — a key set as an issuer's server sends it: every key is kept or counted
+ * as dropped, and found under its own kid alone. */
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -25,8 +26,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require((err == KB_OK) == (set != NULL));
 	if (err != KB_OK)
 		return 0;
-	require(json_load_strict(span_of(data, size), KB_MAX_JWKS, &doc, NULL) == KB_OK && json_get_arr(doc, "keys", &keys) == KB_OK);
-	require(report.kept > 0 && jwks_count(set) == report.kept && report.kept + report.dropped == json_len(keys));
+	require(json_load_strict(span_of(data, size), KB_MAX_JWKS, &doc, NULL) == KB_OK &&
+		json_get_arr(doc, "keys", &keys) == KB_OK);
+	require(report.kept > 0 && jwks_count(set) == report.kept &&
+		report.kept + report.dropped == json_len(keys));
 	for (size_t i = 0; i < json_len(keys); i++) {
 		struct span kid;
 		if (json_get_str(json_at(keys, i), "kid", KB_MAX_KID, &kid) != KB_OK)

@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_ledger.c — the ledger's reader over any bytes: lines are read one after another as a chain; what is accepted must be what the writer makes of it. */
+/* tests/fuzz/fuzz_ledger.c — the ledger's reader over any bytes: lines are read one after another
+ * as a chain; what is accepted must be what the writer makes of it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A line that reads well was written by chain_add() from its members: writing them again must give the same bytes. */
+/* A line that reads well was written by chain_add() from its members: writing them again must give
+ * the same bytes. */
 static void check_again(const struct chain *before, const struct chain_line *l, struct span line)
 {
 	struct chain c = *before;
@@ -33,7 +35,8 @@ static void check_round_trip(struct span in)
 	buf_init(&out, CHAIN_MAX_LINE + 1);
 	if (chain_add(&w, in, &out) != KB_OK)
 		return;
-	if (chain_next(&r, span_of(out.p, out.len - 1), &l) != KB_OK || memcmp(&r, &w, sizeof r) != 0)
+	if (chain_next(&r, span_of(out.p, out.len - 1), &l) != KB_OK ||
+	    memcmp(&r, &w, sizeof r) != 0)
 		abort();
 	if (!span_eq(l.members, span_sub(in, 1, in.len - 2)))
 		abort();

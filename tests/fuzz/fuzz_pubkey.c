@@ -1,5 +1,5 @@
-/* tests/fuzz/fuzz_pubkey.c — one JWK of a stranger, for both uses: whatever is taken lies within the limits, has no private member, and has the
- * thumbprint that its own members say (RFC 7638). */
+/* tests/fuzz/fuzz_pubkey.c — one JWK of a stranger, for both uses: whatever is taken lies within
+ * the limits, has no private member, and has the thumbprint that its own members say (RFC 7638). */
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static bool member(const struct json_t *jwk, const char *before, const char *nam
 	return true;
 }
 
-/* The thumbprint from the text of the JWK, not from the numbers we read.  A key that stands in x5c alone has no such text. */
+/* The thumbprint from the text of the JWK, not from the numbers we read.  A key that stands in x5c
+ * alone has no such text. */
 static void check_thumbprint(const struct json_t *jwk, const struct pubkey *k)
 {
 	uint8_t ours[32], theirs[32];
@@ -35,9 +36,12 @@ static void check_thumbprint(const struct json_t *jwk, const struct pubkey *k)
 
 	buf_init(&b, 8192);
 	require(pubkey_thumbprint(k, ours) == KB_OK);
-	bool has_text = pubkey_kind(k) == PUBKEY_RSA ? member(jwk, "{\"e\":\"", "e", &b) && member(jwk, "\",\"kty\":\"RSA\",\"n\":\"", "n", &b)
-						     : member(jwk, "{\"crv\":\"", "crv", &b) && member(jwk, "\",\"kty\":\"EC\",\"x\":\"", "x", &b) &&
-							       member(jwk, "\",\"y\":\"", "y", &b);
+	bool has_text = pubkey_kind(k) == PUBKEY_RSA
+				? member(jwk, "{\"e\":\"", "e", &b) &&
+					  member(jwk, "\",\"kty\":\"RSA\",\"n\":\"", "n", &b)
+				: member(jwk, "{\"crv\":\"", "crv", &b) &&
+					  member(jwk, "\",\"kty\":\"EC\",\"x\":\"", "x", &b) &&
+					  member(jwk, "\",\"y\":\"", "y", &b);
 	buf_add_str(&b, "\"}");
 	if (!has_text)
 		return;
@@ -57,13 +61,16 @@ static void check_key(const struct json_t *jwk, enum pubkey_use use)
 		return;
 	for (size_t i = 0; i < sizeof private / sizeof *private; i++)
 		require(!json_has(jwk, private[i]));
-	require(pubkey_evp(k) != NULL && (unsigned)EVP_PKEY_get_bits(pubkey_evp(k)) == pubkey_bits(k));
+	require(pubkey_evp(k) != NULL &&
+		(unsigned)EVP_PKEY_get_bits(pubkey_evp(k)) == pubkey_bits(k));
 	if (pubkey_kind(k) == PUBKEY_RSA)
 		require(pubkey_bits(k) >= KB_RSA_MIN_BITS && pubkey_bits(k) <= KB_RSA_MAX_BITS);
 	else
-		require(use == PUBKEY_VERIFY && (pubkey_bits(k) == 256 || pubkey_bits(k) == 384 || pubkey_bits(k) == 521));
+		require(use == PUBKEY_VERIFY &&
+			(pubkey_bits(k) == 256 || pubkey_bits(k) == 384 || pubkey_bits(k) == 521));
 	if (json_has(jwk, "kid"))
-		require(json_get_str(jwk, "kid", KB_MAX_KID, &kid) == KB_OK && span_eq(kid, pubkey_kid(k)));
+		require(json_get_str(jwk, "kid", KB_MAX_KID, &kid) == KB_OK &&
+			span_eq(kid, pubkey_kid(k)));
 	check_thumbprint(jwk, k);
 }
 

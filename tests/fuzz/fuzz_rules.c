@@ -1,5 +1,5 @@
-/* tests/fuzz/fuzz_rules.c — a policy, a NUL, claims: compiled, judged and explained.  What is printed as JSON must parse, and the debug floor refuses only
- * what the policy let pass. */
+/* tests/fuzz/fuzz_rules.c — a policy, a NUL, claims: compiled, judged and explained.  What is
+ * printed as JSON must parse, and the debug floor refuses only what the policy let pass. */
 #include <stdlib.h>
 
 #include "base/json.h"

@@ -1,5 +1,6 @@
-/* tests/fuzz/fuzz_token.c — a token as it comes from the wire.  Nobody has the keys' private halves, so nothing may verify.  Mutations work on the text, or on
- * a part as it is before base64: so the JSON behind the gate is reached, too. */
+/* tests/fuzz/fuzz_token.c — a token as it comes from the wire.  Nobody has the keys' private
+ * halves, so nothing may verify.  Mutations work on the text, or on a part as it is before base64:
+ * so the JSON behind the gate is reached, too. */
 #include <stdlib.h>
 
 #include "base/b64url.h"
@@ -11,15 +12,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size); /* libFuzzer's own */
 
-static const char key_set[] = "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k\",\"crv\":\"P-256\",\"x\":\"KSexBRK64-3c_kZ4KBKLrSkDJpkZ9whgacjE32xzKDg\","
-			      "\"y\":\"x3h5ZOqsAOWSH7FJimD0YGdms9loUAFVjRqXTnNBUT4\"},{\"kty\":\"RSA\",\"kid\":\"r\",\"e\":\"AQAB\",\"n\":\""
-			      "nmpyg6Eg5L5B7o-cVtU7KsV5lVCOcEw61fH0c7T16A0Ej5az1-qJuSX6rwH7gJ7DhJ7emh1zX7rGTebG8Vl-3uAYm18QBi7RHpLdjhNA0ox8uo"
-			      "HnG5We71Ewee4mr57coZAsKMf4LCFQu7CR5KpRH6RKfa_W7oA6UAjcu02vZN0fEIRBvB4pHY7poAtepCFSE_WiSOQOtaZXe1vxLuUdhC74BFjn"
-			      "xLJHmwfPp2PQ-wFLmcizhcE28Q8NN5Kjx4QgZJV2LnyNPs8RLVM7CdTHG1Ax314fot10_Cg7lIFsUN9bdiAk-D7MdEBzeJrmZnPDJXVGfV3fwS"
-			      "1Koo4sHn5tfQ"
-			      "\"}]}";
+static const char key_set[] =
+	"{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k\",\"crv\":\"P-256\",\"x\":\"KSexBRK64-3c_"
+	"kZ4KBKLrSkDJpkZ9whgacjE32xzKDg\","
+	"\"y\":\"x3h5ZOqsAOWSH7FJimD0YGdms9loUAFVjRqXTnNBUT4\"},{\"kty\":\"RSA\",\"kid\":\"r\","
+	"\"e\":\"AQAB\",\"n\":\""
+	"nmpyg6Eg5L5B7o-cVtU7KsV5lVCOcEw61fH0c7T16A0Ej5az1-qJuSX6rwH7gJ7DhJ7emh1zX7rGTebG8Vl-"
+	"3uAYm18QBi7RHpLdjhNA0ox8uo"
+	"HnG5We71Ewee4mr57coZAsKMf4LCFQu7CR5KpRH6RKfa_W7oA6UAjcu02vZN0fEIRBvB4pHY7poAtepCFSE_"
+	"WiSOQOtaZXe1vxLuUdhC74BFjn"
+	"xLJHmwfPp2PQ-wFLmcizhcE28Q8NN5Kjx4QgZJV2LnyNPs8RLVM7CdTHG1Ax314fot10_Cg7lIFsUN9bdiAk-"
+	"D7MdEBzeJrmZnPDJXVGfV3fwS"
+	"1Koo4sHn5tfQ"
+	"\"}]}";
 
-/* One of the three parts decoded, mutated, encoded again.  Parts that do not decode, and results that do not fit, are left to libFuzzer. */
+/* One of the three parts decoded, mutated, encoded again.  Parts that do not decode, and results
+ * that do not fit, are left to libFuzzer. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
 	struct span in = span_of(data, size);
@@ -31,7 +39,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
 	buf_init(&part, sizeof bytes);
 	buf_init(&text, 2 * KB_MAX_TOKEN);
-	if (seed % 8 == 7 || second >= size || from >= end || b64url_decode(span_sub(in, from, end - from), &part) != KB_OK)
+	if (seed % 8 == 7 || second >= size || from >= end ||
+	    b64url_decode(span_sub(in, from, end - from), &part) != KB_OK)
 		return LLVMFuzzerMutate(data, size, max_size);
 	memcpy(bytes, part.p, part.len);
 	size_t len = LLVMFuzzerMutate(bytes, part.len, sizeof bytes);
@@ -49,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct jwks *keys;
 	KB_AUTO(token) struct token *t = NULL;
 
-	if (keys == NULL && (jwks_parse(span_str(key_set), &keys, NULL) != KB_OK || jwks_count(keys) != 2))
+	if (keys == NULL &&
+	    (jwks_parse(span_str(key_set), &keys, NULL) != KB_OK || jwks_count(keys) != 2))
 		abort();
 	if (token_open(span_of(data, size), &t) != KB_OK) {
 		if (t != NULL)
@@ -58,7 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	KB_AUTO(cstr) char *iss = span_dup(token_unverified_iss(t));
 	struct issuer_rules issuer = {.issuer = iss, .algorithms = ~0u};
-	if (iss == NULL || token_claims(t) != NULL || token_verify(t, &issuer, keys) == KB_OK || token_claims(t) != NULL)
+	if (iss == NULL || token_claims(t) != NULL || token_verify(t, &issuer, keys) == KB_OK ||
+	    token_claims(t) != NULL)
 		abort();
 	return 0;
 }

@@ -1,6 +1,8 @@
-/* tests/fuzz/replay.c — a fuzz target without the fuzzer and without sanitizers: every input of the given files and directories once, and what it costs.
- * replay FLOOR FILE|DIR…: an input that takes more than 100 ms of CPU is a finding (a stranger could stop a worker with it), and so is a target that runs
- * fewer than FLOOR inputs a second of CPU (a slow target finds nothing).  CPU time, not wall time: the machine may be busy. */
+/* tests/fuzz/replay.c — a fuzz target without the fuzzer and without sanitizers: every input of the
+ * given files and directories once, and what it costs. replay FLOOR FILE|DIR…: an input that takes
+ * more than 100 ms of CPU is a finding (a stranger could stop a worker with it), and so is a target
+ * that runs fewer than FLOOR inputs a second of CPU (a slow target finds nothing).  CPU time, not
+ * wall time: the machine may be busy. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -44,7 +46,8 @@ static void run_file(const char *path)
 	}
 	size_t len = fread(input, 1, sizeof input, f);
 	fclose(f);
-	uint64_t best = UINT64_MAX; /* of two: the first may have warmed a cache or met an interrupt */
+	uint64_t best =
+		UINT64_MAX; /* of two: the first may have warmed a cache or met an interrupt */
 	for (int i = 0; i < 2; i++) {
 		/* A copy of exactly this size, as libFuzzer gives it. */
 		uint8_t *copy = malloc(len > 0 ? len : 1);
@@ -81,7 +84,8 @@ static void run_path(const char *path)
 	if (d == NULL)
 		return;
 	while ((e = readdir(d)) != NULL)
-		if (e->d_name[0] != '.' && (size_t)snprintf(file, sizeof file, "%s/%s", path, e->d_name) < sizeof file)
+		if (e->d_name[0] != '.' &&
+		    (size_t)snprintf(file, sizeof file, "%s/%s", path, e->d_name) < sizeof file)
 			run_file(file);
 	closedir(d);
 }
@@ -99,8 +103,8 @@ int main(int argc, char **argv)
 		}
 	} while (runs < MIN_RUNS);
 	uint64_t per_s = runs * 1000000 / (total_us > 0 ? total_us : 1);
-	printf("%llu runs, %llu a second, slowest %llu us (%s)\n", (unsigned long long)runs, (unsigned long long)per_s, (unsigned long long)worst_us,
-	       worst);
+	printf("%llu runs, %llu a second, slowest %llu us (%s)\n", (unsigned long long)runs,
+	       (unsigned long long)per_s, (unsigned long long)worst_us, worst);
 	if (worst_us > SLOW_US) {
 		printf("FINDING: more than %d ms for %s\n", SLOW_US / 1000, worst);
 		return 1;

@@ -1,5 +1,6 @@
-/* tests/interop/stand.c — an instance for clients that are not ours: starts one with known keys, describes it as one line of JSON (those keys among it: they
- * are made for the test), and ends it when its standard input is closed. */
+/* tests/interop/stand.c — an instance for clients that are not ours: starts one with known keys,
+ * describes it as one line of JSON (those keys among it: they are made for the test), and ends it
+ * when its standard input is closed. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static void need(const char *why)
 	exit(1);
 }
 
-static json_t *import(const char *name, EVP_PKEY *key, const uint8_t *bytes, size_t len, const char *policy)
+static json_t *import(const char *name, EVP_PKEY *key, const uint8_t *bytes, size_t len,
+		      const char *policy)
 {
 	uint8_t *der = NULL;
 	int n = 0;
@@ -41,7 +43,8 @@ static unsigned add_listener(void)
 {
 	char text[64];
 	unsigned port = free_port();
-	json_t *config = instance_json(&in, "keybroker.json"), *listeners = json_object_get(config, "listeners");
+	json_t *config = instance_json(&in, "keybroker.json"),
+	       *listeners = json_object_get(config, "listeners");
 	json_t *second = json_deep_copy(json_array_get(listeners, 0));
 	snprintf(text, sizeof text, "127.0.0.1:%u", port);
 	json_object_set_new(second, "address", json_string(text));
@@ -76,8 +79,9 @@ int main(void)
 	free(out);
 	unsigned port = add_listener();
 	need(broker_start(&in));
-	json_t *line = json_pack("{s:s, s:s, s:i, s:s, s:s, s:o}", "url", in.base_url, "name", OTHER_NAME, "namePort", port, "ca", in.ca_file,
-				 "issuer", in.issuer_url, "keys", keys);
+	json_t *line = json_pack("{s:s, s:s, s:i, s:s, s:s, s:o}", "url", in.base_url, "name",
+				 OTHER_NAME, "namePort", port, "ca", in.ca_file, "issuer",
+				 in.issuer_url, "keys", keys);
 	json_dumpf(line, stdout, JSON_COMPACT);
 	printf("\n");
 	fflush(stdout);

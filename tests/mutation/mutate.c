@@ -1,11 +1,13 @@
-/* tests/mutation/mutate.c — one wrong change at a time to a C file, for tests/mutation/run.  It decides nothing: it knows C's tokens and this house's style,
- * and makes the mistakes that a tired programmer makes with a check:
- *   ignore   if (c) …        the condition is computed and not looked at            invert  the condition is turned round
- *   drop     a && b, a || b  one term is computed and not looked at                 bound   < and <=, > and >= change places
- *   equal    == and != change places                                                choose  c ? a : b takes the same side always
- *   forgive  an error code that is returned or set becomes KB_OK                    flip    true and false that are returned change places
- *   forget   x |= y          y does not count, or only the last one does
- * mutate list FILE: "number TAB line TAB kind TAB the line as it will be"; mutate apply FILE NUMBER: the whole file, changed (0: as it is). */
+/* tests/mutation/mutate.c — one wrong change at a time to a C file, for tests/mutation/run.  It
+ * decides nothing: it knows C's tokens and this house's style, and makes the mistakes that a tired
+ * programmer makes with a check: ignore   if (c) …        the condition is computed and not looked
+ * at            invert  the condition is turned round drop     a && b, a || b  one term is computed
+ * and not looked at                 bound   < and <=, > and >= change places equal    == and !=
+ * change places                                                choose  c ? a : b takes the same
+ * side always forgive  an error code that is returned or set becomes KB_OK                    flip
+ * true and false that are returned change places forget   x |= y          y does not count, or only
+ * the last one does mutate list FILE: "number TAB line TAB kind TAB the line as it will be"; mutate
+ * apply FILE NUMBER: the whole file, changed (0: as it is). */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -59,8 +61,9 @@ static size_t skip_line(size_t i)
 static size_t token_len(size_t i)
 {
 	static const char *const three[] = {"<<=", ">>=", "..."};
-	static const char *const two[] = {"&&", "||", "==", "!=", "<=", ">=", "<<", ">>", "->", "++",
-					  "--", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^="};
+	static const char *const two[] = {
+		"&&", "||", "==", "!=", "<=", ">=", "<<", ">>", "->", "++",
+		"--", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^="};
 	size_t n = 0;
 
 	if (text[i] == '"' || text[i] == '\'')
@@ -105,7 +108,8 @@ static void tokenize(void)
 
 static bool is(size_t t, const char *what)
 {
-	return t < n_tok && tok[t].len == strlen(what) && memcmp(text + tok[t].at, what, tok[t].len) == 0;
+	return t < n_tok && tok[t].len == strlen(what) &&
+	       memcmp(text + tok[t].at, what, tok[t].len) == 0;
 }
 
 static bool is_one_of(size_t t, const char *const *list)
@@ -118,7 +122,8 @@ static bool is_one_of(size_t t, const char *const *list)
 
 static bool starts(size_t t, const char *with)
 {
-	return t < n_tok && tok[t].len >= strlen(with) && memcmp(text + tok[t].at, with, strlen(with)) == 0;
+	return t < n_tok && tok[t].len >= strlen(with) &&
+	       memcmp(text + tok[t].at, with, strlen(with)) == 0;
 }
 
 static size_t closing(size_t open)
@@ -133,7 +138,8 @@ static size_t closing(size_t open)
 /* ---- mutants ---- */
 
 /* Tokens [a, b) become `fmt`, whose one %s (if any) is their own text. */
-__attribute__((format(printf, 4, 5))) static void add(const char *kind, size_t a, size_t b, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void add(const char *kind, size_t a, size_t b,
+						      const char *fmt, ...)
 {
 	va_list ap;
 
@@ -155,9 +161,11 @@ static void add_fixed(const char *kind, size_t a, size_t b, int value)
 	add(kind, a, b, "((%.*s), %d)", (int)(to - from), text + from, value);
 }
 
-static const char *const edges[] = {"(", "[", "{", "}", ",", ";", "=", "|=", "&=", "+=", "-=", "?", ":", "return", "||", NULL};
+static const char *const edges[] = {
+	"(", "[", "{", "}", ",", ";", "=", "|=", "&=", "+=", "-=", "?", ":", "return", "||", NULL};
 
-/* Where the operand that ends before token `op` begins, and where the one that begins behind it ends.  && binds stronger than ||. */
+/* Where the operand that ends before token `op` begins, and where the one that begins behind it
+ * ends.  && binds stronger than ||. */
 static size_t left_of(size_t op, bool stop_at_and)
 {
 	size_t t = op;
@@ -167,11 +175,13 @@ static size_t left_of(size_t op, bool stop_at_and)
 		if (tok[p].depth < tok[op].depth)
 			break;
 		if (tok[p].depth == tok[op].depth &&
-		    (is(p, "(") || is(p, "["))) { /* of a group that lies to the left: the depth before it is opened */
+		    (is(p, "(") || is(p, "["))) { /* of a group that lies to the left: the depth
+						     before it is opened */
 			t = p;
 			continue;
 		}
-		if (tok[p].depth == tok[op].depth && (is_one_of(p, edges) || (stop_at_and && is(p, "&&"))))
+		if (tok[p].depth == tok[op].depth &&
+		    (is_one_of(p, edges) || (stop_at_and && is(p, "&&"))))
 			break;
 		t = p;
 	}
@@ -183,7 +193,8 @@ static size_t right_of(size_t op, bool stop_at_and)
 	size_t t = op + 1;
 
 	while (t < n_tok && tok[t].depth >= tok[op].depth) {
-		if (tok[t].depth == tok[op].depth && !is(t, "(") && !is(t, "[") && (is_one_of(t, edges) || (stop_at_and && is(t, "&&"))))
+		if (tok[t].depth == tok[op].depth && !is(t, "(") && !is(t, "[") &&
+		    (is_one_of(t, edges) || (stop_at_and && is(t, "&&"))))
 			break;
 		t++;
 	}
@@ -195,7 +206,8 @@ static void mutate_logic(size_t op)
 	bool is_and = is(op, "&&");
 	size_t a = left_of(op, is_and), b = right_of(op, is_and);
 
-	if (a < op && !(a > 0 && tok[a - 1].depth == tok[op].depth && is(a - 1, is_and ? "&&" : "||")))
+	if (a < op &&
+	    !(a > 0 && tok[a - 1].depth == tok[op].depth && is(a - 1, is_and ? "&&" : "||")))
 		add_fixed("drop", a, op, is_and);
 	if (b > op + 1)
 		add_fixed("drop", op + 1, b, is_and);
@@ -210,7 +222,8 @@ static void mutate_condition(size_t open)
 	add("invert", open + 1, end, "!(%.*s)", (int)(to - from), text + from);
 }
 
-/* Is the comparison at `op` a term of a condition?  Then "invert" turns it round where it stands alone, and "drop" takes it out of a chain. */
+/* Is the comparison at `op` a term of a condition?  Then "invert" turns it round where it stands
+ * alone, and "drop" takes it out of a chain. */
 static bool is_term(size_t op)
 {
 	size_t a = left_of(op, true), b = right_of(op, true);
@@ -246,11 +259,13 @@ static void mutate_token(size_t t)
 		mutate_condition(t + 1);
 	else if (is(t, "&&") || is(t, "||"))
 		mutate_logic(t);
-	else if (is(t, "<") || is(t, "<=") || is(t, ">") || is(t, ">=") || is(t, "==") || is(t, "!="))
+	else if (is(t, "<") || is(t, "<=") || is(t, ">") || is(t, ">=") || is(t, "==") ||
+		 is(t, "!="))
 		mutate_comparison(t);
 	else if (is(t, "?")) {
 		size_t a = left_of(t, false);
-		while (a > 0 && tok[a - 1].depth == tok[t].depth && (is(a - 1, "||") || is(a - 1, "&&")))
+		while (a > 0 && tok[a - 1].depth == tok[t].depth &&
+		       (is(a - 1, "||") || is(a - 1, "&&")))
 			a = left_of(a - 1, false);
 		add_fixed("choose", a, t, 1);
 		add_fixed("choose", a, t, 0);

@@ -1,5 +1,6 @@
-/* tests/security/alone-timing.c — how long a refusal takes must not say which condition of the policy failed.  Measured on the wire, the kinds taking turns, medians compared: a
- * busy machine slows all of them. */
+/* tests/security/alone-timing.c — how long a refusal takes must not say which condition of the
+ * policy failed.  Measured on the wire, the kinds taking turns, medians compared: a busy machine
+ * slows all of them. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
 
@@ -22,13 +23,15 @@ static char *long_policy(void)
 		snprintf(name, sizeof name, "c%u", i);
 		json_array_append_new(all, json_pack("{s:s,s:s}", "claim", name, "equals", "yes"));
 	}
-	json_t *p = json_pack("{s:s,s:[{s:s,s:o}]}", "version", "1.0.0", "anyOf", "authority", in.issuer_url, "allOf", all);
+	json_t *p = json_pack("{s:s,s:[{s:s,s:o}]}", "version", "1.0.0", "anyOf", "authority",
+			      in.issuer_url, "allOf", all);
 	char *text = json_dumps(p, 0);
 	json_decref(p);
 	return text;
 }
 
-/* A token whose claims say "yes" but for those from `from` to before `to`, which say "not": as long as the other. */
+/* A token whose claims say "yes" but for those from `from` to before `to`, which say "not": as long
+ * as the other. */
 static const char *make_token(unsigned from, unsigned to, char **token)
 {
 	json_t *attest = evidence_platform(kek);
@@ -54,7 +57,11 @@ static int setup(void **state)
 	GOOD(make_token(CONDITIONS - 1, CONDITIONS, &fails[1]));
 	good = (struct good){
 		.ask = {.name = "key", .token = good_token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = KID_PLATFORM},
+		.want = {.root = in.root,
+			 .host = "localhost",
+			 .base_url = in.base_url,
+			 .kek = kek,
+			 .kek_kid = KID_PLATFORM},
 		.plain = secret,
 		.plain_len = sizeof secret,
 	};
@@ -89,7 +96,8 @@ static double now_us(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-/* The medians of two tokens' calls that take turns; answers 403, or 200 where the token is the good one. */
+/* The medians of two tokens' calls that take turns; answers 403, or 200 where the token is the good
+ * one. */
 static double measure(struct link *l, const char *one, const char *other)
 {
 	const char *const tokens[2] = {one, other};
@@ -109,8 +117,10 @@ static double measure(struct link *l, const char *one, const char *other)
 		qsort(took[kind], ROUNDS, sizeof took[kind][0], compare);
 		median[kind] = took[kind][ROUNDS / 2];
 	}
-	double difference = fabs(median[0] - median[1]) / (median[0] < median[1] ? median[0] : median[1]);
-	print_message("%.1f us and %.1f us, difference %.2f %%\n", median[0], median[1], difference * 100);
+	double difference =
+		fabs(median[0] - median[1]) / (median[0] < median[1] ? median[0] : median[1]);
+	print_message("%.1f us and %.1f us, difference %.2f %%\n", median[0], median[1],
+		      difference * 100);
 	return difference;
 }
 
@@ -131,6 +141,7 @@ static void test_i09_refusal_takes_the_same_time_whatever_failed(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_i09_refusal_takes_the_same_time_whatever_failed)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_i09_refusal_takes_the_same_time_whatever_failed)};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,5 +1,6 @@
-/* tests/security/constant_time.c — run by valgrind: the bytes of two secrets are marked as undefined, so that every jump and every address that depends on one of them is told.
- * Never run by itself. */
+/* tests/security/constant_time.c — run by valgrind: the bytes of two secrets are marked as
+ * undefined, so that every jump and every address that depends on one of them is told. Never run by
+ * itself. */
 #include <string.h>
 #include <valgrind/memcheck.h>
 
@@ -13,7 +14,8 @@ static int naive_equal(const uint8_t *a, const uint8_t *b, size_t n)
 	return 1;
 }
 
-/* "control": the comparison that one must not write.  Else the product's: equal, and different in the first and in the last byte. */
+/* "control": the comparison that one must not write.  Else the product's: equal, and different in
+ * the first and in the last byte. */
 int main(int argc, char **argv)
 {
 	enum { LEN = 64 };
@@ -32,7 +34,8 @@ int main(int argc, char **argv)
 			secret_bytes(b)[at] = 'x';
 		(void)VALGRIND_MAKE_MEM_UNDEFINED(secret_bytes(a), LEN);
 		(void)VALGRIND_MAKE_MEM_UNDEFINED(secret_bytes(b), LEN);
-		int equal = argc > 1 ? naive_equal(secret_bytes(a), secret_bytes(b), LEN) : secret_equal(a, b);
+		int equal = argc > 1 ? naive_equal(secret_bytes(a), secret_bytes(b), LEN)
+				     : secret_equal(a, b);
 		int by_span = argc > 1 ? equal : secret_equal_span(a, secret_span(b));
 		(void)VALGRIND_MAKE_MEM_DEFINED(&equal, sizeof equal); /* the answer is no secret */
 		(void)VALGRIND_MAKE_MEM_DEFINED(&by_span, sizeof by_span);

@@ -1,4 +1,5 @@
-/* tests/security/test_alloc_long.c — G2 at length: every allocation of a release fails once, process by process. */
+/* tests/security/test_alloc_long.c — G2 at length: every allocation of a release fails once,
+ * process by process. */
 #include "tests/fault/fail_walk.h"
 
 static void test_g02_every_allocation_fails_once(void **state)

@@ -1,5 +1,6 @@
-/* tests/security/test_attacks_long.c — every single bit of a valid token flipped, each asked for real: none is released, none is left unanswered, and the
- * ledger has each of them by a code of its own. */
+/* tests/security/test_attacks_long.c — every single bit of a valid token flipped, each asked for
+ * real: none is released, none is left unanswered, and the ledger has each of them by a code of its
+ * own. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
 
@@ -19,11 +20,14 @@ static int setup(void **state)
 	free(policy);
 	kek = guest_key(2048);
 	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
-	good = (struct good){
-		.ask = {.name = "key", .token = token},
-		.want = {.root = in.root, .host = "localhost", .base_url = in.base_url, .kek = kek, .kek_kid = evidence_thumbprint(kek, kid)},
-		.plain = secret,
-		.plain_len = sizeof secret};
+	good = (struct good){.ask = {.name = "key", .token = token},
+			     .want = {.root = in.root,
+				      .host = "localhost",
+				      .base_url = in.base_url,
+				      .kek = kek,
+				      .kek_kid = evidence_thumbprint(kek, kid)},
+			     .plain = secret,
+			     .plain_len = sizeof secret};
 	GOOD(broker_start(&in));
 	GOOD(invariants_begin(&in, &good));
 	return 0;
@@ -57,8 +61,10 @@ static void test_a32_every_bit_of_a_token(void **state)
 			GOOD(link_open(&in.at, &l));
 		for (unsigned k = 0; k < n; k++) {
 			int head = sprintf(request,
-					   "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
-					   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n{\"target\":\"",
+					   "POST /keys/key/release?api-version=7.4 "
+					   "HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+					   "Content-Type: application/json\r\nContent-Length: "
+					   "%zu\r\n\r\n{\"target\":\"",
 					   len + 13);
 			memcpy(request + head, good.ask.token, len);
 			request[(size_t)head + (bit + k) / 8] ^= (char)(1 << (bit + k) % 8);
@@ -71,7 +77,8 @@ static void test_a32_every_bit_of_a_token(void **state)
 			denied += r.status == 403;
 			malformed += r.status == 400; /* the body is no JSON any more */
 			/* A fetch of unknown keys may be under way: its answer is "not yet". */
-			if (r.status != 403 && r.status != 400 && (r.status != 503 || strstr(r.body, "\"value\"") != NULL))
+			if (r.status != 403 && r.status != 400 &&
+			    (r.status != 503 || strstr(r.body, "\"value\"") != NULL))
 				GOOD(wrong("bit %zu: status %d %.200s", bit, r.status, r.body));
 			reply_free(&r);
 		}

@@ -1,5 +1,5 @@
-/* tests/security/test_calls_long.c — the calls of keybrokerctl and keybroker-guest to a library fail once each, in a run of its own;
- * tests/e2e/test_calls.c tries some of them. */
+/* tests/security/test_calls_long.c — the calls of keybrokerctl and keybroker-guest to a library
+ * fail once each, in a run of its own; tests/e2e/test_calls.c tries some of them. */
 #include "tests/fault/call_walk.h"
 
 static void test_g02_calls_of_init(void **state)

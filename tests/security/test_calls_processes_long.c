@@ -1,5 +1,6 @@
-/* tests/security/test_calls_processes_long.c — the calls of the broker's processes to a library fail once each: at a release, at a reload, at the start of the supervisor
- * and the gateway.  The other processes' starts are in test_calls_starts_long.c. */
+/* tests/security/test_calls_processes_long.c — the calls of the broker's processes to a library
+ * fail once each: at a release, at a reload, at the start of the supervisor and the gateway.  The
+ * other processes' starts are in test_calls_starts_long.c. */
 #include "tests/fault/call_walk.h"
 
 static void test_g02_calls_at_a_release(void **state)
@@ -21,8 +22,9 @@ static void test_g02_calls_of_the_supervisor(void **state)
 static void test_g02_calls_at_the_start(void **state)
 {
 	(void)state;
-	/* What comes before these is reading the configuration, which test_calls_long.c tries in keybrokerctl; what lies between them is an event for each place in the
-	 * gateway's queue. */
+	/* What comes before these is reading the configuration, which test_calls_long.c tries in
+	 * keybrokerctl; what lies between them is an event for each place in the gateway's queue.
+	 */
 	walk_start("keybrokerd", -450, 450, 2);
 	walk_start("keybrokerd: gateway", 140, 100, 1);
 	walk_start("keybrokerd: gateway", -400, 400, 5);

@@ -1,5 +1,5 @@
-/* tests/security/test_config_long.c — the long form of tests/e2e/test_reload.c: a hundred reloads while a thousand requests are in flight, and many
- * damaged configurations. */
+/* tests/security/test_config_long.c — the long form of tests/e2e/test_reload.c: a hundred reloads
+ * while a thousand requests are in flight, and many damaged configurations. */
 #include <sys/stat.h>
 
 #include "tests/e2e/crowd.h"
@@ -47,7 +47,8 @@ static char *slurp(const char *path, size_t *len)
 static void test_e08_damaged_files(void **state)
 {
 	(void)state;
-	static const char *const files[] = {"keybroker.json", "issuers.d/issuer.json", "keys.d/turn.json", "policies/turn.json"};
+	static const char *const files[] = {"keybroker.json", "issuers.d/issuer.json",
+					    "keys.d/turn.json", "policies/turn.json"};
 	unsigned refused = 0;
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	srand(4);

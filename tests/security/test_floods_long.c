@@ -1,4 +1,5 @@
-/* tests/security/test_floods_long.c — ten thousand at once, memory at its end, and what a hostile request can be made to cost.  SECURITY B10, G3, G4. */
+/* tests/security/test_floods_long.c — ten thousand at once, memory at its end, and what a hostile
+ * request can be made to cost.  SECURITY B10, G3, G4. */
 #include "tests/e2e/flood.h"
 
 #include <limits.h>
@@ -25,8 +26,11 @@ static int setup(void **state)
 static void crowd_come(const uint8_t *first, size_t len)
 {
 	for (unsigned i = 0; i < CROWD; i++) {
-		struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(0x7f020000u + 1 + i / PER_SOURCE)}};
-		struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)in.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+		struct sockaddr_in from = {.sin_family = AF_INET,
+					   .sin_addr = {htonl(0x7f020000u + 1 + i / PER_SOURCE)}};
+		struct sockaddr_in to = {.sin_family = AF_INET,
+					 .sin_port = htons((uint16_t)in.port),
+					 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 		crowd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		assert_true(crowd[i] >= 0);
 		setsockopt(crowd[i], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
@@ -76,7 +80,8 @@ static void ten_thousand(const uint8_t *first, size_t len)
 		GOOD(wrong("%ld KiB for each of them", each));
 	crowd_go();
 	unsigned took = 0;
-	for (unsigned long long end = now_ms() + 15000; now_ms() < end;) /* those who waited in the kernel are gone through first */
+	for (unsigned long long end = now_ms() + 15000;
+	     now_ms() < end;) /* those who waited in the kernel are gone through first */
 		if ((took = release_ms(200)) < 1000)
 			break;
 	if (took >= 1000)
@@ -87,7 +92,8 @@ static void ten_thousand(const uint8_t *first, size_t len)
 static void test_b10_ten_thousand_idle(void **state)
 {
 	(void)state;
-	flood_limits(json_pack("{s:i, s:i}", "connections", HOUSE, "connections_per_source", PER_SOURCE));
+	flood_limits(json_pack("{s:i, s:i}", "connections", HOUSE, "connections_per_source",
+			       PER_SOURCE));
 	ten_thousand(NULL, 0);
 }
 
@@ -136,17 +142,21 @@ static long oom_score(pid_t pid)
 	return score;
 }
 
-/* Whom the kernel takes first; and that the sum of all that strangers may have stored here fits the unit's MemoryMax several times, so that it need not. */
+/* Whom the kernel takes first; and that the sum of all that strangers may have stored here fits the
+ * unit's MemoryMax several times, so that it need not. */
 static void test_g03_whom_the_kernel_takes(void **state)
 {
 	(void)state;
-	long gate = oom_score(gateway()), vault = oom_score(broker_process(&in, "vault", 0)), ledger = oom_score(broker_process(&in, "ledger", 0));
+	long gate = oom_score(gateway()), vault = oom_score(broker_process(&in, "vault", 0)),
+	     ledger = oom_score(broker_process(&in, "ledger", 0));
 	if (!(gate > vault && gate > ledger))
-		GOOD(wrong("oom_score_adj: gateway %ld, vault %ld, ledger %ld", gate, vault, ledger));
+		GOOD(wrong("oom_score_adj: gateway %ld, vault %ld, ledger %ld", gate, vault,
+			   ledger));
 }
 
-/* The broker in a control group with little more memory than it has, and bodies that together are ten times that: connections are turned away or cut off, the gateway at the
- * worst is taken by the kernel and started again; the vaults and the ledger live through it. */
+/* The broker in a control group with little more memory than it has, and bodies that together are
+ * ten times that: connections are turned away or cut off, the gateway at the worst is taken by the
+ * kernel and started again; the vaults and the ledger live through it. */
 static void test_g03_memory_limit_under_hostile_load(void **state)
 {
 	(void)state;
@@ -156,7 +166,8 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};
 	char group[96], path[160], text[256];
 	const bool is_v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
-	snprintf(group, sizeof group, "%s/keybroker-test-%d", is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", (int)getpid());
+	snprintf(group, sizeof group, "%s/keybroker-test-%d",
+		 is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", (int)getpid());
 	if (mkdir(group, 0755) != 0) { /* no control group of our own on this machine */
 		skip();
 		return;
@@ -174,7 +185,9 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 			is_in = is_in && write_file(path, text);
 		}
 	snprintf(path, sizeof path, "%s/%s", group, is_v2 ? "memory.max" : "memory.limit_in_bytes");
-	snprintf(text, sizeof text, "%ld", (rss / 4 + SPARE_KIB) * 1024); /* what is charged later: most pages were charged before */
+	snprintf(text, sizeof text, "%ld",
+		 (rss / 4 + SPARE_KIB) *
+			 1024); /* what is charged later: most pages were charged before */
 	is_in = is_in && write_file(path, text);
 	if (!is_in) {
 		rmdir(group);
@@ -183,14 +196,16 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 	}
 	memset(body, 'a', sizeof body);
 	int n = snprintf(text, sizeof text,
-			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
+			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
+			 "x\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
 			 BODY);
 	for (unsigned i = 0; i < MANY; i++) {
 		struct timeval limit = {.tv_sec = 2};
 		sender[i] = tls_from(0x7f030000u + 1 + i / 100, NULL);
 		setsockopt(SSL_get_fd(sender[i]), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 		setsockopt(SSL_get_fd(sender[i]), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-		if (SSL_do_handshake(sender[i]) != 1 || SSL_write(sender[i], text, n) != n || SSL_write(sender[i], body, BODY - 1) <= 0)
+		if (SSL_do_handshake(sender[i]) != 1 || SSL_write(sender[i], text, n) != n ||
+		    SSL_write(sender[i], body, BODY - 1) <= 0)
 			ERR_clear_error(); /* refused, or cut off */
 	}
 	for (unsigned i = 0; i < MANY; i++)
@@ -199,12 +214,14 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 	assert_int_equal(broker_process(&in, "ledger", 0), ledger);
 	GOOD(broker_wait_ready(&in, 10000));
 	/* Out of the group again, which must not be left behind. */
-	snprintf(path, sizeof path, "%s/cgroup.procs", is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory");
+	snprintf(path, sizeof path, "%s/cgroup.procs",
+		 is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory");
 	snprintf(text, sizeof text, "%d", (int)in.broker);
 	assert_true(write_file(path, text));
 	for (unsigned r = 0; r < 4; r++)
 		for (unsigned nth = 0; broker_process(&in, processes[r], nth) > 0; nth++) {
-			snprintf(text, sizeof text, "%d", (int)broker_process(&in, processes[r], nth));
+			snprintf(text, sizeof text, "%d",
+				 (int)broker_process(&in, processes[r], nth));
 			assert_true(write_file(path, text));
 		}
 	for (unsigned long long end = now_ms() + 5000; rmdir(group) != 0 && now_ms() < end;)
@@ -234,7 +251,8 @@ static void processes_cost(struct cost *c, int sign, bool is_peak)
 		}
 }
 
-/* A target that is refused before its signature is good: made of `part` repeated to about `size` bytes between head and tail. */
+/* A target that is refused before its signature is good: made of `part` repeated to about `size`
+ * bytes between head and tail. */
 static char *hostile_body(const char *head, const char *part, const char *tail, size_t size)
 {
 	char *text = malloc(size + strlen(head) + strlen(part) + strlen(tail) + 1), *at = text;
@@ -246,7 +264,8 @@ static char *hostile_body(const char *head, const char *part, const char *tail, 
 	return text;
 }
 
-static char *hostile_token(const char *claims_head, const char *part, const char *claims_tail, size_t size)
+static char *hostile_token(const char *claims_head, const char *part, const char *claims_tail,
+			   size_t size)
 {
 	char *claims = hostile_body(claims_head, part, claims_tail, size);
 	char *b64 = proof_b64url_text((const uint8_t *)claims, strlen(claims));
@@ -269,16 +288,17 @@ static void test_g04_amplification(void **state)
 		return;
 	}
 	char *const bodies[] = {
-		hostile_body("{\"target\":\"", "a", "\"}", 190 * 1024),      /* one long string */
-		hostile_body("[", "[", "]", 190 * 1024),                     /* depth */
-		hostile_body("{", "\"\\u0061\":1,", "\"b\":2}", 190 * 1024), /* members twice, by escapes */
-		hostile_body("{\"x\":[", "1,", "1]}", 190 * 1024),           /* 95,000 numbers */
-		hostile_body("{\"x\":[", "{},", "{}]}", 190 * 1024),         /* 63,000 objects */
-		hostile_body("{\"target\":\"", "a.", "\"}", 190 * 1024),     /* parts */
-		hostile_token("{\"iss\":[", "[],", "[]]}", BIG),             /* in the claims: arrays */
-		hostile_token("{\"a\":{", "\"b\":{},", "\"c\":1}}", BIG),    /* … members twice */
-		hostile_token("{\"iss\":\"", "\\u0041", "\"}", BIG),         /* … escapes */
-		hostile_token("{\"x\":", "1234567890", "}", BIG),            /* … a number of 140,000 digits */
+		hostile_body("{\"target\":\"", "a", "\"}", 190 * 1024), /* one long string */
+		hostile_body("[", "[", "]", 190 * 1024),                /* depth */
+		hostile_body("{", "\"\\u0061\":1,", "\"b\":2}",
+			     190 * 1024),                            /* members twice, by escapes */
+		hostile_body("{\"x\":[", "1,", "1]}", 190 * 1024),   /* 95,000 numbers */
+		hostile_body("{\"x\":[", "{},", "{}]}", 190 * 1024), /* 63,000 objects */
+		hostile_body("{\"target\":\"", "a.", "\"}", 190 * 1024), /* parts */
+		hostile_token("{\"iss\":[", "[],", "[]]}", BIG),         /* in the claims: arrays */
+		hostile_token("{\"a\":{", "\"b\":{},", "\"c\":1}}", BIG), /* … members twice */
+		hostile_token("{\"iss\":\"", "\\u0041", "\"}", BIG),      /* … escapes */
+		hostile_token("{\"x\":", "1234567890", "}", BIG), /* … a number of 140,000 digits */
 		hostile_token("{\"x-ms-runtime\":{\"keys\":[", "{\"kty\":\"RSA\"},", "{}]}}", BIG),
 		hostile_body("{}", "", "", 8),
 	};
@@ -292,14 +312,18 @@ static void test_g04_amplification(void **state)
 			struct reply r;
 			if (k == 4) /* warm: buffers of this size are there */
 				processes_cost(&c, -1, false);
-			GOOD(link_call(l, "POST", "/keys/key/release?api-version=7.4", "Authorization: Bearer x\r\n", bodies[i], &r));
+			GOOD(link_call(l, "POST", "/keys/key/release?api-version=7.4",
+				       "Authorization: Bearer x\r\n", bodies[i], &r));
 			if (r.status == 200 || r.status >= 500)
 				GOOD(wrong("body %u: status %d", i, r.status));
 			reply_free(&r);
 		}
 		processes_cost(&c, 1, true);
-		double ratio = (double)(c.grown_kib > 0 ? c.grown_kib : 0) * 1024 / (double)len, ms = c.cpu_ms / TIMES;
-		print_message("  body %2u, %6zu bytes: %.1f × memory at its peak, %.2f ms of all processes\n", i, len, ratio, ms);
+		double ratio = (double)(c.grown_kib > 0 ? c.grown_kib : 0) * 1024 / (double)len,
+		       ms = c.cpu_ms / TIMES;
+		print_message("  body %2u, %6zu bytes: %.1f × memory at its peak, %.2f ms of all "
+			      "processes\n",
+			      i, len, ratio, ms);
 		most_ratio = ratio > most_ratio ? ratio : most_ratio;
 		most_ms = ms > most_ms ? ms : most_ms;
 		link_close(l);

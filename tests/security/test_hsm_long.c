@@ -1,5 +1,5 @@
-/* tests/security/test_hsm_long.c — section C at length: every code from every call, a minute with a wrong PIN, hangs in every phase of a worker's life,
- * ten thousand wraps. */
+/* tests/security/test_hsm_long.c — section C at length: every code from every call, a minute with a
+ * wrong PIN, hangs in every phase of a worker's life, ten thousand wraps. */
 #include <sys/wait.h>
 
 #include "tests/fault/hsm_stand.h"
@@ -32,8 +32,9 @@ static int well_again(void **state)
 	return 0;
 }
 
-/* PKCS#11 v2.40 §5.1, every value, and what it means to a release that gets it from C_WrapKey; NULL: it is tried again and succeeds.  Written from the
- * standard, not from the product's table. */
+/* PKCS#11 v2.40 §5.1, every value, and what it means to a release that gets it from C_WrapKey;
+ * NULL: it is tried again and succeeds.  Written from the standard, not from the product's table.
+ */
 static const struct {
 	CK_RV rv;
 	const char *code;
@@ -135,20 +136,26 @@ static const struct {
 };
 enum { CODES = sizeof all / sizeof all[0] };
 
-/* One code from one call of a session's reopening.  Three faults in a row, and a worker proves its HSM between two requests: then it is the proof that meets the
- * session's loss, and the step is done again. */
+/* One code from one call of a session's reopening.  Three faults in a row, and a worker proves its
+ * HSM between two requests: then it is the proof that meets the session's loss, and the step is
+ * done again. */
 static void reopening_fails(unsigned call, CK_RV rv)
 {
 	uint64_t hits = 0;
 	for (unsigned attempt = 0; attempt < 3 && hits == 0; attempt++) {
-		fake_rule(0, call, 0, 1, call == FAKE_C_CloseSession || call == FAKE_C_DestroyObject ? FAKE_AFTER : FAKE_RETURN, rv);
+		fake_rule(0, call, 0, 1,
+			  call == FAKE_C_CloseSession || call == FAKE_C_DestroyObject ? FAKE_AFTER
+										      : FAKE_RETURN,
+			  rv);
 		fake_rule(1, FAKE_C_WrapKey, 0, 1, FAKE_RETURN, CKR_SESSION_HANDLE_INVALID);
 		struct outcome o = ask_key("rsa");
 		hits = fake_hits(0);
 		fake_clear();
-		bool is_clean = (o.status == 200 && o.why[0] == '\0') || (o.status == 503 && strncmp(o.code, "HSM", 3) == 0);
+		bool is_clean = (o.status == 200 && o.why[0] == '\0') ||
+				(o.status == 503 && strncmp(o.code, "HSM", 3) == 0);
 		if (!is_clean || o.records != 1)
-			GOOD(wrong("reopening, call %u, 0x%lx: status %d, code %s, %u records %s", call, rv, o.status, o.code, o.records, o.why));
+			GOOD(wrong("reopening, call %u, 0x%lx: status %d, code %s, %u records %s",
+				   call, rv, o.status, o.code, o.records, o.why));
 		GOOD(ask_within("rsa", 10000));
 	}
 	if (hits == 0)
@@ -159,24 +166,33 @@ static void test_c01_every_code_from_every_call(void **state)
 {
 	(void)state;
 	static const unsigned steady[] = {FAKE_C_WrapKey, FAKE_C_SignInit, FAKE_C_Sign};
-	static const unsigned reopening[] = {FAKE_C_CloseSession, FAKE_C_OpenSession,  FAKE_C_GetSessionInfo,   FAKE_C_FindObjectsInit,
-					     FAKE_C_FindObjects,  FAKE_C_GetTokenInfo, FAKE_C_FindObjectsFinal, FAKE_C_GetAttributeValue,
-					     FAKE_C_CreateObject, FAKE_C_DestroyObject};
+	static const unsigned reopening[] = {FAKE_C_CloseSession,     FAKE_C_OpenSession,
+					     FAKE_C_GetSessionInfo,   FAKE_C_FindObjectsInit,
+					     FAKE_C_FindObjects,      FAKE_C_GetTokenInfo,
+					     FAKE_C_FindObjectsFinal, FAKE_C_GetAttributeValue,
+					     FAKE_C_CreateObject,     FAKE_C_DestroyObject};
 	unsigned tried = 0;
 	for (size_t i = 0; i < CODES; i++) {
 		for (size_t c = 0; c < 3; c++, tried++) {
 			fake_next(steady[c], 1, FAKE_RETURN, all[i].rv);
 			struct outcome o = ask_key("key");
-			for (unsigned attempt = 0; attempt < 3 && o.status == 200 && all[i].code != NULL && o.why[0] == '\0'; attempt++) {
-				fake_next(steady[c], 1, FAKE_RETURN, all[i].rv); /* a worker's proof of its HSM has met it */
+			for (unsigned attempt = 0; attempt < 3 && o.status == 200 &&
+						   all[i].code != NULL && o.why[0] == '\0';
+			     attempt++) {
+				fake_next(steady[c], 1, FAKE_RETURN,
+					  all[i].rv); /* a worker's proof of its HSM has met it */
 				o = ask_key("key");
 			}
 			fake_clear();
 			bool as_expected =
-				all[i].code == NULL ? o.status == 200 && o.why[0] == '\0' : o.status == 503 && strcmp(o.code, all[i].code) == 0;
+				all[i].code == NULL
+					? o.status == 200 && o.why[0] == '\0'
+					: o.status == 503 && strcmp(o.code, all[i].code) == 0;
 			if (!as_expected || o.records != 1)
-				GOOD(wrong("call %u, 0x%lx: status %d, code %s, %u records %s; expected %s", steady[c], all[i].rv, o.status, o.code,
-					   o.records, o.why, all[i].code == NULL ? "a release" : all[i].code));
+				GOOD(wrong("call %u, 0x%lx: status %d, code %s, %u records %s; "
+					   "expected %s",
+					   steady[c], all[i].rv, o.status, o.code, o.records, o.why,
+					   all[i].code == NULL ? "a release" : all[i].code));
 			GOOD(ask_within("key", 10000));
 		}
 		for (size_t c = 0; c < sizeof reopening / sizeof reopening[0]; c++, tried++)
@@ -202,20 +218,25 @@ static void test_c04_one_login_in_a_minute(void **state)
 	free(out);
 }
 
-/* A worker that is started again hangs in a call of its start: it is killed like one in a request, and the next one is tried. */
+/* A worker that is started again hangs in a call of its start: it is killed like one in a request,
+ * and the next one is tried. */
 static void test_c06_hung_at_the_start(void **state)
 {
 	(void)state;
-	static const unsigned calls[] = {FAKE_C_Initialize, FAKE_C_GetSlotList, FAKE_C_Login, FAKE_C_UnwrapKey, FAKE_C_SignInit};
+	static const unsigned calls[] = {FAKE_C_Initialize, FAKE_C_GetSlotList, FAKE_C_Login,
+					 FAKE_C_UnwrapKey, FAKE_C_SignInit};
 	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
 		double killed = metric(&in, "keybroker_killed_hung_total");
 		fake_next(calls[i], 1, FAKE_HANG, 0);
 		assert_int_equal(kill(broker_process(&in, "vault", 0), SIGKILL), 0);
 		unsigned long long from = now_ms();
-		while (metric(&in, "keybroker_killed_hung_total") < killed + 1 && now_ms() - from < 20000) {
-			struct outcome o = ask_key("key"); /* the other worker serves; it may be the one that meets C_SignInit */
+		while (metric(&in, "keybroker_killed_hung_total") < killed + 1 &&
+		       now_ms() - from < 20000) {
+			struct outcome o = ask_key("key"); /* the other worker serves; it may be the
+							      one that meets C_SignInit */
 			if (o.status != 200 && calls[i] != FAKE_C_SignInit)
-				GOOD(wrong("call %u: status %d %s %s", calls[i], o.status, o.code, o.why));
+				GOOD(wrong("call %u: status %d %s %s", calls[i], o.status, o.code,
+					   o.why));
 			sleep_ms(100);
 		}
 		if (now_ms() - from > 10000)
@@ -238,7 +259,8 @@ static void test_c06_all_hang_and_come_back(void **state)
 	assert_true(now_ms() - from <= 10000);
 }
 
-/* The end of the broker does not wait for a module that hangs, nor for its C_Finalize: nobody calls it. */
+/* The end of the broker does not wait for a module that hangs, nor for its C_Finalize: nobody calls
+ * it. */
 static void test_c06_hung_at_the_end(void **state)
 {
 	(void)state;
@@ -294,8 +316,12 @@ static void test_c13_ten_thousand_wraps(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_c01_every_code_from_every_call), T(test_c04_one_login_in_a_minute), T(test_c06_hung_at_the_start),
-		T(test_c06_all_hang_and_come_back),     T(test_c06_hung_at_the_end),       T(test_c13_ten_thousand_wraps),
+		T(test_c01_every_code_from_every_call),
+		T(test_c04_one_login_in_a_minute),
+		T(test_c06_hung_at_the_start),
+		T(test_c06_all_hang_and_come_back),
+		T(test_c06_hung_at_the_end),
+		T(test_c13_ten_thousand_wraps),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

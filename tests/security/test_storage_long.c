@@ -1,5 +1,6 @@
-/* tests/security/test_storage_long.c — kill -9 a hundred times at random steps of releases and rotations, and hundreds of power cuts: what the short tests of
- * storage show once, again and again, with another seed each time. */
+/* tests/security/test_storage_long.c — kill -9 a hundred times at random steps of releases and
+ * rotations, and hundreds of power cuts: what the short tests of storage show once, again and
+ * again, with another seed each time. */
 #include "tests/fault/storage_test.h"
 
 enum { KILLS = 100, CUTS = 300, CUTS_AT_ONCE = 20, LIMIT_MS = 140000 };
@@ -14,7 +15,8 @@ static void kill_somewhere(unsigned i)
 	if (process < 3) {
 		(void)kill_at(process, what, rand_r(&seed) % 8);
 	} else {
-		struct shim_rule *r = shim_arm(SHIM_LEDGER, SHIM_FILES, what, 0, rand_r(&seed) % 6, 1);
+		struct shim_rule *r =
+			shim_arm(SHIM_LEDGER, SHIM_FILES, what, 0, rand_r(&seed) % 6, 1);
 		signal_broker(SIGUSR1);
 		assert_true(shim_has_acted(r, 10000));
 		shim_disarm();
@@ -54,20 +56,24 @@ static void keep_ids(const struct load *l)
 	memcpy(got.id, l->id, sizeof got.id);
 }
 
-/* A copy of the ledger, cut: it verifies but for a torn end, and before that end stands the record of each reply. */
+/* A copy of the ledger, cut: it verifies but for a torn end, and before that end stands the record
+ * of each reply. */
 static void check_cut(const char *copy)
 {
 	char command[512], *out = NULL;
 	unsigned mine = seed;
-	snprintf(command, sizeof command, "rm -rf %s && cp -a %s/state/ledger %s", copy, in.dir, copy);
-	assert_int_equal(run_program(NULL, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
+	snprintf(command, sizeof command, "rm -rf %s && cp -a %s/state/ledger %s", copy, in.dir,
+		 copy);
+	assert_int_equal(run_program(NULL, (const char *const[]){"/bin/sh", "-c", command, NULL}),
+			 0);
 	GOOD(shim_cut(&in, copy, &seed));
 	int good_or_torn = CTL(&in, &out, "ledger", "verify", "--dir", copy);
 	if (good_or_torn != 0 && strstr(out, "torn end") == NULL)
 		GOOD(wrong("seed %u: %.300s", mine, out));
 	free(out);
 	snprintf(command, sizeof command, "cat %s/ledger-*.jsonl", copy);
-	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}), 0);
+	assert_int_equal(run_program(&out, (const char *const[]){"/bin/sh", "-c", command, NULL}),
+			 0);
 	for (uint32_t i = 0; i < got.n; i++) {
 		char part[64];
 		snprintf(part, sizeof part, "\"request\":\"%.36s\"", got.id[i]);
@@ -92,7 +98,8 @@ static void test_d04_hundreds_of_power_cuts(void **state)
 		const char *why = load_waits(l, 10, 20000);
 		if (why == NULL && round % 3 == 1)
 			signal_broker(SIGUSR1);
-		if (why == NULL && round % 3 == 2) /* in the middle of a batch: written, not synced */
+		if (why == NULL &&
+		    round % 3 == 2) /* in the middle of a batch: written, not synced */
 			shim_arm(SHIM_LEDGER, SHIM_SYNC, SHIM_SLOW, 200, 0, -1);
 		sleep_ms((unsigned)rand_r(&seed) % 60);
 		shim_kill_all(&in);

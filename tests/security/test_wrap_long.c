@@ -1,5 +1,6 @@
-/* tests/security/test_wrap_long.c — C16 at length: ten thousand random keys of every type, put into the real SoftHSM for the session, wrapped by each scheme in turn
- * and unwrapped as a client does; every byte is compared.  On the keystore itself: a key costs no HTTP and no file here. */
+/* tests/security/test_wrap_long.c — C16 at length: ten thousand random keys of every type, put into
+ * the real SoftHSM for the session, wrapped by each scheme in turn and unwrapped as a client does;
+ * every byte is compared.  On the keystore itself: a key costs no HTTP and no file here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,7 +58,8 @@ static struct secret *pkcs8(EVP_PKEY *key)
 	return s;
 }
 
-/* The ith random key: half of them symmetric, of any length, the others EC; RSA keys are dear to make. */
+/* The ith random key: half of them symmetric, of any length, the others EC; RSA keys are dear to
+ * make. */
 static struct secret *random_key(unsigned i, struct hsm_public *p)
 {
 	static const char *const groups[] = {"P-256", "P-384", "P-521"};
@@ -69,7 +71,8 @@ static struct secret *random_key(unsigned i, struct hsm_public *p)
 		assert_int_equal(public_oct(len, p), KB_OK);
 		return s;
 	}
-	EVP_PKEY *key = i % RSA_EVERY == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)(2048 + 1024 * (i % 3)))
+	EVP_PKEY *key = i % RSA_EVERY == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA",
+							       (size_t)(2048 + 1024 * (i % 3)))
 					   : EVP_PKEY_Q_keygen(NULL, NULL, "EC", groups[i / 2 % 3]);
 	assert_non_null(key);
 	s = pkcs8(key);
@@ -78,12 +81,14 @@ static struct secret *random_key(unsigned i, struct hsm_public *p)
 	return s;
 }
 
-static void assert_unwraps(struct span blob, EVP_PKEY *key, enum kb_enc enc, const struct secret *want)
+static void assert_unwraps(struct span blob, EVP_PKEY *key, enum kb_enc enc,
+			   const struct secret *want)
 {
 	static const char *const digests[] = {"", "SHA1", "SHA256", "SHA384"};
 	char *digest = (char *)digests[enc];
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE, (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE,
+						 (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST, digest, 0),
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST, digest, 0),
 		OSSL_PARAM_construct_end(),
@@ -97,7 +102,9 @@ static void assert_unwraps(struct span blob, EVP_PKEY *key, enum kb_enc enc, con
 	assert_int_equal(EVP_PKEY_decrypt(ctx, aes, &aes_len, blob.p, modulus), 1);
 	EVP_PKEY_CTX_free(ctx);
 	assert_int_equal(aes_len, 32);
-	assert_int_equal(kwp_unwrap(aes, span_sub(blob, modulus, blob.len), plain, sizeof plain, &len), KB_OK);
+	assert_int_equal(
+		kwp_unwrap(aes, span_sub(blob, modulus, blob.len), plain, sizeof plain, &len),
+		KB_OK);
 	assert_true(secret_equal_span(want, span_of(plain, len)));
 }
 
@@ -121,13 +128,16 @@ static void test_c16_ten_thousand_random_keys(void **state)
 		KB_AUTO(buf) struct buf b;
 		buf_init(&b, 2 * KB_MAX_SECRET);
 		assert_int_equal(key_put(ks, &where, key.public.kty, plain, &key.handle), KB_OK);
-		assert_int_equal(keystore_wrap(ks, &key, &grant, span_str("name"), span_str("version"), enc, &b), KB_OK);
+		assert_int_equal(keystore_wrap(ks, &key, &grant, span_str("name"),
+					       span_str("version"), enc, &b),
+				 KB_OK);
 		assert_unwraps(buf_span(&b), grant.kek, enc, plain);
 		assert_int_equal(ks->p11->C_DestroyObject(ks->session, key.handle), CKR_OK);
 		keys[key.public.kty]++;
 		secret_free(plain);
 	}
-	print_message("%u RSA, %u EC, %u oct keys\n", keys[KB_KTY_RSA], keys[KB_KTY_EC], keys[KB_KTY_OCT]);
+	print_message("%u RSA, %u EC, %u oct keys\n", keys[KB_KTY_RSA], keys[KB_KTY_EC],
+		      keys[KB_KTY_OCT]);
 	assert_int_equal(n, KEYS);
 	EVP_PKEY_free(grant.kek);
 	keystore_close(ks);

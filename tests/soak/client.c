@@ -1,5 +1,6 @@
-/* tests/soak/client.c — guests that want their keys for hours: each asks, comes back when it is told to or when the broker is gone, and believes no reply
- * that does not open to the very key.  Must never give up before RETRY_MS, and never count as a success what is none. */
+/* tests/soak/client.c — guests that want their keys for hours: each asks, comes back when it is
+ * told to or when the broker is gone, and believes no reply that does not open to the very key.
+ * Must never give up before RETRY_MS, and never count as a success what is none. */
 #include "tests/soak/client.h"
 
 #include <signal.h>
@@ -49,7 +50,8 @@ void client_note(struct client *c, const struct reply *r, const char *code)
 	fprintf(c->ids, "%s %s\n", reply_header(r, "x-ms-request-id", id, sizeof id), code);
 }
 
-const char *client_attest(struct client *c, const struct place *issuer, json_t *attest, char **token)
+const char *client_attest(struct client *c, const struct place *issuer, json_t *attest,
+			  char **token)
 {
 	c->t->attestations++;
 	return guest_attest(issuer, attest, token);
@@ -67,7 +69,8 @@ static json_t *evidence(const struct client *c, unsigned kind)
 	}
 }
 
-/* The token that this kind of request brings: an old one, now and then a fresh one.  With the issuer away, the old one. */
+/* The token that this kind of request brings: an old one, now and then a fresh one.  With the
+ * issuer away, the old one. */
 static const char *token_for(struct client *c, unsigned kind)
 {
 	struct ticket *t = &c->good[kind];
@@ -85,13 +88,17 @@ static const char *token_for(struct client *c, unsigned kind)
 
 static bool is_the_key(const struct client *c, unsigned kind, const struct released *got)
 {
-	const uint8_t *want = kind == KIND_SPARE ? c->s->spare : kind == KIND_ONCE ? c->s->used_once : c->s->secret;
+	const uint8_t *want = kind == KIND_SPARE  ? c->s->spare
+			      : kind == KIND_ONCE ? c->s->used_once
+						  : c->s->secret;
 	if (kind == KIND_VTPM || kind == KIND_DISK)
-		return got->pkey != NULL && EVP_PKEY_eq(got->pkey, kind == KIND_VTPM ? c->s->vtpm : c->s->disk) == 1;
+		return got->pkey != NULL &&
+		       EVP_PKEY_eq(got->pkey, kind == KIND_VTPM ? c->s->vtpm : c->s->disk) == 1;
 	return got->plain_len == KEY_BYTES && memcmp(got->plain, want, KEY_BYTES) == 0;
 }
 
-static enum end open_reply(struct client *c, unsigned kind, const struct ask *a, const struct reply *r)
+static enum end open_reply(struct client *c, unsigned kind, const struct ask *a,
+			   const struct reply *r)
 {
 	struct released got = {0};
 	struct expect want = {.root = c->s->in.root,
@@ -102,7 +109,8 @@ static enum end open_reply(struct client *c, unsigned kind, const struct ask *a,
 			      .enc = a->enc,
 			      .nonce = a->nonce,
 			      .kek = c->kek,
-			      .kek_kid = kinds[kind].kek_kid == NULL ? c->thumbprint : kinds[kind].kek_kid};
+			      .kek_kid = kinds[kind].kek_kid == NULL ? c->thumbprint
+								     : kinds[kind].kek_kid};
 	const char *why = proof_open(r->body, r->len, &want, &got);
 	if (why == NULL && !is_the_key(c, kind, &got))
 		why = "another key";
@@ -124,7 +132,8 @@ static unsigned retry_after_ms(const struct reply *r)
 	return s > 5 ? 5000 : (unsigned)s * 1000;
 }
 
-static enum end refused(struct client *c, const char *what, const struct reply *r, unsigned *wait_ms)
+static enum end refused(struct client *c, const char *what, const struct reply *r,
+			unsigned *wait_ms)
 {
 	char code[64];
 	if (r->status == 503 || r->status == 429) {
@@ -141,14 +150,16 @@ static enum end get_once(struct client *c, unsigned *wait_ms)
 	enum end end = DONE;
 	const char *why = client_connect(c, false);
 	if (why == NULL)
-		why = link_call(c->link, "GET", "/keys/" KEY_DISK "?api-version=7.4", "Authorization: Bearer guest\r\n", NULL, &r);
+		why = link_call(c->link, "GET", "/keys/" KEY_DISK "?api-version=7.4",
+				"Authorization: Bearer guest\r\n", NULL, &r);
 	if (why != NULL || r.will_close)
 		client_disconnect(c);
 	if (why != NULL)
 		end = AGAIN;
 	else if (r.status != 200)
 		end = refused(c, "GET", &r, wait_ms);
-	else if (strstr(r.body, "/keys/" KEY_DISK "/") == NULL || strstr(r.body, "\"RSA-HSM\"") == NULL)
+	else if (strstr(r.body, "/keys/" KEY_DISK "/") == NULL ||
+		 strstr(r.body, "\"RSA-HSM\"") == NULL)
 		end = FINAL;
 	else
 		c->t->gets++;
@@ -156,10 +167,12 @@ static enum end get_once(struct client *c, unsigned *wait_ms)
 	return end;
 }
 
-static enum end release_once(struct client *c, unsigned kind, const char *token, const char *nonce, unsigned *wait_ms)
+static enum end release_once(struct client *c, unsigned kind, const char *token, const char *nonce,
+			     unsigned *wait_ms)
 {
 	struct reply r = {0};
-	struct ask a = {.name = kinds[kind].key, .enc = kinds[kind].enc, .nonce = nonce, .token = token};
+	struct ask a = {
+		.name = kinds[kind].key, .enc = kinds[kind].enc, .nonce = nonce, .token = token};
 	bool was_off = kind == KIND_SPARE && c->s->all->is_spare_off;
 	enum end end;
 	if (token == NULL) {
@@ -202,7 +215,8 @@ static enum end once_prepare(struct client *c, unsigned *wait_ms)
 	enum end end = AGAIN;
 	const char *why = client_connect(c, false);
 	if (why == NULL)
-		why = link_call(c->link, "POST", "/keys/" KEY_ONCE "/nonce?api-version=7.4", "Authorization: Bearer guest\r\n", "{}", &r);
+		why = link_call(c->link, "POST", "/keys/" KEY_ONCE "/nonce?api-version=7.4",
+				"Authorization: Bearer guest\r\n", "{}", &r);
 	if (why != NULL || r.will_close)
 		client_disconnect(c);
 	if (why == NULL && r.status != 200)
@@ -215,7 +229,10 @@ static enum end once_prepare(struct client *c, unsigned *wait_ms)
 		c->t->nonces++;
 		json_t *attest = evidence_guest(c->kek, c->once_nonce);
 		evidence_set(attest, "nonce", json_string(c->once_nonce));
-		evidence_set(attest, "exp", json_integer((long long)time(NULL) + ONCE_S)); /* soon forgotten: the broker's table stays small */
+		evidence_set(
+			attest, "exp",
+			json_integer((long long)time(NULL) +
+				     ONCE_S)); /* soon forgotten: the broker's table stays small */
 		if (client_attest(c, &c->s->once.issuer_at, attest, &c->once_token) == NULL)
 			end = DONE;
 		else
@@ -226,7 +243,8 @@ static enum end once_prepare(struct client *c, unsigned *wait_ms)
 	return end;
 }
 
-/* As a guest does it: the same token again when a reply was lost, and when that was used after all, a fresh one. */
+/* As a guest does it: the same token again when a reply was lost, and when that was used after all,
+ * a fresh one. */
 static enum end once(struct client *c, unsigned *wait_ms)
 {
 	struct reply r = {0};
@@ -237,7 +255,10 @@ static enum end once(struct client *c, unsigned *wait_ms)
 			return end;
 	}
 	*wait_ms = 0;
-	struct ask a = {.name = KEY_ONCE, .enc = kinds[KIND_ONCE].enc, .nonce = c->once_nonce, .token = c->once_token};
+	struct ask a = {.name = KEY_ONCE,
+			.enc = kinds[KIND_ONCE].enc,
+			.nonce = c->once_nonce,
+			.token = c->once_token};
 	const char *why = client_connect(c, false);
 	if (why == NULL)
 		why = guest_ask(c->link, &a, &r);
@@ -303,7 +324,8 @@ static void good_request(struct client *c)
 		c->t->retries++;
 		if (kind < GOODS && token == NULL)
 			token = token_for(c, kind);
-		unsigned ms = (wait_ms > backoff_ms ? wait_ms : backoff_ms) * (75 + (unsigned)dice_roll(&c->dice, 50)) / 100;
+		unsigned ms = (wait_ms > backoff_ms ? wait_ms : backoff_ms) *
+			      (75 + (unsigned)dice_roll(&c->dice, 50)) / 100;
 		sleep_ms(ms);
 		backoff_ms = backoff_ms * 2 > MAX_WAIT_MS ? MAX_WAIT_MS : backoff_ms * 2;
 	}
@@ -338,7 +360,10 @@ void client_run(struct soak *s, unsigned index, const char *ids)
 	static struct client c;
 	unsigned long long due_us = now_us();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	c = (struct client){.s = s, .t = &s->all->client[index], .dice = {s->seed * 1000 + index}, .at = s->in.at};
+	c = (struct client){.s = s,
+			    .t = &s->all->client[index],
+			    .dice = {s->seed * 1000 + index},
+			    .at = s->in.at};
 	c.kek = guest_key(2048);
 	c.ids = fopen(ids, "we");
 	if (c.kek == NULL || c.ids == NULL)

@@ -32,7 +32,8 @@ void client_disconnect(struct client *c);
 /* This answer must stand in the ledger with this code. */
 void client_note(struct client *c, const struct reply *r, const char *code);
 /* A token over `attest` (consumed) from an issuer; counts it. */
-const char *client_attest(struct client *c, const struct place *issuer, json_t *attest, char **token);
+const char *client_attest(struct client *c, const struct place *issuer, json_t *attest,
+			  char **token);
 
 /* One request that must be refused. */
 void hostile_request(struct client *c);

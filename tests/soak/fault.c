@@ -1,5 +1,7 @@
-/* tests/soak/fault.c — what goes wrong: processes that are killed or stopped, configurations good and bad, an issuer that is away, a token directory that is not
- * there for a moment.  Each fault undoes itself and then waits for the broker to be whole: a process that does not come back is the soak's failure. */
+/* tests/soak/fault.c — what goes wrong: processes that are killed or stopped, configurations good
+ * and bad, an issuer that is away, a token directory that is not there for a moment.  Each fault
+ * undoes itself and then waits for the broker to be whole: a process that does not come back is the
+ * soak's failure. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -48,7 +50,9 @@ static const char *heal(struct soak *s)
 static const char *call(struct soak *s, const char *const args[])
 {
 	char *out = NULL;
-	const char *why = ctl(&s->in, &out, args) == 0 ? NULL : wrong("keybrokerctl %s: %.150s", args[0], out == NULL ? "" : out);
+	const char *why = ctl(&s->in, &out, args) == 0 ? NULL
+						       : wrong("keybrokerctl %s: %.150s", args[0],
+							       out == NULL ? "" : out);
 	free(out);
 	return why;
 }
@@ -71,12 +75,14 @@ static unsigned generation_of(pid_t pid)
 	return at == NULL ? 0 : (unsigned)strtoul(at + 13, NULL, 10);
 }
 
-/* Any of this kind that serves: the processes of an old generation, which end anyway, do not count. */
+/* Any of this kind that serves: the processes of an old generation, which end anyway, do not count.
+ */
 static pid_t pick(struct soak *s, struct dice *d, const char *process)
 {
 	pid_t found[8], pid;
 	unsigned n = 0, newest = 0;
-	for (unsigned nth = 0; nth < 16 && (pid = broker_process(&s->in, process, nth)) != 0; nth++) {
+	for (unsigned nth = 0; nth < 16 && (pid = broker_process(&s->in, process, nth)) != 0;
+	     nth++) {
 		unsigned generation = generation_of(pid);
 		if (generation > newest)
 			n = 0;
@@ -95,7 +101,8 @@ static const char *kill_process(struct soak *s, struct dice *d, const char *proc
 		return wrong("no %s process", process);
 	if (kill(pid, SIGKILL) != 0 && errno != ESRCH)
 		return wrong("kill: %s", strerror(errno));
-	/* Its successor has another pid; without this, the old one's slot may still be counted as up. */
+	/* Its successor has another pid; without this, the old one's slot may still be counted as
+	 * up. */
 	for (unsigned long long end = now_ms() + 2000; kill(pid, 0) == 0 && now_ms() < end;)
 		sleep_ms(2);
 	return heal(s);
@@ -130,7 +137,8 @@ static char state_of(pid_t pid)
 	return is_read && (at = strrchr(text, ')')) != NULL && at[1] != '\0' ? at[2] : 0;
 }
 
-/* A stopped worker that was about to take a request or had just handed one over: told by the call that it stands in. */
+/* A stopped worker that was about to take a request or had just handed one over: told by the call
+ * that it stands in. */
 static bool is_between_requests(pid_t pid)
 {
 	char path[64];
@@ -142,7 +150,8 @@ static bool is_between_requests(pid_t pid)
 	if (fscanf(f, "%ld", &call) != 1)
 		call = -1;
 	fclose(f);
-	return call == SYS_recvfrom || call == SYS_recvmsg || call == SYS_sendto || call == SYS_sendmsg || call == SYS_poll || call == SYS_ppoll;
+	return call == SYS_recvfrom || call == SYS_recvmsg || call == SYS_sendto ||
+	       call == SYS_sendmsg || call == SYS_poll || call == SYS_ppoll;
 }
 
 /* A worker hangs in the middle of a request, until the watchdog ends it. */
@@ -172,7 +181,8 @@ static const char *stop_vault(struct soak *s, struct dice *d)
 static const char *reload_changed(struct soak *s, struct dice *d)
 {
 	(void)d;
-	json_t *config = instance_json(&s->in, "keybroker.json"), *limits = json_object_get(config, "limits");
+	json_t *config = instance_json(&s->in, "keybroker.json"),
+	       *limits = json_object_get(config, "limits");
 	json_int_t queue = json_integer_value(json_object_get(limits, "queue"));
 	json_object_set_new(limits, "queue", json_integer(queue == 500 ? 501 : 500));
 	const char *why = instance_json_write(&s->in, "keybroker.json", config);
@@ -183,18 +193,22 @@ static const char *reload_changed(struct soak *s, struct dice *d)
 
 static const char *reload_broken(struct soak *s, struct dice *d)
 {
-	static const char *const broken[] = {"{ \"listeners\": [,] }", "", "{\"listeners\": [], \"nonsense\": 1}"};
+	static const char *const broken[] = {"{ \"listeners\": [,] }", "",
+					     "{\"listeners\": [], \"nonsense\": 1}"};
 	const char *text = broken[dice_roll(d, 3)], *why;
 	json_t *good = instance_json(&s->in, "keybroker.json");
-	double generation = metric(&s->in, "keybroker_config_generation"), failed = metric(&s->in, "keybroker_reloads_failed_total"), now = failed;
+	double generation = metric(&s->in, "keybroker_config_generation"),
+	       failed = metric(&s->in, "keybroker_reloads_failed_total"), now = failed;
 	if ((why = instance_write(&s->in, "keybroker.json", text, strlen(text))) != NULL)
 		return why;
 	kill(s->in.broker, SIGHUP);
-	for (unsigned long long end = now_ms() + 15000; now <= failed && now_ms() < end; sleep_ms(20))
+	for (unsigned long long end = now_ms() + 15000; now <= failed && now_ms() < end;
+	     sleep_ms(20))
 		now = metric(&s->in, "keybroker_reloads_failed_total");
 	if ((why = instance_json_write(&s->in, "keybroker.json", good)) != NULL)
 		return why;
-	if (now <= failed || metric(&s->in, "keybroker_config_generation") != generation) /* NOLINT: small integers */
+	if (now <= failed || metric(&s->in, "keybroker_config_generation") !=
+				     generation) /* NOLINT: small integers */
 		return "a broken configuration was not refused";
 	return heal(s);
 }
@@ -209,7 +223,8 @@ static const char *disable_key(struct soak *s, struct dice *d)
 	sleep_ms(1000);
 	if ((why = CALL(s, "key", "enable", KEY_SPARE, "--reload")) != NULL)
 		return why;
-	/* Who is connected to the generation that ends is answered by it, until it closes: after a second without a request. */
+	/* Who is connected to the generation that ends is answered by it, until it closes: after a
+	 * second without a request. */
 	sleep_ms(2000);
 	s->all->is_spare_off = false;
 	return heal(s);
@@ -263,11 +278,16 @@ static const char *hide_token(struct soak *s, struct dice *d)
 }
 
 const struct fault fault_table[] = {
-	{"kill the gateway", kill_gateway, false},        {"kill a vault worker", kill_vault, false},
-	{"kill the ledger", kill_ledger, false},          {"kill the fetcher", kill_fetcher, false},
-	{"stop a vault worker", stop_vault, false},       {"reload a change", reload_changed, false},
-	{"disable and enable a key", disable_key, false}, {"hide the token directory", hide_token, false},
-	{"reload a broken file", reload_broken, true},    {"an issuer goes away", issuer_away, true},
+	{"kill the gateway", kill_gateway, false},
+	{"kill a vault worker", kill_vault, false},
+	{"kill the ledger", kill_ledger, false},
+	{"kill the fetcher", kill_fetcher, false},
+	{"stop a vault worker", stop_vault, false},
+	{"reload a change", reload_changed, false},
+	{"disable and enable a key", disable_key, false},
+	{"hide the token directory", hide_token, false},
+	{"reload a broken file", reload_broken, true},
+	{"an issuer goes away", issuer_away, true},
 	{"rotate the ledger", rotate_ledger, true},
 };
 const unsigned fault_count = sizeof fault_table / sizeof fault_table[0];

@@ -1,5 +1,6 @@
-/* tests/soak/hostile.c — one request in a hundred means no good: forged and misused tokens, broken HTTP, no TLS, clients that are slow on purpose.
- * Each must get exactly its answer, in the middle of everything else.  While processes die an answer may be missing; a wrong one never is right. */
+/* tests/soak/hostile.c — one request in a hundred means no good: forged and misused tokens, broken
+ * HTTP, no TLS, clients that are slow on purpose. Each must get exactly its answer, in the middle
+ * of everything else.  While processes die an answer may be missing; a wrong one never is right. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
@@ -30,7 +31,8 @@ static json_t *expired(struct client *c)
 }
 static json_t *other_issuer(struct client *c)
 {
-	return with(evidence_platform(c->kek), "iss", json_string("https://sharedweu.weu.attest.azure.net"));
+	return with(evidence_platform(c->kek), "iss",
+		    json_string("https://sharedweu.weu.attest.azure.net"));
 }
 static json_t *other_kid(struct client *c)
 {
@@ -62,7 +64,8 @@ static json_t *private_key(struct client *c)
 }
 static json_t *early(struct client *c)
 {
-	return with(evidence_platform(c->kek), "nbf", json_integer((long long)time(NULL) + 24 * 3600));
+	return with(evidence_platform(c->kek), "nbf",
+		    json_integer((long long)time(NULL) + 24 * 3600));
 }
 
 static char *damaged(const char *good)
@@ -139,7 +142,8 @@ static void judge_wrong(struct client *c, const char *what, const char *why)
 	c->t->hostile_wrong++;
 }
 
-static void ask(struct client *c, const char *what, const struct ask *a, int status, const char *record)
+static void ask(struct client *c, const char *what, const struct ask *a, int status,
+		const char *record)
 {
 	struct reply r = {0};
 	char code[64];
@@ -151,7 +155,9 @@ static void ask(struct client *c, const char *what, const struct ask *a, int sta
 	if (why != NULL || r.status == 503 || r.status == 429) {
 		c->t->hostile_open++;
 	} else if (r.status != status) {
-		judge_wrong(c, what, wrong("status %d %s, not %d", r.status, reply_code(&r, code, sizeof code), status));
+		judge_wrong(c, what,
+			    wrong("status %d %s, not %d", r.status,
+				  reply_code(&r, code, sizeof code), status));
 	} else {
 		client_note(c, &r, record);
 	}
@@ -181,7 +187,8 @@ static void bad_token(struct client *c)
 		ask(c, b->what, &a, b->status, b->record);
 }
 
-/* A token that was used is used for ever, whatever died since; but not before it expires, or that would be said of it. */
+/* A token that was used is used for ever, whatever died since; but not before it expires, or that
+ * would be said of it. */
 static void used_token(struct client *c)
 {
 	struct ask a = {.name = KEY_ONCE, .nonce = c->used_nonce, .token = c->used_token};
@@ -201,11 +208,20 @@ static const struct raw {
 	int status;
 } raws[] = {
 	{"two Hosts", "GET /keys/disk?api-version=7.4 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
-	{"two lengths", "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400},
-	{"a chunked body", "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+	{"two lengths",
+	 "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: "
+	 "3\r\n\r\n{}",
+	 400},
+	{"a chunked body",
+	 "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+	 "chunked\r\n\r\n0\r\n\r\n",
+	 400},
 	{"bare line feeds", "GET /keys/disk?api-version=7.4 HTTP/1.1\nHost: a\n\n", 400},
-	{"a signed length", "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nContent-Length: +2\r\n\r\n{}", 400},
-	{"an oversized body", "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{",
+	{"a signed length",
+	 "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nContent-Length: +2\r\n\r\n{}", 400},
+	{"an oversized body",
+	 "POST /keys/disk/release HTTP/1.1\r\nHost: a\r\nContent-Type: "
+	 "application/json\r\nContent-Length: 99999999\r\n\r\n{",
 	 413},
 	{"no version", "GET /keys/disk\r\n\r\n", 400},
 };
@@ -229,7 +245,9 @@ static void broken_http(struct client *c)
 	if (why != NULL)
 		c->t->hostile_open++;
 	else if (r.status != q.status || !r.will_close)
-		judge_wrong(c, q.what, wrong("status %d%s, not %d", r.status, r.will_close ? "" : " and kept open", q.status));
+		judge_wrong(c, q.what,
+			    wrong("status %d%s, not %d", r.status,
+				  r.will_close ? "" : " and kept open", q.status));
 	reply_free(&r);
 }
 
@@ -237,14 +255,18 @@ static void broken_http(struct client *c)
 
 static int tcp_open(const struct client *c, unsigned from)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->at.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	struct sockaddr_in self = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK - 1 + from)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)c->at.port),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in self = {.sin_family = AF_INET,
+				   .sin_addr = {htonl(INADDR_LOOPBACK - 1 + from)}};
 	struct timeval limit = {.tv_sec = CLOSED_MS / 1000};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
-	if (bind(fd, (struct sockaddr *)&self, sizeof self) == 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+	if (bind(fd, (struct sockaddr *)&self, sizeof self) == 0 &&
+	    connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
 		return fd;
 	close(fd);
 	return -1;
@@ -262,7 +284,8 @@ static void no_tls(struct client *c)
 		c->t->hostile_open++;
 		return;
 	}
-	if (send(fd, is_old ? old : plain, is_old ? sizeof old - 1 : sizeof plain - 1, MSG_NOSIGNAL) < 0)
+	if (send(fd, is_old ? old : plain, is_old ? sizeof old - 1 : sizeof plain - 1,
+		 MSG_NOSIGNAL) < 0)
 		c->t->hostile_open++;
 	while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0)
 		if (n > 5 && memcmp(bytes, "HTTP", 4) == 0)
@@ -297,9 +320,11 @@ struct slow {
 
 static void slow_open(struct client *c, struct slow *s)
 {
-	static const char head[] = "POST /keys/disk/release?api-version=7.4 HTTP/1.1\r\nHost: a\r\nX: ";
+	static const char head[] =
+		"POST /keys/disk/release?api-version=7.4 HTTP/1.1\r\nHost: a\r\nX: ";
 	static const char body[] =
-		"POST /keys/disk/release?api-version=7.4 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+		"POST /keys/disk/release?api-version=7.4 HTTP/1.1\r\nHost: a\r\nContent-Type: "
+		"application/json\r\nContent-Length: 100\r\n\r\n{";
 	unsigned kind = (unsigned)dice_roll(&c->dice, 4);
 	*s = (struct slow){.fd = -1, .drips = kind >= 2, .from_ms = now_ms(), .drip_ms = now_ms()};
 	c->t->hostile++;
@@ -311,7 +336,8 @@ static void slow_open(struct client *c, struct slow *s)
 		c->at.from = 66;
 		if (link_open(&c->at, &s->link) == NULL) {
 			s->fd = link_socket(s->link);
-			(void)link_send(s->link, kind == 2 ? head : body, kind == 2 ? sizeof head - 1 : sizeof body - 1);
+			(void)link_send(s->link, kind == 2 ? head : body,
+					kind == 2 ? sizeof head - 1 : sizeof body - 1);
 		}
 	}
 	if (s->fd < 0)
@@ -354,7 +380,10 @@ void slow_run(struct soak *soak)
 	static struct slow slow[SLOW_HELD];
 	unsigned long long next_ms = now_ms();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	c = (struct client){.s = soak, .t = &soak->all->client[CLIENTS], .dice = {soak->seed * 1000 + CLIENTS}, .at = soak->in.at};
+	c = (struct client){.s = soak,
+			    .t = &soak->all->client[CLIENTS],
+			    .dice = {soak->seed * 1000 + CLIENTS},
+			    .at = soak->in.at};
 	for (unsigned i = 0; i < SLOW_HELD; i++)
 		slow[i].fd = -1;
 	for (; !soak->all->stop; sleep_ms(100)) {
@@ -363,8 +392,10 @@ void slow_run(struct soak *soak)
 			slow_step(&c, &slow[i]);
 			if (slow[i].fd < 0 && is_due) {
 				slow_open(&c, &slow[i]);
-				unsigned long long every_ms = soak->all->interval_us * 1000 / (CLIENTS * SLOW_PER_MILLION);
-				next_ms = now_ms() + every_ms / 2 + dice_roll(&c.dice, every_ms + 1);
+				unsigned long long every_ms = soak->all->interval_us * 1000 /
+							      (CLIENTS * SLOW_PER_MILLION);
+				next_ms =
+					now_ms() + every_ms / 2 + dice_roll(&c.dice, every_ms + 1);
 				is_due = false;
 			}
 		}

@@ -1,5 +1,6 @@
-/* tests/soak/recount.c — every answer that a client was given, against the ledger: exactly one record, with the outcome and the code that the client saw.
- * Reads files of any size in passes, each over a share of the request ids: memory is that of one share.  Trusts neither side. */
+/* tests/soak/recount.c — every answer that a client was given, against the ledger: exactly one
+ * record, with the outcome and the code that the client saw. Reads files of any size in passes,
+ * each over a share of the request ids: memory is that of one share.  Trusts neither side. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,8 @@ static struct entry *find(const struct table *t, const uint8_t id[static 16])
 {
 	static const uint8_t zero[16];
 	uint64_t at = hash(id);
-	while (memcmp(t->entry[at % TABLE].id, zero, 16) != 0 && memcmp(t->entry[at % TABLE].id, id, 16) != 0)
+	while (memcmp(t->entry[at % TABLE].id, zero, 16) != 0 &&
+	       memcmp(t->entry[at % TABLE].id, id, 16) != 0)
 		at++;
 	return &t->entry[at % TABLE];
 }
@@ -110,7 +112,8 @@ static const char *read_answers(struct soak *s, unsigned index, struct pass *p)
 		} else if (hash(id) / TABLE % p->shares == p->share) {
 			p->out->ids++;
 			if (add(&p->ids, id, &e))
-				found(p->out, &p->out->delivered_twice, "one request id in two answers", text);
+				found(p->out, &p->out->delivered_twice,
+				      "one request id in two answers", text);
 			e->code = (uint8_t)code_index(p->out, code);
 		}
 	}
@@ -137,8 +140,10 @@ static void take_line(struct pass *p, const char *line)
 	uint8_t id[16] = {0};
 	struct entry *e;
 	struct recount *out = p->out;
-	if (strstr(line, "\"event\":\"release\"") == NULL || !member(line, "\"request\":\"", request, sizeof request) ||
-	    !member(line, "\"outcome\":\"", outcome, sizeof outcome) || !member(line, "\"code\":\"", code, sizeof code) || !read_id(request, id))
+	if (strstr(line, "\"event\":\"release\"") == NULL ||
+	    !member(line, "\"request\":\"", request, sizeof request) ||
+	    !member(line, "\"outcome\":\"", outcome, sizeof outcome) ||
+	    !member(line, "\"code\":\"", code, sizeof code) || !read_id(request, id))
 		return;
 	bool is_release = strcmp(outcome, "released") == 0;
 	if (hash(id) / TABLE % p->shares == p->share) {
@@ -155,10 +160,12 @@ static void take_line(struct pass *p, const char *line)
 				found(out, &out->repeated, "two records of one request", request);
 			e->seen = 1;
 			if (e->code != at || is_release != (strcmp(code, "OK") == 0))
-				found(out, &out->other_code, "the record says something else", wrong("%s %s", request, code));
+				found(out, &out->other_code, "the record says something else",
+				      wrong("%s %s", request, code));
 		}
 	}
-	if (is_release && member(line, "\"replay\":\"", replay, sizeof replay) && read_id(replay, id) && hash(id) / TABLE % p->shares == p->share &&
+	if (is_release && member(line, "\"replay\":\"", replay, sizeof replay) &&
+	    read_id(replay, id) && hash(id) / TABLE % p->shares == p->share &&
 	    add(&p->used, id, &e))
 		found(out, &out->used_twice, "a single-use token was used twice", request);
 }
@@ -192,12 +199,16 @@ static const char *read_ledger(struct soak *s, struct pass *p)
 
 /* ---- */
 
-/* What may happen to a request here: what the hostile ones are refused with, and what a fault does to a good one. */
+/* What may happen to a request here: what the hostile ones are refused with, and what a fault does
+ * to a good one. */
 static bool is_expected(const char *code)
 {
-	static const char *const all[] = {"OK",          "TOKEN_SIGNATURE", "TOKEN_ALG",   "JSON_DEPTH",   "TOKEN_FORMAT",   "EXPIRED",
-					  "NOT_YET",     "ISSUER",          "KID_UNKNOWN", "KID_PENDING",  "DEBUG_EVIDENCE", "POLICY",
-					  "KEY_BINDING", "KEY_PRIVATE",     "REPLAY",      "KEY_DISABLED", "KEY_NOT_FOUND",  "ISSUER_UNAVAILABLE"};
+	static const char *const all[] = {"OK",           "TOKEN_SIGNATURE", "TOKEN_ALG",
+					  "JSON_DEPTH",   "TOKEN_FORMAT",    "EXPIRED",
+					  "NOT_YET",      "ISSUER",          "KID_UNKNOWN",
+					  "KID_PENDING",  "DEBUG_EVIDENCE",  "POLICY",
+					  "KEY_BINDING",  "KEY_PRIVATE",     "REPLAY",
+					  "KEY_DISABLED", "KEY_NOT_FOUND",   "ISSUER_UNAVAILABLE"};
 	for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++)
 		if (strcmp(code, all[i]) == 0)
 			return true;
@@ -211,7 +222,8 @@ const char *recount(struct soak *s, unsigned n_files, struct recount *out)
 	struct pass p = {.out = out, .shares = 1};
 	memset(out, 0, sizeof *out);
 	for (unsigned i = 0; i <= CLIENTS; i++)
-		all += s->all->client[i].requests + s->all->client[i].retries + s->all->client[i].hostile;
+		all += s->all->client[i].requests + s->all->client[i].retries +
+		       s->all->client[i].hostile;
 	p.shares = (unsigned)(all / SHARE) + 1;
 	p.ids.entry = malloc(TABLE * sizeof *p.ids.entry);
 	p.used.entry = malloc(TABLE * sizeof *p.used.entry);
@@ -226,8 +238,10 @@ const char *recount(struct soak *s, unsigned n_files, struct recount *out)
 		if (why == NULL)
 			why = read_ledger(s, &p);
 		for (unsigned i = 0; i < TABLE && why == NULL; i++)
-			if (memcmp(p.ids.entry[i].id, (const uint8_t[16]){0}, 16) != 0 && p.ids.entry[i].seen == 0)
-				found(out, &out->missing, "an answer without a record", out->code[p.ids.entry[i].code].name);
+			if (memcmp(p.ids.entry[i].id, (const uint8_t[16]){0}, 16) != 0 &&
+			    p.ids.entry[i].seen == 0)
+				found(out, &out->missing, "an answer without a record",
+				      out->code[p.ids.entry[i].code].name);
 	}
 	for (unsigned i = 0; i < out->n_codes; i++)
 		out->code[i].is_expected = is_expected(out->code[i].name);

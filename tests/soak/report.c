@@ -1,4 +1,5 @@
-/* tests/soak/report.c — the table at the end, and the verdict.  Decides what the soak passes or fails by; every line that decides says so with ✓ or ✗. */
+/* tests/soak/report.c — the table at the end, and the verdict.  Decides what the soak passes or
+ * fails by; every line that decides says so with ✓ or ✗. */
 #include "tests/soak/report.h"
 
 #include <stdio.h>
@@ -42,8 +43,9 @@ static void count_end(struct report *r, const char *what, bool is_bad)
 	r->end[i].is_bad = is_bad;
 }
 
-/* SIGKILL is ours, or the watchdog's; SIGTERM ends the fetcher of an old generation; a number that an exit has is the process's own wish.  Any other signal is a
- * crash, or the sandbox's verdict (31). */
+/* SIGKILL is ours, or the watchdog's; SIGTERM ends the fetcher of an old generation; a number that
+ * an exit has is the process's own wish.  Any other signal is a crash, or the sandbox's verdict
+ * (31). */
 void report_ends(struct report *r, const char *log)
 {
 	char line[4096], process[32], how[16], what[64];
@@ -55,8 +57,11 @@ void report_ends(struct report *r, const char *log)
 		bool is_signal = value_of(line, "\"signal\":", how, sizeof how)[0] != '\0';
 		if (!is_signal)
 			value_of(line, "\"exit_code\":", how, sizeof how);
-		snprintf(what, sizeof what, "%s %s %s", process, is_signal ? "signal" : "exit", how);
-		count_end(r, what, is_signal && strcmp(how, "9") != 0 && strcmp(what, "fetcher signal 15") != 0);
+		snprintf(what, sizeof what, "%s %s %s", process, is_signal ? "signal" : "exit",
+			 how);
+		count_end(r, what,
+			  is_signal && strcmp(how, "9") != 0 &&
+				  strcmp(what, "fetcher signal 15") != 0);
 	}
 	if (f != NULL)
 		fclose(f);
@@ -65,8 +70,8 @@ void report_ends(struct report *r, const char *log)
 /* ---- sums ---- */
 
 struct sums {
-	unsigned long long requests, releases, gets, nonces, retries, connections, attestations, lost, wrong_keys, disabled, reattested, hostile,
-		hostile_open, hostile_wrong;
+	unsigned long long requests, releases, gets, nonces, retries, connections, attestations,
+		lost, wrong_keys, disabled, reattested, hostile, hostile_open, hostile_wrong;
 	double quiet[3], faults[3]; /* p50, p99, p99.9 in ms */
 };
 
@@ -121,20 +126,25 @@ static void must_none(const char *what, unsigned long long n)
 
 static void print_growth(const struct shared *all, const struct soak *s)
 {
-	printf("\ngrowth of own memory (without pages of files), by a straight line through the second half of the run; processes are replaced until its "
+	printf("\ngrowth of own memory (without pages of files), by a straight line through the "
+	       "second half of the run; processes are replaced until its "
 	       "last "
-	       "%llu s\n  a process fails above 1 MiB/h, three standard errors apart, once that makes more than its floor; or when it keeps "
+	       "%llu s\n  a process fails above 1 MiB/h, three standard errors apart, once that "
+	       "makes more than its floor; or when it keeps "
 	       "descriptors\n",
 	       s->tail_s);
 	for (unsigned i = 0; i < all->n_growth; i++) {
 		const struct growth *g = &all->growth[i];
 		if (!g->is_judged) {
-			printf("  %-11s %6ld KiB resident   too young to judge\n", g->process, g->rss_kib);
+			printf("  %-11s %6ld KiB resident   too young to judge\n", g->process,
+			       g->rss_kib);
 			continue;
 		}
-		printf("  %-11s %6ld KiB resident   %+6.0f KiB (floor %4.0f) in %4.0f s   %+8.0f ± %.0f KiB/h   descriptors %+.0f (%+.0f/h)  %s\n",
-		       g->process, g->rss_kib, g->kib, g->floor_kib, g->seconds, g->kib_per_hour, g->error_kib_per_hour, g->descriptors,
-		       g->descriptors_per_hour, g->is_good ? "✓" : "✗");
+		printf("  %-11s %6ld KiB resident   %+6.0f KiB (floor %4.0f) in %4.0f s   %+8.0f ± "
+		       "%.0f KiB/h   descriptors %+.0f (%+.0f/h)  %s\n",
+		       g->process, g->rss_kib, g->kib, g->floor_kib, g->seconds, g->kib_per_hour,
+		       g->error_kib_per_hour, g->descriptors, g->descriptors_per_hour,
+		       g->is_good ? "✓" : "✗");
 		is_good &= g->is_good;
 	}
 	if (!all->are_descriptors_seen) {
@@ -148,21 +158,27 @@ static void print_faults(const struct report *r)
 	unsigned n = 0;
 	for (unsigned i = 0; i < fault_count; i++)
 		n += r->fault[i].n;
-	printf("\n%u faults, %.0f workers killed by the watchdog; with the time until all processes were back\n", n, r->killed_hung);
+	printf("\n%u faults, %.0f workers killed by the watchdog; with the time until all "
+	       "processes were back\n",
+	       n, r->killed_hung);
 	for (unsigned i = 0; i < fault_count; i++)
-		printf("  %-28s %4u   slowest %6.2f s\n", fault_table[i].name, r->fault[i].n, (double)r->fault[i].slowest_ms / 1e3);
+		printf("  %-28s %4u   slowest %6.2f s\n", fault_table[i].name, r->fault[i].n,
+		       (double)r->fault[i].slowest_ms / 1e3);
 	for (unsigned i = 0; i < r->n_ends; i++)
-		printf("  ended: %-28s %4u  %s\n", r->end[i].what, r->end[i].n, r->end[i].is_bad ? "✗" : "");
+		printf("  ended: %-28s %4u  %s\n", r->end[i].what, r->end[i].n,
+		       r->end[i].is_bad ? "✗" : "");
 }
 
 static void print_ledger(const struct report *r)
 {
 	const struct recount *l = &r->ledger;
-	printf("\nledger: %llu records, %llu releases (%llu whose reply no client got), %llu refusals\n  refused:", l->records, l->released,
-	       l->unseen, l->refused);
+	printf("\nledger: %llu records, %llu releases (%llu whose reply no client got), %llu "
+	       "refusals\n  refused:",
+	       l->records, l->released, l->unseen, l->refused);
 	for (unsigned i = 0; i < l->n_codes; i++)
 		if (strcmp(l->code[i].name, "OK") != 0)
-			printf(" %s %llu%s", l->code[i].name, l->code[i].n, l->code[i].is_expected ? "" : " ✗");
+			printf(" %s %llu%s", l->code[i].name, l->code[i].n,
+			       l->code[i].is_expected ? "" : " ✗");
 	printf("\n");
 	if (l->first[0] != '\0')
 		printf("  first: %s\n", l->first);
@@ -179,11 +195,14 @@ bool report_print(struct report *r, const struct soak *s)
 	const struct recount *l = &r->ledger;
 	unsigned long long unexpected = 0, crashes = 0;
 	is_good = true;
-	printf("\n%llu requests on %llu connections, %llu fresh attestations: %llu releases, %llu GETs, %llu nonces; %llu retries, %llu attested "
+	printf("\n%llu requests on %llu connections, %llu fresh attestations: %llu releases, %llu "
+	       "GETs, %llu nonces; %llu retries, %llu attested "
 	       "again\n",
-	       n.requests, n.connections, n.attestations, n.releases, n.gets, n.nonces, n.retries, n.reattested);
-	printf("%llu hostile requests, %llu of them unanswered while processes were away; %llu times the disabled key was refused\n", n.hostile,
-	       n.hostile_open, n.disabled);
+	       n.requests, n.connections, n.attestations, n.releases, n.gets, n.nonces, n.retries,
+	       n.reattested);
+	printf("%llu hostile requests, %llu of them unanswered while processes were away; %llu "
+	       "times the disabled key was refused\n",
+	       n.hostile, n.hostile_open, n.disabled);
 	print_latency("quiet", n.quiet);
 	print_latency("through the faults", n.faults);
 	print_faults(r);
@@ -231,8 +250,8 @@ const char *report_json(const struct report *r, const struct soak *s, const char
 {
 	struct sums n = sums_of(s->all);
 	const struct recount *l = &r->ledger;
-	json_t *j = json_object(), *codes = json_object(), *faults = json_object(), *ends = json_object(), *growth = json_array(),
-	       *found = json_array();
+	json_t *j = json_object(), *codes = json_object(), *faults = json_object(),
+	       *ends = json_object(), *growth = json_array(), *found = json_array();
 	json_object_set_new(j, "passed", json_boolean(is_good));
 	json_object_set_new(j, "capacity_per_s", json_real(r->capacity));
 	set(j, "seed", s->seed);
@@ -258,14 +277,18 @@ const char *report_json(const struct report *r, const struct soak *s, const char
 		set(codes, l->code[i].name, l->code[i].n);
 	for (unsigned i = 0; i < fault_count; i++)
 		json_object_set_new(faults, fault_table[i].name,
-				    json_pack("{s:i, s:I}", "n", r->fault[i].n, "slowest_ms", (json_int_t)r->fault[i].slowest_ms));
+				    json_pack("{s:i, s:I}", "n", r->fault[i].n, "slowest_ms",
+					      (json_int_t)r->fault[i].slowest_ms));
 	for (unsigned i = 0; i < r->n_ends; i++)
 		set(ends, r->end[i].what, r->end[i].n);
 	for (unsigned i = 0; i < s->all->n_growth; i++) {
 		const struct growth *g = &s->all->growth[i];
-		json_array_append_new(growth, json_pack("{s:s, s:b, s:b, s:f, s:f, s:f, s:f, s:f}", "process", g->process, "judged", g->is_judged, "good",
-							g->is_good, "seconds", g->seconds, "kib", g->kib, "kib_per_hour", g->kib_per_hour,
-							"descriptors", g->descriptors, "descriptors_per_hour", g->descriptors_per_hour));
+		json_array_append_new(
+			growth,
+			json_pack("{s:s, s:b, s:b, s:f, s:f, s:f, s:f, s:f}", "process", g->process,
+				  "judged", g->is_judged, "good", g->is_good, "seconds", g->seconds,
+				  "kib", g->kib, "kib_per_hour", g->kib_per_hour, "descriptors",
+				  g->descriptors, "descriptors_per_hour", g->descriptors_per_hour));
 	}
 	for (unsigned i = 0; i < r->n_found && i < MAX_FOUND; i++)
 		json_array_append_new(found, json_string(r->found[i]));

@@ -18,7 +18,8 @@ struct report {
 	} end[MAX_ENDS];
 	unsigned n_ends, left; /* left: processes after the end */
 	unsigned n_found;
-	char found[MAX_FOUND][WHY_BYTES]; /* that a fault did not heal, that a process ended badly, … */
+	char found[MAX_FOUND]
+		  [WHY_BYTES]; /* that a fault did not heal, that a process ended badly, … */
 };
 
 void report_fault(struct report *r, const char *why);

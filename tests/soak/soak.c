@@ -1,8 +1,11 @@
-/* tests/soak/soak.c — the broker for minutes or days under half of what the machine can do, one request in a hundred hostile, every ten seconds a fault.
- *   soak [--minutes N] [--seed N] [--json FILE] [--gentle]      (default 30 minutes; make soak MINUTES=2 SEED=7)
+/* tests/soak/soak.c — the broker for minutes or days under half of what the machine can do, one
+ * request in a hundred hostile, every ten seconds a fault. soak [--minutes N] [--seed N] [--json
+ * FILE] [--gentle]      (default 30 minutes; make soak MINUTES=2 SEED=7)
  * --gentle: only faults that replace no room, so that growth is seen over the whole run.
- * Starts an instance of its own.  Exits 1 when a request was lost, a key was wrong, an answer has no record, a hostile request got another answer than it
- * must, memory or descriptors grow, the slowest hundredth through the faults took 5 s or more, a process did not come back, crashed or was left behind. */
+ * Starts an instance of its own.  Exits 1 when a request was lost, a key was wrong, an answer has
+ * no record, a hostile request got another answer than it must, memory or descriptors grow, the
+ * slowest hundredth through the faults took 5 s or more, a process did not come back, crashed or
+ * was left behind. */
 #include <dirent.h>
 #include <getopt.h>
 #include <openssl/rand.h>
@@ -16,7 +19,14 @@
 
 #include "tests/soak/report.h"
 
-enum { EVERY_S = 10, FIRST_S = 5, WARM_MS = 1500, CALIBRATE_MS = 4000, TAIL_MAX_S = 1800, MAX_FAULTS = 16 };
+enum {
+	EVERY_S = 10,
+	FIRST_S = 5,
+	WARM_MS = 1500,
+	CALIBRATE_MS = 4000,
+	TAIL_MAX_S = 1800,
+	MAX_FAULTS = 16
+};
 
 static struct soak s;
 static struct report report;
@@ -43,13 +53,15 @@ static void import(const char *name, EVP_PKEY *key, const uint8_t *bytes, char *
 	free(policy);
 }
 
-/* A second issuer on another port, from the same directory: its tokens work once and bring a nonce of the broker's. */
+/* A second issuer on another port, from the same directory: its tokens work once and bring a nonce
+ * of the broker's. */
 static void make_once(void)
 {
 	s.once = s.in;
 	s.once.issuer = 0;
 	s.once.issuer_port = free_port();
-	snprintf(s.once.issuer_url, sizeof s.once.issuer_url, "https://localhost:%u", s.once.issuer_port);
+	snprintf(s.once.issuer_url, sizeof s.once.issuer_url, "https://localhost:%u",
+		 s.once.issuer_port);
 	need(issuer_start(&s.once));
 	need(place_init(&s.once.issuer_at, "localhost", s.once.issuer_port, s.in.ca_file));
 	json_t *issuer = instance_json(&s.in, "issuers.d/issuer.json");
@@ -65,13 +77,14 @@ static void make(void)
 	make_once();
 	json_t *config = instance_json(&s.in, "keybroker.json");
 	/* Small tables: one that is touched for the first time for hours would look like growth. */
-	json_object_set_new(config, "limits", json_pack("{s:i, s:i}", "connections", 512, "queue", 500));
+	json_object_set_new(config, "limits",
+			    json_pack("{s:i, s:i}", "connections", 512, "queue", 500));
 	json_object_set_new(json_object_get(config, "hsm"), "workers", json_integer(2));
 	need(instance_json_write(&s.in, "keybroker.json", config));
 	s.vtpm = EVP_RSA_gen(2048);
 	s.disk = EVP_RSA_gen(3072);
-	if (s.vtpm == NULL || s.disk == NULL || RAND_bytes(s.secret, KEY_BYTES) != 1 || RAND_bytes(s.spare, KEY_BYTES) != 1 ||
-	    RAND_bytes(s.used_once, KEY_BYTES) != 1)
+	if (s.vtpm == NULL || s.disk == NULL || RAND_bytes(s.secret, KEY_BYTES) != 1 ||
+	    RAND_bytes(s.spare, KEY_BYTES) != 1 || RAND_bytes(s.used_once, KEY_BYTES) != 1)
 		need("keys");
 	import(KEY_VTPM, s.vtpm, NULL, policy_platform(s.in.issuer_url));
 	import(KEY_DISK, s.disk, NULL, policy_guest(s.in.issuer_url));
@@ -109,7 +122,8 @@ static unsigned long long all_requests(void)
 /* As fast as they go, without faults and without hostile ones; then half of that. */
 static void calibrate(void)
 {
-	for (unsigned long long end = now_ms() + 20000; all_requests() < CLIENTS && now_ms() < end;) /* keys and first tokens are made */
+	for (unsigned long long end = now_ms() + 20000;
+	     all_requests() < CLIENTS && now_ms() < end;) /* keys and first tokens are made */
 		sleep_ms(20);
 	sleep_ms(WARM_MS);
 	unsigned long long from_us = now_us(), before = all_requests();
@@ -119,8 +133,11 @@ static void calibrate(void)
 	s.all->interval_us = (unsigned long long)(CLIENTS / (report.capacity / 2) * 1e6);
 	s.all->is_paced = true;
 	s.all->is_hostile = true;
-	printf("capacity of this machine, clients and broker together: %.0f requests/s; half of it from now on, 1 %% hostile\n", report.capacity);
-	for (unsigned i = 0; i < CLIENTS; i++) { /* what the calibration measured is no latency of half the load */
+	printf("capacity of this machine, clients and broker together: %.0f requests/s; half of it "
+	       "from now on, 1 %% hostile\n",
+	       report.capacity);
+	for (unsigned i = 0; i < CLIENTS;
+	     i++) { /* what the calibration measured is no latency of half the load */
 		memset(&s.all->client[i].quiet, 0, sizeof s.all->client[i].quiet);
 		memset(&s.all->client[i].faults, 0, sizeof s.all->client[i].faults);
 	}
@@ -137,15 +154,17 @@ static void stop_clients(void)
 		if (status != 0) {
 			kill(clients[i], SIGKILL);
 			waitpid(clients[i], NULL, 0);
-			report_fault(&report, wrong("client %u ended with status 0x%x", i, (unsigned)status));
+			report_fault(&report, wrong("client %u ended with status 0x%x", i,
+						    (unsigned)status));
 		}
 	}
 }
 
 /* ---- faults ---- */
 
-/* A deck without the gentle ones first, so that a short run sees every kind of process die; then decks of all.  Near the end only gentle ones, which replace no
- * process: memory that grows is seen in processes that live. */
+/* A deck without the gentle ones first, so that a short run sees every kind of process die; then
+ * decks of all.  Near the end only gentle ones, which replace no process: memory that grows is seen
+ * in processes that live. */
 struct deck {
 	unsigned card[MAX_FAULTS], n;
 	bool was_first;
@@ -157,7 +176,8 @@ static unsigned draw(struct deck *deck, struct dice *d, bool is_tail)
 	struct deck *from = is_tail ? &gentle : deck;
 	if (from->n == 0) {
 		for (unsigned i = 0; i < fault_count; i++)
-			if (is_tail ? fault_table[i].is_gentle : from->was_first || !fault_table[i].is_gentle)
+			if (is_tail ? fault_table[i].is_gentle
+				    : from->was_first || !fault_table[i].is_gentle)
 				from->card[from->n++] = i;
 		from->was_first = true;
 	}
@@ -176,10 +196,12 @@ static void run_fault(unsigned which, struct dice *d)
 	const char *why = f->run(&s, d);
 	unsigned long long took_ms = now_ms() - from_ms;
 	if (why != NULL)
-		report_fault(&report, wrong("%s, after %llu s: %.120s", f->name, (now_ms() - s.from_ms) / 1000, why));
+		report_fault(&report, wrong("%s, after %llu s: %.120s", f->name,
+					    (now_ms() - s.from_ms) / 1000, why));
 	count->n++;
 	count->slowest_ms = took_ms > count->slowest_ms ? took_ms : count->slowest_ms;
-	sleep_ms(500); /* who was told to come back in a second belongs to the fault; the rest of them have begun before its end */
+	sleep_ms(500); /* who was told to come back in a second belongs to the fault; the rest of
+			  them have begun before its end */
 	s.all->fault++;
 	snprintf(s.all->fault_name, sizeof s.all->fault_name, "none");
 }
@@ -189,11 +211,13 @@ static void run_faults(void)
 	static struct deck deck;
 	struct dice d = {s.seed};
 	unsigned long long end_ms = s.from_ms + s.seconds * 1000;
-	for (unsigned long long due_ms = s.from_ms + FIRST_S * 1000; due_ms + 3000 < end_ms; due_ms += EVERY_S * 1000) {
+	for (unsigned long long due_ms = s.from_ms + FIRST_S * 1000; due_ms + 3000 < end_ms;
+	     due_ms += EVERY_S * 1000) {
 		while (now_ms() < due_ms)
 			sleep_ms(10);
 		run_fault(draw(&deck, &d, due_ms >= end_ms - s.tail_s * 1000), &d);
-		while (due_ms + EVERY_S * 1000 < now_ms()) /* one took longer: the next at its time, not at once */
+		while (due_ms + EVERY_S * 1000 <
+		       now_ms()) /* one took longer: the next at its time, not at once */
 			due_ms += EVERY_S * 1000;
 		int status;
 		if (waitpid(s.in.broker, &status, WNOHANG) == s.in.broker) {
@@ -207,7 +231,8 @@ static void run_faults(void)
 
 /* ---- the end ---- */
 
-/* Anything that names this instance's directory: processes have the configuration's path in their command line. */
+/* Anything that names this instance's directory: processes have the configuration's path in their
+ * command line. */
 static unsigned count_left(void)
 {
 	unsigned n = 0;
@@ -232,7 +257,8 @@ static void verify(const char *when)
 {
 	char *out = NULL;
 	if (CTL(&s.in, &out, "ledger", "verify") != 0)
-		report_fault(&report, wrong("ledger verify %s: %.120s", when, out == NULL ? "" : out));
+		report_fault(&report,
+			     wrong("ledger verify %s: %.120s", when, out == NULL ? "" : out));
 	free(out);
 }
 
@@ -265,8 +291,11 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"minutes", 1, NULL, 'm'}, {"seed", 1, NULL, 's'}, {"json", 1, NULL, 'j'}, {"gentle", 0, NULL, 'g'}, {0}};
+	static const struct option options[] = {{"minutes", 1, NULL, 'm'},
+						{"seed", 1, NULL, 's'},
+						{"json", 1, NULL, 'j'},
+						{"gentle", 0, NULL, 'g'},
+						{0}};
 	const char *json = NULL;
 	unsigned long minutes = 30;
 	bool is_gentle = false;
@@ -289,7 +318,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	s.seconds = minutes * 60;
 	s.tail_s = is_gentle ? s.seconds : s.seconds / 3 > TAIL_MAX_S ? TAIL_MAX_S : s.seconds / 3;
-	s.all = mmap(NULL, sizeof *s.all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	s.all = mmap(NULL, sizeof *s.all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
 	if (s.all == MAP_FAILED) {
 		s.all = NULL;
 		need("no memory");

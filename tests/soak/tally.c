@@ -1,4 +1,5 @@
-/* tests/soak/tally.c — small things that all processes of the soak share: dice, clocks, histograms, the first few sentences of what went wrong. */
+/* tests/soak/tally.c — small things that all processes of the soak share: dice, clocks, histograms,
+ * the first few sentences of what went wrong. */
 #include <stdio.h>
 #include <time.h>
 
@@ -31,7 +32,8 @@ static unsigned bucket_of(unsigned long long us)
 {
 	if (us < 8)
 		return (unsigned)us;
-	unsigned top = 63 - (unsigned)__builtin_clzll(us), at = (top - 2) * 8 + (unsigned)(us >> (top - 3) & 7);
+	unsigned top = 63 - (unsigned)__builtin_clzll(us),
+		 at = (top - 2) * 8 + (unsigned)(us >> (top - 3) & 7);
 	return at < BUCKETS ? at : BUCKETS - 1;
 }
 

@@ -1,5 +1,6 @@
-/* tests/soak/watch.c — what each process uses, looked at once a second from outside, and whether it grows.
- * Trusts /proc.  Must never judge a process by its beginning (caches fill), nor by less time than a slope needs to stand out of the noise. */
+/* tests/soak/watch.c — what each process uses, looked at once a second from outside, and whether it
+ * grows. Trusts /proc.  Must never judge a process by its beginning (caches fill), nor by less time
+ * than a slope needs to stand out of the noise. */
 #include <dirent.h>
 #include <math.h>
 #include <signal.h>
@@ -10,14 +11,24 @@
 
 #include "tests/soak/soak.h"
 
-enum { TRACKS = 32, SAMPLES = 2048, LINE_S = 10, SETTLE_S = 25 /* a new gateway has all its slow clients only then */, LEAST_S = 10 };
-/* A process fails when its own memory (RssAnon: pages of files it maps come and go) grows faster than LIMIT, three standard errors of the fit beside, and by
- * more than its floor in the time looked at: an allocator's steps are as large.  The gateway's connections come in crowds, the supervisor holds two or three
- * configurations while they change, the ledger touches its table of used tokens for the first time: what grows on shows in a longer run.  A process that could be
+enum {
+	TRACKS = 32,
+	SAMPLES = 2048,
+	LINE_S = 10,
+	SETTLE_S = 25 /* a new gateway has all its slow clients only then */,
+	LEAST_S = 10
+};
+/* A process fails when its own memory (RssAnon: pages of files it maps come and go) grows faster
+ * than LIMIT, three standard errors of the fit beside, and by more than its floor in the time
+ * looked at: an allocator's steps are as large.  The gateway's connections come in crowds, the
+ * supervisor holds two or three configurations while they change, the ledger touches its table of
+ * used tokens for the first time: what grows on shows in a longer run.  A process that could be
  * looked at for less than SHORT still fills its caches, and is allowed four times as much. */
 enum { SHORT_S = 60 };
-static const double limit_kib_per_hour = 1024, floor_kib = 128, gateway_kib = 256, supervisor_kib = 512, ledger_kib = 128 + 1024;
-/* Of the gateway's descriptors some are the clients', of the supervisor's some the processes' that end and begin. */
+static const double limit_kib_per_hour = 1024, floor_kib = 128, gateway_kib = 256,
+		    supervisor_kib = 512, ledger_kib = 128 + 1024;
+/* Of the gateway's descriptors some are the clients', of the supervisor's some the processes' that
+ * end and begin. */
 enum { GATEWAY_DESCRIPTORS = 4, SUPERVISOR_DESCRIPTORS = 2 };
 
 struct sample {
@@ -79,8 +90,9 @@ static bool process_of(pid_t pid, pid_t broker, char process[static 16])
 		snprintf(process, 16, "supervisor");
 		return true;
 	}
-	if (!read_text(pid, "stat", text, sizeof text) || strrchr(text, ')') == NULL || sscanf(strrchr(text, ')'), ") %*c %d", &parent) != 1 ||
-	    parent != broker || !read_text(pid, "cmdline", text, sizeof text))
+	if (!read_text(pid, "stat", text, sizeof text) || strrchr(text, ')') == NULL ||
+	    sscanf(strrchr(text, ')'), ") %*c %d", &parent) != 1 || parent != broker ||
+	    !read_text(pid, "cmdline", text, sizeof text))
 		return false;
 	return sscanf(text, "keybrokerd: %15s", process) == 1;
 }
@@ -128,14 +140,16 @@ static void look(struct soak *s, double at_s)
 		tracks[i].is_seen = false;
 	for (struct dirent *e; proc != NULL && (e = readdir(proc)) != NULL;) {
 		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
-		if (pid <= 0 || !process_of(pid, s->in.broker, process) || !read_text(pid, "status", status, sizeof status))
+		if (pid <= 0 || !process_of(pid, s->in.broker, process) ||
+		    !read_text(pid, "status", status, sizeof status))
 			continue;
 		struct track *t = track_of(pid, process, at_s);
 		if (t == NULL)
 			continue;
 		t->is_seen = true;
 		t->rss_kib = field_kib(status, "VmRSS:");
-		struct sample one = {at_s, (double)field_kib(status, "RssAnon:"), count_descriptors(pid)};
+		struct sample one = {at_s, (double)field_kib(status, "RssAnon:"),
+				     count_descriptors(pid)};
 		if (one.descriptors >= 0)
 			s->all->are_descriptors_seen = true;
 		if (t->rss_kib > 0)
@@ -177,7 +191,8 @@ static int by_number(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Clients and generations come and go, which makes more; a process that is away for a moment makes less: the lower quartile has neither. */
+/* Clients and generations come and go, which makes more; a process that is away for a moment makes
+ * less: the lower quartile has neither. */
 static int usual_descriptors(const struct sample *p, unsigned n)
 {
 	static int all[SAMPLES];
@@ -189,7 +204,8 @@ static int usual_descriptors(const struct sample *p, unsigned n)
 
 static void judge(const struct soak *s, const struct track *t, struct growth *g)
 {
-	double settle_s = s->tail_s / 5 > SETTLE_S ? (double)s->tail_s / 5 : SETTLE_S, half_s = (double)s->seconds / 2, from_s = t->born_s + settle_s;
+	double settle_s = s->tail_s / 5 > SETTLE_S ? (double)s->tail_s / 5 : SETTLE_S,
+	       half_s = (double)s->seconds / 2, from_s = t->born_s + settle_s;
 	unsigned first = 0;
 	memcpy(g->process, t->process, sizeof g->process);
 	g->pid = t->pid;
@@ -205,13 +221,18 @@ static void judge(const struct soak *s, const struct track *t, struct growth *g)
 		return;
 	g->is_judged = true;
 	fit(p, n, g);
-	bool is_gateway = strcmp(t->process, "gateway") == 0, is_supervisor = strcmp(t->process, "supervisor") == 0;
-	g->floor_kib = is_gateway ? gateway_kib : is_supervisor ? supervisor_kib : strcmp(t->process, "ledger") == 0 ? ledger_kib : floor_kib;
+	bool is_gateway = strcmp(t->process, "gateway") == 0,
+	     is_supervisor = strcmp(t->process, "supervisor") == 0;
+	g->floor_kib = is_gateway                          ? gateway_kib
+		       : is_supervisor                     ? supervisor_kib
+		       : strcmp(t->process, "ledger") == 0 ? ledger_kib
+							   : floor_kib;
 	if (g->seconds < SHORT_S)
 		g->floor_kib *= 4;
 	g->descriptors = usual_descriptors(p + n - n / 3, n / 3) - usual_descriptors(p, n / 3);
 	g->descriptors_per_hour = g->descriptors / (g->seconds * 2 / 3) * 3600;
-	g->is_good = !(g->kib_per_hour - 3 * g->error_kib_per_hour > limit_kib_per_hour && g->kib > g->floor_kib) &&
+	g->is_good = !(g->kib_per_hour - 3 * g->error_kib_per_hour > limit_kib_per_hour &&
+		       g->kib > g->floor_kib) &&
 		     g->descriptors <= (is_gateway      ? GATEWAY_DESCRIPTORS
 					: is_supervisor ? SUPERVISOR_DESCRIPTORS
 							: 0);
@@ -251,10 +272,12 @@ static void line(const struct shared *all, double at_s)
 	}
 	for (unsigned i = 0; i < TRACKS; i++)
 		processes += tracks[i].pid != 0;
-	printf("%5.0f s  %4.0f requests/s  %llu in all, %llu releases, %llu hostile, %llu retries, %llu lost, %llu wrong; p99 %.0f ms; %u processes; "
+	printf("%5.0f s  %4.0f requests/s  %llu in all, %llu releases, %llu hostile, %llu retries, "
+	       "%llu lost, %llu wrong; p99 %.0f ms; %u processes; "
 	       "fault: %s\n",
-	       at_s, (double)(now.requests - before.requests) / (at_s - before_s), now.requests, now.releases, now.hostile, now.retries, now.lost,
-	       now.wrong, histogram_ms(both, 2 * CLIENTS, 0.99), processes, all->fault_name);
+	       at_s, (double)(now.requests - before.requests) / (at_s - before_s), now.requests,
+	       now.releases, now.hostile, now.retries, now.lost, now.wrong,
+	       histogram_ms(both, 2 * CLIENTS, 0.99), processes, all->fault_name);
 	before = now;
 	before_s = at_s;
 }

@@ -1,5 +1,6 @@
-/* tests/unit/mint.h — issuers, guests and tokens for tests, made on the spot: keys, JWKs, signed tokens, a grant.
- * Everything returned belongs to mint and lives until the program ends, so tests need no cleanup.  A failure aborts the program. */
+/* tests/unit/mint.h — issuers, guests and tokens for tests, made on the spot: keys, JWKs, signed
+ * tokens, a grant. Everything returned belongs to mint and lives until the program ends, so tests
+ * need no cleanup.  A failure aborts the program. */
 #ifndef KB_TESTS_MINT_H
 #define KB_TESTS_MINT_H
 #include <openssl/bn.h>
@@ -29,7 +30,9 @@ static inline int64_t mint_cpu_us(void)
 {
 	struct timespec t;
 
-	return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0 ? (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 : 0;
+	return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0
+		       ? (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000
+		       : 0;
 }
 
 /* ---- memory ---- */
@@ -105,8 +108,10 @@ static inline EVP_PKEY *mint_rsa_new(unsigned bits, unsigned e)
 	BIGNUM *exponent = BN_new();
 	EVP_PKEY *key = NULL;
 
-	mint_check(ctx != NULL && exponent != NULL && BN_set_word(exponent, e) == 1 && EVP_PKEY_keygen_init(ctx) == 1 &&
-			   EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, (int)bits) == 1 && EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, exponent) == 1 &&
+	mint_check(ctx != NULL && exponent != NULL && BN_set_word(exponent, e) == 1 &&
+			   EVP_PKEY_keygen_init(ctx) == 1 &&
+			   EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, (int)bits) == 1 &&
+			   EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, exponent) == 1 &&
 			   EVP_PKEY_generate(ctx, &key) == 1,
 		   "RSA key");
 	BN_free(exponent);
@@ -114,7 +119,8 @@ static inline EVP_PKEY *mint_rsa_new(unsigned bits, unsigned e)
 	return key;
 }
 
-/* Whoever runs the same program a thousand times (tests/mutation) names a directory in MINT_KEYS: keys are made once and kept there. */
+/* Whoever runs the same program a thousand times (tests/mutation) names a directory in MINT_KEYS:
+ * keys are made once and kept there. */
 static inline EVP_PKEY *mint_rsa_e(unsigned bits, unsigned e)
 {
 	static unsigned count;
@@ -133,11 +139,15 @@ static inline EVP_PKEY *mint_rsa_e(unsigned bits, unsigned e)
 		return key;
 	}
 	key = mint_rsa_new(bits, e);
-	mint_check((f = fopen(path, "w")) != NULL && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 && fclose(f) == 0, path);
+	mint_check((f = fopen(path, "w")) != NULL &&
+			   PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 &&
+			   fclose(f) == 0,
+		   path);
 	return key;
 }
 
-/* The same key for every call of the program: making one takes a tenth of a second.  0: an issuer's, 1: a guest's, 2, 3: others. */
+/* The same key for every call of the program: making one takes a tenth of a second.  0: an
+ * issuer's, 1: a guest's, 2, 3: others. */
 static inline EVP_PKEY *mint_rsa(unsigned which)
 {
 	static EVP_PKEY *keys[4];
@@ -183,12 +193,18 @@ static inline char *mint_number(EVP_PKEY *key, const char *name, int width)
 static inline char *mint_jwk(EVP_PKEY *key, const char *kid, const char *more)
 {
 	if (EVP_PKEY_is_a(key, "RSA"))
-		return mint_text("{\"kty\":\"RSA\",\"kid\":\"%s\",\"n\":\"%s\",\"e\":\"%s\"%s}", kid, mint_number(key, OSSL_PKEY_PARAM_RSA_N, 0),
+		return mint_text("{\"kty\":\"RSA\",\"kid\":\"%s\",\"n\":\"%s\",\"e\":\"%s\"%s}",
+				 kid, mint_number(key, OSSL_PKEY_PARAM_RSA_N, 0),
 				 mint_number(key, OSSL_PKEY_PARAM_RSA_E, 0), more);
 	int width = (EVP_PKEY_get_bits(key) + 7) / 8;
-	const char *crv = width == 32 ? "P-256" : width == 48 ? "P-384" : width == 66 ? "P-521" : "P-192";
-	return mint_text("{\"kty\":\"EC\",\"kid\":\"%s\",\"crv\":\"%s\",\"x\":\"%s\",\"y\":\"%s\"%s}", kid, crv,
-			 mint_number(key, OSSL_PKEY_PARAM_EC_PUB_X, width), mint_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, width), more);
+	const char *crv = width == 32   ? "P-256"
+			  : width == 48 ? "P-384"
+			  : width == 66 ? "P-521"
+					: "P-192";
+	return mint_text(
+		"{\"kty\":\"EC\",\"kid\":\"%s\",\"crv\":\"%s\",\"x\":\"%s\",\"y\":\"%s\"%s}", kid,
+		crv, mint_number(key, OSSL_PKEY_PARAM_EC_PUB_X, width),
+		mint_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, width), more);
 }
 
 /* A key set of one key, parsed.  Free with jwks_free(). */
@@ -196,7 +212,9 @@ static inline struct jwks *mint_jwks(EVP_PKEY *key, const char *kid)
 {
 	struct jwks *set = NULL;
 
-	mint_check(jwks_parse(span_str(mint_text("{\"keys\":[%s]}", mint_jwk(key, kid, ""))), &set, NULL) == KB_OK, "jwks_parse");
+	mint_check(jwks_parse(span_str(mint_text("{\"keys\":[%s]}", mint_jwk(key, kid, ""))), &set,
+			      NULL) == KB_OK,
+		   "jwks_parse");
 	return set;
 }
 
@@ -205,16 +223,20 @@ static inline struct jwks *mint_jwks(EVP_PKEY *key, const char *kid)
 /* The signature of RFC 7518 §3 as raw bytes; *len set.  alg as in the header; ECDSA is r‖s. */
 static inline uint8_t *mint_sign(EVP_PKEY *key, const char *alg, struct span input, size_t *len)
 {
-	const char *bits = alg + 2, *hash = strcmp(bits, "384") == 0 ? "SHA384" : strcmp(bits, "512") == 0 ? "SHA512" : "SHA256";
+	const char *bits = alg + 2, *hash = strcmp(bits, "384") == 0   ? "SHA384"
+					    : strcmp(bits, "512") == 0 ? "SHA512"
+								       : "SHA256";
 	uint8_t *raw = mint_keep(calloc(1, 1024));
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *params = NULL;
 
 	*len = 1024;
-	mint_check(EVP_DigestSignInit_ex(ctx, &params, hash, NULL, NULL, key, NULL) == 1, "EVP_DigestSignInit_ex");
+	mint_check(EVP_DigestSignInit_ex(ctx, &params, hash, NULL, NULL, key, NULL) == 1,
+		   "EVP_DigestSignInit_ex");
 	if (alg[0] == 'P')
 		mint_check(EVP_PKEY_CTX_set_rsa_padding(params, RSA_PKCS1_PSS_PADDING) == 1 &&
-				   EVP_PKEY_CTX_set_rsa_pss_saltlen(params, RSA_PSS_SALTLEN_DIGEST) == 1,
+				   EVP_PKEY_CTX_set_rsa_pss_saltlen(params,
+								    RSA_PSS_SALTLEN_DIGEST) == 1,
 			   "PSS");
 	mint_check(EVP_DigestSign(ctx, raw, len, input.p, input.len) == 1, "EVP_DigestSign");
 	EVP_MD_CTX_free(ctx);
@@ -232,9 +254,11 @@ static inline uint8_t *mint_sign(EVP_PKEY *key, const char *alg, struct span inp
 }
 
 /* header and payload as they are, signed.  key NULL: an empty signature. */
-static inline char *mint_jws(EVP_PKEY *key, const char *alg, const char *header, struct span payload)
+static inline char *mint_jws(EVP_PKEY *key, const char *alg, const char *header,
+			     struct span payload)
 {
-	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)), mint_b64(payload.p, payload.len));
+	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)),
+				mint_b64(payload.p, payload.len));
 	size_t len = 0;
 
 	if (key == NULL)
@@ -245,38 +269,53 @@ static inline char *mint_jws(EVP_PKEY *key, const char *alg, const char *header,
 
 static inline char *mint_token(EVP_PKEY *key, const char *alg, const char *kid, const char *claims)
 {
-	return mint_jws(key, alg, mint_text("{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"JWT\"}", alg, kid), span_str(claims));
+	return mint_jws(key, alg,
+			mint_text("{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"JWT\"}", alg, kid),
+			span_str(claims));
 }
 
-/* Claims of a platform token of MINT_ISS at MINT_NOW round a guest's key; `more` is further members, beginning with a comma, or "". */
+/* Claims of a platform token of MINT_ISS at MINT_NOW round a guest's key; `more` is further
+ * members, beginning with a comma, or "". */
 static inline char *mint_claims(EVP_PKEY *kek, const char *more)
 {
-	return mint_text("{\"exp\":%d,\"iat\":%d,\"nbf\":%d,\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"sevsnpvm\","
-			 "\"x-ms-compliance-status\":\"azure-compliant-cvm\",\"x-ms-sevsnpvm-is-debuggable\":false,\"x-ms-sevsnpvm-vmpl\":0,"
+	return mint_text("{\"exp\":%d,\"iat\":%d,\"nbf\":%d,\"iss\":\"" MINT_ISS
+			 "\",\"x-ms-attestation-type\":\"sevsnpvm\","
+			 "\"x-ms-compliance-status\":\"azure-compliant-cvm\",\"x-ms-sevsnpvm-is-"
+			 "debuggable\":false,\"x-ms-sevsnpvm-vmpl\":0,"
 			 "\"x-ms-runtime\":{\"keys\":[%s]}%s}",
-			 MINT_NOW + 28800, MINT_NOW, MINT_NOW, mint_jwk(kek, "HCLTransferKey", ",\"key_ops\":[\"encrypt\"]"), more);
+			 MINT_NOW + 28800, MINT_NOW, MINT_NOW,
+			 mint_jwk(kek, "HCLTransferKey", ",\"key_ops\":[\"encrypt\"]"), more);
 }
 
 static inline struct issuer_rules mint_issuer(void)
 {
 	static char name[] = "issuer", iss[] = MINT_ISS;
 
-	return (struct issuer_rules){
-		.name = name, .issuer = iss, .algorithms = 1u << KB_RS256, .max_age_s = 28800, .max_lifetime_s = 86400, .skew_s = 60, .is_maa = true};
+	return (struct issuer_rules){.name = name,
+				     .issuer = iss,
+				     .algorithms = 1u << KB_RS256,
+				     .max_age_s = 28800,
+				     .max_lifetime_s = 86400,
+				     .skew_s = 60,
+				     .is_maa = true};
 }
 
-/* Permission to release `name`/`version` to `kek` (RSA with public part), by way of a real decision.  Free with grant_free(). */
+/* Permission to release `name`/`version` to `kek` (RSA with public part), by way of a real
+ * decision.  Free with grant_free(). */
 static inline struct grant *mint_grant(EVP_PKEY *kek, const char *name, const char *version)
 {
-	static const char policy[] = "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS
-				     "\",\"allOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":\"sevsnpvm\"}]}]}";
+	static const char policy[] =
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS
+		"\",\"allOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":\"sevsnpvm\"}]}]}";
 	struct issuer_rules issuer = mint_issuer();
 	struct jwks *keys = mint_jwks(mint_rsa(0), "k");
 	struct token *token = NULL;
 	struct rules *rules = NULL;
 	struct grant *grant = NULL;
 
-	mint_check(token_open(span_str(mint_token(mint_rsa(0), "RS256", "k", mint_claims(kek, ""))), &token) == KB_OK, "token_open");
+	mint_check(token_open(span_str(mint_token(mint_rsa(0), "RS256", "k", mint_claims(kek, ""))),
+			      &token) == KB_OK,
+		   "token_open");
 	mint_check(rules_compile(span_str(policy), &rules, NULL) == KB_OK, "rules_compile");
 	struct release_case c = {.token = token,
 				 .issuer = &issuer,

@@ -1,6 +1,8 @@
-/* tests/unit/p11_fault.h — faults at the standard's own seam: a copy of the module's function list in which named calls fail when told to.
- * The fake module of the end-to-end tests (tests/fault/fake_p11.c) stands between two processes and is scripted through a file; here both are one, and a test
- * also puts functions of its own into the list: they share the list of calls, not the bodies. */
+/* tests/unit/p11_fault.h — faults at the standard's own seam: a copy of the module's function list
+ * in which named calls fail when told to. The fake module of the end-to-end tests
+ * (tests/fault/fake_p11.c) stands between two processes and is scripted through a file; here both
+ * are one, and a test also puts functions of its own into the list: they share the list of calls,
+ * not the bodies. */
 #ifndef KB_TESTS_P11_FAULT_H
 #define KB_TESTS_P11_FAULT_H
 #include "keystore/module.h"
@@ -34,14 +36,15 @@ static inline CK_RV fault_counted_rv(CK_RV rv)
 	return rv;
 }
 
-#define X(call, params, args)                                                                                                                        \
-	static CK_RV fault_##call params                                                                                                             \
-	{                                                                                                                                            \
-		p11_fault.calls[FAULT_##call]++;                                                                                                     \
-		if (p11_fault.left[FAULT_##call] == 0 || (p11_fault.skip[FAULT_##call] > 0 && p11_fault.skip[FAULT_##call]--))                       \
-			return fault_counted(1), fault_counted_rv(p11_fault.real->call args);                                                        \
-		p11_fault.left[FAULT_##call]--;                                                                                                      \
-		return p11_fault.rv[FAULT_##call];                                                                                                   \
+#define X(call, params, args)                                                                      \
+	static CK_RV fault_##call params                                                           \
+	{                                                                                          \
+		p11_fault.calls[FAULT_##call]++;                                                   \
+		if (p11_fault.left[FAULT_##call] == 0 ||                                           \
+		    (p11_fault.skip[FAULT_##call] > 0 && p11_fault.skip[FAULT_##call]--))          \
+			return fault_counted(1), fault_counted_rv(p11_fault.real->call args);      \
+		p11_fault.left[FAULT_##call]--;                                                    \
+		return p11_fault.rv[FAULT_##call];                                                 \
 	}
 P11_CALLS(X)
 #undef X

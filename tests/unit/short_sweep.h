@@ -1,5 +1,6 @@
-/* tests/unit/short_sweep.h — a trial with memory running out at its n-th allocation, for every n: each time a clean end, what was asked for or KB_E_NOMEM and
- * nothing; no leak.  What memory is short for: short_memory.h. */
+/* tests/unit/short_sweep.h — a trial with memory running out at its n-th allocation, for every n:
+ * each time a clean end, what was asked for or KB_E_NOMEM and nothing; no leak.  What memory is
+ * short for: short_memory.h. */
 #ifndef KB_TESTS_SHORT_SWEEP_H
 #define KB_TESTS_SHORT_SWEEP_H
 #include <setjmp.h>
@@ -22,15 +23,19 @@ enum { EVERY = 250 };
 struct trial {
 	const char *name;
 	enum kb_err (*run)(void);
-	unsigned deaths; /* at so many allocations at the most a library follows a NULL: nothing is released, the worker is replaced */
+	unsigned deaths; /* at so many allocations at the most a library follows a NULL: nothing is
+			    released, the worker is replaced */
 	long stride;     /* between allocations past EVERY, where a slow trial only makes bignums */
-	long lost;       /* blocks that a library loses at the most when its own allocation fails half-way */
-	bool is_local;   /* a file of the operator's: any error will do, it is he who is told and nothing changes */
+	long lost; /* blocks that a library loses at the most when its own allocation fails half-way
+		    */
+	bool is_local; /* a file of the operator's: any error will do, it is he who is told and
+			  nothing changes */
 };
 
 enum { GOES_ON = 40, IS_PAST, IS_BAD }; /* no codes that a program ends with by itself */
 
-/* The trial with the n-th allocation refused (and all that follow, if `forever`).  IS_PAST when it ended before that. */
+/* The trial with the n-th allocation refused (and all that follow, if `forever`).  IS_PAST when it
+ * ended before that. */
 static inline int trial_once(const struct trial *t, long n, bool forever)
 {
 	ERR_clear_error();
@@ -44,13 +49,16 @@ static inline int trial_once(const struct trial *t, long n, bool forever)
 	ERR_clear_error();
 	bool is_good = err == KB_OK || (!is_past && (err == KB_E_NOMEM || t->is_local));
 	if (!is_good)
-		print_error("%s, allocation %ld%s: %s\n", t->name, n, forever ? " and all after" : "", kb_err_name(err));
+		print_error("%s, allocation %ld%s: %s\n", t->name, n,
+			    forever ? " and all after" : "", kb_err_name(err));
 	if (live > before + t->lost)
-		print_error("%s, allocation %ld%s: %ld blocks more\n", t->name, n, forever ? " and all after" : "", live - before);
+		print_error("%s, allocation %ld%s: %ld blocks more\n", t->name, n,
+			    forever ? " and all after" : "", live - before);
 	return !is_good || live > before + t->lost ? IS_BAD : is_past ? IS_PAST : GOES_ON;
 }
 
-/* Libraries with a fault of their own: a child tries each n.  It may die, but never end otherwise than well. */
+/* Libraries with a fault of their own: a child tries each n.  It may die, but never end otherwise
+ * than well. */
 static inline void sweep_in_children(const struct trial *t)
 {
 	unsigned deaths = 0;
@@ -60,7 +68,8 @@ static inline void sweep_in_children(const struct trial *t)
 		pid_t pid = fork();
 		assert_true(pid >= 0);
 		if (pid == 0) {
-			signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the parent's tests */
+			signal(SIGSEGV,
+			       SIG_DFL); /* cmocka's handler would go on with the parent's tests */
 			signal(SIGABRT, SIG_DFL);
 			_exit(trial_once(t, n, false));
 		}

@@ -1,5 +1,6 @@
-/* tests/unit/short_system.h — the n-th call that wants something of a file fails with EIO, or finds no memory; whoever's in the program it is.  The program must
- * not be linked with a shim of its own. */
+/* tests/unit/short_system.h — the n-th call that wants something of a file fails with EIO, or finds
+ * no memory; whoever's in the program it is.  The program must not be linked with a shim of its
+ * own. */
 #ifndef KB_TESTS_SHORT_SYSTEM_H
 #define KB_TESTS_SHORT_SYSTEM_H
 #include <dlfcn.h>
@@ -46,10 +47,10 @@ static bool call_fails(const char *name)
 #pragma clang diagnostic ignored "-Wstatic-in-inline"
 #endif
 #define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
-#define FAILING(type, name, parameters, arguments)                                                                                                   \
-	type name parameters                                                                                                                         \
-	{                                                                                                                                            \
-		return call_fails(#name) ? (type)-1 : REAL(name) arguments;                                                                          \
+#define FAILING(type, name, parameters, arguments)                                                 \
+	type name parameters                                                                       \
+	{                                                                                          \
+		return call_fails(#name) ? (type)-1 : REAL(name) arguments;                        \
 	}
 
 ssize_t __read_chk(int fd, void *p, size_t n, size_t process);

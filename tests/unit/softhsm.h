@@ -1,4 +1,5 @@
-/* tests/unit/softhsm.h — a throw-away SoftHSM token in a directory of its own, and a keystore on it. */
+/* tests/unit/softhsm.h — a throw-away SoftHSM token in a directory of its own, and a keystore on
+ * it. */
 #ifndef KB_TESTS_SOFTHSM_H
 #define KB_TESTS_SOFTHSM_H
 #include <ftw.h>
@@ -47,7 +48,8 @@ static inline bool softhsm_add(const char *label)
 {
 	char why[PROVISION_WHY];
 	struct secret *so = softhsm_secret(SOFTHSM_SO_PIN), *pin = softhsm_secret(SOFTHSM_PIN);
-	bool good = so != NULL && pin != NULL && keystore_init_token(SOFTHSM_MODULE, label, so, pin, why) == KB_OK;
+	bool good = so != NULL && pin != NULL &&
+		    keystore_init_token(SOFTHSM_MODULE, label, so, pin, why) == KB_OK;
 
 	secret_free(so);
 	secret_free(pin);
@@ -69,7 +71,9 @@ static inline bool softhsm_start(struct softhsm *h)
 	FILE *f = fopen(path, "w");
 	if (f == NULL)
 		return false;
-	fprintf(f, "directories.tokendir = %s/tokens\nobjectstore.backend = file\nlog.level = ERROR\n", h->dir);
+	fprintf(f,
+		"directories.tokendir = %s/tokens\nobjectstore.backend = file\nlog.level = ERROR\n",
+		h->dir);
 	if (fclose(f) != 0 || setenv("SOFTHSM2_CONF", path, 1) != 0)
 		return false;
 	return softhsm_add("kbtest");
@@ -78,7 +82,8 @@ static inline bool softhsm_start(struct softhsm *h)
 static inline enum kb_err softhsm_open_pin(const char *pin_text, struct keystore **out)
 {
 	struct secret *pin = softhsm_secret(pin_text);
-	struct keystore_params p = {.module = SOFTHSM_MODULE, .token = SOFTHSM_TOKEN, .pin = pin, .is_writable = true};
+	struct keystore_params p = {
+		.module = SOFTHSM_MODULE, .token = SOFTHSM_TOKEN, .pin = pin, .is_writable = true};
 	enum kb_err err = keystore_open(&p, out);
 
 	secret_free(pin);

@@ -1,4 +1,5 @@
-/* tests/unit/tls_mint.h — certificates made on the spot, as PEM, and a client, for tests of the gateway's TLS.  A failure aborts the program. */
+/* tests/unit/tls_mint.h — certificates made on the spot, as PEM, and a client, for tests of the
+ * gateway's TLS.  A failure aborts the program. */
 #ifndef KB_TESTS_TLS_MINT_H
 #define KB_TESTS_TLS_MINT_H
 #include <openssl/ec.h>
@@ -42,8 +43,11 @@ static inline void tls_mint_add(X509 *cert, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
-/* Signed by `issuer`, or by itself; `usage`: extended key usage or NULL; valid from an hour ago for `seconds` from now. */
-static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name, const struct tls_pair *issuer, const char *usage, long seconds)
+/* Signed by `issuer`, or by itself; `usage`: extended key usage or NULL; valid from an hour ago for
+ * `seconds` from now. */
+static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
+					     const struct tls_pair *issuer, const char *usage,
+					     long seconds)
 {
 	struct tls_pair *p = calloc(1, sizeof *p);
 	X509_NAME *subject = X509_NAME_new();
@@ -53,28 +57,40 @@ static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name, co
 	p->key = key; /* owned now */
 	p->cert = X509_new();
 	tls_mint_check(p->key != NULL && p->cert != NULL, "key");
-	tls_mint_check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0), "name");
-	tls_mint_check(X509_set_version(p->cert, 2) && ASN1_INTEGER_set(X509_get_serialNumber(p->cert), ++serial) &&
+	tls_mint_check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
+						  (const unsigned char *)name, -1, -1, 0),
+		       "name");
+	tls_mint_check(X509_set_version(p->cert, 2) &&
+			       ASN1_INTEGER_set(X509_get_serialNumber(p->cert), ++serial) &&
 			       X509_gmtime_adj(X509_getm_notBefore(p->cert), -3600) != NULL &&
-			       X509_gmtime_adj(X509_getm_notAfter(p->cert), seconds) != NULL && X509_set_subject_name(p->cert, subject) &&
-			       X509_set_issuer_name(p->cert, issuer == NULL ? subject : X509_get_subject_name(issuer->cert)) &&
+			       X509_gmtime_adj(X509_getm_notAfter(p->cert), seconds) != NULL &&
+			       X509_set_subject_name(p->cert, subject) &&
+			       X509_set_issuer_name(
+				       p->cert, issuer == NULL
+							? subject
+							: X509_get_subject_name(issuer->cert)) &&
 			       X509_set_pubkey(p->cert, p->key),
 		       "certificate");
 	X509_NAME_free(subject);
-	tls_mint_add(p->cert, NID_basic_constraints, issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
+	tls_mint_add(p->cert, NID_basic_constraints,
+		     issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
 	if (usage != NULL)
 		tls_mint_add(p->cert, NID_ext_key_usage, usage);
-	tls_mint_check(X509_sign(p->cert, issuer == NULL ? p->key : issuer->key, EVP_sha256()) > 0, "sign");
+	tls_mint_check(X509_sign(p->cert, issuer == NULL ? p->key : issuer->key, EVP_sha256()) > 0,
+		       "sign");
 	BIO *bio = BIO_new(BIO_s_mem());
 	tls_mint_check(bio != NULL && PEM_write_bio_X509(bio, p->cert), "PEM");
 	tls_mint_pem(bio, &p->cert_pem);
 	bio = BIO_new(BIO_s_mem());
-	tls_mint_check(bio != NULL && PEM_write_bio_PrivateKey(bio, p->key, NULL, NULL, 0, NULL, NULL), "PEM");
+	tls_mint_check(bio != NULL &&
+			       PEM_write_bio_PrivateKey(bio, p->key, NULL, NULL, 0, NULL, NULL),
+		       "PEM");
 	tls_mint_pem(bio, &p->key_pem);
 	return p;
 }
 
-static inline struct tls_pair *tls_mint(const char *name, const struct tls_pair *issuer, const char *usage, long seconds)
+static inline struct tls_pair *tls_mint(const char *name, const struct tls_pair *issuer,
+					const char *usage, long seconds)
 {
 	return tls_mint_with(EVP_EC_gen("P-256"), name, issuer, usage, seconds);
 }
@@ -90,7 +106,8 @@ static inline void tls_mint_free(struct tls_pair *p)
 	free(p);
 }
 
-/* A client that trusts `ca` and shows `own` (may be NULL); no limits of its own, so that it is the server that refuses. */
+/* A client that trusts `ca` and shows `own` (may be NULL); no limits of its own, so that it is the
+ * server that refuses. */
 static inline SSL_CTX *tls_mint_client(const struct tls_pair *ca, const struct tls_pair *own)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -101,7 +118,9 @@ static inline SSL_CTX *tls_mint_client(const struct tls_pair *ca, const struct t
 	tls_mint_check(X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca->cert), "trust");
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	if (own != NULL)
-		tls_mint_check(SSL_CTX_use_certificate(ctx, own->cert) && SSL_CTX_use_PrivateKey(ctx, own->key), "client certificate");
+		tls_mint_check(SSL_CTX_use_certificate(ctx, own->cert) &&
+				       SSL_CTX_use_PrivateKey(ctx, own->key),
+			       "client certificate");
 	return ctx;
 }
 

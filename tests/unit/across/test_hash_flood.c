@@ -1,5 +1,7 @@
-/* tests/unit/across/test_hash_flood.c — tables whose keys strangers choose stay quick whatever they choose, and a document costs no more than its bytes are worth
- * (SECURITY G4, G5).  Times are compared with the same table's times for keys that nobody chose: the best of several runs, because machines are busy. */
+/* tests/unit/across/test_hash_flood.c — tables whose keys strangers choose stay quick whatever they
+ * choose, and a document costs no more than its bytes are worth (SECURITY G4, G5).  Times are
+ * compared with the same table's times for keys that nobody chose: the best of several runs,
+ * because machines are busy. */
 #include <netinet/in.h>
 #include <openssl/rand.h>
 #include <setjmp.h>
@@ -104,7 +106,8 @@ static double json_us(unsigned which)
 	struct json_t *j;
 
 	for (uint64_t i = 0; i < 4096; i++)
-		len += (size_t)sprintf(text + len, "%s\"%016llx%x\":1", i == 0 ? "" : ",", (unsigned long long)pattern(which, i + 1), (unsigned)i);
+		len += (size_t)sprintf(text + len, "%s\"%016llx%x\":1", i == 0 ? "" : ",",
+				       (unsigned long long)pattern(which, i + 1), (unsigned)i);
 	len += (size_t)sprintf(text + len, "}");
 	double from = cpu_us();
 	assert_int_equal(json_load_strict(span_of(text, len), sizeof text, &j, NULL), KB_OK);
@@ -124,7 +127,8 @@ static void stays_flat(double (*run)(unsigned), const char *what)
 			best[which] = us < best[which] ? us : best[which];
 		}
 		if (best[which] > WORST * best[0])
-			fail_msg("%s: pattern %u takes %.0f us, random keys %.0f", what, which, best[which], best[0]);
+			fail_msg("%s: pattern %u takes %.0f us, random keys %.0f", what, which,
+				 best[which], best[0]);
 	}
 }
 
@@ -169,10 +173,12 @@ static void test_g04_number_of_json_values(void **state)
 {
 	(void)state;
 	assert_int_equal(load_values(KB_MAX_JSON_VALUES, "1"), KB_OK);
-	assert_int_equal(load_values(KB_MAX_JSON_VALUES + 1, "1"), KB_OK); /* n values have n - 1 commas */
+	assert_int_equal(load_values(KB_MAX_JSON_VALUES + 1, "1"),
+			 KB_OK); /* n values have n - 1 commas */
 	assert_int_equal(load_values(KB_MAX_JSON_VALUES + 2, "1"), KB_E_JSON_SIZE);
 	assert_int_equal(load_values((size_t)10 * KB_MAX_JSON_VALUES, "1"), KB_E_JSON_SIZE);
-	assert_int_equal(load_values(KB_MAX_JSON_VALUES / 2, "\",,,,,[[[[{{{{\""), KB_OK); /* what stands in strings is no value */
+	assert_int_equal(load_values(KB_MAX_JSON_VALUES / 2, "\",,,,,[[[[{{{{\""),
+			 KB_OK); /* what stands in strings is no value */
 	assert_int_equal(load_values(KB_MAX_JSON_VALUES, "{}"), KB_E_JSON_SIZE);
 }
 

@@ -1,6 +1,7 @@
-/* tests/unit/across/test_nomem.c — memory runs out at the n-th allocation, for every n of a judgement (SECURITY G2).  Each time there must be a clean end: what was
- * asked for, or KB_E_NOMEM and nothing; never a grant that a check did not see, never another code (the client would take it for a final refusal), no leak.
- * What memory is short for: short_memory.h. */
+/* tests/unit/across/test_nomem.c — memory runs out at the n-th allocation, for every n of a
+ * judgement (SECURITY G2).  Each time there must be a clean end: what was asked for, or KB_E_NOMEM
+ * and nothing; never a grant that a check did not see, never another code (the client would take it
+ * for a final refusal), no leak. What memory is short for: short_memory.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,9 +28,10 @@ static struct {
 	const char *token;
 } world;
 
-static const char policy[] =
-	"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS "\",\"allOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":"
-	"\"sevsnpvm\"},{\"anyOf\":[{\"claim\":\"x-ms-sevsnpvm-vmpl\",\"lessOrEquals\":0},{\"claim\":\"a.b\",\"exists\":true}]}]}]}";
+static const char policy[] = "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS
+			     "\",\"allOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":"
+			     "\"sevsnpvm\"},{\"anyOf\":[{\"claim\":\"x-ms-sevsnpvm-vmpl\","
+			     "\"lessOrEquals\":0},{\"claim\":\"a.b\",\"exists\":true}]}]}]}";
 
 static enum kb_err decide_once(void)
 {
@@ -52,7 +54,8 @@ static enum kb_err decide_once(void)
 	err = decide(&c, world.ex, &grant);
 	assert_true((err == KB_OK) == (grant != NULL));
 	if (grant != NULL) {
-		assert_true(span_eq_cstr(grant_key_name(grant), "k") && span_eq_cstr(grant_key_version(grant), "v"));
+		assert_true(span_eq_cstr(grant_key_name(grant), "k") &&
+			    span_eq_cstr(grant_key_version(grant), "v"));
 		assert_int_equal(grant_expires(grant), MINT_NOW + 28800);
 		static uint8_t first[32]; /* of the run that has memory */
 		if (first[0] == 0 && first[31] == 0)
@@ -84,7 +87,9 @@ static void test_g02_decide_without_memory(void **state)
 	(void)state;
 	decide_with(mint_rsa(0), "RS256", KB_RS256, 0);
 	decide_with(mint_rsa(0), "PS384", KB_PS384, 0);
-	decide_with(mint_ec("P-256"), "ES256", KB_ES256, 3); /* cjose 0.6.2 does not look at what ECDSA_SIG_new() and BN_bin2bn() give it */
+	decide_with(
+		mint_ec("P-256"), "ES256", KB_ES256,
+		3); /* cjose 0.6.2 does not look at what ECDSA_SIG_new() and BN_bin2bn() give it */
 }
 
 /* ---- what is loaded beforehand ---- */
@@ -100,7 +105,8 @@ static enum kb_err jwks_once(void)
 
 	enum kb_err err = jwks_parse(document, &set, &report);
 	assert_true((err == KB_OK) == (set != NULL));
-	/* A set that is taken is whole: a key must not be missing for an hour because memory was short for a moment. */
+	/* A set that is taken is whole: a key must not be missing for an hour because memory was
+	 * short for a moment. */
 	if (err == KB_OK) {
 		struct issuer_rules issuer = mint_issuer();
 		struct token *token = NULL;
@@ -123,8 +129,10 @@ static const char *x5c_jwk(EVP_PKEY *key, const char *kid, const char *kty)
 	uint8_t *der = NULL;
 	struct buf b;
 
-	mint_check(x != NULL && X509_set_version(x, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
-			   X509_gmtime_adj(X509_getm_notBefore(x), 0) != NULL && X509_gmtime_adj(X509_getm_notAfter(x), 3600) != NULL &&
+	mint_check(x != NULL && X509_set_version(x, 2) == 1 &&
+			   ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
+			   X509_gmtime_adj(X509_getm_notBefore(x), 0) != NULL &&
+			   X509_gmtime_adj(X509_getm_notAfter(x), 3600) != NULL &&
 			   X509_set_pubkey(x, key) == 1 && X509_sign(x, key, EVP_sha256()) > 0,
 		   "certificate");
 	int len = i2d_X509(x, &der);
@@ -133,7 +141,8 @@ static const char *x5c_jwk(EVP_PKEY *key, const char *kid, const char *kty)
 	b64_encode(&b, span_of(der, (size_t)len));
 	buf_add(&b, "", 1);
 	mint_check(buf_ok(&b) == KB_OK, "base64");
-	const char *jwk = mint_text("{\"kty\":\"%s\",\"kid\":\"%s\",\"x5c\":[\"%s\"]}", kty, kid, (const char *)b.p);
+	const char *jwk = mint_text("{\"kty\":\"%s\",\"kid\":\"%s\",\"x5c\":[\"%s\"]}", kty, kid,
+				    (const char *)b.p);
 	buf_free(&b);
 	OPENSSL_free(der);
 	X509_free(x);
@@ -145,19 +154,24 @@ static void test_g02_key_set_without_memory(void **state)
 	const struct trial t = {"key set", jwks_once, 0, 11, 4, false};
 
 	(void)state;
-	const char *const jwk[] = {mint_jwk(mint_rsa(0), "a", ",\"use\":\"sig\",\"alg\":\"RS256\""), mint_jwk(mint_ec("P-256"), "b", ""),
-				   x5c_jwk(mint_rsa(1), "c", "RSA"), x5c_jwk(mint_ec("P-256"), "d", "EC")};
+	const char *const jwk[] = {mint_jwk(mint_rsa(0), "a", ",\"use\":\"sig\",\"alg\":\"RS256\""),
+				   mint_jwk(mint_ec("P-256"), "b", ""),
+				   x5c_jwk(mint_rsa(1), "c", "RSA"),
+				   x5c_jwk(mint_ec("P-256"), "d", "EC")};
 	EVP_PKEY *const key[] = {mint_rsa(0), mint_ec("P-256"), mint_rsa(1), mint_ec("P-256")};
 	static const char *const kid[] = {"a", "b", "c", "d"};
 	keys_in_document = 2;
 	for (size_t i = 0; i < sizeof jwk / sizeof *jwk; i++) {
-		signed_by_first = mint_token(key[i], i % 2 == 0 ? "RS256" : "ES256", kid[i], "{\"iss\":\"" MINT_ISS "\"}");
-		document = span_str(mint_text("{\"keys\":[%s,%s]}", jwk[i], mint_jwk(mint_ec("P-256"), "z", "")));
+		signed_by_first = mint_token(key[i], i % 2 == 0 ? "RS256" : "ES256", kid[i],
+					     "{\"iss\":\"" MINT_ISS "\"}");
+		document = span_str(mint_text("{\"keys\":[%s,%s]}", jwk[i],
+					      mint_jwk(mint_ec("P-256"), "z", "")));
 		sweep_all(&t, 1);
 	}
 }
 
-/* A signer's key judged for the first time: what could not be judged is no weak key, and is judged again. */
+/* A signer's key judged for the first time: what could not be judged is no weak key, and is judged
+ * again. */
 static enum kb_err first_signature_once(void)
 {
 	KB_AUTO(jwks) struct jwks *set = NULL;
@@ -183,7 +197,8 @@ static enum kb_err validate_once(void)
 
 static void test_g02_first_signature_without_memory(void **state)
 {
-	const struct trial t = {"first signature", first_signature_once, 0, 1, 0, false}, ec = {"EC key", validate_once, 0, 1, 0, false};
+	const struct trial t = {"first signature", first_signature_once, 0, 1, 0, false},
+			   ec = {"EC key", validate_once, 0, 1, 0, false};
 
 	(void)state;
 	world.issuer = mint_issuer();
@@ -191,9 +206,12 @@ static void test_g02_first_signature_without_memory(void **state)
 	world.token = mint_token(mint_rsa(0), "RS256", "k", mint_claims(mint_rsa(1), ""));
 	document = span_str(mint_text("{\"keys\":[%s]}", mint_jwk(mint_rsa(0), "k", "")));
 	sweep_all(&t, 1);
-	/* An EC key by itself: cjose follows a NULL when it verifies with one (test_g02_decide_without_memory). */
+	/* An EC key by itself: cjose follows a NULL when it verifies with one
+	 * (test_g02_decide_without_memory). */
 	KB_AUTO(json) struct json_t *jwk = NULL;
-	assert_int_equal(json_load_strict(span_str(mint_jwk(mint_ec("P-256"), "k", "")), KB_MAX_JWKS, &jwk, NULL), KB_OK);
+	assert_int_equal(json_load_strict(span_str(mint_jwk(mint_ec("P-256"), "k", "")),
+					  KB_MAX_JWKS, &jwk, NULL),
+			 KB_OK);
 	assert_int_equal(pubkey_from_jwk(jwk, PUBKEY_VERIFY, &unproven), KB_OK);
 	sweep_all(&ec, 1);
 	pubkey_free(unproven);
@@ -228,8 +246,9 @@ static enum kb_err base64_once(void)
 
 static void test_g02_small_parts_without_memory(void **state)
 {
-	const struct trial t[] = {
-		{"policy", policy_once, 0, 1, 0, false}, {"explanation", explain_once, 0, 1, 0, false}, {"base64", base64_once, 0, 1, 0, false}};
+	const struct trial t[] = {{"policy", policy_once, 0, 1, 0, false},
+				  {"explanation", explain_once, 0, 1, 0, false},
+				  {"base64", base64_once, 0, 1, 0, false}};
 
 	(void)state;
 	sweep_all(t, sizeof t / sizeof *t);
@@ -254,7 +273,8 @@ static enum kb_err record_once(void)
 
 static void test_g02_key_records_without_memory(void **state)
 {
-	const struct trial t = {"key record", record_once, 8, 1, 2, true}; /* p11-kit 0.24 follows NULLs when it reads a URI */
+	const struct trial t = {"key record", record_once, 8, 1, 2,
+				true}; /* p11-kit 0.24 follows NULLs when it reads a URI */
 
 	(void)state;
 	document = mint_file("tests/fuzz/seeds/record/full.json");
@@ -295,9 +315,12 @@ static void test_g02_key_wrap_without_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_g02_small_parts_without_memory), cmocka_unit_test(test_g02_key_wrap_without_memory),
-		cmocka_unit_test(test_g02_key_records_without_memory), cmocka_unit_test(test_g02_decide_without_memory),
-		cmocka_unit_test(test_g02_key_set_without_memory),     cmocka_unit_test(test_g02_first_signature_without_memory),
+		cmocka_unit_test(test_g02_small_parts_without_memory),
+		cmocka_unit_test(test_g02_key_wrap_without_memory),
+		cmocka_unit_test(test_g02_key_records_without_memory),
+		cmocka_unit_test(test_g02_decide_without_memory),
+		cmocka_unit_test(test_g02_key_set_without_memory),
+		cmocka_unit_test(test_g02_first_signature_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

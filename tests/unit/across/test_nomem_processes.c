@@ -1,5 +1,6 @@
-/* tests/unit/across/test_nomem_processes.c — memory runs out at the n-th allocation, for every n of what a process makes for itself: its way to the others, its listener, its
- * fetches, the header of its signatures (SECURITY G2).  A judgement is in test_nomem.c. */
+/* tests/unit/across/test_nomem_processes.c — memory runs out at the n-th allocation, for every n of
+ * what a process makes for itself: its way to the others, its listener, its fetches, the header of
+ * its signatures (SECURITY G2).  A judgement is in test_nomem.c. */
 #include "tests/unit/short_sweep.h"
 
 #include <event2/buffer.h>
@@ -9,21 +10,21 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "api/keyvault.h"
 #include "base/limits.h"
 #include "base/secret.h"
-#include "gateway/exchange.h"
-#include "fetcher/fetch.h"
-#include "api/keyvault.h"
-#include "gateway/metrics.h"
-#include "vault/nonce.h"
-#include "ledger/replay.h"
-#include "gateway/request.h"
-#include "process/segment.h"
 #include "config/snapshot.h"
+#include "fetcher/fetch.h"
+#include "gateway/exchange.h"
+#include "gateway/metrics.h"
+#include "gateway/request.h"
 #include "gateway/tls.h"
-#include "process/x509.h"
 #include "keystore/keystore.h"
+#include "ledger/replay.h"
+#include "process/segment.h"
+#include "process/x509.h"
 #include "tests/unit/tls_mint.h"
+#include "vault/nonce.h"
 
 static struct event_base *base;
 static struct stats *board;
@@ -75,9 +76,14 @@ static void on_broken(void *ctx)
 
 static enum kb_err open_exchange(unsigned window, struct exchange **x)
 {
-	const struct exchange_events on = {.on_response = on_response, .on_refused = on_refused, .on_broken = on_broken};
-	const struct exchange_config cfg = {
-		.vault_fd = vault[0], .ledger_fd = ledger[0], .self = &board->slot[0], .window = window, .max_queue = 4, .max_pending = 16};
+	const struct exchange_events on = {
+		.on_response = on_response, .on_refused = on_refused, .on_broken = on_broken};
+	const struct exchange_config cfg = {.vault_fd = vault[0],
+					    .ledger_fd = ledger[0],
+					    .self = &board->slot[0],
+					    .window = window,
+					    .max_queue = 4,
+					    .max_pending = 16};
 
 	return exchange_new(base, &cfg, &on, x);
 }
@@ -90,10 +96,12 @@ static enum kb_err exchange_once(void)
 	assert_true((err == KB_OK) == (x != NULL));
 	if (err != KB_OK)
 		return err;
-	/* The window is taken by the first, so the second waits in memory; without memory it is not under way. */
+	/* The window is taken by the first, so the second waits in memory; without memory it is not
+	 * under way. */
 	struct queue_source lane = {0};
 	struct pending a = {0}, b = {0};
-	assert_int_equal(exchange_send(x, &a, exchange_next_id(x), &lane, span_str("frame")), KB_OK);
+	assert_int_equal(exchange_send(x, &a, exchange_next_id(x), &lane, span_str("frame")),
+			 KB_OK);
 	err = exchange_send(x, &b, exchange_next_id(x), &lane, span_str("frame"));
 	assert_true((err == KB_OK) == (b.id != 0));
 	char byte[16];
@@ -123,7 +131,8 @@ static int unmake_sockets(void **state)
 
 static void test_g02_exchange_without_memory(void **state)
 {
-	const struct trial t = {"exchange", exchange_once, 0, 1, 0, true}; /* libevent's own want of memory is KB_E_SYS */
+	const struct trial t = {"exchange", exchange_once, 0, 1,
+				0,          true}; /* libevent's own want of memory is KB_E_SYS */
 
 	(void)state;
 	sweep_all(&t, 1);
@@ -154,12 +163,17 @@ static void test_exchange_refuses_what_cannot_be_sent(void **state)
 
 	(void)state;
 	assert_int_equal(open_exchange(1, &x), KB_OK);
-	assert_int_equal(exchange_send(x, &large, exchange_next_id(x), &lane, span_of(bytes, sizeof bytes)), KB_E_FRAME);
+	assert_int_equal(
+		exchange_send(x, &large, exchange_next_id(x), &lane, span_of(bytes, sizeof bytes)),
+		KB_E_FRAME);
 	assert_int_equal(large.id, 0);
 	uint64_t id = exchange_next_id(x);
 	assert_int_equal(exchange_send(x, &first, id, &lane, span_str("first")), KB_OK);
-	assert_int_equal(exchange_send(x, &large, exchange_next_id(x), &lane, span_of(bytes, sizeof bytes)), KB_OK);
-	assert_int_equal(exchange_send(x, &last, exchange_next_id(x), &lane, span_str("last")), KB_OK);
+	assert_int_equal(
+		exchange_send(x, &large, exchange_next_id(x), &lane, span_of(bytes, sizeof bytes)),
+		KB_OK);
+	assert_int_equal(exchange_send(x, &last, exchange_next_id(x), &lane, span_str("last")),
+			 KB_OK);
 	given_back = NULL;
 	exchange_lost(x, id); /* its place is free: the next two have their turn */
 	assert_ptr_equal(given_back, &large);
@@ -204,7 +218,9 @@ static struct tls_pair *ca, *leaf;
 
 static enum kb_err tls_once(void)
 {
-	const struct tls_server t = {.certificate = buf_span(&leaf->cert_pem), .key = buf_span(&leaf->key_pem), .client_ca = buf_span(&ca->cert_pem)};
+	const struct tls_server t = {.certificate = buf_span(&leaf->cert_pem),
+				     .key = buf_span(&leaf->key_pem),
+				     .client_ca = buf_span(&ca->cert_pem)};
 	SSL_CTX *ctx = NULL;
 	const char *why;
 	enum kb_err err = tls_server_new(&t, &ctx, &why);
@@ -216,7 +232,12 @@ static enum kb_err tls_once(void)
 
 static void test_g02_tls_without_memory(void **state)
 {
-	const struct trial t = {"TLS of a listener", tls_once, 0, 7, 2, true}; /* OpenSSL's want of memory looks like a bad certificate */
+	const struct trial t = {"TLS of a listener",
+				tls_once,
+				0,
+				7,
+				2,
+				true}; /* OpenSSL's want of memory looks like a bad certificate */
 
 	(void)state;
 	sweep_all(&t, 1);
@@ -238,7 +259,9 @@ static enum kb_err fetch_set_once(void)
 
 static enum kb_err fetch_once(void)
 {
-	const struct fetch_params p = {.url = "https://127.0.0.1:1/certs", .ca = buf_span(&ca->cert_pem), .max_bytes = 100};
+	const struct fetch_params p = {.url = "https://127.0.0.1:1/certs",
+				       .ca = buf_span(&ca->cert_pem),
+				       .max_bytes = 100};
 	struct fetch *f = NULL;
 	enum kb_err err = fetch_start(fetches, &p, &f);
 
@@ -249,7 +272,8 @@ static enum kb_err fetch_once(void)
 
 static void test_g02_fetches_without_memory(void **state)
 {
-	const struct trial set = {"fetches", fetch_set_once, 0, 1, 0, true}, one = {"a fetch", fetch_once, 0, 1, 0, false};
+	const struct trial set = {"fetches", fetch_set_once, 0, 1, 0, true},
+			   one = {"a fetch", fetch_once, 0, 1, 0, false};
 	struct pollfd many[16];
 	struct fetch *done;
 
@@ -257,7 +281,8 @@ static void test_g02_fetches_without_memory(void **state)
 	sweep_all(&set, 1);
 	assert_int_equal(fetch_set_new(&fetches), KB_OK);
 	sweep_all(&one, 1);
-	assert_int_equal(fetch_wait(fetches, many, 16, 0, &done), KB_E_BUG); /* more than it can wait for */
+	assert_int_equal(fetch_wait(fetches, many, 16, 0, &done),
+			 KB_E_BUG); /* more than it can wait for */
 	fetch_set_free(fetches);
 }
 
@@ -276,7 +301,12 @@ static enum kb_err header_once(void)
 
 static void test_g02_signature_header_without_memory(void **state)
 {
-	const struct trial t = {"signature header", header_once, 0, 1, 1, true}; /* OpenSSL's want of memory looks like a bad chain */
+	const struct trial t = {"signature header",
+				header_once,
+				0,
+				1,
+				1,
+				true}; /* OpenSSL's want of memory looks like a bad chain */
 
 	(void)state;
 	sweep_all(&t, 1);
@@ -290,7 +320,9 @@ static enum kb_err nonce_once(void)
 
 	buf_init(&text, 256);
 	enum kb_err err = nonce_make(mac_key, span_str("key"), 1700000000000000, &text);
-	return err == KB_OK ? nonce_check(mac_key, span_str("KEY"), 1700000000000000, buf_span(&text)) : err;
+	return err == KB_OK
+		       ? nonce_check(mac_key, span_str("KEY"), 1700000000000000, buf_span(&text))
+		       : err;
 }
 
 static void test_g02_nonce_without_memory(void **state)
@@ -346,8 +378,9 @@ static enum kb_err hsm_key_once(void)
 
 static void test_g02_certificates_without_memory(void **state)
 {
-	const struct trial t[] = {
-		{"a key as text", key_pem_once, 0, 7, 2, true}, {"a key", p256_once, 0, 7, 2, true}, {"the HSM's key", hsm_key_once, 0, 1, 0, true}};
+	const struct trial t[] = {{"a key as text", key_pem_once, 0, 7, 2, true},
+				  {"a key", p256_once, 0, 7, 2, true},
+				  {"the HSM's key", hsm_key_once, 0, 1, 0, true}};
 
 	(void)state;
 	assert_non_null(rsa = EVP_RSA_gen(2048));
@@ -385,7 +418,8 @@ static enum kb_err segment_once(void)
 
 static void test_g02_ledger_without_memory(void **state)
 {
-	const struct trial t[] = {{"used tokens", replay_once, 0, 1, 0, false}, {"segments", segment_once, 0, 1, 0, true}};
+	const struct trial t[] = {{"used tokens", replay_once, 0, 1, 0, false},
+				  {"segments", segment_once, 0, 1, 0, true}};
 	char path[] = "/tmp/keybroker-nomem-XXXXXX", command[64];
 
 	(void)state;
@@ -401,7 +435,8 @@ static void test_g02_ledger_without_memory(void **state)
 
 static enum kb_err request_once(void)
 {
-	static const char head[] = "POST /keys/k/release?api-version=7.4 HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n\r\n";
+	static const char head[] = "POST /keys/k/release?api-version=7.4 HTTP/1.1\r\nHost: "
+				   "h\r\nContent-Length: 3000\r\n\r\n";
 	static uint8_t body[3000];
 	struct frame_request r = {.id = 1, .peer = span_str("192.0.2.1")};
 	KB_AUTO(buf) struct buf frame;
@@ -409,9 +444,11 @@ static enum kb_err request_once(void)
 
 	buf_init(&frame, KB_MAX_FRAME);
 	/* In pieces, as the socket gave them. */
-	bool is_there = in != NULL && evbuffer_add(in, head, 20) == 0 && evbuffer_add_reference(in, head + 20, sizeof head - 21, NULL, NULL) == 0 &&
+	bool is_there = in != NULL && evbuffer_add(in, head, 20) == 0 &&
+			evbuffer_add_reference(in, head + 20, sizeof head - 21, NULL, NULL) == 0 &&
 			evbuffer_add_reference(in, body, sizeof body, NULL, NULL) == 0;
-	enum kb_err err = is_there ? request_frame(&r, in, sizeof head - 1, sizeof body, &frame) : KB_E_NOMEM;
+	enum kb_err err =
+		is_there ? request_frame(&r, in, sizeof head - 1, sizeof body, &frame) : KB_E_NOMEM;
 	if (in != NULL)
 		evbuffer_free(in);
 	return err;
@@ -492,9 +529,12 @@ static int unmake_certificates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_g02_exchange_without_memory, make_sockets, unmake_sockets),
-		cmocka_unit_test_setup_teardown(test_exchange_of_no_socket, make_sockets, unmake_sockets),
-		cmocka_unit_test_setup_teardown(test_exchange_refuses_what_cannot_be_sent, make_sockets, unmake_sockets),
+		cmocka_unit_test_setup_teardown(test_g02_exchange_without_memory, make_sockets,
+						unmake_sockets),
+		cmocka_unit_test_setup_teardown(test_exchange_of_no_socket, make_sockets,
+						unmake_sockets),
+		cmocka_unit_test_setup_teardown(test_exchange_refuses_what_cannot_be_sent,
+						make_sockets, unmake_sockets),
 		cmocka_unit_test(test_g02_metrics_listener_without_memory),
 		cmocka_unit_test(test_g02_tls_without_memory),
 		cmocka_unit_test(test_g02_fetches_without_memory),

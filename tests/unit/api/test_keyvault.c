@@ -1,4 +1,5 @@
-/* The Key Vault dialect: every URL form real clients send, every refusal's status and body, and the reply's shape beside a real one. */
+/* The Key Vault dialect: every URL form real clients send, every refusal's status and body, and the
+ * reply's shape beside a real one. */
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -12,22 +13,28 @@
 
 #include <cmocka.h>
 
+#include "api/keyvault.h"
 #include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "api/keyvault.h"
 
 #define VERSION "0123456789abcdef0123456789abcdef"
 
 static char base_url[] = "https://vault.example:8443";
 static char authorization[] = "https://login.example/tenant";
 static char resource[] = "https://vault.example";
-static const struct listener_config listener = {
-	.base_url = base_url, .is_keyvault = true, .challenge_authorization = authorization, .challenge_resource = resource};
+static const struct listener_config listener = {.base_url = base_url,
+						.is_keyvault = true,
+						.challenge_authorization = authorization,
+						.challenge_resource = resource};
 
-static enum kb_err route(enum frame_method method, const char *target, const char *query, struct keyvault_call *call)
+static enum kb_err route(enum frame_method method, const char *target, const char *query,
+			 struct keyvault_call *call)
 {
-	struct frame_request rq = {.method = (uint8_t)method, .target = span_str(target), .query = span_str(query), .is_json = true};
+	struct frame_request rq = {.method = (uint8_t)method,
+				   .target = span_str(target),
+				   .query = span_str(query),
+				   .is_json = true};
 
 	return keyvault_route(&rq, &listener, call);
 }
@@ -56,7 +63,8 @@ static void test_route_takes_every_url_form_clients_send(void **state)
 	assert_int_equal(call.op, KEYVAULT_GET);
 	assert_int_equal(route(FRAME_GET, "/keys/disk-1/", "api-version=7.4", &call), KB_OK);
 	assert_int_equal(call.version.len, 0);
-	assert_int_equal(route(FRAME_GET, "/keys/disk-1/" VERSION, "api-version=7.4", &call), KB_OK);
+	assert_int_equal(route(FRAME_GET, "/keys/disk-1/" VERSION, "api-version=7.4", &call),
+			 KB_OK);
 	assert_true(span_eq_cstr(call.version, VERSION));
 	assert_int_equal(route(FRAME_POST, "/keys/disk-1/nonce", "api-version=7.4", &call), KB_OK);
 	assert_int_equal(call.op, KEYVAULT_NONCE);
@@ -67,7 +75,9 @@ static void test_route_takes_the_path_of_base_url(void **state)
 	struct keyvault_call call;
 	char url[] = "https://h.example/tenant/a";
 	struct listener_config below = listener;
-	struct frame_request rq = {.method = FRAME_POST, .target = span_str("/tenant/a/keys/k/release"), .query = span_str("api-version=7.4")};
+	struct frame_request rq = {.method = FRAME_POST,
+				   .target = span_str("/tenant/a/keys/k/release"),
+				   .query = span_str("api-version=7.4")};
 
 	(void)state;
 	below.base_url = url;
@@ -113,7 +123,8 @@ static void test_route_refuses_methods(void **state)
 	struct keyvault_call call;
 
 	(void)state;
-	assert_int_equal(route(FRAME_GET, "/keys/a/release", "api-version=7.4", &call), KB_E_METHOD);
+	assert_int_equal(route(FRAME_GET, "/keys/a/release", "api-version=7.4", &call),
+			 KB_E_METHOD);
 	assert_int_equal(route(FRAME_PUT, "/keys/a", "api-version=7.4", &call), KB_E_METHOD);
 	assert_int_equal(route(FRAME_DELETE, "/keys/a", "api-version=7.4", &call), KB_E_METHOD);
 	assert_int_equal(keyvault_status(KB_E_METHOD), 405);
@@ -135,7 +146,8 @@ static void test_route_checks_api_version(void **state)
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		if (route(FRAME_POST, "/keys/a/release", bad[i], &call) != KB_E_API_VERSION)
 			fail_msg("%s is taken", bad[i]);
-	assert_int_equal(route(FRAME_POST, "/keys/a/release", "api-version=7.2", &call), KB_E_API_VERSION);
+	assert_int_equal(route(FRAME_POST, "/keys/a/release", "api-version=7.2", &call),
+			 KB_E_API_VERSION);
 	assert_int_equal(route(FRAME_GET, "/keys/a", "api-version=7.2", &call), KB_OK);
 }
 
@@ -144,13 +156,17 @@ static void test_route_refuses_versions_that_cannot_be(void **state)
 	struct keyvault_call call;
 
 	(void)state;
-	assert_int_equal(route(FRAME_POST, "/keys/a/0123/release", "api-version=7.4", &call), KB_E_KEY_NOT_FOUND);
-	assert_int_equal(route(FRAME_POST, "/keys/a/0123456789ABCDEF0123456789ABCDEF/release", "api-version=7.4", &call), KB_E_KEY_NOT_FOUND);
+	assert_int_equal(route(FRAME_POST, "/keys/a/0123/release", "api-version=7.4", &call),
+			 KB_E_KEY_NOT_FOUND);
+	assert_int_equal(route(FRAME_POST, "/keys/a/0123456789ABCDEF0123456789ABCDEF/release",
+			       "api-version=7.4", &call),
+			 KB_E_KEY_NOT_FOUND);
 }
 
 static enum kb_err body(const char *text, size_t len, struct keyvault_call *call)
 {
-	struct frame_request rq = {.method = FRAME_POST, .is_json = true, .body = span_of(text, len)};
+	struct frame_request rq = {
+		.method = FRAME_POST, .is_json = true, .body = span_of(text, len)};
 
 	*call = (struct keyvault_call){.enc = KB_ENC_SHA1};
 	return keyvault_body(&rq, call);
@@ -169,7 +185,8 @@ static void assert_body(enum kb_err want, const char *text)
 static void test_body_members(void **state)
 {
 	struct keyvault_call call;
-	const char *all = "{\"nonce\":\"ADE0101\",\"target\":\"a.b.c\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}";
+	const char *all =
+		"{\"nonce\":\"ADE0101\",\"target\":\"a.b.c\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}";
 
 	(void)state;
 	assert_int_equal(body(all, strlen(all), &call), KB_OK);
@@ -200,12 +217,15 @@ static void test_body_nonce_limit(void **state)
 	static const struct {
 		size_t len;
 		enum kb_err want;
-	} cases[] = {{KB_MAX_NONCE, KB_OK}, {KB_MAX_NONCE + 1, KB_E_BODY_MEMBER}, {KB_MAX_NONCE * 10, KB_E_BODY_MEMBER}};
+	} cases[] = {{KB_MAX_NONCE, KB_OK},
+		     {KB_MAX_NONCE + 1, KB_E_BODY_MEMBER},
+		     {KB_MAX_NONCE * 10, KB_E_BODY_MEMBER}};
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
 		char text[KB_MAX_NONCE * 10 + 64];
-		int n = snprintf(text, sizeof text, "{\"target\":\"a\",\"nonce\":\"%0*d\"}", (int)cases[i].len, 0);
+		int n = snprintf(text, sizeof text, "{\"target\":\"a\",\"nonce\":\"%0*d\"}",
+				 (int)cases[i].len, 0);
 		assert_true(n > 0 && (size_t)n < sizeof text);
 		assert_body(cases[i].want, text);
 	}
@@ -230,7 +250,8 @@ static void test_a29_token_at_and_over_the_limit(void **state)
 
 static void test_body_must_be_json(void **state)
 {
-	struct frame_request rq = {.method = FRAME_POST, .is_json = false, .body = span_str("{\"target\":\"a\"}")};
+	struct frame_request rq = {
+		.method = FRAME_POST, .is_json = false, .body = span_str("{\"target\":\"a\"}")};
 	struct keyvault_call call = {.enc = KB_ENC_SHA1};
 
 	(void)state;
@@ -241,7 +262,9 @@ static void test_body_must_be_json(void **state)
 /* {"error":{"code","message"[,"innererror":{"code"}]}} — what SDKs read. */
 static void assert_error(enum kb_err err, int status, const char *code, const char *inner)
 {
-	struct keyvault_call call = {.name = span_str("disk-1"), .op = KEYVAULT_RELEASE, .api_version = span_str("9\"9")};
+	struct keyvault_call call = {.name = span_str("disk-1"),
+				     .op = KEYVAULT_RELEASE,
+				     .api_version = span_str("9\"9")};
 	KB_AUTO(buf) struct buf b;
 	const char *got_code = NULL, *message = NULL, *got_inner = NULL;
 
@@ -249,7 +272,8 @@ static void assert_error(enum kb_err err, int status, const char *code, const ch
 	keyvault_error(err, &call, &b);
 	assert_int_equal(buf_ok(&b), KB_OK);
 	json_t *j = json_loadb((const char *)b.p, b.len, JSON_REJECT_DUPLICATES, NULL);
-	assert_int_equal(json_unpack(j, "{s:{s:s,s:s,s?{s:s}}}", "error", "code", &got_code, "message", &message, "innererror", "code", &got_inner),
+	assert_int_equal(json_unpack(j, "{s:{s:s,s:s,s?{s:s}}}", "error", "code", &got_code,
+				     "message", &message, "innererror", "code", &got_inner),
 			 0);
 	assert_int_equal(keyvault_status(err), status);
 	assert_string_equal(got_code, code);
@@ -287,9 +311,10 @@ static void test_errors_read_as_key_vaults(void **state)
 /* A37: whatever check refused the token, the client reads the same bytes. */
 static void test_a37_refusals_of_tokens_are_indistinguishable(void **state)
 {
-	static const enum kb_err codes[] = {KB_E_TOKEN_ALG,      KB_E_TOKEN_SIGNATURE, KB_E_EXPIRED,        KB_E_POLICY,
-					    KB_E_DEBUG_EVIDENCE, KB_E_KEY_BINDING,     KB_E_JSON_DUPLICATE, KB_E_ISSUER,
-					    KB_E_NONCE,          KB_E_REPLAY,          KB_E_KID_UNKNOWN};
+	static const enum kb_err codes[] = {
+		KB_E_TOKEN_ALG,      KB_E_TOKEN_SIGNATURE, KB_E_EXPIRED,        KB_E_POLICY,
+		KB_E_DEBUG_EVIDENCE, KB_E_KEY_BINDING,     KB_E_JSON_DUPLICATE, KB_E_ISSUER,
+		KB_E_NONCE,          KB_E_REPLAY,          KB_E_KID_UNKNOWN};
 	KB_AUTO(buf) struct buf first, b;
 	struct keyvault_call call = {0};
 
@@ -297,7 +322,8 @@ static void test_a37_refusals_of_tokens_are_indistinguishable(void **state)
 	buf_init(&first, 4096);
 	buf_init(&b, 4096);
 	keyvault_error(codes[0], &call, &first);
-	assert_non_null(memmem(first.p, first.len, "Target environment attestation statement cannot be verified.", 60));
+	assert_non_null(memmem(first.p, first.len,
+			       "Target environment attestation statement cannot be verified.", 60));
 	for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
 		buf_reset(&b);
 		keyvault_error(codes[i], &call, &b);
@@ -313,7 +339,9 @@ static void test_challenge_is_what_sdks_parse(void **state)
 	(void)state;
 	buf_init(&b, 1024);
 	keyvault_challenge(&listener, &b);
-	assert_true(span_eq_cstr(buf_span(&b), "Bearer authorization=\"https://login.example/tenant\", resource=\"https://vault.example\""));
+	assert_true(span_eq_cstr(buf_span(&b),
+				 "Bearer authorization=\"https://login.example/tenant\", "
+				 "resource=\"https://vault.example\""));
 }
 
 /* ---- shape of the reply, beside the real one ---- */
@@ -328,8 +356,12 @@ static X509 *new_cert(const char *cn, EVP_PKEY *key, const char *issuer_cn, EVP_
 	X509 *c = X509_new();
 	X509_NAME *name = X509_NAME_new(), *issuer = X509_NAME_new();
 
-	assert_int_equal(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0), 1);
-	assert_int_equal(X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const unsigned char *)issuer_cn, -1, -1, 0), 1);
+	assert_int_equal(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+						    (const unsigned char *)cn, -1, -1, 0),
+			 1);
+	assert_int_equal(X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC,
+						    (const unsigned char *)issuer_cn, -1, -1, 0),
+			 1);
 	X509_set_subject_name(c, name);
 	X509_set_issuer_name(c, issuer);
 	X509_NAME_free(name);
@@ -397,7 +429,8 @@ static void test_jws_header_refuses_doubtful_chains(void **state)
 	add_pem(&pem, pki.leaf); /* the wrong way round */
 	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 	buf_reset(&pem);
-	X509 *forged = new_cert("leaf", pki.leaf_key, "root", pki.leaf_key); /* says root, is signed by itself */
+	X509 *forged = new_cert("leaf", pki.leaf_key, "root",
+				pki.leaf_key); /* says root, is signed by itself */
 	add_pem(&pem, forged);
 	add_pem(&pem, pki.ca);
 	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
@@ -408,7 +441,8 @@ static void test_jws_header_refuses_doubtful_chains(void **state)
 	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 }
 
-/* A key of a kind that nobody knows: rsaEncryption's last number (RFC 8017 appendix C) is another. */
+/* A key of a kind that nobody knows: rsaEncryption's last number (RFC 8017 appendix C) is another.
+ */
 static void test_jws_header_refuses_a_leaf_of_unknown_kind(void **state)
 {
 	static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01};
@@ -443,7 +477,8 @@ static void names_of(const json_t *obj, char out[static 256])
 
 	out[0] = '\0';
 	while (json_next(obj, &it, &name, &value))
-		snprintf(out + strlen(out), 256 - strlen(out), "%s%s", out[0] == '\0' ? "" : ",", name);
+		snprintf(out + strlen(out), 256 - strlen(out), "%s%s", out[0] == '\0' ? "" : ",",
+			 name);
 }
 
 static void assert_names(const json_t *real, const json_t *ours)
@@ -463,7 +498,8 @@ static json_t *part(struct span jws, size_t index)
 	for (size_t i = 0; i < index; i++)
 		from = span_find(jws, from, '.') + 1;
 	buf_init(&text, KB_MAX_REPLY);
-	assert_int_equal(b64url_decode(span_sub(jws, from, span_find(jws, from, '.') - from), &text), KB_OK);
+	assert_int_equal(
+		b64url_decode(span_sub(jws, from, span_find(jws, from, '.') - from), &text), KB_OK);
 	json_t *j = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(j);
 	return j;
@@ -494,10 +530,15 @@ static struct key_record *ec_record(struct key_version *version)
 static void test_reply_has_the_shape_of_a_real_release(void **state)
 {
 	struct key_version version = {.version = VERSION, .created = 1662163960};
-	struct hsm_public public = {.kty = KB_KTY_EC, .crv = KB_CRV_P256, .x = {1}, .y = {2}, .xy_len = 32};
-	struct keyvault_call call = {.name = span_str("disk-1"), .api_version = span_str("7.3"), .enc = KB_ENC_SHA1};
-	struct keyvault_key key = {
-		.record = ec_record(&version), .version = &version, .public = &public, .policy_b64 = span_str("e30"), .base_url = base_url};
+	struct hsm_public public = {
+		.kty = KB_KTY_EC, .crv = KB_CRV_P256, .x = {1}, .y = {2}, .xy_len = 32};
+	struct keyvault_call call = {
+		.name = span_str("disk-1"), .api_version = span_str("7.3"), .enc = KB_ENC_SHA1};
+	struct keyvault_key key = {.record = ec_record(&version),
+				   .version = &version,
+				   .public = &public,
+				   .policy_b64 = span_str("e30"),
+				   .base_url = base_url};
 	KB_AUTO(buf) struct buf header, leaf, scratch, input, reply;
 	static char real_text[20000];
 
@@ -508,7 +549,8 @@ static void test_reply_has_the_shape_of_a_real_release(void **state)
 	buf_init(&input, KB_MAX_REPLY);
 	buf_init(&reply, KB_MAX_REPLY);
 	assert_int_equal(keyvault_jws_header(buf_span(&pki.pem), &header, &leaf), KB_OK);
-	keyvault_jws_input(&call, &key, span_str("kek\"1"), span_str("wrapped"), buf_span(&header), &scratch, &input);
+	keyvault_jws_input(&call, &key, span_str("kek\"1"), span_str("wrapped"), buf_span(&header),
+			   &scratch, &input);
 	keyvault_release(buf_span(&input), span_str("signature"), &reply);
 	assert_int_equal(buf_ok(&reply), KB_OK);
 
@@ -540,15 +582,23 @@ static void test_reply_has_the_shape_of_a_real_release(void **state)
 	names_of(our_key, names);
 	assert_string_equal(names, "key,attributes,tags,release_policy");
 	assert_names(json_object_get(real_key, "key"), json_object_get(our_key, "key"));
-	assert_names(json_object_get(real_key, "release_policy"), json_object_get(our_key, "release_policy"));
-	assert_string_equal(json_string_value(json_object_get(json_object_get(ours, "request"), "kid")), "https://vault.example:8443/keys/disk-1");
-	assert_string_equal(json_string_value(json_object_get(json_object_get(our_key, "key"), "kid")),
-			    "https://vault.example:8443/keys/disk-1/" VERSION);
+	assert_names(json_object_get(real_key, "release_policy"),
+		     json_object_get(our_key, "release_policy"));
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(ours, "request"), "kid")),
+		"https://vault.example:8443/keys/disk-1");
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(our_key, "key"), "kid")),
+		"https://vault.example:8443/keys/disk-1/" VERSION);
 
 	KB_AUTO(buf) struct buf hsm;
 	buf_init(&hsm, 4096);
-	assert_int_equal(b64url_decode(span_str(json_string_value(json_object_get(json_object_get(our_key, "key"), "key_hsm"))), &hsm), KB_OK);
-	assert_true(span_eq_cstr(buf_span(&hsm), "{\"schema_version\":\"1.0\",\"header\":{\"kid\":\"kek\\\"1\",\"alg\":\"dir\",\"enc\":\"CKM_RSA_"
+	assert_int_equal(b64url_decode(span_str(json_string_value(json_object_get(
+					       json_object_get(our_key, "key"), "key_hsm"))),
+				       &hsm),
+			 KB_OK);
+	assert_true(span_eq_cstr(buf_span(&hsm), "{\"schema_version\":\"1.0\",\"header\":{\"kid\":"
+						 "\"kek\\\"1\",\"alg\":\"dir\",\"enc\":\"CKM_RSA_"
 						 "AES_KEY_WRAP\"},\"ciphertext\":\"d3JhcHBlZA\"}"));
 	json_decref(real);
 	json_decref(ours);
@@ -564,14 +614,19 @@ static void test_reply_mirrors_version_and_nonce_of_the_request(void **state)
 				     .api_version = span_str("7.4"),
 				     .nonce = span_str("n\"1"),
 				     .enc = KB_ENC_SHA384};
-	struct keyvault_key key = {.record = ec_record(&version), .version = &version, .public = &public, .base_url = base_url};
+	struct keyvault_key key = {.record = ec_record(&version),
+				   .version = &version,
+				   .public = &public,
+				   .base_url = base_url};
 	KB_AUTO(buf) struct buf scratch, input;
 
 	(void)state;
 	buf_init(&scratch, KB_MAX_REPLY);
 	buf_init(&input, KB_MAX_REPLY);
-	keyvault_jws_input(&call, &key, span_str("k"), span_str("w"), span_str("h"), &scratch, &input);
-	assert_non_null(memmem(scratch.p, scratch.len, "/keys/disk-1/" VERSION "\",\"nonce\":\"n\\\"1\"}", 13 + 32 + 17));
+	keyvault_jws_input(&call, &key, span_str("k"), span_str("w"), span_str("h"), &scratch,
+			   &input);
+	assert_non_null(memmem(scratch.p, scratch.len,
+			       "/keys/disk-1/" VERSION "\",\"nonce\":\"n\\\"1\"}", 13 + 32 + 17));
 	assert_non_null(memmem(scratch.p, scratch.len, "RSA_AES_KEY_WRAP_384", 20));
 	assert_null(memmem(scratch.p, scratch.len, "release_policy", 14));
 	assert_null(memmem(scratch.p, scratch.len, "\"n\":", 4));
@@ -582,9 +637,14 @@ static void test_bundle_of_an_rsa_key(void **state)
 	static char tag_name[] = "a", tag_value[] = "b\"c";
 	static struct key_tag tags[] = {{tag_name, tag_value}};
 	struct key_version version = {.version = VERSION, .created = 100};
-	struct hsm_public public = {.kty = KB_KTY_RSA, .n = {0xff, 1}, .n_len = 2, .e = {1, 0, 1}, .e_len = 3};
+	struct hsm_public public = {
+		.kty = KB_KTY_RSA, .n = {0xff, 1}, .n_len = 2, .e = {1, 0, 1}, .e_len = 3};
 	struct key_record *r = ec_record(&version);
-	struct keyvault_key key = {.record = r, .version = &version, .public = &public, .policy_b64 = span_str("e30"), .base_url = base_url};
+	struct keyvault_key key = {.record = r,
+				   .version = &version,
+				   .public = &public,
+				   .policy_b64 = span_str("e30"),
+				   .base_url = base_url};
 	KB_AUTO(buf) struct buf b;
 
 	(void)state;
@@ -598,12 +658,14 @@ static void test_bundle_of_an_rsa_key(void **state)
 	buf_init(&b, KB_MAX_REPLY);
 	keyvault_bundle(&key, &b);
 	assert_true(span_eq_cstr(
-		buf_span(&b),
-		"{\"key\":{\"kid\":\"https://vault.example:8443/keys/disk-1/" VERSION
-		"\",\"kty\":\"RSA-HSM\",\"key_ops\":[\"sign\",\"verify\"],\"n\":\"_wE\",\"e\":\"AQAB\"},\"attributes\":{\"enabled\":true,\"nbf\":50,"
-		"\"exp\":300,\"created\":100,\"updated\":200,\"recoveryLevel\":\"Purgeable\",\"exportable\":true},\"tags\":{\"a\":\"b\\\"c\"},"
-		"\"release_"
-		"policy\":{\"contentType\":\"application/json; charset=utf-8\",\"data\":\"e30\",\"immutable\":false}}"));
+		buf_span(&b), "{\"key\":{\"kid\":\"https://vault.example:8443/keys/disk-1/" VERSION
+			      "\",\"kty\":\"RSA-HSM\",\"key_ops\":[\"sign\",\"verify\"],\"n\":\"_"
+			      "wE\",\"e\":\"AQAB\"},\"attributes\":{\"enabled\":true,\"nbf\":50,"
+			      "\"exp\":300,\"created\":100,\"updated\":200,\"recoveryLevel\":"
+			      "\"Purgeable\",\"exportable\":true},\"tags\":{\"a\":\"b\\\"c\"},"
+			      "\"release_"
+			      "policy\":{\"contentType\":\"application/json; "
+			      "charset=utf-8\",\"data\":\"e30\",\"immutable\":false}}"));
 }
 
 int main(void)

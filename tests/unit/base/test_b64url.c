@@ -1,4 +1,5 @@
-/* tests/unit/base/test_b64url.c — base64 in its strict and its lenient form: RFC 4648 §10 and everything that is almost base64. */
+/* tests/unit/base/test_b64url.c — base64 in its strict and its lenient form: RFC 4648 §10 and
+ * everything that is almost base64. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,7 +103,8 @@ static void test_b64url_rejects_nul(void **state)
 
 static void test_b64_rejects_bad_padding(void **state)
 {
-	static const char *const bad[] = {"Zg", "Zg=", "Zg===", "=Zg=", "Z===", "====", "Zm9v=", "Zh==", "Zm9=", "-__-", "Zg==Zg=="};
+	static const char *const bad[] = {"Zg",    "Zg=",  "Zg===", "=Zg=", "Z===",    "====",
+					  "Zm9v=", "Zh==", "Zm9=",  "-__-", "Zg==Zg=="};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -13,7 +13,8 @@
 static void test_clock_reads(void **state)
 {
 	(void)state;
-	assert_true(clock_wall_s() - (int64_t)time(NULL) <= 1 && (int64_t)time(NULL) - clock_wall_s() <= 1);
+	assert_true(clock_wall_s() - (int64_t)time(NULL) <= 1 &&
+		    (int64_t)time(NULL) - clock_wall_s() <= 1);
 	assert_true(clock_wall_us() / 1000000 - clock_wall_s() <= 1);
 	int64_t a = clock_mono_us(), ms = clock_mono_ms();
 	struct timespec pause = {.tv_nsec = 2000000};
@@ -101,8 +102,10 @@ static void test_clock_parse_span(void **state)
 	static const struct {
 		const char *text;
 		int64_t s;
-	} good[] = {{"0s", 0}, {"60s", 60}, {"5m", 300}, {"8h", 28800}, {"1d", 86400}, {"9999999d", 9999999 * INT64_C(86400)}};
-	static const char *const bad[] = {"", "s", "60", "60 s", "-1s", "1.5h", "1w", "1S", "99999999d", "s60"};
+	} good[] = {{"0s", 0},     {"60s", 60},   {"5m", 300},
+		    {"8h", 28800}, {"1d", 86400}, {"9999999d", 9999999 * INT64_C(86400)}};
+	static const char *const bad[] = {"",     "s",  "60", "60 s",      "-1s",
+					  "1.5h", "1w", "1S", "99999999d", "s60"};
 	int64_t s;
 
 	(void)state;
@@ -117,8 +120,12 @@ static void test_clock_parse_span(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clock_reads), cmocka_unit_test(test_f04_clock_never_set), cmocka_unit_test(test_f05_clock_beyond_2038),
-		cmocka_unit_test(test_clock_text),  cmocka_unit_test(test_clock_parse),         cmocka_unit_test(test_clock_parse_span),
+		cmocka_unit_test(test_clock_reads),
+		cmocka_unit_test(test_f04_clock_never_set),
+		cmocka_unit_test(test_f05_clock_beyond_2038),
+		cmocka_unit_test(test_clock_text),
+		cmocka_unit_test(test_clock_parse),
+		cmocka_unit_test(test_clock_parse_span),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,8 +20,10 @@ static void test_err_names_are_unique(void **state)
 	for (unsigned i = 0; i < KB_ERR_COUNT; i++) {
 		const char *name = kb_err_name((enum kb_err)i);
 		assert_true(name[0] != '\0');
-		assert_int_equal(strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"), strlen(name));
-		assert_int_equal(kb_err_from_name(name), i); /* finds the first: a name twice would give another */
+		assert_int_equal(strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"),
+				 strlen(name));
+		assert_int_equal(kb_err_from_name(name),
+				 i); /* finds the first: a name twice would give another */
 	}
 }
 

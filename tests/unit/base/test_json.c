@@ -48,7 +48,8 @@ static void test_a11_duplicate_members(void **state)
 
 static void test_a12_depth(void **state)
 {
-	static const size_t depths[] = {KB_MAX_JSON_DEPTH + 1, 10 * KB_MAX_JSON_DEPTH, 2048, 100000, 1024 * 1024};
+	static const size_t depths[] = {KB_MAX_JSON_DEPTH + 1, 10 * KB_MAX_JSON_DEPTH, 2048, 100000,
+					1024 * 1024};
 
 	(void)state;
 	char *text = malloc(1024 * 1024 + 64);
@@ -63,14 +64,15 @@ static void test_a12_depth(void **state)
 		assert_true(mint_cpu_us() - from < 5000);
 	}
 	free(text);
-	ASSERT_ERR(KB_OK, load("[\"[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[[[[[[\"]", 39)); /* brackets in a string are none */
+	ASSERT_ERR(KB_OK, load("[\"[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[[[[[[\"]",
+			       39)); /* brackets in a string are none */
 }
 
 static void test_a13_syntax(void **state)
 {
-#define BAD(s)                                                                                                                                       \
-	{                                                                                                                                            \
-		s, sizeof s - 1                                                                                                                      \
+#define BAD(s)                                                                                     \
+	{                                                                                          \
+		s, sizeof s - 1                                                                    \
 	}
 	static const struct {
 		const char *text;
@@ -142,13 +144,16 @@ static void test_json_names_the_line_of_a_fault(void **state)
 	unsigned line = 0;
 
 	(void)state;
-	ASSERT_ERR(KB_E_JSON_SYNTAX, json_load_strict(span_str("{\n\n  \"a\": x\n}"), 100, &j, &line));
+	ASSERT_ERR(KB_E_JSON_SYNTAX,
+		   json_load_strict(span_str("{\n\n  \"a\": x\n}"), 100, &j, &line));
 	assert_int_equal(line, 3);
 }
 
 static void test_json_getters_say_what_is_wrong(void **state)
 {
-	KB_AUTO(json) struct json_t *j = good("{\"s\":\"text\",\"e\":\"\",\"i\":-5,\"r\":1e3,\"b\":true,\"o\":{},\"l\":[1],\"z\":null}");
+	KB_AUTO(json)
+	struct json_t *j = good("{\"s\":\"text\",\"e\":\"\",\"i\":-5,\"r\":1e3,\"b\":true,\"o\":{},"
+				"\"l\":[1],\"z\":null}");
 	const struct json_t *child;
 	struct span s;
 	int64_t n;
@@ -179,7 +184,8 @@ static void test_json_getters_say_what_is_wrong(void **state)
 	ASSERT_ERR(KB_E_JSON_TYPE, json_get_arr(j, "o", &child));
 	ASSERT_ERR(KB_E_JSON_MISSING, json_get_arr(j, "x", &child));
 	ASSERT_ERR(KB_E_JSON_MISSING, json_as_str(NULL, 3, &s));
-	assert_true(json_has(j, "z") && json_has_null(j, "z") && !json_has(j, "x") && !json_has_null(j, "x"));
+	assert_true(json_has(j, "z") && json_has_null(j, "z") && !json_has(j, "x") &&
+		    !json_has_null(j, "x"));
 }
 
 static void test_json_only_names_the_stranger(void **state)
@@ -197,7 +203,8 @@ static void test_json_only_names_the_stranger(void **state)
 
 static void test_json_line_follows_a_path(void **state)
 {
-	struct span t = span_str("{\n \"a\": 1,\n \"l\": [\n  {\"x\": \"}\"},\n  {\n   \"y\": [1,\n2]}\n ]\n}\n");
+	struct span t = span_str(
+		"{\n \"a\": 1,\n \"l\": [\n  {\"x\": \"}\"},\n  {\n   \"y\": [1,\n2]}\n ]\n}\n");
 
 	(void)state;
 	assert_int_equal(json_line(t, ""), 1);
@@ -222,8 +229,10 @@ static void test_json_writes_only_what_parses(void **state)
 	json_add_name(&b, "l");
 	buf_add_str(&b, "[]}");
 	ASSERT_ERR(KB_OK, buf_ok(&b));
-	assert_true(span_eq_cstr(buf_span(&b), "{\"a\\\"b\":\"\\ufffd\\u001f\\\"\\\\\\u007f\xc3\xa9\\ufffd\\ufffd\\ufffd\\ufffd\","
-					       "\"n\":-9223372036854775808,\"t\":true,\"l\":[]}"));
+	assert_true(span_eq_cstr(
+		buf_span(&b),
+		"{\"a\\\"b\":\"\\ufffd\\u001f\\\"\\\\\\u007f\xc3\xa9\\ufffd\\ufffd\\ufffd\\ufffd\","
+		"\"n\":-9223372036854775808,\"t\":true,\"l\":[]}"));
 }
 
 static void test_json_write_round_trips(void **state)

@@ -1,4 +1,5 @@
-/* tests/unit/base/test_json_stack.c — deep JSON costs no stack: whatever strangers nest, the parser works in 64 KiB of it. */
+/* tests/unit/base/test_json_stack.c — deep JSON costs no stack: whatever strangers nest, the parser
+ * works in 64 KiB of it. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,8 @@ static void *parse(void *ctx)
 	return NULL;
 }
 
-/* In a thread whose stack is 64 KiB between pages that nobody may touch; glibc takes its own part of it. */
+/* In a thread whose stack is 64 KiB between pages that nobody may touch; glibc takes its own part
+ * of it. */
 static enum kb_err parse_in_64k(struct span text)
 {
 	struct work w = {.text = text, .err = KB_E_BUG};
@@ -57,7 +59,8 @@ static void test_a12_stack_of_deep_nesting(void **state)
 	/* Objects in objects: {"a":{"a": … */
 	for (size_t at = 0; at + 5 <= sizeof text; at += 5)
 		memcpy(text + at, "{\"a\":", 5);
-	assert_int_equal(parse_in_64k(span_of(text, sizeof text - sizeof text % 5)), KB_E_JSON_DEPTH);
+	assert_int_equal(parse_in_64k(span_of(text, sizeof text - sizeof text % 5)),
+			 KB_E_JSON_DEPTH);
 	/* As deep as it may be, and as long as it may be beside it. */
 	size_t n = 0;
 	memset(text, '[', KB_MAX_JSON_DEPTH);

@@ -52,7 +52,9 @@ static void test_secret_arena_full(void **state)
 	(void)state;
 	while (n < sizeof all / sizeof all[0] && (all[n] = secret_new(KB_MAX_SECRET)) != NULL)
 		n++;
-	assert_true(n > 0 && n <= KB_SECRET_ARENA / KB_MAX_SECRET); /* full means NULL, not the ordinary heap */
+	assert_true(n > 0 &&
+		    n <= KB_SECRET_ARENA /
+				    KB_MAX_SECRET); /* full means NULL, not the ordinary heap */
 	for (size_t i = 0; i < n; i++)
 		secret_free(all[i]);
 	struct secret *s = secret_new(KB_MAX_SECRET);
@@ -143,7 +145,9 @@ static enum kb_err read_text(const void *text, size_t len, struct secret **out)
 	if (child == 0) { /* in two writes: a PIN may come in parts */
 		close(fd[0]);
 		if (len > 1 && write(fd[1], text, 1) == 1)
-			_exit(write(fd[1], (const uint8_t *)text + 1, len - 1) == (ssize_t)len - 1 ? 0 : 1);
+			_exit(write(fd[1], (const uint8_t *)text + 1, len - 1) == (ssize_t)len - 1
+				      ? 0
+				      : 1);
 		_exit(write(fd[1], text, len) == (ssize_t)len ? 0 : 1);
 	}
 	close(fd[1]);
@@ -157,7 +161,8 @@ static void test_secret_read_fd(void **state)
 {
 	static const struct {
 		const char *in, *out;
-	} cases[] = {{"1234", "1234"}, {"1234\n", "1234"}, {"1234\r\n", "1234"}, {"1234\n\n", "1234\n"}, {" 12 ", " 12 "}, {"12\r34", "12\r34"}};
+	} cases[] = {{"1234", "1234"},       {"1234\n", "1234"}, {"1234\r\n", "1234"},
+		     {"1234\n\n", "1234\n"}, {" 12 ", " 12 "},   {"12\r34", "12\r34"}};
 	static const char *const empty[] = {"", "\n", "\r\n"};
 	struct secret *s;
 

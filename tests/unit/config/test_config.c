@@ -1,5 +1,6 @@
-/* tests/unit/config/test_config.c — the example instance of conf/ loads, and everything that is wrong with one has its fault, with path and line.
- * Long because it is mostly tables: one row a fault. */
+/* tests/unit/config/test_config.c — the example instance of conf/ loads, and everything that is
+ * wrong with one has its fault, with path and line. Long because it is mostly tables: one row a
+ * fault. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,8 +74,14 @@ static int make_certificates(void **state)
 	KB_AUTO(x509_cert) X509 *leaf = NULL;
 	const char *name = "vault.skr.example";
 	KB_AUTO(buf) struct buf pem;
-	struct x509_template ca = {.kind = X509_ROOT, .common_name = "root", .days = 10, .now_s = clock_wall_s()};
-	struct x509_template server = {.kind = X509_LEAF, .common_name = name, .names = &name, .n_names = 1, .days = 5, .now_s = clock_wall_s()};
+	struct x509_template ca = {
+		.kind = X509_ROOT, .common_name = "root", .days = 10, .now_s = clock_wall_s()};
+	struct x509_template server = {.kind = X509_LEAF,
+				       .common_name = name,
+				       .names = &name,
+				       .n_names = 1,
+				       .days = 5,
+				       .now_s = clock_wall_s()};
 
 	(void)state;
 	buf_init(&pem, sizeof chain - 1);
@@ -99,7 +106,9 @@ static int setup(void **state)
 	(void)state;
 	snprintf(dir, sizeof dir, "/tmp/kb-config-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	snprintf(command, sizeof command, "umask 022 && cp -R conf/. %s && chmod -R u+w,go-w %s && mkdir %s/tls %s/hsm", dir, dir, dir, dir);
+	snprintf(command, sizeof command,
+		 "umask 022 && cp -R conf/. %s && chmod -R u+w,go-w %s && mkdir %s/tls %s/hsm", dir,
+		 dir, dir, dir);
 	assert_int_equal(system(command), 0);
 	put("tls/server.pem", certificate);
 	put("tls/server.key", key);
@@ -153,7 +162,8 @@ static void assert_good(void)
 	unload(&l);
 }
 
-/* The configuration is refused, and among its faults is one at `where` ("FILE:LINE") that holds `text`. */
+/* The configuration is refused, and among its faults is one at `where` ("FILE:LINE") that holds
+ * `text`. */
 static void assert_fault(const char *where, const char *text)
 {
 	char prefix[160];
@@ -164,7 +174,8 @@ static void assert_fault(const char *where, const char *text)
 	assert_null(l.c);
 	snprintf(prefix, sizeof prefix, "%s/%s: ", dir, where);
 	for (size_t i = 0; i < l.faults.n; i++)
-		hit = hit || (strncmp(l.faults.text[i], prefix, strlen(prefix)) == 0 && strstr(l.faults.text[i], text) != NULL);
+		hit = hit || (strncmp(l.faults.text[i], prefix, strlen(prefix)) == 0 &&
+			      strstr(l.faults.text[i], text) != NULL);
 	unload(&l);
 	if (!hit)
 		print_error("no fault \"%s… %s\"\n", prefix, text);
@@ -187,7 +198,8 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(c->listeners[0].auth, AUTH_NONE);
 	assert_true(span_eq_cstr(c->listeners[0].certificate, certificate));
 	assert_int_equal(c->listeners[0].client_ca.len, 0);
-	assert_string_equal(c->listeners[0].challenge_authorization, "https://vault.skr.example/keybroker");
+	assert_string_equal(c->listeners[0].challenge_authorization,
+			    "https://vault.skr.example/keybroker");
 	assert_string_equal(c->listeners[0].challenge_resource, "https://skr.example");
 	assert_string_equal(c->metrics_address, "127.0.0.1:9464");
 	snprintf(path, sizeof path, "SOFTHSM2_CONF=%s/hsm/softhsm2.conf", dir);
@@ -202,7 +214,8 @@ static void test_config_example_instance(void **state)
 	assert_string_equal(c->ledger_dir, "/var/lib/keybroker/ledger");
 	assert_int_equal(strlen(c->digest), 64);
 	assert_int_equal(c->n_issuers, 4);
-	const struct issuer_config *weu = config_issuer(c, span_str("https://sharedweu.weu.attest.azure.net"));
+	const struct issuer_config *weu =
+		config_issuer(c, span_str("https://sharedweu.weu.attest.azure.net"));
 	assert_non_null(weu);
 	assert_string_equal(weu->rules.name, "sharedweu");
 	assert_int_equal(weu->rules.algorithms, 1U << KB_RS256);
@@ -210,7 +223,8 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(weu->source, KEYS_DISCOVERY);
 	assert_int_equal(weu->min_interval_s, KB_FETCH_MIN_S);
 	assert_null(weu->rules.audience);
-	assert_null(config_issuer(c, span_str("https://sharedweu.weu.attest.azure.net/"))); /* byte for byte */
+	assert_null(config_issuer(
+		c, span_str("https://sharedweu.weu.attest.azure.net/"))); /* byte for byte */
 	unload(&l);
 }
 
@@ -234,9 +248,12 @@ static void test_config_finds_each_of_many_keys(void **state)
 {
 	char name[32], file[64];
 	static const char record[] =
-		"{\"kty\":\"oct-HSM\",\"key_ops\":[\"encrypt\"],\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":1790000000},"
-		"\"release_policy\":{\"file\":\"../policies/cvm-default.json\"},\"versions\":[{\"version\":"
-		"\"0a1b2c3d4e5f60718293a4b5c6d7e8f9\",\"created\":1790000000,\"object\":\"pkcs11:id=%0a;type=secret-key\"}]}";
+		"{\"kty\":\"oct-HSM\",\"key_ops\":[\"encrypt\"],\"attributes\":{\"enabled\":true,"
+		"\"exportable\":true,\"created\":1790000000},"
+		"\"release_policy\":{\"file\":\"../policies/"
+		"cvm-default.json\"},\"versions\":[{\"version\":"
+		"\"0a1b2c3d4e5f60718293a4b5c6d7e8f9\",\"created\":1790000000,\"object\":\"pkcs11:"
+		"id=%0a;type=secret-key\"}]}";
 
 	(void)state;
 	for (unsigned i = 0; i < 50; i++) {
@@ -262,7 +279,8 @@ static void test_config_parts_see_their_own(void **state)
 	(void)state;
 	assert_int_equal(l.err, KB_OK);
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
-	static const unsigned parts[] = {CONFIG_GATEWAY, CONFIG_VAULT, CONFIG_FETCHER, CONFIG_LEDGER};
+	static const unsigned parts[] = {CONFIG_GATEWAY, CONFIG_VAULT, CONFIG_FETCHER,
+					 CONFIG_LEDGER};
 	for (size_t i = 0; i < 4; i++) {
 		int fd;
 		struct snapshot *process;
@@ -274,9 +292,12 @@ static void test_config_parts_see_their_own(void **state)
 		assert_int_equal(config_load(process, path, parts[i], &c, &faults), KB_OK);
 		assert_int_equal(faults.n, 0);
 		assert_int_equal(c->listeners[0].key.len > 0, parts[i] == CONFIG_GATEWAY);
-		assert_int_equal(c->n_keys > 0 && c->signer_chain.len > 0, parts[i] == CONFIG_VAULT);
-		assert_int_equal(c->n_issuers > 0, parts[i] == CONFIG_VAULT || parts[i] == CONFIG_FETCHER);
-		assert_string_equal(c->digest, l.c->digest); /* of the whole, whatever a process sees of it */
+		assert_int_equal(c->n_keys > 0 && c->signer_chain.len > 0,
+				 parts[i] == CONFIG_VAULT);
+		assert_int_equal(c->n_issuers > 0,
+				 parts[i] == CONFIG_VAULT || parts[i] == CONFIG_FETCHER);
+		assert_string_equal(c->digest,
+				    l.c->digest); /* of the whole, whatever a process sees of it */
 		config_free(c);
 		config_faults_free(&faults);
 		snapshot_free(process);
@@ -295,7 +316,8 @@ static void test_config_relative_path(void **state)
 	assert_non_null(getcwd(here, sizeof here));
 	assert_int_equal(chdir(dir), 0);
 	assert_int_equal(snapshot_files(&src), KB_OK);
-	assert_int_equal(config_load(src, "./keys.d/../keybroker.json", CONFIG_ALL, &c, &faults), KB_OK);
+	assert_int_equal(config_load(src, "./keys.d/../keybroker.json", CONFIG_ALL, &c, &faults),
+			 KB_OK);
 	assert_int_equal(chdir(here), 0);
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	assert_string_equal(c->path, path);
@@ -353,7 +375,8 @@ static void test_e01_unknown_member(void **state)
 static void test_e01_duplicate_member(void **state)
 {
 	(void)state;
-	edit("keybroker.json", "\"keys\": \"keys.d\",", "\"keys\": \"keys.d\", \"keys\": \"keys.d\",");
+	edit("keybroker.json", "\"keys\": \"keys.d\",",
+	     "\"keys\": \"keys.d\", \"keys\": \"keys.d\",");
 	assert_fault("keybroker.json:21", "the same member twice");
 }
 
@@ -442,22 +465,32 @@ static void test_config_listener_faults(void **state)
 		{"0.0.0.0:443", "0.0.0.0:0", "keybroker.json:4", "literal address"},
 		{"0.0.0.0:443", "0.0.0.0:65536", "keybroker.json:4", "literal address"},
 		{"0.0.0.0:443", "[::1:443", "keybroker.json:4", "literal address"},
-		{"https://vault.skr.example", "http://vault.skr.example", "keybroker.json:5", "must be https"},
-		{"https://vault.skr.example", "https://vault.skr.example/", "keybroker.json:5", "must be https"},
+		{"https://vault.skr.example", "http://vault.skr.example", "keybroker.json:5",
+		 "must be https"},
+		{"https://vault.skr.example", "https://vault.skr.example/", "keybroker.json:5",
+		 "must be https"},
 		{"https://vault.skr.example", "https://a@b", "keybroker.json:5", "must be https"},
 		{"[\"keyvault\"]", "[]", "keybroker.json:6", "at least one API"},
 		{"[\"keyvault\"]", "[\"kbs\"]", "keybroker.json:6", "unknown API"},
-		{"\"auth\": \"none\"", "\"auth\": \"maybe\"", "keybroker.json:7", "must be \"none\""},
-		{"\"auth\": \"none\"", "\"auth\": \"mtls\"", "keybroker.json:7", "needs tls.client_ca"},
-		{"\"auth\": \"none\"", "\"auth\": \"bearer_file\"", "keybroker.json:3", "\"bearer_file\" must be a text"},
-		{"\"auth\": \"none\"", "\"bearer_file\": \"hsm/pin\"", "keybroker.json:7", "has no effect"},
-		{"\"auth\": \"none\"", "\"challenge\": {\"resource\": \"https://a \\\"b\"}", "keybroker.json:7", "without quotes"},
-		{"\"auth\": \"none\"", "\"challenge\": {\"scope\": \"x\"}", "keybroker.json:7", "unknown member"},
-		{"\"client_ca\": null", "\"client_ca\": \"hsm/pin\"", "keybroker.json:8", "no PEM certificate"},
+		{"\"auth\": \"none\"", "\"auth\": \"maybe\"", "keybroker.json:7",
+		 "must be \"none\""},
+		{"\"auth\": \"none\"", "\"auth\": \"mtls\"", "keybroker.json:7",
+		 "needs tls.client_ca"},
+		{"\"auth\": \"none\"", "\"auth\": \"bearer_file\"", "keybroker.json:3",
+		 "\"bearer_file\" must be a text"},
+		{"\"auth\": \"none\"", "\"bearer_file\": \"hsm/pin\"", "keybroker.json:7",
+		 "has no effect"},
+		{"\"auth\": \"none\"", "\"challenge\": {\"resource\": \"https://a \\\"b\"}",
+		 "keybroker.json:7", "without quotes"},
+		{"\"auth\": \"none\"", "\"challenge\": {\"scope\": \"x\"}", "keybroker.json:7",
+		 "unknown member"},
+		{"\"client_ca\": null", "\"client_ca\": \"hsm/pin\"", "keybroker.json:8",
+		 "no PEM certificate"},
 		{"\"tls/server.pem\"", "\"hsm/pin\"", "keybroker.json:8", "no PEM certificate"},
 		{"\"tls/server.key\"", "\"hsm/pin\"", "keybroker.json:8", "no PEM private key"},
 		{"\"tls/server.key\"", "\"tls/none.key\"", "keybroker.json:8", "No such file"},
-		{"\"tls\": {", "\"tls\": {\"ciphers\": \"NULL\", ", "keybroker.json:8", "unknown member"},
+		{"\"tls\": {", "\"tls\": {\"ciphers\": \"NULL\", ", "keybroker.json:8",
+		 "unknown member"},
 	};
 
 	(void)state;
@@ -482,10 +515,12 @@ static void test_config_two_listeners_one_address(void **state)
 {
 	(void)state;
 	edit("keybroker.json", "\"listeners\": [",
-	     "\"listeners\": [{\"address\": \"0.0.0.0:443\", \"base_url\": \"https://a\", \"apis\": [\"keyvault\"], \"tls\": {\"certificate\": "
+	     "\"listeners\": [{\"address\": \"0.0.0.0:443\", \"base_url\": \"https://a\", "
+	     "\"apis\": [\"keyvault\"], \"tls\": {\"certificate\": "
 	     "\"tls/server.pem\", \"key\": \"tls/server.key\"}},");
 	assert_fault("keybroker.json:4", "another listener has this address");
-	edit("keybroker.json", "\"address\": \"0.0.0.0:443\", \"base", "\"address\": \"[::]:443\", \"base");
+	edit("keybroker.json", "\"address\": \"0.0.0.0:443\", \"base",
+	     "\"address\": \"[::]:443\", \"base");
 	edit("keybroker.json", "127.0.0.1:9464", "0.0.0.0:443");
 	assert_fault("keybroker.json:11", "a listener has this address");
 }
@@ -502,9 +537,11 @@ static void test_config_no_listeners(void **state)
 static void test_config_bearers(void **state)
 {
 	(void)state;
-	edit("keybroker.json", "\"auth\": \"none\"", "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
-	put("bearers", "# alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
-		       "a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4");
+	edit("keybroker.json", "\"auth\": \"none\"",
+	     "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
+	put("bearers",
+	    "# alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
+	    "a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);
 	assert_int_equal(l.c->listeners[0].auth, AUTH_BEARER);
@@ -525,20 +562,26 @@ static void test_config_challenge_defaults(void **state)
 	static const struct {
 		const char *base_url, *resource;
 	} cases[] = {
-		{"https://localhost:8443", "https://localhost:8443"},  {"https://skr.example", "https://skr.example"},
-		{"https://v.skr.example:8443", "https://skr.example"}, {"https://10.0.0.1:8443", "https://10.0.0.1:8443"},
-		{"https://[::1]:8443", "https://[::1]:8443"},          {"https://a.b.c.d", "https://b.c.d"},
+		{"https://localhost:8443", "https://localhost:8443"},
+		{"https://skr.example", "https://skr.example"},
+		{"https://v.skr.example:8443", "https://skr.example"},
+		{"https://10.0.0.1:8443", "https://10.0.0.1:8443"},
+		{"https://[::1]:8443", "https://[::1]:8443"},
+		{"https://a.b.c.d", "https://b.c.d"},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		edit("keybroker.json", i == 0 ? "https://vault.skr.example" : cases[i - 1].base_url, cases[i].base_url);
+		edit("keybroker.json", i == 0 ? "https://vault.skr.example" : cases[i - 1].base_url,
+		     cases[i].base_url);
 		struct loaded l = load(CONFIG_ALL);
 		assert_int_equal(l.err, KB_OK);
 		assert_string_equal(l.c->listeners[0].challenge_resource, cases[i].resource);
 		unload(&l);
 	}
-	edit("keybroker.json", "\"auth\": \"none\"", "\"challenge\": {\"authorization\": \"https://login.example/t\", \"resource\": \"https://r\"}");
+	edit("keybroker.json", "\"auth\": \"none\"",
+	     "\"challenge\": {\"authorization\": \"https://login.example/t\", \"resource\": "
+	     "\"https://r\"}");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);
 	assert_string_equal(l.c->listeners[0].challenge_authorization, "https://login.example/t");
@@ -551,27 +594,43 @@ static void test_config_other_faults(void **state)
 	static const struct {
 		const char *from, *to, *where, *text;
 	} cases[] = {
-		{"\"/usr/lib/softhsm/libsofthsm2.so\"", "\"libsofthsm2.so\"", "keybroker.json:13", "absolute path"},
+		{"\"/usr/lib/softhsm/libsofthsm2.so\"", "\"libsofthsm2.so\"", "keybroker.json:13",
+		 "absolute path"},
 		{"\"pkcs11:token=keybroker\"", "\"keybroker\"", "keybroker.json:14", "PKCS#11 URI"},
 		{"\"hsm/pin\"", "\"hsm/none\"", "keybroker.json:15", "No such file"},
-		{"\"SOFTHSM2_CONF\"", "\"LD_PRELOAD\"", "keybroker.json:16", "no variable for a PKCS#11 module"},
-		{"\"SOFTHSM2_CONF\"", "\"PATH\"", "keybroker.json:16", "no variable for a PKCS#11 module"},
-		{"\"SOFTHSM2_CONF\"", "\"softhsm\"", "keybroker.json:16", "no variable for a PKCS#11 module"},
+		{"\"SOFTHSM2_CONF\"", "\"LD_PRELOAD\"", "keybroker.json:16",
+		 "no variable for a PKCS#11 module"},
+		{"\"SOFTHSM2_CONF\"", "\"PATH\"", "keybroker.json:16",
+		 "no variable for a PKCS#11 module"},
+		{"\"SOFTHSM2_CONF\"", "\"softhsm\"", "keybroker.json:16",
+		 "no variable for a PKCS#11 module"},
 		{"\"workers\": 2", "\"workers\": 65", "keybroker.json:17", "from 1 to 64"},
 		{"\"workers\": 2", "\"workers\": 0", "keybroker.json:17", "from 1 to 64"},
-		{"\"hsm\": {", "\"hsm\": 1, \"keys2\": {", "keybroker.json:12", "\"hsm\" must be an object"},
-		{"pkcs11:object=release-signer", "object=release-signer", "keybroker.json:19", "PKCS#11 URI"},
-		{"tls/signer-chain.pem", "tls/server.pem", "keybroker.json:19", "end with the root"},
-		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"none.d\"", "keybroker.json:20", "No such file"},
-		{"\"keys\": \"keys.d\"", "\"keys\": \"none.d\"", "keybroker.json:21", "No such file"},
-		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"tls\"", "keybroker.json:20", "holds 0 issuer files"},
-		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"root\"", "keybroker.json:21", "must not be root"},
-		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"a b\"", "keybroker.json:21", "name of a system user"},
-		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"queue\": 0}", "keybroker.json:21", "\"queue\" must be"},
-		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"speed\": 0}", "keybroker.json:21", "unknown member"},
+		{"\"hsm\": {", "\"hsm\": 1, \"keys2\": {", "keybroker.json:12",
+		 "\"hsm\" must be an object"},
+		{"pkcs11:object=release-signer", "object=release-signer", "keybroker.json:19",
+		 "PKCS#11 URI"},
+		{"tls/signer-chain.pem", "tls/server.pem", "keybroker.json:19",
+		 "end with the root"},
+		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"none.d\"", "keybroker.json:20",
+		 "No such file"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"none.d\"", "keybroker.json:21",
+		 "No such file"},
+		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"tls\"", "keybroker.json:20",
+		 "holds 0 issuer files"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"root\"",
+		 "keybroker.json:21", "must not be root"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"a b\"",
+		 "keybroker.json:21", "name of a system user"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"queue\": 0}",
+		 "keybroker.json:21", "\"queue\" must be"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"speed\": 0}",
+		 "keybroker.json:21", "unknown member"},
 		{"\"127.0.0.1:9464\"", "\"9464\"", "keybroker.json:11", "literal address"},
-		{"\"127.0.0.1:9464\"", "\"127.0.0.1:9464\", \"path\": \"/\"", "keybroker.json:11", "unknown member"},
-		{"\"/var/lib/keybroker\"", "\"/var/lib/key\\u0007broker\"", "keybroker.json:22", "control character"},
+		{"\"127.0.0.1:9464\"", "\"127.0.0.1:9464\", \"path\": \"/\"", "keybroker.json:11",
+		 "unknown member"},
+		{"\"/var/lib/keybroker\"", "\"/var/lib/key\\u0007broker\"", "keybroker.json:22",
+		 "control character"},
 		{"\"/var/lib/keybroker\"", "\"\"", "keybroker.json:22", "must be a text"},
 	};
 
@@ -590,9 +649,11 @@ static void test_config_limits(void **state)
 {
 	(void)state;
 	edit("keybroker.json", "\"keys\": \"keys.d\"",
-	     "\"keys\": \"keys.d\", \"user\": \"keybroker\", \"limits\": {\"connections\": 10, \"connections_per_source\": 3, \"queue\": 7, "
+	     "\"keys\": \"keys.d\", \"user\": \"keybroker\", \"limits\": {\"connections\": 10, "
+	     "\"connections_per_source\": 3, \"queue\": 7, "
 	     "\"gateways\": 2, \"ledger_segment_bytes\": 200000}");
-	edit("keybroker.json", "\"metrics\": {\"address\": \"127.0.0.1:9464\"}", "\"metrics\": null");
+	edit("keybroker.json", "\"metrics\": {\"address\": \"127.0.0.1:9464\"}",
+	     "\"metrics\": null");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);
 	assert_int_equal(l.c->max_connections, 10);
@@ -612,35 +673,60 @@ static void test_e07_issuer_faults(void **state)
 	static const struct {
 		const char *from, *to, *where, *text;
 	} cases[] = {
-		{"https://sharedweu", "http://sharedweu", "issuers.d/sharedweu.json:2", "http:// issuer"},
-		{"https://sharedweu.weu", "https://sharedneu.neu", "issuers.d/sharedweu.json:2", "sharedneu.json has this issuer already"},
-		{"https://sharedweu", "https://good@sharedweu", "issuers.d/sharedweu.json:2", "https URL"},
+		{"https://sharedweu", "http://sharedweu", "issuers.d/sharedweu.json:2",
+		 "http:// issuer"},
+		{"https://sharedweu.weu", "https://sharedneu.neu", "issuers.d/sharedweu.json:2",
+		 "sharedneu.json has this issuer already"},
+		{"https://sharedweu", "https://good@sharedweu", "issuers.d/sharedweu.json:2",
+		 "https URL"},
 		{"https://sharedweu", "sharedweu", "issuers.d/sharedweu.json:2", "https URL"},
-		{"attest.azure.net\"", "attest.azure.net?x=1\"", "issuers.d/sharedweu.json:2", "without query"},
-		{"\"clock_skew\": \"60s\"", "\"clock_skew\": \"301s\"", "issuers.d/sharedweu.json:8", "from 0s to 300s"},
-		{"\"clock_skew\": \"60s\"", "\"clock_skew\": 60", "issuers.d/sharedweu.json:8", "must be a duration"},
-		{"\"clock_skew\": \"60s\"", "\"clock_skew\": \"1w\"", "issuers.d/sharedweu.json:8", "must be a duration"},
-		{"\"algorithms\": [\"RS256\"]", "\"algorithms\": []", "issuers.d/sharedweu.json:5", "at least one"},
+		{"attest.azure.net\"", "attest.azure.net?x=1\"", "issuers.d/sharedweu.json:2",
+		 "without query"},
+		{"\"clock_skew\": \"60s\"", "\"clock_skew\": \"301s\"",
+		 "issuers.d/sharedweu.json:8", "from 0s to 300s"},
+		{"\"clock_skew\": \"60s\"", "\"clock_skew\": 60", "issuers.d/sharedweu.json:8",
+		 "must be a duration"},
+		{"\"clock_skew\": \"60s\"", "\"clock_skew\": \"1w\"", "issuers.d/sharedweu.json:8",
+		 "must be a duration"},
+		{"\"algorithms\": [\"RS256\"]", "\"algorithms\": []", "issuers.d/sharedweu.json:5",
+		 "at least one"},
 		{"\"algorithms\": [\"RS256\"],", "", "issuers.d/sharedweu.json:1", "at least one"},
-		{"[\"RS256\"]", "[\"RS256\", \"HS256\"]", "issuers.d/sharedweu.json:5", "\"HS256\" is no signature algorithm"},
-		{"[\"RS256\"]", "[\"none\"]", "issuers.d/sharedweu.json:5", "\"none\" is no signature algorithm"},
+		{"[\"RS256\"]", "[\"RS256\", \"HS256\"]", "issuers.d/sharedweu.json:5",
+		 "\"HS256\" is no signature algorithm"},
+		{"[\"RS256\"]", "[\"none\"]", "issuers.d/sharedweu.json:5",
+		 "\"none\" is no signature algorithm"},
 		{"[\"RS256\"]", "[1]", "issuers.d/sharedweu.json:5", "is no signature algorithm"},
 		{"\"maa\"", "\"oidc\"", "issuers.d/sharedweu.json:3", "\"profile\" must be"},
-		{"{\"discovery\": true}", "{\"discovery\": false}", "issuers.d/sharedweu.json:4", "must say one of"},
-		{"{\"discovery\": true}", "{\"discovery\": true, \"jwks_uri\": \"https://a\"}", "issuers.d/sharedweu.json:4", "must say one of"},
-		{"{\"discovery\": true}", "{\"jwks_uri\": \"http://a\"}", "issuers.d/sharedweu.json:4", "must be an https URL"},
-		{"{\"discovery\": true}", "{\"jwks_uri\": \"https://\"}", "issuers.d/sharedweu.json:4", "must be an https URL"},
-		{"{\"discovery\": true}", "{\"jwks_file\": \"none.jwks\"}", "issuers.d/sharedweu.json:4", "No such file"},
-		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\"}", "issuers.d/sharedweu.json:4", "no usable key set: JSON_SYNTAX"},
-		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\", \"ca_file\": \"x\"}", "issuers.d/sharedweu.json:4", "no meaning"},
-		{"{\"discovery\": true}", "{\"discovery\": true, \"ca_file\": \"../hsm/pin\"}", "issuers.d/sharedweu.json:4", "no PEM certificate"},
-		{"{\"discovery\": true}", "{\"discovery\": true, \"min_interval\": \"4s\"}", "issuers.d/sharedweu.json:4", "from 5s to 3600s"},
-		{"{\"discovery\": true}", "{\"discovery\": true, \"pin\": \"x\"}", "issuers.d/sharedweu.json:4", "unknown member"},
-		{"{\"discovery\": true}", "true", "issuers.d/sharedweu.json:4", "must be an object"},
-		{"\"audience\": null", "\"nonce\": \"maybe\"", "issuers.d/sharedweu.json:9", "\"nonce\" must be"},
-		{"\"audience\": null", "\"audience\": \"\"", "issuers.d/sharedweu.json:9", "must be a text"},
-		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9", "must be true or false"},
-		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9", "unknown member"},
+		{"{\"discovery\": true}", "{\"discovery\": false}", "issuers.d/sharedweu.json:4",
+		 "must say one of"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"jwks_uri\": \"https://a\"}",
+		 "issuers.d/sharedweu.json:4", "must say one of"},
+		{"{\"discovery\": true}", "{\"jwks_uri\": \"http://a\"}",
+		 "issuers.d/sharedweu.json:4", "must be an https URL"},
+		{"{\"discovery\": true}", "{\"jwks_uri\": \"https://\"}",
+		 "issuers.d/sharedweu.json:4", "must be an https URL"},
+		{"{\"discovery\": true}", "{\"jwks_file\": \"none.jwks\"}",
+		 "issuers.d/sharedweu.json:4", "No such file"},
+		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\"}",
+		 "issuers.d/sharedweu.json:4", "no usable key set: JSON_SYNTAX"},
+		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\", \"ca_file\": \"x\"}",
+		 "issuers.d/sharedweu.json:4", "no meaning"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"ca_file\": \"../hsm/pin\"}",
+		 "issuers.d/sharedweu.json:4", "no PEM certificate"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"min_interval\": \"4s\"}",
+		 "issuers.d/sharedweu.json:4", "from 5s to 3600s"},
+		{"{\"discovery\": true}", "{\"discovery\": true, \"pin\": \"x\"}",
+		 "issuers.d/sharedweu.json:4", "unknown member"},
+		{"{\"discovery\": true}", "true", "issuers.d/sharedweu.json:4",
+		 "must be an object"},
+		{"\"audience\": null", "\"nonce\": \"maybe\"", "issuers.d/sharedweu.json:9",
+		 "\"nonce\" must be"},
+		{"\"audience\": null", "\"audience\": \"\"", "issuers.d/sharedweu.json:9",
+		 "must be a text"},
+		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9",
+		 "must be true or false"},
+		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9",
+		 "unknown member"},
 	};
 
 	(void)state;
@@ -665,9 +751,12 @@ static void test_config_issuer_options(void **state)
 {
 	(void)state;
 	put("issuers.d/other.json",
-	    "{\"issuer\": \"confidentialcomputing\", \"profile\": \"generic\", \"keys\": {\"jwks_uri\": \"https://keys.example/jwks\", "
-	    "\"ca_file\": \"../tls/signer-chain.pem\", \"min_interval\": \"5s\"}, \"algorithms\": [\"ES256\", \"PS384\"], \"audience\": \"us\", "
-	    "\"private_addresses\": true, \"single_use\": true, \"nonce\": \"broker\", \"max_stale\": \"10s\"}");
+	    "{\"issuer\": \"confidentialcomputing\", \"profile\": \"generic\", \"keys\": "
+	    "{\"jwks_uri\": \"https://keys.example/jwks\", "
+	    "\"ca_file\": \"../tls/signer-chain.pem\", \"min_interval\": \"5s\"}, \"algorithms\": "
+	    "[\"ES256\", \"PS384\"], \"audience\": \"us\", "
+	    "\"private_addresses\": true, \"single_use\": true, \"nonce\": \"broker\", "
+	    "\"max_stale\": \"10s\"}");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);
 	const struct issuer_config *i = config_issuer(l.c, span_str("confidentialcomputing"));
@@ -686,16 +775,23 @@ static void test_config_issuer_options(void **state)
 	unload(&l);
 }
 
-/* Whose keys, from where, by which CA: each of them counts, and every process that reads issuers comes to the same, or the vaults would never find a set. */
+/* Whose keys, from where, by which CA: each of them counts, and every process that reads issuers
+ * comes to the same, or the vaults would never find a set. */
 static void test_config_origin_of_an_issuer(void **state)
 {
 	static const char *const text[] = {
-		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}",
-		"{\"issuer\": \"https://y\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}",
-		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true, \"ca_file\": \"../tls/signer-chain.pem\"}, \"algorithms\": [\"RS256\"]}",
-		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x\"}, \"algorithms\": [\"RS256\"]}",
-		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\"}, \"algorithms\": [\"RS256\"]}",
-		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\", \"ca_file\": \"../tls/signer-chain.pem\"}, "
+		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, \"algorithms\": "
+		"[\"RS256\"]}",
+		"{\"issuer\": \"https://y\", \"keys\": {\"discovery\": true}, \"algorithms\": "
+		"[\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true, \"ca_file\": "
+		"\"../tls/signer-chain.pem\"}, \"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x\"}, "
+		"\"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\"}, "
+		"\"algorithms\": [\"RS256\"]}",
+		"{\"issuer\": \"https://x\", \"keys\": {\"jwks_uri\": \"https://x/keys\", "
+		"\"ca_file\": \"../tls/signer-chain.pem\"}, "
 		"\"algorithms\": [\"RS256\"]}",
 	};
 	enum { N = sizeof text / sizeof text[0] };
@@ -705,7 +801,8 @@ static void test_config_origin_of_an_issuer(void **state)
 	for (size_t i = 0; i < N; i++) {
 		struct keyset_origin whole, vault, fetcher;
 		put("issuers.d/other.json", text[i]);
-		struct loaded l = load(CONFIG_ALL), v = load(CONFIG_VAULT), f = load(CONFIG_FETCHER);
+		struct loaded l = load(CONFIG_ALL), v = load(CONFIG_VAULT),
+			      f = load(CONFIG_FETCHER);
 		struct span iss = span_str(i == 1 ? "https://y" : "https://x");
 		assert_true(l.err == KB_OK && v.err == KB_OK && f.err == KB_OK);
 		config_origin(config_issuer(l.c, iss), &whole);
@@ -725,7 +822,8 @@ static void test_config_origin_of_an_issuer(void **state)
 static void test_config_issuer_defaults_are_strict(void **state)
 {
 	(void)state;
-	put("issuers.d/other.json", "{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, \"algorithms\": [\"RS256\"]}");
+	put("issuers.d/other.json", "{\"issuer\": \"https://x\", \"keys\": {\"discovery\": true}, "
+				    "\"algorithms\": [\"RS256\"]}");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);
 	const struct issuer_config *i = config_issuer(l.c, span_str("https://x"));
@@ -743,8 +841,10 @@ static void test_config_issuer_defaults_are_strict(void **state)
 static void test_e07_key_without_issuer(void **state)
 {
 	(void)state;
-	edit("keys.d/cvm-disk-key.json", "cvm-default.json", "container-aci.json"); /* eus2, which is not configured */
-	assert_fault("keys.d/cvm-disk-key.json:6", "no authority of the release policy is a configured issuer");
+	edit("keys.d/cvm-disk-key.json", "cvm-default.json",
+	     "container-aci.json"); /* eus2, which is not configured */
+	assert_fault("keys.d/cvm-disk-key.json:6",
+		     "no authority of the release policy is a configured issuer");
 }
 
 static void test_config_key_record_fault(void **state)
@@ -771,7 +871,8 @@ static void test_config_key_file_missing_policy(void **state)
 static void test_a34_policy_fault_has_its_line(void **state)
 {
 	(void)state;
-	put("policies/cvm-default.json", "{\"version\": \"1.0.0\",\n\"anyOf\": [{\"authority\": \"https://sharedweu.weu.attest.azure.net\",\n"
+	put("policies/cvm-default.json", "{\"version\": \"1.0.0\",\n\"anyOf\": [{\"authority\": "
+					 "\"https://sharedweu.weu.attest.azure.net\",\n"
 					 "\"allOf\": [{\"claim\": \"a\",\n\"matches\": \"b\"}]}]}");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_E_CONFIG);
@@ -785,7 +886,8 @@ static void test_config_policy_in_the_record(void **state)
 {
 	(void)state;
 	edit("keys.d/cvm-disk-key.json", "\"file\": \"../policies/cvm-default.json\"",
-	     "\"data\": {\"version\": \"1.0.0\", \"anyOf\": [{\"authority\": \"https://sharedweu.weu.attest.azure.net/\", \"allOf\": [{\"claim\": "
+	     "\"data\": {\"version\": \"1.0.0\", \"anyOf\": [{\"authority\": "
+	     "\"https://sharedweu.weu.attest.azure.net/\", \"allOf\": [{\"claim\": "
 	     "\"a\", "
 	     "\"equals\": true}]}]}");
 	struct loaded l = load(CONFIG_ALL);

@@ -1,4 +1,5 @@
-/* tests/unit/config/test_snapshot.c — whose files are believed, and that an archive gives the same bytes. */
+/* tests/unit/config/test_snapshot.c — whose files are believed, and that an archive gives the same
+ * bytes. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -182,7 +183,8 @@ static void test_e04_writable_directory(void **state)
 	const char *const *names, *why;
 
 	assert_int_equal(chmod(dir, 0777), 0);
-	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_E_FILE_MODE);
+	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why),
+			 KB_E_FILE_MODE);
 	assert_null(names[0]);
 }
 
@@ -190,7 +192,9 @@ static void test_source_missing_directory(void **state)
 {
 	const char *const *names, *why;
 
-	assert_int_equal(snapshot_list(*state, "/nonexistent/x", ".json", CONFIG_VAULT, &names, &why), KB_E_FILE);
+	assert_int_equal(
+		snapshot_list(*state, "/nonexistent/x", ".json", CONFIG_VAULT, &names, &why),
+		KB_E_FILE);
 }
 
 static void test_archive_gives_the_same_bytes(void **state)
@@ -220,10 +224,12 @@ static void test_archive_gives_the_same_bytes(void **state)
 	assert_int_equal(snapshot_list(process, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
 	assert_string_equal(names[0], "vault.json");
 	assert_null(names[1]);
-	assert_int_equal(snapshot_list(process, dir, ".pem", CONFIG_VAULT, &names, &why), KB_E_FILE);
+	assert_int_equal(snapshot_list(process, dir, ".pem", CONFIG_VAULT, &names, &why),
+			 KB_E_FILE);
 	assert_int_equal(snapshot_check(process, "/nonexistent/pin", true, &why), KB_OK);
 	/* What another process alone may see is not there, though the file is on disk. */
-	assert_int_equal(snapshot_read(process, secret, 100, true, CONFIG_VAULT, &b, &why), KB_E_FILE);
+	assert_int_equal(snapshot_read(process, secret, 100, true, CONFIG_VAULT, &b, &why),
+			 KB_E_FILE);
 	snapshot_digest(s, digest[0]);
 	snapshot_digest(process, digest[1]);
 	assert_memory_equal(digest[0], digest[1], 32);
@@ -249,7 +255,8 @@ static void test_digest_follows_content(void **state)
 }
 
 /* An archive with `len` bytes of `bytes` changed at `at`; sealed as ours are. */
-static enum kb_err altered(const struct snapshot *s, size_t at, const void *bytes, size_t len, size_t cut)
+static enum kb_err altered(const struct snapshot *s, size_t at, const void *bytes, size_t len,
+			   size_t cut)
 {
 	static uint8_t copy[4096];
 	struct snapshot *out;
@@ -260,7 +267,9 @@ static enum kb_err altered(const struct snapshot *s, size_t at, const void *byte
 	assert_true(n > 0 && (size_t)n >= cut + at + len);
 	memcpy(copy + at, bytes, len);
 	assert_int_equal(write(to, copy, (size_t)n - cut), n - (ssize_t)cut);
-	assert_int_equal(fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+	assert_int_equal(
+		fcntl(to, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+		0);
 	enum kb_err err = snapshot_archive(to, &out);
 	snapshot_free(out);
 	close(from);
@@ -278,10 +287,11 @@ static void test_archive_refuses_what_is_off(void **state)
 	put("a.json", "text", 0600);
 	assert_int_equal(get(*state, false, 100, &s), KB_OK);
 	assert_int_equal(altered(*state, 0, "", 0, 0), KB_OK);
-	assert_int_equal(altered(*state, 0, "X", 1, 0), KB_E_FILE);                  /* magic */
-	assert_int_equal(altered(*state, 0, "", 0, 1), KB_E_FILE);                   /* cut */
-	assert_int_equal(altered(*state, head, &kind, sizeof kind, 0), KB_E_FILE);   /* kind */
-	assert_int_equal(altered(*state, head + 4, &big, sizeof big, 0), KB_E_FILE); /* length of the path */
+	assert_int_equal(altered(*state, 0, "X", 1, 0), KB_E_FILE);                /* magic */
+	assert_int_equal(altered(*state, 0, "", 0, 1), KB_E_FILE);                 /* cut */
+	assert_int_equal(altered(*state, head, &kind, sizeof kind, 0), KB_E_FILE); /* kind */
+	assert_int_equal(altered(*state, head + 4, &big, sizeof big, 0),
+			 KB_E_FILE); /* length of the path */
 	assert_int_equal(altered(*state, head + 8, &huge, sizeof huge, 0), KB_E_FILE);
 }
 
@@ -300,8 +310,10 @@ static void test_archive_refuses_entries_that_are_off(void **state)
 	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
 	assert_int_equal(get(*state, false, 100, &s), KB_OK);
 	assert_int_equal(altered(*state, 0, "", 0, 0), KB_OK);
-	assert_int_equal(altered(*state, HEAD + ENTRY, "\x7f", 1, 0), KB_E_FILE); /* the first name after the second */
-	assert_int_equal(altered(*state, last_of_list, "x", 1, 0), KB_E_FILE);    /* a list without its end */
+	assert_int_equal(altered(*state, HEAD + ENTRY, "\x7f", 1, 0),
+			 KB_E_FILE); /* the first name after the second */
+	assert_int_equal(altered(*state, last_of_list, "x", 1, 0),
+			 KB_E_FILE); /* a list without its end */
 	assert_int_equal(snapshot_pack(*state, CONFIG_ALL, &fd), KB_OK);
 	uint64_t short_by_one = HEAD + ENTRY - 1;
 	size_t cut = (size_t)lseek(fd, 0, SEEK_END) - (size_t)short_by_one;
@@ -333,15 +345,18 @@ static void test_archive_holds_what_was_read(void **state)
 	put("a.json", "{}", 0600);
 	snprintf(list, sizeof list, "%s//.json", dir);
 	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why), KB_OK);
-	assert_int_equal(snapshot_read(*state, list, 100, false, CONFIG_VAULT, &got, &why), KB_E_FILE);
+	assert_int_equal(snapshot_read(*state, list, 100, false, CONFIG_VAULT, &got, &why),
+			 KB_E_FILE);
 	assert_int_equal(snapshot_pack(*state, CONFIG_VAULT, &fd), KB_OK);
 	assert_int_equal(snapshot_archive(fd, &archive), KB_OK);
 	close(fd);
 	assert_int_equal(get(archive, false, 100, &got), KB_E_FILE); /* listed, and not read */
-	assert_int_equal(snapshot_read(archive, list, 100, false, CONFIG_VAULT, &got, &why), KB_E_FILE);
+	assert_int_equal(snapshot_read(archive, list, 100, false, CONFIG_VAULT, &got, &why),
+			 KB_E_FILE);
 }
 
-/* Whatever fails while files are read, packed and handed over, it is an error and no half of them. */
+/* Whatever fails while files are read, packed and handed over, it is an error and no half of them.
+ */
 static void test_source_each_call_fails_once(void **state)
 {
 	bool is_past = false;
@@ -382,8 +397,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_e04_group_writable_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_symlink, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_foreign_owner, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_source_refuses_a_fifo_at_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_source_private_file_readable_by_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_source_refuses_a_fifo_at_once, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_source_private_file_readable_by_others, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_source_private_after_public, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_lists_sorted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_writable_directory, setup, teardown),
@@ -391,7 +408,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_archive_gives_the_same_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_digest_follows_content, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_archive_refuses_what_is_off, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_archive_refuses_entries_that_are_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_archive_refuses_entries_that_are_off, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_archive_must_be_sealed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_archive_holds_what_was_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_each_call_fails_once, setup, teardown),

@@ -1,4 +1,5 @@
-/* tests/unit/fetcher/test_fetch.c — one document over https: every way it may fail has its code, and none takes longer or more than its bound. */
+/* tests/unit/fetcher/test_fetch.c — one document over https: every way it may fail has its code,
+ * and none takes longer or more than its bound. */
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <netinet/in.h>
@@ -16,19 +17,23 @@ static bool is_broken, is_multi_broken, is_poll_broken;
 
 CURLcode curl_global_init(long flags)
 {
-	return is_broken ? CURLE_FAILED_INIT : ((CURLcode(*)(long))dlsym(RTLD_NEXT, "curl_global_init"))(flags);
+	return is_broken ? CURLE_FAILED_INIT
+			 : ((CURLcode(*)(long))dlsym(RTLD_NEXT, "curl_global_init"))(flags);
 }
 
 CURLMcode curl_multi_perform(CURLM *multi, int *running)
 {
-	return is_multi_broken ? CURLM_INTERNAL_ERROR : ((CURLMcode(*)(CURLM *, int *))dlsym(RTLD_NEXT, "curl_multi_perform"))(multi, running);
+	return is_multi_broken ? CURLM_INTERNAL_ERROR
+			       : ((CURLMcode(*)(CURLM *, int *))dlsym(
+					 RTLD_NEXT, "curl_multi_perform"))(multi, running);
 }
 
 CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd fds[], unsigned n, int ms, int *ready)
 {
-	return is_poll_broken ? CURLM_OUT_OF_MEMORY
-			      : ((CURLMcode(*)(CURLM *, struct curl_waitfd *, unsigned, int, int *))dlsym(RTLD_NEXT, "curl_multi_poll"))(
-					multi, fds, n, ms, ready);
+	return is_poll_broken
+		       ? CURLM_OUT_OF_MEMORY
+		       : ((CURLMcode(*)(CURLM *, struct curl_waitfd *, unsigned, int, int *))dlsym(
+				 RTLD_NEXT, "curl_multi_poll"))(multi, fds, n, ms, ready);
 }
 
 static struct stub stub;
@@ -40,14 +45,17 @@ static void answer(SSL *s, const char *path, struct stub_shared *shared, const c
 
 	(void)shared;
 	if (strcmp(path, "/ok") == 0) {
-		stub_send(s,
-			  "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncache-CONTROL: public, max-age=\r\nCache-Control: max-age=900 , x=1\r\n\r\nhello");
+		stub_send(s, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncache-CONTROL: public, "
+			     "max-age=\r\nCache-Control: max-age=900 , x=1\r\n\r\nhello");
 	} else if (strcmp(path, "/nostore") == 0) {
-		stub_send(s, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: max-age=99999999999999999999, No-Store\r\n\r\n");
+		stub_send(s, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: "
+			     "max-age=99999999999999999999, No-Store\r\n\r\n");
 	} else if (strcmp(path, "/gzip") == 0) {
-		stub_send(s, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x01");
+		stub_send(s, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: "
+			     "4\r\n\r\n\x1f\x8b\x08\x01");
 	} else if (strcmp(path, "/redirect") == 0) {
-		snprintf(text, sizeof text, "HTTP/1.1 302 Found\r\nLocation: %s/ok\r\nContent-Length: 0\r\n\r\n", url);
+		snprintf(text, sizeof text,
+			 "HTTP/1.1 302 Found\r\nLocation: %s/ok\r\nContent-Length: 0\r\n\r\n", url);
 		stub_send(s, text);
 	} else if (strcmp(path, "/500") == 0) {
 		stub_send(s, "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n");
@@ -61,7 +69,8 @@ static void answer(SSL *s, const char *path, struct stub_shared *shared, const c
 	} else if (strcmp(path, "/headers") == 0) {
 		memset(text, 'x', sizeof text - 1);
 		memcpy(text, "X: ", 3);
-		text[sizeof text - 3] = '\r', text[sizeof text - 2] = '\n', text[sizeof text - 1] = '\0';
+		text[sizeof text - 3] = '\r', text[sizeof text - 2] = '\n',
+				   text[sizeof text - 1] = '\0';
 		stub_send(s, "HTTP/1.1 200 OK\r\n");
 		for (unsigned i = 0; i < 10; i++)
 			stub_send(s, text);
@@ -80,7 +89,8 @@ static void answer(SSL *s, const char *path, struct stub_shared *shared, const c
 static struct fetch *fetch_from(const char *base, const char *path, struct span ca, bool is_private)
 {
 	static char url[256];
-	struct fetch_params p = {.url = url, .ca = ca, .allow_private_addresses = is_private, .max_bytes = 1000};
+	struct fetch_params p = {
+		.url = url, .ca = ca, .allow_private_addresses = is_private, .max_bytes = 1000};
 	struct fetch *f, *done = NULL;
 
 	snprintf(url, sizeof url, "%s%s", base, path);
@@ -156,7 +166,8 @@ static void test_h02_status(void **state)
 static void test_h02_refused(void **state)
 {
 	(void)state;
-	assert_int_equal(outcome_of("https://127.0.0.1:1", "/", buf_span(&stub.ca_pem), true), KB_E_FETCH_CONNECT);
+	assert_int_equal(outcome_of("https://127.0.0.1:1", "/", buf_span(&stub.ca_pem), true),
+			 KB_E_FETCH_CONNECT);
 }
 
 static void test_h02_cut_short(void **state)
@@ -208,7 +219,8 @@ static void test_h07_another_ca(void **state)
 
 	(void)state;
 	assert_true(stub_start(&other, answer, "127.0.0.1", 10, clock_wall_s(), 0));
-	assert_int_equal(outcome_of(stub.url, "/ok", buf_span(&other.ca_pem), true), KB_E_FETCH_TLS);
+	assert_int_equal(outcome_of(stub.url, "/ok", buf_span(&other.ca_pem), true),
+			 KB_E_FETCH_TLS);
 	assert_int_equal(outcome_of(other.url, "/ok", buf_span(&other.ca_pem), true), KB_OK);
 	stub_stop(&other);
 }
@@ -216,7 +228,8 @@ static void test_h07_another_ca(void **state)
 static void test_h07_a_ca_file_without_certificate(void **state)
 {
 	(void)state;
-	assert_int_equal(outcome_of(stub.url, "/ok", span_str("no certificate"), true), KB_E_FETCH_TLS);
+	assert_int_equal(outcome_of(stub.url, "/ok", span_str("no certificate"), true),
+			 KB_E_FETCH_TLS);
 }
 
 static void test_h07_wrong_host(void **state)
@@ -255,7 +268,8 @@ static void test_h09_loopback_is_refused(void **state)
 	char url[64];
 
 	(void)state;
-	assert_int_equal(outcome_of(stub.url, "/ok", buf_span(&stub.ca_pem), false), KB_E_FETCH_ADDRESS);
+	assert_int_equal(outcome_of(stub.url, "/ok", buf_span(&stub.ca_pem), false),
+			 KB_E_FETCH_ADDRESS);
 	snprintf(url, sizeof url, "https://localhost:%u", stub.port); /* a name that leads there */
 	assert_int_equal(outcome_of(url, "/ok", buf_span(&stub.ca_pem), false), KB_E_FETCH_ADDRESS);
 	assert_int_equal(stub.shared->requests, before);
@@ -284,9 +298,13 @@ static void test_fetch_multi_fails(void **state)
 static void test_fetch_https_only(void **state)
 {
 	(void)state;
-	assert_int_equal(outcome_of("http://127.0.0.1:1", "/", buf_span(&stub.ca_pem), true), KB_E_FETCH_CONTENT);
-	assert_int_equal(outcome_of("file:///etc/passwd", "", buf_span(&stub.ca_pem), true), KB_E_FETCH_CONTENT);
-	assert_int_equal(outcome_of("https://user:password@127.0.0.1:1", "/", buf_span(&stub.ca_pem), true), KB_E_FETCH_CONTENT);
+	assert_int_equal(outcome_of("http://127.0.0.1:1", "/", buf_span(&stub.ca_pem), true),
+			 KB_E_FETCH_CONTENT);
+	assert_int_equal(outcome_of("file:///etc/passwd", "", buf_span(&stub.ca_pem), true),
+			 KB_E_FETCH_CONTENT);
+	assert_int_equal(
+		outcome_of("https://user:password@127.0.0.1:1", "/", buf_span(&stub.ca_pem), true),
+		KB_E_FETCH_CONTENT);
 }
 
 static void test_fetch_ignores_the_environment(void **state)
@@ -306,7 +324,10 @@ static void test_fetch_may_be_given_up(void **state)
 
 	(void)state;
 	snprintf(url, sizeof url, "%s/slow", stub.url);
-	struct fetch_params p = {.url = url, .ca = buf_span(&stub.ca_pem), .allow_private_addresses = true, .max_bytes = 10};
+	struct fetch_params p = {.url = url,
+				 .ca = buf_span(&stub.ca_pem),
+				 .allow_private_addresses = true,
+				 .max_bytes = 10};
 	assert_int_equal(fetch_start(set, &p, &f), KB_OK);
 	assert_int_equal(fetch_wait(set, NULL, 0, 50, &done), KB_OK);
 	assert_null(done);
@@ -340,12 +361,16 @@ static bool v6_ok(const char *text)
 
 static void test_h09_address_filter(void **state)
 {
-	static const char *const v4_bad[] = {"0.0.0.0",         "10.1.2.3",        "100.64.0.1",   "100.127.255.255", "127.0.0.1",
-					     "127.255.255.255", "169.254.169.254", "172.16.0.1",   "172.31.255.255",  "192.168.1.1",
-					     "192.0.0.8",       "192.0.2.1",       "198.18.0.1",   "198.51.100.7",    "203.0.113.9",
-					     "224.0.0.1",       "255.255.255.255", "168.63.129.16"};
-	static const char *const v4_good[] = {"9.255.255.255", "11.0.0.1",    "100.63.255.255", "100.128.0.1",     "126.1.1.1",    "172.15.0.1",
-					      "172.32.0.1",    "192.167.1.1", "20.40.60.80",    "223.255.255.255", "168.63.129.17"};
+	static const char *const v4_bad[] = {
+		"0.0.0.0",         "10.1.2.3",        "100.64.0.1",      "100.127.255.255",
+		"127.0.0.1",       "127.255.255.255", "169.254.169.254", "172.16.0.1",
+		"172.31.255.255",  "192.168.1.1",     "192.0.0.8",       "192.0.2.1",
+		"198.18.0.1",      "198.51.100.7",    "203.0.113.9",     "224.0.0.1",
+		"255.255.255.255", "168.63.129.16"};
+	static const char *const v4_good[] = {"9.255.255.255",   "11.0.0.1",     "100.63.255.255",
+					      "100.128.0.1",     "126.1.1.1",    "172.15.0.1",
+					      "172.32.0.1",      "192.167.1.1",  "20.40.60.80",
+					      "223.255.255.255", "168.63.129.17"};
 	static const char *const v6_bad[] = {"::",
 					     "::1",
 					     "::ffff:127.0.0.1",
@@ -365,7 +390,9 @@ static void test_h09_address_filter(void **state)
 					     "3fff::1",
 					     "::127.0.0.1",
 					     "4000::1"};
-	static const char *const v6_good[] = {"2603:1030::1", "2a00:1450:4001::1", "::ffff:20.40.60.80", "64:ff9b::20.40.60.80", "2002:1428:3c50::1"};
+	static const char *const v6_good[] = {"2603:1030::1", "2a00:1450:4001::1",
+					      "::ffff:20.40.60.80", "64:ff9b::20.40.60.80",
+					      "2002:1428:3c50::1"};
 	struct sockaddr other = {.sa_family = AF_UNIX};
 
 	(void)state;
@@ -383,7 +410,10 @@ static void test_h09_address_filter(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	return stub_start(&stub, answer, "127.0.0.1", 10, clock_wall_s(), 0) && fetch_set_new(&set) == KB_OK ? 0 : -1;
+	return stub_start(&stub, answer, "127.0.0.1", 10, clock_wall_s(), 0) &&
+			       fetch_set_new(&set) == KB_OK
+		       ? 0
+		       : -1;
 }
 
 static int teardown(void **state)

@@ -1,4 +1,5 @@
-/* tests/unit/fetcher/test_fetcher.c — the fetcher process as the supervisor starts it, with issuers that misbehave, all at the same time. */
+/* tests/unit/fetcher/test_fetcher.c — the fetcher process as the supervisor starts it, with issuers
+ * that misbehave, all at the same time. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +33,9 @@ static void send_json(SSL *s, const char *text)
 {
 	char head[128];
 
-	snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nCache-Control: max-age=10\r\nContent-Length: %zu\r\n\r\n", strlen(text));
+	snprintf(head, sizeof head,
+		 "HTTP/1.1 200 OK\r\nCache-Control: max-age=10\r\nContent-Length: %zu\r\n\r\n",
+		 strlen(text));
 	stub_send(s, head);
 	stub_send(s, text);
 }
@@ -42,11 +45,16 @@ static void send_metadata(SSL *s, const char *url, const char *kind)
 	char text[512];
 
 	if (strcmp(kind, "other") == 0)
-		snprintf(text, sizeof text, "{\"issuer\":\"%s/good\",\"jwks_uri\":\"%s/good/certs\"}", url, url);
+		snprintf(text, sizeof text,
+			 "{\"issuer\":\"%s/good\",\"jwks_uri\":\"%s/good/certs\"}", url, url);
 	else if (strcmp(kind, "plain") == 0)
-		snprintf(text, sizeof text, "{\"issuer\":\"%s/plain\",\"jwks_uri\":\"http%s/plain/certs\"}", url, url + 5);
+		snprintf(text, sizeof text,
+			 "{\"issuer\":\"%s/plain\",\"jwks_uri\":\"http%s/plain/certs\"}", url,
+			 url + 5);
 	else
-		snprintf(text, sizeof text, "{\"issuer\":\"%s/%s/\",\"jwks_uri\":\"%s/%s/certs\",\"more\":[]}", url, kind, url, kind);
+		snprintf(text, sizeof text,
+			 "{\"issuer\":\"%s/%s/\",\"jwks_uri\":\"%s/%s/certs\",\"more\":[]}", url,
+			 kind, url, kind);
 	send_json(s, text);
 }
 
@@ -58,7 +66,9 @@ static void answer(SSL *s, const char *path, struct stub_shared *shared, const c
 	if (strcmp(kind, "slow") == 0)
 		sleep(15);
 	if (strcmp(kind, "redirect") == 0)
-		stub_send(s, "HTTP/1.1 301 Moved\r\nLocation: /good/certs\r\nContent-Length: 0\r\n\r\n");
+		stub_send(
+			s,
+			"HTTP/1.1 301 Moved\r\nLocation: /good/certs\r\nContent-Length: 0\r\n\r\n");
 	else if (strcmp(kind, "nometa") == 0)
 		send_json(s, "[]");
 	else if (shared->mode == MODE_DOWN)
@@ -70,7 +80,8 @@ static void answer(SSL *s, const char *path, struct stub_shared *shared, const c
 	else if (strcmp(kind, "empty") == 0)
 		send_json(s, "{\"keys\":[]}");
 	else if (strcmp(kind, "private") == 0)
-		send_json(s, "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"a\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\",\"d\":\"AA\"}]}");
+		send_json(s, "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"a\",\"crv\":\"P-256\",\"x\":"
+			     "\"AA\",\"y\":\"AA\",\"d\":\"AA\"}]}");
 	else
 		send_json(s, good_keys);
 }
@@ -93,7 +104,10 @@ static void make_keys(char *out, size_t cap)
 		BN_free(n);
 	}
 	EVP_PKEY_free(k);
-	snprintf(out, cap, "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k1\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}]}", text[0], text[1]);
+	snprintf(out, cap,
+		 "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"k1\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":"
+		 "\"%s\"}]}",
+		 text[0], text[1]);
 }
 
 /* ---- the process ---- */
@@ -114,10 +128,10 @@ static void trust(const char *kind, const char *more)
 	char name[64], text[1024];
 
 	snprintf(name, sizeof name, "issuers.d/%s.json", kind);
-	snprintf(
-		text, sizeof text,
-		"{\"issuer\":\"%s/%s\",\"keys\":{\"discovery\":true,\"ca_file\":\"../ca.pem\",\"min_interval\":\"5s\"},\"algorithms\":[\"ES256\"]%s}",
-		stub.url, kind, more);
+	snprintf(text, sizeof text,
+		 "{\"issuer\":\"%s/%s\",\"keys\":{\"discovery\":true,\"ca_file\":\"../"
+		 "ca.pem\",\"min_interval\":\"5s\"},\"algorithms\":[\"ES256\"]%s}",
+		 stub.url, kind, more);
 	put(name, text);
 }
 
@@ -125,9 +139,13 @@ static const char here[] = ",\"private_addresses\":true";
 
 static void run_process(int archive, int control_end, int pokes_end)
 {
-	struct process_start start = {.process = PROCESS_FETCHER, .generation = 7, .stats = board, .self = stats_slot(board, 0)};
+	struct process_start start = {.process = PROCESS_FETCHER,
+				      .generation = 7,
+				      .stats = board,
+				      .self = stats_slot(board, 0)};
 	static char path[64];
-	int fds[] = {control_end, archive, pokes_end}, to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_REQUESTS};
+	int fds[] = {control_end, archive, pokes_end},
+	    to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_REQUESTS};
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	start.config_path = path;
@@ -157,7 +175,8 @@ static void start_process(bool is_torn)
 	close(board_fd);
 	if (!is_torn) {
 		assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
-		for (size_t i = 0; i < c->n_issuers; i++) { /* as the supervisor does, before any process */
+		for (size_t i = 0; i < c->n_issuers;
+		     i++) { /* as the supervisor does, before any process */
 			struct keyset_origin o;
 			config_origin(&c->issuers[i], &o);
 			assert_non_null(stats_issuer(board, c->issuers[i].rules.name, o.id));
@@ -216,7 +235,8 @@ static struct keyset_origin origin_of(const char *name)
 	return o;
 }
 
-static enum kb_err put_set(const char *name, int64_t fetched_s, int64_t fresh_until_s, const char *keys)
+static enum kb_err put_set(const char *name, int64_t fetched_s, int64_t fresh_until_s,
+			   const char *keys)
 {
 	struct keyset_origin o = origin_of(name);
 	char state_dir[64];
@@ -248,7 +268,8 @@ static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, in
 	struct issuer_slot *s = slot_of(name);
 	int64_t from_ms = clock_mono_ms();
 
-	while (clock_mono_ms() - from_ms < ms && (s->attempt_s == 0 || s->fault != err || (s->fetched_s != 0) != is_fetched))
+	while (clock_mono_ms() - from_ms < ms &&
+	       (s->attempt_s == 0 || s->fault != err || (s->fetched_s != 0) != is_fetched))
 		usleep(10000);
 	assert_string_equal(kb_err_name(s->fault), kb_err_name(err));
 	assert_int_equal(s->fetched_s != 0, is_fetched);
@@ -273,11 +294,14 @@ static int setup(void **state)
 		assert_int_equal(mkdir(sub, 0700), 0);
 	}
 	put("pin", "0000");
-	put("keybroker.json", "{\"listeners\":[{\"address\":\"127.0.0.1:8443\",\"base_url\":\"https://"
-			      "localhost:8443\",\"apis\":[\"keyvault\"],\"tls\":{\"certificate\":\"c\","
-			      "\"key\":\"k\"}}],\"hsm\":{\"module\":\"/"
-			      "m.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},\"signer\":{\"object\":\"pkcs11:object=s\","
-			      "\"certificates\":\"c\"},\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":\"state\"}");
+	put("keybroker.json",
+	    "{\"listeners\":[{\"address\":\"127.0.0.1:8443\",\"base_url\":\"https://"
+	    "localhost:8443\",\"apis\":[\"keyvault\"],\"tls\":{\"certificate\":\"c\","
+	    "\"key\":\"k\"}}],\"hsm\":{\"module\":\"/"
+	    "m.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},\"signer\":{\"object\":"
+	    "\"pkcs11:object=s\","
+	    "\"certificates\":\"c\"},\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":"
+	    "\"state\"}");
 	make_keys(good_keys, sizeof good_keys);
 	make_keys(other_keys, sizeof other_keys);
 	if (!stub_start(&stub, answer, "127.0.0.1", 10, clock_wall_s(), 0))
@@ -333,21 +357,25 @@ static void test_fetcher_ready_and_fetched(void **state)
 	assert_int_equal(slot_of("good")->stale_at_s - slot_of("good")->fetched_s, KB_STALE_MAX_S);
 	assert_int_equal(get_set("good", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
-	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* H10: max-age=10 is clamped */
+	assert_int_equal(k.fresh_until_s - k.fetched_s,
+			 KB_FRESH_MIN_S); /* H10: max-age=10 is clamped */
 	keyset_free(&k);
 	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCHES]), 1);
 	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCH_ERRORS]), 0);
 }
 
-/* Ten issuers, nine of them bad, one that does not answer: each has its own fault, and the good one is not held up. */
+/* Ten issuers, nine of them bad, one that does not answer: each has its own fault, and the good one
+ * is not held up. */
 static void test_h04_each_issuer_has_its_own_fault(void **state)
 {
 	static const struct {
 		const char *kind;
 		enum kb_err err;
 	} bad[] = {
-		{"html", KB_E_JSON_SYNTAX},    {"empty", KB_E_JWKS_EMPTY},     {"private", KB_E_KEY_PRIVATE},     {"other", KB_E_FETCH_CONTENT},
-		{"plain", KB_E_FETCH_CONTENT}, {"nometa", KB_E_FETCH_CONTENT}, {"redirect", KB_E_FETCH_REDIRECT},
+		{"html", KB_E_JSON_SYNTAX},        {"empty", KB_E_JWKS_EMPTY},
+		{"private", KB_E_KEY_PRIVATE},     {"other", KB_E_FETCH_CONTENT},
+		{"plain", KB_E_FETCH_CONTENT},     {"nometa", KB_E_FETCH_CONTENT},
+		{"redirect", KB_E_FETCH_REDIRECT},
 	};
 	struct keyset k;
 
@@ -394,8 +422,8 @@ static void test_fetcher_keeps_sets_across_restart(void **state)
 	assert_int_equal(stub.shared->requests, 0);
 }
 
-/* The set in the state directory was fetched while the configuration named another issuer, URL or CA: it is no set, whatever its age, and the issuer's
- * own is fetched at once. */
+/* The set in the state directory was fetched while the configuration named another issuer, URL or
+ * CA: it is no set, whatever its age, and the issuer's own is fetched at once. */
 static void test_h14_set_of_another_origin(void **state)
 {
 	static const char *const change[] = {"issuer", "url", "ca"};
@@ -409,26 +437,33 @@ static void test_h14_set_of_another_origin(void **state)
 		trust("good", here);
 		a = origin_of("good");
 		char was[3][300];
-		snprintf(was[0], sizeof was[0], "%s", a.issuer); /* origin_of() has one place for its texts */
+		snprintf(was[0], sizeof was[0], "%s",
+			 a.issuer); /* origin_of() has one place for its texts */
 		snprintf(was[1], sizeof was[1], "%s", a.url);
 		snprintf(was[2], sizeof was[2], "%s", a.source);
 		a.issuer = was[0], a.url = was[1], a.source = was[2];
 		int64_t then_s = clock_wall_s() - 5;
 		snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-		assert_int_equal(keyset_write(state_dir, "good", &a, then_s, then_s + 3600, span_str(other_keys)), KB_OK);
+		assert_int_equal(keyset_write(state_dir, "good", &a, then_s, then_s + 3600,
+					      span_str(other_keys)),
+				 KB_OK);
 		if (i == 0) {
 			snprintf(text, sizeof text,
-				 "{\"issuer\":\"%s/second\",\"keys\":{\"discovery\":true,\"ca_file\":\"../ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
+				 "{\"issuer\":\"%s/"
+				 "second\",\"keys\":{\"discovery\":true,\"ca_file\":\"../"
+				 "ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
 				 stub.url, here);
 			put("issuers.d/good.json", text);
 		} else if (i == 1) {
 			snprintf(text, sizeof text,
-				 "{\"issuer\":\"%s/good\",\"keys\":{\"jwks_uri\":\"%s/good/keys\",\"ca_file\":\"../"
+				 "{\"issuer\":\"%s/good\",\"keys\":{\"jwks_uri\":\"%s/good/"
+				 "keys\",\"ca_file\":\"../"
 				 "ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
 				 stub.url, stub.url, here);
 			put("issuers.d/good.json", text);
 		} else { /* the same CA in other bytes: what was trusted is told by bytes */
-			snprintf(more, sizeof more, "# text\n%.*s", (int)stub.ca_pem.len, (const char *)stub.ca_pem.p);
+			snprintf(more, sizeof more, "# text\n%.*s", (int)stub.ca_pem.len,
+				 (const char *)stub.ca_pem.p);
 			put("ca.pem", more);
 		}
 		b = origin_of("good");
@@ -439,7 +474,8 @@ static void test_h14_set_of_another_origin(void **state)
 		assert_int_equal(get_set("good", &k), KB_E_KEYSET_ORIGIN);
 		stub.shared->mode = MODE_DOWN;
 		start_process(false);
-		wait_fault("good", KB_E_FETCH_STATUS, false, 5000); /* asked at once, and the old set is not shown meanwhile */
+		wait_fault("good", KB_E_FETCH_STATUS, false,
+			   5000); /* asked at once, and the old set is not shown meanwhile */
 		assert_int_equal(slot_of("good")->keys, 0);
 		stub.shared->mode = MODE_GOOD;
 		wait_fault("good", KB_OK, true, 6000);
@@ -453,7 +489,8 @@ static void test_h14_set_of_another_origin(void **state)
 	}
 }
 
-/* A set that an older version wrote says nothing of where it came from: fetched at once, and its file is gone. */
+/* A set that an older version wrote says nothing of where it came from: fetched at once, and its
+ * file is gone. */
 static void test_h14_set_of_an_older_version(void **state)
 {
 	char path[128], head[256], text[4096], hex[65];
@@ -466,8 +503,8 @@ static void test_h14_set_of_an_older_version(void **state)
 	digest_sha256(span_str(other_keys), digest);
 	for (size_t i = 0; i < 32; i++)
 		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-	snprintf(head, sizeof head, "{\"fetched\":%lld,\"fresh_until\":%lld,\"sha256\":\"%s\"}", (long long)clock_wall_s(),
-		 (long long)clock_wall_s() + 3600, hex);
+	snprintf(head, sizeof head, "{\"fetched\":%lld,\"fresh_until\":%lld,\"sha256\":\"%s\"}",
+		 (long long)clock_wall_s(), (long long)clock_wall_s() + 3600, hex);
 	snprintf(text, sizeof text, "%s\n%s", head, other_keys);
 	put("state/issuers/good.keys", text);
 	stub.shared->mode = MODE_DOWN;
@@ -531,7 +568,8 @@ static void test_h05_many_pokes_one_fetch(void **state)
 	assert_true(span_eq_cstr(k.document, good_keys));
 	keyset_free(&k);
 	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);
-	/* The fetch_requests that came too early are not forgotten: one more fetch when the interval is over. */
+	/* The fetch_requests that came too early are not forgotten: one more fetch when the
+	 * interval is over. */
 	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
 		usleep(100000);
 	usleep(300000);
@@ -542,7 +580,9 @@ static void test_fetcher_pinned_keys_are_ready(void **state)
 {
 	(void)state;
 	put("issuers.d/a.jwks", good_keys);
-	put("issuers.d/pinned.json", "{\"issuer\":\"https://pinned\",\"keys\":{\"jwks_file\":\"a.jwks\"},\"algorithms\":[\"ES256\"]}");
+	put("issuers.d/pinned.json",
+	    "{\"issuer\":\"https://"
+	    "pinned\",\"keys\":{\"jwks_file\":\"a.jwks\"},\"algorithms\":[\"ES256\"]}");
 	start_process(false);
 	for (unsigned i = 0; i < 300 && slot_of("pinned")->fetched_s == 0; i++)
 		usleep(10000);
@@ -559,7 +599,8 @@ static void test_fetcher_jwks_uri(void **state)
 
 	(void)state;
 	snprintf(text, sizeof text,
-		 "{\"issuer\":\"anything\",\"keys\":{\"jwks_uri\":\"%s/good/keys\",\"ca_file\":\"../ca.pem\"},\"algorithms\":[\"ES256\"],"
+		 "{\"issuer\":\"anything\",\"keys\":{\"jwks_uri\":\"%s/good/"
+		 "keys\",\"ca_file\":\"../ca.pem\"},\"algorithms\":[\"ES256\"],"
 		 "\"private_addresses\":true}",
 		 stub.url);
 	put("issuers.d/uri.json", text);

@@ -67,7 +67,8 @@ static void test_b11_sources_begin_in_turn(void **state)
 	next_is(&g[2]);
 }
 
-/* All max_active are the noisy source's: a newcomer of another does not wait for one, up to his share; the noisy one does. */
+/* All max_active are the noisy source's: a newcomer of another does not wait for one, up to his
+ * share; the noisy one does. */
 static void test_b11_newcomer_has_his_share_of_full_seats(void **state)
 {
 	(void)state;
@@ -89,7 +90,8 @@ static void test_b11_newcomer_has_his_share_of_full_seats(void **state)
 	next_is(NULL);
 }
 
-/* More sources than max_active: nobody has a right to more max_active than there are; who came first begins first. */
+/* More sources than max_active: nobody has a right to more max_active than there are; who came
+ * first begins first. */
 static void test_b11_a_crowd_of_sources_is_served_in_order(void **state)
 {
 	(void)state;
@@ -140,10 +142,12 @@ static void test_b10_the_newest_of_the_longest_is_shed(void **state)
 	assert_null(admission_shed(&d, &noisy)); /* its own newcomer would be the newest */
 	(void)admission_leave(&d, &g[2]);
 	assert_ptr_equal(admission_shed(&d, &quiet), &g[1]);
-	assert_null(admission_shed(&d, &third)); /* 2 and then 2: a difference of one is no reason */
+	assert_null(
+		admission_shed(&d, &third)); /* 2 and then 2: a difference of one is no reason */
 }
 
-/* Any order of coming, beginning and leaving: the counts are those of the guests, and nobody is begun beyond max_active and shares. */
+/* Any order of coming, beginning and leaving: the counts are those of the guests, and nobody is
+ * begun beyond max_active and shares. */
 static void test_b11_counts_after_anything(void **state)
 {
 	(void)state;
@@ -176,7 +180,8 @@ static void test_b11_counts_after_anything(void **state)
 			sources += many[k].active > 0 || many[k].waiting.n > 0;
 			lanes += many[k].waiting.n > 0;
 		}
-		assert_true(active == d.active && waiting == d.waiting.n && sources == d.sources && lanes == d.waiting.n_sources);
+		assert_true(active == d.active && waiting == d.waiting.n && sources == d.sources &&
+			    lanes == d.waiting.n_sources);
 	}
 }
 

@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_conn.c — whole connections: real TLS through a socket pair, the test plays client, vault and ledger.  SECURITY B1–B11, G6. */
+/* tests/unit/gateway/test_conn.c — whole connections: real TLS through a socket pair, the test
+ * plays client, vault and ledger.  SECURITY B1–B11, G6. */
 #include "gateway/conn.h"
 
 #include <event2/event.h>
@@ -45,7 +46,9 @@ static void turn(void)
 
 static int open_shared(void **state)
 {
-	struct exchange_events on = {.on_response = conn_on_response, .on_refused = conn_on_refused, .on_broken = on_broken};
+	struct exchange_events on = {.on_response = conn_on_response,
+				     .on_refused = conn_on_refused,
+				     .on_broken = on_broken};
 
 	(void)state;
 	memset(board, 0, sizeof *board);
@@ -54,8 +57,10 @@ static int open_shared(void **state)
 	conn_shared_init(&shared);
 	is_broken = false;
 	shared.base = event_base_new();
-	shared.sources = sources_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
-	if (shared.base == NULL || shared.sources == NULL || frame_pair(vault) != KB_OK || frame_pair(ledger) != KB_OK)
+	shared.sources =
+		sources_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
+	if (shared.base == NULL || shared.sources == NULL || frame_pair(vault) != KB_OK ||
+	    frame_pair(ledger) != KB_OK)
 		return -1;
 	struct exchange_config cfg = {
 		.vault_fd = vault[0],
@@ -99,8 +104,9 @@ static int make(void **state)
 	server_cert = tls_mint("localhost", ca, "serverAuth", 3600);
 	client_cert = tls_mint("client", ca, "clientAuth", 3600);
 	client_ctx = tls_mint_client(ca, client_cert);
-	struct tls_server t = {
-		.certificate = buf_span(&server_cert->cert_pem), .key = buf_span(&server_cert->key_pem), .client_ca = buf_span(&ca->cert_pem)};
+	struct tls_server t = {.certificate = buf_span(&server_cert->cert_pem),
+			       .key = buf_span(&server_cert->key_pem),
+			       .client_ca = buf_span(&ca->cert_pem)};
 	board = calloc(1, sizeof *board);
 	return board != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
 }
@@ -271,7 +277,8 @@ static void test_conn_serves_and_keeps_alive(void **state)
 	one_request(&c);
 	assert_true(taken.listener == 5 && taken.method == FRAME_GET && taken.has_client_cert);
 	assert_true(span_eq_cstr(taken.target, "/one") && span_eq_cstr(taken.peer, "local"));
-	assert_true(taken.deadline_ms > clock_mono_ms() && taken.deadline_ms <= clock_mono_ms() + KB_REQUEST_MS);
+	assert_true(taken.deadline_ms > clock_mono_ms() &&
+		    taken.deadline_ms <= clock_mono_ms() + KB_REQUEST_MS);
 	uint64_t first = taken.id;
 	one_request(&c);
 	assert_int_equal(taken.id, first + 1);
@@ -291,11 +298,15 @@ static void test_conn_passes_the_response_on(void **state)
 
 	(void)state;
 	buf_init(&b, KB_MAX_FRAME);
-	say(&c, "POST /k HTTP/1.1\r\nHost: h\r\nx-ms-client-request-id: me\r\nContent-Length: 0\r\n\r\n");
+	say(&c, "POST /k HTTP/1.1\r\nHost: h\r\nx-ms-client-request-id: me\r\nContent-Length: "
+		"0\r\n\r\n");
 	assert_true(vault_takes());
 	frame_uuid_text(taken.uuid, id);
 	assert_true(id[14] == '4'); /* a random UUID */
-	struct frame_response r = {.id = taken.id, .status = 401, .challenge = span_str("Bearer x"), .body = span_str("{}")};
+	struct frame_response r = {.id = taken.id,
+				   .status = 401,
+				   .challenge = span_str("Bearer x"),
+				   .body = span_str("{}")};
 	assert_int_equal(frame_put_response(&r, &b), KB_OK);
 	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
 	const char *said = hear(&c);
@@ -322,7 +333,8 @@ static void test_request_right_behind_the_handshake(void **state)
 	hang_up(&c);
 }
 
-/* A handshake that stops half-way counts as service for a while; then it is the client who is slow. */
+/* A handshake that stops half-way counts as service for a while; then it is the client who is slow.
+ */
 static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
 {
 	struct client c;
@@ -340,8 +352,9 @@ static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
 	hang_up(&c);
 }
 
-/* Who has done his handshake keeps his seat until his first request is there, or for a moment: in a storm nobody is given memory for TLS whose request could not
- * be served yet.  A request counts for as long as it takes, what comes between requests does not. */
+/* Who has done his handshake keeps his seat until his first request is there, or for a moment: in a
+ * storm nobody is given memory for TLS whose request could not be served yet.  A request counts for
+ * as long as it takes, what comes between requests does not. */
 static void test_b11_a_seat_until_the_first_request(void **state)
 {
 	struct client a = dial(), b = dial();
@@ -385,7 +398,8 @@ static void test_b05_pipelined_requests_are_served_in_order(void **state)
 	hang_up(&c);
 }
 
-/* Bodies that end in the middle of TLS records: what OpenSSL has already decrypted must not be forgotten. */
+/* Bodies that end in the middle of TLS records: what OpenSSL has already decrypted must not be
+ * forgotten. */
 static void test_b05_pipelined_bodies(void **state)
 {
 	KB_AUTO(buf) struct buf b;
@@ -401,7 +415,8 @@ static void test_b05_pipelined_bodies(void **state)
 	say_span(&c, buf_span(&b));
 	for (int i = 0; i < 3; i++) {
 		assert_true(vault_takes());
-		assert_true(taken.body.len == 9000 && taken.body.p[0] == 'a' + i && taken.body.p[8999] == 'a' + i);
+		assert_true(taken.body.len == 9000 && taken.body.p[0] == 'a' + i &&
+			    taken.body.p[8999] == 'a' + i);
 		ledger_says(taken.id, "{}");
 		expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
 	}
@@ -411,7 +426,8 @@ static void test_b05_pipelined_bodies(void **state)
 static void test_b03_b04_refused_before_the_vault(void **state)
 {
 	static const char *const bad[] = {
-		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: "
+		"chunked\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\n",
 		"GET / HTTP/1.1\nHost: h\n\n",
 		"GET / HTTP/1.1\r\n\r\n",
@@ -496,7 +512,8 @@ static void test_b06_expect_continue(void **state)
 	assert_true(vault_takes());
 	ledger_says(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
-	say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n");
+	say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: "
+		"999999\r\n\r\n");
 	expect(&c, "HTTP/1.1 413 ", "Connection: close\r\n"); /* no word to go on */
 	hang_up(&c);
 }
@@ -638,7 +655,8 @@ static void test_b02_client_that_never_reads(void **state)
 	(void)state;
 	assert_int_equal(setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
 	memset(big, 'x', sizeof big - 1);
-	for (int i = 0; i < 3 && atomic_load(&self->total.n) == (uint64_t)i; i++) { /* until the socket is full */
+	for (int i = 0; i < 3 && atomic_load(&self->total.n) == (uint64_t)i;
+	     i++) { /* until the socket is full */
 		say(&c, GET("/big"));
 		assert_true(vault_takes());
 		ledger_says(taken.id, big);
@@ -767,7 +785,8 @@ static void test_g06_queued_request_is_forgotten(void **state)
 		hang_up(&c[i]);
 }
 
-/* A place in the window belongs to the request until its response, even when nobody waits for it any more: who asks and runs away gains nothing. */
+/* A place in the window belongs to the request until its response, even when nobody waits for it
+ * any more: who asks and runs away gains nothing. */
 static void test_b11_window_is_kept(void **state)
 {
 	struct client c[4];
@@ -796,7 +815,9 @@ static void test_b11_window_is_kept(void **state)
 	assert_false(vault_takes());
 	exchange_tick(shared.exchange, clock_mono_ms()); /* not due */
 	assert_false(vault_takes());
-	exchange_tick(shared.exchange, clock_mono_ms() + KB_REQUEST_MS + 1); /* no response ever came: the places are free all the same */
+	exchange_tick(shared.exchange,
+		      clock_mono_ms() + KB_REQUEST_MS +
+			      1); /* no response ever came: the places are free all the same */
 	assert_true(vault_takes());
 	for (int i = 1; i < 4; i++)
 		hang_up(&c[i]);
@@ -804,7 +825,8 @@ static void test_b11_window_is_kept(void **state)
 
 static void test_b09_client_gone_in_each_state(void **state)
 {
-	static const char *const parts[] = {"", "GET /", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf"};
+	static const char *const parts[] = {
+		"", "GET /", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf"};
 
 	(void)state;
 	struct client c;
@@ -1023,7 +1045,8 @@ int main(void)
 		PROCESS_TEST(test_request_of_a_lost_worker),
 		PROCESS_TEST(test_g06_queue_is_bounded_and_fifo),
 		PROCESS_TEST(test_g06_queued_request_is_forgotten),
-		cmocka_unit_test_setup_teardown(test_b11_window_is_kept, open_narrow_process, close_process),
+		cmocka_unit_test_setup_teardown(test_b11_window_is_kept, open_narrow_process,
+						close_process),
 		PROCESS_TEST(test_b09_client_gone_in_each_state),
 		PROCESS_TEST(test_b09_client_gone_while_reading),
 		PROCESS_TEST(test_client_half_close_still_gets_its_reply),

@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_deadline.c — deadlines fire at their time, not before, and in order (SECURITY B1, B2, F1). */
+/* tests/unit/gateway/test_deadline.c — deadlines fire at their time, not before, and in order
+ * (SECURITY B1, B2, F1). */
 #include "gateway/deadline.h"
 
 #include <setjmp.h>

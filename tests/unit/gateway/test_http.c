@@ -10,9 +10,11 @@
 
 #include "base/limits.h"
 
-#define GOOD                                                                                                                                         \
-	"POST /keys/n//release?api%2Dversion=7.4 HTTP/1.1\r\nHost: kb.example:8443\r\nAccept: application/json\r\n"                                  \
-	"Content-Type: application/json; charset=utf-8\r\nAuthorization:  Bearer abc\t \r\nx-ms-client-request-id: 1-2-3\r\nContent-Length: "        \
+#define GOOD                                                                                       \
+	"POST /keys/n//release?api%2Dversion=7.4 HTTP/1.1\r\nHost: kb.example:8443\r\nAccept: "    \
+	"application/json\r\n"                                                                     \
+	"Content-Type: application/json; charset=utf-8\r\nAuthorization:  Bearer abc\t "           \
+	"\r\nx-ms-client-request-id: 1-2-3\r\nContent-Length: "                                    \
 	"12\r\n\r\n"
 
 static enum kb_err parse(const char *text, struct http_request *r, bool *done)
@@ -20,7 +22,8 @@ static enum kb_err parse(const char *text, struct http_request *r, bool *done)
 	return http_parse(span_str(text), r, done);
 }
 
-/* The verdict on a head, which must be the same for every way to cut it: no prefix may be judged otherwise, or be taken for whole. */
+/* The verdict on a head, which must be the same for every way to cut it: no prefix may be judged
+ * otherwise, or be taken for whole. */
 static enum kb_err verdict_of(struct span in, struct http_request *r)
 {
 	bool done = false;
@@ -77,8 +80,9 @@ static void test_http_knows_methods(void **state)
 	static const struct {
 		const char *text;
 		enum http_method method;
-	} known[] = {{"GET", HTTP_GET},       {"HEAD", HTTP_HEAD},       {"POST", HTTP_POST}, {"PUT", HTTP_PUT},    {"PATCH", HTTP_PATCH},
-		     {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS}, {"get", HTTP_OTHER}, {"TRACE", HTTP_OTHER}};
+	} known[] = {{"GET", HTTP_GET},         {"HEAD", HTTP_HEAD},   {"POST", HTTP_POST},
+		     {"PUT", HTTP_PUT},         {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE},
+		     {"OPTIONS", HTTP_OPTIONS}, {"get", HTTP_OTHER},   {"TRACE", HTTP_OTHER}};
 	struct http_request r;
 	bool done;
 	char text[128];
@@ -106,7 +110,9 @@ static void test_http_keep_alive(void **state)
 	assert_true(r.is_keep_alive);
 	assert_int_equal(parse(GET("Connection: TE ,\tClose\r\n"), &r, &done), KB_OK);
 	assert_false(r.is_keep_alive);
-	assert_int_equal(parse("GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n", &r, &done), KB_OK);
+	assert_int_equal(
+		parse("GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n", &r, &done),
+		KB_OK);
 	assert_false(r.is_keep_alive);
 }
 
@@ -179,9 +185,11 @@ static void test_b04_line_ends(void **state)
 
 static void test_b04_host(void **state)
 {
-	static const char *const good[] = {"h", "kb.example", "127.0.0.1:8443", "[::1]", "[::1]:8443", "h:", "a_b-c.d:1"};
-	static const char *const bad[] = {"",       "a b",   "u@h",   "h/x", "h:x",  "h:123456", "[::1",    "[]",
-					  "[::1]x", "[g::]", ":8443", "h,h", "h%2e", "a:1:2",    "\xc3\xa4"};
+	static const char *const good[] = {"h",          "kb.example", "127.0.0.1:8443", "[::1]",
+					   "[::1]:8443", "h:",         "a_b-c.d:1"};
+	static const char *const bad[] = {"",         "a b",  "u@h",  "h/x",    "h:x",
+					  "h:123456", "[::1", "[]",   "[::1]x", "[g::]",
+					  ":8443",    "h,h",  "h%2e", "a:1:2",  "\xc3\xa4"};
 	char text[512];
 
 	(void)state;
@@ -208,7 +216,10 @@ static void test_b04_absolute_form(void **state)
 	struct http_request r;
 
 	(void)state;
-	assert_int_equal(verdict_of(span_str("GET https://KB.example:8443/a?b=/c HTTP/1.1\r\nHost: kb.example:8443\r\n\r\n"), &r), KB_OK);
+	assert_int_equal(verdict_of(span_str("GET https://KB.example:8443/a?b=/c HTTP/1.1\r\nHost: "
+					     "kb.example:8443\r\n\r\n"),
+				    &r),
+			 KB_OK);
 	assert_true(span_eq_cstr(r.path, "/a"));
 	assert_true(span_eq_cstr(r.query, "b=/c"));
 	assert_int_equal(verdict("GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n"), KB_OK);
@@ -290,9 +301,14 @@ static void test_b06_body_length_limit(void **state)
 	assert_int_equal(verdict(text), KB_E_HTTP_BODY_SIZE);
 	snprintf(text, sizeof text, GET("Content-Length: %d\r\n"), KB_MAX_BODY * 10);
 	assert_int_equal(verdict(text), KB_E_HTTP_BODY_SIZE);
-	assert_int_equal(verdict(GET("Content-Length: 18446744073709551616\r\n")), KB_E_HTTP_BODY_SIZE);
-	assert_int_equal(verdict(GET("Content-Length: 99999999999999999999999999999999999999999\r\n")), KB_E_HTTP_BODY_SIZE);
-	assert_int_equal(parse(GET("Content-Length: 0000000000000000000000000000012\r\n"), &r, &done), KB_OK);
+	assert_int_equal(verdict(GET("Content-Length: 18446744073709551616\r\n")),
+			 KB_E_HTTP_BODY_SIZE);
+	assert_int_equal(
+		verdict(GET("Content-Length: 99999999999999999999999999999999999999999\r\n")),
+		KB_E_HTTP_BODY_SIZE);
+	assert_int_equal(
+		parse(GET("Content-Length: 0000000000000000000000000000012\r\n"), &r, &done),
+		KB_OK);
 	assert_int_equal(r.body_len, 12);
 	assert_int_equal(http_status(KB_E_HTTP_BODY_SIZE), 413);
 }
@@ -303,11 +319,16 @@ static void test_b06_expect(void **state)
 	bool done;
 
 	(void)state;
-	assert_int_equal(parse(GET("Content-Length: 1\r\nExpect: 100-Continue\r\n"), &r, &done), KB_OK);
+	assert_int_equal(parse(GET("Content-Length: 1\r\nExpect: 100-Continue\r\n"), &r, &done),
+			 KB_OK);
 	assert_true(r.wants_continue);
-	assert_int_equal(parse(GET("Content-Length: 0\r\nExpect: 100-continue\r\n"), &r, &done), KB_OK);
+	assert_int_equal(parse(GET("Content-Length: 0\r\nExpect: 100-continue\r\n"), &r, &done),
+			 KB_OK);
 	assert_false(r.wants_continue);
-	assert_int_equal(parse("GET / HTTP/1.0\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n", &r, &done), KB_OK);
+	assert_int_equal(parse("GET / HTTP/1.0\r\nHost: h\r\nContent-Length: 1\r\nExpect: "
+			       "100-continue\r\n\r\n",
+			       &r, &done),
+			 KB_OK);
 	assert_false(r.wants_continue);
 	assert_refused(GET("Expect: 200-ok\r\n"));
 }
@@ -336,7 +357,8 @@ static void test_b07_number_of_headers(void **state)
 	assert_int_equal(http_status(KB_E_HTTP_HEADERS), 431);
 }
 
-/* A request line, a header line and a head of exactly these lengths (line ends not counted in the lines). */
+/* A request line, a header line and a head of exactly these lengths (line ends not counted in the
+ * lines). */
 static enum kb_err with_lengths(size_t request_line, size_t header_line, size_t head)
 {
 	KB_AUTO(buf) struct buf b;
@@ -395,11 +417,15 @@ static void test_b07_endless_line(void **state)
 	memset(text, 'a', sizeof text);
 	assert_int_equal(http_parse(span_of(text, KB_MAX_REQUEST_LINE + 1), &r, &done), KB_OK);
 	assert_false(done);
-	assert_int_equal(http_parse(span_of(text, KB_MAX_REQUEST_LINE + 2), &r, &done), KB_E_HTTP_URI);
+	assert_int_equal(http_parse(span_of(text, KB_MAX_REQUEST_LINE + 2), &r, &done),
+			 KB_E_HTTP_URI);
 	static const char start[] = "GET / HTTP/1.1\r\nHost: h\r\n";
 	memcpy(text, start, sizeof start - 1);
-	assert_int_equal(http_parse(span_of(text, sizeof start + KB_MAX_HEADER_LINE), &r, &done), KB_OK);
-	assert_int_equal(http_parse(span_of(text, sizeof start + KB_MAX_HEADER_LINE + 1), &r, &done), KB_E_HTTP_HEADERS);
+	assert_int_equal(http_parse(span_of(text, sizeof start + KB_MAX_HEADER_LINE), &r, &done),
+			 KB_OK);
+	assert_int_equal(
+		http_parse(span_of(text, sizeof start + KB_MAX_HEADER_LINE + 1), &r, &done),
+		KB_E_HTTP_HEADERS);
 }
 
 static void test_b08_every_split_point(void **state)
@@ -409,13 +435,16 @@ static void test_b08_every_split_point(void **state)
 	(void)state;
 	assert_int_equal(verdict_of(span_str(GOOD), &r), KB_OK);
 	assert_int_equal(r.head_len, sizeof GOOD - 1);
-	assert_int_equal(verdict(GET("Connection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n")), KB_OK);
+	assert_int_equal(
+		verdict(GET("Connection: close\r\nExpect: 100-continue\r\nContent-Length: 4\r\n")),
+		KB_OK);
 }
 
 static void test_b15_target_text(void **state)
 {
 	(void)state;
-	assert_int_equal(verdict("GET /keys/%00 HTTP/1.1\r\nHost: h\r\n\r\n"), KB_OK); /* well-formed; what it means is the dialect's matter */
+	assert_int_equal(verdict("GET /keys/%00 HTTP/1.1\r\nHost: h\r\n\r\n"),
+			 KB_OK); /* well-formed; what it means is the dialect's matter */
 	assert_int_equal(verdict("GET //a/../b?%2F HTTP/1.1\r\nHost: h\r\n\r\n"), KB_OK);
 	assert_refused("GET /%0 HTTP/1.1\r\nHost: h\r\n\r\n");
 	assert_refused("GET /% HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -434,10 +463,12 @@ static void test_b17_client_request_id(void **state)
 	bool done;
 
 	(void)state;
-	snprintf(text, sizeof text, GET("x-ms-client-request-id: %0*d\r\n"), KB_MAX_CLIENT_REQUEST_ID, 0);
+	snprintf(text, sizeof text, GET("x-ms-client-request-id: %0*d\r\n"),
+		 KB_MAX_CLIENT_REQUEST_ID, 0);
 	assert_int_equal(parse(text, &r, &done), KB_OK);
 	assert_int_equal(r.client_request_id.len, KB_MAX_CLIENT_REQUEST_ID);
-	snprintf(text, sizeof text, GET("x-ms-client-request-id: %0*d\r\n"), KB_MAX_CLIENT_REQUEST_ID + 1, 0);
+	snprintf(text, sizeof text, GET("x-ms-client-request-id: %0*d\r\n"),
+		 KB_MAX_CLIENT_REQUEST_ID + 1, 0);
 	assert_int_equal(parse(text, &r, &done), KB_OK);
 	assert_int_equal(r.client_request_id.len, 0);
 	assert_int_equal(parse(GET("x-ms-client-request-id: a b\r\n"), &r, &done), KB_OK);

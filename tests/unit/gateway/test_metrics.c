@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_metrics.c — the operator's listener: three paths, bounded, nothing else (SECURITY B19). */
+/* tests/unit/gateway/test_metrics.c — the operator's listener: three paths, bounded, nothing else
+ * (SECURITY B19). */
 #include "gateway/metrics.h"
 
 #include <event2/event.h>
@@ -28,10 +29,13 @@ static int make(void **state)
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	where = (struct sockaddr_un){.sun_family = AF_UNIX};
 	/* A bind without a name: the kernel chooses one in its abstract space. */
-	if (base == NULL || board == NULL || bind(listener, (struct sockaddr *)&where, sizeof(sa_family_t)) != 0 || listen(listener, 128) != 0 ||
+	if (base == NULL || board == NULL ||
+	    bind(listener, (struct sockaddr *)&where, sizeof(sa_family_t)) != 0 ||
+	    listen(listener, 128) != 0 ||
 	    getsockname(listener, (struct sockaddr *)&where, &len) != 0)
 		return -1;
-	return metrics_http_new(base, listener, board, &metrics) == KB_OK && metrics != NULL ? 0 : -1;
+	return metrics_http_new(base, listener, board, &metrics) == KB_OK && metrics != NULL ? 0
+											     : -1;
 }
 
 static int unmake(void **state)
@@ -54,7 +58,8 @@ static int dial(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	assert_int_equal(connect(fd, (struct sockaddr *)&where, sizeof(sa_family_t) + 6), 0); /* NUL and five digits */
+	assert_int_equal(connect(fd, (struct sockaddr *)&where, sizeof(sa_family_t) + 6),
+			 0); /* NUL and five digits */
 	turn();
 	return fd;
 }
@@ -94,11 +99,16 @@ static void test_b19_paths(void **state)
 {
 	(void)state;
 	expect("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\n\r\nok\n");
-	expect("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\n", "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
-	expect("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n", "\r\n\r\n{");
-	expect("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "Content-Length: 0\r\n");
-	expect("GET /keys/n HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found\r\n", "Content-Length: 0\r\n");
-	expect("POST /metrics HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 405 Method Not Allowed\r\n", "Allow: GET, HEAD\r\n");
+	expect("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+	       "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
+	expect("GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n",
+	       "\r\n\r\n{");
+	expect("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found\r\n",
+	       "Content-Length: 0\r\n");
+	expect("GET /keys/n HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 404 Not Found\r\n",
+	       "Content-Length: 0\r\n");
+	expect("POST /metrics HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 405 Method Not Allowed\r\n",
+	       "Allow: GET, HEAD\r\n");
 	expect("GET /metrics\n", "HTTP/1.1 400 Bad Request\r\n", "Content-Length: 0\r\n");
 }
 

@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_queue.c — who waits, who is next, who is turned away (SECURITY G6, B11). */
+/* tests/unit/gateway/test_queue.c — who waits, who is next, who is turned away (SECURITY G6, B11).
+ */
 #include "gateway/queue.h"
 
 #include <setjmp.h>
@@ -109,7 +110,8 @@ static void test_b11_full_by_one_source_makes_room_for_another(void **state)
 	assert_ptr_equal(evicted, &item[4]);
 	assert_true(queue_push(&q, &b, &item[12], &evicted));
 	assert_ptr_equal(evicted, &item[3]);
-	assert_false(queue_push(&q, &b, &item[13], &evicted)); /* three each: nobody has more than a fair share */
+	assert_false(queue_push(&q, &b, &item[13],
+				&evicted)); /* three each: nobody has more than a fair share */
 	assert_null(evicted);
 	assert_int_equal(q.n, 6);
 }

@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_request.c — HTTP bytes become a frame: what the vault sees, and what stays behind (SECURITY B5, B8, I3). */
+/* tests/unit/gateway/test_request.c — HTTP bytes become a frame: what the vault sees, and what
+ * stays behind (SECURITY B5, B8, I3). */
 #include "gateway/request.h"
 
 #include <event2/buffer.h>
@@ -34,7 +35,8 @@ static int done(void **state)
 static struct frame_request through(const char *text, size_t piece)
 {
 	struct http_request head;
-	struct frame_request r = {.id = 1, .listener = 2, .deadline_ms = 3, .peer = span_str("192.0.2.1")};
+	struct frame_request r = {
+		.id = 1, .listener = 2, .deadline_ms = 3, .peer = span_str("192.0.2.1")};
 	struct frame_request out;
 	struct span s = span_str(text);
 	bool whole;
@@ -59,16 +61,21 @@ static struct frame_request through(const char *text, size_t piece)
 
 static void test_b08_same_frame_for_every_piece(void **state)
 {
-	static const char text[] =
-		POST("Content-Type: application/json\r\nx-ms-client-request-id: id\r\nContent-Length: 20\r\n", "{\"target\":\"abcdefg\"}");
+	static const char text[] = POST("Content-Type: application/json\r\nx-ms-client-request-id: "
+					"id\r\nContent-Length: 20\r\n",
+					"{\"target\":\"abcdefg\"}");
 
 	(void)state;
 	for (size_t piece = 1; piece <= sizeof text; piece++) {
 		struct frame_request r = through(text, piece);
-		assert_true(r.id == 1 && r.listener == 2 && r.deadline_ms == 3 && r.method == FRAME_POST);
-		assert_true(span_eq_cstr(r.peer, "192.0.2.1") && span_eq_cstr(r.target, "/a/b") && span_eq_cstr(r.query, "c=d"));
-		assert_true(span_eq_cstr(r.client_request_id, "id") && span_eq_cstr(r.body, "{\"target\":\"abcdefg\"}"));
-		assert_true(r.is_json && !r.has_authorization && !r.has_bearer && !r.has_client_cert);
+		assert_true(r.id == 1 && r.listener == 2 && r.deadline_ms == 3 &&
+			    r.method == FRAME_POST);
+		assert_true(span_eq_cstr(r.peer, "192.0.2.1") && span_eq_cstr(r.target, "/a/b") &&
+			    span_eq_cstr(r.query, "c=d"));
+		assert_true(span_eq_cstr(r.client_request_id, "id") &&
+			    span_eq_cstr(r.body, "{\"target\":\"abcdefg\"}"));
+		assert_true(r.is_json && !r.has_authorization && !r.has_bearer &&
+			    !r.has_client_cert);
 	}
 }
 
@@ -79,7 +86,9 @@ static void test_b05_next_request_stays(void **state)
 
 	(void)state;
 	assert_non_null(pair);
-	assert_int_equal(evbuffer_add_printf(pair, "%s%s", POST("Content-Length: 2\r\n", "{}"), next) > 0, 1);
+	assert_int_equal(
+		evbuffer_add_printf(pair, "%s%s", POST("Content-Length: 2\r\n", "{}"), next) > 0,
+		1);
 	struct frame_request r = {.peer = span_str("p")};
 	size_t head_len = sizeof POST("Content-Length: 2\r\n", "") - 1;
 	assert_int_equal(request_frame(&r, pair, head_len, 2, &frame), KB_OK);
@@ -122,13 +131,27 @@ static void test_other_authorization_is_no_bearer(void **state)
 static void test_b15_content_type(void **state)
 {
 	(void)state;
-	assert_true(through(POST("Content-Type: Application/JSON\r\nContent-Length: 1\r\n", "1"), 4096).is_json);
-	assert_true(through(POST("Content-Type: application/json; charset=utf-8\r\nContent-Length: 1\r\n", "1"), 4096).is_json);
-	assert_true(through(POST("Content-Type: application/json ;charset=utf-8\r\nContent-Length: 1\r\n", "1"), 4096).is_json);
-	assert_true(through(POST("Content-Type: text/plain\r\nContent-Length: 0\r\n", ""), 4096).is_json); /* no body */
+	assert_true(
+		through(POST("Content-Type: Application/JSON\r\nContent-Length: 1\r\n", "1"), 4096)
+			.is_json);
+	assert_true(through(POST("Content-Type: application/json; charset=utf-8\r\nContent-Length: "
+				 "1\r\n",
+				 "1"),
+			    4096)
+			    .is_json);
+	assert_true(through(POST("Content-Type: application/json ;charset=utf-8\r\nContent-Length: "
+				 "1\r\n",
+				 "1"),
+			    4096)
+			    .is_json);
+	assert_true(through(POST("Content-Type: text/plain\r\nContent-Length: 0\r\n", ""), 4096)
+			    .is_json); /* no body */
 	assert_false(through(POST("Content-Length: 1\r\n", "1"), 4096).is_json);
-	assert_false(through(POST("Content-Type: application/jsonx\r\nContent-Length: 1\r\n", "1"), 4096).is_json);
-	assert_false(through(POST("Content-Type: text/json\r\nContent-Length: 1\r\n", "1"), 4096).is_json);
+	assert_false(
+		through(POST("Content-Type: application/jsonx\r\nContent-Length: 1\r\n", "1"), 4096)
+			.is_json);
+	assert_false(through(POST("Content-Type: text/json\r\nContent-Length: 1\r\n", "1"), 4096)
+			     .is_json);
 }
 
 static void test_request_methods(void **state)

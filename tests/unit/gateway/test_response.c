@@ -28,25 +28,37 @@ static void test_b16_exact_headers(void **state)
 {
 	(void)state;
 	check((struct reply){.status = 200, .body = span_str("{}")},
-	      "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\nCache-Control: no-store\r\n" ID "\r\n{}");
-	check((struct reply){.status = 401,
-			     .client_request_id = span_str("c"),
-			     .challenge = span_str("Bearer authorization=\"https://a/t\", resource=\"https://r\""),
-			     .body = span_str("")},
-	      "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 0\r\nCache-Control: no-store\r\n" ID
-	      "x-ms-client-request-id: c\r\nWWW-Authenticate: Bearer authorization=\"https://a/t\", resource=\"https://r\"\r\n\r\n");
-	check((struct reply){.status = 503, .retry_after_s = 1, .is_closing = true, .body = span_str("{}")},
-	      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\nCache-Control: "
+	      "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: "
+	      "2\r\nCache-Control: no-store\r\n" ID "\r\n{}");
+	check(
+		(struct reply){
+			.status = 401,
+			.client_request_id = span_str("c"),
+			.challenge = span_str(
+				"Bearer authorization=\"https://a/t\", resource=\"https://r\""),
+			.body = span_str("")},
+		"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json; "
+		"charset=utf-8\r\nContent-Length: 0\r\nCache-Control: no-store\r\n" ID
+		"x-ms-client-request-id: c\r\nWWW-Authenticate: Bearer "
+		"authorization=\"https://a/t\", resource=\"https://r\"\r\n\r\n");
+	check((struct reply){.status = 503,
+			     .retry_after_s = 1,
+			     .is_closing = true,
+			     .body = span_str("{}")},
+	      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; "
+	      "charset=utf-8\r\nContent-Length: 2\r\nCache-Control: "
 	      "no-store\r\n" ID "Retry-After: 1\r\nConnection: close\r\n\r\n{}");
 	check((struct reply){.status = 405, .body = span_str("")},
-	      "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 0\r\nCache-Control: "
+	      "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json; "
+	      "charset=utf-8\r\nContent-Length: 0\r\nCache-Control: "
 	      "no-store\r\n" ID "Allow: GET, POST, PUT, PATCH, DELETE\r\n\r\n");
 }
 
 static void test_reply_204_has_no_body(void **state)
 {
 	(void)state;
-	check((struct reply){.status = 204, .body = span_str("ignored")}, "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n" ID "\r\n");
+	check((struct reply){.status = 204, .body = span_str("ignored")},
+	      "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n" ID "\r\n");
 }
 
 static void test_error_bodies_are_key_vaults(void **state)
@@ -73,7 +85,9 @@ static void test_error_bodies_are_key_vaults(void **state)
 		struct json_t *doc;
 		const struct json_t *error;
 		struct span code;
-		assert_int_equal(json_load_strict(reply_error_body(want[i].err, want[i].status), 1024, &doc, NULL), KB_OK);
+		assert_int_equal(json_load_strict(reply_error_body(want[i].err, want[i].status),
+						  1024, &doc, NULL),
+				 KB_OK);
 		assert_int_equal(json_get_obj(doc, "error", &error), KB_OK);
 		assert_int_equal(json_get_str(error, "code", 64, &code), KB_OK);
 		assert_true(span_eq_cstr(code, want[i].code));

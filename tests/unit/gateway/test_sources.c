@@ -163,9 +163,12 @@ static void test_peers_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_b11_cap_of_one_source),  cmocka_unit_test(test_b11_an_ipv6_source_is_a_64),
-		cmocka_unit_test(test_peers_families_differ),  cmocka_unit_test(test_b10_cap_in_all),
-		cmocka_unit_test(test_b06_bodies_are_bounded), cmocka_unit_test(test_peers_text),
+		cmocka_unit_test(test_b11_cap_of_one_source),
+		cmocka_unit_test(test_b11_an_ipv6_source_is_a_64),
+		cmocka_unit_test(test_peers_families_differ),
+		cmocka_unit_test(test_b10_cap_in_all),
+		cmocka_unit_test(test_b06_bodies_are_bounded),
+		cmocka_unit_test(test_peers_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

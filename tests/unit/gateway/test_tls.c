@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_tls.c — which TLS is spoken, with whom (SECURITY B12, B13, B14).  Client and server talk through memory. */
+/* tests/unit/gateway/test_tls.c — which TLS is spoken, with whom (SECURITY B12, B13, B14).  Client
+ * and server talk through memory. */
 #include "gateway/tls.h"
 
 #include <openssl/err.h>
@@ -44,7 +45,8 @@ static SSL_CTX *server_of(struct tls_server t)
 
 static SSL_CTX *plain_server(void)
 {
-	return server_of((struct tls_server){.certificate = buf_span(&server_cert->cert_pem), .key = buf_span(&server_cert->key_pem)});
+	return server_of((struct tls_server){.certificate = buf_span(&server_cert->cert_pem),
+					     .key = buf_span(&server_cert->key_pem)});
 }
 
 static SSL_CTX *mtls_server(bool is_required)
@@ -76,7 +78,8 @@ static struct talk talk_new(SSL_CTX *server, SSL_CTX *client)
 	return t;
 }
 
-/* Both hands move until nothing changes.  The server's view decides: in TLS 1.3 a client is done before its certificate is judged. */
+/* Both hands move until nothing changes.  The server's view decides: in TLS 1.3 a client is done
+ * before its certificate is judged. */
 static bool shake(struct talk *t)
 {
 	for (int i = 0; i < 10; i++) {
@@ -196,7 +199,8 @@ static int keep_session(SSL *ssl, SSL_SESSION *s)
 	return 1;
 }
 
-/* A session is resumed, without a bit of early data and with the client's certificate still known. */
+/* A session is resumed, without a bit of early data and with the client's certificate still known.
+ */
 static void check_resumption(int version)
 {
 	SSL_CTX *server = mtls_server(true);
@@ -204,7 +208,8 @@ static void check_resumption(int version)
 	char byte;
 
 	SSL_CTX_set_max_proto_version(client, version);
-	SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+	SSL_CTX_set_session_cache_mode(client,
+				       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
 	SSL_CTX_sess_set_new_cb(client, keep_session);
 	struct talk t = talk_new(server, client);
 	assert_true(shake(&t));
@@ -239,7 +244,8 @@ static void test_b13_resumption_without_early_data(void **state)
 	SSL_CTX_free(server);
 }
 
-static bool client_passes(bool is_required, const struct tls_pair *shown, int version, bool *is_verified)
+static bool client_passes(bool is_required, const struct tls_pair *shown, int version,
+			  bool *is_verified)
 {
 	SSL_CTX *server = mtls_server(is_required);
 	SSL_CTX *client = tls_mint_client(ca, shown);
@@ -264,18 +270,21 @@ static void test_b14_client_certificates(void **state)
 		const struct tls_pair *shown;
 		bool passes_required, passes_optional, is_verified;
 	} want[] = {
-		{client_cert, true, true, true}, {NULL, false, true, false},       {expired, false, false, false},
-		{wrong_ca, false, false, false}, {wrong_use, false, false, false},
+		{client_cert, true, true, true},  {NULL, false, true, false},
+		{expired, false, false, false},   {wrong_ca, false, false, false},
+		{wrong_use, false, false, false},
 	};
 	bool is_verified;
 
 	(void)state;
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
 		for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-			assert_int_equal(client_passes(true, want[i].shown, version, &is_verified), want[i].passes_required);
+			assert_int_equal(client_passes(true, want[i].shown, version, &is_verified),
+					 want[i].passes_required);
 			if (want[i].passes_required)
 				assert_true(is_verified);
-			assert_int_equal(client_passes(false, want[i].shown, version, &is_verified), want[i].passes_optional);
+			assert_int_equal(client_passes(false, want[i].shown, version, &is_verified),
+					 want[i].passes_optional);
 			if (want[i].passes_optional)
 				assert_int_equal(is_verified, want[i].is_verified);
 		}
@@ -322,7 +331,8 @@ static void test_b20_bad_files(void **state)
 	struct span cert = buf_span(&server_cert->cert_pem);
 	struct span key = buf_span(&server_cert->key_pem);
 	struct span none = span_of(NULL, 0);
-	struct span text = span_str("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+	struct span text =
+		span_str("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
 	KB_AUTO(buf) struct buf two;
 	KB_AUTO(buf) struct buf broken;
 	KB_AUTO(buf) struct buf locked;
@@ -341,7 +351,9 @@ static void test_b20_bad_files(void **state)
 	buf_add_span(&broken, text);
 	refused((struct tls_server){.certificate = buf_span(&broken), .key = key});
 	BIO *bio = BIO_new(BIO_s_mem());
-	assert_int_equal(PEM_write_bio_PrivateKey(bio, server_cert->key, EVP_aes_256_cbc(), (const unsigned char *)"pw", 2, NULL, NULL), 1);
+	assert_int_equal(PEM_write_bio_PrivateKey(bio, server_cert->key, EVP_aes_256_cbc(),
+						  (const unsigned char *)"pw", 2, NULL, NULL),
+			 1);
 	tls_mint_pem(bio, &locked);
 	refused((struct tls_server){.certificate = cert, .key = buf_span(&locked)});
 	buf_init(&two, 65536);

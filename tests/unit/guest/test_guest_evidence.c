@@ -1,4 +1,5 @@
-/* Evidence on its way: the kernel's certificate table, the attestation service's body, tokens and which key they speak of. */
+/* Evidence on its way: the kernel's certificate table, the attestation service's body, tokens and
+ * which key they speak of. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -84,11 +85,13 @@ static void test_report_chain_refuses(void **state)
 	memcpy(table + 200, der, (size_t)der_len);
 	assert_int_equal(report_chain(span_of(table, 23), &pem), KB_E_FETCH_CONTENT); /* no end */
 	certs_entry(table, certs_vcek, false, 200, 4096);
-	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_E_FETCH_CONTENT); /* beyond the end */
+	assert_int_equal(report_chain(span_of(table, sizeof table), &pem),
+			 KB_E_FETCH_CONTENT); /* beyond the end */
 	certs_entry(table, certs_vcek, false, 0xffffffff, 0xffffffff);
 	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_E_FETCH_CONTENT);
 	certs_entry(table, certs_vcek, false, 100, 100);
-	assert_int_equal(report_chain(span_of(table, sizeof table), &pem), KB_E_FETCH_CONTENT); /* no certificate */
+	assert_int_equal(report_chain(span_of(table, sizeof table), &pem),
+			 KB_E_FETCH_CONTENT); /* no certificate */
 	assert_int_equal(pem.len, 0);
 }
 
@@ -112,10 +115,13 @@ static void test_attest_body(void **state)
 	struct span text;
 
 	(void)state;
-	assert_int_equal(attest_body(span_str("report"), span_str("chain"), span_str("{}"), span_str("n"), &body), KB_OK);
+	assert_int_equal(attest_body(span_str("report"), span_str("chain"), span_str("{}"),
+				     span_str("n"), &body),
+			 KB_OK);
 	assert_int_equal(json_load_strict(buf_span(&body), 65536, &doc, NULL), KB_OK);
 	assert_int_equal(json_get_str(doc, "report", 1024, &text), KB_OK);
-	assert_true(span_eq_cstr(text, "eyJTbnBSZXBvcnQiOiJjbVZ3YjNKMCIsIlZjZWtDZXJ0Q2hhaW4iOiJZMmhoYVc0In0"));
+	assert_true(span_eq_cstr(
+		text, "eyJTbnBSZXBvcnQiOiJjbVZ3YjNKMCIsIlZjZWtDZXJ0Q2hhaW4iOiJZMmhoYVc0In0"));
 	assert_int_equal(json_get_obj(doc, "runtimeData", &runtime), KB_OK);
 	assert_int_equal(json_get_str(runtime, "data", 64, &text), KB_OK);
 	assert_true(span_eq_cstr(text, "e30"));
@@ -175,7 +181,8 @@ static void test_token_kid(void **state)
 	buf_free(&kid);
 	assert_int_equal(kid_in("[", e, &kid), KB_E_TOKEN_FORMAT);
 	buf_free(&kid);
-	assert_int_equal(token_kid(span_str("no token"), ephemeral_n(e), ephemeral_e(e), &kid), KB_E_TOKEN_FORMAT);
+	assert_int_equal(token_kid(span_str("no token"), ephemeral_n(e), ephemeral_e(e), &kid),
+			 KB_E_TOKEN_FORMAT);
 	ephemeral_free(e);
 	ephemeral_free(other);
 }
@@ -211,16 +218,23 @@ static void test_token_command(void **state)
 	/* cat gives back what it was fed, more than a pipe holds. */
 	static uint8_t big[150000];
 	memset(big, 'x', sizeof big);
-	assert_int_equal(token_command("cat", span_of(big, sizeof big), span_of(NULL, 0), soon, &token), KB_OK);
+	assert_int_equal(
+		token_command("cat", span_of(big, sizeof big), span_of(NULL, 0), soon, &token),
+		KB_OK);
 	assert_int_equal(token.len, sizeof big);
 	buf_free(&token);
-	assert_int_equal(token_command("false", span_str("{}"), span_of(NULL, 0), soon, &token), KB_E_SYS);
+	assert_int_equal(token_command("false", span_str("{}"), span_of(NULL, 0), soon, &token),
+			 KB_E_SYS);
 	buf_free(&token);
-	assert_int_equal(token_command("true", span_str("{}"), span_of(NULL, 0), soon, &token), KB_E_TOKEN_SIZE);
+	assert_int_equal(token_command("true", span_str("{}"), span_of(NULL, 0), soon, &token),
+			 KB_E_TOKEN_SIZE);
 	buf_free(&token);
-	assert_int_equal(token_command("/nonexistent", span_str("{}"), span_of(NULL, 0), soon, &token), KB_E_SYS);
+	assert_int_equal(
+		token_command("/nonexistent", span_str("{}"), span_of(NULL, 0), soon, &token),
+		KB_E_SYS);
 	buf_free(&token);
-	assert_int_equal(token_command("yes", span_str("{}"), span_of(NULL, 0), clock_mono_ms() + 5000, &token),
+	assert_int_equal(token_command("yes", span_str("{}"), span_of(NULL, 0),
+				       clock_mono_ms() + 5000, &token),
 			 KB_E_SYS); /* endless: ended by its broken pipe */
 	buf_free(&token);
 }
@@ -228,9 +242,14 @@ static void test_token_command(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_report_chain), cmocka_unit_test(test_report_chain_refuses), cmocka_unit_test(test_report_without_interface),
-		cmocka_unit_test(test_attest_body),  cmocka_unit_test(test_attest_token),         cmocka_unit_test(test_token_kid),
-		cmocka_unit_test(test_token_read),   cmocka_unit_test(test_token_command),
+		cmocka_unit_test(test_report_chain),
+		cmocka_unit_test(test_report_chain_refuses),
+		cmocka_unit_test(test_report_without_interface),
+		cmocka_unit_test(test_attest_body),
+		cmocka_unit_test(test_attest_token),
+		cmocka_unit_test(test_token_kid),
+		cmocka_unit_test(test_token_read),
+		cmocka_unit_test(test_token_command),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,5 @@
-/* What the guest takes from a server that it does not yet believe: URLs, responses, and how long it waits for the next attempt. */
+/* What the guest takes from a server that it does not yet believe: URLs, responses, and how long it
+ * waits for the next attempt. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,8 @@ static enum kb_err parse(const char *wire, size_t len, struct http_reply *r, boo
 
 static void test_http_reply_is_read(void **state)
 {
-	static const char wire[] = "HTTP/1.1 503 Busy\r\nServer: x\r\nRetry-After: 7\r\nX-MS-Request-Id: 2b59-a\r\ncontent-length: 5\r\n\r\nhello";
+	static const char wire[] = "HTTP/1.1 503 Busy\r\nServer: x\r\nRetry-After: "
+				   "7\r\nX-MS-Request-Id: 2b59-a\r\ncontent-length: 5\r\n\r\nhello";
 	struct http_reply r;
 	bool is_complete;
 
@@ -44,7 +46,8 @@ static void test_http_reply_is_read(void **state)
 
 static void test_http_reply_chunked(void **state)
 {
-	static const char wire[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
+	static const char wire[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+				   "chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
 	struct http_reply r;
 	bool is_complete;
 
@@ -71,32 +74,43 @@ static void test_http_reply_refuses(void **state)
 		{"HTTP/1.1 200 OK\n\n", KB_E_HTTP_SYNTAX},
 		{"HTTP/1.1 100 Continue\r\n\r\n", KB_E_HTTP_SYNTAX},
 		{"HTTP/1.1 2000 OK\r\n\r\n", KB_E_HTTP_SYNTAX},
-		{"HTTP/1.1 200 OK\r\n\r\n", KB_E_HTTP_HEADERS}, /* ends with the connection: could be cut */
-		{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", KB_E_HTTP_HEADERS},
-		{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", KB_E_HTTP_HEADERS},
+		{"HTTP/1.1 200 OK\r\n\r\n",
+		 KB_E_HTTP_HEADERS}, /* ends with the connection: could be cut */
+		{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+		 KB_E_HTTP_HEADERS},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+		 KB_E_HTTP_HEADERS},
 		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", KB_E_HTTP_HEADERS},
 		{"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\nx", KB_E_HTTP_HEADERS},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 0x1\r\n\r\nx", KB_E_HTTP_HEADERS},
 		{"HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx", KB_E_HTTP_HEADERS},
-		{"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nContent-Length: 1\r\n\r\nx", KB_E_HTTP_HEADERS},
+		{"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nContent-Length: 1\r\n\r\nx",
+		 KB_E_HTTP_HEADERS},
 		{"HTTP/1.1 200 OK\r\nA: b\x01\r\nContent-Length: 1\r\n\r\nx", KB_E_HTTP_HEADERS},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxy", KB_E_HTTP_SYNTAX},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n", KB_E_FETCH_SIZE},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n", KB_E_FETCH_SIZE},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\n\r\n", KB_E_HTTP_SYNTAX},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n", KB_E_HTTP_SYNTAX},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", KB_E_HTTP_SYNTAX},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore", KB_E_HTTP_SYNTAX},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100001\r\n", KB_E_FETCH_SIZE},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\n\r\n",
+		 KB_E_HTTP_SYNTAX},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+		 KB_E_HTTP_SYNTAX},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+		 KB_E_HTTP_SYNTAX},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore",
+		 KB_E_HTTP_SYNTAX},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100001\r\n",
+		 KB_E_FETCH_SIZE},
 		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n", KB_E_HTTP_SYNTAX},
-		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0000001\r\na\r\n0\r\n\r\n", KB_E_HTTP_SYNTAX},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0000001\r\na\r\n0\r\n\r\n",
+		 KB_E_HTTP_SYNTAX},
 	};
 	struct http_reply r;
 	bool is_complete;
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-		assert_int_equal(parse(bad[i].wire, strlen(bad[i].wire), &r, &is_complete), bad[i].err);
+		assert_int_equal(parse(bad[i].wire, strlen(bad[i].wire), &r, &is_complete),
+				 bad[i].err);
 		http_reply_free(&r);
 	}
 }
@@ -134,7 +148,8 @@ static void test_http_reply_request_id_is_plain(void **state)
 {
 	struct http_reply r;
 	bool is_complete;
-	static const char escape[] = "HTTP/1.1 200 OK\r\nx-ms-request-id: a b\r\nContent-Length: 0\r\n\r\n";
+	static const char escape[] =
+		"HTTP/1.1 200 OK\r\nx-ms-request-id: a b\r\nContent-Length: 0\r\n\r\n";
 
 	(void)state;
 	assert_int_equal(parse(escape, sizeof escape - 1, &r, &is_complete), KB_OK);
@@ -220,7 +235,8 @@ static void test_retry_waits(void **state)
 	assert_int_equal(retry_wait_ms(3, 4000, 0), 4000);
 	assert_int_equal(retry_wait_ms(3, 4001, 0), 0);
 	assert_int_equal(retry_wait_ms(6, 30000, 0), 30000);
-	assert_int_equal(retry_wait_ms(4000000000, 30001, 0), 0); /* never more than 30 s, whatever the round */
+	assert_int_equal(retry_wait_ms(4000000000, 30001, 0),
+			 0); /* never more than 30 s, whatever the round */
 	assert_int_equal(retry_wait_ms(0, 100, 5), 5100);
 	assert_int_equal(retry_wait_ms(0, 0, KB_GUEST_RETRY_AFTER_S), 60000);
 	assert_int_equal(retry_wait_ms(0, 0, KB_GUEST_RETRY_AFTER_S + 1), 60000);

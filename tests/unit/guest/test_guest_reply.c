@@ -1,4 +1,5 @@
-/* What the guest believes of a release: a reply made here by hand, and every way in which it can be another one. */
+/* What the guest believes of a release: a reply made here by hand, and every way in which it can be
+ * another one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,14 +31,17 @@ static EVP_PKEY *eph_public;
 /* What is in the reply; the zero value of a member is the right one. */
 struct made {
 	const char *alg, *host, *request_kid, *key_kid, *nonce, *enc, *hsm_kid, *hsm_enc, *kty;
-	const char *header, *payload, *blob; /* instead of what is made: in clear, for the signature covers them */
-	bool leaf_is_ec, leaf_is_small, is_expired, no_root, reversed, crit, bad_signature, bad_oaep, bad_kwp, short_aes, wrong_public;
+	const char *header, *payload,
+		*blob; /* instead of what is made: in clear, for the signature covers them */
+	bool leaf_is_ec, leaf_is_small, is_expired, no_root, reversed, crit, bad_signature,
+		bad_oaep, bad_kwp, short_aes, wrong_public;
 	EVP_PKEY *key;
 	const void *plain;
 	size_t plain_len;
 };
 
-static X509 *certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key, long from, long until)
+static X509 *certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key,
+			 long from, long until)
 {
 	char text[128];
 	X509 *x = X509_new();
@@ -47,12 +51,14 @@ static X509 *certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY
 	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
 	ASN1_TIME_set(X509_getm_notBefore(x), NOW + from);
 	ASN1_TIME_set(X509_getm_notAfter(x), NOW + until);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8,
+				   (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(x, X509_get_subject_name(issuer == NULL ? x : issuer));
 	X509_set_pubkey(x, key);
 	X509V3_set_ctx(&ctx, issuer == NULL ? x : issuer, x, NULL, NULL, 0);
 	snprintf(text, sizeof text, issuer == NULL ? "critical,CA:TRUE" : "DNS:%s", name);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, issuer == NULL ? NID_basic_constraints : NID_subject_alt_name, text);
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(
+		NULL, &ctx, issuer == NULL ? NID_basic_constraints : NID_subject_alt_name, text);
 	X509_add_ext(x, e, -1);
 	X509_EXTENSION_free(e);
 	assert_true(X509_sign(x, issuer_key, EVP_sha256()) > 0);
@@ -62,7 +68,8 @@ static X509 *certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY
 static EVP_PKEY *public_of(const struct ephemeral *e)
 {
 	EVP_PKEY *key = NULL;
-	BIGNUM *n = BN_bin2bn(ephemeral_n(e).p, (int)ephemeral_n(e).len, NULL), *exp = BN_bin2bn(ephemeral_e(e).p, (int)ephemeral_e(e).len, NULL);
+	BIGNUM *n = BN_bin2bn(ephemeral_n(e).p, (int)ephemeral_n(e).len, NULL),
+	       *exp = BN_bin2bn(ephemeral_e(e).p, (int)ephemeral_e(e).len, NULL);
 	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
 
@@ -152,7 +159,8 @@ static void make_payload(const struct made *m, struct buf *out)
 {
 	KB_AUTO(buf) struct buf blob, hsm;
 	uint8_t *der = NULL;
-	struct span plain = span_of(m->plain == NULL ? "0123456789abcdef" : m->plain, m->plain == NULL ? 16 : m->plain_len);
+	struct span plain = span_of(m->plain == NULL ? "0123456789abcdef" : m->plain,
+				    m->plain == NULL ? 16 : m->plain_len);
 
 	buf_init(&blob, 16384);
 	buf_init(&hsm, 32768);
@@ -171,17 +179,21 @@ static void make_payload(const struct made *m, struct buf *out)
 	if (m->blob != NULL)
 		buf_add_str(&hsm, m->blob);
 	else
-		buf_addf(&hsm, "{\"schema_version\":\"1.0\",\"header\":{\"kid\":\"%s\",\"alg\":\"dir\",\"enc\":\"%s\"},\"ciphertext\":\"",
+		buf_addf(&hsm,
+			 "{\"schema_version\":\"1.0\",\"header\":{\"kid\":\"%s\",\"alg\":\"dir\","
+			 "\"enc\":\"%s\"},\"ciphertext\":\"",
 			 or (m->hsm_kid, "k"), or (m->hsm_enc, "RSA_AES_KEY_WRAP_256"));
 	if (m->blob == NULL) {
 		b64url_encode(&hsm, buf_span(&blob));
 		buf_add_str(&hsm, "\"}");
 	}
-	buf_addf(out, "{\"request\":{\"enc\":\"%s\",\"kid\":\"%s\"", or (m->enc, "RSA_AES_KEY_WRAP_256"), or (m->request_kid, "https://v/keys/disk"));
+	buf_addf(out, "{\"request\":{\"enc\":\"%s\",\"kid\":\"%s\"",
+		 or (m->enc, "RSA_AES_KEY_WRAP_256"), or (m->request_kid, "https://v/keys/disk"));
 	if (m->nonce == NULL || m->nonce[0] != '\0')
 		json_add_member(out, "nonce", span_str(or (m->nonce, "n1")));
 	buf_addf(out, "},\"response\":{\"key\":{\"key\":{\"kid\":\"%s\",\"kty\":\"%s\"",
-		 or (m->key_kid, "https://v/keys/disk/0123456789abcdef0123456789abcdef"), or (m->kty, "oct-HSM"));
+		 or (m->key_kid, "https://v/keys/disk/0123456789abcdef0123456789abcdef"),
+		 or (m->kty, "oct-HSM"));
 	if (m->key == rsa) {
 		add_number(out, "n", m->wrong_public ? root_key : rsa, OSSL_PKEY_PARAM_RSA_N);
 		add_number(out, "e", rsa, OSSL_PKEY_PARAM_RSA_E);
@@ -212,7 +224,8 @@ static void make_reply(const struct made *m, struct buf *out)
 {
 	KB_AUTO(buf) struct buf header, payload;
 	EVP_PKEY *key = m->leaf_is_ec ? ec_leaf_key : m->leaf_is_small ? small_leaf_key : leaf_key;
-	X509 *leaf = certificate(key, or (m->host, "broker.test"), root, root_key, -DAY, m->is_expired ? -1 : DAY);
+	X509 *leaf = certificate(key, or (m->host, "broker.test"), root, root_key, -DAY,
+				 m->is_expired ? -1 : DAY);
 	uint8_t signature[512];
 	size_t len = sizeof signature;
 
@@ -245,7 +258,8 @@ static void make_reply(const struct made *m, struct buf *out)
 	X509_free(leaf);
 }
 
-static enum kb_err open_with(const struct made *m, X509 *trusted, const char *version, struct released *out)
+static enum kb_err open_with(const struct made *m, X509 *trusted, const char *version,
+			     struct released *out)
 {
 	KB_AUTO(buf) struct buf reply;
 	X509_STORE *roots = X509_STORE_new();
@@ -276,15 +290,21 @@ static void test_reply_opens_every_type(void **state)
 	assert_null(got.key);
 	assert_string_equal(got.version, "0123456789abcdef0123456789abcdef");
 	released_free(&got);
-	assert_int_equal(open_with(&(struct made){.key = rsa, .kty = "RSA"}, root, NULL, &got), KB_OK);
+	assert_int_equal(open_with(&(struct made){.key = rsa, .kty = "RSA"}, root, NULL, &got),
+			 KB_OK);
 	assert_int_equal(EVP_PKEY_eq(got.key, rsa), 1);
 	released_free(&got);
-	assert_int_equal(open_with(&(struct made){.key = ec, .kty = "EC-HSM"}, root, NULL, &got), KB_OK);
+	assert_int_equal(open_with(&(struct made){.key = ec, .kty = "EC-HSM"}, root, NULL, &got),
+			 KB_OK);
 	assert_int_equal(EVP_PKEY_eq(got.key, ec), 1);
 	released_free(&got);
-	assert_int_equal(open_with(&(struct made){.request_kid = "https://v/keys/disk/0123456789abcdef0123456789abcdef"}, root,
-				   "0123456789abcdef0123456789abcdef", &got),
-			 KB_OK);
+	assert_int_equal(
+		open_with(
+			&(struct made){
+				.request_kid =
+					"https://v/keys/disk/0123456789abcdef0123456789abcdef"},
+			root, "0123456789abcdef0123456789abcdef", &got),
+		KB_OK);
 	released_free(&got);
 }
 
@@ -304,7 +324,8 @@ static void test_reply_is_not_the_answer(void **state)
 		{{.host = "other.test"}, KB_E_ISSUER},
 		{{.reversed = true}, KB_E_KID_UNKNOWN},
 		{{.request_kid = "https://v/keys/other"}, KB_E_PATH},
-		{{.request_kid = "https://v/keys/disk/0123456789abcdef0123456789abcdef"}, KB_E_PATH}, /* a version that was not asked for */
+		{{.request_kid = "https://v/keys/disk/0123456789abcdef0123456789abcdef"},
+		 KB_E_PATH}, /* a version that was not asked for */
 		{{.key_kid = "https://v/keys/other/0123456789abcdef0123456789abcdef"}, KB_E_PATH},
 		{{.key_kid = "https://v/keys/disk/0123456789abcdef0123456789abcdef0"}, KB_E_PATH},
 		{{.nonce = "n2"}, KB_E_NONCE},
@@ -329,18 +350,28 @@ static void test_reply_is_not_the_answer(void **state)
 		{{.header = "{\"alg\":\"RS256\",\"x5c\":[]}"}, KB_E_TOKEN_HEADER},
 		{{.header = "{\"alg\":\"RS256\",\"x5c\":[7]}"}, KB_E_TOKEN_HEADER},
 		{{.header = "{\"alg\":\"RS256\",\"x5c\":[\"MI-_\"]}"}, KB_E_TOKEN_HEADER},
-		{{.header = "{\"alg\":\"RS256\",\"x5c\":[\"MAA=\"]}"}, KB_E_TOKEN_HEADER}, /* base64, and no certificate */
+		{{.header = "{\"alg\":\"RS256\",\"x5c\":[\"MAA=\"]}"},
+		 KB_E_TOKEN_HEADER}, /* base64, and no certificate */
 		{{.payload = "[]"}, KB_E_TOKEN_FORMAT},
 		{{.payload = "{}"}, KB_E_FETCH_CONTENT},
 		{{.payload = "{\"request\":{\"kid\":7}}"}, KB_E_FETCH_CONTENT},
-		{{.payload = "{\"request\":{\"kid\":\"https://v/keys/disk\",\"nonce\":\"n1\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}}"},
+		{{.payload = "{\"request\":{\"kid\":\"https://v/keys/"
+			     "disk\",\"nonce\":\"n1\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}}"},
 		 KB_E_FETCH_CONTENT},
 		{{.blob = "{}"}, KB_E_FETCH_CONTENT},
 		{{.blob = "no JSON"}, KB_E_FETCH_CONTENT},
-		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}}"}, KB_E_FETCH_CONTENT},
-		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_256\"},\"ciphertext\":\"*\"}"}, KB_E_FETCH_CONTENT},
-		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_256\"},\"ciphertext\":\"AAAA\"}"}, KB_E_WRAP},
-		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"RSA\",\"enc\":\"RSA_AES_KEY_WRAP_256\"},\"ciphertext\":\"AAAA\"}"}, KB_E_ENC},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_"
+			  "256\"}}"},
+		 KB_E_FETCH_CONTENT},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_"
+			  "256\"},\"ciphertext\":\"*\"}"},
+		 KB_E_FETCH_CONTENT},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"dir\",\"enc\":\"RSA_AES_KEY_WRAP_"
+			  "256\"},\"ciphertext\":\"AAAA\"}"},
+		 KB_E_WRAP},
+		{{.blob = "{\"header\":{\"kid\":\"k\",\"alg\":\"RSA\",\"enc\":\"RSA_AES_KEY_WRAP_"
+			  "256\"},\"ciphertext\":\"AAAA\"}"},
+		 KB_E_ENC},
 		{{.plain = bytes, .plain_len = 15}, KB_E_KEY_SIZE},
 		{{.plain = bytes, .plain_len = 65}, KB_E_KEY_SIZE},
 	};
@@ -350,12 +381,15 @@ static void test_reply_is_not_the_answer(void **state)
 	for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
 		enum kb_err err = open_with(&lies[i].made, root, NULL, &got);
 		if (err != lies[i].err)
-			fail_msg("lie %u: %s, expected %s", i, kb_err_name(err), kb_err_name(lies[i].err));
+			fail_msg("lie %u: %s, expected %s", i, kb_err_name(err),
+				 kb_err_name(lies[i].err));
 		assert_null(got.plain);
 		assert_null(got.key);
 	}
 	assert_int_equal(open_with(&(struct made){0}, other_root, NULL, &got), KB_E_KID_UNKNOWN);
-	assert_int_equal(open_with(&(struct made){0}, root, "ffffffffffffffffffffffffffffffff", &got), KB_E_PATH);
+	assert_int_equal(
+		open_with(&(struct made){0}, root, "ffffffffffffffffffffffffffffffff", &got),
+		KB_E_PATH);
 }
 
 /* What is no JWS at all, and no member that could be one. */
@@ -375,14 +409,17 @@ static void test_reply_is_no_reply(void **state)
 		{"{\"value\":\"*.e30.e30\"}", KB_E_TOKEN_FORMAT},
 		{"{\"value\":\"e30.e30.e30\"}", KB_E_TOKEN_ALG},
 	};
-	const struct asked asked = {.signer = {.host = "broker.test", .now_s = NOW}, .name = span_str("disk"), .key = eph};
+	const struct asked asked = {.signer = {.host = "broker.test", .now_s = NOW},
+				    .name = span_str("disk"),
+				    .key = eph};
 	struct released got;
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		enum kb_err err = reply_open(span_str(cases[i].body), &asked, &got);
 		if (err != cases[i].err)
-			fail_msg("%s: %s, expected %s", cases[i].body, kb_err_name(err), kb_err_name(cases[i].err));
+			fail_msg("%s: %s, expected %s", cases[i].body, kb_err_name(err),
+				 kb_err_name(cases[i].err));
 		assert_null(got.plain);
 	}
 }
@@ -396,7 +433,8 @@ static void test_output_forms(void **state)
 	const char *why;
 
 	(void)state;
-	assert_int_equal(open_with(&(struct made){.key = rsa, .kty = "RSA"}, root, NULL, &got), KB_OK);
+	assert_int_equal(open_with(&(struct made){.key = rsa, .kty = "RSA"}, root, NULL, &got),
+			 KB_OK);
 	assert_int_equal(output_encode(OUTPUT_PEM, got.plain, got.key, &text), KB_OK);
 	assert_memory_equal(secret_bytes(text), "-----BEGIN PRIVATE KEY-----\n", 28);
 	secret_free(text);
@@ -406,7 +444,8 @@ static void test_output_forms(void **state)
 	json_free(jwk);
 	secret_free(text);
 	released_free(&got);
-	assert_int_equal(open_with(&(struct made){.key = ec, .kty = "EC"}, root, NULL, &got), KB_OK);
+	assert_int_equal(open_with(&(struct made){.key = ec, .kty = "EC"}, root, NULL, &got),
+			 KB_OK);
 	assert_int_equal(output_encode(OUTPUT_JWK, got.plain, got.key, &text), KB_OK);
 	assert_int_equal(json_load_strict(secret_span(text), 16384, &jwk, NULL), KB_OK);
 	assert_int_equal(json_get_str(jwk, "d", 1024, &d), KB_OK);
@@ -417,7 +456,8 @@ static void test_output_forms(void **state)
 	assert_int_equal(open_with(&(struct made){0}, root, NULL, &got), KB_OK);
 	assert_int_equal(output_encode(OUTPUT_PEM, got.plain, got.key, &text), KB_E_KEY_TYPE);
 	assert_int_equal(output_encode(OUTPUT_JWK, got.plain, got.key, &text), KB_OK);
-	assert_true(secret_equal_span(text, span_str("{\"kty\":\"oct\",\"k\":\"MDEyMzQ1Njc4OWFiY2RlZg\"}\n")));
+	assert_true(secret_equal_span(
+		text, span_str("{\"kty\":\"oct\",\"k\":\"MDEyMzQ1Njc4OWFiY2RlZg\"}\n")));
 	secret_free(text);
 	released_free(&got);
 	assert_int_equal(output_check("file:", &why), KB_E_CONFIG);

@@ -1,5 +1,6 @@
-/* tests/unit/guest/test_guest_report.c — /dev/sev-guest, played at the kernel's own seam: what SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest) and
- * what the guest makes of it.  No machine of ours has the device. */
+/* tests/unit/guest/test_guest_report.c — /dev/sev-guest, played at the kernel's own seam: what
+ * SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest) and what the guest makes of it.
+ * No machine of ours has the device. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +65,8 @@ static int answer(struct snp_guest_request_ioctl *call)
 {
 	struct snp_ext_report_req *request = (struct snp_ext_report_req *)(uintptr_t)call->req_data;
 	struct snp_report_resp *response = (struct snp_report_resp *)(uintptr_t)call->resp_data;
-	uint8_t *table = (uint8_t *)(uintptr_t)request->certs_address, *report = response->data + 32;
+	uint8_t *table = (uint8_t *)(uintptr_t)request->certs_address,
+		*report = response->data + 32;
 
 	device.asked++;
 	assert_int_equal(call->msg_version, 1);
@@ -87,7 +89,8 @@ static int answer(struct snp_guest_request_ioctl *call)
 	memcpy(report + 0x50, request->data.user_data, REPORT_DATA);
 	report[0x50] = (uint8_t)(report[0x50] ^ device.is_over_other_data);
 	if (device.has_table) {
-		certs_entry(table, certs_vcek, false, 200, device.is_table_broken ? 5 : (size_t)der_len);
+		certs_entry(table, certs_vcek, false, 200,
+			    device.is_table_broken ? 5 : (size_t)der_len);
 		memcpy(table + 200, der, (size_t)der_len);
 	}
 	return 0;
@@ -102,7 +105,8 @@ int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if (request == SNP_GET_EXT_REPORT)
 		return answer(argument);
-	return ((int (*)(int, unsigned long, void *))dlsym(RTLD_NEXT, "ioctl"))(fd, request, argument);
+	return ((int (*)(int, unsigned long, void *))dlsym(RTLD_NEXT, "ioctl"))(fd, request,
+										argument);
 }
 
 /* ---- what is made of it ---- */
@@ -162,7 +166,8 @@ static void test_device_report(void **state)
 	size_t chain = 1;
 
 	(void)state;
-	assert_int_equal(ask(&chain), KB_OK); /* a host without certificates leaves the table empty */
+	assert_int_equal(ask(&chain),
+			 KB_OK); /* a host without certificates leaves the table empty */
 	assert_int_equal(chain, 0);
 	device.has_table = true;
 	assert_int_equal(ask(&chain), KB_OK);
@@ -230,12 +235,14 @@ static int generation_now(void)
 
 int openat(int at, const char *path, int flags, ...)
 {
-	return strcmp(path, "generation") == 0 ? generation_now() : (int)syscall(SYS_openat, at, path, flags, 0600);
+	return strcmp(path, "generation") == 0 ? generation_now()
+					       : (int)syscall(SYS_openat, at, path, flags, 0600);
 }
 
 static void put_file(const char *directory, const char *name, const void *bytes, size_t len)
 {
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, directory, O_RDONLY | O_DIRECTORY, 0), file = openat(fd, name, O_WRONLY | O_CREAT | O_TRUNC);
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, directory, O_RDONLY | O_DIRECTORY, 0),
+	    file = openat(fd, name, O_WRONLY | O_CREAT | O_TRUNC);
 
 	assert_int_equal(write(file, bytes, len), (ssize_t)len);
 	close(file);

@@ -1,4 +1,5 @@
-/* The ephemeral key in a TPM: what it opens, what it does not, and that it works only while the PCRs are as they were.  The TPM is swtpm. */
+/* The ephemeral key in a TPM: what it opens, what it does not, and that it works only while the
+ * PCRs are as they were.  The TPM is swtpm. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,11 +26,11 @@ static char dir[64];
 static struct vtpm v;
 static struct guest_tpm *t;
 
-#define GOOD(call)                                                                                                                                   \
-	do {                                                                                                                                         \
-		const char *why_ = (call);                                                                                                           \
-		if (why_ != NULL)                                                                                                                    \
-			fail_msg("%s: %s", #call, why_);                                                                                             \
+#define GOOD(call)                                                                                 \
+	do {                                                                                       \
+		const char *why_ = (call);                                                         \
+		if (why_ != NULL)                                                                  \
+			fail_msg("%s: %s", #call, why_);                                           \
 	} while (0)
 
 static int setup(void **state)
@@ -88,7 +89,8 @@ static void extend(unsigned pcr)
 
 static uint8_t modulus[256];
 
-static size_t wrap(const EVP_MD *md, const char *label, const void *plain, size_t len, uint8_t out[static 256])
+static size_t wrap(const EVP_MD *md, const char *label, const void *plain, size_t len,
+		   uint8_t out[static 256])
 {
 	uint8_t e[4];
 	size_t n_len, e_len, out_len = 256;
@@ -111,7 +113,9 @@ static size_t wrap(const EVP_MD *md, const char *label, const void *plain, size_
 	assert_int_equal(EVP_PKEY_CTX_set_rsa_oaep_md(rsa, md), 1);
 	assert_int_equal(EVP_PKEY_CTX_set_rsa_mgf1_md(rsa, md), 1);
 	if (label != NULL)
-		assert_int_equal(EVP_PKEY_CTX_set0_rsa_oaep_label(rsa, OPENSSL_strdup(label), (int)strlen(label)), 1);
+		assert_int_equal(EVP_PKEY_CTX_set0_rsa_oaep_label(rsa, OPENSSL_strdup(label),
+								  (int)strlen(label)),
+				 1);
 	assert_int_equal(EVP_PKEY_encrypt(rsa, out, &out_len, plain, len), 1);
 	EVP_PKEY_CTX_free(rsa);
 	EVP_PKEY_CTX_free(make);
@@ -144,9 +148,12 @@ static void test_tpm_undoes_oaep_of_every_hash(void **state)
 	(void)state;
 	for (unsigned with = 0; with < 2; with++) {
 		assert_int_equal(tpm_make_key(t, pcrs, with == 0 ? 0 : N_PCRS, 0), KB_OK);
-		assert_int_equal(opens(GUEST_SHA1, blob, wrap(EVP_sha1(), NULL, aes, 32, blob)), KB_OK);
-		assert_int_equal(opens(GUEST_SHA256, blob, wrap(EVP_sha256(), NULL, aes, 32, blob)), KB_OK);
-		assert_int_equal(opens(GUEST_SHA384, blob, wrap(EVP_sha384(), NULL, aes, 32, blob)), KB_OK);
+		assert_int_equal(opens(GUEST_SHA1, blob, wrap(EVP_sha1(), NULL, aes, 32, blob)),
+				 KB_OK);
+		assert_int_equal(opens(GUEST_SHA256, blob, wrap(EVP_sha256(), NULL, aes, 32, blob)),
+				 KB_OK);
+		assert_int_equal(opens(GUEST_SHA384, blob, wrap(EVP_sha384(), NULL, aes, 32, blob)),
+				 KB_OK);
 	}
 }
 
@@ -189,7 +196,8 @@ static void test_tpm_key_dies_with_a_changed_pcr(void **state)
 	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_WRAP);
 }
 
-/* The TPM itself holds the line, not our comparison of policies: a key in use while somebody extends. */
+/* The TPM itself holds the line, not our comparison of policies: a key in use while somebody
+ * extends. */
 static void test_tpm_refuses_in_the_middle(void **state)
 {
 	uint8_t blob[256];
@@ -213,7 +221,8 @@ static void test_tpm_persistent_key_stays(void **state)
 	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_OK);
 	wrap(EVP_sha256(), NULL, aes, 32, blob);
 	assert_memory_equal(first, modulus, 256);
-	/* A key that is free of PCRs is not the one that is bound to them, and the attestation key is none of ours. */
+	/* A key that is free of PCRs is not the one that is bound to them, and the attestation key
+	 * is none of ours. */
 	assert_int_equal(tpm_make_key(t, pcrs, N_PCRS, PERSISTENT), KB_E_TPM);
 	close_tpm();
 	char name[69];
@@ -225,7 +234,8 @@ static void test_tpm_persistent_key_stays(void **state)
 
 static void test_tpm_certifies_what_the_key_is(void **state)
 {
-	static const char nonce[] = "64 bytes of nonce are what fits into one certification of a key.";
+	static const char nonce[] =
+		"64 bytes of nonce are what fits into one certification of a key.";
 	char name[69], digest[65];
 	bool is_new;
 	uint8_t blob[256];
@@ -238,20 +248,29 @@ static void test_tpm_certifies_what_the_key_is(void **state)
 		GOOD(vtpm_ak(&v, name, &is_new));
 		GOOD(vtpm_pcr_digest(&v, digest));
 		assert_int_equal(tpm_open(v.tcti, &t), KB_OK);
-		assert_int_equal(tpm_certify(t, VTPM_AK, span_str(nonce), &attest, &signature), KB_E_TPM); /* no key yet */
+		assert_int_equal(tpm_certify(t, VTPM_AK, span_str(nonce), &attest, &signature),
+				 KB_E_TPM); /* no key yet */
 		assert_int_equal(tpm_make_key(t, pcrs, with == 0 ? 0 : N_PCRS, 0), KB_OK);
-		assert_int_equal(tpm_certify(t, 0x81000007, span_str(nonce), &attest, &signature), KB_E_TPM_MISSING);
-		assert_int_equal(tpm_certify(t, VTPM_AK, span_of(nonce, sizeof nonce), &attest, &signature), KB_E_TPM); /* 65 bytes */
+		assert_int_equal(tpm_certify(t, 0x81000007, span_str(nonce), &attest, &signature),
+				 KB_E_TPM_MISSING);
+		assert_int_equal(
+			tpm_certify(t, VTPM_AK, span_of(nonce, sizeof nonce), &attest, &signature),
+			KB_E_TPM); /* 65 bytes */
 		assert_int_equal(attest.len + signature.len, 0);
-		assert_int_equal(tpm_certify(t, VTPM_AK, span_str(nonce), &attest, &signature), KB_OK);
+		assert_int_equal(tpm_certify(t, VTPM_AK, span_str(nonce), &attest, &signature),
+				 KB_OK);
 		wrap(EVP_sha256(), NULL, aes, 32, blob);
 		close_tpm();
 		struct certificate c = {attest.p, signature.p, attest.len, signature.len};
-		GOOD(vtpm_certified(&v, &c, modulus, with == 0 ? NULL : digest, nonce, strlen(nonce)));
-		assert_non_null(vtpm_certified(&v, &c, modulus, with == 0 ? digest : NULL, nonce, strlen(nonce))); /* the check checks */
-		assert_non_null(vtpm_certified(&v, &c, modulus, with == 0 ? NULL : digest, "another", 7));
+		GOOD(vtpm_certified(&v, &c, modulus, with == 0 ? NULL : digest, nonce,
+				    strlen(nonce)));
+		assert_non_null(vtpm_certified(&v, &c, modulus, with == 0 ? digest : NULL, nonce,
+					       strlen(nonce))); /* the check checks */
+		assert_non_null(
+			vtpm_certified(&v, &c, modulus, with == 0 ? NULL : digest, "another", 7));
 		modulus[255] ^= 2;
-		assert_non_null(vtpm_certified(&v, &c, modulus, with == 0 ? NULL : digest, nonce, strlen(nonce)));
+		assert_non_null(vtpm_certified(&v, &c, modulus, with == 0 ? NULL : digest, nonce,
+					       strlen(nonce)));
 		assert_int_equal(tpm_open(v.tcti, &t), KB_OK);
 	}
 }
@@ -290,12 +309,16 @@ static void test_tpm_pcrs_that_are_not_there(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_tpm_undoes_oaep_of_every_hash, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tpm_refuses_what_is_not_wrapped_to_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tpm_key_dies_with_a_changed_pcr, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tpm_undoes_oaep_of_every_hash, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_tpm_refuses_what_is_not_wrapped_to_it, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_tpm_key_dies_with_a_changed_pcr, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_tpm_refuses_in_the_middle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tpm_persistent_key_stays, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tpm_certifies_what_the_key_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tpm_certifies_what_the_key_is, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_tpm_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tpm_pcrs_that_are_not_there, setup, teardown),
 	};

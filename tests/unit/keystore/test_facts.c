@@ -1,5 +1,6 @@
-/* tests/unit/keystore/test_facts.c — what was measured of the libraries and what the code relies on, measured again (SECURITY J8).  A test that fails after an upgrade
- * does not say that the product is wrong: it says which check of ours has lost, or changed, its reason. */
+/* tests/unit/keystore/test_facts.c — what was measured of the libraries and what the code relies
+ * on, measured again (SECURITY J8).  A test that fails after an upgrade does not say that the
+ * product is wrong: it says which check of ours has lost, or changed, its reason. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,14 +67,16 @@ static void test_j08_jansson_text(void **state)
 	assert_null(parse("{/**/}"));
 }
 
-static int refuse_one, asked; /* the allocation that is refused, alone: memory was short for a moment */
+static int refuse_one,
+	asked; /* the allocation that is refused, alone: memory was short for a moment */
 
 static void *scarce(size_t size)
 {
 	return ++asked == refuse_one ? NULL : malloc(size);
 }
 
-/* A string that loses bytes, and nobody says so: for this json_load_strict() watches every allocation. */
+/* A string that loses bytes, and nobody says so: for this json_load_strict() watches every
+ * allocation. */
 static void test_j08_jansson_drops_bytes_without_memory(void **state)
 {
 	char text[600] = "[\"";
@@ -121,9 +124,11 @@ static void test_j08_cjose_verifies(void **state)
 {
 	(void)state;
 	assert_true(cjose_takes(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), mint_rsa(0)));
-	assert_true(cjose_takes(mint_token(mint_ec("P-256"), "ES256", "k", CLAIMS), mint_ec("P-256")));
+	assert_true(
+		cjose_takes(mint_token(mint_ec("P-256"), "ES256", "k", CLAIMS), mint_ec("P-256")));
 	assert_false(cjose_takes(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), mint_rsa(1)));
-	assert_false(cjose_takes(mint_jws(NULL, "", "{\"alg\":\"none\"}", span_str(CLAIMS)), mint_rsa(0)));
+	assert_false(cjose_takes(mint_jws(NULL, "", "{\"alg\":\"none\"}", span_str(CLAIMS)),
+				 mint_rsa(0)));
 }
 
 static void test_j08_cjose_takes_unknown_crit(void **state)
@@ -131,7 +136,8 @@ static void test_j08_cjose_takes_unknown_crit(void **state)
 	const char *header = "{\"alg\":\"RS256\",\"crit\":[\"unheard-of\"],\"unheard-of\":1}";
 
 	(void)state;
-	assert_true(cjose_takes(mint_jws(mint_rsa(0), "RS256", header, span_str(CLAIMS)), mint_rsa(0)));
+	assert_true(
+		cjose_takes(mint_jws(mint_rsa(0), "RS256", header, span_str(CLAIMS)), mint_rsa(0)));
 }
 
 static void test_j08_cjose_takes_padding_and_what_follows(void **state)
@@ -146,7 +152,8 @@ static void test_j08_cjose_takes_es256_of_another_curve(void **state)
 {
 	size_t len = 0;
 	const char *header = "{\"alg\":\"ES256\",\"kid\":\"k\"}";
-	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)), mint_b64(CLAIMS, strlen(CLAIMS)));
+	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)),
+				mint_b64(CLAIMS, strlen(CLAIMS)));
 	uint8_t *sig = mint_sign(mint_ec("P-384"), "ES256", span_str(input), &len);
 
 	(void)state;
@@ -160,14 +167,17 @@ static void test_j08_openssl_refuses_points_off_the_curve(void **state)
 {
 	uint8_t point[65] = {4};
 	char group[] = "prime256v1";
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-			       OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point), OSSL_PARAM_construct_end()};
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
+		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point),
+		OSSL_PARAM_construct_end()};
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
 	EVP_PKEY *key = NULL;
 
 	(void)state;
 	point[40] = 1;
-	assert_true(EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1);
+	assert_true(EVP_PKEY_fromdata_init(ctx) == 1 &&
+		    EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1);
 	EVP_PKEY_free(key);
 	EVP_PKEY_CTX_free(ctx);
 }
@@ -193,7 +203,8 @@ static void test_j08_openssl_wraps_as_we_do(void **state)
 
 /* ---- SoftHSM: why the worker wraps itself ---- */
 
-static CK_OBJECT_HANDLE create(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, CK_KEY_TYPE type, const uint8_t *bytes, size_t len)
+static CK_OBJECT_HANDLE create(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, CK_KEY_TYPE type,
+			       const uint8_t *bytes, size_t len)
 {
 	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
@@ -201,15 +212,18 @@ static CK_OBJECT_HANDLE create(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE s, CK_KE
 	CK_OBJECT_HANDLE h = 0;
 
 	memcpy(value, bytes, len);
-	CK_ATTRIBUTE attrs[] = {{CKA_CLASS, &class, sizeof class}, {CKA_KEY_TYPE, &type, sizeof type},  {CKA_TOKEN, &no, sizeof no},
-				{CKA_WRAP, &yes, sizeof yes},      {CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, value, len}};
+	CK_ATTRIBUTE attrs[] = {
+		{CKA_CLASS, &class, sizeof class},   {CKA_KEY_TYPE, &type, sizeof type},
+		{CKA_TOKEN, &no, sizeof no},         {CKA_WRAP, &yes, sizeof yes},
+		{CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, value, len}};
 	assert_int_equal(p11->C_CreateObject(s, attrs, sizeof attrs / sizeof *attrs, &h), CKR_OK);
 	return h;
 }
 
 static void test_j08_softhsm_pads_before_it_wraps(void **state)
 {
-	static const uint8_t kek[32] = {9}, secret[20] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+	static const uint8_t kek[32] = {9}, secret[20] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+							  11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
 	struct softhsm h;
 	CK_SLOT_ID slots[8];
 	CK_ULONG n = 8;
@@ -224,15 +238,20 @@ static void test_j08_softhsm_pads_before_it_wraps(void **state)
 	assert_non_null(p11);
 	assert_int_equal(p11_kit_module_initialize(p11), CKR_OK);
 	assert_int_equal(p11->C_GetSlotList(CK_TRUE, slots, &n), CKR_OK);
-	assert_int_equal(p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &s), CKR_OK);
+	assert_int_equal(
+		p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &s),
+		CKR_OK);
 	char pin[] = SOFTHSM_PIN;
 	assert_int_equal(p11->C_Login(s, CKU_USER, (CK_UTF8CHAR *)pin, strlen(pin)), CKR_OK);
-	CK_OBJECT_HANDLE outer = create(p11, s, CKK_AES, kek, sizeof kek), inner = create(p11, s, CKK_GENERIC_SECRET, secret, sizeof secret);
+	CK_OBJECT_HANDLE outer = create(p11, s, CKK_AES, kek, sizeof kek),
+			 inner = create(p11, s, CKK_GENERIC_SECRET, secret, sizeof secret);
 	CK_MECHANISM kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	assert_int_equal(p11->C_WrapKey(s, &kwp, outer, inner, wrapped, &wrapped_len), CKR_OK);
-	assert_int_equal(kwp_unwrap(kek, span_of(wrapped, wrapped_len), back, sizeof back, &len), KB_OK);
+	assert_int_equal(kwp_unwrap(kek, span_of(wrapped, wrapped_len), back, sizeof back, &len),
+			 KB_OK);
 	assert_memory_equal(back, secret, sizeof secret);
-	assert_int_equal(len, 24); /* 20 would be right: then the module may wrap (keystore/self_test), and this test goes */
+	assert_int_equal(len, 24); /* 20 would be right: then the module may wrap
+				      (keystore/self_test), and this test goes */
 	assert_int_equal(p11->C_CloseSession(s), CKR_OK);
 	assert_int_equal(p11_kit_module_finalize(p11), CKR_OK);
 	p11_kit_module_release(p11);

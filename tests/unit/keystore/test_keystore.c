@@ -19,18 +19,24 @@ static struct softhsm hsm;
 static struct keystore *ks;
 static char *rsa_uri, *ec_uri, *oct_uri, *signer_uri;
 
-static const struct keystore_template rsa_template = {.label = "rsa", .kty = KB_KTY_RSA, .size = 2048};
-static const struct keystore_template ec_template = {.label = "ec", .kty = KB_KTY_EC, .crv = KB_CRV_P256};
-static const struct keystore_template oct_template = {.label = "oct", .kty = KB_KTY_OCT, .size = 32};
-static const struct keystore_template signer_template = {.label = "release-signer", .kty = KB_KTY_RSA, .size = 2048, .is_signer = true};
+static const struct keystore_template rsa_template = {
+	.label = "rsa", .kty = KB_KTY_RSA, .size = 2048};
+static const struct keystore_template ec_template = {
+	.label = "ec", .kty = KB_KTY_EC, .crv = KB_CRV_P256};
+static const struct keystore_template oct_template = {
+	.label = "oct", .kty = KB_KTY_OCT, .size = 32};
+static const struct keystore_template signer_template = {
+	.label = "release-signer", .kty = KB_KTY_RSA, .size = 2048, .is_signer = true};
 
 static int setup(void **state)
 {
 	(void)state;
 	if (!softhsm_start(&hsm) || softhsm_open(&ks) != KB_OK)
 		return -1;
-	if (keystore_generate(ks, &rsa_template, &rsa_uri) != KB_OK || keystore_generate(ks, &ec_template, &ec_uri) != KB_OK ||
-	    keystore_generate(ks, &oct_template, &oct_uri) != KB_OK || keystore_generate(ks, &signer_template, &signer_uri) != KB_OK)
+	if (keystore_generate(ks, &rsa_template, &rsa_uri) != KB_OK ||
+	    keystore_generate(ks, &ec_template, &ec_uri) != KB_OK ||
+	    keystore_generate(ks, &oct_template, &oct_uri) != KB_OK ||
+	    keystore_generate(ks, &signer_template, &signer_uri) != KB_OK)
 		return -1;
 	return 0;
 }
@@ -62,7 +68,8 @@ static int faults_off(void **state)
 	return keystore_alive(ks) == KB_OK ? 0 : -1;
 }
 
-static enum kb_err find(const char *uri, enum kb_kty kty, bool is_release, const uint8_t *fingerprint)
+static enum kb_err find(const char *uri, enum kb_kty kty, bool is_release,
+			const uint8_t *fingerprint)
 {
 	const struct hsm_key *key;
 	enum kb_err err = keystore_find(ks, uri, kty, is_release, fingerprint, &key);
@@ -71,7 +78,8 @@ static enum kb_err find(const char *uri, enum kb_kty kty, bool is_release, const
 	return err;
 }
 
-/* ---- open: each test closes the shared keystore first, as a module is initialised once a process ---- */
+/* ---- open: each test closes the shared keystore first, as a module is initialised once a process
+ * ---- */
 
 static int closed(void **state)
 {
@@ -104,10 +112,15 @@ static void test_keystore_open_faults(void **state)
 {
 	(void)state;
 	assert_int_equal(open_params(SOFTHSM_MODULE, SOFTHSM_TOKEN, SOFTHSM_PIN), KB_OK);
-	assert_int_equal(open_params(SOFTHSM_MODULE, SOFTHSM_TOKEN, NULL), KB_OK); /* public objects only */
-	assert_int_equal(open_params("libsofthsm2.so", SOFTHSM_TOKEN, SOFTHSM_PIN), KB_E_HSM_MODULE);
-	assert_int_equal(open_params(SOFTHSM_MODULE, "pkcs11:token=other", SOFTHSM_PIN), KB_E_HSM_TOKEN);
-	assert_int_equal(open_params(SOFTHSM_MODULE, "pkcs11:token=kbtest?pin-value=1", SOFTHSM_PIN), KB_E_HSM_URI);
+	assert_int_equal(open_params(SOFTHSM_MODULE, SOFTHSM_TOKEN, NULL),
+			 KB_OK); /* public objects only */
+	assert_int_equal(open_params("libsofthsm2.so", SOFTHSM_TOKEN, SOFTHSM_PIN),
+			 KB_E_HSM_MODULE);
+	assert_int_equal(open_params(SOFTHSM_MODULE, "pkcs11:token=other", SOFTHSM_PIN),
+			 KB_E_HSM_TOKEN);
+	assert_int_equal(
+		open_params(SOFTHSM_MODULE, "pkcs11:token=kbtest?pin-value=1", SOFTHSM_PIN),
+		KB_E_HSM_URI);
 	assert_int_equal(open_params(SOFTHSM_MODULE, "kbtest", SOFTHSM_PIN), KB_E_HSM_URI);
 	assert_int_equal(open_params(SOFTHSM_MODULE, SOFTHSM_TOKEN, "not the pin"), KB_E_HSM_PIN);
 	assert_int_equal(open_params(SOFTHSM_MODULE, SOFTHSM_TOKEN, SOFTHSM_PIN), KB_OK);
@@ -117,7 +130,9 @@ static void test_keystore_open_ambiguous_token(void **state)
 {
 	(void)state;
 	assert_true(softhsm_add("kbsecond"));
-	assert_int_equal(open_params(SOFTHSM_MODULE, "pkcs11:manufacturer=SoftHSM%20project", SOFTHSM_PIN), KB_E_HSM_TOKEN);
+	assert_int_equal(
+		open_params(SOFTHSM_MODULE, "pkcs11:manufacturer=SoftHSM%20project", SOFTHSM_PIN),
+		KB_E_HSM_TOKEN);
 	assert_int_equal(open_params(SOFTHSM_MODULE, "pkcs11:token=kbsecond", SOFTHSM_PIN), KB_OK);
 }
 
@@ -130,7 +145,8 @@ static void test_keystore_without_pin_sees_no_private_key(void **state)
 	(void)state;
 	assert_int_equal(keystore_open(&p, &k), KB_OK);
 	assert_int_equal(keystore_alive(k), KB_OK);
-	assert_int_equal(keystore_find(k, rsa_uri, KB_KTY_RSA, true, NULL, &key), KB_E_HSM_KEY_MISSING);
+	assert_int_equal(keystore_find(k, rsa_uri, KB_KTY_RSA, true, NULL, &key),
+			 KB_E_HSM_KEY_MISSING);
 	keystore_close(k);
 }
 
@@ -163,7 +179,8 @@ static void test_keystore_find_describes(void **state)
 	assert_int_equal(p->n_len, 256);
 	assert_int_equal(p->e_len, 3);
 	assert_memory_equal(p->e, "\1\0\1", 3);
-	assert_int_equal(keystore_find(ks, rsa_uri, KB_KTY_RSA, true, p->fingerprint, &again), KB_OK);
+	assert_int_equal(keystore_find(ks, rsa_uri, KB_KTY_RSA, true, p->fingerprint, &again),
+			 KB_OK);
 	assert_ptr_equal(key, again);
 
 	assert_int_equal(keystore_find(ks, ec_uri, KB_KTY_EC, true, NULL, &key), KB_OK);
@@ -175,7 +192,9 @@ static void test_keystore_find_describes(void **state)
 	assert_int_equal(keystore_public(key)->oct_len, 32);
 	for (size_t i = 0; i < 32; i++)
 		assert_int_equal(keystore_public(key)->fingerprint[i], 0);
-	assert_int_equal(keystore_find(ks, "pkcs11:object=release-signer", KB_KTY_RSA, false, NULL, &key), KB_OK);
+	assert_int_equal(
+		keystore_find(ks, "pkcs11:object=release-signer", KB_KTY_RSA, false, NULL, &key),
+		KB_OK);
 }
 
 static void test_c10_find_refuses(void **state)
@@ -183,19 +202,29 @@ static void test_c10_find_refuses(void **state)
 	uint8_t other[32] = {1};
 
 	(void)state;
-	assert_int_equal(find("pkcs11:object=absent", KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_MISSING);
+	assert_int_equal(find("pkcs11:object=absent", KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_KEY_MISSING);
 	assert_int_equal(find("pkcs11:id=%01%02%03", KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_MISSING);
-	assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, other), KB_E_HSM_KEY_ATTR); /* another key now */
-	assert_int_equal(find(rsa_uri, KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);   /* another type, cached */
-	assert_int_equal(find(rsa_uri, KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_ATTR);  /* the URI says private */
-	assert_int_equal(find("pkcs11:object=rsa;type=public", KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_ATTR);
-	assert_int_equal(find("pkcs11:object=ec", KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_ATTR); /* another type, found */
+	assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, other),
+			 KB_E_HSM_KEY_ATTR); /* another key now */
+	assert_int_equal(find(rsa_uri, KB_KTY_EC, true, NULL),
+			 KB_E_HSM_KEY_ATTR); /* another type, cached */
+	assert_int_equal(find(rsa_uri, KB_KTY_OCT, true, NULL),
+			 KB_E_HSM_KEY_ATTR); /* the URI says private */
+	assert_int_equal(find("pkcs11:object=rsa;type=public", KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_KEY_ATTR);
+	assert_int_equal(find("pkcs11:object=ec", KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_KEY_ATTR); /* another type, found */
 	assert_int_equal(find("pkcs11:object=rsa", KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);
-	assert_int_equal(find(signer_uri, KB_KTY_RSA, true, NULL), KB_E_HSM_KEY_ATTR); /* not extractable */
+	assert_int_equal(find(signer_uri, KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_KEY_ATTR); /* not extractable */
 	assert_int_equal(find(signer_uri, KB_KTY_RSA, false, NULL), KB_OK);
-	assert_int_equal(find("pkcs11:token=kbtest", KB_KTY_RSA, true, NULL), KB_E_HSM_URI); /* any key */
-	assert_int_equal(find("pkcs11:token=other;object=rsa", KB_KTY_RSA, true, NULL), KB_E_HSM_URI);
-	assert_int_equal(find("pkcs11:object=rsa?pin-value=1234", KB_KTY_RSA, true, NULL), KB_E_HSM_URI);
+	assert_int_equal(find("pkcs11:token=kbtest", KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_URI); /* any key */
+	assert_int_equal(find("pkcs11:token=other;object=rsa", KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_URI);
+	assert_int_equal(find("pkcs11:object=rsa?pin-value=1234", KB_KTY_RSA, true, NULL),
+			 KB_E_HSM_URI);
 	assert_int_equal(find("nonsense", KB_KTY_RSA, true, NULL), KB_E_HSM_URI);
 }
 
@@ -209,7 +238,8 @@ static void test_c10_find_ambiguous_label(void **state)
 	assert_int_equal(find("pkcs11:object=twin", KB_KTY_OCT, true, NULL), KB_OK);
 	assert_int_equal(keystore_generate(ks, &twin, &b), KB_OK);
 	keys_forget(ks);
-	assert_int_equal(find("pkcs11:object=twin", KB_KTY_OCT, true, NULL), KB_E_HSM_KEY_AMBIGUOUS);
+	assert_int_equal(find("pkcs11:object=twin", KB_KTY_OCT, true, NULL),
+			 KB_E_HSM_KEY_AMBIGUOUS);
 	assert_int_equal(find(a, KB_KTY_OCT, true, NULL), KB_OK);
 	assert_int_equal(keystore_destroy(ks, a), KB_OK);
 	assert_int_equal(keystore_destroy(ks, b), KB_OK);
@@ -258,7 +288,8 @@ static void test_keystore_refind_notices_another_key(void **state)
 
 	(void)state;
 	assert_int_equal(keystore_generate(ks, &t, &old), KB_OK);
-	assert_int_equal(keystore_find(ks, "pkcs11:object=replaced", KB_KTY_RSA, true, NULL, &key), KB_OK);
+	assert_int_equal(keystore_find(ks, "pkcs11:object=replaced", KB_KTY_RSA, true, NULL, &key),
+			 KB_OK);
 	handle = key->handle;
 	assert_int_equal(key_refind(ks, key), KB_OK);
 	assert_int_equal(key->handle, handle);
@@ -272,10 +303,13 @@ static void test_keystore_refind_notices_another_key(void **state)
 	free(new);
 }
 
-/* Each CKR_ value once from each call that a search makes: recovered when it may be, else its own code. */
+/* Each CKR_ value once from each call that a search makes: recovered when it may be, else its own
+ * code. */
 static void test_c01_find_matrix(void **state)
 {
-	static const enum fault_call calls[] = {FAULT_C_FindObjectsInit, FAULT_C_FindObjects, FAULT_C_FindObjectsFinal, FAULT_C_GetAttributeValue};
+	static const enum fault_call calls[] = {FAULT_C_FindObjectsInit, FAULT_C_FindObjects,
+						FAULT_C_FindObjectsFinal,
+						FAULT_C_GetAttributeValue};
 
 	(void)state;
 	for (size_t c = 0; c < sizeof calls / sizeof calls[0]; c++)
@@ -286,7 +320,9 @@ static void test_c01_find_matrix(void **state)
 			fault_next(calls[c], rv, 1);
 			enum kb_err want = ckr_err(rv);
 			if (want == KB_E_HSM_HANDLE && calls[c] == FAULT_C_FindObjectsFinal)
-				want = KB_E_HSM_SESSION; /* a second fault follows: the search is still open.  Two tries are all there are. */
+				want = KB_E_HSM_SESSION; /* a second fault follows: the search is
+							    still open.  Two tries are all there
+							    are. */
 			else if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
 			assert_int_equal(find(ec_uri, KB_KTY_EC, true, NULL), want);
@@ -298,7 +334,8 @@ static void test_c01_find_matrix(void **state)
 /* The same at each later call of a search, for each type. */
 static void test_c01_find_matrix_later_calls(void **state)
 {
-	static const enum fault_call calls[] = {FAULT_C_FindObjectsInit, FAULT_C_FindObjects, FAULT_C_GetAttributeValue, FAULT_C_GetSessionInfo};
+	static const enum fault_call calls[] = {FAULT_C_FindObjectsInit, FAULT_C_FindObjects,
+						FAULT_C_GetAttributeValue, FAULT_C_GetSessionInfo};
 	const struct {
 		const char *uri;
 		enum kb_kty kty;
@@ -312,14 +349,17 @@ static void test_c01_find_matrix_later_calls(void **state)
 				fault_next(calls[c], CKR_DEVICE_ERROR, 1);
 				p11_fault.skip[calls[c]] = skip;
 				enum kb_err err = find(kinds[k].uri, kinds[k].kty, true, NULL);
-				assert_int_equal(err, p11_fault.left[calls[c]] == 0 ? KB_E_HSM_DEVICE : KB_OK);
+				assert_int_equal(err, p11_fault.left[calls[c]] == 0
+							      ? KB_E_HSM_DEVICE
+							      : KB_OK);
 				fault_next(calls[c], CKR_OK, 0);
 			}
 }
 
 /* An attribute of no length, one at a time. */
 static CK_ATTRIBUTE_TYPE emptied;
-static CK_RV empty_attribute(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_PTR t, CK_ULONG n)
+static CK_RV empty_attribute(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_PTR t,
+			     CK_ULONG n)
 {
 	CK_RV rv = p11_fault.real->C_GetAttributeValue(s, o, t, n);
 
@@ -336,10 +376,14 @@ static void test_c09_find_empty_attributes(void **state)
 		enum kb_kty kty;
 		enum kb_err want;
 	} cases[] = {
-		{CKA_KEY_TYPE, KB_KTY_RSA, KB_E_HSM_OUTPUT},   {CKA_EXTRACTABLE, KB_KTY_RSA, KB_E_HSM_OUTPUT},
-		{CKA_MODULUS, KB_KTY_RSA, KB_E_HSM_KEY_ATTR},  {CKA_PUBLIC_EXPONENT, KB_KTY_RSA, KB_E_HSM_KEY_ATTR},
-		{CKA_EC_PARAMS, KB_KTY_EC, KB_E_HSM_KEY_ATTR}, {CKA_ID, KB_KTY_EC, KB_E_HSM_KEY_ATTR},
-		{CKA_EC_POINT, KB_KTY_EC, KB_E_HSM_KEY_ATTR},  {CKA_VALUE_LEN, KB_KTY_OCT, KB_E_HSM_OUTPUT},
+		{CKA_KEY_TYPE, KB_KTY_RSA, KB_E_HSM_OUTPUT},
+		{CKA_EXTRACTABLE, KB_KTY_RSA, KB_E_HSM_OUTPUT},
+		{CKA_MODULUS, KB_KTY_RSA, KB_E_HSM_KEY_ATTR},
+		{CKA_PUBLIC_EXPONENT, KB_KTY_RSA, KB_E_HSM_KEY_ATTR},
+		{CKA_EC_PARAMS, KB_KTY_EC, KB_E_HSM_KEY_ATTR},
+		{CKA_ID, KB_KTY_EC, KB_E_HSM_KEY_ATTR},
+		{CKA_EC_POINT, KB_KTY_EC, KB_E_HSM_KEY_ATTR},
+		{CKA_VALUE_LEN, KB_KTY_OCT, KB_E_HSM_OUTPUT},
 	};
 
 	(void)state;
@@ -361,12 +405,19 @@ static void test_c10_find_foreign_curve(void **state)
 	static uint8_t secp256k1[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a};
 	CK_BBOOL yes = CK_TRUE;
 	CK_MECHANISM mech = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
-	CK_ATTRIBUTE pub[] = {{CKA_TOKEN, &yes, 1}, {CKA_ID, "k1", 2}, {CKA_EC_PARAMS, secp256k1, sizeof secp256k1}};
-	CK_ATTRIBUTE priv[] = {{CKA_TOKEN, &yes, 1}, {CKA_ID, "k1", 2}, {CKA_PRIVATE, &yes, 1}, {CKA_EXTRACTABLE, &yes, 1}};
+	CK_ATTRIBUTE pub[] = {{CKA_TOKEN, &yes, 1},
+			      {CKA_ID, "k1", 2},
+			      {CKA_EC_PARAMS, secp256k1, sizeof secp256k1}};
+	CK_ATTRIBUTE priv[] = {{CKA_TOKEN, &yes, 1},
+			       {CKA_ID, "k1", 2},
+			       {CKA_PRIVATE, &yes, 1},
+			       {CKA_EXTRACTABLE, &yes, 1}};
 	CK_OBJECT_HANDLE public, private;
 
 	(void)state;
-	assert_int_equal(ks->p11->C_GenerateKeyPair(ks->session, &mech, pub, 3, priv, 4, &public, &private), CKR_OK);
+	assert_int_equal(
+		ks->p11->C_GenerateKeyPair(ks->session, &mech, pub, 3, priv, 4, &public, &private),
+		CKR_OK);
 	assert_int_equal(find("pkcs11:id=k1", KB_KTY_EC, true, NULL), KB_E_HSM_KEY_ATTR);
 	assert_int_equal(keystore_destroy(ks, "pkcs11:id=k1"), KB_OK);
 }
@@ -376,7 +427,10 @@ static void test_c10_find_foreign_secret(void **state)
 {
 	CK_BBOOL yes = CK_TRUE;
 	CK_MECHANISM mech = {CKM_DES3_KEY_GEN, NULL, 0};
-	CK_ATTRIBUTE of[] = {{CKA_TOKEN, &yes, 1}, {CKA_ID, "d3", 2}, {CKA_PRIVATE, &yes, 1}, {CKA_EXTRACTABLE, &yes, 1}};
+	CK_ATTRIBUTE of[] = {{CKA_TOKEN, &yes, 1},
+			     {CKA_ID, "d3", 2},
+			     {CKA_PRIVATE, &yes, 1},
+			     {CKA_EXTRACTABLE, &yes, 1}};
 	CK_OBJECT_HANDLE key;
 
 	(void)state;
@@ -433,7 +487,8 @@ static void test_c04_pin_refused_once_is_final(void **state)
 	}
 }
 
-/* One worker's refused PIN is everybody's: the others, whose sessions are lost later, do not spend the token's tries. */
+/* One worker's refused PIN is everybody's: the others, whose sessions are lost later, do not spend
+ * the token's tries. */
 static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 {
 	_Atomic uint32_t refused = 0;
@@ -466,7 +521,8 @@ static void test_keystore_login_by_another_session(void **state)
 {
 	(void)state;
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
-	fault_next(FAULT_C_Login, CKR_USER_ALREADY_LOGGED_IN, 1); /* no failure; whether it is true is asked again */
+	fault_next(FAULT_C_Login, CKR_USER_ALREADY_LOGGED_IN,
+		   1); /* no failure; whether it is true is asked again */
 	assert_int_equal(keystore_alive(ks), KB_E_HSM_SESSION);
 	assert_int_equal(ks->login_err, KB_OK);
 	assert_int_equal(keystore_alive(ks), KB_OK);
@@ -475,13 +531,17 @@ static void test_keystore_login_by_another_session(void **state)
 /* What fails on the way to a login is no refused PIN: it may be tried again. */
 static void test_keystore_faults_before_login(void **state)
 {
-	static const enum fault_call calls[] = {FAULT_C_GetTokenInfo, FAULT_C_GetSessionInfo, FAULT_C_OpenSession};
+	static const enum fault_call calls[] = {FAULT_C_GetTokenInfo, FAULT_C_GetSessionInfo,
+						FAULT_C_OpenSession};
 
 	(void)state;
 	for (size_t c = 0; c < 3; c++) {
 		assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
 		fault_next(calls[c], CKR_DEVICE_ERROR, 1);
-		p11_fault.skip[calls[c]] = calls[c] == FAULT_C_OpenSession ? 0 : 1; /* the first is the look that finds the session gone */
+		p11_fault.skip[calls[c]] =
+			calls[c] == FAULT_C_OpenSession
+				? 0
+				: 1; /* the first is the look that finds the session gone */
 		assert_int_equal(keystore_alive(ks), KB_E_HSM_DEVICE);
 		assert_int_equal(ks->login_err, KB_OK);
 		assert_int_equal(keystore_alive(ks), KB_OK);
@@ -553,8 +613,10 @@ static void test_c12_child_may_not_use_it(void **state)
 	if (child == 0) {
 		const struct hsm_key *key;
 		char *uri;
-		bool good = keystore_find(ks, rsa_uri, KB_KTY_RSA, true, NULL, &key) == KB_E_BUG && keystore_alive(ks) == KB_E_BUG &&
-			    keystore_generate(ks, &oct_template, &uri) == KB_E_BUG && keystore_destroy(ks, rsa_uri) == KB_E_BUG;
+		bool good = keystore_find(ks, rsa_uri, KB_KTY_RSA, true, NULL, &key) == KB_E_BUG &&
+			    keystore_alive(ks) == KB_E_BUG &&
+			    keystore_generate(ks, &oct_template, &uri) == KB_E_BUG &&
+			    keystore_destroy(ks, rsa_uri) == KB_E_BUG;
 		_exit(good ? 0 : 1);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -567,8 +629,10 @@ static void test_c12_child_may_not_use_it(void **state)
 static void test_keystore_generate_all(void **state)
 {
 	static const struct keystore_template all[] = {
-		{.label = "a", .kty = KB_KTY_RSA, .size = 3072},       {.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P384},
-		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P521},  {.label = NULL, .kty = KB_KTY_OCT, .size = KB_MIN_OCT},
+		{.label = "a", .kty = KB_KTY_RSA, .size = 3072},
+		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P384},
+		{.label = "a", .kty = KB_KTY_EC, .crv = KB_CRV_P521},
+		{.label = NULL, .kty = KB_KTY_OCT, .size = KB_MIN_OCT},
 		{.label = "a", .kty = KB_KTY_OCT, .size = KB_MAX_OCT},
 	};
 
@@ -588,7 +652,8 @@ static void test_keystore_generate_all(void **state)
 		assert_true(sensitive);
 		assert_false(sign);
 		assert_int_equal(keystore_destroy(ks, uri), KB_OK);
-		assert_int_equal(find(uri, all[i].kty, true, NULL), KB_E_HSM_KEY_MISSING); /* the cache forgot it, too */
+		assert_int_equal(find(uri, all[i].kty, true, NULL),
+				 KB_E_HSM_KEY_MISSING); /* the cache forgot it, too */
 		assert_int_equal(keystore_destroy(ks, uri), KB_E_HSM_KEY_MISSING);
 		free(uri);
 	}
@@ -632,13 +697,19 @@ static void test_keystore_import(void **state)
 	static const struct {
 		const char *group;
 		enum kb_crv crv;
-	} kinds[] = {{NULL, KB_CRV_NONE}, {"P-256", KB_CRV_P256}, {"P-384", KB_CRV_P384}, {"P-521", KB_CRV_P521}};
+	} kinds[] = {{NULL, KB_CRV_NONE},
+		     {"P-256", KB_CRV_P256},
+		     {"P-384", KB_CRV_P384},
+		     {"P-521", KB_CRV_P521}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-		EVP_PKEY *key = kinds[i].group == NULL ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
-						       : EVP_PKEY_Q_keygen(NULL, NULL, "EC", kinds[i].group);
-		struct keystore_template t = {.label = "imported", .kty = kinds[i].group == NULL ? KB_KTY_RSA : KB_KTY_EC};
+		EVP_PKEY *key = kinds[i].group == NULL
+					? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
+					: EVP_PKEY_Q_keygen(NULL, NULL, "EC", kinds[i].group);
+		struct keystore_template t = {.label = "imported",
+					      .kty = kinds[i].group == NULL ? KB_KTY_RSA
+									    : KB_KTY_EC};
 		struct secret *plain = pkcs8(key);
 		struct hsm_public want;
 		char *uri;
@@ -648,7 +719,8 @@ static void test_keystore_import(void **state)
 		assert_int_equal(find(uri, t.kty, true, want.fingerprint), KB_OK);
 		assert_int_equal(keystore_destroy(ks, uri), KB_OK);
 		free(uri);
-		t.kty = t.kty == KB_KTY_RSA ? KB_KTY_EC : KB_KTY_RSA; /* not what it is said to be */
+		t.kty = t.kty == KB_KTY_RSA ? KB_KTY_EC
+					    : KB_KTY_RSA; /* not what it is said to be */
 		assert_int_equal(keystore_import(ks, &t, plain, &uri), KB_E_HSM_KEY_ATTR);
 		assert_null(uri);
 		secret_free(plain);
@@ -678,8 +750,10 @@ static void test_keystore_import_oct(void **state)
 static void test_keystore_import_refuses(void **state)
 {
 	struct keystore_template t = {.label = "imported", .kty = KB_KTY_RSA};
-	EVP_PKEY *small = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024), *ed = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	EVP_PKEY *k1 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "secp256k1"), *good = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+	EVP_PKEY *small = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024),
+		 *ed = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	EVP_PKEY *k1 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "secp256k1"),
+		 *good = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 	struct secret *plain[] = {pkcs8(small), pkcs8(ed), pkcs8(k1)};
 	char *uri;
 
@@ -690,7 +764,8 @@ static void test_keystore_import_refuses(void **state)
 		assert_null(uri);
 		secret_free(plain[i]);
 	}
-	/* one byte behind it, one byte short, no DER at all, a private number that is not the public key's */
+	/* one byte behind it, one byte short, no DER at all, a private number that is not the
+	 * public key's */
 	struct secret *ec = pkcs8(good), *longer = secret_new(secret_len(ec) + 1);
 	t.kty = KB_KTY_EC;
 	memcpy(secret_bytes(longer), secret_bytes(ec), secret_len(ec));
@@ -747,7 +822,8 @@ static void test_keystore_import_leaves_no_half_key(void **state)
 static void test_keystore_destroy_refuses(void **state)
 {
 	(void)state;
-	assert_int_equal(keystore_destroy(ks, "pkcs11:object=rsa"), KB_E_HSM_URI); /* a label is not enough */
+	assert_int_equal(keystore_destroy(ks, "pkcs11:object=rsa"),
+			 KB_E_HSM_URI); /* a label is not enough */
 	assert_int_equal(keystore_destroy(ks, "pkcs11:token=other;id=%01"), KB_E_HSM_URI);
 	assert_int_equal(keystore_destroy(ks, "rsa"), KB_E_HSM_URI);
 	fault_next(FAULT_C_FindObjectsInit, CKR_DEVICE_ERROR, 1);
@@ -758,7 +834,8 @@ static void test_keystore_destroy_refuses(void **state)
 	assert_int_equal(keystore_destroy(ks, rsa_uri), KB_E_HSM_KEY_ATTR);
 	fault_next(FAULT_C_FindObjectsFinal, CKR_DEVICE_ERROR, 1);
 	assert_int_equal(keystore_destroy(ks, rsa_uri), KB_E_HSM_DEVICE);
-	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK); /* ends the search left open */
+	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot),
+			 CKR_OK); /* ends the search left open */
 	assert_int_equal(keystore_alive(ks), KB_OK);
 	assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, NULL), KB_OK);
 }
@@ -769,9 +846,12 @@ static void test_keystore_destroy_refuses(void **state)
 static void test_public_thumbprint_rfc7638(void **state)
 {
 	static const char n[] =
-		"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
-		"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI"
-		"SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+		"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6"
+		"tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
+		"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_"
+		"FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbI"
+		"SD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-"
+		"kEgU8awapJzKnqDKgw";
 	struct hsm_public p;
 	KB_AUTO(buf) struct buf bytes, text;
 
@@ -798,7 +878,8 @@ static void test_public_refuses_rsa(void **state)
 	assert_int_equal(public_rsa(span_of(n, 0), e, &p), KB_E_HSM_KEY_ATTR);
 	assert_int_equal(public_rsa(span_of(n, 256), span_of("\2", 1), &p), KB_E_HSM_KEY_ATTR);
 	assert_int_equal(public_rsa(span_of(n, 256), span_of("\0", 1), &p), KB_E_HSM_KEY_ATTR);
-	assert_int_equal(public_rsa(span_of(n, 256), span_of("\1\0\0\0\1", 5), &p), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(public_rsa(span_of(n, 256), span_of("\1\0\0\0\1", 5), &p),
+			 KB_E_HSM_KEY_ATTR);
 	n[255] = 0xfe;
 	assert_int_equal(public_rsa(span_of(n, 256), e, &p), KB_E_HSM_KEY_ATTR); /* even */
 	n[255] = 0xff;
@@ -825,12 +906,14 @@ static void test_public_ec_points(void **state)
 		bare[0] = 0x04;
 		memcpy(bare + 1, p.x, w);
 		memcpy(bare + 1 + w, p.y, w);
-		assert_int_equal(public_ec(c, span_of(point, head + 1 + 2 * w), &q), KB_OK); /* DER */
+		assert_int_equal(public_ec(c, span_of(point, head + 1 + 2 * w), &q),
+				 KB_OK); /* DER */
 		assert_true(public_eq(&p, &q));
 		assert_int_equal(public_ec(c, span_of(bare, 1 + 2 * w), &q), KB_OK); /* bare */
 		assert_true(public_eq(&p, &q));
 		assert_int_equal(public_ec(c, span_of(point, head + 2 * w), &q), KB_E_HSM_KEY_ATTR);
-		assert_int_equal(public_ec(c, span_of(point, head + 2 + 2 * w), &q), KB_E_HSM_KEY_ATTR);
+		assert_int_equal(public_ec(c, span_of(point, head + 2 + 2 * w), &q),
+				 KB_E_HSM_KEY_ATTR);
 		assert_int_equal(public_ec(c, span_of(point, 0), &q), KB_E_HSM_KEY_ATTR);
 		bare[2 * w] ^= 1; /* off the curve */
 		assert_int_equal(public_ec(c, span_of(bare, 1 + 2 * w), &q), KB_E_HSM_KEY_ATTR);
@@ -838,7 +921,8 @@ static void test_public_ec_points(void **state)
 		bare[0] = 0x03;
 		assert_int_equal(public_ec(c, span_of(bare, 1 + 2 * w), &q), KB_E_HSM_KEY_ATTR);
 		point[0] = 0x03;
-		assert_int_equal(public_ec(c, span_of(point, head + 1 + 2 * w), &q), KB_E_HSM_KEY_ATTR);
+		assert_int_equal(public_ec(c, span_of(point, head + 1 + 2 * w), &q),
+				 KB_E_HSM_KEY_ATTR);
 		EVP_PKEY_free(key);
 	}
 	assert_null(crv_curve(KB_CRV_NONE));

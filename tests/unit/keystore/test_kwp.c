@@ -1,4 +1,5 @@
-/* RFC 5649 against OpenSSL's own cipher and Wycheproof's vectors, and every way a blob can be wrong. */
+/* RFC 5649 against OpenSSL's own cipher and Wycheproof's vectors, and every way a blob can be
+ * wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,14 +20,16 @@ static const uint8_t kek[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
 
 /* libcrypto's calls, made to go wrong: these stand before the library's own. */
 static struct {
-	unsigned fetches, blocks, fail_block; /* fail_block: which block from now on goes wrong; 0: none */
-	int result, n;                        /* … answering this, and claiming so many bytes, though the block is done */
+	unsigned fetches, blocks,
+		fail_block; /* fail_block: which block from now on goes wrong; 0: none */
+	int result, n; /* … answering this, and claiming so many bytes, though the block is done */
 	bool no_padding_call;
 } crypto;
 
 EVP_CIPHER *EVP_CIPHER_fetch(OSSL_LIB_CTX *ctx, const char *name, const char *properties)
 {
-	EVP_CIPHER *(*real)(OSSL_LIB_CTX *, const char *, const char *) = dlsym(RTLD_NEXT, "EVP_CIPHER_fetch");
+	EVP_CIPHER *(*real)(OSSL_LIB_CTX *, const char *, const char *) =
+		dlsym(RTLD_NEXT, "EVP_CIPHER_fetch");
 
 	crypto.fetches++;
 	return real(ctx, name, properties);
@@ -39,9 +42,11 @@ int EVP_CIPHER_CTX_set_padding(EVP_CIPHER_CTX *c, int pad)
 	return crypto.no_padding_call ? 0 : real(c, pad);
 }
 
-int EVP_CipherUpdate(EVP_CIPHER_CTX *c, unsigned char *out, int *n, const unsigned char *in, int len)
+int EVP_CipherUpdate(EVP_CIPHER_CTX *c, unsigned char *out, int *n, const unsigned char *in,
+		     int len)
 {
-	int (*real)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int) = dlsym(RTLD_NEXT, "EVP_CipherUpdate");
+	int (*real)(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int) =
+		dlsym(RTLD_NEXT, "EVP_CipherUpdate");
 	int result = real(c, out, n, in, len);
 
 	if (++crypto.blocks != crypto.fail_block)
@@ -92,7 +97,9 @@ static void test_kwp_equals_openssl(void **state)
 		assert_int_equal(openssl_wrap(plain, n, want), kwp_wrapped_len(n));
 		assert_memory_equal(b.p, "before", 6);
 		assert_memory_equal(b.p + 6, want, kwp_wrapped_len(n));
-		assert_int_equal(kwp_unwrap(kek, span_of(b.p + 6, b.len - 6), back, sizeof back, &len), KB_OK);
+		assert_int_equal(
+			kwp_unwrap(kek, span_of(b.p + 6, b.len - 6), back, sizeof back, &len),
+			KB_OK);
 		assert_int_equal(len, n);
 		assert_memory_equal(back, plain, n);
 	}
@@ -126,7 +133,9 @@ static void test_kwp_limits(void **state)
 	assert_int_equal(kwp_unwrap(kek, buf_span(&b), back, sizeof back, &len), KB_OK);
 	assert_int_equal(len, KB_MAX_SECRET);
 	/* one block too many, and no room for what might come out */
-	assert_int_equal(kwp_unwrap(kek, span_of(plain, KB_MAX_SECRET + 16), plain, sizeof plain, &len), KB_E_WRAP);
+	assert_int_equal(
+		kwp_unwrap(kek, span_of(plain, KB_MAX_SECRET + 16), plain, sizeof plain, &len),
+		KB_E_WRAP);
 	assert_int_equal(kwp_unwrap(kek, buf_span(&b), back, sizeof back - 1, &len), KB_E_WRAP);
 	KB_AUTO(buf) struct buf small;
 	buf_init(&small, 39);
@@ -141,13 +150,18 @@ static void test_kwp_refuses_lengths(void **state)
 	(void)state;
 	for (size_t n = 0; n < sizeof in; n++)
 		if (n < 16 || n % 8 != 0)
-			assert_int_equal(kwp_unwrap(kek, span_of(in, n), out, sizeof out, &len), KB_E_WRAP);
+			assert_int_equal(kwp_unwrap(kek, span_of(in, n), out, sizeof out, &len),
+					 KB_E_WRAP);
 	assert_int_equal(len, 0);
-	/* what is right up to a stray byte behind it, and what is right but too long for any secret */
+	/* what is right up to a stray byte behind it, and what is right but too long for any secret
+	 */
 	static uint8_t whole[KB_MAX_SECRET + 8], sealed[KB_MAX_SECRET + 24];
 	for (size_t n = openssl_wrap(whole, 24, sealed) + 1; n % 8 != 0; n++)
-		assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), out, sizeof out, &len), KB_E_WRAP);
-	assert_int_equal(kwp_unwrap(kek, span_of(sealed, openssl_wrap(whole, sizeof whole, sealed)), whole, sizeof whole, &len), KB_E_WRAP);
+		assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), out, sizeof out, &len),
+				 KB_E_WRAP);
+	assert_int_equal(kwp_unwrap(kek, span_of(sealed, openssl_wrap(whole, sizeof whole, sealed)),
+				    whole, sizeof whole, &len),
+			 KB_E_WRAP);
 }
 
 /* Any bit: the integrity check of the whole. */
@@ -164,7 +178,8 @@ static void test_kwp_refuses_flipped_bits(void **state)
 		for (size_t bit = 0; bit < b.len * 8; bit++) {
 			b.p[bit / 8] ^= (uint8_t)(1 << bit % 8);
 			memset(back, 0, sizeof back);
-			assert_int_equal(kwp_unwrap(kek, buf_span(&b), back, sizeof back, &len), KB_E_WRAP);
+			assert_int_equal(kwp_unwrap(kek, buf_span(&b), back, sizeof back, &len),
+					 KB_E_WRAP);
 			assert_int_equal(len, 0);
 			assert_memory_equal(back, zero, sizeof back); /* nothing of it is left */
 			b.p[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -172,7 +187,8 @@ static void test_kwp_refuses_flipped_bits(void **state)
 	}
 }
 
-/* The rules of §3, one by one, under the right key: wrap by hand what kwp_wrap() would never make. */
+/* The rules of §3, one by one, under the right key: wrap by hand what kwp_wrap() would never make.
+ */
 static void forge(const uint8_t header[static 8], const uint8_t *plain, size_t halves, uint8_t *out)
 {
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
@@ -209,8 +225,8 @@ static void test_kwp_refuses_forged_headers(void **state)
 		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 17}, 3, 0, true},
 		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 8}, 1, 1, true},
 		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 1}, 1, 0, true},
-		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 0}, 1, 0, false},  /* nothing */
-		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 9}, 1, 0, false},  /* longer than what is there */
+		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 0}, 1, 0, false}, /* nothing */
+		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 9}, 1, 0, false}, /* longer than what is there */
 		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 16}, 3, 0, false}, /* a half too many */
 		{{0xa6, 0x59, 0x59, 0xa6, 0, 0, 0, 25}, 3, 0, false},
 		{{0xa6, 0x59, 0x59, 0xa6, 0xff, 0xff, 0xff, 0xff}, 3, 0, false},
@@ -227,12 +243,14 @@ static void test_kwp_refuses_forged_headers(void **state)
 		memset(plain, 0, sizeof plain);
 		plain[8 * cases[i].halves - 1] = cases[i].tail;
 		forge(cases[i].header, plain, cases[i].halves, sealed);
-		enum kb_err err = kwp_unwrap(kek, span_of(sealed, 8 + 8 * cases[i].halves), back, sizeof back, &len);
+		enum kb_err err = kwp_unwrap(kek, span_of(sealed, 8 + 8 * cases[i].halves), back,
+					     sizeof back, &len);
 		assert_int_equal(err, cases[i].good ? KB_OK : KB_E_WRAP);
 	}
 }
 
-/* A block that OpenSSL did not encrypt, whichever it is and however that is told: no blob, no key, and nothing of it left. */
+/* A block that OpenSSL did not encrypt, whichever it is and however that is told: no blob, no key,
+ * and nothing of it left. */
 static void test_kwp_cipher_fails(void **state)
 {
 	static const struct {
@@ -251,12 +269,16 @@ static void test_kwp_cipher_fails(void **state)
 				buf_init(&b, sizeof out);
 				crypto.result = ways[w].result, crypto.n = ways[w].n;
 				crypto.blocks = 0, crypto.fail_block = at;
-				assert_int_equal(kwp_wrap(kek, span_of(plain, halves * 8), &b), KB_E_NOMEM);
-				assert_int_equal(crypto.blocks, at); /* nothing is done with what went wrong */
+				assert_int_equal(kwp_wrap(kek, span_of(plain, halves * 8), &b),
+						 KB_E_NOMEM);
+				assert_int_equal(crypto.blocks,
+						 at); /* nothing is done with what went wrong */
 				assert_int_equal(b.len, 0);
 				assert_memory_equal(b.p, out, n);
 				crypto.blocks = 0;
-				assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), plain, sizeof plain, &len), KB_E_WRAP);
+				assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), plain,
+							    sizeof plain, &len),
+						 KB_E_WRAP);
 				assert_int_equal(crypto.blocks, at);
 				crypto.fail_block = 0;
 				assert_int_equal(len, 0);
@@ -267,7 +289,8 @@ static void test_kwp_cipher_fails(void **state)
 	buf_init(&b, sizeof out);
 	crypto.no_padding_call = true;
 	assert_int_equal(kwp_wrap(kek, span_of(plain, sizeof plain), &b), KB_E_NOMEM);
-	assert_int_equal(kwp_unwrap(kek, span_of(sealed, sizeof sealed), plain, sizeof plain, &len), KB_E_NOMEM);
+	assert_int_equal(kwp_unwrap(kek, span_of(sealed, sizeof sealed), plain, sizeof plain, &len),
+			 KB_E_NOMEM);
 	crypto.no_padding_call = false;
 }
 
@@ -286,19 +309,25 @@ static void test_kwp_fetches_its_cipher_once(void **state)
 	assert_int_equal(crypto.fetches, 0);
 }
 
-/* Nothing is read or written past the caller's bytes: they end where a page without rights begins. */
+/* Nothing is read or written past the caller's bytes: they end where a page without rights begins.
+ */
 static void test_kwp_stays_in_its_bytes(void **state)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), len;
-	uint8_t *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), sealed[48];
+	uint8_t *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			  0),
+		sealed[48];
 
 	(void)state;
 	assert_true(p != MAP_FAILED);
 	assert_int_equal(mprotect(p + page, page, PROT_NONE), 0);
 	for (size_t n = 1; n <= 32; n++) {
 		size_t padded = (n + 7) / 8 * 8;
-		size_t sealed_len = openssl_wrap((const uint8_t *)"a secret of thirty-two bytes ...", n, sealed);
-		assert_int_equal(kwp_unwrap(kek, span_of(sealed, sealed_len), p + page - padded, padded, &len), KB_OK);
+		size_t sealed_len = openssl_wrap(
+			(const uint8_t *)"a secret of thirty-two bytes ...", n, sealed);
+		assert_int_equal(kwp_unwrap(kek, span_of(sealed, sealed_len), p + page - padded,
+					    padded, &len),
+				 KB_OK);
 		assert_int_equal(len, n);
 	}
 	munmap(p, 2 * page);
@@ -306,7 +335,9 @@ static void test_kwp_stays_in_its_bytes(void **state)
 
 static void test_a33_wycheproof_aes_kwp(void **state)
 {
-	json_t *doc = json_load_file("tests/vectors/wycheproof/aes_kwp.json", JSON_REJECT_DUPLICATES, NULL), *group, *t;
+	json_t *doc = json_load_file("tests/vectors/wycheproof/aes_kwp.json",
+				     JSON_REJECT_DUPLICATES, NULL),
+	       *group, *t;
 	unsigned valid = 0, invalid = 0;
 	size_t g, i, len;
 
@@ -319,11 +350,16 @@ static void test_a33_wycheproof_aes_kwp(void **state)
 		json_array_foreach(json_object_get(group, "tests"), i, t)
 		{
 			uint8_t key[32], msg[4096], ct[4096], back[4096];
-			assert_int_equal(unhex(json_string_value(json_object_get(t, "key")), key, sizeof key), 32);
-			size_t msg_len = unhex(json_string_value(json_object_get(t, "msg")), msg, sizeof msg);
-			size_t ct_len = unhex(json_string_value(json_object_get(t, "ct")), ct, sizeof ct);
+			assert_int_equal(unhex(json_string_value(json_object_get(t, "key")), key,
+					       sizeof key),
+					 32);
+			size_t msg_len = unhex(json_string_value(json_object_get(t, "msg")), msg,
+					       sizeof msg);
+			size_t ct_len =
+				unhex(json_string_value(json_object_get(t, "ct")), ct, sizeof ct);
 			const char *result = json_string_value(json_object_get(t, "result"));
-			enum kb_err err = kwp_unwrap(key, span_of(ct, ct_len), back, sizeof back, &len);
+			enum kb_err err =
+				kwp_unwrap(key, span_of(ct, ct_len), back, sizeof back, &len);
 			if (strcmp(result, "invalid") == 0) {
 				assert_int_equal(err, KB_E_WRAP);
 				invalid++;

@@ -1,4 +1,5 @@
-/* Many processes log in to one token at once: workers that start together, an admin's command beside them.  SoftHSM rewrites its token at each login. */
+/* Many processes log in to one token at once: workers that start together, an admin's command
+ * beside them.  SoftHSM rewrites its token at each login. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,7 +13,8 @@
 
 enum { PROCESSES = 5, LOGINS = 40 };
 
-/* How many logins of all fail.  Each process opens the lock's file itself, as those do that the supervisor starts. */
+/* How many logins of all fail.  Each process opens the lock's file itself, as those do that the
+ * supervisor starts. */
 static unsigned failed_logins(bool is_locked)
 {
 	struct softhsm hsm;
@@ -28,7 +30,10 @@ static unsigned failed_logins(bool is_locked)
 		unsigned bad = 0;
 		int fd = open(lock, O_RDONLY | O_CLOEXEC);
 		struct secret *pin = softhsm_secret(SOFTHSM_PIN);
-		struct keystore_params p = {.module = SOFTHSM_MODULE, .token = SOFTHSM_TOKEN, .pin = pin, .login_lock = is_locked ? fd : 0};
+		struct keystore_params p = {.module = SOFTHSM_MODULE,
+					    .token = SOFTHSM_TOKEN,
+					    .pin = pin,
+					    .login_lock = is_locked ? fd : 0};
 		for (unsigned n = 0; n < LOGINS; n++) {
 			struct keystore *ks;
 			bad += keystore_open(&p, &ks) != KB_OK || keystore_alive(ks) != KB_OK;
@@ -69,7 +74,10 @@ static enum kb_err open_with(bool is_kept, const char *pin_text)
 {
 	struct keystore *ks;
 	struct secret *pin = softhsm_secret(pin_text);
-	struct keystore_params p = {.module = SOFTHSM_MODULE, .token = SOFTHSM_TOKEN, .pin = pin, .token_dir = is_kept ? tokens : NULL};
+	struct keystore_params p = {.module = SOFTHSM_MODULE,
+				    .token = SOFTHSM_TOKEN,
+				    .pin = pin,
+				    .token_dir = is_kept ? tokens : NULL};
 	enum kb_err err = keystore_open(&p, &ks);
 
 	keystore_close(ks);
@@ -103,7 +111,8 @@ static void test_c15_torn_token_is_restored(void **state)
 	}
 	/* an instance that has no copy yet has one before its first login */
 	char command[256];
-	snprintf(command, sizeof command, "cd %s && rm */token.keep && cp */token.object ..", tokens);
+	snprintf(command, sizeof command, "cd %s && rm */token.keep && cp */token.object ..",
+		 tokens);
 	assert_int_equal(system(command), 0);
 	assert_int_equal(open_with(true, "not the PIN"), KB_E_HSM_PIN);
 	snprintf(command, sizeof command, "cd %s && cmp */token.keep ../token.object", tokens);
@@ -137,8 +146,10 @@ static void test_c15_killed_while_logging_in(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_c04_logins_take_turns), cmocka_unit_test(test_c04_control_logins_at_once_fail),
-					   cmocka_unit_test(test_c15_torn_token_is_restored), cmocka_unit_test(test_c15_killed_while_logging_in)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_c04_logins_take_turns),
+					   cmocka_unit_test(test_c04_control_logins_at_once_fail),
+					   cmocka_unit_test(test_c15_torn_token_is_restored),
+					   cmocka_unit_test(test_c15_killed_while_logging_in)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,8 @@ static void copy_module(char path[static 128])
 
 	snprintf(path, 128, "%s/module.so", hsm.dir);
 	unlink(path); /* a copy that was loaded stays mapped: never write into it */
-	int in = open(SOFTHSM_MODULE, O_RDONLY), out = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int in = open(SOFTHSM_MODULE, O_RDONLY),
+	    out = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	assert_true(in >= 0 && out >= 0);
 	while ((n = read(in, block, sizeof block)) > 0)
 		assert_int_equal(write(out, block, (size_t)n), n);
@@ -60,7 +61,8 @@ static void test_module_loads_through_symlink(void **state)
 
 	(void)state;
 	assert_int_equal(lstat(SOFTHSM_MODULE, &st), 0);
-	assert_true(S_ISLNK(st.st_mode)); /* Debian's own path is a symlink: what is checked is the file behind it */
+	assert_true(S_ISLNK(st.st_mode)); /* Debian's own path is a symlink: what is checked is the
+					     file behind it */
 	assert_int_equal(load(SOFTHSM_MODULE), KB_OK);
 }
 
@@ -96,7 +98,8 @@ static void test_c14_module_writable_by_others(void **state)
 	assert_int_equal(load(link), KB_E_FILE_MODE);
 }
 
-/* Who may write into a directory on the way can put another module there; who owns a link can turn it. */
+/* Who may write into a directory on the way can put another module there; who owns a link can turn
+ * it. */
 static void test_c14_way_to_the_module_is_open_to_others(void **state)
 {
 	char path[128], dir[128], inner[160], link[128];
@@ -186,7 +189,8 @@ static void test_c01_ckr_table(void **state)
 		{CKR_KEY_UNEXTRACTABLE, KB_E_HSM_KEY_ATTR},
 		{CKR_BUFFER_TOO_SMALL, KB_E_HSM_OUTPUT},
 		{CKR_CRYPTOKI_NOT_INITIALIZED, KB_E_HSM_MODULE},
-		{0x1b6, KB_E_HSM_DEVICE}, /* the standard's numbers, which p11-kit's header does not have */
+		{0x1b6, KB_E_HSM_DEVICE}, /* the standard's numbers, which p11-kit's header does not
+					     have */
 		{0x1b8, KB_E_HSM_PIN},
 		{CKR_VENDOR_DEFINED | 7, KB_E_HSM},
 		{0x7fffffff, KB_E_HSM},
@@ -202,7 +206,9 @@ static void test_c01_ckr_table(void **state)
 		assert_int_equal(kb_err_class(err), KB_CLASS_HSM);
 		named += strcmp(ckr_name(rv), "CKR_?") != 0;
 	}
-	assert_int_equal(named, 98); /* PKCS#11 v2.40 and v3.0, without CKR_OK; five of them under two numbers */
+	assert_int_equal(
+		named,
+		98); /* PKCS#11 v2.40 and v3.0, without CKR_OK; five of them under two numbers */
 	assert_string_equal(ckr_name(CKR_DEVICE_ERROR), "CKR_DEVICE_ERROR");
 	assert_string_equal(ckr_name(0x7fffffff), "CKR_?");
 }
@@ -279,10 +285,13 @@ static void test_module_refuses_uris(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-		assert_int_equal(uri_parse(bad[i], P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri), KB_E_HSM_URI);
+		assert_int_equal(uri_parse(bad[i], P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri),
+				 KB_E_HSM_URI);
 		assert_null(uri);
 	}
-	assert_int_equal(uri_parse("pkcs11:id=%01%02;type=private", P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri), KB_OK);
+	assert_int_equal(
+		uri_parse("pkcs11:id=%01%02;type=private", P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri),
+		KB_OK);
 	p11_kit_uri_free(uri);
 	assert_int_equal(uri_parse("pkcs11:token=keybroker", P11_KIT_URI_FOR_TOKEN, &uri), KB_OK);
 	p11_kit_uri_free(uri);

@@ -43,7 +43,9 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof path, "%s/tokens", dir);
 	assert_int_equal(mkdir(path, 0700), 0);
-	snprintf(text, sizeof text, "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", path);
+	snprintf(text, sizeof text,
+		 "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n",
+		 path);
 	write_text("softhsm2.conf", text);
 	snprintf(path, sizeof path, "%s/softhsm2.conf", dir);
 	return setenv("SOFTHSM2_CONF", path, 1);
@@ -76,7 +78,9 @@ static CK_RV login(const char *label, CK_USER_TYPE who, const char *pin)
 		assert_int_equal(p11->C_GetTokenInfo(ids[i], &info), CKR_OK);
 		if (memcmp(info.label, label, strlen(label)) != 0)
 			continue;
-		assert_int_equal(p11->C_OpenSession(ids[i], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session), CKR_OK);
+		assert_int_equal(p11->C_OpenSession(ids[i], CKF_SERIAL_SESSION | CKF_RW_SESSION,
+						    NULL, NULL, &session),
+				 CKR_OK);
 		rv = p11->C_Login(session, who, (CK_UTF8CHAR *)pin, strlen(pin));
 	}
 	p11_kit_module_finalize(p11);
@@ -90,14 +94,16 @@ static void test_provision_makes_a_token_that_both_pins_open(void **state)
 	assert_int_equal(keystore_init_token(module, "first", so_pin, user_pin, why), KB_OK);
 	assert_int_equal(login("first ", CKU_USER, "uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu"), CKR_OK);
 	assert_int_equal(login("first ", CKU_SO, "ssssssssssssssssssssssssssssssss"), CKR_OK);
-	assert_int_equal(login("first ", CKU_USER, "ssssssssssssssssssssssssssssssss"), CKR_PIN_INCORRECT);
+	assert_int_equal(login("first ", CKU_USER, "ssssssssssssssssssssssssssssssss"),
+			 CKR_PIN_INCORRECT);
 }
 
 static void test_provision_never_touches_a_token_of_the_same_label(void **state)
 {
 	(void)state;
 	assert_int_equal(keystore_init_token(module, "twice", so_pin, user_pin, why), KB_OK);
-	assert_int_equal(keystore_init_token(module, "twice", user_pin, so_pin, why), KB_E_HSM_TOKEN);
+	assert_int_equal(keystore_init_token(module, "twice", user_pin, so_pin, why),
+			 KB_E_HSM_TOKEN);
 	assert_non_null(strstr(why, "already"));
 	assert_int_equal(login("twice ", CKU_USER, "uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu"), CKR_OK);
 }
@@ -113,11 +119,17 @@ static void test_provision_refuses_a_label(void **state)
 {
 	(void)state;
 	assert_int_equal(keystore_init_token(module, "", so_pin, user_pin, why), KB_E_HSM_TOKEN);
-	assert_int_equal(keystore_init_token(module, "two words", so_pin, user_pin, why), KB_E_HSM_TOKEN);
-	assert_int_equal(keystore_init_token(module, "del\x7f", so_pin, user_pin, why), KB_E_HSM_TOKEN);
-	assert_int_equal(keystore_init_token(module, "123456789012345678901234567890123", so_pin, user_pin, why), KB_E_HSM_TOKEN);
+	assert_int_equal(keystore_init_token(module, "two words", so_pin, user_pin, why),
+			 KB_E_HSM_TOKEN);
+	assert_int_equal(keystore_init_token(module, "del\x7f", so_pin, user_pin, why),
+			 KB_E_HSM_TOKEN);
+	assert_int_equal(keystore_init_token(module, "123456789012345678901234567890123", so_pin,
+					     user_pin, why),
+			 KB_E_HSM_TOKEN);
 	assert_non_null(strstr(why, "32"));
-	assert_int_equal(keystore_init_token(module, "12345678901234567890123456789012", so_pin, user_pin, why), KB_OK);
+	assert_int_equal(keystore_init_token(module, "12345678901234567890123456789012", so_pin,
+					     user_pin, why),
+			 KB_OK);
 }
 
 static void test_provision_refuses_a_pin_the_module_refuses(void **state)
@@ -134,11 +146,15 @@ static void test_provision_refuses_a_pin_the_module_refuses(void **state)
 static void test_provision_refuses_a_module(void **state)
 {
 	(void)state;
-	assert_int_equal(keystore_init_token("libsofthsm2.so", "x", so_pin, user_pin, why), KB_E_HSM_MODULE);
+	assert_int_equal(keystore_init_token("libsofthsm2.so", "x", so_pin, user_pin, why),
+			 KB_E_HSM_MODULE);
 	assert_non_null(strstr(why, "absolute"));
-	assert_int_equal(keystore_init_token("/nonexistent/p11.so", "x", so_pin, user_pin, why), KB_E_HSM_MODULE);
+	assert_int_equal(keystore_init_token("/nonexistent/p11.so", "x", so_pin, user_pin, why),
+			 KB_E_HSM_MODULE);
 	assert_true(why[0] != '\0');
-	assert_int_equal(keystore_init_token("/lib/x86_64-linux-gnu/libm.so.6", "x", so_pin, user_pin, why), KB_E_HSM_MODULE);
+	assert_int_equal(
+		keystore_init_token("/lib/x86_64-linux-gnu/libm.so.6", "x", so_pin, user_pin, why),
+		KB_E_HSM_MODULE);
 }
 
 static void test_provision_reports_a_module_that_does_not_start(void **state)
@@ -189,7 +205,8 @@ static CK_RV fake_init(CK_SLOT_ID slot, CK_UTF8CHAR *pin, CK_ULONG len, CK_UTF8C
 	}
 	return fake.rv[AT_INIT];
 }
-static CK_RV fake_session(CK_SLOT_ID slot, CK_FLAGS flags, void *ctx, CK_NOTIFY notify, CK_SESSION_HANDLE *out)
+static CK_RV fake_session(CK_SLOT_ID slot, CK_FLAGS flags, void *ctx, CK_NOTIFY notify,
+			  CK_SESSION_HANDLE *out)
 {
 	(void)slot, (void)flags, (void)ctx, (void)notify;
 	*out = 1;
@@ -231,8 +248,10 @@ static enum kb_err fake_run(void)
 
 static void test_provision_reports_each_call_that_fails(void **state)
 {
-	static const char *const name[] = {"C_GetSlotList", "C_GetTokenInfo", "C_InitToken", "C_OpenSession", "C_Login", "C_InitPIN"};
-	static const CK_RV pin_faults[] = {CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE, CKR_PIN_LOCKED};
+	static const char *const name[] = {"C_GetSlotList", "C_GetTokenInfo", "C_InitToken",
+					   "C_OpenSession", "C_Login",        "C_InitPIN"};
+	static const CK_RV pin_faults[] = {CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE,
+					   CKR_PIN_LOCKED};
 	(void)state;
 
 	assert_int_equal(fake_run(), KB_OK);
@@ -250,7 +269,8 @@ static void test_provision_reports_each_call_that_fails(void **state)
 
 static void test_provision_never_wipes_the_only_token(void **state)
 {
-	static CK_FUNCTION_LIST list = {.C_GetSlotList = fake_slots, .C_GetTokenInfo = fake_info, .C_InitToken = fake_init};
+	static CK_FUNCTION_LIST list = {
+		.C_GetSlotList = fake_slots, .C_GetTokenInfo = fake_info, .C_InitToken = fake_init};
 	(void)state;
 
 	fake.flags = CKF_TOKEN_INITIALIZED;

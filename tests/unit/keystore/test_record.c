@@ -1,4 +1,5 @@
-/* The key record: what is taken, what is refused and where, and that what is written can be read. */
+/* The key record: what is taken, what is refused and where, and that what is written can be read.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,9 @@
 
 #define VERSION "0123456789abcdef0123456789abcdef"
 #define OBJECT  "pkcs11:id=%01%02;type=private"
-#define ONE     "\"versions\":[{\"version\":\"" VERSION "\",\"created\":1790000000,\"object\":\"" OBJECT "\"}]"
+#define ONE                                                                                        \
+	"\"versions\":[{\"version\":\"" VERSION "\",\"created\":1790000000,\"object\":\"" OBJECT   \
+	"\"}]"
 #define ATTR    "\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":1790000000}"
 #define POLICY  "\"release_policy\":{\"file\":\"../policies/cvm.json\"}"
 #define MINIMAL "{\"kty\":\"RSA-HSM\"," ATTR "," POLICY "," ONE "}"
@@ -50,13 +53,18 @@ static void test_record_full(void **state)
 {
 	static const char full[] =
 		"{\"kty\":\"EC-HSM\",\"key_ops\":[\"sign\",\"verify\",\"wrapKey\"],"
-		"\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":1790000000,\"updated\":1790000001,\"nbf\":10,\"exp\":20},"
+		"\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":1790000000,"
+		"\"updated\":1790000001,\"nbf\":10,\"exp\":20},"
 		"\"tags\":{\"team\":\"disk\",\"empty\":\"\"},"
-		"\"release_policy\":{\"data\":{\"version\":\"1.0.0\",\"anyOf\":[]},\"immutable\":true,\"contentType\":\"application/json; "
+		"\"release_policy\":{\"data\":{\"version\":\"1.0.0\",\"anyOf\":[]},\"immutable\":"
+		"true,\"contentType\":\"application/json; "
 		"charset=utf-8\"},"
-		"\"versions\":[{\"version\":\"" VERSION "\",\"created\":1,\"object\":\"" OBJECT "\"},"
-		"{\"version\":\"ffffffffffffffffffffffffffffffff\",\"created\":2,\"object\":\"pkcs11:object=a\","
-		"\"fingerprint\":\"00ff0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab\"}]}";
+		"\"versions\":[{\"version\":\"" VERSION "\",\"created\":1,\"object\":\"" OBJECT
+		"\"},"
+		"{\"version\":\"ffffffffffffffffffffffffffffffff\",\"created\":2,\"object\":"
+		"\"pkcs11:object=a\","
+		"\"fingerprint\":"
+		"\"00ff0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab\"}]}";
 	struct record_fault f;
 
 	(void)state;
@@ -83,7 +91,8 @@ static void test_record_full(void **state)
 	assert_true(r->versions[1].has_fingerprint);
 	assert_int_equal(r->versions[1].fingerprint[1], 0xff);
 	assert_int_equal(r->versions[1].fingerprint[31], 0xab);
-	assert_string_equal(key_record_version(r, span_of(NULL, 0))->version, "ffffffffffffffffffffffffffffffff"); /* the current one */
+	assert_string_equal(key_record_version(r, span_of(NULL, 0))->version,
+			    "ffffffffffffffffffffffffffffffff"); /* the current one */
 	assert_ptr_equal(key_record_version(r, span_str(VERSION)), &r->versions[0]);
 	assert_null(key_record_version(r, span_str("0123456789abcdef0123456789abcdee")));
 	assert_null(key_record_version(r, span_str("0123")));
@@ -95,14 +104,16 @@ static void test_record_kinds(void **state)
 		const char *name;
 		enum kb_kty kty;
 		bool is_hsm;
-	} kinds[] = {{"RSA-HSM", KB_KTY_RSA, true}, {"RSA", KB_KTY_RSA, false},    {"EC-HSM", KB_KTY_EC, true},
-		     {"EC", KB_KTY_EC, false},      {"oct-HSM", KB_KTY_OCT, true}, {"oct", KB_KTY_OCT, false}};
+	} kinds[] = {{"RSA-HSM", KB_KTY_RSA, true}, {"RSA", KB_KTY_RSA, false},
+		     {"EC-HSM", KB_KTY_EC, true},   {"EC", KB_KTY_EC, false},
+		     {"oct-HSM", KB_KTY_OCT, true}, {"oct", KB_KTY_OCT, false}};
 	char text[1024];
 
 	(void)state;
 	for (size_t i = 0; i < 6; i++) {
 		KB_AUTO(key_record) struct key_record *r = NULL;
-		snprintf(text, sizeof text, "{\"kty\":\"%s\"%s", kinds[i].name, "," ATTR "," POLICY "," ONE "}");
+		snprintf(text, sizeof text, "{\"kty\":\"%s\"%s", kinds[i].name,
+			 "," ATTR "," POLICY "," ONE "}");
 		assert_int_equal(parse(text, &r, NULL), KB_OK);
 		assert_int_equal(r->kty, kinds[i].kty);
 		assert_int_equal(r->is_hsm, kinds[i].is_hsm);
@@ -125,9 +136,12 @@ static void test_record_document(void **state)
 	refused("{\"kty\":\"RSA\",\"kty\":\"EC\"}", KB_E_JSON_DUPLICATE, "");
 	refused("{\"a\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}", KB_E_JSON_DEPTH, "");
 	refused("{\"kty\":\"RSA\",\"owner\":\"x\"}", KB_E_JSON_UNKNOWN, "owner");
-	refused("{\"kty\":\"RSA\",\"attributes\":{\"enabled\":true,\"recoverable\":1}}", KB_E_JSON_UNKNOWN, "attributes.recoverable");
-	refused("{\"kty\":\"RSA\"," ATTR ",\"release_policy\":{\"path\":\"x\"}}", KB_E_JSON_UNKNOWN, "release_policy.path");
-	refused("{\"kty\":\"RSA\"," ATTR "," POLICY ",\"versions\":[{\"sealed\":\"x\"}]}", KB_E_JSON_UNKNOWN, "versions[0].sealed");
+	refused("{\"kty\":\"RSA\",\"attributes\":{\"enabled\":true,\"recoverable\":1}}",
+		KB_E_JSON_UNKNOWN, "attributes.recoverable");
+	refused("{\"kty\":\"RSA\"," ATTR ",\"release_policy\":{\"path\":\"x\"}}", KB_E_JSON_UNKNOWN,
+		"release_policy.path");
+	refused("{\"kty\":\"RSA\"," ATTR "," POLICY ",\"versions\":[{\"sealed\":\"x\"}]}",
+		KB_E_JSON_UNKNOWN, "versions[0].sealed");
 }
 
 static void test_record_names(void **state)
@@ -142,10 +156,12 @@ static void test_record_names(void **state)
 	assert_false(key_name_ok(span_of(name, KB_MAX_KEY_NAME + 1)));
 	assert_false(key_name_ok(span_of(name, sizeof name)));
 	assert_true(key_name_ok(span_str("0-9AZaz")));
-	static const char *const bad[] = {"", "a.b", "a/b", "..", "a_b", "a b", "a%20", "k\xc3\xa4y", "a\n"};
+	static const char *const bad[] = {"",    "a.b",  "a/b",        "..", "a_b",
+					  "a b", "a%20", "k\xc3\xa4y", "a\n"};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		assert_false(key_name_ok(span_str(bad[i])));
-		assert_int_equal(key_record_parse(span_str(bad[i]), span_str(MINIMAL), &r, &f), KB_E_CONFIG);
+		assert_int_equal(key_record_parse(span_str(bad[i]), span_str(MINIMAL), &r, &f),
+				 KB_E_CONFIG);
 		assert_null(r);
 	}
 }
@@ -153,13 +169,17 @@ static void test_record_names(void **state)
 static void test_record_ops(void **state)
 {
 	(void)state;
-	refused("{\"kty\":\"RSA\",\"key_ops\":{}," ATTR "," POLICY "," ONE "}", KB_E_JSON_TYPE, "key_ops");
-	refused("{\"kty\":\"RSA\",\"key_ops\":[\"sign\",\"derive\"]," ATTR "," POLICY "," ONE "}", KB_E_CONFIG, "key_ops[1]");
-	refused("{\"kty\":\"RSA\",\"key_ops\":[\"sign\",\"sign\"]," ATTR "," POLICY "," ONE "}", KB_E_CONFIG, "key_ops[1]");
-	refused("{\"kty\":\"RSA\",\"key_ops\":[1]," ATTR "," POLICY "," ONE "}", KB_E_JSON_TYPE, "key_ops[0]");
+	refused("{\"kty\":\"RSA\",\"key_ops\":{}," ATTR "," POLICY "," ONE "}", KB_E_JSON_TYPE,
+		"key_ops");
+	refused("{\"kty\":\"RSA\",\"key_ops\":[\"sign\",\"derive\"]," ATTR "," POLICY "," ONE "}",
+		KB_E_CONFIG, "key_ops[1]");
+	refused("{\"kty\":\"RSA\",\"key_ops\":[\"sign\",\"sign\"]," ATTR "," POLICY "," ONE "}",
+		KB_E_CONFIG, "key_ops[1]");
+	refused("{\"kty\":\"RSA\",\"key_ops\":[1]," ATTR "," POLICY "," ONE "}", KB_E_JSON_TYPE,
+		"key_ops[0]");
 	accepted("{\"kty\":\"RSA\",\"key_ops\":[]," ATTR "," POLICY "," ONE "}");
-	accepted("{\"kty\":\"RSA\",\"key_ops\":[\"encrypt\",\"decrypt\",\"sign\",\"verify\",\"wrapKey\",\"unwrapKey\",\"export\",\"import\"]," ATTR
-		 "," POLICY "," ONE "}");
+	accepted("{\"kty\":\"RSA\",\"key_ops\":[\"encrypt\",\"decrypt\",\"sign\",\"verify\","
+		 "\"wrapKey\",\"unwrapKey\",\"export\",\"import\"]," ATTR "," POLICY "," ONE "}");
 	assert_string_equal(key_op_name(KB_OP_UNWRAP), "unwrapKey");
 	assert_string_equal(key_op_name(KB_OP_IMPORT), "import");
 	assert_string_equal(key_op_name(0), "");
@@ -174,15 +194,22 @@ static void test_record_attributes(void **state)
 	refused("{\"kty\":\"RSA\"," POLICY "," ONE "}", KB_E_JSON_MISSING, "attributes");
 	refused(WITH_ATTR("[]"), KB_E_JSON_TYPE, "attributes");
 	refused(WITH_ATTR("{\"created\":1}"), KB_E_JSON_MISSING, "attributes.enabled");
-	refused(WITH_ATTR("{\"enabled\":\"true\",\"created\":1}"), KB_E_JSON_TYPE, "attributes.enabled");
+	refused(WITH_ATTR("{\"enabled\":\"true\",\"created\":1}"), KB_E_JSON_TYPE,
+		"attributes.enabled");
 	refused(WITH_ATTR("{\"enabled\":true}"), KB_E_JSON_MISSING, "attributes.created");
-	refused(WITH_ATTR("{\"enabled\":true,\"created\":1.5}"), KB_E_JSON_TYPE, "attributes.created");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1.5}"), KB_E_JSON_TYPE,
+		"attributes.created");
 	refused(WITH_ATTR("{\"enabled\":true,\"created\":-1}"), KB_E_CONFIG, "attributes.created");
-	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exportable\":1}"), KB_E_JSON_TYPE, "attributes.exportable");
-	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"updated\":\"x\"}"), KB_E_JSON_TYPE, "attributes.updated");
-	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"nbf\":null}"), KB_E_JSON_TYPE, "attributes.nbf");
-	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exp\":-5}"), KB_E_CONFIG, "attributes.exp");
-	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"nbf\":5,\"exp\":5}"), KB_E_CONFIG, "attributes.exp");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exportable\":1}"), KB_E_JSON_TYPE,
+		"attributes.exportable");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"updated\":\"x\"}"), KB_E_JSON_TYPE,
+		"attributes.updated");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"nbf\":null}"), KB_E_JSON_TYPE,
+		"attributes.nbf");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exp\":-5}"), KB_E_CONFIG,
+		"attributes.exp");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"nbf\":5,\"exp\":5}"), KB_E_CONFIG,
+		"attributes.exp");
 }
 
 static void test_record_exportable_means_policy(void **state)
@@ -194,10 +221,13 @@ static void test_record_exportable_means_policy(void **state)
 	assert_int_equal(parse("{\"kty\":\"RSA\"," ATTR "," ONE "}", &r, &f), KB_E_CONFIG);
 	assert_string_equal(f.path, "attributes.exportable");
 	assert_non_null(strstr(f.text, "AKV.SKR.1004"));
-	assert_int_equal(parse(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exportable\":false}"), &r, &f), KB_E_CONFIG);
+	assert_int_equal(
+		parse(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exportable\":false}"), &r, &f),
+		KB_E_CONFIG);
 	assert_string_equal(f.path, "release_policy");
 	assert_non_null(strstr(f.text, "AKV.SKR.1005"));
-	assert_int_equal(parse(WITH_ATTR("{\"enabled\":true,\"created\":1}"), &r, &f), KB_E_CONFIG); /* absent means false */
+	assert_int_equal(parse(WITH_ATTR("{\"enabled\":true,\"created\":1}"), &r, &f),
+			 KB_E_CONFIG); /* absent means false */
 	accepted("{\"kty\":\"RSA\",\"attributes\":{\"enabled\":true,\"created\":1}," ONE "}");
 }
 
@@ -211,12 +241,16 @@ static void test_record_policy(void **state)
 	refused(WITH_POLICY("{\"file\":\"a\",\"data\":\"e30\"}"), KB_E_CONFIG, "release_policy");
 	refused(WITH_POLICY("{\"file\":\"\"}"), KB_E_JSON_LENGTH, "release_policy.file");
 	refused(WITH_POLICY("{\"file\":{}}"), KB_E_JSON_TYPE, "release_policy.file");
-	refused(WITH_POLICY("{\"file\":\"a\",\"immutable\":1}"), KB_E_JSON_TYPE, "release_policy.immutable");
-	refused(WITH_POLICY("{\"file\":\"a\",\"contentType\":1}"), KB_E_JSON_TYPE, "release_policy.contentType");
+	refused(WITH_POLICY("{\"file\":\"a\",\"immutable\":1}"), KB_E_JSON_TYPE,
+		"release_policy.immutable");
+	refused(WITH_POLICY("{\"file\":\"a\",\"contentType\":1}"), KB_E_JSON_TYPE,
+		"release_policy.contentType");
 	refused(WITH_POLICY("{\"data\":7}"), KB_E_JSON_TYPE, "release_policy.data");
 	refused(WITH_POLICY("{\"data\":\"\"}"), KB_E_JSON_LENGTH, "release_policy.data");
 	refused(WITH_POLICY("{\"data\":\"e3=0\"}"), KB_E_CONFIG, "release_policy.data");
-	static const char *const forms[] = {WITH_POLICY("{\"data\":\"e30\"}"), WITH_POLICY("{\"data\":\"e30=\"}"), WITH_POLICY("{\"data\":{}}")};
+	static const char *const forms[] = {WITH_POLICY("{\"data\":\"e30\"}"),
+					    WITH_POLICY("{\"data\":\"e30=\"}"),
+					    WITH_POLICY("{\"data\":{}}")};
 	for (size_t i = 0; i < 3; i++) {
 		KB_AUTO(key_record) struct key_record *r = NULL;
 		assert_int_equal(parse(forms[i], &r, NULL), KB_OK);
@@ -240,7 +274,8 @@ static void test_record_policy_limit(void **state)
 		memset(fill, 'x', sizes[i] - 8);
 		buf_add_str(&b, "\"}}," ONE "}");
 		assert_int_equal(buf_ok(&b), KB_OK);
-		assert_int_equal(key_record_parse(span_str("k"), buf_span(&b), &r, &f), i == 0 ? KB_OK : KB_E_CONFIG);
+		assert_int_equal(key_record_parse(span_str("k"), buf_span(&b), &r, &f),
+				 i == 0 ? KB_OK : KB_E_CONFIG);
 		assert_string_equal(f.path, i == 0 ? "" : "release_policy.data");
 	}
 }
@@ -283,8 +318,10 @@ static void test_record_tags(void **state)
 		else
 			refused((const char *)b.p, KB_E_CONFIG, "tags");
 	}
-	refused("{\"kty\":\"RSA\"," ATTR "," POLICY "," ONE ",\"tags\":[]}", KB_E_JSON_TYPE, "tags");
-	refused("{\"kty\":\"RSA\"," ATTR "," POLICY "," ONE ",\"tags\":{\"t\":1}}", KB_E_JSON_TYPE, "tags");
+	refused("{\"kty\":\"RSA\"," ATTR "," POLICY "," ONE ",\"tags\":[]}", KB_E_JSON_TYPE,
+		"tags");
+	refused("{\"kty\":\"RSA\"," ATTR "," POLICY "," ONE ",\"tags\":{\"t\":1}}", KB_E_JSON_TYPE,
+		"tags");
 }
 
 #define WITH_VERSION(v)           "{\"kty\":\"RSA\"," ATTR "," POLICY ",\"versions\":[" v "]}"
@@ -300,23 +337,39 @@ static void test_record_versions(void **state)
 	refused(WITH_VERSION("1"), KB_E_JSON_TYPE, "versions[0]");
 	refused(WITH_VERSION("{}"), KB_E_JSON_MISSING, "versions[0].version");
 	refused(WITH_VERSION(V("\"0123\"", "1", "")), KB_E_CONFIG, "versions[0].version");
-	refused(WITH_VERSION(V("\"0123456789ABCDEF0123456789ABCDEF\"", "1", "")), KB_E_CONFIG, "versions[0].version");
-	refused(WITH_VERSION(V("\"" VERSION "0\"", "1", "")), KB_E_JSON_LENGTH, "versions[0].version");
-	refused(WITH_VERSION("{\"version\":\"" VERSION "\",\"object\":\"" OBJECT "\"}"), KB_E_JSON_MISSING, "versions[0].created");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "-1", ",\"object\":\"" OBJECT "\"")), KB_E_CONFIG, "versions[0].created");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "1", "")), KB_E_JSON_MISSING, "versions[0].object");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"key\"")), KB_E_CONFIG, "versions[0].object");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"pkcs11:object=a?pin-value=1\"")), KB_E_CONFIG, "versions[0].object");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\",\"fingerprint\":\"00\"")), KB_E_CONFIG, "versions[0].fingerprint");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\",\"fingerprint\":1")), KB_E_JSON_TYPE, "versions[0].fingerprint");
-	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\"") "," V("\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\"")),
+	refused(WITH_VERSION(V("\"0123456789ABCDEF0123456789ABCDEF\"", "1", "")), KB_E_CONFIG,
+		"versions[0].version");
+	refused(WITH_VERSION(V("\"" VERSION "0\"", "1", "")), KB_E_JSON_LENGTH,
+		"versions[0].version");
+	refused(WITH_VERSION("{\"version\":\"" VERSION "\",\"object\":\"" OBJECT "\"}"),
+		KB_E_JSON_MISSING, "versions[0].created");
+	refused(WITH_VERSION(V("\"" VERSION "\"", "-1", ",\"object\":\"" OBJECT "\"")), KB_E_CONFIG,
+		"versions[0].created");
+	refused(WITH_VERSION(V("\"" VERSION "\"", "1", "")), KB_E_JSON_MISSING,
+		"versions[0].object");
+	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"key\"")), KB_E_CONFIG,
+		"versions[0].object");
+	refused(WITH_VERSION(
+			V("\"" VERSION "\"", "1", ",\"object\":\"pkcs11:object=a?pin-value=1\"")),
+		KB_E_CONFIG, "versions[0].object");
+	refused(WITH_VERSION(V("\"" VERSION "\"", "1",
+			       ",\"object\":\"" OBJECT "\",\"fingerprint\":\"00\"")),
+		KB_E_CONFIG, "versions[0].fingerprint");
+	refused(WITH_VERSION(
+			V("\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\",\"fingerprint\":1")),
+		KB_E_JSON_TYPE, "versions[0].fingerprint");
+	refused(WITH_VERSION(V("\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\"") "," V(
+			"\"" VERSION "\"", "1", ",\"object\":\"" OBJECT "\"")),
 		KB_E_CONFIG, "versions[1].version");
 	for (size_t i = 0; i < 3; i++) {
 		KB_AUTO(buf) struct buf b;
 		buf_init(&b, KB_MAX_CONFIG);
 		buf_add_str(&b, "{\"kty\":\"RSA\"," ATTR "," POLICY ",\"versions\":[");
 		for (size_t k = 0; k < counts[i]; k++)
-			buf_addf(&b, "%s{\"version\":\"%032zx\",\"created\":1,\"object\":\"pkcs11:object=a\"}", k == 0 ? "" : ",", k);
+			buf_addf(&b,
+				 "%s{\"version\":\"%032zx\",\"created\":1,\"object\":\"pkcs11:"
+				 "object=a\"}",
+				 k == 0 ? "" : ",", k);
 		buf_add(&b, "]}", 3);
 		if (i == 0)
 			accepted((const char *)b.p);
@@ -327,7 +380,8 @@ static void test_record_versions(void **state)
 
 static void test_record_usable(void **state)
 {
-	struct key_record r = {.enabled = true, .exportable = true, .not_before = 100, .expires = 200};
+	struct key_record r = {
+		.enabled = true, .exportable = true, .not_before = 100, .expires = 200};
 
 	(void)state;
 	assert_int_equal(key_record_usable(&r, 99), KB_E_KEY_NOT_YET);
@@ -349,12 +403,17 @@ static void test_record_write_round_trip(void **state)
 	static const char *const texts[] = {
 		MINIMAL,
 		"{\"kty\":\"oct-HSM\",\"attributes\":{\"enabled\":false,\"created\":0}," ONE "}",
-		"{\"kty\":\"EC\",\"key_ops\":[\"verify\",\"sign\"],\"attributes\":{\"enabled\":true,\"exportable\":true,\"created\":5,\"updated\":6,"
+		"{\"kty\":\"EC\",\"key_ops\":[\"verify\",\"sign\"],\"attributes\":{\"enabled\":"
+		"true,\"exportable\":true,\"created\":5,\"updated\":6,"
 		"\"nbf\":7,"
-		"\"exp\":8},\"tags\":{\"a\\\"b\":\"c\\u00e4\\n\",\"e\":\"\"},\"release_policy\":{\"data\":\"eyJhIjoxfQo\",\"immutable\":true},"
-		"\"versions\":[{\"version\":\"" VERSION "\",\"created\":1,\"object\":\"" OBJECT "\"},"
-		"{\"version\":\"ffffffffffffffffffffffffffffffff\",\"created\":2,\"object\":\"pkcs11:object=a\","
-		"\"fingerprint\":\"00ff0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab\"}]}",
+		"\"exp\":8},\"tags\":{\"a\\\"b\":\"c\\u00e4\\n\",\"e\":\"\"},\"release_policy\":{"
+		"\"data\":\"eyJhIjoxfQo\",\"immutable\":true},"
+		"\"versions\":[{\"version\":\"" VERSION "\",\"created\":1,\"object\":\"" OBJECT
+		"\"},"
+		"{\"version\":\"ffffffffffffffffffffffffffffffff\",\"created\":2,\"object\":"
+		"\"pkcs11:object=a\","
+		"\"fingerprint\":"
+		"\"00ff0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab\"}]}",
 	};
 
 	(void)state;
@@ -369,7 +428,9 @@ static void test_record_write_round_trip(void **state)
 		key_record_write(r, &first);
 		assert_int_equal(buf_ok(&first), KB_OK);
 		assert_int_equal(first.p[first.len - 1], '\n');
-		assert_int_equal(key_record_parse(span_str("disk-key"), buf_span(&first), &again, &f), KB_OK);
+		assert_int_equal(
+			key_record_parse(span_str("disk-key"), buf_span(&first), &again, &f),
+			KB_OK);
 		key_record_write(again, &second);
 		assert_true(span_eq(buf_span(&first), buf_span(&second)));
 		assert_true(span_eq(buf_span(&r->policy), buf_span(&again->policy)));

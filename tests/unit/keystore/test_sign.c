@@ -34,7 +34,8 @@ static struct secret *pkcs8(EVP_PKEY *key)
 
 static int setup(void **state)
 {
-	struct keystore_template t = {.label = "release-signer", .kty = KB_KTY_RSA, .is_signer = true};
+	struct keystore_template t = {
+		.label = "release-signer", .kty = KB_KTY_RSA, .is_signer = true};
 	struct keystore_template ec_t = {.label = "ec", .kty = KB_KTY_EC, .crv = KB_CRV_P256};
 	struct keystore_template release_t = {.label = "release", .kty = KB_KTY_RSA, .size = 2048};
 	char *uri;
@@ -44,14 +45,17 @@ static int setup(void **state)
 		return -1;
 	pair = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
 	struct secret *plain = pkcs8(pair);
-	if (keystore_import(ks, &t, plain, &uri) != KB_OK || keystore_find(ks, uri, KB_KTY_RSA, false, NULL, &signer) != KB_OK)
+	if (keystore_import(ks, &t, plain, &uri) != KB_OK ||
+	    keystore_find(ks, uri, KB_KTY_RSA, false, NULL, &signer) != KB_OK)
 		return -1;
 	free(uri);
 	secret_free(plain);
-	if (keystore_generate(ks, &ec_t, &uri) != KB_OK || keystore_find(ks, uri, KB_KTY_EC, false, NULL, &ec) != KB_OK)
+	if (keystore_generate(ks, &ec_t, &uri) != KB_OK ||
+	    keystore_find(ks, uri, KB_KTY_EC, false, NULL, &ec) != KB_OK)
 		return -1;
 	free(uri);
-	if (keystore_generate(ks, &release_t, &uri) != KB_OK || keystore_find(ks, uri, KB_KTY_RSA, false, NULL, &release) != KB_OK)
+	if (keystore_generate(ks, &release_t, &uri) != KB_OK ||
+	    keystore_find(ks, uri, KB_KTY_RSA, false, NULL, &release) != KB_OK)
 		return -1;
 	free(uri);
 	return 0;
@@ -80,8 +84,10 @@ static int faults_off(void **state)
 	return keystore_alive(ks) == KB_OK ? 0 : -1;
 }
 
-static const uint8_t digest[32] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
-				   0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad}; /* "abc" */
+static const uint8_t digest[32] = {
+	0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
+	0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17,
+	0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad}; /* "abc" */
 
 static void assert_signed(struct span sig)
 {
@@ -111,7 +117,8 @@ static void test_sign_refuses(void **state)
 	(void)state;
 	buf_init(&b, 1024);
 	assert_int_equal(keystore_sign(ks, ec, digest, &b), KB_E_HSM_KEY_ATTR);
-	assert_int_equal(keystore_sign(ks, release, digest, &b), KB_E_HSM_KEY_ATTR); /* a key for release signs nothing */
+	assert_int_equal(keystore_sign(ks, release, digest, &b),
+			 KB_E_HSM_KEY_ATTR); /* a key for release signs nothing */
 	assert_int_equal(b.len, 0);
 	buf_free(&b);
 	buf_init(&b, 255);
@@ -132,18 +139,21 @@ static void test_c01_sign_matrix(void **state)
 			fault_next(calls[c], rv, 1);
 			enum kb_err want = ckr_err(rv);
 			if (want == KB_E_HSM_SESSION ||
-			    want == KB_E_HSM_HANDLE) /* also when the signature begun is still open and stands in the way of a search */
+			    want == KB_E_HSM_HANDLE) /* also when the signature begun is still open
+							and stands in the way of a search */
 				want = KB_OK;
 			assert_int_equal(keystore_sign(ks, signer, digest, &b), want);
 			assert_int_equal(b.len, want == KB_OK ? 256 : 0);
 			buf_reset(&b);
-			assert_int_equal(keystore_sign(ks, signer, digest, &b), KB_OK); /* whatever was left open is cleared */
+			assert_int_equal(keystore_sign(ks, signer, digest, &b),
+					 KB_OK); /* whatever was left open is cleared */
 			assert_signed(buf_span(&b));
 		}
 }
 
 static CK_ULONG lie;
-static CK_RV lying_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_len, CK_BYTE_PTR out, CK_ULONG_PTR n)
+static CK_RV lying_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_len, CK_BYTE_PTR out,
+			CK_ULONG_PTR n)
 {
 	CK_RV rv = p11_fault.real->C_Sign(s, in, in_len, out, n);
 
@@ -166,7 +176,8 @@ static void test_c09_sign_length_lie(void **state)
 	assert_int_equal(b.len, 0);
 }
 
-static CK_RV flipping_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_len, CK_BYTE_PTR out, CK_ULONG_PTR n)
+static CK_RV flipping_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_len, CK_BYTE_PTR out,
+			   CK_ULONG_PTR n)
 {
 	CK_RV rv = p11_fault.real->C_Sign(s, in, in_len, out, n);
 
@@ -174,7 +185,8 @@ static CK_RV flipping_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG in_len,
 	return rv;
 }
 
-/* A fault in one half of an RSA-CRT computation, seen outside, is the private key: what does not verify never leaves. */
+/* A fault in one half of an RSA-CRT computation, seen outside, is the private key: what does not
+ * verify never leaves. */
 static void test_c09_signature_that_is_wrong(void **state)
 {
 	(void)state;
@@ -226,14 +238,17 @@ static size_t certificate(EVP_PKEY *key, uint8_t *out)
 static void test_prove_signer(void **state)
 {
 	uint8_t der[4096];
-	EVP_PKEY *other = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048), *p256 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+	EVP_PKEY *other = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048),
+		 *p256 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 
 	(void)state;
 	size_t len = certificate(pair, der);
 	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, len)), KB_OK);
 	assert_int_equal(keystore_prove_signer(ks, ec, span_of(der, len)), KB_E_HSM_KEY_ATTR);
-	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, len + 1)), KB_E_HSM_KEY_ATTR); /* something behind it */
-	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, len - 1)), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, len + 1)),
+			 KB_E_HSM_KEY_ATTR); /* something behind it */
+	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, len - 1)),
+			 KB_E_HSM_KEY_ATTR);
 	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, 0)), KB_E_HSM_KEY_ATTR);
 	len = certificate(other, der);
 	assert_int_equal(keystore_prove_signer(ks, signer, span_of(der, len)), KB_E_HSM_KEY_ATTR);
@@ -248,8 +263,12 @@ static void test_prove_signer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sign_is_rs256),  cmocka_unit_test(test_sign_refuses),           WITH_FAULTS(test_c01_sign_matrix),
-		WITH_FAULTS(test_c09_sign_length_lie), WITH_FAULTS(test_c09_signature_that_is_wrong), cmocka_unit_test(test_c12_sign_in_a_child),
+		cmocka_unit_test(test_sign_is_rs256),
+		cmocka_unit_test(test_sign_refuses),
+		WITH_FAULTS(test_c01_sign_matrix),
+		WITH_FAULTS(test_c09_sign_length_lie),
+		WITH_FAULTS(test_c09_signature_that_is_wrong),
+		cmocka_unit_test(test_c12_sign_in_a_child),
 		cmocka_unit_test(test_prove_signer),
 	};
 

@@ -1,4 +1,5 @@
-/* tests/unit/ledger/test_configs.c — an old configuration that comes back is told from a new one and from the one in force. */
+/* tests/unit/ledger/test_configs.c — an old configuration that comes back is told from a new one
+ * and from the one in force. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,8 +68,10 @@ static void test_configs_limit(void **state)
 		assert_int_equal(take(&c, i, i + 1), 0);
 		assert_int_equal(c.n, i < KB_LEDGER_CONFIGS ? i + 1 : KB_LEDGER_CONFIGS);
 	}
-	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS, 9999), 9 * KB_LEDGER_CONFIGS + 1); /* the oldest that is kept */
-	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS - 1, 10000), 0);                    /* one that was forgotten */
+	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS, 9999),
+			 9 * KB_LEDGER_CONFIGS + 1); /* the oldest that is kept */
+	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS - 1, 10000),
+			 0); /* one that was forgotten */
 }
 
 int main(void)

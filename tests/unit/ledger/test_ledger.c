@@ -1,4 +1,5 @@
-/* tests/unit/ledger/test_ledger.c — the ledger process as a process: answers go in, records become durable, answers come out; and no other way. */
+/* tests/unit/ledger/test_ledger.c — the ledger process as a process: answers go in, records become
+ * durable, answers come out; and no other way. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,15 +43,19 @@ static void write_config(const char *extra)
 	FILE *f = fopen(config_path, "we");
 	assert_non_null(f);
 	fprintf(f,
-		"{\"listeners\":[{\"address\":\"127.0.0.1:1\",\"base_url\":\"https://localhost:1\",\"apis\":[\"keyvault\"],"
+		"{\"listeners\":[{\"address\":\"127.0.0.1:1\",\"base_url\":\"https://"
+		"localhost:1\",\"apis\":[\"keyvault\"],"
 		"\"tls\":{\"certificate\":\"c.pem\",\"key\":\"k.pem\",\"client_ca\":null}}],"
-		"\"hsm\":{\"module\":\"/usr/lib/softhsm/libsofthsm2.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},"
+		"\"hsm\":{\"module\":\"/usr/lib/softhsm/"
+		"libsofthsm2.so\",\"token\":\"pkcs11:token=t\",\"pin_file\":\"pin\"},"
 		"\"signer\":{\"object\":\"pkcs11:object=s\",\"certificates\":\"s.pem\"},"
 		"\"issuers\":\"issuers.d\",\"keys\":\"keys.d\",\"state\":\"state\"%s}\n",
 		extra);
 	fclose(f);
 	assert_int_equal(snapshot_files(&src), KB_OK);
-	assert_int_equal(snapshot_read(src, config_path, KB_MAX_CONFIG, false, CONFIG_ALL, &text, &why), KB_OK);
+	assert_int_equal(
+		snapshot_read(src, config_path, KB_MAX_CONFIG, false, CONFIG_ALL, &text, &why),
+		KB_OK);
 	if (archive_fd >= 0)
 		close(archive_fd);
 	assert_int_equal(snapshot_pack(src, CONFIG_LEDGER, &archive_fd), KB_OK);
@@ -68,7 +73,11 @@ static void begin(rlim_t file_limit)
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	start = (struct process_start){.process = PROCESS_LEDGER, .slot = 0, .config_path = config_path, .stats = stats, .self = &stats->slot[0]};
+	start = (struct process_start){.process = PROCESS_LEDGER,
+				       .slot = 0,
+				       .config_path = config_path,
+				       .stats = stats,
+				       .self = &stats->slot[0]};
 	memset(&stats->slot[0], 0, sizeof stats->slot[0]);
 	atomic_store(&stats->slot[0].process, PROCESS_LEDGER);
 	process = fork();
@@ -76,7 +85,8 @@ static void begin(rlim_t file_limit)
 	if (process == 0) {
 		struct rlimit r = {file_limit, RLIM_INFINITY};
 		int null = open("/dev/null", O_WRONLY);
-		int c = fcntl(pair[1], F_DUPFD, 100), a = fcntl(archive_fd, F_DUPFD, 100), d = fcntl(dir_fd, F_DUPFD, 100);
+		int c = fcntl(pair[1], F_DUPFD, 100), a = fcntl(archive_fd, F_DUPFD, 100),
+		    d = fcntl(dir_fd, F_DUPFD, 100);
 		if (getenv("KB_TEST_LOG") == NULL)
 			child_place(null, STDERR_FILENO);
 		child_place(c, FD_CONTROL);
@@ -107,7 +117,8 @@ static bool hears(enum control_type want, uint64_t *value)
 
 static void introduce(uint32_t generation)
 {
-	struct control_message m = {.type = CONTROL_GENERATION, .generation = generation, .digest = "c0ffee"};
+	struct control_message m = {
+		.type = CONTROL_GENERATION, .generation = generation, .digest = "c0ffee"};
 	const int fds[] = {replies[1], responses[0][0], responses[1][0]};
 
 	assert_int_equal(control_send_message(control, &m, fds, 3), KB_OK);
@@ -139,7 +150,8 @@ static int set_up(void **state)
 		return -1;
 	snprintf(config_path, sizeof config_path, "%s/keybroker.json", root);
 	snprintf(ledger_path, sizeof ledger_path, "%s/ledger", root);
-	if (mkdir(ledger_path, 0750) != 0 || stats_create(&stats_fd, &stats) != KB_OK || frame_pair(replies) != KB_OK)
+	if (mkdir(ledger_path, 0750) != 0 || stats_create(&stats_fd, &stats) != KB_OK ||
+	    frame_pair(replies) != KB_OK)
 		return -1;
 	for (size_t i = 0; i < GATEWAYS; i++)
 		if (frame_pair(responses[i]) != KB_OK)
@@ -193,7 +205,10 @@ static struct frame_reply released(uint64_t id)
 		.status = 200,
 		.body = span_str("{\"value\":\"key\"}"),
 		.record = span_str("{\"event\":\"release\",\"code\":\"OK\"}"),
-		.outcome = {.code = KB_OK, .is_release = true, .key = span_str("disk"), .issuer = span_str("maa")},
+		.outcome = {.code = KB_OK,
+			    .is_release = true,
+			    .key = span_str("disk"),
+			    .issuer = span_str("maa")},
 	};
 }
 
@@ -221,7 +236,9 @@ static struct frame_response gets(unsigned gateway)
 	size_t len;
 
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-	assert_int_equal(frame_recv(responses[gateway][1], response_bytes, sizeof response_bytes, &len), KB_OK);
+	assert_int_equal(
+		frame_recv(responses[gateway][1], response_bytes, sizeof response_bytes, &len),
+		KB_OK);
 	assert_int_equal(frame_get_response(span_of(response_bytes, len), &r), KB_OK);
 	return r;
 }
@@ -277,7 +294,8 @@ static void test_ledger_record_is_there_when_the_answer_comes(void **state)
 	assert_true(span_eq_cstr(got.body, "{\"value\":\"key\"}"));
 	assert_true(gets_nothing(0));
 	assert_int_equal(lines_with("\"event\":\"start\""), 1);
-	assert_int_equal(lines_with("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
+	assert_int_equal(
+		lines_with("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
 	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_RECORDS]), 3);
 }
 
@@ -345,7 +363,8 @@ static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state
 	slot_set(&stats->slot[1], SLOT_HANDOVER); /* its record is here already */
 	const int64_t after = quickest_us(200);
 	assert_true(all >= KB_COMMIT_WAIT_BUSY_US);
-	assert_true(idle_soon < KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US); /* it looks before that is over */
+	assert_true(idle_soon <
+		    KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US); /* it looks before that is over */
 	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
 	assert_true(alone + KB_COMMIT_WAIT_US / 2 < beside);
 	assert_true(after + KB_COMMIT_WAIT_US / 2 < beside);
@@ -460,7 +479,8 @@ static void test_a17_ledger_second_use_is_refused_also_after_kill_9(void **state
 	assert_int_equal(lines_with("\"code\":\"REPLAY\""), 7);
 }
 
-/* What was used before it the first ledger of a directory cannot know; nor can those that follow it. */
+/* What was used before it the first ledger of a directory cannot know; nor can those that follow
+ * it. */
 static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **state)
 {
 	int64_t until_s = clock_wall_s() + 1000;
@@ -568,7 +588,8 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 		usleep(100000);
 	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_READY);
 	assert_int_equal(lines_with("\"why\":\"write failed\""), 1);
-	assert_int_equal(status_of_use(9, until_s), 200); /* the refused try did not use the token up */
+	assert_int_equal(status_of_use(9, until_s),
+			 200); /* the refused try did not use the token up */
 	assert_int_equal(status_of_use(9, until_s), 403);
 }
 
@@ -626,7 +647,8 @@ static void test_ledger_useless_control_messages_change_nothing(void **state)
 
 	(void)state;
 	run();
-	assert_int_equal(control_send_fds(control, CONTROL_GENERATION, 9, 9, one, 1), KB_OK); /* no gateway */
+	assert_int_equal(control_send_fds(control, CONTROL_GENERATION, 9, 9, one, 1),
+			 KB_OK); /* no gateway */
 	assert_int_equal(control_send_fds(control, CONTROL_GENERATION, 0, 0, one, 1), KB_OK);
 	assert_int_equal(control_send_fds(control, CONTROL_DRAIN, 0, 0, one, 1), KB_OK);
 	assert_int_equal(send(control, "x", 1, 0), 1);
@@ -711,7 +733,8 @@ static void test_d09_ledger_does_not_start_on_an_unreadable_use(void **state)
 
 	(void)state;
 	run();
-	r.record = span_str("{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"zz\",\"replay_until\":1}");
+	r.record = span_str(
+		"{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"zz\",\"replay_until\":1}");
 	submit(&r);
 	assert_int_equal(gets(0).status, 200); /* no single use as far as this reply says */
 	kill(process, SIGKILL);

@@ -1,4 +1,5 @@
-/* tests/unit/ledger/test_replay.c — a token is used once, and the table rather denies than forgets. */
+/* tests/unit/ledger/test_replay.c — a token is used once, and the table rather denies than forgets.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,7 +72,8 @@ static void test_f02_replay_clock_set_back_forgets_nothing(void **state)
 	assert_int_equal(use(r, 1, 1100), KB_OK);
 	replay_see(r, 2000);                      /* the entry is past its time … */
 	assert_int_equal(use(r, 2, 2100), KB_OK); /* … and makes room */
-	replay_see(r, 500);                       /* the clock goes back: what was forgotten stays denied, and all that ends no later */
+	replay_see(r, 500); /* the clock goes back: what was forgotten stays denied, and all that
+			       ends no later */
 	assert_int_equal(use(r, 1, 1100), KB_E_REPLAY);
 	assert_int_equal(use(r, 3, 1050), KB_E_REPLAY);
 	assert_int_equal(use(r, 2, 2100), KB_E_REPLAY);
@@ -156,7 +158,8 @@ int main(void)
 		cmocka_unit_test(test_replay_keys_of_one_bucket_are_told_apart),
 		cmocka_unit_test(test_replay_a_use_that_did_not_happen_is_forgotten),
 		cmocka_unit_test(test_f02_replay_clock_set_back_forgets_nothing),
-		cmocka_unit_test(test_f01_replay_clock_set_forth_and_back_denies_no_longer_than_needed),
+		cmocka_unit_test(
+			test_f01_replay_clock_set_forth_and_back_denies_no_longer_than_needed),
 		cmocka_unit_test(test_d09_replay_what_is_not_known_is_denied),
 		cmocka_unit_test(test_d09_replay_full_table_denies),
 		cmocka_unit_test(test_replay_edge_of_its_time),

@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_claims.c — times, audience, nonce and the wrapping key in the evidence (SECURITY A14–A16, A18, A19, A25–A27). */
+/* tests/unit/policy/test_claims.c — times, audience, nonce and the wrapping key in the evidence
+ * (SECURITY A14–A16, A18, A19, A25–A27). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,24 +35,31 @@ static enum kb_err check_time(const char *text)
 
 static enum kb_err check_times(int64_t exp, int64_t nbf, int64_t iat)
 {
-	return check_time(mint_text("{\"exp\":%lld,\"nbf\":%lld,\"iat\":%lld}", (long long)exp, (long long)nbf, (long long)iat));
+	return check_time(mint_text("{\"exp\":%lld,\"nbf\":%lld,\"iat\":%lld}", (long long)exp,
+				    (long long)nbf, (long long)iat));
 }
 
 static void test_a14_types_of_times(void **state)
 {
-	static const char *const bad[] = {"\"1790000000\"", "1e10", "1790000000.0",        "-1", "true", "null",
-					  "[1790000000]",   "{}",   "-9223372036854775808"};
+	static const char *const bad[] = {
+		"\"1790000000\"", "1e10", "1790000000.0",        "-1", "true", "null",
+		"[1790000000]",   "{}",   "-9223372036854775808"};
 	struct json_t *j = NULL;
 
 	(void)state;
 	ASSERT_ERR(KB_OK, check_times(NOW + 100, NOW, NOW));
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		ASSERT_ERR(KB_E_CLAIM_TYPE, check_time(mint_text("{\"exp\":%s,\"iat\":%d}", bad[i], NOW)));
-		ASSERT_ERR(KB_E_CLAIM_TYPE, check_time(mint_text("{\"exp\":%d,\"iat\":%s}", NOW + 100, bad[i])));
-		ASSERT_ERR(KB_E_CLAIM_TYPE, check_time(mint_text("{\"exp\":%d,\"iat\":%d,\"nbf\":%s}", NOW + 100, NOW, bad[i])));
+		ASSERT_ERR(KB_E_CLAIM_TYPE,
+			   check_time(mint_text("{\"exp\":%s,\"iat\":%d}", bad[i], NOW)));
+		ASSERT_ERR(KB_E_CLAIM_TYPE,
+			   check_time(mint_text("{\"exp\":%d,\"iat\":%s}", NOW + 100, bad[i])));
+		ASSERT_ERR(KB_E_CLAIM_TYPE,
+			   check_time(mint_text("{\"exp\":%d,\"iat\":%d,\"nbf\":%s}", NOW + 100,
+						NOW, bad[i])));
 	}
 	/* 2⁶³ does not even get here. */
-	ASSERT_ERR(KB_E_JSON_SYNTAX, json_load_strict(span_str("{\"exp\":9223372036854775808}"), 100, &j, NULL));
+	ASSERT_ERR(KB_E_JSON_SYNTAX,
+		   json_load_strict(span_str("{\"exp\":9223372036854775808}"), 100, &j, NULL));
 	ASSERT_ERR(KB_E_LIFETIME, check_times(INT64_MAX, NOW, NOW));
 	ASSERT_ERR(KB_E_NOT_YET, check_times(INT64_MAX, NOW, INT64_MAX));
 	ASSERT_ERR(KB_E_NOT_YET, check_times(INT64_MAX, INT64_MAX, NOW));
@@ -67,7 +75,8 @@ static void test_a15_expiry(void **state)
 	ASSERT_ERR(KB_E_CLAIM_MISSING, check_time(mint_text("{\"iat\":%d}", NOW)));
 	ASSERT_ERR(KB_E_CLAIM_MISSING, check_time(mint_text("{\"exp\":%d}", NOW + 100)));
 	ASSERT_ERR(KB_E_CLAIM_MISSING, check_time("{}"));
-	ASSERT_ERR(KB_OK, check_time(mint_text("{\"exp\":%d,\"iat\":%d}", NOW + 100, NOW))); /* nbf may be absent */
+	ASSERT_ERR(KB_OK, check_time(mint_text("{\"exp\":%d,\"iat\":%d}", NOW + 100,
+					       NOW))); /* nbf may be absent */
 }
 
 static void test_a16_future_age_and_lifetime(void **state)
@@ -80,13 +89,15 @@ static void test_a16_future_age_and_lifetime(void **state)
 	ASSERT_ERR(KB_E_TOO_OLD, check_times(NOW + 100, NOW - 28801, NOW - 28801));
 	ASSERT_ERR(KB_OK, check_times(NOW + 86400, NOW, NOW));
 	ASSERT_ERR(KB_E_LIFETIME, check_times(NOW + 86401, NOW, NOW));
-	ASSERT_ERR(KB_E_LIFETIME, check_times(NOW, NOW, NOW));      /* no time at all */
-	ASSERT_ERR(KB_E_LIFETIME, check_times(NOW - 10, NOW, NOW)); /* less than that, within the skew */
+	ASSERT_ERR(KB_E_LIFETIME, check_times(NOW, NOW, NOW)); /* no time at all */
+	ASSERT_ERR(KB_E_LIFETIME,
+		   check_times(NOW - 10, NOW, NOW)); /* less than that, within the skew */
 }
 
 static void test_time_bounds_of_zero_deny(void **state)
 {
-	KB_AUTO(json) struct json_t *j = claims_of(mint_text("{\"exp\":%d,\"iat\":%d}", NOW + 10, NOW - 1));
+	KB_AUTO(json)
+	struct json_t *j = claims_of(mint_text("{\"exp\":%d,\"iat\":%d}", NOW + 10, NOW - 1));
 	struct issuer_rules zero = {0};
 
 	(void)state;
@@ -129,14 +140,16 @@ static void test_a19_audience(void **state)
 	(void)state;
 	ASSERT_ERR(KB_OK, check_audience("\"aud\":\"https://broker.test\""));
 	ASSERT_ERR(KB_OK, check_audience("\"aud\":[\"https://broker.test\"]"));
-	ASSERT_ERR(KB_OK, check_audience("\"aud\":[\"https://other.test\",\"https://broker.test\"]"));
+	ASSERT_ERR(KB_OK,
+		   check_audience("\"aud\":[\"https://other.test\",\"https://broker.test\"]"));
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		ASSERT_ERR(KB_E_AUDIENCE, check_audience(bad[i]));
 }
 
 static void test_audience_limits(void **state)
 {
-	char *list = mint_text("\"https://broker.test\""), *long_one = mint_keep(calloc(1, KB_MAX_AUD + 2));
+	char *list = mint_text("\"https://broker.test\""),
+	     *long_one = mint_keep(calloc(1, KB_MAX_AUD + 2));
 
 	(void)state;
 	for (unsigned i = 1; i < KB_MAX_AUD_COUNT; i++)
@@ -144,9 +157,11 @@ static void test_audience_limits(void **state)
 	ASSERT_ERR(KB_OK, check_audience(mint_text("\"aud\":[%s]", list)));
 	ASSERT_ERR(KB_E_AUDIENCE, check_audience(mint_text("\"aud\":[%s,\"a\"]", list)));
 	memset(long_one, 'a', KB_MAX_AUD + 1);
-	ASSERT_ERR(KB_E_AUDIENCE, check_audience(mint_text("\"aud\":[\"https://broker.test\",\"%s\"]", long_one)));
+	ASSERT_ERR(KB_E_AUDIENCE,
+		   check_audience(mint_text("\"aud\":[\"https://broker.test\",\"%s\"]", long_one)));
 	long_one[KB_MAX_AUD] = '\0';
-	ASSERT_ERR(KB_OK, check_audience(mint_text("\"aud\":[\"https://broker.test\",\"%s\"]", long_one)));
+	ASSERT_ERR(KB_OK,
+		   check_audience(mint_text("\"aud\":[\"https://broker.test\",\"%s\"]", long_one)));
 }
 
 static void test_audience_not_configured(void **state)
@@ -188,20 +203,28 @@ static void test_a18_nonce(void **state)
 		"\"x-ms-runtime\":{\"client-payload\":[]}",
 		"\"x-ms-runtime\":{\"client-payload\":{}}",
 		"\"x-ms-runtime\":{\"client-payload\":{\"nonce\":1234}}",
-		"\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"1234\"}}",     /* not in base64 */
+		"\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"1234\"}}", /* not in base64 */
 		"\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzN!==\"}}", /* not base64 */
 		"\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNQ==\"}}",
-		"\"x-ms-isolation-tee\":{\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA==\"}}}",
-		"\"nonce\":\"other\",\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA==\"}}", /* the top level speaks first */
+		"\"x-ms-isolation-tee\":{\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA=="
+		"\"}}}",
+		"\"nonce\":\"other\",\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA==\"}"
+		"}", /* the top level speaks first */
 	};
 
 	(void)state;
 	ASSERT_ERR(KB_OK, check_nonce("\"nonce\":\"1234\"", "1234"));
-	ASSERT_ERR(KB_OK, check_nonce("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA==\"}}", "1234"));
-	ASSERT_ERR(KB_OK, check_nonce("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA\"}}", "1234"));
+	ASSERT_ERR(KB_OK,
+		   check_nonce("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA==\"}}",
+			       "1234"));
+	ASSERT_ERR(KB_OK,
+		   check_nonce("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA\"}}",
+			       "1234"));
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		ASSERT_ERR(KB_E_NONCE, check_nonce(bad[i], "1234"));
-	static const char *const none[] = {"{}", "{\"nonce\":7}", "{\"nonce\":\"\"}", "{\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"!\"}}}"};
+	static const char *const none[] = {
+		"{}", "{\"nonce\":7}", "{\"nonce\":\"\"}",
+		"{\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"!\"}}}"};
 	for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
 		KB_AUTO(json) struct json_t *j = claims_of(none[i]);
 		KB_AUTO(buf) struct buf nonce;
@@ -223,17 +246,29 @@ static void test_nonce_limits(void **state)
 	ASSERT_ERR(KB_E_NONCE, check_nonce(mint_text("\"nonce\":\"%s\"", nonce), nonce));
 	buf_init(&b, 4096);
 	b64_encode(&b, span_of(nonce, KB_MAX_NONCE + 3));
-	ASSERT_ERR(KB_E_NONCE, check_nonce(mint_text("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"%.*s\"}}", (int)b.len, (char *)b.p), nonce));
+	ASSERT_ERR(
+		KB_E_NONCE,
+		check_nonce(mint_text("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"%.*s\"}}",
+				      (int)b.len, (char *)b.p),
+			    nonce));
 	nonce[KB_MAX_NONCE] = '\0';
 	ASSERT_ERR(KB_OK, check_nonce(mint_text("\"nonce\":\"%s\"", nonce), nonce));
 	buf_reset(&b);
 	b64_encode(&b, span_str(nonce));
-	ASSERT_ERR(KB_OK, check_nonce(mint_text("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"%.*s\"}}", (int)b.len, (char *)b.p), nonce));
+	ASSERT_ERR(
+		KB_OK,
+		check_nonce(mint_text("\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"%.*s\"}}",
+				      (int)b.len, (char *)b.p),
+			    nonce));
 }
 
 static void test_nonce_of_a_real_guest_token(void **state)
 {
-	KB_AUTO(json) struct json_t *j = claims_of((const char *)mint_file("tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json").p);
+	KB_AUTO(json)
+	struct json_t *j =
+		claims_of((const char *)mint_file(
+				  "tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json")
+				  .p);
 	KB_AUTO(buf) struct buf nonce;
 
 	(void)state;
@@ -247,12 +282,15 @@ static void test_nonce_of_a_real_guest_token(void **state)
 /* The kid that is chosen among `keys` (the array's text), or the refusal's name. */
 static const char *choose(const char *keys)
 {
-	KB_AUTO(json) struct json_t *j = claims_of(mint_text("{\"x-ms-runtime\":{\"keys\":%s}}", keys));
+	KB_AUTO(json)
+	struct json_t *j = claims_of(mint_text("{\"x-ms-runtime\":{\"keys\":%s}}", keys));
 	KB_AUTO(pubkey) struct pubkey *k = NULL;
 
 	enum kb_err err = claims_wrapping_key(j, &k);
 	assert_true((k != NULL) == (err == KB_OK));
-	return err != KB_OK ? kb_err_name(err) : mint_text("%.*s", (int)pubkey_kid(k).len, (const char *)pubkey_kid(k).p);
+	return err != KB_OK
+		       ? kb_err_name(err)
+		       : mint_text("%.*s", (int)pubkey_kid(k).len, (const char *)pubkey_kid(k).p);
 }
 
 static const char *rsa(const char *kid, const char *more)
@@ -266,17 +304,31 @@ static void test_wrapping_key_is_the_first_that_fits(void **state)
 
 	(void)state;
 	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"use\":\"enc\""))), "a");
-	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"key_ops\":[\"decrypt\",\"encrypt\"]"))), "a");
-	assert_string_equal(choose(mint_text("[%s,%s]", rsa("a", ",\"use\":\"enc\""), rsa("b", ",\"use\":\"enc\""))), "a");
-	assert_string_equal(choose(mint_text("[%s,%s,%s]", rsa("sign", ",\"key_ops\":[\"sign\"]"), ec, rsa("b", ",\"use\":\"enc\""))), "b");
-	assert_string_equal(choose(mint_text("[1,[],null,{},%s]", rsa("b", ",\"use\":\"enc\""))), "b");
-	assert_string_equal(choose(mint_text("[%s,%s]", rsa("plain", ""), rsa("b", ",\"use\":\"enc\""))), "b");
+	assert_string_equal(
+		choose(mint_text("[%s]", rsa("a", ",\"key_ops\":[\"decrypt\",\"encrypt\"]"))), "a");
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("a", ",\"use\":\"enc\""),
+					     rsa("b", ",\"use\":\"enc\""))),
+			    "a");
+	assert_string_equal(choose(mint_text("[%s,%s,%s]", rsa("sign", ",\"key_ops\":[\"sign\"]"),
+					     ec, rsa("b", ",\"use\":\"enc\""))),
+			    "b");
+	assert_string_equal(choose(mint_text("[1,[],null,{},%s]", rsa("b", ",\"use\":\"enc\""))),
+			    "b");
+	assert_string_equal(
+		choose(mint_text("[%s,%s]", rsa("plain", ""), rsa("b", ",\"use\":\"enc\""))), "b");
 	/* One that is meant for signing is passed over, it is not a bad first one. */
-	assert_string_equal(choose(mint_text("[%s,%s]", rsa("sig", ",\"use\":\"sig\""), rsa("b", ",\"use\":\"enc\""))), "b");
-	assert_string_equal(choose(mint_text("[%s,%s]", rsa("one", ",\"use\":1"), rsa("b", ",\"use\":\"enc\""))), "b");
-	assert_string_equal(choose(mint_text("[%s,%s]", rsa("no", ",\"key_ops\":[1,\"sign\"]"), rsa("b", ",\"use\":\"enc\""))), "b");
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("sig", ",\"use\":\"sig\""),
+					     rsa("b", ",\"use\":\"enc\""))),
+			    "b");
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("one", ",\"use\":1"),
+					     rsa("b", ",\"use\":\"enc\""))),
+			    "b");
+	assert_string_equal(choose(mint_text("[%s,%s]", rsa("no", ",\"key_ops\":[1,\"sign\"]"),
+					     rsa("b", ",\"use\":\"enc\""))),
+			    "b");
 	/* wrapKey alone is not documented to be enough. */
-	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"key_ops\":[\"wrapKey\"]"))), "KEY_BINDING");
+	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"key_ops\":[\"wrapKey\"]"))),
+			    "KEY_BINDING");
 }
 
 static void test_wrapping_key_is_never_a_later_one(void **state)
@@ -284,24 +336,37 @@ static void test_wrapping_key_is_never_a_later_one(void **state)
 	const char *good = rsa("good", ",\"use\":\"enc\"");
 
 	(void)state;
-	assert_string_equal(choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\"},%s]", good)), "KEY_BINDING"); /* no kid */
-	assert_string_equal(choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\",\"kid\":\"x\"},%s]", good)), "KEY_FORMAT");
-	assert_string_equal(choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\",\"kid\":1},%s]", good)), "KEY_FORMAT");
-	assert_string_equal(choose(mint_text("[%s,%s]", rsa("x", ",\"use\":\"sig\",\"key_ops\":[\"encrypt\"]"), good)), "KEY_USE");
-	assert_string_equal(choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\",\"kid\":\"x\",\"n\":\"AQAB\",\"e\":\"AQAB\"},%s]", good)),
+	assert_string_equal(choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\"},%s]", good)),
+			    "KEY_BINDING"); /* no kid */
+	assert_string_equal(
+		choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\",\"kid\":\"x\"},%s]", good)),
+		"KEY_FORMAT");
+	assert_string_equal(
+		choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\",\"kid\":1},%s]", good)),
+		"KEY_FORMAT");
+	assert_string_equal(
+		choose(mint_text("[%s,%s]", rsa("x", ",\"use\":\"sig\",\"key_ops\":[\"encrypt\"]"),
+				 good)),
+		"KEY_USE");
+	assert_string_equal(choose(mint_text("[{\"kty\":\"RSA\",\"use\":\"enc\",\"kid\":\"x\","
+					     "\"n\":\"AQAB\",\"e\":\"AQAB\"},%s]",
+					     good)),
 			    "KEY_SIZE");
 }
 
 static void test_a25_wrapping_key_with_private_part(void **state)
 {
 	(void)state;
-	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"use\":\"enc\",\"d\":\"AQAB\""))), "KEY_PRIVATE");
-	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"use\":\"enc\",\"p\":\"AQAB\""))), "KEY_PRIVATE");
+	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"use\":\"enc\",\"d\":\"AQAB\""))),
+			    "KEY_PRIVATE");
+	assert_string_equal(choose(mint_text("[%s]", rsa("a", ",\"use\":\"enc\",\"p\":\"AQAB\""))),
+			    "KEY_PRIVATE");
 }
 
 static void test_a27_wrapping_key_not_bound(void **state)
 {
-	static const char *const bad[] = {"{}", "{\"x-ms-runtime\":1}", "{\"x-ms-runtime\":{}}", "{\"x-ms-runtime\":{\"keys\":{}}}",
+	static const char *const bad[] = {"{}", "{\"x-ms-runtime\":1}", "{\"x-ms-runtime\":{}}",
+					  "{\"x-ms-runtime\":{\"keys\":{}}}",
 					  "{\"x-ms-runtime\":{\"keys\":[]}}"};
 	struct pubkey *k = NULL;
 
@@ -311,7 +376,8 @@ static void test_a27_wrapping_key_not_bound(void **state)
 		ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(j, &k));
 		assert_null(k);
 	}
-	/* A key elsewhere in the token is somebody else's: the hypervisor's, or whatever a claim was made to hold. */
+	/* A key elsewhere in the token is somebody else's: the hypervisor's, or whatever a claim
+	 * was made to hold. */
 	const char *set = mint_text("{\"keys\":[%s]}", rsa("a", ",\"use\":\"enc\""));
 	const char *const elsewhere[] = {
 		mint_text("{\"x-ms-isolation-tee\":{\"x-ms-runtime\":%s}}", set),
@@ -334,14 +400,17 @@ static void test_wrapping_key_limit(void **state)
 	for (unsigned i = 2; i < KB_MAX_RUNTIME_KEYS; i++)
 		list = mint_text("%s,{}", list);
 	assert_string_equal(choose(mint_text("[%s,%s]", list, rsa("a", ",\"use\":\"enc\""))), "a");
-	assert_string_equal(choose(mint_text("[%s,{},%s]", list, rsa("a", ",\"use\":\"enc\""))), "KEY_BINDING");
-	assert_string_equal(choose(mint_text("[%s,%s,{}]", list, rsa("a", ",\"use\":\"enc\""))), "KEY_BINDING");
+	assert_string_equal(choose(mint_text("[%s,{},%s]", list, rsa("a", ",\"use\":\"enc\""))),
+			    "KEY_BINDING");
+	assert_string_equal(choose(mint_text("[%s,%s,{}]", list, rsa("a", ",\"use\":\"enc\""))),
+			    "KEY_BINDING");
 }
 
 static void test_wrapping_key_of_real_guest_tokens(void **state)
 {
-	static const char *const files[] = {"tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json",
-					    "tests/vectors/maa/cvm-guest-sampleAttestationToken.json"};
+	static const char *const files[] = {
+		"tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json",
+		"tests/vectors/maa/cvm-guest-sampleAttestationToken.json"};
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {

@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_decide.c — the one decision: its order, its codes, the debug floor, and that only a whole success makes a grant. */
+/* tests/unit/policy/test_decide.c — the one decision: its order, its codes, the debug floor, and
+ * that only a whole success makes a grant. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,9 +31,13 @@ static const char sevsnp[] = "{\"claim\":\"x-ms-attestation-type\",\"equals\":\"
 static void set_policy(struct world *w, const char *conditions)
 {
 	rules_free(w->policy);
-	ASSERT_ERR(KB_OK, rules_compile(span_str(mint_text("{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS "/\",\"allOf\":[%s]}]}",
-							   conditions)),
-					&w->policy, NULL));
+	ASSERT_ERR(
+		KB_OK,
+		rules_compile(span_str(mint_text(
+				      "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS
+				      "/\",\"allOf\":[%s]}]}",
+				      conditions)),
+			      &w->policy, NULL));
 	w->c.policy = w->policy;
 }
 
@@ -55,8 +60,11 @@ static int setup(void **state)
 	w->issuer = mint_issuer();
 	w->keys = mint_jwks(mint_rsa(0), "k");
 	w->ex = explain_new();
-	w->c = (struct release_case){
-		.issuer = &w->issuer, .keys = w->keys, .key_name = span_str("disk"), .key_version = span_str("0123"), .now_s = MINT_NOW + 10};
+	w->c = (struct release_case){.issuer = &w->issuer,
+				     .keys = w->keys,
+				     .key_name = span_str("disk"),
+				     .key_version = span_str("0123"),
+				     .now_s = MINT_NOW + 10};
 	set_policy(w, sevsnp);
 	set_claims(w, mint_claims(mint_rsa(1), ""));
 	*state = w;
@@ -104,8 +112,8 @@ static void test_decide_grants(void **state)
 
 	ASSERT_ERR(KB_OK, run(w));
 	assert_non_null(strstr(w->text, "✓ wrapping key  RSA-2048, kid HCLTransferKey\n"));
-	assert_non_null(
-		strstr(w->text, "✓ time          issued 2026-09-21T14:13:20Z, expires 2026-09-21T22:13:20Z, judged at 2026-09-21T14:13:30Z\n"));
+	assert_non_null(strstr(w->text, "✓ time          issued 2026-09-21T14:13:20Z, expires "
+					"2026-09-21T22:13:20Z, judged at 2026-09-21T14:13:30Z\n"));
 	assert_non_null(strstr(w->text, "\nRELEASE\n"));
 	ASSERT_ERR(KB_OK, decide(&w->c, NULL, &g));
 	assert_true(span_eq_cstr(grant_key_name(g), "disk"));
@@ -113,7 +121,8 @@ static void test_decide_grants(void **state)
 	assert_true(span_eq_cstr(grant_kek_kid(g), "HCLTransferKey"));
 	assert_int_equal(grant_expires(g), MINT_NOW + 28800);
 	assert_int_equal(EVP_PKEY_eq(grant_kek(g), mint_rsa(1)), 1);
-	ASSERT_ERR(KB_OK, json_load_strict(span_str(mint_jwk(mint_rsa(1), "k", "")), 4096, &jwk, NULL));
+	ASSERT_ERR(KB_OK,
+		   json_load_strict(span_str(mint_jwk(mint_rsa(1), "k", "")), 4096, &jwk, NULL));
 	ASSERT_ERR(KB_OK, pubkey_from_jwk(jwk, PUBKEY_WRAP, &kek));
 	ASSERT_ERR(KB_OK, pubkey_thumbprint(kek, print));
 	assert_memory_equal(grant_kek_thumbprint(g), print, 32);
@@ -179,8 +188,11 @@ static void test_decide_time(void **state)
 	w->c.now_s = MINT_NOW + 10;
 	set_claims(w, "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\",\"exp\":\"never\"}");
 	ASSERT_ERR(KB_E_CLAIM_TYPE, run(w));
-	assert_non_null(strstr(w->text, "issued 0000-00-00T00:00:00Z, expires 0000-00-00T00:00:00Z"));
-	set_claims(w, "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\",\"exp\":9223372036854775807,\"iat\":9223372036854775807}");
+	assert_non_null(
+		strstr(w->text, "issued 0000-00-00T00:00:00Z, expires 0000-00-00T00:00:00Z"));
+	set_claims(w,
+		   "{\"iss\":\"" MINT_ISS
+		   "\",\"tee\":\"sgx\",\"exp\":9223372036854775807,\"iat\":9223372036854775807}");
 	ASSERT_ERR(KB_E_NOT_YET, run(w));
 }
 
@@ -190,11 +202,13 @@ static void test_decide_audience_and_nonce(void **state)
 	static char ours[] = "https://broker.test";
 
 	ASSERT_ERR(KB_OK, run(w));
-	assert_non_null(strstr(w->text, "✓ audience      any\n✓ nonce         left to the policy\n"));
+	assert_non_null(
+		strstr(w->text, "✓ audience      any\n✓ nonce         left to the policy\n"));
 	w->issuer.audience = ours;
 	ASSERT_ERR(KB_E_AUDIENCE, run(w));
 	assert_non_null(strstr(w->text, "✗ audience      https://broker.test\n"));
-	set_claims(w, mint_claims(mint_rsa(1), ",\"aud\":\"https://broker.test\",\"nonce\":\"n1\""));
+	set_claims(w,
+		   mint_claims(mint_rsa(1), ",\"aud\":\"https://broker.test\",\"nonce\":\"n1\""));
 	ASSERT_ERR(KB_OK, run(w));
 	w->issuer.nonce = NONCE_REQUEST;
 	ASSERT_ERR(KB_E_NONCE, run(w));
@@ -207,7 +221,8 @@ static void test_decide_audience_and_nonce(void **state)
 	assert_non_null(strstr(w->text, "✓ audience      https://broker.test\n✓ nonce\n"));
 }
 
-/* What a stranger writes into iss and kid is shown cut, and a time that no calendar has is shown as one. */
+/* What a stranger writes into iss and kid is shown cut, and a time that no calendar has is shown as
+ * one. */
 static void test_decide_shows_long_texts_cut(void **state)
 {
 	struct world *w = *state;
@@ -219,14 +234,18 @@ static void test_decide_shows_long_texts_cut(void **state)
 	ASSERT_ERR(KB_E_KID_UNKNOWN, run(w));
 	assert_non_null(strstr(w->text, mint_text("✗ signature     RS256, kid %.*s", 140, kid)));
 	set_token(w, mint_token(mint_rsa(0), "RS256", "k",
-				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":1790000000,\"exp\":9223372036854775807}"));
+				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":"
+				"1790000000,\"exp\":9223372036854775807}"));
 	ASSERT_ERR(KB_E_LIFETIME, run(w));
-	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires 0000-00-00T00:00:00Z, judged"));
+	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires "
+					"0000-00-00T00:00:00Z, judged"));
 	/* In microseconds this is 2^64 and a little: cut, it would be shown as 1970. */
 	set_token(w, mint_token(mint_rsa(0), "RS256", "k",
-				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":1790000000,\"exp\":18446744073710}"));
+				"{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"a\",\"iat\":"
+				"1790000000,\"exp\":18446744073710}"));
 	ASSERT_ERR(KB_E_LIFETIME, run(w));
-	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires 0000-00-00T00:00:00Z, judged"));
+	assert_non_null(strstr(w->text, "✗ time          issued 2026-09-21T14:13:20Z, expires "
+					"0000-00-00T00:00:00Z, judged"));
 }
 
 static void test_e03_decide_policy(void **state)
@@ -237,7 +256,9 @@ static void test_e03_decide_policy(void **state)
 	ASSERT_ERR(KB_E_NO_POLICY, run(w));
 	set_policy(w, "{\"claim\":\"x-ms-attestation-type\",\"equals\":\"tdxvm\"}");
 	ASSERT_ERR(KB_E_POLICY, run(w));
-	assert_non_null(strstr(w->text, "✗ x-ms-attestation-type equals \"tdxvm\"   the token says \"sevsnpvm\"\n"));
+	assert_non_null(
+		strstr(w->text,
+		       "✗ x-ms-attestation-type equals \"tdxvm\"   the token says \"sevsnpvm\"\n"));
 	set_policy(w, sevsnp);
 	ASSERT_ERR(KB_OK, run(w));
 }
@@ -245,23 +266,32 @@ static void test_e03_decide_policy(void **state)
 /* A token with these members besides those that every token has. */
 static void set_debug(struct world *w, const char *members)
 {
-	set_claims(w, mint_text("{\"exp\":%d,\"iat\":%d,\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"sevsnpvm\",\"secureboot\":true,%s,"
+	set_claims(w, mint_text("{\"exp\":%d,\"iat\":%d,\"iss\":\"" MINT_ISS
+				"\",\"x-ms-attestation-type\":\"sevsnpvm\",\"secureboot\":true,%s,"
 				"\"x-ms-runtime\":{\"keys\":[%s]}}",
-				MINT_NOW + 100, MINT_NOW, members, mint_jwk(mint_rsa(1), "kek", ",\"use\":\"enc\"")));
+				MINT_NOW + 100, MINT_NOW, members,
+				mint_jwk(mint_rsa(1), "kek", ",\"use\":\"enc\"")));
 }
 
-#define SAYS_FALSE "false \"false\" 0 \"0\"", "true \"true\" 1 \"1\" 2 0.5 null {} [] \"\" \"False\" \"no\" [false]"
-#define SAYS_TRUE  "true \"true\" 1 \"1\"", "false \"false\" 0 2 null {} [] \"\" \"True\" [true]"
-#define SAYS_DISABLED                                                                                                                                \
-	"\"disabled\" \"disabled-since-boot\" \"disabled-permanently\" \"disabled-fully-and-permanently\"",                                          \
+#define SAYS_FALSE                                                                                 \
+	"false \"false\" 0 \"0\"",                                                                 \
+		"true \"true\" 1 \"1\" 2 0.5 null {} [] \"\" \"False\" \"no\" [false]"
+#define SAYS_TRUE "true \"true\" 1 \"1\"", "false \"false\" 0 2 null {} [] \"\" \"True\" [true]"
+#define SAYS_DISABLED                                                                              \
+	"\"disabled\" \"disabled-since-boot\" \"disabled-permanently\" "                           \
+	"\"disabled-fully-and-permanently\"",                                                      \
 		"\"enabled\" false true 0 1 \"\" \"disabled-\" \"Disabled\" null {}"
-#define SAYS_FLAGS                                                                                                                                   \
-	"\"0500000000000000\" \"0100000000000000\" \"c4000000000000fF\" \"1d00000000000000\" \"9909afAF00000000\"",                                  \
-		"\"0700000000000000\" \"0200000000000000\" \"0600000000000000\" \"fF00000000000000\" \"\" \"05\" \"050000000000000g\" "              \
-		"\"g500000000000000\" \"05000000/0000000\" \"05000000@0000000\" \"05000000:0000000\" \"05000000`0000000\" \"05000000G0000000\" "     \
+#define SAYS_FLAGS                                                                                 \
+	"\"0500000000000000\" \"0100000000000000\" \"c4000000000000fF\" \"1d00000000000000\" "     \
+	"\"9909afAF00000000\"",                                                                    \
+		"\"0700000000000000\" \"0200000000000000\" \"0600000000000000\" "                  \
+		"\"fF00000000000000\" \"\" \"05\" \"050000000000000g\" "                           \
+		"\"g500000000000000\" \"05000000/0000000\" \"05000000@0000000\" "                  \
+		"\"05000000:0000000\" \"05000000`0000000\" \"05000000G0000000\" "                  \
 		"\"05000000000000000\" 0 false null {}"
 
-/* Every row of the table of debug.c, at every level: each harmless value passes a policy that is silent, each other one is refused and named. */
+/* Every row of the table of debug.c, at every level: each harmless value passes a policy that is
+ * silent, each other one is refused and named. */
 static void test_a38_debug_evidence(void **state)
 {
 	struct world *w = *state;
@@ -270,78 +300,127 @@ static void test_a38_debug_evidence(void **state)
 		const char *harmless, *harmful;    /* values, space-separated */
 	} rows[] = {
 		{"\"x-ms-sevsnpvm-is-debuggable\":", "", "x-ms-sevsnpvm-is-debuggable", SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-is-debuggable\":", "}", "x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-is-debuggable\":", "}",
+		 "x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable", SAYS_FALSE},
 		{"\"x-ms-sgx-is-debuggable\":", "", "x-ms-sgx-is-debuggable", SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"x-ms-sgx-is-debuggable\":", "}", "x-ms-isolation-tee.x-ms-sgx-is-debuggable", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"x-ms-sgx-is-debuggable\":", "}",
+		 "x-ms-isolation-tee.x-ms-sgx-is-debuggable", SAYS_FALSE},
 		{"\"is-debuggable\":", "", "is-debuggable", SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"is-debuggable\":", "}", "x-ms-isolation-tee.is-debuggable", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"is-debuggable\":", "}",
+		 "x-ms-isolation-tee.is-debuggable", SAYS_FALSE},
 		{"\"tdx_td_attributes_debug\":", "", "tdx_td_attributes_debug", SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"tdx_td_attributes_debug\":", "}", "x-ms-isolation-tee.tdx_td_attributes_debug", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"tdx_td_attributes_debug\":", "}",
+		 "x-ms-isolation-tee.tdx_td_attributes_debug", SAYS_FALSE},
 		{"\"dbgstat\":", "", "dbgstat", SAYS_DISABLED},
-		{"\"x-ms-isolation-tee\":{\"dbgstat\":", "}", "x-ms-isolation-tee.dbgstat", SAYS_DISABLED},
-		{"\"x-ms-azurevm-kerneldebug-enabled\":", "", "x-ms-azurevm-kerneldebug-enabled", SAYS_FALSE},
-		{"\"x-ms-azurevm-bootdebug-enabled\":", "", "x-ms-azurevm-bootdebug-enabled", SAYS_FALSE},
-		{"\"x-ms-azurevm-hypervisordebug-enabled\":", "", "x-ms-azurevm-hypervisordebug-enabled", SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-hypervisordebug-enabled\":", "}", "x-ms-isolation-tee.x-ms-azurevm-hypervisordebug-enabled",
+		{"\"x-ms-isolation-tee\":{\"dbgstat\":", "}", "x-ms-isolation-tee.dbgstat",
+		 SAYS_DISABLED},
+		{"\"x-ms-azurevm-kerneldebug-enabled\":", "", "x-ms-azurevm-kerneldebug-enabled",
 		 SAYS_FALSE},
-		{"\"x-ms-azurevm-debuggersdisabled\":", "", "x-ms-azurevm-debuggersdisabled", SAYS_TRUE},
+		{"\"x-ms-azurevm-bootdebug-enabled\":", "", "x-ms-azurevm-bootdebug-enabled",
+		 SAYS_FALSE},
+		{"\"x-ms-azurevm-hypervisordebug-enabled\":", "",
+		 "x-ms-azurevm-hypervisordebug-enabled", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-hypervisordebug-enabled\":", "}",
+		 "x-ms-isolation-tee.x-ms-azurevm-hypervisordebug-enabled", SAYS_FALSE},
+		{"\"x-ms-azurevm-debuggersdisabled\":", "", "x-ms-azurevm-debuggersdisabled",
+		 SAYS_TRUE},
 		{"\"bootDebuggingDisabled\":", "", "bootDebuggingDisabled", SAYS_TRUE},
-		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-kerneldebug-enabled\":", "}", "x-ms-isolation-tee.x-ms-azurevm-kerneldebug-enabled",
-		 SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-bootdebug-enabled\":", "}", "x-ms-isolation-tee.x-ms-azurevm-bootdebug-enabled", SAYS_FALSE},
-		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-debuggersdisabled\":", "}", "x-ms-isolation-tee.x-ms-azurevm-debuggersdisabled", SAYS_TRUE},
-		{"\"x-ms-isolation-tee\":{\"bootDebuggingDisabled\":", "}", "x-ms-isolation-tee.bootDebuggingDisabled", SAYS_TRUE},
-		{"\"x-ms-isolation-tee\":{\"tdx_is_debuggable\":", "}", "x-ms-isolation-tee.tdx_is_debuggable", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-kerneldebug-enabled\":", "}",
+		 "x-ms-isolation-tee.x-ms-azurevm-kerneldebug-enabled", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-bootdebug-enabled\":", "}",
+		 "x-ms-isolation-tee.x-ms-azurevm-bootdebug-enabled", SAYS_FALSE},
+		{"\"x-ms-isolation-tee\":{\"x-ms-azurevm-debuggersdisabled\":", "}",
+		 "x-ms-isolation-tee.x-ms-azurevm-debuggersdisabled", SAYS_TRUE},
+		{"\"x-ms-isolation-tee\":{\"bootDebuggingDisabled\":", "}",
+		 "x-ms-isolation-tee.bootDebuggingDisabled", SAYS_TRUE},
+		{"\"x-ms-isolation-tee\":{\"tdx_is_debuggable\":", "}",
+		 "x-ms-isolation-tee.tdx_is_debuggable", SAYS_FALSE},
 		{"\"tdx_is_debuggable\":", "", "tdx_is_debuggable", SAYS_FALSE},
 		{"\"tdx\":{\"tdx_is_debuggable\":", "}", "tdx.tdx_is_debuggable", SAYS_FALSE},
-		{"\"tdx\":{\"tdx_td_attributes_debug\":", "}", "tdx.tdx_td_attributes_debug", SAYS_FALSE},
+		{"\"tdx\":{\"tdx_td_attributes_debug\":", "}", "tdx.tdx_td_attributes_debug",
+		 SAYS_FALSE},
 		{"\"tdx\":{\"dbgstat\":", "}", "tdx.dbgstat", SAYS_DISABLED},
 		{"\"sgx_is_debuggable\":", "", "sgx_is_debuggable", SAYS_FALSE},
 		{"\"sgx\":{\"sgx_is_debuggable\":", "}", "sgx.sgx_is_debuggable", SAYS_FALSE},
 		{"\"sevsnp_is_debuggable\":", "", "sevsnp_is_debuggable", SAYS_FALSE},
-		{"\"sevsnp\":{\"sevsnp_is_debuggable\":", "}", "sevsnp.sevsnp_is_debuggable", SAYS_FALSE},
-		{"\"nvgpu\":{\"dbgstat\":", "}", "nvgpu.dbgstat", SAYS_DISABLED},
-#define EAR(submodule) "\"submods\":{\"first\":7,\"second\":{}," submodule ":{\"ear.veraison.annotated-evidence\":{"
-#define EAR_PATH       "submods.cpu0.ear.veraison.annotated-evidence."
-		{EAR("\"cpu0\"") "\"snp\":{\"policy_debug_allowed\":", "}}}}", EAR_PATH "snp.policy_debug_allowed", SAYS_FALSE},
-		{EAR("\"cpu0\"") "\"az-snp-vtpm\":{\"policy_debug_allowed\":", "}}}}", EAR_PATH "az-snp-vtpm.policy_debug_allowed", SAYS_FALSE},
-		{EAR("\"cpu0\"") "\"azsnpvtpm\":{\"policy_debug_allowed\":", "}}}}", EAR_PATH "azsnpvtpm.policy_debug_allowed", SAYS_FALSE},
-		{EAR("\"cpu0\"") "\"tdx\":{\"td_attributes\":{\"debug\":", "}}}}}", EAR_PATH "tdx.td_attributes.debug", SAYS_FALSE},
-		{EAR("\"cpu0\"") "\"az-tdx-vtpm\":{\"td_attributes\":{\"debug\":", "}}}}}", EAR_PATH "az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
-		{EAR("\"cpu0\"") "\"aztdxvtpm\":{\"td_attributes\":{\"debug\":", "}}}}}", EAR_PATH "aztdxvtpm.td_attributes.debug", SAYS_FALSE},
-		{EAR("\"cpu0\"") "\"sgx\":{\"body\":{\"attributes.flags\":", "}}}}}", EAR_PATH "sgx.body.attributes.flags", SAYS_FLAGS},
-		/* a name with control characters, one that is too long, one with a dot, the sign for "every" */
-		{EAR("\"a \\u007f\\u001b[1m\xc3\xa9~\"") "\"snp\":{\"policy_debug_allowed\":", "}}}}",
-		 "submods.a???[1m??~.ear.veraison.annotated-evidence.snp.policy_debug_allowed", SAYS_FALSE},
-		{EAR("\"0123456789012345678901234567890123456789\"") "\"az-tdx-vtpm\":{\"td_attributes\":{\"debug\":", "}}}}}",
-		 "submods.01234567890123456789012345678901.ear.veraison.annotated-evidence.az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
-		{EAR("\"*\"") "\"snp\":{\"policy_debug_allowed\":", "}}}}", "submods.*.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
+		{"\"sevsnp\":{\"sevsnp_is_debuggable\":", "}", "sevsnp.sevsnp_is_debuggable",
 		 SAYS_FALSE},
-		{"\"tcb-status\":{\"snp\":{\"policy_debug_allowed\":", "}}", "tcb-status.snp.policy_debug_allowed", SAYS_FALSE},
-		{"\"tcb-status\":{\"az-snp-vtpm\":{\"policy_debug_allowed\":", "}}", "tcb-status.az-snp-vtpm.policy_debug_allowed", SAYS_FALSE},
-		{"\"tcb-status\":{\"azsnpvtpm\":{\"policy_debug_allowed\":", "}}", "tcb-status.azsnpvtpm.policy_debug_allowed", SAYS_FALSE},
-		{"\"tcb-status\":{\"tdx\":{\"td_attributes\":{\"debug\":", "}}}", "tcb-status.tdx.td_attributes.debug", SAYS_FALSE},
-		{"\"tcb-status\":{\"az-tdx-vtpm\":{\"td_attributes\":{\"debug\":", "}}}", "tcb-status.az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
-		{"\"tcb-status\":{\"aztdxvtpm\":{\"td_attributes\":{\"debug\":", "}}}", "tcb-status.aztdxvtpm.td_attributes.debug", SAYS_FALSE},
-		{"\"tcb-status\":{\"sgx\":{\"body\":{\"attributes.flags\":", "}}}", "tcb-status.sgx.body.attributes.flags", SAYS_FLAGS},
-		{"\"tcb-status\":{\"snp.policy_debug_allowed\":", "}", "tcb-status.snp.policy_debug_allowed", SAYS_FALSE},
-		{"\"tcb-status\":{\"az-snp-vtpm.policy_debug_allowed\":", "}", "tcb-status.az-snp-vtpm.policy_debug_allowed", SAYS_FALSE},
-		{"\"tcb-status\":{\"azsnpvtpm.policy_debug_allowed\":", "}", "tcb-status.azsnpvtpm.policy_debug_allowed", SAYS_FALSE},
-		{"\"tcb-status\":{\"tdx.td_attributes.debug\":", "}", "tcb-status.tdx.td_attributes.debug", SAYS_FALSE},
-		{"\"tcb-status\":{\"az-tdx-vtpm.td_attributes.debug\":", "}", "tcb-status.az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
-		{"\"tcb-status\":{\"aztdxvtpm.td_attributes.debug\":", "}", "tcb-status.aztdxvtpm.td_attributes.debug", SAYS_FALSE},
-		{"\"tcb-status\":{\"sgx.body.attributes.flags\":", "}", "tcb-status.sgx.body.attributes.flags", SAYS_FLAGS},
+		{"\"nvgpu\":{\"dbgstat\":", "}", "nvgpu.dbgstat", SAYS_DISABLED},
+#define EAR(submodule)                                                                             \
+	"\"submods\":{\"first\":7,\"second\":{}," submodule                                        \
+	":{\"ear.veraison.annotated-evidence\":{"
+#define EAR_PATH "submods.cpu0.ear.veraison.annotated-evidence."
+		{EAR("\"cpu0\"") "\"snp\":{\"policy_debug_allowed\":", "}}}}",
+		 EAR_PATH "snp.policy_debug_allowed", SAYS_FALSE},
+		{EAR("\"cpu0\"") "\"az-snp-vtpm\":{\"policy_debug_allowed\":", "}}}}",
+		 EAR_PATH "az-snp-vtpm.policy_debug_allowed", SAYS_FALSE},
+		{EAR("\"cpu0\"") "\"azsnpvtpm\":{\"policy_debug_allowed\":", "}}}}",
+		 EAR_PATH "azsnpvtpm.policy_debug_allowed", SAYS_FALSE},
+		{EAR("\"cpu0\"") "\"tdx\":{\"td_attributes\":{\"debug\":", "}}}}}",
+		 EAR_PATH "tdx.td_attributes.debug", SAYS_FALSE},
+		{EAR("\"cpu0\"") "\"az-tdx-vtpm\":{\"td_attributes\":{\"debug\":", "}}}}}",
+		 EAR_PATH "az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
+		{EAR("\"cpu0\"") "\"aztdxvtpm\":{\"td_attributes\":{\"debug\":", "}}}}}",
+		 EAR_PATH "aztdxvtpm.td_attributes.debug", SAYS_FALSE},
+		{EAR("\"cpu0\"") "\"sgx\":{\"body\":{\"attributes.flags\":", "}}}}}",
+		 EAR_PATH "sgx.body.attributes.flags", SAYS_FLAGS},
+		/* a name with control characters, one that is too long, one with a dot, the sign
+		   for "every" */
+		{EAR("\"a \\u007f\\u001b[1m\xc3\xa9~\"") "\"snp\":{\"policy_debug_allowed\":",
+		 "}}}}",
+		 "submods.a???[1m??~.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
+		 SAYS_FALSE},
+		{EAR("\"0123456789012345678901234567890123456789\"") "\"az-tdx-vtpm\":{\"td_"
+								     "attributes\":{\"debug\":",
+		 "}}}}}",
+		 "submods.01234567890123456789012345678901.ear.veraison.annotated-evidence.az-tdx-"
+		 "vtpm.td_attributes.debug",
+		 SAYS_FALSE},
+		{EAR("\"*\"") "\"snp\":{\"policy_debug_allowed\":", "}}}}",
+		 "submods.*.ear.veraison.annotated-evidence.snp.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"snp\":{\"policy_debug_allowed\":", "}}",
+		 "tcb-status.snp.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"az-snp-vtpm\":{\"policy_debug_allowed\":", "}}",
+		 "tcb-status.az-snp-vtpm.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"azsnpvtpm\":{\"policy_debug_allowed\":", "}}",
+		 "tcb-status.azsnpvtpm.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"tdx\":{\"td_attributes\":{\"debug\":", "}}}",
+		 "tcb-status.tdx.td_attributes.debug", SAYS_FALSE},
+		{"\"tcb-status\":{\"az-tdx-vtpm\":{\"td_attributes\":{\"debug\":", "}}}",
+		 "tcb-status.az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
+		{"\"tcb-status\":{\"aztdxvtpm\":{\"td_attributes\":{\"debug\":", "}}}",
+		 "tcb-status.aztdxvtpm.td_attributes.debug", SAYS_FALSE},
+		{"\"tcb-status\":{\"sgx\":{\"body\":{\"attributes.flags\":", "}}}",
+		 "tcb-status.sgx.body.attributes.flags", SAYS_FLAGS},
+		{"\"tcb-status\":{\"snp.policy_debug_allowed\":", "}",
+		 "tcb-status.snp.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"az-snp-vtpm.policy_debug_allowed\":", "}",
+		 "tcb-status.az-snp-vtpm.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"azsnpvtpm.policy_debug_allowed\":", "}",
+		 "tcb-status.azsnpvtpm.policy_debug_allowed", SAYS_FALSE},
+		{"\"tcb-status\":{\"tdx.td_attributes.debug\":", "}",
+		 "tcb-status.tdx.td_attributes.debug", SAYS_FALSE},
+		{"\"tcb-status\":{\"az-tdx-vtpm.td_attributes.debug\":", "}",
+		 "tcb-status.az-tdx-vtpm.td_attributes.debug", SAYS_FALSE},
+		{"\"tcb-status\":{\"aztdxvtpm.td_attributes.debug\":", "}",
+		 "tcb-status.aztdxvtpm.td_attributes.debug", SAYS_FALSE},
+		{"\"tcb-status\":{\"sgx.body.attributes.flags\":", "}",
+		 "tcb-status.sgx.body.attributes.flags", SAYS_FLAGS},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		for (unsigned harmful = 0; harmful < 2; harmful++) {
-			char *list = mint_text("%s", harmful ? rows[i].harmful : rows[i].harmless), *rest = NULL;
-			for (char *v = strtok_r(list, " ", &rest); v != NULL; v = strtok_r(NULL, " ", &rest)) {
+			char *list = mint_text("%s", harmful ? rows[i].harmful : rows[i].harmless),
+			     *rest = NULL;
+			for (char *v = strtok_r(list, " ", &rest); v != NULL;
+			     v = strtok_r(NULL, " ", &rest)) {
 				set_debug(w, mint_text("%s%s%s", rows[i].before, v, rows[i].after));
 				enum kb_err err = run(w);
 				if (err != (harmful ? KB_E_DEBUG_EVIDENCE : KB_OK))
 					fail_msg("%s %s: %s", rows[i].path, v, kb_err_name(err));
-				if (harmful && strstr(w->text, mint_text("policy        holds, but %s is ", rows[i].path)) == NULL)
+				if (harmful &&
+				    strstr(w->text, mint_text("policy        holds, but %s is ",
+							      rows[i].path)) == NULL)
 					fail_msg("%s %s: %s", rows[i].path, v, w->text);
 			}
 		}
@@ -353,12 +432,17 @@ static void test_decide_other_places_are_no_debug_claims(void **state)
 {
 	struct world *w = *state;
 
-	set_debug(w, "\"x-ms-policy\":{\"is-debuggable\":true},\"debug\":true,\"sevsnp\":{\"tdx_is_debuggable\":true},\"sgx\":true,\"tdx\":[],"
-		     "\"submods\":{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_allowed\":true}},"
-		     "\"cpu0\":{\"ear\":{\"veraison\":{\"annotated-evidence\":{\"snp\":{\"policy_debug_allowed\":true}}}}}},"
-		     "\"*\":{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_allowed\":true}}}");
+	set_debug(w, "\"x-ms-policy\":{\"is-debuggable\":true},\"debug\":true,\"sevsnp\":{\"tdx_is_"
+		     "debuggable\":true},\"sgx\":true,\"tdx\":[],"
+		     "\"submods\":{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_"
+		     "allowed\":true}},"
+		     "\"cpu0\":{\"ear\":{\"veraison\":{\"annotated-evidence\":{\"snp\":{\"policy_"
+		     "debug_allowed\":true}}}}}},"
+		     "\"*\":{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_"
+		     "allowed\":true}}}");
 	ASSERT_ERR(KB_OK, run(w));
-	set_debug(w, "\"submods\":[{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_allowed\":true}}}],\"x-ms-isolation-tee\":null");
+	set_debug(w, "\"submods\":[{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_"
+		     "allowed\":true}}}],\"x-ms-isolation-tee\":null");
 	ASSERT_ERR(KB_OK, run(w));
 }
 
@@ -366,10 +450,14 @@ static void test_decide_other_places_are_no_debug_claims(void **state)
 static void set_authorities(struct world *w, const char *ours, const char *other)
 {
 	rules_free(w->policy);
-	ASSERT_ERR(KB_OK, rules_compile(span_str(mint_text("{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS "\",%s},"
-							   "{\"authority\":\"https://other.test\",%s}]}",
-							   ours, other)),
-					&w->policy, NULL));
+	ASSERT_ERR(
+		KB_OK,
+		rules_compile(span_str(mint_text(
+				      "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" MINT_ISS
+				      "\",%s},"
+				      "{\"authority\":\"https://other.test\",%s}]}",
+				      ours, other)),
+			      &w->policy, NULL));
 	w->c.policy = w->policy;
 }
 
@@ -386,7 +474,9 @@ static void test_a38_another_authority_does_not_allow_debugging(void **state)
 	set_authorities(w, "\"allOf\":[" DEBUG_ALLOWED "]", "\"allOf\":[" SECUREBOOT "]");
 	ASSERT_ERR(KB_OK, run(w));
 	/* the issuer is named twice, and once without a word of it */
-	set_authorities(w, "\"allOf\":[" DEBUG_ALLOWED "]},{\"authority\":\"" MINT_ISS "/\",\"allOf\":[" SECUREBOOT "]",
+	set_authorities(w,
+			"\"allOf\":[" DEBUG_ALLOWED "]},{\"authority\":\"" MINT_ISS
+			"/\",\"allOf\":[" SECUREBOOT "]",
 			"\"allOf\":[" SECUREBOOT "]");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 }
@@ -404,17 +494,30 @@ static void test_a38_only_a_needed_condition_allows_debugging(void **state)
 		{"{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"exists\":true}", KB_OK},
 		{"{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"notEquals\":false}", KB_OK},
 		{"{\"anyOf\":[" DEBUG_ALLOWED "]}", KB_OK},
-		{"{\"anyOf\":[" DEBUG_ALLOWED ",{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"equals\":false}]}", KB_OK},
-		{"{\"anyOf\":[{\"allOf\":[" SECUREBOOT "," DEBUG_ALLOWED "]},{\"claim\":\"secureboot\",\"equals\":false}]}", KB_OK},
-		{"{\"anyOf\":[" SECUREBOOT "," DEBUG_ALLOWED "]}", KB_E_DEBUG_EVIDENCE}, /* holds without it */
+		{"{\"anyOf\":[" DEBUG_ALLOWED
+		 ",{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"equals\":false}]}",
+		 KB_OK},
+		{"{\"anyOf\":[{\"allOf\":[" SECUREBOOT "," DEBUG_ALLOWED
+		 "]},{\"claim\":\"secureboot\",\"equals\":false}]}",
+		 KB_OK},
+		{"{\"anyOf\":[" SECUREBOOT "," DEBUG_ALLOWED "]}",
+		 KB_E_DEBUG_EVIDENCE}, /* holds without it */
 		{"{\"anyOf\":[" DEBUG_ALLOWED "," SECUREBOOT "]}", KB_E_DEBUG_EVIDENCE},
-		{"{\"anyOf\":[" SECUREBOOT ",{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"equals\":false}]}", KB_E_DEBUG_EVIDENCE}, /* fails */
-		{SECUREBOOT ",{\"anyOf\":[" SECUREBOOT ",{\"allOf\":[" DEBUG_ALLOWED "]}]}", KB_E_DEBUG_EVIDENCE},
-		{SECUREBOOT, KB_E_DEBUG_EVIDENCE}, /* another claim with the same value: one `true` in memory, two places */
-		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"equals\":true}", KB_E_DEBUG_EVIDENCE}, /* another level */
-		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"exists\":true}", KB_E_DEBUG_EVIDENCE},
-		{"{\"claim\":\"copy.x-ms-sevsnpvm-is-debuggable\",\"equals\":true}", KB_E_DEBUG_EVIDENCE},
-		{"{\"claim\":\"x-ms-sevsnpvm-is-debuggable.x\",\"exists\":false}", KB_E_DEBUG_EVIDENCE}, /* reads nothing */
+		{"{\"anyOf\":[" SECUREBOOT
+		 ",{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"equals\":false}]}",
+		 KB_E_DEBUG_EVIDENCE}, /* fails */
+		{SECUREBOOT ",{\"anyOf\":[" SECUREBOOT ",{\"allOf\":[" DEBUG_ALLOWED "]}]}",
+		 KB_E_DEBUG_EVIDENCE},
+		{SECUREBOOT, KB_E_DEBUG_EVIDENCE}, /* another claim with the same value: one `true`
+						      in memory, two places */
+		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"equals\":true}",
+		 KB_E_DEBUG_EVIDENCE}, /* another level */
+		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"exists\":true}",
+		 KB_E_DEBUG_EVIDENCE},
+		{"{\"claim\":\"copy.x-ms-sevsnpvm-is-debuggable\",\"equals\":true}",
+		 KB_E_DEBUG_EVIDENCE},
+		{"{\"claim\":\"x-ms-sevsnpvm-is-debuggable.x\",\"exists\":false}",
+		 KB_E_DEBUG_EVIDENCE}, /* reads nothing */
 		{"{\"claim\":\"is-debuggable\",\"exists\":false}", KB_E_DEBUG_EVIDENCE},
 		{"{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"equals\":false}", KB_E_POLICY},
 	};
@@ -422,35 +525,43 @@ static void test_a38_only_a_needed_condition_allows_debugging(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		bool is_other_level = strstr(cases[i].conditions, "x-ms-isolation-tee") != NULL;
 		set_policy(w, cases[i].conditions);
-		set_debug(w, mint_text("\"x-ms-sevsnpvm-is-debuggable\":true,\"copy\":{\"x-ms-sevsnpvm-is-debuggable\":true}%s",
-				       is_other_level ? ",\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-is-debuggable\":true}" : ""));
+		set_debug(w, mint_text("\"x-ms-sevsnpvm-is-debuggable\":true,\"copy\":{\"x-ms-"
+				       "sevsnpvm-is-debuggable\":true}%s",
+				       is_other_level ? ",\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-"
+							"is-debuggable\":true}"
+						      : ""));
 		enum kb_err err = run(w);
 		if (err != cases[i].want)
 			fail_msg("%s: %s", cases[i].conditions, kb_err_name(err));
 	}
 }
 
-/* The level counts: a condition that reads nothing, or the other level, says nothing of a claim that is nested. */
+/* The level counts: a condition that reads nothing, or the other level, says nothing of a claim
+ * that is nested. */
 static void test_a38_debugging_is_allowed_per_level(void **state)
 {
 	struct world *w = *state;
-	static const char nested[] = "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"equals\":\"true\"}";
+	static const char nested[] = "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-"
+				     "debuggable\",\"equals\":\"true\"}";
 
 	set_debug(w, "\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-is-debuggable\":true}");
 	set_policy(w, "{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"exists\":false}");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_policy(w, nested);
 	ASSERT_ERR(KB_OK, run(w));
-	set_debug(w, "\"x-ms-sevsnpvm-is-debuggable\":true,\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-is-debuggable\":true}");
+	set_debug(w, "\"x-ms-sevsnpvm-is-debuggable\":true,\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-"
+		     "is-debuggable\":true}");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_policy(w, mint_text("%s," DEBUG_ALLOWED, nested));
 	ASSERT_ERR(KB_OK, run(w));
-	set_debug(w, "\"x-ms-sevsnpvm-is-debuggable\":false,\"x-ms-isolation-tee\":{\"x-ms-sevsnpvm-is-debuggable\":true}");
+	set_debug(w, "\"x-ms-sevsnpvm-is-debuggable\":false,\"x-ms-isolation-tee\":{\"x-ms-"
+		     "sevsnpvm-is-debuggable\":true}");
 	set_policy(w, "{\"claim\":\"x-ms-sevsnpvm-is-debuggable\",\"equals\":false}");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 }
 
-/* Two facts need two conditions; two names of one fact need one, on a name that says "debuggable". */
+/* Two facts need two conditions; two names of one fact need one, on a name that says "debuggable".
+ */
 static void test_a38_twins_of_a_debug_claim(void **state)
 {
 	struct world *w = *state;
@@ -459,23 +570,34 @@ static void test_a38_twins_of_a_debug_claim(void **state)
 	set_policy(w, sgx);
 	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"is-debuggable\":true");
 	ASSERT_ERR(KB_OK, run(w));
-	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-isolation-tee\":{\"is-debuggable\":true}"); /* beside it, no deeper */
+	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-isolation-tee\":{\"is-debuggable\":"
+		     "true}"); /* beside it, no deeper */
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
-	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-sevsnpvm-is-debuggable\":true"); /* not the one that was meant */
+	set_debug(
+		w,
+		"\"x-ms-sgx-is-debuggable\":true,\"x-ms-sevsnpvm-is-debuggable\":true"); /* not the
+											    one that
+											    was
+											    meant */
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_policy(w, mint_text("%s," DEBUG_ALLOWED, sgx));
 	ASSERT_ERR(KB_OK, run(w));
 	set_policy(w, "{\"claim\":\"dbgstat\",\"equals\":\"enabled\"}");
-	set_debug(w, "\"dbgstat\":\"enabled\",\"tdx_td_attributes_debug\":true,\"tdx_is_debuggable\":true");
+	set_debug(w, "\"dbgstat\":\"enabled\",\"tdx_td_attributes_debug\":true,\"tdx_is_"
+		     "debuggable\":true");
 	ASSERT_ERR(KB_OK, run(w));
 	set_policy(w, "{\"claim\":\"tdx.tdx_is_debuggable\",\"equals\":true}");
-	set_debug(w, "\"tdx\":{\"dbgstat\":\"enabled\",\"tdx_td_attributes_debug\":true,\"tdx_is_debuggable\":true}");
+	set_debug(w, "\"tdx\":{\"dbgstat\":\"enabled\",\"tdx_td_attributes_debug\":true,\"tdx_is_"
+		     "debuggable\":true}");
 	ASSERT_ERR(KB_OK, run(w));
-	/* either twin suffices, so that neither alone is needed; without both the policy does not hold */
-	set_policy(w, mint_text("{\"anyOf\":[%s,{\"claim\":\"is-debuggable\",\"equals\":true}]}", sgx));
+	/* either twin suffices, so that neither alone is needed; without both the policy does not
+	 * hold */
+	set_policy(w, mint_text("{\"anyOf\":[%s,{\"claim\":\"is-debuggable\",\"equals\":true}]}",
+				sgx));
 	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"is-debuggable\":true");
 	ASSERT_ERR(KB_OK, run(w));
-	/* evidence that contradicts itself: who demands that the one name is false does not allow the other */
+	/* evidence that contradicts itself: who demands that the one name is false does not allow
+	 * the other */
 	set_policy(w, "{\"claim\":\"is-debuggable\",\"equals\":false}");
 	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"is-debuggable\":false");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
@@ -483,44 +605,55 @@ static void test_a38_twins_of_a_debug_claim(void **state)
 	set_debug(w, "\"dbgstat\":\"disabled\",\"tdx_td_attributes_debug\":true");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_policy(w, "{\"claim\":\"x-ms-azurevm-kerneldebug-enabled\",\"equals\":true}");
-	set_debug(w, "\"x-ms-azurevm-kerneldebug-enabled\":true,\"x-ms-azurevm-debuggersdisabled\":false");
+	set_debug(w, "\"x-ms-azurevm-kerneldebug-enabled\":true,\"x-ms-azurevm-debuggersdisabled\":"
+		     "false");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
-	set_policy(
-		w,
-		"{\"claim\":\"x-ms-azurevm-kerneldebug-enabled\",\"equals\":true},{\"claim\":\"x-ms-azurevm-debuggersdisabled\",\"equals\":false}");
+	set_policy(w, "{\"claim\":\"x-ms-azurevm-kerneldebug-enabled\",\"equals\":true},{\"claim\":"
+		      "\"x-ms-azurevm-debuggersdisabled\",\"equals\":false}");
 	ASSERT_ERR(KB_OK, run(w));
 }
 
-/* No path of a policy names a member whose name has a dot: what such a path finds instead is another claim, and allows nothing. */
+/* No path of a policy names a member whose name has a dot: what such a path finds instead is
+ * another claim, and allows nothing. */
 static void test_a38_names_with_dots_cannot_be_allowed(void **state)
 {
 	struct world *w = *state;
-	static const char decoy[] = "\"ear\":{\"veraison\":{\"annotated-evidence\":{\"snp\":{\"policy_debug_allowed\":true}}}}";
+	static const char decoy[] = "\"ear\":{\"veraison\":{\"annotated-evidence\":{\"snp\":{"
+				    "\"policy_debug_allowed\":true}}}}";
 
-	set_policy(w, "{\"claim\":\"submods.cpu0.ear.veraison.annotated-evidence.snp.policy_debug_allowed\",\"equals\":true}");
-	set_debug(w, mint_text("\"submods\":{\"cpu0\":{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_allowed\":true}},%s}}", decoy));
+	set_policy(w, "{\"claim\":\"submods.cpu0.ear.veraison.annotated-evidence.snp.policy_debug_"
+		      "allowed\",\"equals\":true}");
+	set_debug(w, mint_text("\"submods\":{\"cpu0\":{\"ear.veraison.annotated-evidence\":{"
+			       "\"snp\":{\"policy_debug_allowed\":true}},%s}}",
+			       decoy));
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
-	assert_non_null(strstr(w->text, "✗ policy        holds, but submods.cpu0.ear.veraison.annotated-evidence.snp.policy_debug_allowed is true: "
-					"no path of a policy names this claim, so no policy allows it\n"));
+	assert_non_null(strstr(
+		w->text,
+		"✗ policy        holds, but "
+		"submods.cpu0.ear.veraison.annotated-evidence.snp.policy_debug_allowed is true: "
+		"no path of a policy names this claim, so no policy allows it\n"));
 	set_debug(w, mint_text("\"submods\":{\"cpu0\":{%s}}", decoy));
 	ASSERT_ERR(KB_OK, run(w));
 	set_policy(w, "{\"claim\":\"tcb-status.snp.policy_debug_allowed\",\"equals\":1}");
 	set_debug(w, "\"tcb-status\":{\"snp\":{\"policy_debug_allowed\":1}}");
 	ASSERT_ERR(KB_OK, run(w));
-	set_debug(w, "\"tcb-status\":{\"snp\":{\"policy_debug_allowed\":1},\"snp.policy_debug_allowed\":1}");
+	set_debug(w, "\"tcb-status\":{\"snp\":{\"policy_debug_allowed\":1},\"snp.policy_debug_"
+		     "allowed\":1}");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	/* the last of many submodules, where all others are harmless */
 	char *submods = mint_text("\"cpu0\":{}");
 	for (unsigned i = 1; i < 100; i++)
-		submods = mint_text("%s,\"gpu%u\":{\"ear.veraison.annotated-evidence\":{\"tdx\":{\"td_attributes\":{\"debug\":%s}}}}", submods, i,
-				    i == 99 ? "true" : "false");
+		submods = mint_text("%s,\"gpu%u\":{\"ear.veraison.annotated-evidence\":{\"tdx\":{"
+				    "\"td_attributes\":{\"debug\":%s}}}}",
+				    submods, i, i == 99 ? "true" : "false");
 	set_policy(w, SECUREBOOT);
 	set_debug(w, mint_text("\"submods\":{%s}", submods));
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	assert_non_null(strstr(w->text, "holds, but submods.gpu99.ear."));
 }
 
-/* The explanation is of the real evaluation, and its note says which claim it was and what would allow it. */
+/* The explanation is of the real evaluation, and its note says which claim it was and what would
+ * allow it. */
 static void test_decide_explains_the_debug_floor(void **state)
 {
 	struct world *w = *state;
@@ -536,20 +669,25 @@ static void test_decide_explains_the_debug_floor(void **state)
 		{"\"\"", "another text", "\"exists\":true"},
 		{"\"a\\\"b\"", "another text", "\"exists\":true"},
 		{"\"\\u001b[2J\"", "another text", "\"exists\":true"},
-		{"\"012345678901234567890123456789012345678\"", "012345678901234567890123456789012345678",
+		{"\"012345678901234567890123456789012345678\"",
+		 "012345678901234567890123456789012345678",
 		 "\"equals\":\"012345678901234567890123456789012345678\""},
 		{"\"0123456789012345678901234567890123456789\"", "another text", "\"exists\":true"},
 		{"1e300", "another number", "\"exists\":true"},
 	};
 
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-		static const char path[] = "x-ms-isolation-tee.x-ms-azurevm-hypervisordebug-enabled";
+		static const char path[] =
+			"x-ms-isolation-tee.x-ms-azurevm-hypervisordebug-enabled";
 		set_policy(w, SECUREBOOT);
-		set_debug(w, mint_text("\"x-ms-isolation-tee\":{\"x-ms-azurevm-hypervisordebug-enabled\":%s}", values[i].value));
+		set_debug(w, mint_text("\"x-ms-isolation-tee\":{\"x-ms-azurevm-hypervisordebug-"
+				       "enabled\":%s}",
+				       values[i].value));
 		ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 		char *condition = mint_text("{\"claim\":\"%s\",%s}", path, values[i].condition);
 		char *note =
-			mint_text("✗ policy        holds, but %s is %s, and it needs no condition that reads this; to allow it, add to an allOf %s\n",
+			mint_text("✗ policy        holds, but %s is %s, and it needs no condition "
+				  "that reads this; to allow it, add to an allOf %s\n",
 				  path, values[i].shown, condition);
 		if (strstr(w->text, note) == NULL)
 			fail_msg("%s\nis not in\n%s", note, w->text);
@@ -567,16 +705,20 @@ static void test_decide_explains_the_debug_floor(void **state)
 					"\nREFUSE DEBUG_EVIDENCE: the guest can be debugged"));
 }
 
-/* Real guests of Azure pass a policy that is silent about debugging, and no longer once one of their claims says otherwise. */
+/* Real guests of Azure pass a policy that is silent about debugging, and no longer once one of
+ * their claims says otherwise. */
 static void test_a38_real_guests_are_not_debuggable(void **state)
 {
 	struct world *w = *state;
-	static const char *const files[] = {"tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json",
-					    "tests/vectors/maa/cvm-guest-sampleAttestationToken.json"};
-	static const char *const flags[] = {"x-ms-azurevm-kerneldebug-enabled", "x-ms-azurevm-bootdebug-enabled",
-					    "x-ms-azurevm-hypervisordebug-enabled", "x-ms-azurevm-debuggersdisabled"};
+	static const char *const files[] = {
+		"tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json",
+		"tests/vectors/maa/cvm-guest-sampleAttestationToken.json"};
+	static const char *const flags[] = {
+		"x-ms-azurevm-kerneldebug-enabled", "x-ms-azurevm-bootdebug-enabled",
+		"x-ms-azurevm-hypervisordebug-enabled", "x-ms-azurevm-debuggersdisabled"};
 
-	set_policy(w, "{\"claim\":\"x-ms-isolation-tee.x-ms-compliance-status\",\"equals\":\"azure-compliant-cvm\"}," SECUREBOOT);
+	set_policy(w, "{\"claim\":\"x-ms-isolation-tee.x-ms-compliance-status\",\"equals\":\"azure-"
+		      "compliant-cvm\"}," SECUREBOOT);
 	for (size_t f = 0; f < 2; f++) {
 		struct span text = mint_file(files[f]);
 		json_t *claims = json_loadb((const char *)text.p, text.len, 0, NULL);
@@ -596,7 +738,8 @@ static void test_a38_real_guests_are_not_debuggable(void **state)
 			json_object_set_new(claims, flags[i], json_boolean(i == 3));
 		}
 		for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-			json_object_del(claims, flags[i]); /* another system's token without them says nothing of a debugger */
+			json_object_del(claims, flags[i]); /* another system's token without them
+							      says nothing of a debugger */
 		set_claims(w, mint_keep(json_dumps(claims, 0)));
 		ASSERT_ERR(KB_OK, run(w));
 		json_decref(claims);
@@ -606,13 +749,16 @@ static void test_a38_real_guests_are_not_debuggable(void **state)
 static void test_a27_wrapping_key(void **state)
 {
 	struct world *w = *state;
-	static const char frame[] = "{\"exp\":%d,\"iat\":%d,\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":\"sevsnpvm\"%s}";
+	static const char frame[] = "{\"exp\":%d,\"iat\":%d,\"iss\":\"" MINT_ISS
+				    "\",\"x-ms-attestation-type\":\"sevsnpvm\"%s}";
 
 	set_claims(w, mint_text(frame, MINT_NOW + 100, MINT_NOW, ""));
 	ASSERT_ERR(KB_E_KEY_BINDING, run(w));
 	assert_non_null(strstr(w->text, "✗ wrapping key\n"));
 	set_claims(w, mint_text(frame, MINT_NOW + 100, MINT_NOW,
-				mint_text(",\"x-ms-runtime\":{\"keys\":[%s]}", mint_jwk(mint_rsa(1), "kek", ",\"use\":\"enc\",\"d\":\"AQ\""))));
+				mint_text(",\"x-ms-runtime\":{\"keys\":[%s]}",
+					  mint_jwk(mint_rsa(1), "kek",
+						   ",\"use\":\"enc\",\"d\":\"AQ\""))));
 	ASSERT_ERR(KB_E_KEY_PRIVATE, run(w));
 }
 
@@ -628,7 +774,8 @@ static void test_decide_checks_in_order(void **state)
 	w->c.policy = NULL;
 	w->issuer.audience = ours;
 	w->issuer.nonce = NONCE_REQUEST;
-	set_token(w, mint_token(mint_rsa(2), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\"}"));
+	set_token(w, mint_token(mint_rsa(2), "RS256", "k",
+				"{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\"}"));
 	ASSERT_ERR(KB_E_CLOCK_UNSET, run(w));
 	w->c.now_s = MINT_NOW;
 	ASSERT_ERR(KB_E_ISSUER, run(w));
@@ -638,7 +785,9 @@ static void test_decide_checks_in_order(void **state)
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, run(w));
 	set_claims(w, "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\"}");
 	ASSERT_ERR(KB_E_CLAIM_MISSING, run(w));
-	set_claims(w, mint_text("{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\",\"is-debuggable\":true,\"iat\":%d,\"exp\":%d}", MINT_NOW, MINT_NOW + 10));
+	set_claims(w, mint_text("{\"iss\":\"" MINT_ISS
+				"\",\"tee\":\"sgx\",\"is-debuggable\":true,\"iat\":%d,\"exp\":%d}",
+				MINT_NOW, MINT_NOW + 10));
 	ASSERT_ERR(KB_E_AUDIENCE, run(w));
 	w->issuer.audience = NULL;
 	ASSERT_ERR(KB_E_NONCE, run(w));
@@ -691,24 +840,29 @@ static void test_decide_real_token_at_its_own_time(void **state)
 	size_t len = file.len - (file.p[file.len - 1] == '\n');
 
 	jwks_free(w->keys);
-	ASSERT_ERR(KB_OK, jwks_parse(mint_file("tests/vectors/maa/sgx-2022.certs.json"), &w->keys, NULL));
+	ASSERT_ERR(KB_OK,
+		   jwks_parse(mint_file("tests/vectors/maa/sgx-2022.certs.json"), &w->keys, NULL));
 	w->c.keys = w->keys;
 	w->issuer.issuer = iss;
 	set_token(w, mint_text("%.*s", (int)len, (const char *)file.p));
 	rules_free(w->policy);
 	w->policy = NULL;
-	ASSERT_ERR(
-		KB_OK,
-		rules_compile(
-			span_str("{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://cplarryoattestationaad.wus.attest.azure.net/"
-				 "\",\"allOf\":["
-				 "{\"claim\":\"x-ms-sgx-mrsigner\",\"equals\":\"4aea5f9a0ed04b11f889aadfe6a1d376213a29a95a85ce7337ae6f7fece6610c\"},"
-				 "{\"claim\":\"x-ms-sgx-svn\",\"greater\":0},{\"claim\":\"x-ms-sgx-product-id\",\"equals\":\"1\"},"
-				 "{\"claim\":\"x-ms-sgx-is-debuggable\",\"equals\":true},{\"claim\":\"x-ms-policy.svn\",\"lessOrEquals\":1}]}]}"),
-			&w->policy, NULL));
+	ASSERT_ERR(KB_OK,
+		   rules_compile(span_str("{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":"
+					  "\"https://cplarryoattestationaad.wus.attest.azure.net/"
+					  "\",\"allOf\":["
+					  "{\"claim\":\"x-ms-sgx-mrsigner\",\"equals\":"
+					  "\"4aea5f9a0ed04b11f889aadfe6a1d376213a29a95a85ce7337ae6f"
+					  "7fece6610c\"},"
+					  "{\"claim\":\"x-ms-sgx-svn\",\"greater\":0},{\"claim\":"
+					  "\"x-ms-sgx-product-id\",\"equals\":\"1\"},"
+					  "{\"claim\":\"x-ms-sgx-is-debuggable\",\"equals\":true},{"
+					  "\"claim\":\"x-ms-policy.svn\",\"lessOrEquals\":1}]}]}"),
+				 &w->policy, NULL));
 	w->c.policy = w->policy;
 	w->c.is_rehearsal = true;
-	/* Everything holds but the key: this enclave bound a signing key, so nothing can be wrapped to it. */
+	/* Everything holds but the key: this enclave bound a signing key, so nothing can be wrapped
+	 * to it. */
 	w->c.now_s = 1646077971;
 	ASSERT_ERR(KB_E_KEY_BINDING, decide(&w->c, w->ex, &g));
 	w->c.now_s = 1646106771 + 60;

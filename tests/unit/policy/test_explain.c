@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_explain.c — the explanation says what was enforced, reads well, and lets no claim write to a terminal. */
+/* tests/unit/policy/test_explain.c — the explanation says what was enforced, reads well, and lets
+ * no claim write to a terminal. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +27,8 @@ static struct case_ evaluate(const char *policy, const char *claims)
 	assert_non_null(c.ex);
 	ASSERT_ERR(KB_OK, rules_compile(span_str(policy), &c.rules, NULL));
 	ASSERT_ERR(KB_OK, json_load_strict(span_str(claims), KB_MAX_TOKEN, &c.claims, NULL));
-	explain_step(c.ex, STEP_POLICY, rules_evaluate(c.rules, span_str(ISS), c.claims, c.ex), NULL);
+	explain_step(c.ex, STEP_POLICY, rules_evaluate(c.rules, span_str(ISS), c.claims, c.ex),
+		     NULL);
 	return c;
 }
 
@@ -37,7 +39,8 @@ static void finish(struct case_ *c)
 	json_free(c->claims);
 }
 
-static char *rendered(const struct explain *ex, void (*render)(const struct explain *, struct buf *))
+static char *rendered(const struct explain *ex,
+		      void (*render)(const struct explain *, struct buf *))
 {
 	struct buf b;
 
@@ -49,15 +52,20 @@ static char *rendered(const struct explain *ex, void (*render)(const struct expl
 }
 
 static const char policy[] =
-	"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://other.test/\",\"allOf\":[{\"claim\":\"x\",\"equals\":1}]},"
-	"{\"authority\":\"" ISS "/\",\"allOf\":[{\"claim\":\"x-ms-compliance-status\",\"equals\":\"azure-compliant-cvm\"},"
-	"{\"anyOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":\"tdxvm\"},{\"claim\":\"x-ms-attestation-type\",\"equals\":\"sevsnpvm\"}]},"
+	"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://other.test/"
+	"\",\"allOf\":[{\"claim\":\"x\",\"equals\":1}]},"
+	"{\"authority\":\"" ISS
+	"/\",\"allOf\":[{\"claim\":\"x-ms-compliance-status\",\"equals\":\"azure-compliant-cvm\"},"
+	"{\"anyOf\":[{\"claim\":\"x-ms-attestation-type\",\"equals\":\"tdxvm\"},{\"claim\":\"x-ms-"
+	"attestation-type\",\"equals\":\"sevsnpvm\"}]},"
 	"{\"claim\":\"svn\",\"greaterOrEquals\":3},{\"claim\":\"debug\",\"equals\":false}]}]}";
 
 static void test_explain_text(void **state)
 {
-	struct case_ c = evaluate(policy, "{\"x-ms-attestation-type\":\"sgx\",\"svn\":2,\"debug\":false,"
-					  "\"x-ms-isolation-tee\":{\"x-ms-compliance-status\":\"azure-compliant-cvm\"}}");
+	struct case_ c = evaluate(
+		policy,
+		"{\"x-ms-attestation-type\":\"sgx\",\"svn\":2,\"debug\":false,"
+		"\"x-ms-isolation-tee\":{\"x-ms-compliance-status\":\"azure-compliant-cvm\"}}");
 
 	(void)state;
 	explain_step(c.ex, STEP_FORMAT, KB_OK, NULL);
@@ -66,50 +74,58 @@ static void test_explain_text(void **state)
 	explain_step(c.ex, STEP_TIME, KB_OK, NULL);
 	explain_step(c.ex, STEP_AUDIENCE, KB_OK, NULL);
 	explain_step(c.ex, STEP_NONCE, KB_OK, NULL);
-	assert_string_equal(rendered(c.ex, explain_text),
-			    "✓ format\n"
-			    "✓ issuer        https://issuer.test\n"
-			    "✓ signature     RS256, kid k\n"
-			    "✓ time\n"
-			    "✓ audience\n"
-			    "✓ nonce\n"
-			    "✗ policy\n"
-			    "– wrapping key\n"
-			    "\n"
-			    "✗ policy: any of\n"
-			    "    – https://other.test/ is another issuer\n"
-			    "    ✗ https://issuer.test/: all of\n"
-			    "        ✗ x-ms-compliance-status equals \"azure-compliant-cvm\"   not in the token at this level; "
-			    "x-ms-isolation-tee.x-ms-compliance-status is \"azure-compliant-cvm\"\n"
-			    "        ✗ any of\n"
-			    "            ✗ x-ms-attestation-type equals \"tdxvm\"   the token says \"sgx\"\n"
-			    "            ✗ x-ms-attestation-type equals \"sevsnpvm\"   the token says \"sgx\"\n"
-			    "        ✗ svn greaterOrEquals 3   the token says 2\n"
-			    "        ✓ debug equals false\n"
-			    "\n"
-			    "REFUSE POLICY: every ✗ line above that stands under ✗ lines only must become ✓\n");
+	assert_string_equal(
+		rendered(c.ex, explain_text),
+		"✓ format\n"
+		"✓ issuer        https://issuer.test\n"
+		"✓ signature     RS256, kid k\n"
+		"✓ time\n"
+		"✓ audience\n"
+		"✓ nonce\n"
+		"✗ policy\n"
+		"– wrapping key\n"
+		"\n"
+		"✗ policy: any of\n"
+		"    – https://other.test/ is another issuer\n"
+		"    ✗ https://issuer.test/: all of\n"
+		"        ✗ x-ms-compliance-status equals \"azure-compliant-cvm\"   not in the "
+		"token at this level; "
+		"x-ms-isolation-tee.x-ms-compliance-status is \"azure-compliant-cvm\"\n"
+		"        ✗ any of\n"
+		"            ✗ x-ms-attestation-type equals \"tdxvm\"   the token says \"sgx\"\n"
+		"            ✗ x-ms-attestation-type equals \"sevsnpvm\"   the token says \"sgx\"\n"
+		"        ✗ svn greaterOrEquals 3   the token says 2\n"
+		"        ✓ debug equals false\n"
+		"\n"
+		"REFUSE POLICY: every ✗ line above that stands under ✗ lines only must become ✓\n");
 	finish(&c);
 }
 
 static void test_explain_failings(void **state)
 {
-	struct case_ c = evaluate(policy, "{\"x-ms-attestation-type\":\"sevsnpvm\",\"svn\":{},\"debug\":true}");
+	struct case_ c = evaluate(
+		policy, "{\"x-ms-attestation-type\":\"sevsnpvm\",\"svn\":{},\"debug\":true}");
 
 	(void)state;
 	/* The anyOf holds, so its failing half is no reason. */
 	assert_string_equal(rendered(c.ex, explain_failings),
-			    "[{\"claim\":\"x-ms-compliance-status\",\"op\":\"equals\",\"expected\":\"azure-compliant-cvm\"},"
-			    "{\"claim\":\"svn\",\"op\":\"greaterOrEquals\",\"expected\":\"3\",\"actual\":\"(an object)\"},"
-			    "{\"claim\":\"debug\",\"op\":\"equals\",\"expected\":\"false\",\"actual\":\"true\"}]");
+			    "[{\"claim\":\"x-ms-compliance-status\",\"op\":\"equals\",\"expected\":"
+			    "\"azure-compliant-cvm\"},"
+			    "{\"claim\":\"svn\",\"op\":\"greaterOrEquals\",\"expected\":\"3\","
+			    "\"actual\":\"(an object)\"},"
+			    "{\"claim\":\"debug\",\"op\":\"equals\",\"expected\":\"false\","
+			    "\"actual\":\"true\"}]");
 	finish(&c);
 }
 
 static void test_explain_failings_are_none(void **state)
 {
-	struct case_ good = evaluate(policy, "{\"x-ms-attestation-type\":\"sevsnpvm\",\"x-ms-compliance-status\":\"azure-compliant-cvm\","
+	struct case_ good = evaluate(policy, "{\"x-ms-attestation-type\":\"sevsnpvm\",\"x-ms-"
+					     "compliance-status\":\"azure-compliant-cvm\","
 					     "\"svn\":3,\"debug\":false}");
-	struct case_ foreign =
-		evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"https://a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}", "{}");
+	struct case_ foreign = evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"https://"
+					"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
+					"{}");
 	struct explain *empty = explain_new();
 
 	(void)state;
@@ -125,30 +141,38 @@ static void test_explain_failings_are_none(void **state)
 
 static void test_explain_failings_limits(void **state)
 {
-	char *list = mint_text("{\"claim\":\"c0\",\"equals\":1}"), *longest = mint_keep(calloc(1, 1001));
+	char *list = mint_text("{\"claim\":\"c0\",\"equals\":1}"),
+	     *longest = mint_keep(calloc(1, 1001));
 
 	(void)state;
 	for (unsigned i = 1; i < 2 * KB_MAX_FAILINGS; i++)
 		list = mint_text("%s,{\"claim\":\"c%u\",\"equals\":1}", list, i);
 	memset(longest, 'v', 1000);
-	struct case_ many = evaluate(mint_text("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS "\",\"allOf\":[%s]}]}", list),
+	struct case_ many = evaluate(mint_text("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+					       "\",\"allOf\":[%s]}]}",
+					       list),
 				     mint_text("{\"c0\":\"%s\"}", longest));
 	char *text = rendered(many.ex, explain_failings);
 	assert_null(strstr(text, mint_text("c%u", KB_MAX_FAILINGS)));
 	assert_non_null(strstr(text, mint_text("c%u", KB_MAX_FAILINGS - 1)));
 	finish(&many);
-	struct case_ wide = evaluate(
-		mint_text("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS "\",\"anyOf\":[{\"claim\":\"c0\",\"equals\":\"w%s\"}]}]}", longest),
-		mint_text("{\"c0\":\"%s\"}", longest));
+	struct case_ wide =
+		evaluate(mint_text("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+				   "\",\"anyOf\":[{\"claim\":\"c0\",\"equals\":\"w%s\"}]}]}",
+				   longest),
+			 mint_text("{\"c0\":\"%s\"}", longest));
 	longest[128] = '\0';
 	assert_non_null(strstr(text, mint_text("\"actual\":\"%s\"}", longest)));
-	assert_non_null(strstr(rendered(wide.ex, explain_text), mint_text("equals \"w%.127s\"…   the token says \"%s\"…\n", longest, longest)));
+	assert_non_null(strstr(
+		rendered(wide.ex, explain_text),
+		mint_text("equals \"w%.127s\"…   the token says \"%s\"…\n", longest, longest)));
 	finish(&wide);
 }
 
 static void test_explain_json_parses_and_tells_the_same(void **state)
 {
-	struct case_ c = evaluate(policy, "{\"x-ms-attestation-type\":\"sgx\",\"svn\":2,\"debug\":false}");
+	struct case_ c =
+		evaluate(policy, "{\"x-ms-attestation-type\":\"sgx\",\"svn\":2,\"debug\":false}");
 	KB_AUTO(json) struct json_t *j = NULL;
 	const struct json_t *node;
 	struct span text;
@@ -163,15 +187,19 @@ static void test_explain_json_parses_and_tells_the_same(void **state)
 	assert_true(span_eq_cstr(text, "POLICY"));
 	ASSERT_ERR(KB_OK, json_get_arr(j, "steps", &node));
 	assert_int_equal(json_len(node), STEP_COUNT);
-	assert_non_null(strstr(json,
-			       "\"policy\":{\"outcome\":\"fails\",\"anyOf\":[{\"outcome\":\"not looked at\",\"authority\":\"https://other.test/\","
-			       "\"allOf\":[{\"outcome\":\"not looked at\",\"claim\":\"x\",\"op\":\"equals\",\"expected\":\"1\"}]},"
-			       "{\"outcome\":\"fails\",\"authority\":\"https://issuer.test/\",\"allOf\":["
-			       "{\"outcome\":\"fails\",\"claim\":\"x-ms-compliance-status\",\"op\":\"equals\",\"expected\":\"azure-compliant-cvm\"},"
-			       "{\"outcome\":\"fails\",\"anyOf\":[{\"outcome\":\"fails\",\"claim\":\"x-ms-attestation-type\",\"op\":\"equals\","
-			       "\"expected\":\"tdxvm\",\"actual\":\"sgx\"},"));
-	assert_non_null(
-		strstr(json, "{\"outcome\":\"holds\",\"claim\":\"debug\",\"op\":\"equals\",\"expected\":\"false\",\"actual\":\"false\"}]}]}}"));
+	assert_non_null(strstr(
+		json, "\"policy\":{\"outcome\":\"fails\",\"anyOf\":[{\"outcome\":\"not looked "
+		      "at\",\"authority\":\"https://other.test/\","
+		      "\"allOf\":[{\"outcome\":\"not looked "
+		      "at\",\"claim\":\"x\",\"op\":\"equals\",\"expected\":\"1\"}]},"
+		      "{\"outcome\":\"fails\",\"authority\":\"https://issuer.test/\",\"allOf\":["
+		      "{\"outcome\":\"fails\",\"claim\":\"x-ms-compliance-status\",\"op\":"
+		      "\"equals\",\"expected\":\"azure-compliant-cvm\"},"
+		      "{\"outcome\":\"fails\",\"anyOf\":[{\"outcome\":\"fails\",\"claim\":\"x-ms-"
+		      "attestation-type\",\"op\":\"equals\","
+		      "\"expected\":\"tdxvm\",\"actual\":\"sgx\"},"));
+	assert_non_null(strstr(json, "{\"outcome\":\"holds\",\"claim\":\"debug\",\"op\":\"equals\","
+				     "\"expected\":\"false\",\"actual\":\"false\"}]}]}}"));
 	finish(&c);
 }
 
@@ -187,7 +215,8 @@ static void test_explain_json_before_the_policy(void **state)
 	ASSERT_ERR(KB_OK, json_load_strict(span_str(json), 4096, &j, NULL));
 	assert_false(json_has(j, "policy"));
 	assert_non_null(strstr(json, "\"outcome\":\"ISSUER\",\"note\":\"" ISS "\"}"));
-	assert_non_null(strstr(json, "\"outcome\":\"OK\"}")); /* what nothing was said of has no note */
+	assert_non_null(
+		strstr(json, "\"outcome\":\"OK\"}")); /* what nothing was said of has no note */
 	char *text = rendered(ex, explain_text);
 	assert_non_null(strstr(text, "\nREFUSE ISSUER: "));
 	assert_non_null(strstr(text, "– signature\n"));
@@ -201,10 +230,12 @@ static void test_explain_of_nothing_is_a_refusal(void **state)
 
 	(void)state;
 	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG\n"));
-	assert_non_null(strstr(rendered(ex, explain_json), "{\"decision\":\"refuse\",\"code\":\"BUG\""));
+	assert_non_null(
+		strstr(rendered(ex, explain_json), "{\"decision\":\"refuse\",\"code\":\"BUG\""));
 	explain_step(ex, STEP_WRAPPING_KEY, KB_OK, NULL);
 	assert_non_null(strstr(rendered(ex, explain_text), "\nRELEASE\n"));
-	assert_non_null(strstr(rendered(ex, explain_json), "{\"decision\":\"release\",\"code\":\"OK\""));
+	assert_non_null(
+		strstr(rendered(ex, explain_json), "{\"decision\":\"release\",\"code\":\"OK\""));
 	explain_reset(ex);
 	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG\n"));
 	explain_free(ex);
@@ -214,25 +245,32 @@ static void test_explain_of_nothing_is_a_refusal(void **state)
 
 static void test_explain_no_authority_for_the_issuer(void **state)
 {
-	struct case_ c = evaluate((const char *)mint_file("tests/vectors/policies/cvm-default-skr-policy.json").p, "{}");
+	struct case_ c = evaluate(
+		(const char *)mint_file("tests/vectors/policies/cvm-default-skr-policy.json").p,
+		"{}");
 
 	(void)state;
 	char *text = rendered(c.ex, explain_text);
 	assert_non_null(strstr(text, "✗ policy: any of\n    – 60 authorities are other issuers\n"));
-	assert_non_null(strstr(text, "\nREFUSE POLICY: the policy has no authority https://issuer.test, which issued this token\n"));
+	assert_non_null(strstr(text, "\nREFUSE POLICY: the policy has no authority "
+				     "https://issuer.test, which issued this token\n"));
 	finish(&c);
 }
 
 static void test_explain_claims_of_the_wrong_level(void **state)
 {
-	struct case_ c = evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS "\",\"allOf\":["
-				  "{\"claim\":\"x-ms-isolation-tee.x-ms-compliance-status\",\"equals\":\"azure-compliant-cvm\"},"
-				  "{\"claim\":\"x-ms-isolation-tee.nothing\",\"equals\":1},{\"claim\":\"nothing\",\"exists\":true}]}]}",
-				  "{\"x-ms-compliance-status\":\"azure-compliant-cvm\"}");
+	struct case_ c =
+		evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS "\",\"allOf\":["
+			 "{\"claim\":\"x-ms-isolation-tee.x-ms-compliance-status\",\"equals\":"
+			 "\"azure-compliant-cvm\"},"
+			 "{\"claim\":\"x-ms-isolation-tee.nothing\",\"equals\":1},{\"claim\":"
+			 "\"nothing\",\"exists\":true}]}]}",
+			 "{\"x-ms-compliance-status\":\"azure-compliant-cvm\"}");
 
 	(void)state;
 	char *text = rendered(c.ex, explain_text);
-	assert_non_null(strstr(text, "not in the token at this level; x-ms-compliance-status is \"azure-compliant-cvm\"\n"));
+	assert_non_null(strstr(text, "not in the token at this level; x-ms-compliance-status is "
+				     "\"azure-compliant-cvm\"\n"));
 	assert_non_null(strstr(text, "x-ms-isolation-tee.nothing equals 1   not in the token\n"));
 	assert_non_null(strstr(text, "✗ nothing exists true   not in the token\n"));
 	finish(&c);
@@ -240,8 +278,10 @@ static void test_explain_claims_of_the_wrong_level(void **state)
 
 static void test_explain_kinds_of_values(void **state)
 {
-	struct case_ c = evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS "\",\"anyOf\":[{\"claim\":\"o\",\"equals\":1},"
-				  "{\"claim\":\"l\",\"equals\":1.5},{\"claim\":\"z\",\"equals\":\"1\"},{\"claim\":\"r\",\"equals\":true}]}]}",
+	struct case_ c = evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+				  "\",\"anyOf\":[{\"claim\":\"o\",\"equals\":1},"
+				  "{\"claim\":\"l\",\"equals\":1.5},{\"claim\":\"z\",\"equals\":"
+				  "\"1\"},{\"claim\":\"r\",\"equals\":true}]}]}",
 				  "{\"o\":{},\"l\":[1],\"z\":null,\"r\":1e300}");
 
 	(void)state;
@@ -249,15 +289,17 @@ static void test_explain_kinds_of_values(void **state)
 	assert_non_null(strstr(text, "o equals 1   the token says (an object)\n"));
 	assert_non_null(strstr(text, "l equals 1.5   the token says (an array)\n"));
 	assert_non_null(strstr(text, "z equals \"1\"   the token says (null)\n"));
-	assert_non_null(strstr(text, "r equals true   the token says (a number too large to compare)\n"));
+	assert_non_null(
+		strstr(text, "r equals true   the token says (a number too large to compare)\n"));
 	finish(&c);
 }
 
 static void test_b17_values_cannot_write_to_a_terminal(void **state)
 {
-	struct case_ c = evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
-				  "\",\"anyOf\":[{\"claim\":\"a\\u001b[2Jb\",\"equals\":\"\\u001b[31m\"}]}]}",
-				  "{\"a\\u001b[2Jb\":\"\\u001b]0;x\\u0007\\r\\n\\u007f\"}");
+	struct case_ c = evaluate(
+		"{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+		"\",\"anyOf\":[{\"claim\":\"a\\u001b[2Jb\",\"equals\":\"\\u001b[31m\"}]}]}",
+		"{\"a\\u001b[2Jb\":\"\\u001b]0;x\\u0007\\r\\n\\u007f\"}");
 
 	(void)state;
 	explain_step(c.ex, STEP_ISSUER, KB_OK, "\x1b[31mnote\n");

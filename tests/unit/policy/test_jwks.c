@@ -38,7 +38,8 @@ static void test_jwks_loads_a_real_set(void **state)
 	ASSERT_ERR(KB_OK, jwks_parse(mint_file("tests/vectors/maa/sgx-2022.certs.json"), &s, &r));
 	assert_int_equal(r.kept, 3);
 	assert_int_equal(r.dropped, 1);
-	const struct jwk *k = jwks_find(s, span_str("rPtBGRWTlPmzs5u35L0QRD9WdymeKPRxteTeTlwN0Ec="));
+	const struct jwk *k =
+		jwks_find(s, span_str("rPtBGRWTlPmzs5u35L0QRD9WdymeKPRxteTeTlwN0Ec="));
 	assert_non_null(k);
 	assert_int_equal(pubkey_kind(jwk_pubkey(k)), PUBKEY_RSA);
 	assert_int_equal(pubkey_bits(jwk_pubkey(k)), 2048);
@@ -62,8 +63,9 @@ static void test_a22_real_set_with_weak_keys(void **state)
 	jwks_free(s);
 }
 
-/* An issuer whose server is not its own any more: as many keys as a set may hold, each the dearest there is to judge, a prime.  Every vault worker reads the
- * set at a release of that issuer; none may stand still over it. */
+/* An issuer whose server is not its own any more: as many keys as a set may hold, each the dearest
+ * there is to judge, a prime.  Every vault worker reads the set at a release of that issuer; none
+ * may stand still over it. */
 static void test_a22_the_dearest_set_takes_no_time(void **state)
 {
 	BIGNUM *p = BN_get_rfc3526_prime_4096(NULL);
@@ -75,8 +77,8 @@ static void test_a22_the_dearest_set_takes_no_time(void **state)
 	(void)state;
 	assert_true(p != NULL && BN_bn2bin(p, bytes) == sizeof bytes);
 	for (unsigned i = 0; i < KB_MAX_JWKS_KEYS; i++)
-		keys = mint_text("%s%s{\"kty\":\"RSA\",\"kid\":\"%u\",\"n\":\"%s\",\"e\":\"AQAB\"}", keys, i > 0 ? "," : "", i,
-				 mint_b64(bytes, sizeof bytes));
+		keys = mint_text("%s%s{\"kty\":\"RSA\",\"kid\":\"%u\",\"n\":\"%s\",\"e\":\"AQAB\"}",
+				 keys, i > 0 ? "," : "", i, mint_b64(bytes, sizeof bytes));
 	int64_t from = mint_cpu_us();
 	ASSERT_ERR(KB_OK, jwks_parse(span_str(mint_text("{\"keys\":[%s]}", keys)), &s, &r));
 	assert_true(mint_cpu_us() - from < 100000);
@@ -88,7 +90,13 @@ static void test_a22_the_dearest_set_takes_no_time(void **state)
 
 static void test_jwks_rejects_what_is_no_set(void **state)
 {
-	static const char *const bad[] = {"[]", "{}", "{\"keys\":{}}", "{\"keys\":null}", "{\"keys\":[1]}", "{\"keys\":[[]]}", "{\"keys\":[null]}"};
+	static const char *const bad[] = {"[]",
+					  "{}",
+					  "{\"keys\":{}}",
+					  "{\"keys\":null}",
+					  "{\"keys\":[1]}",
+					  "{\"keys\":[[]]}",
+					  "{\"keys\":[null]}"};
 	struct jwks_report r;
 
 	(void)state;
@@ -98,8 +106,10 @@ static void test_jwks_rejects_what_is_no_set(void **state)
 	ASSERT_ERR(KB_E_JSON_SYNTAX, parse("", &r));
 	ASSERT_ERR(KB_E_JSON_DUPLICATE, parse("{\"keys\":[],\"keys\":[]}", &r));
 	ASSERT_ERR(KB_E_JWKS_EMPTY, parse("{\"keys\":[]}", &r));
-	ASSERT_ERR(KB_E_JWKS_FORMAT, parse(mint_text("{\"keys\":[%s,7]}", good("a")), &r)); /* one good key does not heal it */
-	r = (struct jwks_report){77, 77, KB_E_BUG};                                         /* a report never says what an earlier set was like */
+	ASSERT_ERR(KB_E_JWKS_FORMAT, parse(mint_text("{\"keys\":[%s,7]}", good("a")),
+					   &r)); /* one good key does not heal it */
+	r = (struct jwks_report){77, 77,
+				 KB_E_BUG}; /* a report never says what an earlier set was like */
 	ASSERT_ERR(KB_E_JWKS_FORMAT, parse("{}", &r));
 	assert_true(r.kept == 0 && r.dropped == 0 && r.first_drop == KB_OK);
 }
@@ -143,9 +153,13 @@ static void test_a08_duplicate_kid(void **state)
 	struct jwks_report r;
 
 	(void)state;
-	ASSERT_ERR(KB_E_JWKS_DUPLICATE, parse(mint_text("{\"keys\":[%s,%s]}", good("a"), mint_jwk(mint_rsa(0), "a", "")), &r));
+	ASSERT_ERR(KB_E_JWKS_DUPLICATE,
+		   parse(mint_text("{\"keys\":[%s,%s]}", good("a"), mint_jwk(mint_rsa(0), "a", "")),
+			 &r));
 	/* One of the two would have been dropped: which one is meant is still a guess. */
-	ASSERT_ERR(KB_E_JWKS_DUPLICATE, parse(mint_text("{\"keys\":[{\"kty\":\"OKP\",\"kid\":\"a\"},%s]}", good("a")), &r));
+	ASSERT_ERR(
+		KB_E_JWKS_DUPLICATE,
+		parse(mint_text("{\"keys\":[{\"kty\":\"OKP\",\"kid\":\"a\"},%s]}", good("a")), &r));
 	ASSERT_ERR(KB_OK, parse(mint_text("{\"keys\":[%s,%s]}", good("a"), good("b")), &r));
 }
 
@@ -154,18 +168,27 @@ static void test_jwks_drops_foreign_and_unnamed_keys(void **state)
 	struct jwks_report r;
 
 	(void)state;
-	ASSERT_ERR(KB_OK, parse(mint_text("{\"keys\":[{\"kty\":\"OKP\",\"kid\":\"ed\",\"crv\":\"Ed25519\",\"x\":\"AA\"},%s]}", good("a")), &r));
+	ASSERT_ERR(KB_OK, parse(mint_text("{\"keys\":[{\"kty\":\"OKP\",\"kid\":\"ed\",\"crv\":"
+					  "\"Ed25519\",\"x\":\"AA\"},%s]}",
+					  good("a")),
+				&r));
 	assert_int_equal(r.kept, 1);
 	assert_int_equal(r.dropped, 1);
 	ASSERT_ERR(KB_E_KEY_TYPE, r.first_drop);
-	char *unnamed = mint_text("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", mint_number(mint_ec("P-256"), "qx", 32),
+	char *unnamed = mint_text("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}",
+				  mint_number(mint_ec("P-256"), "qx", 32),
 				  mint_number(mint_ec("P-256"), "qy", 32));
-	ASSERT_ERR(KB_OK, parse(mint_text("{\"keys\":[%s,{\"kty\":\"OKP\"},%s]}", unnamed, good("a")), &r));
+	ASSERT_ERR(
+		KB_OK,
+		parse(mint_text("{\"keys\":[%s,{\"kty\":\"OKP\"},%s]}", unnamed, good("a")), &r));
 	assert_int_equal(r.dropped, 2);
 	ASSERT_ERR(KB_E_KID_MISSING, r.first_drop);
 	ASSERT_ERR(KB_E_JWKS_EMPTY, parse(mint_text("{\"keys\":[%s]}", unnamed), &r));
 	assert_int_equal(r.dropped, 1);
-	ASSERT_ERR(KB_OK, parse(mint_text("{\"keys\":[%s,%s]}", mint_jwk(mint_rsa(0), "e", ",\"use\":\"enc\""), good("a")), &r));
+	ASSERT_ERR(KB_OK,
+		   parse(mint_text("{\"keys\":[%s,%s]}",
+				   mint_jwk(mint_rsa(0), "e", ",\"use\":\"enc\""), good("a")),
+			 &r));
 	ASSERT_ERR(KB_E_KEY_USE, r.first_drop);
 }
 
@@ -174,8 +197,13 @@ static void test_h04_private_key_poisons_the_set(void **state)
 	struct jwks_report r;
 
 	(void)state;
-	ASSERT_ERR(KB_E_KEY_PRIVATE, parse(mint_text("{\"keys\":[%s,%s]}", good("a"), mint_jwk(mint_rsa(0), "b", ",\"d\":\"AQ\"")), &r));
-	ASSERT_ERR(KB_E_KEY_PRIVATE, parse(mint_text("{\"keys\":[{\"kty\":\"oct\",\"kid\":\"h\",\"k\":\"AQ\"},%s]}", good("a")), &r));
+	ASSERT_ERR(KB_E_KEY_PRIVATE, parse(mint_text("{\"keys\":[%s,%s]}", good("a"),
+						     mint_jwk(mint_rsa(0), "b", ",\"d\":\"AQ\"")),
+					   &r));
+	ASSERT_ERR(KB_E_KEY_PRIVATE,
+		   parse(mint_text("{\"keys\":[{\"kty\":\"oct\",\"kid\":\"h\",\"k\":\"AQ\"},%s]}",
+				   good("a")),
+			 &r));
 }
 
 static void test_jwks_keeps_the_keys_algorithm(void **state)
@@ -183,7 +211,10 @@ static void test_jwks_keeps_the_keys_algorithm(void **state)
 	struct jwks *s = NULL;
 
 	(void)state;
-	ASSERT_ERR(KB_OK, jwks_parse(span_str(mint_text("{\"keys\":[%s]}", mint_jwk(mint_ec("P-384"), "a", ",\"alg\":\"ES384\""))), &s, NULL));
+	ASSERT_ERR(KB_OK, jwks_parse(span_str(mint_text("{\"keys\":[%s]}",
+							mint_jwk(mint_ec("P-384"), "a",
+								 ",\"alg\":\"ES384\""))),
+				     &s, NULL));
 	assert_int_equal(jwk_alg(jwks_find(s, span_str("a"))), KB_ES384);
 	assert_int_equal(pubkey_kind(jwk_pubkey(jwks_find(s, span_str("a")))), PUBKEY_P384);
 	jwks_free(s);

@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_jws.c — names of algorithms, the gate and the signature against Wycheproof (SECURITY A33). */
+/* tests/unit/policy/test_jws.c — names of algorithms, the gate and the signature against Wycheproof
+ * (SECURITY A33). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +17,9 @@
 
 static void test_alg_names(void **state)
 {
-	static const char *const bad[] = {"",    "none",  "None",   "nOnE",  "HS256",  "HS384",    "HS512", "rs256", "RS256 ",
-					  "RS1", "RS257", "ES256K", "EdDSA", "RSA1_5", "RSA-OAEP", "RS",    "PS",    "ES"};
+	static const char *const bad[] = {"",      "none",   "None",     "nOnE", "HS256", "HS384",
+					  "HS512", "rs256",  "RS256 ",   "RS1",  "RS257", "ES256K",
+					  "EdDSA", "RSA1_5", "RSA-OAEP", "RS",   "PS",    "ES"};
 
 	(void)state;
 	for (unsigned a = KB_RS256; a < KB_ALG_COUNT; a++)
@@ -34,10 +36,15 @@ static void test_alg_fits_its_own_keys_only(void **state)
 	(void)state;
 	for (unsigned a = KB_ALG_NONE; a <= KB_ALG_COUNT; a++) {
 		for (unsigned kind = PUBKEY_RSA; kind <= PUBKEY_P521; kind++) {
-			bool is_rsa = kind == PUBKEY_RSA, wants_rsa = a >= KB_RS256 && a <= KB_PS512, wants_ec = a >= KB_ES256 && a <= KB_ES512;
-			enum kb_err want = (wants_rsa && is_rsa) || (wants_ec && kind - PUBKEY_P256 == a - KB_ES256) ? KB_OK
-					   : wants_ec && !is_rsa                                                     ? KB_E_TOKEN_CURVE
-														     : KB_E_TOKEN_ALG;
+			bool is_rsa = kind == PUBKEY_RSA,
+			     wants_rsa = a >= KB_RS256 && a <= KB_PS512,
+			     wants_ec = a >= KB_ES256 && a <= KB_ES512;
+			enum kb_err want =
+				(wants_rsa && is_rsa) ||
+						(wants_ec && kind - PUBKEY_P256 == a - KB_ES256)
+					? KB_OK
+				: wants_ec && !is_rsa ? KB_E_TOKEN_CURVE
+						      : KB_E_TOKEN_ALG;
 			ASSERT_ERR(want, jws_alg_fits((enum kb_alg)a, (enum pubkey_kind)kind));
 		}
 	}
@@ -45,10 +52,13 @@ static void test_alg_fits_its_own_keys_only(void **state)
 
 /* ---- the token sets ---- */
 
-/* The whole way a token goes, but for its claims: gate, key set, key by kid, signature, the key's own algorithm. */
+/* The whole way a token goes, but for its claims: gate, key set, key by kid, signature, the key's
+ * own algorithm. */
 static enum kb_err judge(struct span compact, const json_t *group)
 {
-	const json_t *pub = json_object_get(group, "public") != NULL ? json_object_get(group, "public") : json_object_get(group, "private");
+	const json_t *pub = json_object_get(group, "public") != NULL
+				    ? json_object_get(group, "public")
+				    : json_object_get(group, "private");
 	char *text = json_dumps(pub, JSON_COMPACT);
 	struct jwks *keys = NULL;
 	struct jws jws;
@@ -73,18 +83,23 @@ static enum kb_err judge(struct span compact, const json_t *group)
 }
 
 /* Valid there, refused here, and why. */
-static const char *why_refused(enum kb_err err, struct span compact, const char *comment, const json_t *group)
+static const char *why_refused(enum kb_err err, struct span compact, const char *comment,
+			       const json_t *group)
 {
-	const char *key_alg = json_string_value(json_object_get(json_object_get(group, "public"), "alg"));
+	const char *key_alg =
+		json_string_value(json_object_get(json_object_get(group, "public"), "alg"));
 
 	if (json_object_get(group, "public") == NULL)
 		return "HMAC: an issuer's key is never a secret of ours";
 	if (strcmp(comment, "emptyPayload") == 0)
 		return err == KB_E_TOKEN_FORMAT ? "a token without claims" : NULL;
 	if (key_alg != NULL && strcmp(key_alg, "ES521") == 0)
-		return err == KB_E_JWKS_EMPTY ? "a key for \"ES521\", which RFC 7518 does not know" : NULL;
-	if (key_alg != NULL && strcmp(key_alg, "PS256") == 0 && span_eq_cstr(span_sub(compact, 0, 13), "eyJhbGciOiJQU"))
-		return err == KB_E_TOKEN_ALG ? "a PS384 token by a key that says it is for PS256" : NULL;
+		return err == KB_E_JWKS_EMPTY ? "a key for \"ES521\", which RFC 7518 does not know"
+					      : NULL;
+	if (key_alg != NULL && strcmp(key_alg, "PS256") == 0 &&
+	    span_eq_cstr(span_sub(compact, 0, 13), "eyJhbGciOiJQU"))
+		return err == KB_E_TOKEN_ALG ? "a PS384 token by a key that says it is for PS256"
+					     : NULL;
 	return NULL;
 }
 
@@ -104,17 +119,23 @@ static struct tally run_jose_file(const char *path)
 		json_array_foreach(json_object_get(group, "tests"), j, test)
 		{
 			const json_t *jws = json_object_get(test, "jws");
-			bool is_valid = strcmp(json_string_value(json_object_get(test, "result")), "valid") == 0;
+			bool is_valid = strcmp(json_string_value(json_object_get(test, "result")),
+					       "valid") == 0;
 			if (jws == NULL) /* JWE groups: is_jwe() must know them */
 				continue;
 			char *dumped = json_is_string(jws) ? NULL : json_dumps(jws, JSON_COMPACT);
-			struct span compact = dumped != NULL ? span_str(dumped) : span_str(json_string_value(jws));
+			struct span compact = dumped != NULL ? span_str(dumped)
+							     : span_str(json_string_value(jws));
 			enum kb_err err = judge(compact, group);
 			const char *comment = json_string_value(json_object_get(test, "comment"));
 			if (!is_valid && err == KB_OK)
-				fail_msg("%s %lld %s: accepted", path, json_integer_value(json_object_get(test, "tcId")), comment);
-			if (is_valid && err != KB_OK && why_refused(err, compact, comment, group) == NULL)
-				fail_msg("%s %lld %s: refused with %s", path, json_integer_value(json_object_get(test, "tcId")), comment,
+				fail_msg("%s %lld %s: accepted", path,
+					 json_integer_value(json_object_get(test, "tcId")),
+					 comment);
+			if (is_valid && err != KB_OK &&
+			    why_refused(err, compact, comment, group) == NULL)
+				fail_msg("%s %lld %s: refused with %s", path,
+					 json_integer_value(json_object_get(test, "tcId")), comment,
 					 kb_err_name(err));
 			t.valid += is_valid;
 			t.invalid += !is_valid;
@@ -159,7 +180,11 @@ static void test_a33_wycheproof_crypto(void **state)
 
 static void test_a31_wycheproof_encrypted_tokens(void **state)
 {
-	json_t *doc = json_loads((const char *)mint_file("tests/vectors/wycheproof/json_web_crypto_test.json").p, 0, NULL), *group, *test;
+	json_t *doc = json_loads(
+		       (const char *)mint_file("tests/vectors/wycheproof/json_web_crypto_test.json")
+			       .p,
+		       0, NULL),
+	       *group, *test;
 	unsigned n = 0, of_type = 0;
 	size_t i, j;
 
@@ -175,7 +200,8 @@ static void test_a31_wycheproof_encrypted_tokens(void **state)
 				continue;
 			enum kb_err err = jws_open(span_str(json_string_value(jwe)), &jws);
 			assert_true(err == KB_E_TOKEN_TYPE || err == KB_E_TOKEN_FORMAT);
-			if (strcmp(json_string_value(json_object_get(test, "result")), "valid") == 0)
+			if (strcmp(json_string_value(json_object_get(test, "result")), "valid") ==
+			    0)
 				ASSERT_ERR(KB_E_TOKEN_TYPE, err);
 			of_type += err == KB_E_TOKEN_TYPE;
 			n++;
@@ -186,7 +212,8 @@ static void test_a31_wycheproof_encrypted_tokens(void **state)
 	json_decref(doc);
 }
 
-/* ---- the signature sets: their messages are not tokens, so cjose cannot be asked; the key as we import it and the gate can ---- */
+/* ---- the signature sets: their messages are not tokens, so cjose cannot be asked; the key as we
+ * import it and the gate can ---- */
 
 static size_t from_hex(const char *hex, uint8_t *out, size_t cap)
 {
@@ -209,7 +236,8 @@ static bool openssl_verifies(EVP_PKEY *key, struct span sig, struct span msg)
 	if (EVP_PKEY_is_a(key, "EC")) {
 		ECDSA_SIG *pair = ECDSA_SIG_new();
 		int half = (int)sig.len / 2;
-		if (sig.len != 64 || ECDSA_SIG_set0(pair, BN_bin2bn(sig.p, half, NULL), BN_bin2bn(sig.p + half, half, NULL)) != 1) {
+		if (sig.len != 64 || ECDSA_SIG_set0(pair, BN_bin2bn(sig.p, half, NULL),
+						    BN_bin2bn(sig.p + half, half, NULL)) != 1) {
 			ECDSA_SIG_free(pair);
 			EVP_MD_CTX_free(ctx);
 			return false;
@@ -223,17 +251,21 @@ static bool openssl_verifies(EVP_PKEY *key, struct span sig, struct span msg)
 	return ok;
 }
 
-/* Each signature stuck to a token that it does not sign: whatever its form, the gate or cjose refuses it. */
-static void refuse_on_a_token(const struct pubkey *pub, const char *alg, struct span sig, size_t want_len)
+/* Each signature stuck to a token that it does not sign: whatever its form, the gate or cjose
+ * refuses it. */
+static void refuse_on_a_token(const struct pubkey *pub, const char *alg, struct span sig,
+			      size_t want_len)
 {
 	struct jws_key *key = NULL;
 	struct jws jws;
 	char *header = mint_text("{\"alg\":\"%s\",\"kid\":\"none\"}", alg);
-	char *compact = mint_text("%s.e30.%s", mint_b64(header, strlen(header)), mint_b64(sig.p, sig.len));
+	char *compact =
+		mint_text("%s.e30.%s", mint_b64(header, strlen(header)), mint_b64(sig.p, sig.len));
 
 	ASSERT_ERR(KB_OK, jws_key_new(pub, &key));
 	ASSERT_ERR(KB_OK, jws_open(span_str(compact), &jws));
-	ASSERT_ERR(sig.len == want_len ? KB_E_TOKEN_SIGNATURE : KB_E_TOKEN_SIG_LENGTH, jws_verify(&jws, key));
+	ASSERT_ERR(sig.len == want_len ? KB_E_TOKEN_SIGNATURE : KB_E_TOKEN_SIG_LENGTH,
+		   jws_verify(&jws, key));
 	jws_close(&jws);
 	jws_key_free(key);
 }
@@ -255,12 +287,18 @@ static unsigned run_signature_file(const char *path, const char *jwk_member, con
 		ASSERT_ERR(KB_OK, pubkey_from_jwk(jwk, PUBKEY_VERIFY, &pub));
 		json_array_foreach(json_object_get(group, "tests"), j, test)
 		{
-			struct span m = span_of(msg, from_hex(json_string_value(json_object_get(test, "msg")), msg, sizeof msg));
-			struct span s = span_of(sig, from_hex(json_string_value(json_object_get(test, "sig")), sig, sizeof sig));
-			bool is_valid = strcmp(json_string_value(json_object_get(test, "result")), "valid") == 0;
+			struct span m = span_of(
+				msg, from_hex(json_string_value(json_object_get(test, "msg")), msg,
+					      sizeof msg));
+			struct span s = span_of(
+				sig, from_hex(json_string_value(json_object_get(test, "sig")), sig,
+					      sizeof sig));
+			bool is_valid = strcmp(json_string_value(json_object_get(test, "result")),
+					       "valid") == 0;
 			bool is_right = openssl_verifies(pubkey_evp(pub), s, m);
 			if (is_valid != is_right)
-				fail_msg("%s %lld", path, json_integer_value(json_object_get(test, "tcId")));
+				fail_msg("%s %lld", path,
+					 json_integer_value(json_object_get(test, "tcId")));
 			n_valid += is_valid;
 			refuse_on_a_token(pub, alg, s, pubkey_kind(pub) == PUBKEY_RSA ? 256 : 64);
 		}
@@ -273,16 +311,21 @@ static unsigned run_signature_file(const char *path, const char *jwk_member, con
 static void test_a33_wycheproof_p1363(void **state)
 {
 	(void)state;
-	assert_true(run_signature_file("tests/vectors/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json", "publicKeyJwk", "ES256") > 100);
+	assert_true(run_signature_file(
+			    "tests/vectors/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json",
+			    "publicKeyJwk", "ES256") > 100);
 }
 
 static void test_a33_wycheproof_rsa(void **state)
 {
 	(void)state;
-	assert_true(run_signature_file("tests/vectors/wycheproof/rsa_signature_2048_sha256_test.json", "keyJwk", "RS256") == 9);
+	assert_true(
+		run_signature_file("tests/vectors/wycheproof/rsa_signature_2048_sha256_test.json",
+				   "keyJwk", "RS256") == 9);
 }
 
-/* A private key anybody can have of a modulus that is one prime: d is the inverse of e modulo n − 1. */
+/* A private key anybody can have of a modulus that is one prime: d is the inverse of e modulo n
+ * − 1. */
 static EVP_PKEY *key_of_a_prime(void)
 {
 	BIGNUM *n = BN_get_rfc3526_prime_2048(NULL), *e = BN_new(), *d = BN_dup(n);
@@ -291,11 +334,14 @@ static EVP_PKEY *key_of_a_prime(void)
 	EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
 	EVP_PKEY *key = NULL;
 
-	assert_true(BN_set_word(e, 65537) == 1 && BN_sub_word(d, 1) == 1 && BN_mod_inverse(d, e, d, ctx) != NULL);
-	assert_true(OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
+	assert_true(BN_set_word(e, 65537) == 1 && BN_sub_word(d, 1) == 1 &&
+		    BN_mod_inverse(d, e, d, ctx) != NULL);
+	assert_true(OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
 		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_D, d) == 1);
 	OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
-	assert_true(EVP_PKEY_fromdata_init(make) == 1 && EVP_PKEY_fromdata(make, &key, EVP_PKEY_KEYPAIR, params) == 1);
+	assert_true(EVP_PKEY_fromdata_init(make) == 1 &&
+		    EVP_PKEY_fromdata(make, &key, EVP_PKEY_KEYPAIR, params) == 1);
 	OSSL_PARAM_free(params);
 	OSSL_PARAM_BLD_free(bld);
 	EVP_PKEY_CTX_free(make);
@@ -306,7 +352,8 @@ static EVP_PKEY *key_of_a_prime(void)
 	return key;
 }
 
-/* The signature is right and counts for nothing, the second time too; one that is wrong is called that, before and after. */
+/* The signature is right and counts for nothing, the second time too; one that is wrong is called
+ * that, before and after. */
 static void test_a22_signature_of_a_weak_key(void **state)
 {
 	EVP_PKEY *weak = key_of_a_prime();
@@ -330,11 +377,15 @@ static void test_a22_signature_of_a_weak_key(void **state)
 /* Every algorithm we name, signed by OpenSSL and verified by cjose behind the gate. */
 static void test_jws_verifies_every_algorithm(void **state)
 {
-	static const char *const names[] = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"};
+	static const char *const names[] = {"RS256", "RS384", "RS512", "PS256", "PS384",
+					    "PS512", "ES256", "ES384", "ES512"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		EVP_PKEY *key = names[i][0] != 'E' ? mint_rsa(0) : mint_ec(names[i][2] == '2' ? "P-256" : names[i][2] == '3' ? "P-384" : "P-521");
+		EVP_PKEY *key = names[i][0] != 'E' ? mint_rsa(0)
+						   : mint_ec(names[i][2] == '2'   ? "P-256"
+							     : names[i][2] == '3' ? "P-384"
+										  : "P-521");
 		struct jwks *set = mint_jwks(key, "k");
 		struct jws jws;
 		ASSERT_ERR(KB_OK, jws_open(span_str(mint_token(key, names[i], "k", "{}")), &jws));

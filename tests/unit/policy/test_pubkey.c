@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_pubkey.c — public keys of strangers: what is weak, foreign, private or for something else (SECURITY A22–A26). */
+/* tests/unit/policy/test_pubkey.c — public keys of strangers: what is weak, foreign, private or for
+ * something else (SECURITY A22–A26). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,7 +41,8 @@ static char *rsa_jwk(const BIGNUM *n, const char *e)
 	uint8_t bytes[4096];
 	int len = BN_bn2bin(n, bytes);
 
-	return mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", mint_b64(bytes, (size_t)len), e);
+	return mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}",
+			 mint_b64(bytes, (size_t)len), e);
 }
 
 static BIGNUM *modulus(void)
@@ -51,7 +53,8 @@ static BIGNUM *modulus(void)
 	return n;
 }
 
-/* A number of that size that passes for a modulus (odd, composite, no small factor), as JWK: making real keys of 4096 bits takes seconds. */
+/* A number of that size that passes for a modulus (odd, composite, no small factor), as JWK: making
+ * real keys of 4096 bits takes seconds. */
 static char *plausible_jwk(int bits, const char *e)
 {
 	BIGNUM *n = BN_new();
@@ -71,7 +74,9 @@ static void test_pubkey_accepts_good_keys(void **state)
 		const char *curve;
 		enum pubkey_kind kind;
 		unsigned bits;
-	} ec[] = {{"P-256", PUBKEY_P256, 256}, {"P-384", PUBKEY_P384, 384}, {"P-521", PUBKEY_P521, 521}};
+	} ec[] = {{"P-256", PUBKEY_P256, 256},
+		  {"P-384", PUBKEY_P384, 384},
+		  {"P-521", PUBKEY_P521, 521}};
 
 	(void)state;
 	ASSERT_ERR(KB_OK, import_both(mint_jwk(mint_rsa(0), "k", "")));
@@ -79,13 +84,16 @@ static void test_pubkey_accepts_good_keys(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		KB_AUTO(json) struct json_t *j = NULL;
 		KB_AUTO(pubkey) struct pubkey *k = NULL;
-		ASSERT_ERR(KB_OK, json_load_strict(span_str(mint_jwk(mint_ec(ec[i].curve), "kid!", "")), 4096, &j, NULL));
+		ASSERT_ERR(KB_OK,
+			   json_load_strict(span_str(mint_jwk(mint_ec(ec[i].curve), "kid!", "")),
+					    4096, &j, NULL));
 		ASSERT_ERR(KB_OK, pubkey_from_jwk(j, PUBKEY_VERIFY, &k));
 		assert_int_equal(pubkey_kind(k), ec[i].kind);
 		assert_int_equal(pubkey_bits(k), ec[i].bits);
 		assert_true(span_eq_cstr(pubkey_kid(k), "kid!"));
 		assert_int_equal(EVP_PKEY_eq(pubkey_evp(k), mint_ec(ec[i].curve)), 1);
-		ASSERT_ERR(KB_E_KEY_TYPE, import(mint_jwk(mint_ec(ec[i].curve), "k", ""), PUBKEY_WRAP));
+		ASSERT_ERR(KB_E_KEY_TYPE,
+			   import(mint_jwk(mint_ec(ec[i].curve), "k", ""), PUBKEY_WRAP));
 	}
 }
 
@@ -95,7 +103,9 @@ static void test_pubkey_import_for_wrapping_is_quick(void **state)
 	int64_t best = INT64_MAX;
 
 	(void)state;
-	ASSERT_ERR(KB_OK, json_load_strict(span_str(mint_jwk(mint_rsa(1), "k", ",\"key_ops\":[\"encrypt\"]")), 4096, &j, NULL));
+	ASSERT_ERR(KB_OK, json_load_strict(span_str(mint_jwk(mint_rsa(1), "k",
+							     ",\"key_ops\":[\"encrypt\"]")),
+					   4096, &j, NULL));
 	for (unsigned i = 0; i < 50; i++) {
 		KB_AUTO(pubkey) struct pubkey *k = NULL;
 		int64_t from = mint_cpu_us();
@@ -123,7 +133,9 @@ static void test_a22_rsa_size(void **state)
 
 static void test_a22_rsa_exponent(void **state)
 {
-	static const char *const bad[] = {"AQ", "Ag", "BA", "AQAA", "_____g", "AQAAAAE", "AQAAAAAAAAAB"}; /* 1 2 4 65536 2³²−2 2³²+1 */
+	static const char *const bad[] = {
+		"AQ",     "Ag",      "BA",          "AQAA",
+		"_____g", "AQAAAAE", "AQAAAAAAAAAB"}; /* 1 2 4 65536 2³²−2 2³²+1 */
 	BIGNUM *n = modulus();
 
 	(void)state;
@@ -152,7 +164,9 @@ static void test_a22_rsa_modulus_even_or_with_small_factor(void **state)
 	/* Larger factors are found for issuers only. */
 	assert_int_equal(BN_set_word(f, 751), 1);
 	do
-		assert_int_equal(BN_rand(p, 2048, BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ODD) & BN_mul(n, p, f, ctx), 1);
+		assert_int_equal(BN_rand(p, 2048, BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ODD) &
+					 BN_mul(n, p, f, ctx),
+				 1);
 	while (import(rsa_jwk(n, "AQAB"), PUBKEY_WRAP) != KB_OK);
 	ASSERT_ERR(KB_E_KEY_WEAK, import(rsa_jwk(n, "AQAB"), PUBKEY_VERIFY));
 	BN_free(n);
@@ -188,7 +202,8 @@ static enum kb_err validate(const char *jwk)
 	return pubkey_validate(k);
 }
 
-/* What only the full validation sees: a modulus with one prime in it.  Whoever reads it can sign. */
+/* What only the full validation sees: a modulus with one prime in it.  Whoever reads it can sign.
+ */
 static void test_a22_rsa_modulus_of_one_prime(void **state)
 {
 	BIGNUM *n = BN_new(), *p = BN_new(), *three = BN_new();
@@ -198,7 +213,9 @@ static void test_a22_rsa_modulus_of_one_prime(void **state)
 	assert_non_null(BN_get_rfc3526_prime_2048(p));
 	ASSERT_ERR(KB_E_KEY_WEAK, validate(rsa_jwk(p, "AQAB")));
 	do
-		assert_int_equal(BN_generate_prime_ex(p, 700, 0, NULL, NULL, NULL) & BN_set_word(three, 3), 1);
+		assert_int_equal(BN_generate_prime_ex(p, 700, 0, NULL, NULL, NULL) &
+					 BN_set_word(three, 3),
+				 1);
 	while (BN_exp(n, p, three, ctx) != 1);
 	ASSERT_ERR(KB_E_KEY_WEAK, validate(rsa_jwk(n, "AQAB")));
 	ASSERT_ERR(KB_OK, validate(mint_jwk(mint_rsa(0), "k", "")));
@@ -223,14 +240,16 @@ static void test_a22_checking_a_key_takes_no_time(void **state)
 	assert_true(best < 10000);
 }
 
-/* A modulus whose residues are powers of 65537 for every prime of the fingerprint, as the broken library made them; and the real one of
- * Wycheproof, which is refused in test_jws.c. */
+/* A modulus whose residues are powers of 65537 for every prime of the fingerprint, as the broken
+ * library made them; and the real one of Wycheproof, which is refused in test_jws.c. */
 static void test_a23_roca(void **state)
 {
 	BIGNUM *m = BN_new(), *n = BN_new(), *k = BN_new(), *e = BN_new();
 	BN_CTX *ctx = BN_CTX_new();
-	static const unsigned short primes[] = {2,  3,  5,  7,  11, 13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,  67, 71,
-						73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167};
+	static const unsigned short primes[] = {2,   3,   5,   7,   11,  13,  17,  19,  23,  29,
+						31,  37,  41,  43,  47,  53,  59,  61,  67,  71,
+						73,  79,  83,  89,  97,  101, 103, 107, 109, 113,
+						127, 131, 137, 139, 149, 151, 157, 163, 167};
 
 	(void)state;
 	assert_int_equal(BN_one(m) & BN_set_word(e, 65537), 1);
@@ -239,7 +258,8 @@ static void test_a23_roca(void **state)
 	do { /* n = k·M + (65537^a mod M) */
 		assert_int_equal(BN_set_word(k, 123457), 1);
 		assert_int_equal(BN_mod_exp(n, e, k, m, ctx), 1);
-		assert_int_equal(BN_rand(k, 2048 - BN_num_bits(m), BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ANY), 1);
+		assert_int_equal(
+			BN_rand(k, 2048 - BN_num_bits(m), BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ANY), 1);
 		assert_int_equal(BN_mul(k, k, m, ctx) & BN_add(n, n, k), 1);
 	} while (BN_num_bits(n) != 2048);
 	ASSERT_ERR(KB_E_KEY_WEAK, import_both(rsa_jwk(n, "AQAB")));
@@ -250,9 +270,11 @@ static void test_a23_roca(void **state)
 	BN_CTX_free(ctx);
 }
 
-static enum kb_err import_ec(const char *crv, const uint8_t *x, size_t x_len, const uint8_t *y, size_t y_len)
+static enum kb_err import_ec(const char *crv, const uint8_t *x, size_t x_len, const uint8_t *y,
+			     size_t y_len)
 {
-	return import(mint_text("{\"kty\":\"EC\",\"crv\":\"%s\",\"x\":\"%s\",\"y\":\"%s\"}", crv, mint_b64(x, x_len), mint_b64(y, y_len)),
+	return import(mint_text("{\"kty\":\"EC\",\"crv\":\"%s\",\"x\":\"%s\",\"y\":\"%s\"}", crv,
+				mint_b64(x, x_len), mint_b64(y, y_len)),
 		      PUBKEY_VERIFY);
 }
 
@@ -262,7 +284,9 @@ static void test_a24_ec_points(void **state)
 	BIGNUM *bx = NULL, *by = NULL;
 
 	(void)state;
-	assert_int_equal(EVP_PKEY_get_bn_param(mint_ec("P-256"), "qx", &bx) & EVP_PKEY_get_bn_param(mint_ec("P-256"), "qy", &by), 1);
+	assert_int_equal(EVP_PKEY_get_bn_param(mint_ec("P-256"), "qx", &bx) &
+				 EVP_PKEY_get_bn_param(mint_ec("P-256"), "qy", &by),
+			 1);
 	assert_int_equal(BN_bn2binpad(bx, x, 32) + BN_bn2binpad(by, y, 32), 64);
 	BN_free(bx);
 	BN_free(by);
@@ -271,7 +295,8 @@ static void test_a24_ec_points(void **state)
 	bad[31] ^= 1;
 	ASSERT_ERR(KB_E_KEY_CURVE, import_ec("P-256", x, 32, bad, 32)); /* off the curve */
 	memset(bad, 0, 32);
-	ASSERT_ERR(KB_E_KEY_CURVE, import_ec("P-256", bad, 32, bad, 32)); /* some write infinity so */
+	ASSERT_ERR(KB_E_KEY_CURVE,
+		   import_ec("P-256", bad, 32, bad, 32)); /* some write infinity so */
 	memset(p, 0xff, 32);
 	ASSERT_ERR(KB_E_KEY_CURVE, import_ec("P-256", p, 32, y, 32)); /* x ≥ p */
 	ASSERT_ERR(KB_E_KEY_CURVE, import_ec("P-256", x, 31, y, 32));
@@ -286,10 +311,12 @@ static void test_a24_ec_points(void **state)
 	ASSERT_ERR(KB_E_KEY_FORMAT, import("{\"kty\":\"EC\",\"crv\":\"P-256\"}", PUBKEY_VERIFY));
 }
 
-/* A coordinate that ends in a zero byte, without it: read into a buffer of zeros it would be the point again. */
+/* A coordinate that ends in a zero byte, without it: read into a buffer of zeros it would be the
+ * point again. */
 static char *certificate_by(EVP_PKEY *key, EVP_PKEY *signer, size_t extra);
 
-/* One coordinate in 256 begins with a zero byte: it must be read at full width from a certificate, and cut short it is no key. */
+/* One coordinate in 256 begins with a zero byte: it must be read at full width from a certificate,
+ * and cut short it is no key. */
 static void test_a24_ec_coordinates_with_a_leading_zero(void **state)
 {
 	(void)state;
@@ -308,9 +335,14 @@ static void test_a24_ec_coordinates_with_a_leading_zero(void **state)
 		char *x = mint_number(key, OSSL_PKEY_PARAM_EC_PUB_X, which == 0 ? 31 : 32),
 		     *y = mint_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, which == 1 ? 31 : 32);
 		const char *x5c = certificate_by(key, mint_rsa(0), 0);
-		ASSERT_ERR(KB_OK, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", x5c), PUBKEY_VERIFY));
-		ASSERT_ERR(KB_OK, import(mint_jwk(key, "k", mint_text(",\"x5c\":[\"%s\"]", x5c)), PUBKEY_VERIFY));
-		ASSERT_ERR(KB_E_KEY_CURVE, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", x, y), PUBKEY_VERIFY));
+		ASSERT_ERR(KB_OK, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", x5c),
+					 PUBKEY_VERIFY));
+		ASSERT_ERR(KB_OK, import(mint_jwk(key, "k", mint_text(",\"x5c\":[\"%s\"]", x5c)),
+					 PUBKEY_VERIFY));
+		ASSERT_ERR(KB_E_KEY_CURVE, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-256\","
+							    "\"x\":\"%s\",\"y\":\"%s\"}",
+							    x, y),
+						  PUBKEY_VERIFY));
 		EVP_PKEY_free(key);
 	}
 }
@@ -324,7 +356,9 @@ static void test_a24_ec_coordinate_cut_short(void **state)
 	for (unsigned i = 0; i < 20000 && !is_found; i++) {
 		EVP_PKEY *key = EVP_EC_gen("P-256");
 		BIGNUM *bx = NULL, *by = NULL;
-		assert_int_equal(EVP_PKEY_get_bn_param(key, "qx", &bx) & EVP_PKEY_get_bn_param(key, "qy", &by), 1);
+		assert_int_equal(EVP_PKEY_get_bn_param(key, "qx", &bx) &
+					 EVP_PKEY_get_bn_param(key, "qy", &by),
+				 1);
 		assert_int_equal(BN_bn2binpad(bx, x, 32) + BN_bn2binpad(by, y, 32), 64);
 		is_found = x[31] == 0;
 		BN_free(bx);
@@ -342,8 +376,12 @@ static void test_a25_private_members(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
-		ASSERT_ERR(KB_E_KEY_PRIVATE, import_both(mint_jwk(mint_rsa(0), "k", mint_text(",\"%s\":\"AQ\"", members[i]))));
-		ASSERT_ERR(KB_E_KEY_PRIVATE, import_both(mint_jwk(mint_rsa(0), "k", mint_text(",\"%s\":null", members[i]))));
+		ASSERT_ERR(KB_E_KEY_PRIVATE,
+			   import_both(mint_jwk(mint_rsa(0), "k",
+						mint_text(",\"%s\":\"AQ\"", members[i]))));
+		ASSERT_ERR(KB_E_KEY_PRIVATE,
+			   import_both(mint_jwk(mint_rsa(0), "k",
+						mint_text(",\"%s\":null", members[i]))));
 	}
 	ASSERT_ERR(KB_E_KEY_PRIVATE, import_both(mint_jwk(mint_ec("P-256"), "k", ",\"d\":\"AQ\"")));
 }
@@ -362,7 +400,8 @@ static void test_a26_use_and_key_ops(void **state)
 		{",\"key_ops\":[\"encrypt\"]", KB_OK, KB_E_KEY_USE},
 		{",\"key_ops\":[\"sign\",\"wrapKey\"]", KB_OK, KB_E_KEY_USE},
 		{",\"key_ops\":[\"verify\"]", KB_E_KEY_USE, KB_OK},
-		{",\"key_ops\":[\"verify\",\"sign\"]", KB_E_KEY_USE, KB_OK}, /* wherever in the list it stands */
+		{",\"key_ops\":[\"verify\",\"sign\"]", KB_E_KEY_USE,
+		 KB_OK}, /* wherever in the list it stands */
 		{",\"key_ops\":[\"encrypt\",\"decrypt\"]", KB_OK, KB_E_KEY_USE},
 		{",\"key_ops\":[\"sign\"]", KB_E_KEY_USE, KB_E_KEY_USE},
 		{",\"key_ops\":[]", KB_E_KEY_USE, KB_E_KEY_USE},
@@ -380,10 +419,13 @@ static void test_a26_use_and_key_ops(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		ASSERT_ERR(cases[i].wrap, import(mint_jwk(mint_rsa(0), "k", cases[i].more), PUBKEY_WRAP));
-		ASSERT_ERR(cases[i].verify, import(mint_jwk(mint_rsa(0), "k", cases[i].more), PUBKEY_VERIFY));
+		ASSERT_ERR(cases[i].wrap,
+			   import(mint_jwk(mint_rsa(0), "k", cases[i].more), PUBKEY_WRAP));
+		ASSERT_ERR(cases[i].verify,
+			   import(mint_jwk(mint_rsa(0), "k", cases[i].more), PUBKEY_VERIFY));
 	}
-	ASSERT_ERR(KB_E_KEY_USE, import(mint_jwk(mint_ec("P-256"), "k", ",\"alg\":\"ES384\""), PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_USE,
+		   import(mint_jwk(mint_ec("P-256"), "k", ",\"alg\":\"ES384\""), PUBKEY_VERIFY));
 }
 
 static void test_pubkey_rejects_malformed_jwk(void **state)
@@ -404,7 +446,8 @@ static void test_pubkey_rejects_malformed_jwk(void **state)
 		"{\"kty\":\"RSA\",\"kid\":1,\"n\":\"AQAB\",\"e\":\"AQAB\"}",
 		"{\"kty\":\"RSA\",\"kid\":\"\",\"n\":\"AQAB\",\"e\":\"AQAB\"}",
 	};
-	static const char *const foreign[] = {"{\"kty\":\"oct\"}", "{\"kty\":\"OKP\"}", "{\"kty\":\"rsa\"}", "{\"kty\":\"AKP\"}"};
+	static const char *const foreign[] = {"{\"kty\":\"oct\"}", "{\"kty\":\"OKP\"}",
+					      "{\"kty\":\"rsa\"}", "{\"kty\":\"AKP\"}"};
 	char *kid = mint_keep(calloc(1, KB_MAX_KID + 2));
 
 	(void)state;
@@ -459,9 +502,12 @@ static char *certificate_of_size(size_t bytes)
 	assert_int_equal(BN_rand(n, (int)bytes * 8, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ODD), 1);
 	assert_int_equal(BN_bn2nativepad(n, native_n, (int)bytes), (int)bytes);
 	BN_free(n);
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, bytes), OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e, 1),
+	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, bytes),
+			       OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e, 1),
 			       OSSL_PARAM_construct_end()};
-	assert_int_equal(EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1, 1);
+	assert_int_equal(EVP_PKEY_fromdata_init(ctx) == 1 &&
+				 EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1,
+			 1);
 	char *text = certificate_by(key, mint_rsa(0), 0);
 	EVP_PKEY_free(key);
 	EVP_PKEY_CTX_free(ctx);
@@ -475,7 +521,8 @@ static char *negated_y(EVP_PKEY *p384)
 	BIGNUM *p = BN_new(), *y = NULL;
 	uint8_t bytes[48];
 
-	assert_true(EC_GROUP_get_curve(group, p, NULL, NULL, NULL) == 1 && EVP_PKEY_get_bn_param(p384, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1);
+	assert_true(EC_GROUP_get_curve(group, p, NULL, NULL, NULL) == 1 &&
+		    EVP_PKEY_get_bn_param(p384, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1);
 	assert_true(BN_sub(y, p, y) == 1 && BN_bn2binpad(y, bytes, sizeof bytes) == sizeof bytes);
 	BN_free(p);
 	BN_free(y);
@@ -489,26 +536,49 @@ static void test_pubkey_from_x5c(void **state)
 
 	(void)state;
 	ASSERT_ERR(KB_OK, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", rsa)));
-	ASSERT_ERR(KB_OK, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\",\"whatever\"]}", ec), PUBKEY_VERIFY));
-	ASSERT_ERR(KB_OK, import_both(mint_jwk(mint_rsa(0), "k", mint_text(",\"x5c\":[\"%s\"]", rsa))));
-	ASSERT_ERR(KB_OK, import(mint_jwk(mint_ec("P-384"), "k", mint_text(",\"x5c\":[\"%s\"]", ec)), PUBKEY_VERIFY));
+	ASSERT_ERR(KB_OK, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\",\"whatever\"]}", ec),
+				 PUBKEY_VERIFY));
+	ASSERT_ERR(KB_OK,
+		   import_both(mint_jwk(mint_rsa(0), "k", mint_text(",\"x5c\":[\"%s\"]", rsa))));
+	ASSERT_ERR(KB_OK,
+		   import(mint_jwk(mint_ec("P-384"), "k", mint_text(",\"x5c\":[\"%s\"]", ec)),
+			  PUBKEY_VERIFY));
 	/* Half a key beside a certificate is no key. */
-	char *n = mint_number(mint_rsa(0), OSSL_PKEY_PARAM_RSA_N, 0), *x = mint_number(mint_ec("P-384"), OSSL_PKEY_PARAM_EC_PUB_X, 48),
+	char *n = mint_number(mint_rsa(0), OSSL_PKEY_PARAM_RSA_N, 0),
+	     *x = mint_number(mint_ec("P-384"), OSSL_PKEY_PARAM_EC_PUB_X, 48),
 	     *y = mint_number(mint_ec("P-384"), OSSL_PKEY_PARAM_EC_PUB_Y, 48);
-	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"e\":\"AQAB\",\"x5c\":[\"%s\"]}", rsa)));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"x5c\":[\"%s\"]}", n, rsa)));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x5c\":[\"%s\"]}", ec), PUBKEY_VERIFY));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"x\":\"%s\",\"x5c\":[\"%s\"]}", x, ec), PUBKEY_VERIFY));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"y\":\"%s\",\"x5c\":[\"%s\"]}", y, ec), PUBKEY_VERIFY));
+	ASSERT_ERR(
+		KB_E_KEY_FORMAT,
+		import_both(mint_text("{\"kty\":\"RSA\",\"e\":\"AQAB\",\"x5c\":[\"%s\"]}", rsa)));
+	ASSERT_ERR(
+		KB_E_KEY_FORMAT,
+		import_both(mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"x5c\":[\"%s\"]}", n, rsa)));
+	ASSERT_ERR(KB_E_KEY_FORMAT,
+		   import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x5c\":[\"%s\"]}", ec),
+			  PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_FORMAT,
+		   import(mint_text("{\"kty\":\"EC\",\"x\":\"%s\",\"x5c\":[\"%s\"]}", x, ec),
+			  PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_FORMAT,
+		   import(mint_text("{\"kty\":\"EC\",\"y\":\"%s\",\"x5c\":[\"%s\"]}", y, ec),
+			  PUBKEY_VERIFY));
 	/* They must agree in every number, and be what kty says. */
-	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"Aw\",\"x5c\":[\"%s\"]}", n, rsa)));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"%s\",\"y\":\"%s\",\"x5c\":[\"%s\"]}", x,
-						     negated_y(mint_ec("P-384")), ec),
+	ASSERT_ERR(
+		KB_E_KEY_FORMAT,
+		import_both(mint_text(
+			"{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"Aw\",\"x5c\":[\"%s\"]}", n, rsa)));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_text("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"%"
+						     "s\",\"y\":\"%s\",\"x5c\":[\"%s\"]}",
+						     x, negated_y(mint_ec("P-384")), ec),
 					   PUBKEY_VERIFY));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_jwk(mint_rsa(2), "k", mint_text(",\"x5c\":[\"%s\"]", rsa))));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import(mint_jwk(mint_ec("P-256"), "k", mint_text(",\"x5c\":[\"%s\"]", ec)), PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_FORMAT,
+		   import_both(mint_jwk(mint_rsa(2), "k", mint_text(",\"x5c\":[\"%s\"]", rsa))));
+	ASSERT_ERR(KB_E_KEY_FORMAT,
+		   import(mint_jwk(mint_ec("P-256"), "k", mint_text(",\"x5c\":[\"%s\"]", ec)),
+			  PUBKEY_VERIFY));
 	ASSERT_ERR(KB_E_KEY_TYPE, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", ec)));
-	ASSERT_ERR(KB_E_KEY_TYPE, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", rsa), PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_TYPE,
+		   import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", rsa), PUBKEY_VERIFY));
 }
 
 static void test_pubkey_rejects_bad_x5c(void **state)
@@ -518,16 +588,23 @@ static void test_pubkey_rejects_bad_x5c(void **state)
 
 	(void)state;
 	const char *const bad[] = {
-		"[]", "{}", "null", "[1]", "[\"\"]", "[\"AAAA\"]", "[\"!\"]", "[\"-_-_\"]", mint_text("[\"%s\"]", certificate(mint_rsa(0), 1)),
+		"[]",      "{}",         "null",
+		"[1]",     "[\"\"]",     "[\"AAAA\"]",
+		"[\"!\"]", "[\"-_-_\"]", mint_text("[\"%s\"]", certificate(mint_rsa(0), 1)),
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-		ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":%s}", bad[i])));
+		ASSERT_ERR(KB_E_KEY_FORMAT,
+			   import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":%s}", bad[i])));
 	for (unsigned i = 1; i < KB_MAX_X5C; i++)
 		list = mint_text("%s,\"%s\"", list, rsa);
 	ASSERT_ERR(KB_OK, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[%s]}", list)));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[%s,\"%s\"]}", list, rsa)));
-	ASSERT_ERR(KB_E_KEY_CURVE, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", certificate(mint_ec("secp256k1"), 0)), PUBKEY_VERIFY));
-	ASSERT_ERR(KB_E_KEY_SIZE, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_of_size(577))));
+	ASSERT_ERR(KB_E_KEY_FORMAT,
+		   import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[%s,\"%s\"]}", list, rsa)));
+	ASSERT_ERR(KB_E_KEY_CURVE, import(mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}",
+						    certificate(mint_ec("secp256k1"), 0)),
+					  PUBKEY_VERIFY));
+	ASSERT_ERR(KB_E_KEY_SIZE, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}",
+							certificate_of_size(577))));
 }
 
 static void test_pubkey_from_x5c_at_the_size_limit(void **state)
@@ -536,23 +613,31 @@ static void test_pubkey_from_x5c_at_the_size_limit(void **state)
 
 	(void)state;
 	do /* a random number has a small factor as often as not */
-		err = import(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_of_size(512)), PUBKEY_WRAP);
+		err = import(
+			mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_of_size(512)),
+			PUBKEY_WRAP);
 	while (err == KB_E_KEY_WEAK);
 	ASSERT_ERR(KB_OK, err);
-	ASSERT_ERR(KB_E_KEY_SIZE, import(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_of_size(513)), PUBKEY_WRAP));
+	ASSERT_ERR(KB_E_KEY_SIZE,
+		   import(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_of_size(513)),
+			  PUBKEY_WRAP));
 }
 
-/* A modulus with a public exponent of more than KB_RSA_MAX_E_BITS, which no key generator makes by itself. */
+/* A modulus with a public exponent of more than KB_RSA_MAX_E_BITS, which no key generator makes by
+ * itself. */
 static EVP_PKEY *rsa_with_exponent(const BIGNUM *e)
 {
 	BIGNUM *n = modulus();
 	uint8_t n_bytes[512], e_bytes[512];
-	OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, n_bytes, (size_t)BN_num_bytes(n)),
-			       OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e_bytes, (size_t)BN_num_bytes(e)), OSSL_PARAM_construct_end()};
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, n_bytes, (size_t)BN_num_bytes(n)),
+		OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e_bytes, (size_t)BN_num_bytes(e)),
+		OSSL_PARAM_construct_end()};
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
 	EVP_PKEY *key = NULL;
 
-	assert_true(BN_bn2nativepad(n, n_bytes, BN_num_bytes(n)) > 0 && BN_bn2nativepad(e, e_bytes, BN_num_bytes(e)) > 0);
+	assert_true(BN_bn2nativepad(n, n_bytes, BN_num_bytes(n)) > 0 &&
+		    BN_bn2nativepad(e, e_bytes, BN_num_bytes(e)) > 0);
 	assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
 	assert_int_equal(EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params), 1);
 	EVP_PKEY_CTX_free(ctx);
@@ -565,14 +650,17 @@ static void test_a22_x5c_with_a_long_exponent(void **state)
 	BIGNUM *e = BN_new();
 
 	(void)state;
-	assert_true(BN_one(e) == 1 && BN_lshift(e, e, KB_RSA_MAX_E_BITS) == 1 && BN_add_word(e, 1) == 1);
+	assert_true(BN_one(e) == 1 && BN_lshift(e, e, KB_RSA_MAX_E_BITS) == 1 &&
+		    BN_add_word(e, 1) == 1);
 	EVP_PKEY *key = rsa_with_exponent(e);
-	ASSERT_ERR(KB_E_KEY_EXPONENT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate_by(key, mint_rsa(0), 0))));
+	ASSERT_ERR(KB_E_KEY_EXPONENT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}",
+							    certificate_by(key, mint_rsa(0), 0))));
 	EVP_PKEY_free(key);
 	BN_free(e);
 }
 
-/* P-256 by its numbers instead of by its name, as OpenSSL writes it; `by` is how many times the real generator is taken for the generator. */
+/* P-256 by its numbers instead of by its name, as OpenSSL writes it; `by` is how many times the
+ * real generator is taken for the generator. */
 static EVP_PKEY *explicit_p256(unsigned by)
 {
 	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
@@ -583,18 +671,27 @@ static EVP_PKEY *explicit_p256(unsigned by)
 	EVP_PKEY *key = NULL;
 	uint8_t point[65];
 
-	assert_true(BN_set_word(times, by) == 1 && EC_POINT_mul(group, generator, times, NULL, NULL, NULL) == 1);
+	assert_true(BN_set_word(times, by) == 1 &&
+		    EC_POINT_mul(group, generator, times, NULL, NULL, NULL) == 1);
 	assert_int_equal(EC_GROUP_get_curve(group, p, a, b, NULL), 1);
-	assert_int_equal(EC_POINT_point2oct(group, generator, POINT_CONVERSION_UNCOMPRESSED, point, sizeof point, NULL), sizeof point);
-	assert_true(OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_EC_FIELD_TYPE, "prime-field", 0) == 1 &&
-		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_P, p) == 1 && OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_A, a) == 1 &&
+	assert_int_equal(EC_POINT_point2oct(group, generator, POINT_CONVERSION_UNCOMPRESSED, point,
+					    sizeof point, NULL),
+			 sizeof point);
+	assert_true(OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_EC_FIELD_TYPE,
+						    "prime-field", 0) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_P, p) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_A, a) == 1 &&
 		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_B, b) == 1 &&
-		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_ORDER, EC_GROUP_get0_order(group)) == 1 &&
+		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_ORDER,
+					   EC_GROUP_get0_order(group)) == 1 &&
 		    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_EC_COFACTOR, BN_value_one()) == 1 &&
-		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_EC_GENERATOR, point, sizeof point) == 1 &&
-		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point) == 1);
+		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_EC_GENERATOR, point,
+						     sizeof point) == 1 &&
+		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point,
+						     sizeof point) == 1);
 	OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
-	assert_true(EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1);
+	assert_true(EVP_PKEY_fromdata_init(ctx) == 1 &&
+		    EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1);
 	OSSL_PARAM_free(params);
 	OSSL_PARAM_BLD_free(bld);
 	EVP_PKEY_CTX_free(ctx);
@@ -607,13 +704,15 @@ static EVP_PKEY *explicit_p256(unsigned by)
 	return key;
 }
 
-/* Another generator makes another key of the same public point: CVE-2020-0601.  Parameters that are the curve's own are that curve. */
+/* Another generator makes another key of the same public point: CVE-2020-0601.  Parameters that are
+ * the curve's own are that curve. */
 static void test_a24_x5c_with_explicit_parameters(void **state)
 {
 	(void)state;
 	for (unsigned by = 1; by <= 2; by++) {
 		EVP_PKEY *key = explicit_p256(by);
-		const char *jwk = mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}", certificate_by(key, mint_rsa(0), 0));
+		const char *jwk = mint_text("{\"kty\":\"EC\",\"x5c\":[\"%s\"]}",
+					    certificate_by(key, mint_rsa(0), 0));
 		ASSERT_ERR(by == 1 ? KB_OK : KB_E_KEY_CURVE, import(jwk, PUBKEY_VERIFY));
 		EVP_PKEY_free(key);
 	}
@@ -622,7 +721,8 @@ static void test_a24_x5c_with_explicit_parameters(void **state)
 /* The key's algorithm is one that nobody knows: its OID is changed in the certificate. */
 static void test_pubkey_rejects_x5c_of_an_unknown_algorithm(void **state)
 {
-	static const uint8_t oid[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01}; /* rsaEncryption */
+	static const uint8_t oid[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
+				      0xf7, 0x0d, 0x01, 0x01, 0x01}; /* rsaEncryption */
 	KB_AUTO(buf) struct buf der, text;
 
 	(void)state;
@@ -633,7 +733,8 @@ static void test_pubkey_rejects_x5c_of_an_unknown_algorithm(void **state)
 	assert_non_null(at);
 	at[sizeof oid - 1] = 0x7f;
 	b64_encode(&text, buf_span(&der));
-	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%.*s\"]}", (int)text.len, (const char *)text.p)));
+	ASSERT_ERR(KB_E_KEY_FORMAT, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%.*s\"]}",
+							  (int)text.len, (const char *)text.p)));
 }
 
 static void test_pubkey_rejects_other_certificates(void **state)
@@ -642,8 +743,12 @@ static void test_pubkey_rejects_other_certificates(void **state)
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
 
 	(void)state;
-	assert_int_equal(EVP_PKEY_keygen_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) == 1 && EVP_PKEY_generate(ctx, &pss) == 1, 1);
-	ASSERT_ERR(KB_E_KEY_TYPE, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}", certificate(pss, 0))));
+	assert_int_equal(EVP_PKEY_keygen_init(ctx) == 1 &&
+				 EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) == 1 &&
+				 EVP_PKEY_generate(ctx, &pss) == 1,
+			 1);
+	ASSERT_ERR(KB_E_KEY_TYPE, import_both(mint_text("{\"kty\":\"RSA\",\"x5c\":[\"%s\"]}",
+							certificate(pss, 0))));
 	EVP_PKEY_free(pss);
 	EVP_PKEY_CTX_free(ctx);
 }
@@ -653,9 +758,13 @@ static void test_pubkey_rejects_other_certificates(void **state)
 static void test_pubkey_thumbprint_rfc7638(void **state)
 {
 	static const char jwk[] =
-		"{\"kty\":\"RSA\",\"n\":\"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECP"
-		"ebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9"
-		"c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-"
+		"{\"kty\":\"RSA\",\"n\":"
+		"\"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1"
+		"L6tSoc_BJECP"
+		"ebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-"
+		"65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9"
+		"c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-"
+		"bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-"
 		"kEgU8awapJzKnqDKgw\",\"e\":\"AQAB\",\"alg\":\"RS256\",\"kid\":\"2011-04-29\"}";
 	KB_AUTO(json) struct json_t *j = NULL;
 	KB_AUTO(pubkey) struct pubkey *k = NULL;
@@ -665,7 +774,8 @@ static void test_pubkey_thumbprint_rfc7638(void **state)
 	ASSERT_ERR(KB_OK, json_load_strict(span_str(jwk), sizeof jwk, &j, NULL));
 	ASSERT_ERR(KB_OK, pubkey_from_jwk(j, PUBKEY_VERIFY, &k));
 	ASSERT_ERR(KB_OK, pubkey_thumbprint(k, print));
-	assert_string_equal(mint_b64(print, 32), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"); /* RFC 7638 §3.1 */
+	assert_string_equal(mint_b64(print, 32),
+			    "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"); /* RFC 7638 §3.1 */
 }
 
 static void test_pubkey_thumbprint_of_ec(void **state)
@@ -675,9 +785,11 @@ static void test_pubkey_thumbprint_of_ec(void **state)
 	uint8_t print[32], want[32];
 
 	(void)state;
-	char *text = mint_text("{\"crv\":\"P-521\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}", mint_number(mint_ec("P-521"), "qx", 66),
+	char *text = mint_text("{\"crv\":\"P-521\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}",
+			       mint_number(mint_ec("P-521"), "qx", 66),
 			       mint_number(mint_ec("P-521"), "qy", 66));
-	ASSERT_ERR(KB_OK, json_load_strict(span_str(mint_jwk(mint_ec("P-521"), "k", "")), 4096, &j, NULL));
+	ASSERT_ERR(KB_OK,
+		   json_load_strict(span_str(mint_jwk(mint_ec("P-521"), "k", "")), 4096, &j, NULL));
 	ASSERT_ERR(KB_OK, pubkey_from_jwk(j, PUBKEY_VERIFY, &k));
 	ASSERT_ERR(KB_OK, pubkey_thumbprint(k, print));
 	assert_int_equal(EVP_Digest(text, strlen(text), want, NULL, EVP_sha256(), NULL), 1);

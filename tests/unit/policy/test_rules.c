@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_rules.c — release policies: what compiles, what each operator means, and that absence never satisfies (SECURITY A30, A34–A36). */
+/* tests/unit/policy/test_rules.c — release policies: what compiles, what each operator means, and
+ * that absence never satisfies (SECURITY A30, A34–A36). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,12 +31,15 @@ static enum kb_err compile(const char *text, struct policy_fault *fault)
 /* A whole policy round the conditions of one authority. */
 static char *policy(const char *conditions)
 {
-	return mint_text("{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" ISS "\",\"allOf\":[%s]}]}", conditions);
+	return mint_text("{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"" ISS
+			 "\",\"allOf\":[%s]}]}",
+			 conditions);
 }
 
 static void test_rules_compile_every_known_policy(void **state)
 {
-	static const char *const names[] = {"cvm-default-skr-policy", "legacy-condition-value", "sgx-mrsigner-minsvn", "sidecar-aci",
+	static const char *const names[] = {"cvm-default-skr-policy", "legacy-condition-value",
+					    "sgx-mrsigner-minsvn", "sidecar-aci",
 					    "trusted-launch-example"};
 
 	(void)state;
@@ -59,8 +63,10 @@ static void test_a34_malformed_policies(void **state)
 		"[]",
 		"{}",
 		"{\"version\":\"1.0.0\"}",
-		"{\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}", /* no version */
-		"{\"version\":1,\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
+		"{\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}"
+		"]}]}", /* no version */
+		"{\"version\":1,\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":"
+		"\"c\",\"equals\":1}]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[]}",
 		"{\"version\":\"1.0.0\",\"allOf\":[]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":{}}",
@@ -68,18 +74,29 @@ static void test_a34_malformed_policies(void **state)
 		"{\"version\":\"1.0.0\",\"anyOf\":[1]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{}]}",
 		"{\"version\":\"1.0.0\",\"oneOf\":[{}]}",
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* a condition without authority */
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}]}",
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* a
+											 condition
+											 without
+											 authority
+										       */
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"anyOf\":[{\"authority\":\"a\","
+		"\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\"}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\",\"allOf\":[]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\",\"anyOf\":[]}]}",
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":7,\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\",\"x\":1,\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
-		("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}],"
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"\",\"allOf\":[{"
+		"\"claim\":\"c\",\"equals\":1}]}]}",
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":7,\"allOf\":[{\"claim\":"
+		"\"c\",\"equals\":1}]}]}",
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\",\"x\":1,\"allOf\":["
+		"{\"claim\":\"c\",\"equals\":1}]}]}",
+		("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":"
+		 "\"c\",\"equals\":1}],"
 		 "\"anyOf\":[{\"claim\":\"c\",\"less\":1}]}]}"),
-		"{\"version\":\"1.0.0\",\"allOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}],\"anyOf\":[]}",
-		"{\"version\":\"1.0.0\",\"x\":0,\"anyOf\":[{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}",
+		"{\"version\":\"1.0.0\",\"allOf\":[{\"authority\":\"a\",\"allOf\":[{"
+		"\"claim\":\"c\",\"equals\":1}]}],\"anyOf\":[]}",
+		"{\"version\":\"1.0.0\",\"x\":0,\"anyOf\":[{\"authority\":\"a\",\"allOf\":["
+		"{\"claim\":\"c\",\"equals\":1}]}]}",
 	};
 
 	(void)state;
@@ -137,9 +154,12 @@ static void test_a34_malformed_conditions(void **state)
 		"{\"anyOf\":[]}",
 		"{\"allOf\":[]}",
 		"{\"anyOf\":1}",
-		"{\"anyOf\":[{\"claim\":\"c\",\"equals\":1}],\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}",
+		"{\"anyOf\":[{\"claim\":\"c\",\"equals\":1}],\"allOf\":[{\"claim\":\"c\","
+		"\"equals\":1}]}",
 		"{\"not\":[{\"claim\":\"c\",\"equals\":1}]}",
-		"{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* no authority inside an authority */
+		"{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* no authority
+										       inside an
+										       authority */
 		"{\"anyOf\":[{\"allOf\":[{\"anyOf\":[{}]}]}]}",
 	};
 
@@ -201,10 +221,13 @@ static void test_rules_name_the_line_of_a_fault(void **state)
 	for (unsigned extra = 0; extra < 2; extra++) {
 		memset(name, 'n', sizeof name);
 		name[KB_MAX_CLAIM_PATH + extra] = '\0';
-		ASSERT_ERR(KB_E_POLICY_FORMAT, compile(policy(mint_text("\n{\"claim\":\"c\",\n\"%s\":1}", name)), &fault));
+		ASSERT_ERR(
+			KB_E_POLICY_FORMAT,
+			compile(policy(mint_text("\n{\"claim\":\"c\",\n\"%s\":1}", name)), &fault));
 		assert_int_equal(fault.line, extra == 0 ? 3 : 2);
 	}
-	/* A member that is there is named by its own line, one that is missing by the line of the object that lacks it. */
+	/* A member that is there is named by its own line, one that is missing by the line of the
+	 * object that lacks it. */
 	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"anyOf\":[],\n\"version\": 1}", &fault));
 	assert_int_equal(fault.line, 2);
 	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("\n{\"anyOf\":\n[]}", &fault));
@@ -213,9 +236,12 @@ static void test_rules_name_the_line_of_a_fault(void **state)
 	assert_int_equal(fault.line, 2);
 	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("\n{\"version\":\n\"1\"}", &fault));
 	assert_int_equal(fault.line, 2);
-	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"version\":\"1\",\"anyOf\":[\n{\"allOf\":[1],\n\"authority\": 7}]}", &fault));
+	ASSERT_ERR(KB_E_POLICY_FORMAT,
+		   compile("{\"version\":\"1\",\"anyOf\":[\n{\"allOf\":[1],\n\"authority\": 7}]}",
+			   &fault));
 	assert_int_equal(fault.line, 3);
-	ASSERT_ERR(KB_E_POLICY_FORMAT, compile("{\"version\":\"1\",\"anyOf\":[\n{\"allOf\":\n[1]}]}", &fault));
+	ASSERT_ERR(KB_E_POLICY_FORMAT,
+		   compile("{\"version\":\"1\",\"anyOf\":[\n{\"allOf\":\n[1]}]}", &fault));
 	assert_int_equal(fault.line, 2);
 }
 
@@ -230,9 +256,11 @@ static void test_rules_faults_say_what_is_wrong(void **state)
 		{"{\"claim\":\"c\",\"condition\":\"equals\"}", "\"value\" is missing"},
 		{"{\"claim\":\"c\",\"in\":1}", "unknown operator \"in\": use equals, "},
 		{"{\"claim\":\"c\",\"less\":1,\"less \":1}", "more than one operator"},
-		{"{\"claim\":\"c\",\"equals\":null}", "the value must be a string, true, false or a number"},
+		{"{\"claim\":\"c\",\"equals\":null}",
+		 "the value must be a string, true, false or a number"},
 		{"{\"claim\":\"c\",\"exists\":1}", "\"exists\" takes true or false"},
-		{"{\"claim\":\"c\",\"greater\":\"x\"}", "\"greater\" compares numbers, and its value is none"},
+		{"{\"claim\":\"c\",\"greater\":\"x\"}",
+		 "\"greater\" compares numbers, and its value is none"},
 		{"{\"claim\":\"a..b\",\"equals\":1}", "a name in the claim path is empty"},
 		{"{\"allOf\":[]}", "allOf is empty: it needs at least one entry"},
 		{"{}", "anyOf or allOf is missing or is no array"},
@@ -281,7 +309,8 @@ static char *conditions(unsigned n)
 	size_t at = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		at += (size_t)sprintf(list + at, "%s{\"claim\":\"c\",\"equals\":1}", i > 0 ? "," : "");
+		at += (size_t)sprintf(list + at, "%s{\"claim\":\"c\",\"equals\":1}",
+				      i > 0 ? "," : "");
 	return list;
 }
 
@@ -290,16 +319,23 @@ static void test_a34_too_many_conditions(void **state)
 	struct policy_fault fault;
 
 	(void)state;
-	ASSERT_ERR(KB_OK, compile(policy(conditions(KB_MAX_POLICY_NODES - 1)), &fault)); /* and one authority */
+	ASSERT_ERR(KB_OK, compile(policy(conditions(KB_MAX_POLICY_NODES - 1)),
+				  &fault)); /* and one authority */
 	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(conditions(KB_MAX_POLICY_NODES)), &fault));
 	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(conditions(KB_MAX_POLICY_NODES + 1)), &fault));
 	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(conditions(2500)), &fault));
 	/* Groups count as well. */
 	char *groups = mint_text("{\"anyOf\":[%s]}", conditions(1));
-	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(mint_text("%s,%s", conditions(KB_MAX_POLICY_NODES - 2), groups)), &fault));
-	ASSERT_ERR(KB_OK, compile(policy(mint_text("%s,%s", conditions(KB_MAX_POLICY_NODES - 3), groups)), &fault));
+	ASSERT_ERR(KB_E_POLICY_LIMIT,
+		   compile(policy(mint_text("%s,%s", conditions(KB_MAX_POLICY_NODES - 2), groups)),
+			   &fault));
+	ASSERT_ERR(KB_OK,
+		   compile(policy(mint_text("%s,%s", conditions(KB_MAX_POLICY_NODES - 3), groups)),
+			   &fault));
 	groups = mint_text("{\"anyOf\":[%s]}", groups);
-	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(mint_text("%s,%s", conditions(KB_MAX_POLICY_NODES - 1), groups)), &fault));
+	ASSERT_ERR(KB_E_POLICY_LIMIT,
+		   compile(policy(mint_text("%s,%s", conditions(KB_MAX_POLICY_NODES - 1), groups)),
+			   &fault));
 }
 
 static void test_rules_limits_of_text(void **state)
@@ -309,25 +345,34 @@ static void test_rules_limits_of_text(void **state)
 
 	(void)state;
 	memset(text, 'x', KB_MAX_POLICY_VALUE + 1);
-	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(mint_text("{\"claim\":\"c\",\"equals\":\"%s\"}", text)), &fault));
+	ASSERT_ERR(KB_E_POLICY_LIMIT,
+		   compile(policy(mint_text("{\"claim\":\"c\",\"equals\":\"%s\"}", text)), &fault));
 	text[KB_MAX_POLICY_VALUE] = '\0';
-	ASSERT_ERR(KB_OK, compile(policy(mint_text("{\"claim\":\"c\",\"equals\":\"%s\"}", text)), &fault));
+	ASSERT_ERR(KB_OK,
+		   compile(policy(mint_text("{\"claim\":\"c\",\"equals\":\"%s\"}", text)), &fault));
 	text[KB_MAX_CLAIM_PATH + 1] = '\0';
-	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", text)), &fault));
-	ASSERT_ERR(KB_E_POLICY_FORMAT, compile(policy(mint_text("{\"claim\":\"c\",\"%s\":1}", text)), &fault)); /* and as an operator's name */
+	ASSERT_ERR(KB_E_POLICY_LIMIT,
+		   compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", text)), &fault));
+	ASSERT_ERR(KB_E_POLICY_FORMAT,
+		   compile(policy(mint_text("{\"claim\":\"c\",\"%s\":1}", text)),
+			   &fault)); /* and as an operator's name */
 	text[KB_MAX_CLAIM_PATH] = '\0';
-	ASSERT_ERR(KB_OK, compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", text)), &fault));
+	ASSERT_ERR(KB_OK,
+		   compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", text)), &fault));
 	memset(text, 'x', KB_MAX_ISS + 1);
 	text[KB_MAX_ISS + 1] = '\0';
-	static const char frame[] = "{\"version\":\"1\",\"anyOf\":[{\"authority\":\"%s\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}]}";
+	static const char frame[] = "{\"version\":\"1\",\"anyOf\":[{\"authority\":\"%s\",\"anyOf\":"
+				    "[{\"claim\":\"c\",\"equals\":1}]}]}";
 	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(mint_text(frame, text), &fault));
 	text[KB_MAX_ISS] = '\0';
 	ASSERT_ERR(KB_OK, compile(mint_text(frame, text), &fault));
 	char *path = mint_text("p");
 	for (unsigned i = 1; i < KB_MAX_CLAIM_PARTS; i++)
 		path = mint_text("%s.p", path);
-	ASSERT_ERR(KB_OK, compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", path)), &fault));
-	ASSERT_ERR(KB_E_POLICY_LIMIT, compile(policy(mint_text("{\"claim\":\"%s.p\",\"equals\":1}", path)), &fault));
+	ASSERT_ERR(KB_OK,
+		   compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", path)), &fault));
+	ASSERT_ERR(KB_E_POLICY_LIMIT,
+		   compile(policy(mint_text("{\"claim\":\"%s.p\",\"equals\":1}", path)), &fault));
 }
 
 /* ---- evaluate ---- */
@@ -368,8 +413,10 @@ static void test_rules_operators(void **state)
 		{"lessOrEquals", "5", "5 4 5.0 \"5\"", "6 5.1 \"x\""},
 		{"greater", "5", "6 5.1 \"6\"", "5 4 \"5\" \"x\" true"},
 		{"greaterOrEquals", "\"5\"", "5 6 \"5\"", "4 4.9 \"x\" \"\""},
-		{"greaterOrEquals", "9007199254740993", "9007199254740993 9007199254740994", "9007199254740992"},
-		{"equals", "9007199254740993", "9007199254740993", "9007199254740992 9007199254740994"},
+		{"greaterOrEquals", "9007199254740993", "9007199254740993 9007199254740994",
+		 "9007199254740992"},
+		{"equals", "9007199254740993", "9007199254740993",
+		 "9007199254740992 9007199254740994"},
 		{"exists", "true", "1 \"\" false null {} []", ""},
 		{"exists", "\"true\"", "1 null", ""},
 		{"exists", "false", "", "1 \"\" false null {} []"},
@@ -379,13 +426,19 @@ static void test_rules_operators(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		for (unsigned side = 0; side < 2; side++) {
-			char *list = mint_text("%s", side == 0 ? cases[i].yes : cases[i].no), *rest = NULL;
-			for (char *v = strtok_r(list, " ", &rest); v != NULL; v = strtok_r(NULL, " ", &rest)) {
+			char *list = mint_text("%s", side == 0 ? cases[i].yes : cases[i].no),
+			     *rest = NULL;
+			for (char *v = strtok_r(list, " ", &rest); v != NULL;
+			     v = strtok_r(NULL, " ", &rest)) {
 				const char *claims = mint_text("{\"c\":%s}", v);
 				bool want = side == 0;
-				if (holds(mint_text("{\"claim\":\"c\",\"%s\":%s}", cases[i].op, cases[i].value), claims) != want ||
-				    holds(mint_text("{\"claim\":\"c\",\"condition\":\"%s\",\"value\":%s}", cases[i].op, cases[i].value), claims) !=
-					    want)
+				if (holds(mint_text("{\"claim\":\"c\",\"%s\":%s}", cases[i].op,
+						    cases[i].value),
+					  claims) != want ||
+				    holds(mint_text("{\"claim\":\"c\",\"condition\":\"%s\","
+						    "\"value\":%s}",
+						    cases[i].op, cases[i].value),
+					  claims) != want)
 					fail_msg("%s %s of %s", cases[i].op, cases[i].value, v);
 			}
 		}
@@ -394,10 +447,15 @@ static void test_rules_operators(void **state)
 
 static void test_a35_absence_satisfies_nothing(void **state)
 {
-	static const char *const ops[] = {"\"equals\":\"\"", "\"equals\":\"null\"",   "\"equals\":false", "\"equals\":0",
-					  "\"notEquals\":1", "\"notEquals\":\"x\"",   "\"less\":1",       "\"lessOrEquals\":0",
-					  "\"greater\":-1",  "\"greaterOrEquals\":0", "\"exists\":true"};
-	static const char *const claims[] = {"{}", "{\"d\":1}", "{\"C\":1}", "{\"c\":null}", "{\"c\":{}}", "{\"c\":[1]}", "{\"c\":{\"c\":1}}"};
+	static const char *const ops[] = {"\"equals\":\"\"",  "\"equals\":\"null\"",
+					  "\"equals\":false", "\"equals\":0",
+					  "\"notEquals\":1",  "\"notEquals\":\"x\"",
+					  "\"less\":1",       "\"lessOrEquals\":0",
+					  "\"greater\":-1",   "\"greaterOrEquals\":0",
+					  "\"exists\":true"};
+	static const char *const claims[] = {
+		"{}",         "{\"d\":1}",   "{\"C\":1}",        "{\"c\":null}",
+		"{\"c\":{}}", "{\"c\":[1]}", "{\"c\":{\"c\":1}}"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
@@ -414,13 +472,15 @@ static void test_a35_absence_satisfies_nothing(void **state)
 
 static void test_rules_claim_paths(void **state)
 {
-	static const char claims[] = "{\"a\":{\"b\":{\"c\":1}},\"l\":[{\"b\":1}],\"s\":\"a\",\"a.b\":2,\"x-y_z\":{\"\xc3\xa9\":3}}";
+	static const char claims[] = "{\"a\":{\"b\":{\"c\":1}},\"l\":[{\"b\":1}],\"s\":\"a\",\"a."
+				     "b\":2,\"x-y_z\":{\"\xc3\xa9\":3}}";
 
 	(void)state;
 	assert_true(holds("{\"claim\":\"a.b.c\",\"equals\":1}", claims));
 	assert_true(holds("{\"claim\":\"x-y_z.\xc3\xa9\",\"equals\":3}", claims));
 	assert_true(holds("{\"claim\":\"a.b\",\"exists\":true}", claims));
-	assert_false(holds("{\"claim\":\"a.b\",\"equals\":2}", claims)); /* the path, not a member that is spelt like it */
+	assert_false(holds("{\"claim\":\"a.b\",\"equals\":2}",
+			   claims)); /* the path, not a member that is spelt like it */
 	assert_false(holds("{\"claim\":\"a.b.c.d\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"a.c\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"l.b\",\"exists\":true}", claims));
@@ -432,12 +492,18 @@ static void test_rules_claim_paths(void **state)
 static void test_a30_confusable_names_and_values(void **state)
 {
 	(void)state;
-	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}", "{\"st\\u0430tus\":\"ok\"}"));  /* Cyrillic a */
-	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}", "{\"status\\u200b\":\"ok\"}")); /* zero width */
-	assert_false(holds("{\"claim\":\"\\u00e9\",\"equals\":\"ok\"}", "{\"e\\u0301\":\"ok\"}"));     /* composed, decomposed */
-	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}", "{\"status\":\"o\\u212a\"}"));  /* Kelvin sign */
-	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}", "{\"status\":\"ok\\u200d\"}"));
-	assert_true(holds("{\"claim\":\"\\u00e9\",\"equals\":\"\\u00e9\"}", "{\"\xc3\xa9\":\"\xc3\xa9\"}"));
+	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}",
+			   "{\"st\\u0430tus\":\"ok\"}")); /* Cyrillic a */
+	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}",
+			   "{\"status\\u200b\":\"ok\"}")); /* zero width */
+	assert_false(holds("{\"claim\":\"\\u00e9\",\"equals\":\"ok\"}",
+			   "{\"e\\u0301\":\"ok\"}")); /* composed, decomposed */
+	assert_false(holds("{\"claim\":\"status\",\"equals\":\"ok\"}",
+			   "{\"status\":\"o\\u212a\"}")); /* Kelvin sign */
+	assert_false(
+		holds("{\"claim\":\"status\",\"equals\":\"ok\"}", "{\"status\":\"ok\\u200d\"}"));
+	assert_true(holds("{\"claim\":\"\\u00e9\",\"equals\":\"\\u00e9\"}",
+			  "{\"\xc3\xa9\":\"\xc3\xa9\"}"));
 }
 
 static void test_rules_groups(void **state)
@@ -478,11 +544,14 @@ static char *authority(const char *iss, const char *conditions)
 
 static void test_rules_several_authorities(void **state)
 {
-	char *any = mint_text("{\"version\":\"1\",\"anyOf\":[%s,%s,%s]}", authority("https://a", F), authority("https://b", T),
-			      authority("https://a", T));
-	char *all = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T), authority("https://b", T));
-	char *all_a = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T), authority("https://a/", T));
-	char *all_f = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T), authority("https://a/", F));
+	char *any = mint_text("{\"version\":\"1\",\"anyOf\":[%s,%s,%s]}", authority("https://a", F),
+			      authority("https://b", T), authority("https://a", T));
+	char *all = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T),
+			      authority("https://b", T));
+	char *all_a = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T),
+				authority("https://a/", T));
+	char *all_f = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T),
+				authority("https://a/", F));
 
 	(void)state;
 	assert_true(holds_for("https://a", any, "{\"c\":1}"));
@@ -527,7 +596,9 @@ static void test_rules_authority_and_iss(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		char *text = mint_text("{\"version\":\"1\",\"anyOf\":[%s]}", authority(cases[i].authority, "{\"claim\":\"c\",\"equals\":1}"));
+		char *text =
+			mint_text("{\"version\":\"1\",\"anyOf\":[%s]}",
+				  authority(cases[i].authority, "{\"claim\":\"c\",\"equals\":1}"));
 		struct rules *r = NULL;
 		if (holds_for(cases[i].iss, text, "{\"c\":1}") != cases[i].want)
 			fail_msg("%s and %s", cases[i].authority, cases[i].iss);
@@ -537,7 +608,8 @@ static void test_rules_authority_and_iss(void **state)
 	}
 }
 
-static bool holds_without(const char *condition, const struct json_t *claims, const struct claim_set *unread)
+static bool holds_without(const char *condition, const struct json_t *claims,
+			  const struct claim_set *unread)
 {
 	struct rules *r = NULL;
 
@@ -551,15 +623,19 @@ static bool holds_without(const char *condition, const struct json_t *claims, co
 /* Members are told apart by object and name: their values are one `true` in memory. */
 static void test_rules_hold_without_a_claim(void **state)
 {
-	static const char top[] = "{\"claim\":\"x\",\"equals\":true}", deep[] = "{\"claim\":\"a.x\",\"equals\":true}";
+	static const char top[] = "{\"claim\":\"x\",\"equals\":true}",
+			  deep[] = "{\"claim\":\"a.x\",\"equals\":true}";
 	static const char *const names[] = {"y", "x"};
 	KB_AUTO(json) struct json_t *claims = NULL;
 	const struct json_t *a = NULL;
 
 	(void)state;
-	ASSERT_ERR(KB_OK, json_load_strict(span_str("{\"x\":true,\"y\":true,\"z\":true,\"a\":{\"x\":true,\"xx\":true}}"), 4096, &claims, NULL));
+	ASSERT_ERR(KB_OK, json_load_strict(span_str("{\"x\":true,\"y\":true,\"z\":true,\"a\":{"
+						    "\"x\":true,\"xx\":true}}"),
+					   4096, &claims, NULL));
 	ASSERT_ERR(KB_OK, json_get_obj(claims, "a", &a));
-	const struct claim_set at_top = {claims, names, 2}, in_a = {a, names, 2}, y = {claims, names, 1}, none = {claims, names, 0};
+	const struct claim_set at_top = {claims, names, 2}, in_a = {a, names, 2},
+			       y = {claims, names, 1}, none = {claims, names, 0};
 	assert_false(holds_without(top, claims, &at_top));
 	assert_true(holds_without(top, claims, &in_a));
 	assert_true(holds_without(top, claims, &y));
@@ -571,30 +647,44 @@ static void test_rules_hold_without_a_claim(void **state)
 	assert_true(holds_without("{\"claim\":\"a\",\"exists\":true}", claims, &in_a));
 	assert_true(holds_without(mint_text("{\"anyOf\":[%s,%s]}", top, deep), claims, &at_top));
 	assert_false(holds_without(mint_text("{\"allOf\":[%s,%s]}", top, deep), claims, &at_top));
-	assert_false(holds_without(mint_text("{\"anyOf\":[%s,{\"claim\":\"y\",\"equals\":true}]}", top), claims, &at_top));
+	assert_false(
+		holds_without(mint_text("{\"anyOf\":[%s,{\"claim\":\"y\",\"equals\":true}]}", top),
+			      claims, &at_top));
 }
 
 static void test_rules_real_token_claims(void **state)
 {
-	const char *guest = (const char *)mint_file("tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json").p;
-	const char *default_policy = (const char *)mint_file("tests/vectors/policies/cvm-default-skr-policy.json").p;
-	static const char platform[] = "{\"x-ms-attestation-type\":\"sevsnpvm\",\"x-ms-compliance-status\":\"azure-compliant-cvm\"}";
+	const char *guest =
+		(const char *)mint_file(
+			"tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json")
+			.p;
+	const char *default_policy =
+		(const char *)mint_file("tests/vectors/policies/cvm-default-skr-policy.json").p;
+	static const char platform[] = "{\"x-ms-attestation-type\":\"sevsnpvm\",\"x-ms-compliance-"
+				       "status\":\"azure-compliant-cvm\"}";
 
 	(void)state;
-	assert_true(holds_for("https://sharedeus2.eus2.attest.azure.net", default_policy, platform));
+	assert_true(
+		holds_for("https://sharedeus2.eus2.attest.azure.net", default_policy, platform));
 	assert_true(holds_for("https://sharedweu.weu.attest.azure.net", default_policy,
 			      "{\"x-ms-attestation-type\":\"tdxvm\","
 			      "\"x-ms-compliance-status\":\"azure-compliant-cvm\"}"));
-	assert_false(holds_for("https://sharedeus2.eus2.attest.azure.net", default_policy, guest)); /* its claims are one level down */
+	assert_false(holds_for("https://sharedeus2.eus2.attest.azure.net", default_policy,
+			       guest)); /* its claims are one level down */
 	assert_false(holds_for("https://other.attest.azure.net", default_policy, platform));
-	assert_true(holds_for("https://sharedeus2.eus2.attest.azure.net",
-			      "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://sharedeus2.eus2.attest.azure.net/\",\"allOf\":["
-			      "{\"claim\":\"x-ms-isolation-tee.x-ms-compliance-status\",\"equals\":\"azure-compliant-cvm\"},"
-			      "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"equals\":\"false\"},"
-			      "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-vmpl\",\"equals\":\"0\"},"
-			      "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-microcode-svn\",\"greaterOrEquals\":93},"
-			      "{\"claim\":\"secureboot\",\"equals\":true}]}]}",
-			      guest));
+	assert_true(
+		holds_for("https://sharedeus2.eus2.attest.azure.net",
+			  "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://"
+			  "sharedeus2.eus2.attest.azure.net/\",\"allOf\":["
+			  "{\"claim\":\"x-ms-isolation-tee.x-ms-compliance-status\",\"equals\":"
+			  "\"azure-compliant-cvm\"},"
+			  "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\","
+			  "\"equals\":\"false\"},"
+			  "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-vmpl\",\"equals\":\"0\"},"
+			  "{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-microcode-svn\","
+			  "\"greaterOrEquals\":93},"
+			  "{\"claim\":\"secureboot\",\"equals\":true}]}]}",
+			  guest));
 }
 
 int main(void)

@@ -10,7 +10,8 @@
 #include "base/json.h"
 #include "policy/scalar.h"
 
-/* "=" equal, "<", ">" ordered so, "!" equal to nothing, "x" unequal and without order.  Both sides are JSON. */
+/* "=" equal, "<", ">" ordered so, "!" equal to nothing, "x" unequal and without order.  Both sides
+ * are JSON. */
 static void compare(const char *a, const char *b, char want)
 {
 	char text[512];
@@ -28,7 +29,8 @@ static void compare(const char *a, const char *b, char want)
 		  : want == '0' ? !is_equal && is_ordered && order == 0
 				: !is_equal && !is_ordered;
 	if (!ok)
-		fail_msg("%s %c %s: equal %d, ordered %d, order %d", a, want, b, is_equal, is_ordered, order);
+		fail_msg("%s %c %s: equal %d, ordered %d, order %d", a, want, b, is_equal,
+			 is_ordered, order);
 	assert_int_equal(is_equal, scalar_equal(&y, &x));
 	json_free(j);
 }
@@ -67,7 +69,8 @@ static void test_a36_integers_exactly(void **state)
 	compare("9223372036854775807", "9223372036854775806", '>');
 	compare("-9223372036854775808", "-9223372036854775807", '<');
 	compare("9223372036854775807", "\"9223372036854775808\"", 'x'); /* no int64: no number */
-	compare("9007199254740993", "9007199254740992.0", '!');         /* a real this large equals nothing */
+	compare("9007199254740993", "9007199254740992.0",
+		'!'); /* a real this large equals nothing */
 	compare("9007199254740992.0", "9007199254740992.0", '!');
 	compare("1e300", "1e300", '!');
 	compare("9007199254740991.0", "9007199254740991", '=');
@@ -92,34 +95,36 @@ static void test_scalar_order(void **state)
 	compare("\"0\"", "-1", '>');
 	compare("\"-0\"", "1", '<');
 	compare("\"0.5\"", "0", '>');
-	compare("\"1.50\"", "1.5", '0');                                /* another text, the same number */
-	compare("0.30000000000000004", "\"0.30000000000000004\"", '='); /* one that needs seventeen digits */
+	compare("\"1.50\"", "1.5", '0'); /* another text, the same number */
+	compare("0.30000000000000004", "\"0.30000000000000004\"",
+		'='); /* one that needs seventeen digits */
 }
 
 static void test_scalar_strings_that_are_no_numbers(void **state)
 {
-	static const char *const bad[] = {"\"\"",
-					  "\"-\"",
-					  "\"+1\"",
-					  "\" 1\"",
-					  "\"1 \"",
-					  "\"0x10\"",
-					  "\"010\"",
-					  "\"inf\"",
-					  "\"nan\"",
-					  "\"1.\"",
-					  "\".5\"",
-					  "\"1e\"",
-					  "\"1e+\"",
-					  "\"1.2.3\"",
-					  "\"1,5\"",
-					  "\"one\"",
-					  "\"true\"",
-					  "\"1e999\"",
-					  "\"1-\"",
-					  "\"-a\"",
-					  "\"9999999999999999999999\"",
-					  "\"111111111111111111111111111111111111111111111111111111111111111111111111\""};
+	static const char *const bad[] = {
+		"\"\"",
+		"\"-\"",
+		"\"+1\"",
+		"\" 1\"",
+		"\"1 \"",
+		"\"0x10\"",
+		"\"010\"",
+		"\"inf\"",
+		"\"nan\"",
+		"\"1.\"",
+		"\".5\"",
+		"\"1e\"",
+		"\"1e+\"",
+		"\"1.2.3\"",
+		"\"1,5\"",
+		"\"one\"",
+		"\"true\"",
+		"\"1e999\"",
+		"\"1-\"",
+		"\"-a\"",
+		"\"9999999999999999999999\"",
+		"\"111111111111111111111111111111111111111111111111111111111111111111111111\""};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

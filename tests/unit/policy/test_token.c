@@ -1,4 +1,5 @@
-/* tests/unit/policy/test_token.c — the attacks on tokens, SECURITY section A, each against the code that must stop it. */
+/* tests/unit/policy/test_token.c — the attacks on tokens, SECURITY section A, each against the code
+ * that must stop it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +17,8 @@
 #define ALL_ALGS               ((1u << KB_ALG_COUNT) - 2)
 
 /* Open and verify as the vault does; claims come out exactly when it is KB_OK. */
-static enum kb_err judge_with(const char *compact, const struct issuer_rules *issuer, const struct jwks *keys)
+static enum kb_err judge_with(const char *compact, const struct issuer_rules *issuer,
+			      const struct jwks *keys)
 {
 	struct token *t = NULL;
 	enum kb_err err = token_open(span_str(compact), &t);
@@ -83,11 +85,14 @@ static void test_a01_alg_none(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		const char *header = mint_text("{\"alg\":\"%s\",\"typ\":\"JWT\",\"kid\":\"k\"}", names[i]);
+		const char *header =
+			mint_text("{\"alg\":\"%s\",\"typ\":\"JWT\",\"kid\":\"k\"}", names[i]);
 		ASSERT_ERR(KB_E_TOKEN_ALG, judge(mint_jws(NULL, "", header, span_str(CLAIMS))));
-		ASSERT_ERR(KB_E_TOKEN_ALG, judge(mint_jws(mint_rsa(0), "RS256", header, span_str(CLAIMS))));
+		ASSERT_ERR(KB_E_TOKEN_ALG,
+			   judge(mint_jws(mint_rsa(0), "RS256", header, span_str(CLAIMS))));
 	}
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge(mint_jws(NULL, "", "{\"alg\":\"none\"}", span_str(CLAIMS))));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge(mint_jws(NULL, "", "{\"alg\":\"none\"}", span_str(CLAIMS))));
 }
 
 static void test_token_rejects_alg_absent_or_no_string(void **state)
@@ -112,12 +117,16 @@ static void test_a02_hs256_by_the_public_key(void **state)
 	long pem_len = BIO_get_mem_data(pem, &pem_text);
 	int der_len = i2d_PUBKEY(mint_rsa(0), &der);
 	char *n = mint_number(mint_rsa(0), OSSL_PKEY_PARAM_RSA_N, 0);
-	struct span secrets[] = {span_of(pem_text, (size_t)pem_len), span_of(der, (size_t)der_len), span_str(n)};
+	struct span secrets[] = {span_of(pem_text, (size_t)pem_len), span_of(der, (size_t)der_len),
+				 span_str(n)};
 	for (size_t i = 0; i < 3; i++) {
 		char *header = "{\"alg\":\"HS256\",\"kid\":\"k\"}";
-		char *input = mint_text("%s.%s", mint_b64(header, strlen(header)), mint_b64(CLAIMS, sizeof CLAIMS - 1));
-		assert_non_null(HMAC(EVP_sha256(), secrets[i].p, (int)secrets[i].len, (uint8_t *)input, strlen(input), mac, &mac_len));
-		ASSERT_ERR(KB_E_TOKEN_ALG, judge(mint_text("%s.%s", input, mint_b64(mac, mac_len))));
+		char *input = mint_text("%s.%s", mint_b64(header, strlen(header)),
+					mint_b64(CLAIMS, sizeof CLAIMS - 1));
+		assert_non_null(HMAC(EVP_sha256(), secrets[i].p, (int)secrets[i].len,
+				     (uint8_t *)input, strlen(input), mac, &mac_len));
+		ASSERT_ERR(KB_E_TOKEN_ALG,
+			   judge(mint_text("%s.%s", input, mint_b64(mac, mac_len))));
 	}
 	OPENSSL_free(der);
 	BIO_free(pem);
@@ -130,14 +139,19 @@ static void test_a03_alg_not_the_issuers(void **state)
 
 	(void)state;
 	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), &issuer, keys));
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge_with(mint_token(mint_rsa(0), "PS256", "k", CLAIMS), &issuer, keys));
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge_with(mint_token(mint_rsa(0), "RS512", "k", CLAIMS), &issuer, keys));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge_with(mint_token(mint_rsa(0), "PS256", "k", CLAIMS), &issuer, keys));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge_with(mint_token(mint_rsa(0), "RS512", "k", CLAIMS), &issuer, keys));
 	issuer.algorithms = 0;
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge_with(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), &issuer, keys));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge_with(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), &issuer, keys));
 	jwks_free(keys);
 	/* An ES256 token for an RSA key, and the reverse. */
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge_by(mint_token(mint_ec("P-256"), "ES256", "k", CLAIMS), mint_rsa(0)));
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge_by(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), mint_ec("P-256")));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge_by(mint_token(mint_ec("P-256"), "ES256", "k", CLAIMS), mint_rsa(0)));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge_by(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), mint_ec("P-256")));
 }
 
 static void test_a03_alg_not_the_keys(void **state)
@@ -147,20 +161,29 @@ static void test_a03_alg_not_the_keys(void **state)
 
 	(void)state;
 	issuer.algorithms = ALL_ALGS;
-	ASSERT_ERR(KB_OK, jwks_parse(span_str(mint_text("{\"keys\":[%s]}", mint_jwk(mint_rsa(0), "k", ",\"alg\":\"PS256\""))), &keys, NULL));
+	ASSERT_ERR(KB_OK,
+		   jwks_parse(span_str(mint_text("{\"keys\":[%s]}",
+						 mint_jwk(mint_rsa(0), "k", ",\"alg\":\"PS256\""))),
+			      &keys, NULL));
 	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "PS256", "k", CLAIMS), &issuer, keys));
-	ASSERT_ERR(KB_E_TOKEN_ALG, judge_with(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), &issuer, keys));
+	ASSERT_ERR(KB_E_TOKEN_ALG,
+		   judge_with(mint_token(mint_rsa(0), "RS256", "k", CLAIMS), &issuer, keys));
 	jwks_free(keys);
 }
 
 static void test_a04_es256_with_p384_and_p521_key(void **state)
 {
 	(void)state;
-	ASSERT_ERR(KB_OK, judge_by(mint_token(mint_ec("P-256"), "ES256", "k", CLAIMS), mint_ec("P-256")));
-	ASSERT_ERR(KB_E_TOKEN_CURVE, judge_by(mint_token(mint_ec("P-384"), "ES256", "k", CLAIMS), mint_ec("P-384")));
-	ASSERT_ERR(KB_E_TOKEN_CURVE, judge_by(mint_token(mint_ec("P-521"), "ES256", "k", CLAIMS), mint_ec("P-521")));
-	ASSERT_ERR(KB_E_TOKEN_CURVE, judge_by(mint_token(mint_ec("P-256"), "ES512", "k", CLAIMS), mint_ec("P-256")));
-	ASSERT_ERR(KB_E_TOKEN_CURVE, judge_by(mint_token(mint_ec("P-256"), "ES384", "k", CLAIMS), mint_ec("P-256")));
+	ASSERT_ERR(KB_OK,
+		   judge_by(mint_token(mint_ec("P-256"), "ES256", "k", CLAIMS), mint_ec("P-256")));
+	ASSERT_ERR(KB_E_TOKEN_CURVE,
+		   judge_by(mint_token(mint_ec("P-384"), "ES256", "k", CLAIMS), mint_ec("P-384")));
+	ASSERT_ERR(KB_E_TOKEN_CURVE,
+		   judge_by(mint_token(mint_ec("P-521"), "ES256", "k", CLAIMS), mint_ec("P-521")));
+	ASSERT_ERR(KB_E_TOKEN_CURVE,
+		   judge_by(mint_token(mint_ec("P-256"), "ES512", "k", CLAIMS), mint_ec("P-256")));
+	ASSERT_ERR(KB_E_TOKEN_CURVE,
+		   judge_by(mint_token(mint_ec("P-256"), "ES384", "k", CLAIMS), mint_ec("P-256")));
 }
 
 /* header.claims of an ES256 token, without signature. */
@@ -168,7 +191,8 @@ static char *es256_input(void)
 {
 	static const char header[] = "{\"alg\":\"ES256\",\"kid\":\"k\"}";
 
-	return mint_text("%s.%s", mint_b64(header, sizeof header - 1), mint_b64(CLAIMS, sizeof CLAIMS - 1));
+	return mint_text("%s.%s", mint_b64(header, sizeof header - 1),
+			 mint_b64(CLAIMS, sizeof CLAIMS - 1));
 }
 
 static enum kb_err judge_es256(const uint8_t *sig, size_t len)
@@ -188,7 +212,8 @@ static void test_a05_ecdsa_signature_lengths(void **state)
 	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
 		ASSERT_ERR(KB_E_TOKEN_SIG_LENGTH, judge_es256(sig, lengths[i]));
 	ECDSA_SIG *pair = ECDSA_SIG_new();
-	assert_int_equal(ECDSA_SIG_set0(pair, BN_bin2bn(sig, 32, NULL), BN_bin2bn(sig + 32, 32, NULL)), 1);
+	assert_int_equal(
+		ECDSA_SIG_set0(pair, BN_bin2bn(sig, 32, NULL), BN_bin2bn(sig + 32, 32, NULL)), 1);
 	ASSERT_ERR(KB_E_TOKEN_SIG_LENGTH, judge_es256(der, (size_t)i2d_ECDSA_SIG(pair, &end)));
 	ECDSA_SIG_free(pair);
 }
@@ -200,7 +225,8 @@ static void test_a05_rsa_signature_lengths(void **state)
 	size_t len;
 
 	(void)state;
-	char *input = mint_text("%s.%s", mint_b64(header, sizeof header - 1), mint_b64(CLAIMS, sizeof CLAIMS - 1));
+	char *input = mint_text("%s.%s", mint_b64(header, sizeof header - 1),
+				mint_b64(CLAIMS, sizeof CLAIMS - 1));
 	memcpy(sig + 1, mint_sign(mint_rsa(0), "RS256", span_str(input), &len), 256);
 	ASSERT_ERR(KB_OK, judge(mint_text("%s.%s", input, mint_b64(sig + 1, 256))));
 	ASSERT_ERR(KB_E_TOKEN_SIG_LENGTH, judge(mint_text("%s.%s", input, mint_b64(sig, 257))));
@@ -209,8 +235,10 @@ static void test_a05_rsa_signature_lengths(void **state)
 	ASSERT_ERR(KB_E_TOKEN_SIG_LENGTH, judge(mint_text("%s.", input)));
 }
 
-static const uint8_t p256_order[32] = {0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-				       0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51};
+static const uint8_t p256_order[32] = {0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00,
+				       0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+				       0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84,
+				       0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51};
 
 static void test_a06_psychic_signatures(void **state)
 {
@@ -240,12 +268,14 @@ static void test_a06_psychic_signatures(void **state)
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge_es256(sig, 64));
 }
 
-/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with it. */
+/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with it.
+ */
 static void test_token_accepts_numbers_that_end_in_zero(void **state)
 {
 	bool seen[2] = {false, false};
 	const char *header = "{\"alg\":\"ES256\",\"kid\":\"k\"}";
-	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)), mint_b64(CLAIMS, sizeof CLAIMS - 1));
+	char *input = mint_text("%s.%s", mint_b64(header, strlen(header)),
+				mint_b64(CLAIMS, sizeof CLAIMS - 1));
 
 	(void)state;
 	for (unsigned i = 0; i < 8000 && !(seen[0] && seen[1]); i++) {
@@ -255,7 +285,8 @@ static void test_token_accepts_numbers_that_end_in_zero(void **state)
 			continue;
 		seen[0] |= sig[31] == 0;
 		seen[1] |= sig[63] == 0;
-		ASSERT_ERR(KB_OK, judge_by(mint_text("%s.%s", input, mint_b64(sig, len)), mint_ec("P-256")));
+		ASSERT_ERR(KB_OK, judge_by(mint_text("%s.%s", input, mint_b64(sig, len)),
+					   mint_ec("P-256")));
 	}
 	assert_true(seen[0] && seen[1]);
 }
@@ -272,7 +303,9 @@ static void test_a07_signature_twin(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		struct token *t = NULL;
 		ASSERT_ERR(KB_OK, judge_es256(sig, 64));
-		ASSERT_ERR(KB_OK, token_open(span_str(mint_text("%s.%s", es256_input(), mint_b64(sig, 64))), &t));
+		ASSERT_ERR(KB_OK, token_open(span_str(mint_text("%s.%s", es256_input(),
+								mint_b64(sig, 64))),
+					     &t));
 		token_replay_id(t, id[i]);
 		token_digest(t, digest[i]);
 		token_free(t);
@@ -288,17 +321,22 @@ static void test_a07_signature_twin(void **state)
 
 static void test_a08_kid(void **state)
 {
-	static const char *const unknown[] = {"x", "K", "kk", "../../etc/passwd", "' OR 1=1 --", "k ", "http://evil/", "\\u006b\\u200b"};
+	static const char *const unknown[] = {
+		"x",           "K",  "kk",           "../../etc/passwd",
+		"' OR 1=1 --", "k ", "http://evil/", "\\u006b\\u200b"};
 	char *long_kid = mint_keep(calloc(1, 10 * 1024 + 1));
 
 	(void)state;
 	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-		ASSERT_ERR(KB_E_KID_UNKNOWN, judge(mint_token(mint_rsa(0), "RS256", unknown[i], CLAIMS)));
+		ASSERT_ERR(KB_E_KID_UNKNOWN,
+			   judge(mint_token(mint_rsa(0), "RS256", unknown[i], CLAIMS)));
 	ASSERT_ERR(KB_E_KID_MISSING, judge_header("{\"alg\":\"RS256\"}"));
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header("{\"alg\":\"RS256\",\"kid\":1}"));
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header("{\"alg\":\"RS256\",\"kid\":null}"));
 	ASSERT_ERR(KB_E_KID_LENGTH, judge_header("{\"alg\":\"RS256\",\"kid\":\"\"}"));
-	ASSERT_ERR(KB_E_JSON_SYNTAX, judge_header("{\"alg\":\"RS256\",\"kid\":\"k\\u0000\"}")); /* A13: no NUL in any string */
+	ASSERT_ERR(KB_E_JSON_SYNTAX,
+		   judge_header("{\"alg\":\"RS256\",\"kid\":\"k\\u0000\"}")); /* A13: no NUL in any
+										 string */
 	memset(long_kid, 'k', 10 * 1024);
 	ASSERT_ERR(KB_E_KID_LENGTH, judge(mint_token(mint_rsa(0), "RS256", long_kid, CLAIMS)));
 	long_kid[10 * KB_MAX_KID] = '\0';
@@ -346,18 +384,23 @@ static void test_a09_header_members(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-		ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header(mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",%s}", refused[i])));
+		ASSERT_ERR(KB_E_TOKEN_HEADER,
+			   judge_header(
+				   mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",%s}", refused[i])));
 	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-		ASSERT_ERR(KB_OK, judge_header(mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",%s}", ignored[i])));
+		ASSERT_ERR(KB_OK, judge_header(mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",%s}",
+							 ignored[i])));
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header("[\"RS256\"]"));
 }
 
 static void test_a10_key_in_the_tokens_own_header(void **state)
 {
-	const char *header = mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",\"jwk\":%s}", mint_jwk(mint_rsa(2), "k", ""));
+	const char *header = mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",\"jwk\":%s}",
+				       mint_jwk(mint_rsa(2), "k", ""));
 
 	(void)state;
-	ASSERT_ERR(KB_E_TOKEN_HEADER, judge(mint_jws(mint_rsa(2), "RS256", header, span_str(CLAIMS))));
+	ASSERT_ERR(KB_E_TOKEN_HEADER,
+		   judge(mint_jws(mint_rsa(2), "RS256", header, span_str(CLAIMS))));
 	/* And by the stranger's key under a kid of the issuer's. */
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge(mint_token(mint_rsa(2), "RS256", "k", CLAIMS)));
 }
@@ -365,11 +408,16 @@ static void test_a10_key_in_the_tokens_own_header(void **state)
 static void test_a11_duplicate_members(void **state)
 {
 	(void)state;
-	ASSERT_ERR(KB_E_JSON_DUPLICATE, judge_header("{\"alg\":\"RS256\",\"alg\":\"RS256\",\"kid\":\"k\"}"));
-	ASSERT_ERR(KB_E_JSON_DUPLICATE, judge_header("{\"alg\":\"none\",\"kid\":\"k\",\"\\u0061lg\":\"RS256\"}"));
-	ASSERT_ERR(KB_E_JSON_DUPLICATE, judge_payload(span_str("{\"iss\":\"a\",\"iss\":\"" MINT_ISS "\"}")));
-	ASSERT_ERR(KB_E_JSON_DUPLICATE, judge_payload(span_str("{\"iss\":\"" MINT_ISS "\",\"\\u0069ss\":\"b\"}")));
-	ASSERT_ERR(KB_E_JSON_DUPLICATE, judge_payload(span_str("{\"iss\":\"" MINT_ISS "\",\"a\":[{\"b\":1,\"b\":2}]}")));
+	ASSERT_ERR(KB_E_JSON_DUPLICATE,
+		   judge_header("{\"alg\":\"RS256\",\"alg\":\"RS256\",\"kid\":\"k\"}"));
+	ASSERT_ERR(KB_E_JSON_DUPLICATE,
+		   judge_header("{\"alg\":\"none\",\"kid\":\"k\",\"\\u0061lg\":\"RS256\"}"));
+	ASSERT_ERR(KB_E_JSON_DUPLICATE,
+		   judge_payload(span_str("{\"iss\":\"a\",\"iss\":\"" MINT_ISS "\"}")));
+	ASSERT_ERR(KB_E_JSON_DUPLICATE,
+		   judge_payload(span_str("{\"iss\":\"" MINT_ISS "\",\"\\u0069ss\":\"b\"}")));
+	ASSERT_ERR(KB_E_JSON_DUPLICATE,
+		   judge_payload(span_str("{\"iss\":\"" MINT_ISS "\",\"a\":[{\"b\":1,\"b\":2}]}")));
 }
 
 static void test_a12_depth(void **state)
@@ -387,9 +435,9 @@ static void test_a12_depth(void **state)
 
 static void test_a13_payload_syntax(void **state)
 {
-#define BAD(s)                                                                                                                                       \
-	{                                                                                                                                            \
-		(const uint8_t *)(s), sizeof s - 1                                                                                                   \
+#define BAD(s)                                                                                     \
+	{                                                                                          \
+		(const uint8_t *)(s), sizeof s - 1                                                 \
 	}
 	static const struct span bad[] = {
 		BAD("{\"iss\":\"a\0\"}"),
@@ -414,14 +462,18 @@ static void test_a13_payload_syntax(void **state)
 static void test_a20_iss_byte_for_byte(void **state)
 {
 	static const char *const others[] = {
-		"https://issuer.test.evil.com", "https://issuer.test/",     "HTTPS://issuer.test",       "https://Issuer.test",
-		"https://issuer.test@evil.com", "https://good@issuer.test", "https://\\u0456ssuer.test", "https://issuer%2etest",
-		"http://issuer.test",           "https://issuer.test:443",  "https://issuer.tes",        "https://issuer.test ",
+		"https://issuer.test.evil.com", "https://issuer.test/",
+		"HTTPS://issuer.test",          "https://Issuer.test",
+		"https://issuer.test@evil.com", "https://good@issuer.test",
+		"https://\\u0456ssuer.test",    "https://issuer%2etest",
+		"http://issuer.test",           "https://issuer.test:443",
+		"https://issuer.tes",           "https://issuer.test ",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-		ASSERT_ERR(KB_E_ISSUER, judge_payload(span_str(mint_text("{\"iss\":\"%s\",\"tee\":\"sgx\"}", others[i]))));
+		ASSERT_ERR(KB_E_ISSUER, judge_payload(span_str(mint_text(
+						"{\"iss\":\"%s\",\"tee\":\"sgx\"}", others[i]))));
 	ASSERT_ERR(KB_E_CLAIM_MISSING, judge_payload(span_str("{\"x\":1}")));
 	ASSERT_ERR(KB_E_CLAIM_TYPE, judge_payload(span_str("{\"iss\":1}")));
 	ASSERT_ERR(KB_E_CLAIM_TYPE, judge_payload(span_str("{\"iss\":[\"" MINT_ISS "\"]}")));
@@ -450,8 +502,10 @@ static void test_a21_issuer_signs_for_another(void **state)
 
 	(void)state;
 	/* Issuer A has key 2, kid "a"; it claims B's iss, once by its own kid and once by B's. */
-	ASSERT_ERR(KB_E_KID_UNKNOWN, judge_with(mint_token(mint_rsa(2), "RS256", "a", CLAIMS), &b, keys_b));
-	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge_with(mint_token(mint_rsa(2), "RS256", "b", CLAIMS), &b, keys_b));
+	ASSERT_ERR(KB_E_KID_UNKNOWN,
+		   judge_with(mint_token(mint_rsa(2), "RS256", "a", CLAIMS), &b, keys_b));
+	ASSERT_ERR(KB_E_TOKEN_SIGNATURE,
+		   judge_with(mint_token(mint_rsa(2), "RS256", "b", CLAIMS), &b, keys_b));
 	jwks_free(keys_b);
 }
 
@@ -460,7 +514,8 @@ static void test_a28_form(void **state)
 	char *good = mint_token(mint_rsa(0), "RS256", "k", CLAIMS);
 	char *dot1 = strchr(good, '.'), *dot2 = strchr(dot1 + 1, '.');
 	int h = (int)(dot1 - good), p = (int)(dot2 - dot1 - 1);
-	const char *header = mint_text("%.*s", h, good), *payload = mint_text("%.*s", p, dot1 + 1), *sig = dot2 + 1;
+	const char *header = mint_text("%.*s", h, good), *payload = mint_text("%.*s", p, dot1 + 1),
+		   *sig = dot2 + 1;
 	char *loose = mint_text("%s", good);
 
 	(void)state;
@@ -494,14 +549,16 @@ static void test_a28_form(void **state)
 	*last = (char)(*last + 1);
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, judge(loose));
 	struct token *t = NULL;
-	ASSERT_ERR(KB_E_TOKEN_FORMAT, token_open(span_of(good, strlen(good) + 1), &t)); /* a NUL at the end */
+	ASSERT_ERR(KB_E_TOKEN_FORMAT,
+		   token_open(span_of(good, strlen(good) + 1), &t)); /* a NUL at the end */
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, token_open(span_of(NULL, 0), &t));
 }
 
 /* A good token of the largest length ≤ want: the payload is what base64 leaves for it. */
 static char *token_of_length(size_t want)
 {
-	static const char header[] = "{\"alg\":\"RS256\",\"kid\":\"k\"}", frame[] = "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\",\"f\":\"\"}";
+	static const char header[] = "{\"alg\":\"RS256\",\"kid\":\"k\"}",
+			  frame[] = "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\",\"f\":\"\"}";
 	size_t others = strlen(mint_b64(header, sizeof header - 1)) + 1 + 1 + 342;
 	size_t filler_len = (want - others) / 4 * 3 - (sizeof frame - 1);
 	char *filler = mint_keep(calloc(1, filler_len + 1));
@@ -530,38 +587,50 @@ static void test_a29_size(void **state)
 static void test_a31_other_types_of_token(void **state)
 {
 	static const char jwe[] = "{\"alg\":\"RSA-OAEP\",\"enc\":\"A256GCM\"}";
-	static const char *const types[] = {"jwt", "at+jwt", "JWS", "JOSE", "application/jwt", "EAT+JWT", ""};
+	static const char *const types[] = {"jwt",     "at+jwt", "JWS", "JOSE", "application/jwt",
+					    "EAT+JWT", ""};
 
 	(void)state;
-	ASSERT_ERR(KB_E_TOKEN_TYPE, judge(mint_text("%s.AA.AA.AA.AA", mint_b64(jwe, sizeof jwe - 1))));
+	ASSERT_ERR(KB_E_TOKEN_TYPE,
+		   judge(mint_text("%s.AA.AA.AA.AA", mint_b64(jwe, sizeof jwe - 1))));
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, judge("AA.AA.AA.AA.AA"));
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, judge("e30.AA.AA.AA.AA"));
 	ASSERT_ERR(KB_E_TOKEN_FORMAT, judge("!.AA.AA.AA.AA"));
 	ASSERT_ERR(KB_E_TOKEN_TYPE, judge("{\"payload\":\"e30\",\"signatures\":[]}"));
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-		ASSERT_ERR(KB_E_TOKEN_TYPE, judge_header(mint_text("{\"alg\":\"RS256\",\"kid\":\"k\",\"typ\":\"%s\"}", types[i])));
+		ASSERT_ERR(KB_E_TOKEN_TYPE,
+			   judge_header(mint_text(
+				   "{\"alg\":\"RS256\",\"kid\":\"k\",\"typ\":\"%s\"}", types[i])));
 	ASSERT_ERR(KB_E_TOKEN_TYPE, judge_header("{\"alg\":\"RS256\",\"kid\":\"k\",\"typ\":null}"));
-	ASSERT_ERR(KB_E_TOKEN_TYPE, judge_payload(span_str(mint_token(mint_rsa(0), "RS256", "k", CLAIMS)))); /* nested */
+	ASSERT_ERR(KB_E_TOKEN_TYPE, judge_payload(span_str(mint_token(mint_rsa(0), "RS256", "k",
+								      CLAIMS)))); /* nested */
 }
 
 static void test_a31_id_token_of_the_same_issuer(void **state)
 {
 	struct issuer_rules issuer = mint_issuer();
 	struct jwks *keys = mint_jwks(mint_rsa(0), "k");
-	char *id_token = mint_token(mint_rsa(0), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"sub\":\"somebody\",\"aud\":\"an app\"}");
+	char *id_token =
+		mint_token(mint_rsa(0), "RS256", "k",
+			   "{\"iss\":\"" MINT_ISS "\",\"sub\":\"somebody\",\"aud\":\"an app\"}");
 
 	(void)state;
 	ASSERT_ERR(KB_E_TOKEN_TYPE, judge_with(id_token, &issuer, keys));
-	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\"}"), &issuer, keys));
-	ASSERT_ERR(KB_OK,
-		   judge_with(mint_token(mint_rsa(0), "RS256", "k", "{\"iss\":\"" MINT_ISS "\",\"x-ms-sgx-is-debuggable\":false}"), &issuer, keys));
+	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "RS256", "k",
+						"{\"iss\":\"" MINT_ISS "\",\"tee\":\"sgx\"}"),
+				     &issuer, keys));
+	ASSERT_ERR(KB_OK, judge_with(mint_token(mint_rsa(0), "RS256", "k",
+						"{\"iss\":\"" MINT_ISS
+						"\",\"x-ms-sgx-is-debuggable\":false}"),
+				     &issuer, keys));
 	issuer.is_maa = false;
 	ASSERT_ERR(KB_OK, judge_with(id_token, &issuer, keys));
 	jwks_free(keys);
 }
 
 /* Every bit of a whole token: nothing changed is ever accepted. */
-static void flip_every_bit(char *text, size_t from, size_t to, const struct issuer_rules *issuer, const struct jwks *keys)
+static void flip_every_bit(char *text, size_t from, size_t to, const struct issuer_rules *issuer,
+			   const struct jwks *keys)
 {
 	for (size_t i = from; i < to; i++) {
 		for (unsigned bit = 0; bit < 8; bit++) {
@@ -617,7 +686,8 @@ static struct real real_token(void)
 		r.len--;
 	r.text = mint_text("%.*s", (int)r.len, (const char *)file.p);
 	r.issuer.issuer = iss;
-	ASSERT_ERR(KB_OK, jwks_parse(mint_file("tests/vectors/maa/sgx-2022.certs.json"), &r.keys, NULL));
+	ASSERT_ERR(KB_OK,
+		   jwks_parse(mint_file("tests/vectors/maa/sgx-2022.certs.json"), &r.keys, NULL));
 	return r;
 }
 
@@ -631,7 +701,8 @@ static void test_token_accepts_a_real_one(void **state)
 	ASSERT_ERR(KB_OK, token_open(span_of(r.text, r.len), &t));
 	ASSERT_ERR(KB_OK, token_verify(t, &r.issuer, r.keys));
 	ASSERT_ERR(KB_OK, json_get_str(token_claims(t), "x-ms-sgx-mrsigner", 64, &mrsigner));
-	assert_true(span_eq_cstr(mrsigner, "4aea5f9a0ed04b11f889aadfe6a1d376213a29a95a85ce7337ae6f7fece6610c"));
+	assert_true(span_eq_cstr(
+		mrsigner, "4aea5f9a0ed04b11f889aadfe6a1d376213a29a95a85ce7337ae6f7fece6610c"));
 	token_free(t);
 	jwks_free(r.keys);
 }
@@ -639,7 +710,8 @@ static void test_token_accepts_a_real_one(void **state)
 static void test_a32_every_bit_of_a_real_header_and_signature(void **state)
 {
 	struct real r = real_token();
-	size_t header = (size_t)(strchr(r.text, '.') - r.text), signature = (size_t)(strrchr(r.text, '.') - r.text);
+	size_t header = (size_t)(strchr(r.text, '.') - r.text),
+	       signature = (size_t)(strrchr(r.text, '.') - r.text);
 
 	(void)state;
 	char *short_text = mint_text("%s", r.text);

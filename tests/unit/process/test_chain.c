@@ -1,4 +1,5 @@
-/* tests/unit/process/test_chain.c — the ledger's line format: what is written reads back, and no byte can change unseen. */
+/* tests/unit/process/test_chain.c — the ledger's line format: what is written reads back, and no
+ * byte can change unseen. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,8 +28,9 @@ static void test_chain_writes_its_format(void **state)
 {
 	struct chain c = {0};
 	uint8_t sum[32];
-	static const char head[] =
-		"{\"seq\":1,\"prev\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"event\":\"release\",\"key\":\"a\"";
+	static const char head[] = "{\"seq\":1,\"prev\":"
+				   "\"0000000000000000000000000000000000000000000000000000000000000"
+				   "000\",\"event\":\"release\",\"key\":\"a\"";
 
 	(void)state;
 	KB_AUTO(buf) struct buf line, want;
@@ -112,7 +114,8 @@ static void test_chain_record_size_limit(void **state)
 		KB_AUTO(cstr) char *record = record_of(size[i]);
 		KB_AUTO(buf) struct buf out;
 		buf_init(&out, 1 << 20);
-		assert_int_equal(chain_add(&c, span_of(record, size[i]), &out), i == 0 ? KB_OK : KB_E_LEDGER);
+		assert_int_equal(chain_add(&c, span_of(record, size[i]), &out),
+				 i == 0 ? KB_OK : KB_E_LEDGER);
 		if (i == 0) {
 			assert_true(out.len - 1 <= CHAIN_MAX_LINE);
 			assert_int_equal(chain_next(&r, without_newline(&out), &l), KB_OK);
@@ -163,7 +166,8 @@ static void test_d05_chain_any_flipped_bit_is_seen(void **state)
 	for (size_t i = 0; i + 1 < line.len; i++)
 		for (unsigned bit = 0; bit < 8; bit++) {
 			line.p[i] ^= (uint8_t)(1u << bit);
-			assert_int_equal(chain_parse(without_newline(&line), &l), KB_E_LEDGER_CHAIN);
+			assert_int_equal(chain_parse(without_newline(&line), &l),
+					 KB_E_LEDGER_CHAIN);
 			line.p[i] ^= (uint8_t)(1u << bit);
 		}
 	assert_int_equal(chain_parse(without_newline(&line), &l), KB_OK);
@@ -180,7 +184,8 @@ static void test_d05_chain_any_shortened_line_is_seen(void **state)
 	add(&c, rec, &line);
 	for (size_t n = 0; n + 1 < line.len; n++)
 		assert_int_equal(chain_parse(span_of(line.p, n), &l), KB_E_LEDGER_CHAIN);
-	assert_int_equal(chain_parse(buf_span(&line), &l), KB_E_LEDGER_CHAIN); /* with its newline */
+	assert_int_equal(chain_parse(buf_span(&line), &l),
+			 KB_E_LEDGER_CHAIN); /* with its newline */
 }
 
 static void test_d05_chain_removed_repeated_moved_lines(void **state)
@@ -279,7 +284,8 @@ static void test_chain_form_is_exact(void **state)
 	parses("{\"seq\":1,\"prev\":\"" ZEROS "\",", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":1,\"prev\":\"" ZEROS "\"\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":3,\"a\":1", KB_OK);
-	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":4,\"a\":1", KB_E_LEDGER_CHAIN); /* what it is without */
+	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":4,\"a\":1",
+	       KB_E_LEDGER_CHAIN); /* what it is without */
 	parses("{\"seq\":5,\"prev\":\"" ZEROS "\",\"synced\":x,\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"prev\":\"" ZEROS "\",\"seq\":1,\"a\":1", KB_E_LEDGER_CHAIN);
 	parses("{\"seq\":1, \"prev\":\"" ZEROS "\",\"a\":1", KB_E_LEDGER_CHAIN);

@@ -1,4 +1,5 @@
-/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, and every way to be malformed (SECURITY I-6). */
+/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, and every way
+ * to be malformed (SECURITY I-6). */
 #include "process/frame.h"
 
 #include <setjmp.h>
@@ -85,12 +86,15 @@ static void test_frame_request_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_request(&in, &b), KB_OK);
 	assert_int_equal(frame_get_request(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == in.id && out.listener == 3 && out.method == FRAME_PATCH && out.deadline_ms == in.deadline_ms);
+	assert_true(out.id == in.id && out.listener == 3 && out.method == FRAME_PATCH &&
+		    out.deadline_ms == in.deadline_ms);
 	assert_true(out.has_authorization && out.has_bearer && out.has_client_cert && out.is_json);
 	assert_memory_equal(out.uuid, in.uuid, sizeof in.uuid);
 	assert_memory_equal(out.bearer_sha256, in.bearer_sha256, 32);
-	assert_true(span_eq(out.peer, in.peer) && span_eq(out.target, in.target) && span_eq(out.query, in.query));
-	assert_true(span_eq(out.client_request_id, in.client_request_id) && span_eq(out.body, in.body));
+	assert_true(span_eq(out.peer, in.peer) && span_eq(out.target, in.target) &&
+		    span_eq(out.query, in.query));
+	assert_true(span_eq(out.client_request_id, in.client_request_id) &&
+		    span_eq(out.body, in.body));
 }
 
 static void test_frame_reply_round_trip(void **state)
@@ -103,15 +107,19 @@ static void test_frame_reply_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_reply(&in, &b), KB_OK);
 	assert_int_equal(frame_get_reply(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == 7 && out.status == 200 && out.retry_after_s == 2 && out.replay_from_s == 1700000000 &&
-		    out.replay_until_s == 1800000000);
-	assert_true(span_eq(out.challenge, in.challenge) && span_eq(out.client_request_id, in.client_request_id));
+	assert_true(out.id == 7 && out.status == 200 && out.retry_after_s == 2 &&
+		    out.replay_from_s == 1700000000 && out.replay_until_s == 1800000000);
+	assert_true(span_eq(out.challenge, in.challenge) &&
+		    span_eq(out.client_request_id, in.client_request_id));
 	assert_true(span_eq(out.body, in.body) && span_eq(out.record, in.record));
 	assert_true(out.outcome.code == KB_E_POLICY && out.outcome.is_release);
-	assert_true(out.outcome.judge_us == 1 && out.outcome.hsm_us == 2 && out.outcome.total_us == 3);
-	assert_true(span_eq(out.outcome.key, in.outcome.key) && span_eq(out.outcome.issuer, in.outcome.issuer));
+	assert_true(out.outcome.judge_us == 1 && out.outcome.hsm_us == 2 &&
+		    out.outcome.total_us == 3);
+	assert_true(span_eq(out.outcome.key, in.outcome.key) &&
+		    span_eq(out.outcome.issuer, in.outcome.issuer));
 	assert_memory_equal(out.replay_key, in.replay_key, 32);
-	assert_true(span_eq(out.replay_body, in.replay_body) && span_eq(out.replay_record, in.replay_record));
+	assert_true(span_eq(out.replay_body, in.replay_body) &&
+		    span_eq(out.replay_record, in.replay_record));
 }
 
 static void test_frame_response_round_trip(void **state)
@@ -124,8 +132,11 @@ static void test_frame_response_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_response(&in, &b), KB_OK);
 	assert_int_equal(frame_get_response(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == 9 && out.status == 503 && out.code == KB_E_PROCESS_LOST && out.retry_after_s == 1);
-	assert_true(out.challenge.len == 0 && span_eq(out.client_request_id, in.client_request_id) && span_eq(out.body, in.body));
+	assert_true(out.id == 9 && out.status == 503 && out.code == KB_E_PROCESS_LOST &&
+		    out.retry_after_s == 1);
+	assert_true(out.challenge.len == 0 &&
+		    span_eq(out.client_request_id, in.client_request_id) &&
+		    span_eq(out.body, in.body));
 }
 
 typedef enum kb_err decoder(struct span message);
@@ -145,7 +156,8 @@ static enum kb_err as_response(struct span m)
 	return frame_get_response(m, &r);
 }
 
-/* Cut at every byte, lengthened by one, of another type, of another version: all refused.  Copies are exact, for ASan. */
+/* Cut at every byte, lengthened by one, of another type, of another version: all refused.  Copies
+ * are exact, for ASan. */
 static void check_malformed(const struct buf *b, decoder *own, decoder *other1, decoder *other2)
 {
 	assert_int_equal(own(buf_span(b)), KB_OK);
@@ -198,28 +210,30 @@ static void test_frame_survives_any_changed_byte(void **state)
 			struct frame_request r;
 			b.p[i] = (uint8_t)v;
 			if (frame_get_request(buf_span(&b), &r) == KB_OK)
-				assert_true(r.body.len <= KB_MAX_BODY && (r.body.len == 0 || r.body.p + r.body.len <= b.p + b.len));
+				assert_true(
+					r.body.len <= KB_MAX_BODY &&
+					(r.body.len == 0 || r.body.p + r.body.len <= b.p + b.len));
 			b.p[i] = was;
 		}
 }
 
-#define REFUSES_REQUEST(change)                                                                                                                      \
-	do {                                                                                                                                         \
-		struct frame_request r = sample_request();                                                                                           \
-		change;                                                                                                                              \
-		assert_int_equal(frame_put_request(&r, &b), KB_E_FRAME);                                                                             \
+#define REFUSES_REQUEST(change)                                                                    \
+	do {                                                                                       \
+		struct frame_request r = sample_request();                                         \
+		change;                                                                            \
+		assert_int_equal(frame_put_request(&r, &b), KB_E_FRAME);                           \
 	} while (0)
-#define REFUSES_REPLY(change)                                                                                                                        \
-	do {                                                                                                                                         \
-		struct frame_reply r = sample_reply();                                                                                               \
-		change;                                                                                                                              \
-		assert_int_equal(frame_put_reply(&r, &b), KB_E_FRAME);                                                                               \
+#define REFUSES_REPLY(change)                                                                      \
+	do {                                                                                       \
+		struct frame_reply r = sample_reply();                                             \
+		change;                                                                            \
+		assert_int_equal(frame_put_reply(&r, &b), KB_E_FRAME);                             \
 	} while (0)
-#define REFUSES_RESPONSE(change)                                                                                                                     \
-	do {                                                                                                                                         \
-		struct frame_response r = sample_response();                                                                                         \
-		change;                                                                                                                              \
-		assert_int_equal(frame_put_response(&r, &b), KB_E_FRAME);                                                                            \
+#define REFUSES_RESPONSE(change)                                                                   \
+	do {                                                                                       \
+		struct frame_response r = sample_response();                                       \
+		change;                                                                            \
+		assert_int_equal(frame_put_response(&r, &b), KB_E_FRAME);                          \
 	} while (0)
 
 static void test_frame_bounds(void **state)

@@ -27,7 +27,8 @@ static int setup(void **state)
 	(void)state;
 	snprintf(dir, sizeof dir, "/tmp/kb-keyset-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	keyset_origin_make(&from, "https://a.test", "jwks_uri", "https://a.test/keys", span_str("a CA"));
+	keyset_origin_make(&from, "https://a.test", "jwks_uri", "https://a.test/keys",
+			   span_str("a CA"));
 	path_of(file, "a", &from);
 	return 0;
 }
@@ -86,7 +87,8 @@ static void test_keyset_missing(void **state)
 static void test_keyset_write_without_state(void **state)
 {
 	(void)state;
-	assert_int_equal(keyset_write("/nonexistent/state", "a", &from, 1, 2, span_str("{}")), KB_E_FILE);
+	assert_int_equal(keyset_write("/nonexistent/state", "a", &from, 1, 2, span_str("{}")),
+			 KB_E_FILE);
 }
 
 static void test_keyset_path_too_long(void **state)
@@ -124,7 +126,8 @@ static void test_keyset_leaves_nothing_behind(void **state)
 
 	(void)state;
 	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
-	snprintf(command, sizeof command, "test \"$(ls -A %s/issuers)\" = a.%.16s.keys", dir, from.id);
+	snprintf(command, sizeof command, "test \"$(ls -A %s/issuers)\" = a.%.16s.keys", dir,
+		 from.id);
 	assert_int_equal(system(command), 0);
 }
 
@@ -133,7 +136,8 @@ static void test_keyset_document_too_big(void **state)
 	uint8_t *big = calloc(1, KB_MAX_JWKS + 1);
 
 	(void)state;
-	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_of(big, KB_MAX_JWKS + 1)), KB_E_FILE_SIZE);
+	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_of(big, KB_MAX_JWKS + 1)),
+			 KB_E_FILE_SIZE);
 	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_of(big, KB_MAX_JWKS)), KB_OK);
 	assert_int_equal(get(), KB_OK);
 	free(big);
@@ -163,7 +167,8 @@ static void test_keyset_of_another_user(void **state)
 	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
 	assert_int_equal(chown(file, 12345, 0), 0);
 	assert_int_equal(get(), KB_E_FILE_MODE);
-	assert_int_equal(chown(dir, 12345, 0), 0); /* the state is that user's: the broker's own file, read by root */
+	assert_int_equal(chown(dir, 12345, 0),
+			 0); /* the state is that user's: the broker's own file, read by root */
 	assert_int_equal(get(), KB_OK);
 }
 
@@ -190,19 +195,23 @@ static void test_keyset_changed_document(void **state)
 
 static void test_keyset_bad_heads(void **state)
 {
-	static const char digest[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; /* of nothing */
+	static const char digest[] =
+		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; /* of nothing */
 	static const struct {
 		const char *head;
 		enum kb_err err;
 	} cases[] = {
 		{"", KB_E_JSON_SYNTAX},
-		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\"}", KB_E_JSON_SYNTAX}, /* no newline */
+		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\"}",
+		 KB_E_JSON_SYNTAX}, /* no newline */
 		{"not json\n", KB_E_JSON_SYNTAX},
 		{"{\"fresh_until\":2,\"sha256\":\"%s\",@}\n", KB_E_JSON_MISSING},
 		{"{\"fetched\":\"1\",\"fresh_until\":2,\"sha256\":\"%s\",@}\n", KB_E_JSON_TYPE},
 		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s0\",@}\n", KB_E_JSON_LENGTH},
-		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\",\"x\":1,@}\n", KB_E_JSON_UNKNOWN},
-		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\"}\n", KB_E_KEYSET_ORIGIN}, /* as older versions wrote it */
+		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\",\"x\":1,@}\n",
+		 KB_E_JSON_UNKNOWN},
+		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\"}\n",
+		 KB_E_KEYSET_ORIGIN}, /* as older versions wrote it */
 		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\",@}\n", KB_OK},
 	};
 
@@ -212,7 +221,9 @@ static void test_keyset_bad_heads(void **state)
 		for (const char *at = cases[i].head; *at != '\0'; at++) {
 			size_t n = strlen(text);
 			if (at[0] == '@') {
-				snprintf(text + n, sizeof text - n, "\"issuer\":\"%s\",\"source\":\"%s\",\"url\":\"%s\",\"ca_sha256\":\"%s\"",
+				snprintf(text + n, sizeof text - n,
+					 "\"issuer\":\"%s\",\"source\":\"%s\",\"url\":\"%s\",\"ca_"
+					 "sha256\":\"%s\"",
 					 from.issuer, from.source, from.url, from.ca);
 			} else if (at[0] == '%') {
 				snprintf(text + n, sizeof text - n, "%s", digest);
@@ -237,16 +248,21 @@ static void move(const struct keyset_origin *a, const struct keyset_origin *b)
 	assert_int_equal(rename(old, new), 0);
 }
 
-/* A set is of one issuer, one kind of source, one URL and one CA: with any of them changed it is no set, wherever its file lies. */
+/* A set is of one issuer, one kind of source, one URL and one CA: with any of them changed it is no
+ * set, wherever its file lies. */
 static void test_keyset_of_another_origin(void **state)
 {
 	static const struct {
 		const char *issuer, *source, *url, *ca;
 	} other[] = {
-		{"https://b.test", "jwks_uri", "https://a.test/keys", "a CA"},  {"https://a.tesT", "jwks_uri", "https://a.test/keys", "a CA"},
-		{"https://a.test/", "jwks_uri", "https://a.test/keys", "a CA"}, {"https://a.tes", "jwks_uri", "https://a.test/keys", "a CA"},
-		{"https://a.test", "discovery", "https://a.test/keys", "a CA"}, {"https://a.test", "jwks_uri", "https://a.test/keys2", "a CA"},
-		{"https://a.test", "jwks_uri", "https://a.test/key", "a CA"},   {"https://a.test", "jwks_uri", "https://a.test/keys", "another CA"},
+		{"https://b.test", "jwks_uri", "https://a.test/keys", "a CA"},
+		{"https://a.tesT", "jwks_uri", "https://a.test/keys", "a CA"},
+		{"https://a.test/", "jwks_uri", "https://a.test/keys", "a CA"},
+		{"https://a.tes", "jwks_uri", "https://a.test/keys", "a CA"},
+		{"https://a.test", "discovery", "https://a.test/keys", "a CA"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys2", "a CA"},
+		{"https://a.test", "jwks_uri", "https://a.test/key", "a CA"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys", "another CA"},
 		{"https://a.test", "jwks_uri", "https://a.test/keys", ""},
 	};
 	struct keyset k;
@@ -254,10 +270,12 @@ static void test_keyset_of_another_origin(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof other / sizeof other[0]; i++) {
 		struct keyset_origin o;
-		keyset_origin_make(&o, other[i].issuer, other[i].source, other[i].url, span_str(other[i].ca));
+		keyset_origin_make(&o, other[i].issuer, other[i].source, other[i].url,
+				   span_str(other[i].ca));
 		assert_string_not_equal(o.id, from.id);
 		assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
-		assert_int_equal(keyset_read(dir, "a", &o, &k), KB_E_FILE); /* it has a file of its own */
+		assert_int_equal(keyset_read(dir, "a", &o, &k),
+				 KB_E_FILE); /* it has a file of its own */
 		assert_int_equal(keyset_stamp(dir, "a", &o), 0);
 		move(&from, &o);
 		assert_int_equal(keyset_read(dir, "a", &o, &k), KB_E_KEYSET_ORIGIN);
@@ -293,10 +311,12 @@ static void test_keyset_origin_members_do_not_run_together(void **state)
 	keyset_origin_make(&a, "ab", "c", "d", span_of(NULL, 0));
 	keyset_origin_make(&b, "a", "bc", "d", span_of(NULL, 0));
 	assert_string_not_equal(a.id, b.id);
-	assert_string_equal(a.ca, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	assert_string_equal(a.ca,
+			    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
-/* The longest issuer and URL that a configuration may have, of characters that JSON writes in six bytes. */
+/* The longest issuer and URL that a configuration may have, of characters that JSON writes in six
+ * bytes. */
 static void test_keyset_longest_origin(void **state)
 {
 	char issuer[KB_MAX_ISS + 1], url[1024 + 1];
@@ -307,7 +327,9 @@ static void test_keyset_longest_origin(void **state)
 	issuer[KB_MAX_ISS] = url[1024] = '\0';
 	keyset_origin_make(&from, issuer, "jwks_uri", url, span_of(NULL, 0));
 	uint8_t *big = calloc(1, KB_MAX_JWKS);
-	assert_int_equal(keyset_write(dir, "a", &from, INT64_MAX, INT64_MAX, span_of(big, KB_MAX_JWKS)), KB_OK);
+	assert_int_equal(
+		keyset_write(dir, "a", &from, INT64_MAX, INT64_MAX, span_of(big, KB_MAX_JWKS)),
+		KB_OK);
 	assert_int_equal(get(), KB_OK);
 	free(big);
 }
@@ -318,17 +340,20 @@ static void test_keyset_old_file(void **state)
 	(void)state;
 	assert_false(keyset_drop_old(dir, "a"));
 	snprintf(file, sizeof file, "%s/issuers/a.keys", dir);
-	put("{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}\n");
+	put("{\"fetched\":1,\"fresh_until\":2,\"sha256\":"
+	    "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}\n");
 	assert_int_equal(get(), KB_E_FILE);
 	assert_true(keyset_drop_old(dir, "a"));
 	assert_int_not_equal(access(file, F_OK), 0);
 	assert_false(keyset_drop_old(dir, "a"));
 }
 
-/* Whatever fails, the set that is read afterwards is the old one or the new one, whole, and a set that was not read is none. */
+/* Whatever fails, the set that is read afterwards is the old one or the new one, whole, and a set
+ * that was not read is none. */
 static void test_keyset_each_call_fails_once(void **state)
 {
-	struct span before = span_str("{\"keys\":[]}"), after = span_str("{\"keys\":[{\"kty\":\"RSA\"}]}");
+	struct span before = span_str("{\"keys\":[]}"),
+		    after = span_str("{\"keys\":[{\"kty\":\"RSA\"}]}");
 	struct keyset k;
 	bool is_past = false;
 
@@ -340,7 +365,9 @@ static void test_keyset_each_call_fails_once(void **state)
 		is_past = !calls_end();
 		assert_int_equal(err == KB_OK, is_past);
 		assert_int_equal(keyset_read(dir, "a", &from, &k), KB_OK);
-		assert_true(span_eq(k.document, after) ? k.fetched_s == 3 : !is_past && span_eq(k.document, before) && k.fetched_s == 1);
+		assert_true(span_eq(k.document, after)
+				    ? k.fetched_s == 3
+				    : !is_past && span_eq(k.document, before) && k.fetched_s == 1);
 		keyset_free(&k);
 	}
 	is_past = false;
@@ -352,11 +379,14 @@ static void test_keyset_each_call_fails_once(void **state)
 		keyset_free(&k);
 	}
 	assert_int_equal(
-		keyset_write(dir,
-			     "a-name-that-is-longer-than-any-path-may-be-0123456789012345678901234567890123456789012345678901234567890123456789"
-			     "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-			     "0123456789012345678901234567890123456789",
-			     &from, 1, 2, before),
+		keyset_write(
+			dir,
+			"a-name-that-is-longer-than-any-path-may-be-"
+			"0123456789012345678901234567890123456789012345678901234567890123456789"
+			"01234567890123456789012345678901234567890123456789012345678901234567890123"
+			"456789012345678901234567890123456789"
+			"0123456789012345678901234567890123456789",
+			&from, 1, 2, before),
 		KB_E_FILE);
 }
 
@@ -377,8 +407,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keyset_changed_document, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_bad_heads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_of_another_origin, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_keyset_two_origins_side_by_side, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_keyset_origin_members_do_not_run_together, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_keyset_two_origins_side_by_side, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_keyset_origin_members_do_not_run_together,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_longest_origin, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_old_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_each_call_fails_once, setup, teardown),

@@ -1,4 +1,5 @@
-/* tests/unit/process/test_process.c — control messages between supervisor and processes, and the first steps of a process. */
+/* tests/unit/process/test_process.c — control messages between supervisor and processes, and the
+ * first steps of a process. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,7 +54,8 @@ static void test_control_message_arrives(void **state)
 	size_t n = 0;
 
 	(void)state;
-	assert_int_equal(control_send(pair[0], CONTROL_LOST, 7, UINT64_C(0x8877665544332211)), KB_OK);
+	assert_int_equal(control_send(pair[0], CONTROL_LOST, 7, UINT64_C(0x8877665544332211)),
+			 KB_OK);
 	assert_int_equal(control_recv(pair[1], &m, NULL, &n), KB_OK);
 	assert_int_equal(m.type, CONTROL_LOST);
 	assert_int_equal(m.generation, 7);
@@ -150,14 +152,17 @@ static void test_control_never_waits_for_a_deaf_process(void **state)
 
 /* ---- the first steps ---- */
 
-/* In a child: descriptors as the supervisor places them, then process_begin(), then `look`.  Returns its exit code. */
-static int begin(enum process_kind process, unsigned slot, int stats_fd, int (*look)(const struct process_start *))
+/* In a child: descriptors as the supervisor places them, then process_begin(), then `look`. Returns
+ * its exit code. */
+static int begin(enum process_kind process, unsigned slot, int stats_fd,
+		 int (*look)(const struct process_start *))
 {
 	int status;
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		struct process_start start = {.process = process, .slot = slot, .generation = 3, .config_path = "/x"};
+		struct process_start start = {
+			.process = process, .slot = slot, .generation = 3, .config_path = "/x"};
 		int control = fcntl(pair[1], F_DUPFD, 50), stats = fcntl(stats_fd, F_DUPFD, 60);
 		close(pair[0] == FD_CONTROL ? -1 : pair[0]);
 		if (dup2(control, FD_CONTROL) < 0 || (stats >= 0 && dup2(stats, FD_STATS) < 0))
@@ -188,9 +193,11 @@ static int look_at_all(const struct process_start *start)
 		return 1;
 	if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_max != 0)
 		return 2;
-	if (prctl(PR_GET_PDEATHSIG, &death, 0, 0, 0) != 0 || death != (start->process == PROCESS_LEDGER ? 0 : SIGKILL))
+	if (prctl(PR_GET_PDEATHSIG, &death, 0, 0, 0) != 0 ||
+	    death != (start->process == PROCESS_LEDGER ? 0 : SIGKILL))
 		return 3;
-	if (!is_ignored(SIGPIPE) || !is_ignored(SIGINT) || !is_ignored(SIGHUP) || is_ignored(SIGTERM) != (start->process != PROCESS_FETCHER))
+	if (!is_ignored(SIGPIPE) || !is_ignored(SIGINT) || !is_ignored(SIGHUP) ||
+	    is_ignored(SIGTERM) != (start->process != PROCESS_FETCHER))
 		return 4;
 	if (atomic_load(&start->self->pid) != getpid() || start->self != &start->stats->slot[5])
 		return 5;

@@ -1,5 +1,7 @@
-/* tests/unit/process/test_sandbox.c — what each process can do once its door is closed: every act in a child of its own, which enters by the product's own function.  A forbidden call must end
- * it with SIGSYS, a forbidden file must be EACCES; the same act outside must not, or the test could not fail. */
+/* tests/unit/process/test_sandbox.c — what each process can do once its door is closed: every act
+ * in a child of its own, which enters by the product's own function.  A forbidden call must end it
+ * with SIGSYS, a forbidden file must be EACCES; the same act outside must not, or the test could
+ * not fail. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,10 +49,12 @@ static int set_up(void **state)
 
 	(void)state;
 	snprintf(dir, sizeof dir, "/tmp/keybroker-sandbox-XXXXXX");
-	listening = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	listening =
+		(struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	has_landlock = sandbox_landlock() > 0;
-	if (mkdtemp(dir) == NULL || bind(fd, (struct sockaddr *)&listening, sizeof listening) != 0 || listen(fd, 1024) != 0 ||
-	    getsockname(fd, (struct sockaddr *)&listening, &len) != 0)
+	if (mkdtemp(dir) == NULL ||
+	    bind(fd, (struct sockaddr *)&listening, sizeof listening) != 0 ||
+	    listen(fd, 1024) != 0 || getsockname(fd, (struct sockaddr *)&listening, &len) != 0)
 		return -1;
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dir_fd < 0 ? -1 : 0;
@@ -112,7 +116,8 @@ static int connect_there(void)
 }
 static int bind_port(void)
 {
-	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	const struct sockaddr_in any = {.sin_family = AF_INET,
+					.sin_addr = {htonl(INADDR_LOOPBACK)}};
 	return outcome(bind(stream, (const struct sockaddr *)&any, sizeof any));
 }
 static int end_socket(void) /* of which others have the same end */
@@ -211,7 +216,8 @@ static int memory_file(void)
 }
 static int code_in_memory(void)
 {
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
 	return p == MAP_FAILED ? errno : 0;
 }
 static int memory_to_code(void)
@@ -258,7 +264,10 @@ static int other_numbers(void)
 {
 #if defined(__x86_64__)
 	long r;
-	__asm__ volatile("int $0x80" : "=a"(r) : "a"(20L) : "memory", "r8", "r9", "r10", "r11"); /* getpid of 32-bit programs */
+	__asm__ volatile("int $0x80"
+			 : "=a"(r)
+			 : "a"(20L)
+			 : "memory", "r8", "r9", "r10", "r11"); /* getpid of 32-bit programs */
 	return r > 0 ? 0 : 255;
 #else
 	return syscall(-2) < 0 ? errno : 0;
@@ -273,7 +282,8 @@ static const struct sandbox_needs *needs_of(enum process_kind process)
 {
 	static struct sandbox_needs n;
 
-	n = (struct sandbox_needs){.has_network = process == PROCESS_FETCHER, .own_fd = process == PROCESS_GATEWAY ? OWN_FD : 0};
+	n = (struct sandbox_needs){.has_network = process == PROCESS_FETCHER,
+				   .own_fd = process == PROCESS_GATEWAY ? OWN_FD : 0};
 	if (process != PROCESS_GATEWAY)
 		sandbox_need(&n, dir, true);
 	if (process == PROCESS_FETCHER)
@@ -292,9 +302,12 @@ static int in_process(enum process_kind process, int (*act)(void))
 	stream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (process == PROCESS_SUPERVISOR && (sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK))
+		if (process == PROCESS_SUPERVISOR &&
+		    (sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK))
 			_exit(254);
-		if (process > PROCESS_SUPERVISOR && (sandbox_harden() != KB_OK || sandbox_enter(process, needs_of(process)) != KB_OK))
+		if (process > PROCESS_SUPERVISOR &&
+		    (sandbox_harden() != KB_OK ||
+		     sandbox_enter(process, needs_of(process)) != KB_OK))
 			_exit(254);
 		_exit(act());
 	}
@@ -364,11 +377,14 @@ static void each_act(enum process_kind process, size_t offset)
 	for (size_t i = 0; i < ACTS; i++) {
 		int want;
 		memcpy(&want, (const char *)&acts[i] + offset, sizeof want);
-		if (want == OUT || (want == NO_FILE && acts[i].act != socket_syslog && !has_landlock))
+		if (want == OUT ||
+		    (want == NO_FILE && acts[i].act != socket_syslog && !has_landlock))
 			continue;
-		int got = in_process(process, acts[i].act), outside = in_process(PROCESS_NONE, acts[i].act);
+		int got = in_process(process, acts[i].act),
+		    outside = in_process(PROCESS_NONE, acts[i].act);
 		if (got != want)
-			print_error("%s in %s: %d, expected %d\n", acts[i].name, process_name(process), got, want);
+			print_error("%s in %s: %d, expected %d\n", acts[i].name,
+				    process_name(process), got, want);
 		if (outside == KILLED || (want == NO_FILE && outside != 0))
 			print_error("%s outside: %d\n", acts[i].name, outside);
 		failed += got != want || outside == KILLED || (want == NO_FILE && outside != 0);
@@ -403,20 +419,24 @@ static void test_i02_supervisor_forbidden_acts(void **state)
 	each_act(PROCESS_SUPERVISOR, COLUMN(supervisor));
 }
 
-/* The planted failure: these acts, done by a process that entered nothing, do what they are for.  If they did not, being killed would prove nothing. */
+/* The planted failure: these acts, done by a process that entered nothing, do what they are for. If
+ * they did not, being killed would prove nothing. */
 static void test_i02_control_outside_acts_succeed(void **state)
 {
-	static int (*const possible[])(void) = {open_passwd,   openat_passwd, stat_passwd,    socket_inet,    socket_unix,   connect_there,
-						bind_port,     run_true,      fork_one,       vfork_one,      start_thread,  trace_parent,
-						undo_dumpable, memory_file,   code_in_memory, memory_to_code, signal_parent, signal_thread,
-						raise_limit,   change_user,   change_mode,    link_here};
+	static int (*const possible[])(void) = {
+		open_passwd,    openat_passwd, stat_passwd,   socket_inet, socket_unix,
+		connect_there,  bind_port,     run_true,      fork_one,    vfork_one,
+		start_thread,   trace_parent,  undo_dumpable, memory_file, code_in_memory,
+		memory_to_code, signal_parent, signal_thread, raise_limit, change_user,
+		change_mode,    link_here};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof possible / sizeof possible[0]; i++)
 		assert_int_equal(in_process(PROCESS_NONE, possible[i]), 0);
 }
 
-/* A call by another architecture's number must not come through: the 32-bit getpid is 20, which is writev here. */
+/* A call by another architecture's number must not come through: the 32-bit getpid is 20, which is
+ * writev here. */
 static void test_i02_other_architecture_is_killed(void **state)
 {
 	(void)state;
@@ -424,7 +444,9 @@ static void test_i02_other_architecture_is_killed(void **state)
 		skip();
 	for (enum process_kind r = PROCESS_SUPERVISOR; r < PROCESS_COUNT; r++) {
 		int got = in_process(r, other_numbers);
-		assert_true(got == KILLED || got == SIGNALLED + SIGSEGV); /* SEGV: this kernel has no 32-bit programs */
+		assert_true(got == KILLED ||
+			    got == SIGNALLED +
+					    SIGSEGV); /* SEGV: this kernel has no 32-bit programs */
 	}
 }
 
@@ -434,13 +456,16 @@ static int write_a_segment(void)
 {
 	struct stat st;
 	char back[4];
-	int fd = openat(dir_fd, "ledger.new", O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+	int fd = openat(dir_fd, "ledger.new",
+			O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
 
-	if (fd < 0 || fchmod(fd, 0640) != 0 || write(fd, "line", 4) != 4 || fsync(fd) != 0 || fdatasync(fd) != 0)
+	if (fd < 0 || fchmod(fd, 0640) != 0 || write(fd, "line", 4) != 4 || fsync(fd) != 0 ||
+	    fdatasync(fd) != 0)
 		return 1;
 	if (renameat(dir_fd, "ledger.new", dir_fd, "ledger-1.jsonl") != 0 || fsync(dir_fd) != 0)
 		return 2;
-	if (fstat(fd, &st) != 0 || st.st_size != 4 || pread(fd, back, 4, 0) != 4 || memcmp(back, "line", 4) != 0)
+	if (fstat(fd, &st) != 0 || st.st_size != 4 || pread(fd, back, 4, 0) != 4 ||
+	    memcmp(back, "line", 4) != 0)
 		return 3;
 	if (ftruncate(fd, 0) != 0 || unlinkat(dir_fd, "ledger-1.jsonl", 0) != 0)
 		return 4;
@@ -480,7 +505,10 @@ static int fetch_something(void)
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (fd < 0 || write(fd, "{}", 2) != 2 || fsync(fd) != 0 || rename(path, to) != 0)
 		return 3;
-	return access("/etc/resolv.conf", F_OK) != 0 || open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC) >= 0 ? 0 : 4;
+	return access("/etc/resolv.conf", F_OK) != 0 ||
+			       open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC) >= 0
+		       ? 0
+		       : 4;
 }
 
 static int serve_a_client(void)
@@ -492,7 +520,8 @@ static int serve_a_client(void)
 
 	(void)setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	void *p = malloc(8 * 1024 * 1024); /* mmap, munmap, and brk */
-	if (p == NULL || gmtime_r(&now, &tm) == NULL || strftime(text, sizeof text, "%FT%TZ", &tm) == 0)
+	if (p == NULL || gmtime_r(&now, &tm) == NULL ||
+	    strftime(text, sizeof text, "%FT%TZ", &tm) == 0)
 		return 1;
 	free(p);
 	log_event(LOG_ERROR, "test.still_logs", "when", text, NULL);
@@ -508,7 +537,8 @@ static void test_i02_processes_can_do_their_work(void **state)
 	assert_int_equal(in_process(PROCESS_GATEWAY, serve_a_client), 0);
 }
 
-/* A vault whose module is a network HSM's: wide, and still no way to start or trace a process, or to make code. */
+/* A vault whose module is a network HSM's: wide, and still no way to start or trace a process, or
+ * to make code. */
 static int network_vault(void)
 {
 	const struct sandbox_needs needs = {.has_network = true};
@@ -573,7 +603,10 @@ static rlim_t limit_of(int what)
 }
 static int limits_are_low(void)
 {
-	return limit_of(RLIMIT_CORE) == 0 && limit_of(RLIMIT_NPROC) == 0 && limit_of(RLIMIT_MSGQUEUE) == 0 ? 0 : 1;
+	return limit_of(RLIMIT_CORE) == 0 && limit_of(RLIMIT_NPROC) == 0 &&
+			       limit_of(RLIMIT_MSGQUEUE) == 0
+		       ? 0
+		       : 1;
 }
 static int vault_limits(void)
 {
@@ -581,8 +614,11 @@ static int vault_limits(void)
 }
 static int ledger_limits(void)
 {
-	return limits_are_low() == 0 && limit_of(RLIMIT_NOFILE) == 256 && limit_of(RLIMIT_MEMLOCK) == 0 && limit_of(RLIMIT_DATA) != RLIM_INFINITY ? 0
-																		  : 1;
+	return limits_are_low() == 0 && limit_of(RLIMIT_NOFILE) == 256 &&
+			       limit_of(RLIMIT_MEMLOCK) == 0 &&
+			       limit_of(RLIMIT_DATA) != RLIM_INFINITY
+		       ? 0
+		       : 1;
 }
 
 static void test_i02_limits(void **state)
@@ -613,7 +649,8 @@ static void test_i02_no_process_without_its_sandbox(void **state)
 	assert_int_equal(in_process(PROCESS_NONE, without_no_new_privs), 0);
 }
 
-/* A process that cannot be confined must end: its own preparations fail before the sandbox is entered. */
+/* A process that cannot be confined must end: its own preparations fail before the sandbox is
+ * entered. */
 static int beyond_a_path(enum process_kind process)
 {
 	static char state_dir[8192];

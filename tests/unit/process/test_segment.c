@@ -1,4 +1,5 @@
-/* tests/unit/process/test_segment.c — the ledger's files: what is confirmed stays, what is torn is cut and recorded, everything else stops the start. */
+/* tests/unit/process/test_segment.c — the ledger's files: what is confirmed stays, what is torn is
+ * cut and recorded, everything else stops the start. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -295,7 +296,8 @@ static void test_d03_segment_garbled_tail_is_cut(void **state)
 	make(3);
 	KB_AUTO(buf) struct buf whole;
 	slurp(1, &whole);
-	memset(whole.p + line_at(&whole, 4), 0, whole.len - line_at(&whole, 4)); /* what a power cut leaves */
+	memset(whole.p + line_at(&whole, 4), 0,
+	       whole.len - line_at(&whole, 4)); /* what a power cut leaves */
 	spill(1, buf_span(&whole));
 	make(1);
 	struct seen seen = walk_good();
@@ -303,7 +305,8 @@ static void test_d03_segment_garbled_tail_is_cut(void **state)
 	assert_int_equal(seen.repairs, 1);
 }
 
-/* Three lines of one sync that never ended: any of them may be on the disk and any not.  Damage to what was durable before is no torn tail. */
+/* Three lines of one sync that never ended: any of them may be on the disk and any not.  Damage to
+ * what was durable before is no torn tail. */
 static void test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not(void **state)
 {
 	struct segments s;
@@ -316,7 +319,10 @@ static void test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not(void
 	KB_AUTO(buf) struct buf lines;
 	buf_init(&lines, 1 << 16);
 	for (unsigned i = 0; i < 3; i++) /* 4 to 6 */
-		assert_int_equal(chain_add_batch(&after, s.chain.seq, span_str("{\"event\":\"release\",\"b\":1}"), &lines), KB_OK);
+		assert_int_equal(chain_add_batch(&after, s.chain.seq,
+						 span_str("{\"event\":\"release\",\"b\":1}"),
+						 &lines),
+				 KB_OK);
 	assert_int_equal(segment_commit(&s, buf_span(&lines), &after), KB_OK);
 	segment_close(&s);
 	KB_AUTO(buf) struct buf whole;
@@ -371,7 +377,8 @@ static void test_d05_segment_good_lines_after_a_merged_pair_are_not_cut(void **s
 	segment_close(&s);
 	KB_AUTO(buf) struct buf whole;
 	slurp(1, &whole);
-	whole.p[line_at(&whole, 3) - 1] = ' '; /* two long lines become one that is too long to be read */
+	whole.p[line_at(&whole, 3) - 1] =
+		' '; /* two long lines become one that is too long to be read */
 	spill(1, buf_span(&whole));
 	f = walk_bad(KB_E_LEDGER_CHAIN);
 	assert_int_equal(f.line, 2);
@@ -494,7 +501,10 @@ static void test_segment_first_line_must_be_its_own(void **state)
 	assert_int_equal(unlinkat(dir, "ledger-00000002.jsonl", 0), 0);
 	buf_reset(&line);
 	c.seq = 5;
-	assert_int_equal(chain_add(&c, span_str("{\"event\":\"segment\",\"segment\":1,\"previous_bytes\":0,\"clock\":0,\"replay_until\":0}"), &line),
+	assert_int_equal(chain_add(&c,
+				   span_str("{\"event\":\"segment\",\"segment\":1,\"previous_"
+					    "bytes\":0,\"clock\":0,\"replay_until\":0}"),
+				   &line),
 			 KB_OK);
 	spill(1, buf_span(&line));
 	assert_int_equal(open_fails(&f), KB_E_LEDGER_CHAIN);
@@ -590,7 +600,8 @@ static void test_d02_segment_unconfirmed_end_of_an_older_segment_does_not_count(
 	assert_int_equal(walk_good().n, 3);
 }
 
-/* What a crash left after a failed sync: lines that are whole, in the page cache.  They are written again before anything is built on them. */
+/* What a crash left after a failed sync: lines that are whole, in the page cache.  They are written
+ * again before anything is built on them. */
 static void test_d02_segment_tail_is_written_again_at_the_start(void **state)
 {
 	(void)state;
@@ -739,8 +750,9 @@ static void test_segment_full_disk_at_the_first_start(void **state)
 	assert_true(walk_good().repairs >= 1);
 }
 
-/* Whatever fails while a ledger with a torn tail is opened, a record is added and a segment is begun: what was confirmed before is there, what was confirmed then is,
- * too, and the next start goes on with it. */
+/* Whatever fails while a ledger with a torn tail is opened, a record is added and a segment is
+ * begun: what was confirmed before is there, what was confirmed then is, too, and the next start
+ * goes on with it. */
 static void test_d02_segment_each_call_fails_once(void **state)
 {
 	bool is_past = false;
@@ -760,7 +772,10 @@ static void test_d02_segment_each_call_fails_once(void **state)
 			confirmed++; /* the repair */
 			confirmed += append(&s, "{\"event\":\"release\",\"n\":\"then\"}") == KB_OK;
 			if (segment_begin(&s, "size", span_of(NULL, 0)) == KB_OK)
-				confirmed += append(&s, "{\"event\":\"release\",\"n\":\"last\"}") == KB_OK ? 2 : 1;
+				confirmed += append(&s, "{\"event\":\"release\",\"n\":\"last\"}") ==
+							     KB_OK
+						     ? 2
+						     : 1;
 			segment_close(&s);
 		}
 		is_past = !calls_end();
@@ -769,7 +784,8 @@ static void test_d02_segment_each_call_fails_once(void **state)
 		segment_close(&s);
 		struct seen seen = walk_good();
 		if (seen.n < confirmed + 1)
-			fail_msg("call %u fails: %u lines were confirmed, %u are there", n, confirmed + 1, seen.n);
+			fail_msg("call %u fails: %u lines were confirmed, %u are there", n,
+				 confirmed + 1, seen.n);
 		assert_true(seen.repairs > 0 && (!is_past || n > 30));
 		if (!is_past) {
 			assert_int_equal(tear_down(state), 0);

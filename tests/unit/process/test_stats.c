@@ -125,7 +125,8 @@ static void test_stats_slots_are_taken_until_there_are_none(void **state)
 	assert_int_equal(atomic_load(&stats->slot[9].counter[COUNT_HSM_ERRORS]), 0);
 	assert_int_equal(atomic_load(&stats->slot[9].generation), 8);
 	assert_int_equal(atomic_load(&stats->retired[PROCESS_VAULT].counter[COUNT_HSM_ERRORS]), 4);
-	assert_int_equal(atomic_load(&stats->retired[PROCESS_VAULT].counter[COUNT_QUEUE]), 0); /* a gauge ends with its process */
+	assert_int_equal(atomic_load(&stats->retired[PROCESS_VAULT].counter[COUNT_QUEUE]),
+			 0); /* a gauge ends with its process */
 }
 
 static void test_stats_slot_past_the_end_is_a_bug(void **state)
@@ -156,7 +157,8 @@ static void test_stats_states(void **state)
 	assert_int_equal(atomic_load(&s->request_id), 42);
 	atomic_store(&s->fault, KB_E_HSM);
 	slot_set(s, SLOT_FAILED);
-	assert_int_equal(atomic_load(&s->request_id), 42); /* lost with its worker: the supervisor has to see it */
+	assert_int_equal(atomic_load(&s->request_id),
+			 42); /* lost with its worker: the supervisor has to see it */
 	slot_set(s, SLOT_READY);
 	assert_int_equal(atomic_load(&s->request_id), 0);
 	assert_int_equal(atomic_load(&s->fault), KB_OK);
@@ -175,7 +177,8 @@ static void test_stats_histogram_buckets(void **state)
 	static const struct {
 		int64_t us;
 		size_t bucket;
-	} row[] = {{-1, 0}, {0, 0}, {32, 0}, {33, 1}, {64, 1}, {65, 2}, {8388608, 18}, {8388609, 19}, {INT64_MAX, 19}};
+	} row[] = {{-1, 0}, {0, 0},        {32, 0},       {33, 1},        {64, 1},
+		   {65, 2}, {8388608, 18}, {8388609, 19}, {INT64_MAX, 19}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -203,7 +206,8 @@ static void test_stats_issuers(void **state)
 	assert_int_equal(atomic_load(&a->keys), 0);
 }
 
-/* A name that is another issuer's now: its figures begin anew, and the old ones are not told beside them. */
+/* A name that is another issuer's now: its figures begin anew, and the old ones are not told beside
+ * them. */
 static void test_stats_issuer_of_another_origin(void **state)
 {
 	struct issuer_slot *a = stats_issuer(stats, "maa", "a"), *b;
@@ -221,16 +225,20 @@ static void test_stats_issuer_of_another_origin(void **state)
 	assert_ptr_equal(stats_issuer(stats, "maa", "a"), a);
 	assert_true(b->fetched_s == 0 && b->stale_at_s == 0 && b->attempt_s == 0 && b->keys == 0);
 	atomic_store(&b->keys, 9);
-	metrics(&before); /* both are there while the new configuration is tried: the old one serves */
-	assert_true(has(&before, "issuer_keys{issuer=\"maa\"} 7\n") && !has(&before, "issuer_keys{issuer=\"maa\"} 9\n"));
+	metrics(&before); /* both are there while the new configuration is tried: the old one serves
+			   */
+	assert_true(has(&before, "issuer_keys{issuer=\"maa\"} 7\n") &&
+		    !has(&before, "issuer_keys{issuer=\"maa\"} 9\n"));
 	stats_keep_issuers(stats, &b, 1);
 	metrics(&after);
-	assert_true(has(&after, "issuer_keys{issuer=\"maa\"} 9\n") && !has(&after, "issuer_keys{issuer=\"maa\"} 7\n"));
+	assert_true(has(&after, "issuer_keys{issuer=\"maa\"} 9\n") &&
+		    !has(&after, "issuer_keys{issuer=\"maa\"} 7\n"));
 	KB_AUTO(buf) struct buf json;
 	buf_init(&json, 1 << 20);
 	stats_ready(stats, NOW, &json, &is_ready);
 	buf_add(&json, "", 1);
-	assert_true(has(&json, "[{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}]"));
+	assert_true(
+		has(&json, "[{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}]"));
 }
 
 static void test_stats_issuers_are_bounded(void **state)
@@ -266,8 +274,10 @@ static void test_stats_outcomes(void **state)
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
 	assert_true(has(&m, "keybroker_releases_total{key=\"disk\",issuer=\"maa\"} 3\n"));
-	assert_true(has(&m, "keybroker_refusals_total{key=\"disk\",issuer=\"maa\",code=\"POLICY\"} 1\n"));
-	assert_true(has(&m, "keybroker_refusals_total{key=\"\",issuer=\"\",code=\"KEY_NOT_FOUND\"} 1\n"));
+	assert_true(has(
+		&m, "keybroker_refusals_total{key=\"disk\",issuer=\"maa\",code=\"POLICY\"} 1\n"));
+	assert_true(has(
+		&m, "keybroker_refusals_total{key=\"\",issuer=\"\",code=\"KEY_NOT_FOUND\"} 1\n"));
 }
 
 static void test_stats_too_many_outcomes_are_counted(void **state)
@@ -286,7 +296,8 @@ static void test_stats_too_many_outcomes_are_counted(void **state)
 
 static void test_stats_metrics_sum_over_processes(void **state)
 {
-	struct slot *a = take(PROCESS_VAULT, SLOT_READY), *b = take(PROCESS_VAULT, SLOT_FAILED), *l = take(PROCESS_LEDGER, SLOT_READY);
+	struct slot *a = take(PROCESS_VAULT, SLOT_READY), *b = take(PROCESS_VAULT, SLOT_FAILED),
+		    *l = take(PROCESS_LEDGER, SLOT_READY);
 
 	(void)state;
 	slot_count(a, COUNT_HSM_ERRORS, 2);
@@ -333,7 +344,8 @@ static void test_stats_metrics_are_well_formed(void **state)
 	metrics(&m);
 	assert_true(has(&m, "keybroker_issuer_keys{issuer=\"we\\\"ird\\\\?\"} 0\n"));
 	char *save = NULL;
-	for (char *line = strtok_r((char *)m.p, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = strtok_r((char *)m.p, "\n", &save); line != NULL;
+	     line = strtok_r(NULL, "\n", &save)) {
 		if (strncmp(line, "# TYPE ", 7) == 0) {
 			assert_true(n < 256);
 			assert_int_equal(sscanf(line + 7, "%63s", names[n]), 1);
@@ -393,9 +405,11 @@ static void test_stats_ready_when_all_is_well(void **state)
 	(void)state;
 	serve_all();
 	assert_true(ready(NOW, "\"workers\":{\"serving\":1,\"configured\":1}"));
-	struct issuer_slot *is = stats_issuer(stats, "maa", "o"), *other = stats_issuer(stats, "other", "o");
+	struct issuer_slot *is = stats_issuer(stats, "maa", "o"),
+			   *other = stats_issuer(stats, "other", "o");
 	stats_keep_issuers(stats, (struct issuer_slot *[]){is, NULL, other}, 3);
-	assert_false(ready(NOW, "{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}"));
+	assert_false(
+		ready(NOW, "{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}"));
 	atomic_store(&is->fetched_s, NOW - 10);
 	atomic_store(&is->stale_at_s, NOW);
 	assert_true(ready(NOW, "{\"name\":\"maa\",\"ready\":true,\"age\":10}"));
@@ -443,7 +457,8 @@ static void test_f01_f04_stats_not_ready_while_the_clock_is_wrong(void **state)
 {
 	(void)state;
 	serve_all();
-	assert_false(ready(KB_EPOCH_MIN_S - 1, "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_UNSET\"}"));
+	assert_false(ready(KB_EPOCH_MIN_S - 1,
+			   "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_UNSET\"}"));
 	atomic_store(&stats->clock_stepped_ms, clock_mono_ms());
 	assert_false(ready(NOW, "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_STEP\"}"));
 	atomic_store(&stats->clock_stepped_ms, clock_mono_ms() - 11000);

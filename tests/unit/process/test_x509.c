@@ -13,8 +13,8 @@
 
 #include "base/limits.h"
 #include "base/secret.h"
-#include "process/x509.h"
 #include "keystore/keystore.h"
+#include "process/x509.h"
 
 enum { NOW = 1795000000 };
 
@@ -28,7 +28,8 @@ static const char *const names[] = {"localhost", "127.0.0.1", "::1", "*.skr.exam
 static int setup(void **state)
 {
 	static struct made m;
-	struct x509_template t = {.kind = X509_ROOT, .common_name = "root", .days = 3650, .now_s = NOW};
+	struct x509_template t = {
+		.kind = X509_ROOT, .common_name = "root", .days = 3650, .now_s = NOW};
 
 	assert_int_equal(secret_arena_init(), KB_OK);
 	assert_int_equal(x509_p256_new(&m.root_key), KB_OK);
@@ -94,7 +95,8 @@ static void test_x509_chain_verifies(void **state)
 	assert_int_equal(verify(m, "localhost", true), X509_V_OK);
 	assert_int_equal(verify(m, "a.skr.example", true), X509_V_OK);
 	assert_int_equal(verify(m, "other.example", true), X509_V_ERR_HOSTNAME_MISMATCH);
-	assert_int_equal(verify(m, "localhost", false), X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
+	assert_int_equal(verify(m, "localhost", false),
+			 X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
 	assert_int_equal(X509_check_ip_asc(m->leaf, "127.0.0.1", 0), 1);
 	assert_int_equal(X509_check_ip_asc(m->leaf, "::1", 0), 1);
 	assert_int_equal(X509_check_ip_asc(m->leaf, "10.0.0.1", 0), 0);
@@ -116,14 +118,17 @@ static void test_x509_leaf_never_outlives_its_issuer(void **state)
 {
 	struct made *m = *state;
 
-	assert_int_equal(ASN1_TIME_compare(X509_get0_notAfter(m->leaf), X509_get0_notAfter(m->issuing)), 0);
+	assert_int_equal(
+		ASN1_TIME_compare(X509_get0_notAfter(m->leaf), X509_get0_notAfter(m->issuing)), 0);
 }
 
 static void test_x509_serials_differ(void **state)
 {
 	struct made *m = *state;
 
-	assert_int_not_equal(ASN1_INTEGER_cmp(X509_get0_serialNumber(m->leaf), X509_get0_serialNumber(m->issuing)), 0);
+	assert_int_not_equal(ASN1_INTEGER_cmp(X509_get0_serialNumber(m->leaf),
+					      X509_get0_serialNumber(m->issuing)),
+			     0);
 	assert_int_equal(ASN1_STRING_length(X509_get0_serialNumber(m->leaf)), 16);
 }
 
@@ -132,7 +137,8 @@ static void assert_refused(struct made *m, const char *cn, const char *const *li
 	struct x509_template t = {X509_LEAF, cn, list, n, 1, NOW};
 	X509 *cert = m->leaf;
 
-	assert_int_equal(x509_issue(&t, m->leaf_key, m->issuing, m->issuing_key, &cert), KB_E_CONFIG);
+	assert_int_equal(x509_issue(&t, m->leaf_key, m->issuing, m->issuing_key, &cert),
+			 KB_E_CONFIG);
 	assert_null(cert);
 }
 
@@ -140,7 +146,8 @@ static void test_x509_refuses_bad_names(void **state)
 {
 	struct made *m = *state;
 	static const char *const bad[] = {
-		"", ".", "a..b", "-a", "a-", "a-.b", "a_b", "a,DNS:evil.example", "a:b", "*", "*.", "a.*", "a b", "a.", "256.0.0.1.:", "é",
+		"",    ".", "a..b", "-a",  "a-",  "a-.b", "a_b",         "a,DNS:evil.example",
+		"a:b", "*", "*.",   "a.*", "a b", "a.",   "256.0.0.1.:", "é",
 	};
 	const char *many[X509_MAX_NAMES * 10];
 	char label64[65], long_name[260];
@@ -290,8 +297,10 @@ static void test_x509_chain_read_refuses_broken_text(void **state)
 	chain_pem(m, &pem);
 	buf_init(&der, KB_MAX_CONFIG);
 	assert_int_equal(x509_chain_read(span_of("", 0), &der, &expires), KB_E_KEY_FORMAT);
-	assert_int_equal(x509_chain_read(span_str("nothing here\n"), &der, &expires), KB_E_KEY_FORMAT);
-	assert_int_equal(x509_chain_read(span_sub(buf_span(&pem), 0, pem.len - 40), &der, &expires), KB_E_KEY_FORMAT);
+	assert_int_equal(x509_chain_read(span_str("nothing here\n"), &der, &expires),
+			 KB_E_KEY_FORMAT);
+	assert_int_equal(x509_chain_read(span_sub(buf_span(&pem), 0, pem.len - 40), &der, &expires),
+			 KB_E_KEY_FORMAT);
 	KB_AUTO(buf) struct buf nine;
 	buf_init(&nine, KB_MAX_CONFIG);
 	for (unsigned i = 0; i < X509_MAX_CHAIN; i++)
@@ -315,11 +324,13 @@ static void test_x509_chain_check_wants_leaf_to_root(void **state)
 	buf_init(&wrong, KB_MAX_CONFIG);
 	x509_pem(&wrong, m->leaf);
 	x509_pem(&wrong, m->root);
-	assert_int_equal(x509_chain_check(buf_span(&wrong)), KB_E_KEY_FORMAT); /* a link is missing */
+	assert_int_equal(x509_chain_check(buf_span(&wrong)),
+			 KB_E_KEY_FORMAT); /* a link is missing */
 	buf_reset(&wrong);
 	x509_pem(&wrong, m->leaf);
 	x509_pem(&wrong, m->issuing);
-	assert_int_equal(x509_chain_check(buf_span(&wrong)), KB_E_KEY_FORMAT); /* the root is missing */
+	assert_int_equal(x509_chain_check(buf_span(&wrong)),
+			 KB_E_KEY_FORMAT); /* the root is missing */
 	assert_int_equal(x509_chain_check(span_of(NULL, 0)), KB_E_KEY_FORMAT);
 }
 

@@ -1,5 +1,6 @@
-/* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a process.  The processes are this program again: spawn executes /proc/self/exe, and main() below acts as
- * its --config says. */
+/* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a process.  The
+ * processes are this program again: spawn executes /proc/self/exe, and main() below acts as its
+ * --config says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +34,8 @@ static off_t size_of(int fd)
 /* Exactly the descriptors of process.h, each the right one, and nothing else. */
 static int look_at_descriptors(void)
 {
-	if (size_of(FD_ARCHIVE) != ARCHIVE_SIZE || size_of(FD_FIRST) != FIRST_SIZE || size_of(FD_FIRST + 1) != SECOND_SIZE)
+	if (size_of(FD_ARCHIVE) != ARCHIVE_SIZE || size_of(FD_FIRST) != FIRST_SIZE ||
+	    size_of(FD_FIRST + 1) != SECOND_SIZE)
 		return 1;
 	if (size_of(FD_STATS) != (off_t)sizeof(struct stats))
 		return 2;
@@ -41,11 +43,13 @@ static int look_at_descriptors(void)
 		if (fcntl(i, F_GETFD) >= 0)
 			return 3;
 	char path[64] = "";
-	if (readlink("/proc/self/fd/0", path, sizeof path - 1) < 0 || strcmp(path, "/dev/null") != 0)
+	if (readlink("/proc/self/fd/0", path, sizeof path - 1) < 0 ||
+	    strcmp(path, "/dev/null") != 0)
 		return 4;
 	struct sigaction a;
 	sigset_t blocked;
-	if (sigaction(SIGUSR2, NULL, &a) != 0 || a.sa_handler != SIG_DFL || sigprocmask(SIG_BLOCK, NULL, &blocked) != 0)
+	if (sigaction(SIGUSR2, NULL, &a) != 0 || a.sa_handler != SIG_DFL ||
+	    sigprocmask(SIG_BLOCK, NULL, &blocked) != 0)
 		return 5;
 	return sigismember(&blocked, SIGTERM) == 0 ? 0 : 6;
 }
@@ -54,13 +58,15 @@ static int act(char **argv)
 {
 	const char *how = argv[10];
 
-	if (strcmp(argv[0], "keybrokerd: vault") != 0 || strcmp(argv[2], "vault") != 0 || strcmp(argv[8], "3") != 0)
+	if (strcmp(argv[0], "keybrokerd: vault") != 0 || strcmp(argv[2], "vault") != 0 ||
+	    strcmp(argv[8], "3") != 0)
 		return 90;
 	if (strncmp(how, "exit:", 5) == 0)
 		return atoi(how + 5);
 	if (strcmp(how, "descriptors") == 0)
 		return look_at_descriptors();
-	if (strcmp(how, "failed") == 0 && control_send(FD_CONTROL, CONTROL_FAILED, 0, KB_E_HSM_PIN) != KB_OK)
+	if (strcmp(how, "failed") == 0 &&
+	    control_send(FD_CONTROL, CONTROL_FAILED, 0, KB_E_HSM_PIN) != KB_OK)
 		return 91;
 	if (strcmp(how, "garbage") == 0 && write(FD_CONTROL, "x", 1) != 1)
 		return 92;
@@ -102,7 +108,11 @@ static int sized(off_t size)
 static int set_up(void **state)
 {
 	(void)state;
-	host = (struct host){.base = event_base_new(), .exe = spawn_exe(), .on_ready = on_ready, .ctx = &host, .config_path = "ready"};
+	host = (struct host){.base = event_base_new(),
+			     .exe = spawn_exe(),
+			     .on_ready = on_ready,
+			     .ctx = &host,
+			     .config_path = "ready"};
 	if (getuid() == 0 && sandbox_find_user("nobody", &host.user) != KB_OK)
 		return -1;
 	readies = 0;
@@ -163,7 +173,8 @@ static struct slot *slot(void)
 
 static void test_i05_child_gets_exactly_its_descriptors(void **state)
 {
-	int left_open = open("/dev/null", O_RDONLY); /* not close-on-exec, as a library may leave one */
+	int left_open =
+		open("/dev/null", O_RDONLY); /* not close-on-exec, as a library may leave one */
 
 	(void)state;
 	signal(SIGUSR2, SIG_IGN);
@@ -233,11 +244,13 @@ static void test_i07_child_backs_off_and_resets(void **state)
 		start("exit:1");
 		(void)child_ended(&child, wait_status(), false);
 		int64_t now_ms = clock_mono_ms();
-		assert_true(child.next_ms - now_ms <= wait_ms[i] && child.next_ms - now_ms > wait_ms[i] - 100);
+		assert_true(child.next_ms - now_ms <= wait_ms[i] &&
+			    child.next_ms - now_ms > wait_ms[i] - 100);
 		assert_false(child_is_due(&child, child.next_ms - 1));
 		assert_true(child_is_due(&child, child.next_ms));
 	}
-	assert_int_equal(atomic_load(&host.stats->retired[PROCESS_VAULT].counter[COUNT_RESTARTS]), 8);
+	assert_int_equal(atomic_load(&host.stats->retired[PROCESS_VAULT].counter[COUNT_RESTARTS]),
+			 8);
 	start("ready");
 	run_until_ready();
 	child.ready_ms -= 30000; /* healthy for long enough */
@@ -338,7 +351,8 @@ static void test_c06_child_hung_in_a_call_is_killed(void **state)
 		atomic_store(&slot()->call_since_ms, 0);
 		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS + 1));
 		atomic_store(&slot()->call_since_ms, now_ms);
-		assert_true(child_watch(&child, now_ms + KB_HSM_CALL_MS)); /* a promise to the client: not later */
+		assert_true(child_watch(
+			&child, now_ms + KB_HSM_CALL_MS)); /* a promise to the client: not later */
 		int status = wait_status();
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		(void)child_ended(&child, status, false);
@@ -404,7 +418,8 @@ int main(int argc, char **argv)
 		T(test_child_exec_that_fails_is_an_exit),
 	};
 
-	if (argc > 1) /* started as a process: never run the tests again in it, whatever the arguments have become */
+	if (argc > 1) /* started as a process: never run the tests again in it, whatever the
+			 arguments have become */
 		return argc == 11 && strcmp(argv[1], "--process") == 0 ? act(argv) : 127;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

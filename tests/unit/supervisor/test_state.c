@@ -1,4 +1,5 @@
-/* tests/unit/supervisor/test_state.c — before the first process: directories, the pid file's lock, listening sockets, rights, the service manager. */
+/* tests/unit/supervisor/test_state.c — before the first process: directories, the pid file's lock,
+ * listening sockets, rights, the service manager. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,9 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "process/sandbox.h"
 #include "supervisor/listen.h"
 #include "supervisor/notify.h"
-#include "process/sandbox.h"
 #include "supervisor/state.h"
 
 static char root[64], state_dir[96], ledger_dir[128], conf_path[128], conf_env[160], token_dir[128];
@@ -41,7 +42,8 @@ static int set_up(void **state)
 	snprintf(conf_env, sizeof conf_env, "SOFTHSM2_CONF=%s", conf_path);
 	snprintf(token_dir, sizeof token_dir, "%s/tokens", root);
 	environment[0] = NULL;
-	config = (struct config){.state_dir = state_dir, .ledger_dir = ledger_dir, .hsm_environment = environment};
+	config = (struct config){
+		.state_dir = state_dir, .ledger_dir = ledger_dir, .hsm_environment = environment};
 	user = (struct sandbox_user){0};
 	return 0;
 }
@@ -163,7 +165,8 @@ static void test_state_token_directory_must_be_usable(void **state)
 	config.hsm_environment = (char *[]){(char[]){"OTHER=1"}, conf_env, NULL};
 	assert_int_equal(open_state(), KB_E_FILE_MODE); /* no such file */
 	FILE *f = fopen(conf_path, "w");
-	fprintf(f, "# a comment\ndirectories.tokendir = %s\nobjectstore.backend = file\n", token_dir);
+	fprintf(f, "# a comment\ndirectories.tokendir = %s\nobjectstore.backend = file\n",
+		token_dir);
 	fclose(f);
 	assert_int_equal(open_state(), KB_E_FILE_MODE);
 	assert_non_null(strstr(why, token_dir));
@@ -179,9 +182,23 @@ static void test_state_token_directory_must_be_usable(void **state)
 
 static void test_listen_addresses(void **state)
 {
-	static const char *const bad[] = {
-		"",       "localhost:1", "127.0.0.1", "127.0.0.1:",  "127.0.0.1:65536", "127.0.0.1:1x", "127.0.0.1:-1", "[::1",   "[::1]",
-		"::1:80", "[::1:80",     "[]:1",      "256.0.0.1:1", "0x7f.1:1",        ":1",           "127.0.0.1: 1", "1.2.3:4"};
+	static const char *const bad[] = {"",
+					  "localhost:1",
+					  "127.0.0.1",
+					  "127.0.0.1:",
+					  "127.0.0.1:65536",
+					  "127.0.0.1:1x",
+					  "127.0.0.1:-1",
+					  "[::1",
+					  "[::1]",
+					  "::1:80",
+					  "[::1:80",
+					  "[]:1",
+					  "256.0.0.1:1",
+					  "0x7f.1:1",
+					  ":1",
+					  "127.0.0.1: 1",
+					  "1.2.3:4"};
 	int fd;
 
 	(void)state;

@@ -1,4 +1,5 @@
-/* The ledger's line: one object, no control character, never too long to be recorded, whatever strangers wrote (SECURITY D10, B17). */
+/* The ledger's line: one object, no control character, never too long to be recorded, whatever
+ * strangers wrote (SECURITY D10, B17). */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,16 +10,20 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "vault/audit.h"
 #include "policy/explain.h"
 #include "policy/rules.h"
+#include "vault/audit.h"
 
-static const uint8_t uuid[16] = {0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t uuid[16] = {0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0,
+				 1,    2,    3,    4,    5,    6,    7,    8};
 static const uint8_t digest[32] = {0xab};
 
 static struct audit simple(void)
 {
-	return (struct audit){.time_us = INT64_C(1790000000000000), .uuid = uuid, .base_url = "https://b", .config_digest = "0123456789abcdef0123"};
+	return (struct audit){.time_us = INT64_C(1790000000000000),
+			      .uuid = uuid,
+			      .base_url = "https://b",
+			      .config_digest = "0123456789abcdef0123"};
 }
 
 static json_t *line_of(const struct audit *a, struct buf *b)
@@ -41,7 +46,8 @@ static void test_d10_release_has_everything_an_auditor_asks(void **state)
 {
 	KB_AUTO(buf) struct buf b;
 	struct audit a = simple();
-	json_t *claims = json_pack("{s:s,s:{s:{s:s}}}", "jti", "abc", "x-ms-runtime", "vm-configuration", "vmUniqueId", "A80B7FE7");
+	json_t *claims = json_pack("{s:s,s:{s:{s:s}}}", "jti", "abc", "x-ms-runtime",
+				   "vm-configuration", "vmUniqueId", "A80B7FE7");
 
 	(void)state;
 	buf_init(&b, KB_MAX_RECORD);
@@ -67,9 +73,21 @@ static void test_d10_release_has_everything_an_auditor_asks(void **state)
 	assert_string_equal(text(j, "vm"), "A80B7FE7");
 	assert_string_equal(text(j, "jti"), "abc");
 	assert_int_equal(json_integer_value(json_object_get(j, "replay_until")), 77);
-	static const char *const all[] = {"client_request", "peer",        "listener", "key",          "version",      "enc",
-					  "issuer",         "iss",         "kid",      "token_sha256", "wrapping_kid", "wrapping_key",
-					  "policy_sha256",  "blob_sha256", "replay"};
+	static const char *const all[] = {"client_request",
+					  "peer",
+					  "listener",
+					  "key",
+					  "version",
+					  "enc",
+					  "issuer",
+					  "iss",
+					  "kid",
+					  "token_sha256",
+					  "wrapping_kid",
+					  "wrapping_key",
+					  "policy_sha256",
+					  "blob_sha256",
+					  "replay"};
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		if (text(j, all[i]) == NULL)
 			fail_msg("%s is missing", all[i]);
@@ -103,7 +121,8 @@ static void test_b17_what_strangers_wrote_is_escaped_and_cut(void **state)
 	memset(evil, '\n', sizeof evil);
 	memcpy(evil, "\"\x1b[31m\x00", 7);
 	a.code = KB_E_TOKEN_SIGNATURE;
-	a.key = a.version = a.iss = a.kid = a.kek_kid = a.peer = a.client_request_id = span_of(evil, sizeof evil);
+	a.key = a.version = a.iss = a.kid = a.kek_kid = a.peer = a.client_request_id =
+		span_of(evil, sizeof evil);
 	json_t *j = line_of(&a, &b);
 	assert_string_equal(text(j, "outcome"), "refused");
 	assert_string_equal(text(j, "code"), "TOKEN_SIGNATURE");
@@ -119,7 +138,8 @@ static struct rules *many_conditions(size_t extra)
 	struct rules *r;
 
 	buf_init(&p, KB_MAX_POLICY);
-	buf_add_str(&p, "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://i\",\"allOf\":[");
+	buf_add_str(&p,
+		    "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://i\",\"allOf\":[");
 	for (int i = 0; i < KB_MAX_FAILINGS + 2; i++) {
 		/* six bytes of text each, whoever writes it */
 		buf_addf(&p, "%s{\"claim\":\"claim-%d", i == 0 ? "" : ",", i);
@@ -180,8 +200,10 @@ static void test_record_is_written_even_when_failings_do_not_fit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_d10_release_has_everything_an_auditor_asks),      cmocka_unit_test(test_vm_id_of_a_guest_token),
-		cmocka_unit_test(test_b17_what_strangers_wrote_is_escaped_and_cut),     cmocka_unit_test(test_failing_conditions_are_named),
+		cmocka_unit_test(test_d10_release_has_everything_an_auditor_asks),
+		cmocka_unit_test(test_vm_id_of_a_guest_token),
+		cmocka_unit_test(test_b17_what_strangers_wrote_is_escaped_and_cut),
+		cmocka_unit_test(test_failing_conditions_are_named),
 		cmocka_unit_test(test_record_is_written_even_when_failings_do_not_fit),
 	};
 

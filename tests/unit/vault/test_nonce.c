@@ -1,4 +1,5 @@
-/* Nonces of our own: bound to a key's name and to ten minutes, without being remembered (SECURITY A18). */
+/* Nonces of our own: bound to a key's name and to ten minutes, without being remembered (SECURITY
+ * A18). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,8 @@ static struct secret *mac_key, *other_key;
 static int make_keys(void **state)
 {
 	(void)state;
-	if (secret_arena_init() != KB_OK || secret_random(32, &mac_key) != KB_OK || secret_random(32, &other_key) != KB_OK)
+	if (secret_arena_init() != KB_OK || secret_random(32, &mac_key) != KB_OK ||
+	    secret_random(32, &other_key) != KB_OK)
 		return -1;
 	return 0;
 }
@@ -44,8 +46,12 @@ static void test_nonce_holds_for_its_key_and_time(void **state)
 
 	(void)state;
 	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, n), KB_OK);
-	assert_int_equal(nonce_check(mac_key, span_str("DISK-1"), NOW + KB_NONCE_S * INT64_C(1000000), n), KB_OK);
-	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW - KB_MAX_SKEW_S * INT64_C(1000000), n), KB_OK);
+	assert_int_equal(
+		nonce_check(mac_key, span_str("DISK-1"), NOW + KB_NONCE_S * INT64_C(1000000), n),
+		KB_OK);
+	assert_int_equal(
+		nonce_check(mac_key, span_str("disk-1"), NOW - KB_MAX_SKEW_S * INT64_C(1000000), n),
+		KB_OK);
 }
 
 static void test_a18_nonce_of_another_key_or_time_is_refused(void **state)
@@ -55,8 +61,12 @@ static void test_a18_nonce_of_another_key_or_time_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(nonce_check(mac_key, span_str("disk-2"), NOW, n), KB_E_NONCE);
-	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW + KB_NONCE_S * INT64_C(1000000) + 1, n), KB_E_NONCE);
-	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW - KB_MAX_SKEW_S * INT64_C(1000000) - 1, n), KB_E_NONCE);
+	assert_int_equal(nonce_check(mac_key, span_str("disk-1"),
+				     NOW + KB_NONCE_S * INT64_C(1000000) + 1, n),
+			 KB_E_NONCE);
+	assert_int_equal(nonce_check(mac_key, span_str("disk-1"),
+				     NOW - KB_MAX_SKEW_S * INT64_C(1000000) - 1, n),
+			 KB_E_NONCE);
 	assert_int_equal(nonce_check(other_key, span_str("disk-1"), NOW, n), KB_E_NONCE);
 }
 
@@ -66,9 +76,12 @@ static void test_a18_nonce_not_ours_is_refused(void **state)
 	struct span n = make(&b);
 
 	(void)state;
-	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, span_of(NULL, 0)), KB_E_NONCE);
-	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, span_str("ADE0101")), KB_E_NONCE);
-	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, span_sub(n, 0, n.len - 1)), KB_E_NONCE);
+	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, span_of(NULL, 0)),
+			 KB_E_NONCE);
+	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, span_str("ADE0101")),
+			 KB_E_NONCE);
+	assert_int_equal(nonce_check(mac_key, span_str("disk-1"), NOW, span_sub(n, 0, n.len - 1)),
+			 KB_E_NONCE);
 	for (size_t i = 0; i < n.len; i++) {
 		uint8_t was = b.p[i];
 		b.p[i] = was == 'A' ? 'B' : 'A';
