@@ -113,6 +113,10 @@ lint: deps-lint
 run-lint:
 	$(Q)BUILD=$(BUILD) tests/lint $(C_FILES)
 
+# keybroker-limits(7) is generated from limits.h and committed; lint checks that it is current.
+limits-page:
+	$(Q)tests/limits-page >broker/keybroker-limits.7.new && mv broker/keybroker-limits.7.new broker/keybroker-limits.7
+
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # Not those that measure memory or search freed memory, which a sanitizer keeps.
 ASAN_E2E := test_alloc test_attacks test_boot test_captured test_clients test_faults test_guest test_history test_hsm test_release test_reload test_processes test_rotation
@@ -145,6 +149,7 @@ install: all
 	install -D -m 0755 $(BUILD)/keybroker-guest $(DESTDIR)$(PREFIX)/sbin/keybroker-guest
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 broker/keybrokerd.8 broker/keybrokerctl.8 broker/keybroker-guest.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 broker/keybroker.json.5
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man7 broker/keybroker-limits.7
 	install -D -m 0644 conf/keybroker.service $(DESTDIR)/etc/systemd/system/keybroker.service
 	install -D -m 0644 conf/keybroker.sysusers $(DESTDIR)/usr/lib/sysusers.d/keybroker.conf
 	install -D -m 0644 conf/keybroker.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/keybroker.conf
@@ -175,6 +180,7 @@ help:
 	@echo 'make differential  the token gate against a second implementation;  make controls: every detector meets a planted fault'
 	@echo 'make coverage   places where errors are made that no test reaches'
 	@echo 'make lint       formatting, clang-tidy, cppcheck, directions of includes, man pages'
+	@echo 'make limits-page  the manual page keybroker-limits(7), again from broker/base/limits.h'
 	@echo 'make asan       everything under AddressSanitizer and UBSan;  make clang: build and unit tests with clang'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX); make install-guest: what a guest needs;  make deps: only install what the build needs'
 
@@ -183,5 +189,5 @@ clean:
 
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all deps deps-test deps-lint demo test unit lint run-lint asan clang fuzz build-fuzz-targets install install-guest help clean
+.PHONY: all deps deps-test deps-lint demo test unit lint run-lint limits-page asan clang fuzz build-fuzz-targets install install-guest help clean
 .SECONDARY:

@@ -1,203 +1,316 @@
-/* base/limits.h — every bound of the product on one screen: unit, and why this number.  README
- * repeats the table. */
+/* broker/base/limits.h — every bound of the product, with its unit and the reason for the number.
+ * keybroker-limits(7) is generated from this file: run `make limits-page` after a change.
+ *
+ * Format: a heading "---- Group ----", then for each limit a comment "unit: reason" directly above
+ * its #define. */
 #ifndef KB_BASE_LIMITS_H
 #define KB_BASE_LIMITS_H
 
-/* Attestation token and the JSON in it */
-#define KB_MAX_TOKEN        (192 * 1024) /* bytes, compact form; tokens with many GPUs reach 170 KiB */
-#define KB_MAX_TOKEN_HEADER 4096         /* bytes, decoded; Azure Attestation's is ~200 */
-#define KB_MAX_JSON_DEPTH   16           /* nested arrays/objects; real tokens use 5 */
-#define KB_MAX_JSON_VALUES                                                                         \
-	16384 /* values of one document, commas and brackets counted; real tokens have some        \
-		 hundred */
-#define KB_SCARCE                                                                                  \
-	(8 * 1024 * 1024) /* bytes reserved for a parse that memory fails: 16384 values and three  \
-			     copies of the longest text */
-#define KB_MAX_KID       256 /* bytes; the longest seen is 44 */
-#define KB_MAX_ISS       256 /* bytes */
-#define KB_MAX_AUD       512 /* bytes; Google Confidential Space allows 512 */
-#define KB_MAX_AUD_COUNT 16  /* entries of an `aud` array */
-#define KB_MAX_NONCE     256 /* bytes, as text */
-#define KB_NONCE_S                                                                                 \
-	600 /* seconds a nonce of ours may be used: attestation services take seconds              \
-	     */
-#define KB_MAX_RUNTIME_KEYS 16 /* entries of x-ms-runtime.keys looked at; more is refused */
+/* ---- Attestation token and its JSON ---- */
 
-/* Issuer key sets */
-#define KB_MAX_JWKS       (1024 * 1024) /* bytes of one fetched document */
-#define KB_MAX_JWKS_KEYS  64            /* keys in one set; real sets hold 4–5 */
-#define KB_MAX_X5C        8             /* certificates in one x5c */
-#define KB_RSA_MIN_BITS   2048          /* NIST SP 800-131A */
-#define KB_RSA_MAX_BITS   4096          /* a verify costs the square of this */
-#define KB_RSA_MAX_E_BITS 32            /* a 3,072-bit exponent makes a verify 130 times dearer */
+/* bytes: Length of a token in compact form. Tokens that describe many GPUs reach 170 KiB. */
+#define KB_MAX_TOKEN (192 * 1024)
+/* bytes: Length of the decoded token header. Azure Attestation's header has about 200. */
+#define KB_MAX_TOKEN_HEADER 4096
+/* levels: Nesting of arrays and objects in JSON. Real tokens use 5. */
+#define KB_MAX_JSON_DEPTH 16
+/* values: Size of one JSON document, counted by its commas and brackets. Real tokens have some
+ * hundred. */
+#define KB_MAX_JSON_VALUES 16384
+/* bytes: Reserve for jansson and cjose when malloc() fails, because they do not handle that. Enough
+ * for KB_MAX_JSON_VALUES values and three copies of the longest text. */
+#define KB_SCARCE (8 * 1024 * 1024)
+/* bytes: Length of a key id. The longest one seen has 44. */
+#define KB_MAX_KID 256
+/* bytes: Length of "iss". */
+#define KB_MAX_ISS 256
+/* bytes: Length of one audience. Google Confidential Space allows 512. */
+#define KB_MAX_AUD 512
+/* entries: Audiences in an "aud" array. */
+#define KB_MAX_AUD_COUNT 16
+/* bytes: Length of a nonce as text. */
+#define KB_MAX_NONCE 256
+/* seconds: Lifetime of a nonce made by the broker. Attestation services take seconds. */
+#define KB_NONCE_S 600
+/* entries: Keys in x-ms-runtime.keys. A token with more is refused. */
+#define KB_MAX_RUNTIME_KEYS 16
 
-/* Release policy */
-#define KB_MAX_POLICY (64 * 1024) /* bytes; the default CVM policy is 27 KiB */
-#define KB_MAX_POLICY_NODES                                                                        \
-	999 /* authorities + conditions + groups; the default CVM policy has 300 */
-#define KB_MAX_POLICY_DEPTH 16   /* nested anyOf/allOf */
-#define KB_MAX_CLAIM_PATH   256  /* bytes of a claim path */
-#define KB_MAX_CLAIM_PARTS  16   /* names in a claim path */
-#define KB_MAX_POLICY_VALUE 1024 /* bytes of a compared value */
-#define KB_MAX_FAILINGS     8    /* failing conditions named in one ledger record */
+/* ---- Issuer key sets ---- */
 
-/* HTTP */
-#define KB_MAX_REQUEST_LINE 4096 /* bytes */
-#define KB_MAX_HEADER_LINE                                                                         \
-	8192 /* bytes of one header line; a bearer token of Azure AD is ~2 KiB                     \
-	      */
-#define KB_MAX_HEADER_BYTES 16384                 /* bytes of the whole head */
-#define KB_MAX_HEADERS      64                    /* header lines; SDKs send about 12 */
-#define KB_MAX_BODY         (KB_MAX_TOKEN + 8192) /* bytes: the token and the JSON round it */
-#define KB_MAX_REPLY                                                                               \
-	(160 * 1024) /* bytes of a reply's body: a 64 KiB policy is in it, in base64 twice over */
-#define KB_MAX_CLIENT_REQUEST_ID 128  /* bytes echoed back */
-#define KB_MAX_CHALLENGE         1024 /* bytes of a WWW-Authenticate value */
-#define KB_BODY_BYTES                                                                              \
-	(256 * 1024 * 1024) /* of request bodies that one gateway holds at once, declared sizes */
-#define KB_BODY_BYTES_SOURCE                                                                       \
-	(32 * 1024 * 1024) /* … of one source: 160 bodies of the greatest size, 3,000 usual ones \
-			    */
-#define KB_READ_IDLE   4096 /* bytes buffered of a connection that is idle or waits for its reply */
-#define KB_MAX_METRICS (4 * 1024 * 1024) /* bytes of /metrics */
+/* bytes: Size of one fetched document. */
+#define KB_MAX_JWKS (1024 * 1024)
+/* keys: Keys in one set. Real sets hold 4 or 5. */
+#define KB_MAX_JWKS_KEYS 64
+/* certificates: Length of one x5c chain. */
+#define KB_MAX_X5C 8
+/* bits: Smallest RSA modulus that is accepted (NIST SP 800-131A). */
+#define KB_RSA_MIN_BITS 2048
+/* bits: Largest RSA modulus that is accepted. The cost of a verification grows with its square. */
+#define KB_RSA_MAX_BITS 4096
+/* bits: Largest RSA public exponent. With a 3,072-bit exponent, a verification costs 130 times as
+ * much. */
+#define KB_RSA_MAX_E_BITS 32
 
-/* Frames between processes */
-#define KB_MAX_FRAME     (256 * 1024) /* bytes of one SOCK_SEQPACKET message */
-#define KB_MAX_PEER      64           /* bytes of a client's address as text */
-#define KB_MAX_NAME      256          /* bytes of a key's or an issuer's name beside a reply */
-#define KB_MAX_REFUSAL   4096 /* bytes of the refusal that goes along with a single-use release */
-#define KB_SOCKET_BUFFER (1024 * 1024) /* bytes of send buffer a process socket must have */
+/* ---- Release policy ---- */
 
-/* Time, milliseconds unless said */
-#define KB_HANDSHAKE_MS                                                                            \
-	10000 /* TLS handshake, accept to finished; from its turn, when it had to wait for one */
-#define KB_ADMISSION_MS                                                                            \
-	20000 /* first byte there until the handshake's turn: our own slowness, in a crowd */
-#define KB_ACTIVE_MS                                                                               \
-	500 /* a handshake counts as service for so long; after that it is the client who is slow  \
-	     */
-#define KB_FIRST_MS    100   /* and then, until the first request is there, for so long */
-#define KB_HEADER_MS   10000 /* first byte of a head to its end */
-#define KB_BODY_MS     10000 /* end of head to end of body */
-#define KB_WRITE_MS    10000 /* reply handed to TLS until the last byte is taken */
-#define KB_IDLE_MS     60000 /* keep-alive without a request */
-#define KB_REQUEST_MS  10000 /* request complete until its reply is there; then 503 */
-#define KB_HSM_CALL_MS 5000  /* a worker this long in one request is killed */
-#define KB_DRAIN_MS    30000 /* an old generation may finish for this long */
-#define KB_SPARE_IDLE_MS                                                                           \
-	1000 /* when connections are all taken, one that is idle for so long makes room */
-#define KB_DRAIN_IDLE_MS 1000 /* draining: an idle connection is closed after this */
-#define KB_LINGER_MS                                                                               \
-	2000 /* after our close_notify, wait this long for the peer's end, so that it reads the    \
-		reply before a reset */
-#define KB_TICK_MS       100  /* how finely a gateway looks at its deadlines */
-#define KB_METRICS_MS    5000 /* one call of /metrics, /healthz or /readyz, accept to last byte */
-#define KB_TLS_SESSION_S 3600 /* seconds a TLS session ticket is good for */
-#define KB_RETRY_AFTER_S 1    /* seconds, in Retry-After */
-#define KB_MAX_SKEW_S    300  /* seconds of clock skew a configuration may ask for */
-#define KB_EPOCH_MIN_S   1785542400 /* 2026-08-01: a wall clock before this was never set */
+/* bytes: Size of one policy. Azure's default policy for confidential VMs has 27 KiB. */
+#define KB_MAX_POLICY (64 * 1024)
+/* nodes: Authorities, conditions and groups in one policy. The default policy has 300. */
+#define KB_MAX_POLICY_NODES 999
+/* levels: Nesting of anyOf and allOf. */
+#define KB_MAX_POLICY_DEPTH 16
+/* bytes: Length of a claim's path. */
+#define KB_MAX_CLAIM_PATH 256
+/* names: Names in a claim's path. */
+#define KB_MAX_CLAIM_PARTS 16
+/* bytes: Length of a value that a claim is compared with. */
+#define KB_MAX_POLICY_VALUE 1024
+/* conditions: Failed conditions that one ledger record names. */
+#define KB_MAX_FAILINGS 8
 
-/* Connections: defaults, the configuration may change them */
-#define KB_CONNECTIONS        16384 /* in all */
-#define KB_CONNECTIONS_SOURCE 1024  /* from one address (IPv6: one /64) */
-#define KB_QUEUE              1024  /* requests waiting for a worker */
-#define KB_MAX_WINDOW                                                                              \
-	192 /* requests of one gateway that the vaults and the ledger hold at once: 2 a worker and \
-	       one batch of the ledger */
-#define KB_METRICS_CONNECTIONS 64 /* at once on the metrics listener */
-#define KB_ACCEPT_BATCH                                                                            \
-	32 /* connections taken, and handshakes begun, at one go, so that those there are get      \
-	      their turn */
-#define KB_ACTIVE                                                                                  \
-	128 /* connections in service, beyond which nobody's handshake begins but a source's that  \
-	       has less than its share */
-#define KB_ACCEPT_PAUSE_MS 1000 /* after the descriptors ran out */
-#define KB_CONNECTION_BYTES                                                                        \
-	(32 * 1024) /* of memory a connection takes, about: TLS, buffers, itself */
-#define KB_TRIM_BYTES                                                                              \
-	(128 * 1024) /* given back to the system when a gateway holds half of what it held, and so \
-			much less … */
-#define KB_TRIM_MS           1000 /* … but not more often than this */
-#define KB_SPARE_DESCRIPTORS 64   /* beside one a connection: listeners, processes, the loop */
-#define KB_MAX_CLIENT_CHAIN                                                                        \
-	32768 /* bytes of a TLS client's certificates: strangers send them before they are anyone  \
-	       */
+/* ---- HTTP ---- */
 
-/* Fetcher */
-#define KB_FETCH_MS        5000 /* one document, connect to last byte */
-#define KB_FETCH_MIN_S     30   /* seconds between two fetches of one issuer, whatever asks */
-#define KB_FRESH_MIN_S     300  /* Cache-Control is clamped to [this, KB_FRESH_MAX_S] */
-#define KB_FRESH_MAX_S     86400
-#define KB_FRESH_DEFAULT_S 3600  /* without Cache-Control */
-#define KB_STALE_MAX_S     86400 /* seconds: default age at which a key set counts as absent */
+/* bytes: Length of the request line. */
+#define KB_MAX_REQUEST_LINE 4096
+/* bytes: Length of one header line. A bearer token of Microsoft Entra has about 2 KiB. */
+#define KB_MAX_HEADER_LINE 8192
+/* bytes: Size of the whole request head. */
+#define KB_MAX_HEADER_BYTES 16384
+/* lines: Header lines in one request. SDKs send about 12. */
+#define KB_MAX_HEADERS 64
+/* bytes: Size of a request body: the token and the JSON around it. */
+#define KB_MAX_BODY (KB_MAX_TOKEN + 8192)
+/* bytes: Size of a reply body. It holds the policy (up to 64 KiB) encoded in base64 twice. */
+#define KB_MAX_REPLY (160 * 1024)
+/* bytes: Length of a client's request id, which the reply repeats. */
+#define KB_MAX_CLIENT_REQUEST_ID 128
+/* bytes: Length of a WWW-Authenticate value. */
+#define KB_MAX_CHALLENGE 1024
+/* bytes: Request bodies that one gateway holds at once, by their declared sizes. */
+#define KB_BODY_BYTES (256 * 1024 * 1024)
+/* bytes: The same for one source address: 160 bodies of the largest size, or 3,000 usual ones. */
+#define KB_BODY_BYTES_SOURCE (32 * 1024 * 1024)
+/* bytes: Input buffered for a connection that is idle or waits for its reply. */
+#define KB_READ_IDLE 4096
+/* bytes: Size of the /metrics document. */
+#define KB_MAX_METRICS (4 * 1024 * 1024)
 
-/* Ledger */
-#define KB_MAX_RECORD   8192 /* bytes of one line */
-#define KB_LEDGER_BATCH 64   /* records committed by one sync at the most */
-#define KB_COMMIT_WAIT_US                                                                          \
-	2000 /* µs a batch waits for the record of a worker that is in a request: one sync serves \
-		more */
-#define KB_COMMIT_WAIT_BUSY_US                                                                     \
-	6000 /* … while every worker is in one, because requests queue for them */
-#define KB_COMMIT_LOOK_US 1500               /* … looking so often whether that is still so */
-#define KB_LEDGER_SEGMENT (64 * 1024 * 1024) /* bytes; a new segment after this */
-#define KB_LEDGER_CONFIGS                                                                          \
-	64 /* configurations remembered, so that an old one that comes back is seen */
-#define KB_REPLAY_ENTRIES                                                                          \
-	262144 /* used tokens remembered for issuers with single_use; full means deny */
+/* ---- Frames between processes ---- */
 
-/* Guest program, broker/guest */
-#define KB_GUEST_HEAD 32768 /* bytes of a reply's head */
-#define KB_GUEST_REPLY                                                                             \
-	(1024 * 1024)             /* bytes of a reply's body: what the clients that exist allow */
-#define KB_GUEST_URLS       16    /* brokers of one --url */
-#define KB_GUEST_TIMEOUT_S  120   /* seconds: default of --timeout, all attempts together */
-#define KB_GUEST_CONNECT_MS 5000  /* one address; then the next one gets its chance */
-#define KB_GUEST_CALL_MS    30000 /* one call, connect to last byte */
-#define KB_GUEST_BACKOFF_MS                                                                        \
-	500 /* the first wait is a random part of this, every next one of twice as much */
-#define KB_GUEST_BACKOFF_MAX_MS 30000       /* … up to this */
-#define KB_GUEST_RETRY_AFTER_S  60          /* seconds a Retry-After is honoured for */
-#define KB_GUEST_CERTIFICATES   (64 * 1024) /* bytes of a VCEK's chain; AMD's is 6 KiB */
+/* bytes: Size of one SOCK_SEQPACKET message. */
+#define KB_MAX_FRAME (256 * 1024)
+/* bytes: Length of a client's address as text. */
+#define KB_MAX_PEER 64
+/* bytes: Length of the key's name or the issuer's name that travels with a reply. */
+#define KB_MAX_NAME 256
+/* bytes: Size of the refusal that travels with a single-use release. The ledger sends it when the
+ * token was used before. */
+#define KB_MAX_REFUSAL 4096
+/* bytes: Send buffer that a socket between processes must have. */
+#define KB_SOCKET_BUFFER (1024 * 1024)
 
-/* HSM */
-#define KB_LOGIN_TURN_MS                                                                           \
-	10000 /* a worker that starts waits this long for the others' logins: they take turns */
-#define KB_LOGIN_LOOK_MS                                                                           \
-	2000 /* one that serves, for a token that cannot be read while somebody logs in */
-#define KB_HSM_ATTEMPTS 2 /* one call, and once more after a lost session */
-#define KB_HSM_FAULTS                                                                              \
-	3 /* device errors without a success between them; then a worker proves its HSM again, or  \
-	     makes room for one that can */
-#define KB_MAX_WORKERS  64
-#define KB_MAX_SECRET   8192         /* bytes of one secret: RSA-4096 PKCS#8 is 2.4 KiB */
-#define KB_SECRET_ARENA (256 * 1024) /* bytes locked in memory for secrets */
-#define KB_MAX_OCT      64           /* bytes of a symmetric key; Managed HSM's limit */
-#define KB_MIN_OCT      16
+/* ---- Deadlines and times ---- */
 
-/* Processes: what the kernel gives them at the most, and must be able to give */
-#define KB_VAULT_FILES                                                                             \
-	64 /* descriptors of a vault; 9, and one that SoftHSM opens for each look at its token */
-#define KB_LEDGER_FILES  256  /* … of the ledger: 16 a generation */
-#define KB_FETCHER_FILES 2048 /* … of the fetcher: 6 an issuer, while it is fetched */
-#define KB_LEDGER_MIB    512  /* MiB of the ledger's memory; one batch and the used tokens are 50 */
-#define KB_FETCHER_MIB                                                                             \
-	4096 /* … of the fetcher's: 256 issuers, each with a thread that resolves a name */
-#define KB_MIN_PROCESSES                                                                           \
-	8               /* processes the user may have, beside two a gateway and two a worker      \
-			 */
-#define KB_MIN_MIB 1024 /* MiB of address space a process may have, if that is limited at all */
+/* ms: Duration of a TLS handshake, from accept. A handshake that waited for admission is counted
+ * from admission. */
+#define KB_HANDSHAKE_MS 10000
+/* ms: Longest wait for admission, from a connection's first byte until its handshake starts. The
+ * wait is caused by the broker's load, not by the client. */
+#define KB_ADMISSION_MS 20000
+/* ms: A handshake counts as active for this long. After that the client is the slow side. */
+#define KB_ACTIVE_MS 500
+/* ms: After the handshake, the connection stays active for this long to send its first request. */
+#define KB_FIRST_MS 100
+/* ms: From the first byte of a request head to its end. */
+#define KB_HEADER_MS 10000
+/* ms: From the end of the head to the end of the body. */
+#define KB_BODY_MS 10000
+/* ms: From handing the reply to TLS until the last byte is written. */
+#define KB_WRITE_MS 10000
+/* ms: A kept-alive connection without a request is closed after this. */
+#define KB_IDLE_MS 60000
+/* ms: From the complete request to its reply. After that the client gets 503. */
+#define KB_REQUEST_MS 10000
+/* ms: A worker that stays in one request for this long is killed. */
+#define KB_HSM_CALL_MS 5000
+/* ms: After a reload, the old generation may work for this long on what it has. */
+#define KB_DRAIN_MS 30000
+/* ms: When all connections are taken, one that was idle for this long is closed for a new one. */
+#define KB_SPARE_IDLE_MS 1000
+/* ms: In a generation that ends, an idle connection is closed after this. */
+#define KB_DRAIN_IDLE_MS 1000
+/* ms: After close_notify, wait this long for the client to close. Closing at once could send a
+ * reset, and the client would lose the reply. */
+#define KB_LINGER_MS 2000
+/* ms: Interval in which a gateway checks its deadlines. */
+#define KB_TICK_MS 100
+/* ms: One call of /metrics, /healthz or /readyz, from accept to the last byte. */
+#define KB_METRICS_MS 5000
+/* seconds: Lifetime of a TLS session ticket. */
+#define KB_TLS_SESSION_S 3600
+/* seconds: Value of the Retry-After header. */
+#define KB_RETRY_AFTER_S 1
+/* seconds: Largest clock skew that a configuration may allow. */
+#define KB_MAX_SKEW_S 300
+/* seconds since 1970: 2026-08-01. A wall clock before this was never set. */
+#define KB_EPOCH_MIN_S 1785542400
 
-/* Configuration */
-#define KB_MAX_CONFIG    (1024 * 1024) /* bytes of one configuration file */
+/* ---- Connections and queue ---- */
+
+/* connections: Connections in all; default of limits.connections. */
+#define KB_CONNECTIONS 16384
+/* connections: Connections of one source address (IPv6: one /64); default of
+ * limits.connections_per_source. */
+#define KB_CONNECTIONS_SOURCE 1024
+/* requests: Requests that wait for a worker; default of limits.queue. */
+#define KB_QUEUE 1024
+/* requests: Requests of one gateway that the vaults and the ledger hold at once: 2 for each worker
+ * and one batch of the ledger. */
+#define KB_MAX_WINDOW 192
+/* connections: Connections of the metrics listener at once. */
+#define KB_METRICS_CONNECTIONS 64
+/* connections: Connections accepted, and handshakes started, before the event loop serves the
+ * existing connections again. */
+#define KB_ACCEPT_BATCH 32
+/* connections: Soft limit of active connections. Above it, only sources below their fair share may
+ * start a TLS handshake. */
+#define KB_ACTIVE 128
+/* ms: Pause of accept() after it ran out of file descriptors. */
+#define KB_ACCEPT_PAUSE_MS 1000
+/* bytes: Memory that one connection takes, about: TLS state, buffers, its own structure. */
+#define KB_CONNECTION_BYTES (32 * 1024)
+/* bytes: Call malloc_trim() when memory use has fallen by half and by at least this many bytes. */
+#define KB_TRIM_BYTES (128 * 1024)
+/* ms: Shortest interval between two calls of malloc_trim(). */
+#define KB_TRIM_MS 1000
+/* descriptors: File descriptors beside one for each connection: listeners, sockets to the other
+ * processes, the event loop. */
+#define KB_SPARE_DESCRIPTORS 64
+/* bytes: Size of a TLS client's certificate chain. Clients send it before they are authenticated.
+ */
+#define KB_MAX_CLIENT_CHAIN 32768
+
+/* ---- Fetcher ---- */
+
+/* ms: One document, from connect to the last byte. */
+#define KB_FETCH_MS 5000
+/* seconds: Shortest interval between two fetches from one issuer, whatever asks for them; default
+ * of min_interval. */
+#define KB_FETCH_MIN_S 30
+/* seconds: Shortest time that a key set counts as fresh, whatever its Cache-Control says. */
+#define KB_FRESH_MIN_S 300
+/* seconds: Longest time that a key set counts as fresh, whatever its Cache-Control says. */
+#define KB_FRESH_MAX_S 86400
+/* seconds: Time that a key set counts as fresh when it has no Cache-Control. */
+#define KB_FRESH_DEFAULT_S 3600
+/* seconds: Age at which a key set counts as absent; default of max_stale. */
+#define KB_STALE_MAX_S 86400
+
+/* ---- Ledger ---- */
+
+/* bytes: Length of one record. */
+#define KB_MAX_RECORD 8192
+/* records: Records that one sync commits. */
+#define KB_LEDGER_BATCH 64
+/* us: A batch waits this long for the record of a worker that is in a request, so that one sync
+ * serves more requests. */
+#define KB_COMMIT_WAIT_US 2000
+/* us: The same while every worker is in a request: then others wait in the queue. */
+#define KB_COMMIT_WAIT_BUSY_US 6000
+/* us: During that wait, interval between two checks that every worker is still in a request. */
+#define KB_COMMIT_LOOK_US 1500
+/* bytes: Size after which a new segment starts; default of limits.ledger_segment_bytes. */
+#define KB_LEDGER_SEGMENT (64 * 1024 * 1024)
+/* configurations: Configurations remembered to detect that an old one is in force again. */
+#define KB_LEDGER_CONFIGS 64
+/* tokens: Used tokens remembered for issuers with single_use. When this memory is full, releases
+ * are refused. */
+#define KB_REPLAY_ENTRIES 262144
+
+/* ---- Guest program ---- */
+
+/* bytes: Size of a reply's head. */
+#define KB_GUEST_HEAD 32768
+/* bytes: Size of a reply's body. Existing clients allow the same. */
+#define KB_GUEST_REPLY (1024 * 1024)
+/* URLs: Brokers in one --url. */
+#define KB_GUEST_URLS 16
+/* seconds: All attempts together; default of --timeout. */
+#define KB_GUEST_TIMEOUT_S 120
+/* ms: Connecting to one address. After that the next address is tried. */
+#define KB_GUEST_CONNECT_MS 5000
+/* ms: One call, from connect to the last byte. */
+#define KB_GUEST_CALL_MS 30000
+/* ms: The first wait before a retry is a random part of this. The bound doubles with each retry. */
+#define KB_GUEST_BACKOFF_MS 500
+/* ms: Largest bound of the wait before a retry. */
+#define KB_GUEST_BACKOFF_MAX_MS 30000
+/* seconds: Longest Retry-After that is obeyed. */
+#define KB_GUEST_RETRY_AFTER_S 60
+/* bytes: Size of a VCEK certificate chain. AMD's has 6 KiB. */
+#define KB_GUEST_CERTIFICATES (64 * 1024)
+
+/* ---- HSM ---- */
+
+/* ms: A starting worker waits this long for the logins of other workers. Logins run one at a time
+ * because SoftHSM rewrites the token's file at each. */
+#define KB_LOGIN_TURN_MS 10000
+/* ms: A serving worker waits this long when it cannot read the token while another worker logs in.
+ */
+#define KB_LOGIN_LOOK_MS 2000
+/* attempts: One call, and one repetition after a lost session. */
+#define KB_HSM_ATTEMPTS 2
+/* errors: Device errors without a success between them. Then the worker repeats the self-test of
+ * its HSM, or exits and is replaced by one whose HSM works. */
+#define KB_HSM_FAULTS 3
+/* processes: Vault workers; upper bound of hsm.workers. */
+#define KB_MAX_WORKERS 64
+/* bytes: Length of one secret. PKCS#8 of RSA-4096 has 2.4 KiB. */
+#define KB_MAX_SECRET 8192
+/* bytes: Locked memory that secrets live in. */
+#define KB_SECRET_ARENA (256 * 1024)
+/* bytes: Longest symmetric key; Managed HSM has the same limit. */
+#define KB_MAX_OCT 64
+/* bytes: Shortest symmetric key. */
+#define KB_MIN_OCT 16
+
+/* ---- Resources of the processes ---- */
+
+/* descriptors: Open files of a vault. It needs 9, and SoftHSM opens one more for each access to its
+ * token. */
+#define KB_VAULT_FILES 64
+/* descriptors: Open files of the ledger: 16 for each generation. */
+#define KB_LEDGER_FILES 256
+/* descriptors: Open files of the fetcher: 6 for each issuer while it is fetched. */
+#define KB_FETCHER_FILES 2048
+/* MiB: Address space of the ledger. One batch and the used tokens take 50. */
+#define KB_LEDGER_MIB 512
+/* MiB: Address space of the fetcher: 256 issuers, each with a thread that resolves a name. */
+#define KB_FETCHER_MIB 4096
+/* processes: Processes that the user must be allowed, beside two for each gateway and two for each
+ * worker. While generations change there are twice as many. */
+#define KB_MIN_PROCESSES 8
+/* MiB: Address space that a process must be allowed, where it is limited at all. */
+#define KB_MIN_MIB 1024
+
+/* ---- Configuration ---- */
+
+/* bytes: Size of one configuration file. */
+#define KB_MAX_CONFIG (1024 * 1024)
+/* listeners: Entries of "listeners". */
 #define KB_MAX_LISTENERS 16
-#define KB_MAX_GATEWAYS                                                                            \
-	15 /* of one generation: a control message carries 16 descriptors, one of them for replies \
-	    */
-#define KB_MAX_ISSUERS  256
-#define KB_MAX_KEYS     65536 /* key records; more need sealed versions */
-#define KB_MAX_VERSIONS 100   /* versions of one key */
-#define KB_MAX_KEY_NAME 127   /* bytes; Key Vault's limit */
-#define KB_MAX_TAGS     15    /* Key Vault's limit */
+/* processes: Gateways of one generation. A control message carries 16 descriptors, and one of them
+ * is for replies. */
+#define KB_MAX_GATEWAYS 15
+/* issuers: Files in the directory of issuers. */
+#define KB_MAX_ISSUERS 256
+/* records: Key records. Each is read and checked at every start and reload. */
+#define KB_MAX_KEYS 65536
+/* versions: Versions of one key. */
+#define KB_MAX_VERSIONS 100
+/* bytes: Length of a key's name; Key Vault has the same limit. */
+#define KB_MAX_KEY_NAME 127
+/* tags: Tags of one key; Key Vault has the same limit. */
+#define KB_MAX_TAGS 15
 
 #endif

@@ -1,8 +1,9 @@
 #!/bin/sh
-# README's table of limits is base/limits.h, each name with its value; and the commands it shows exist.
+# The documents: their links lead somewhere, the commands that they show exist, and keybroker-limits(7) names each limit.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 ctl=${BUILD:-build}/keybrokerctl
+documents=$(find . -name '*.md' ! -path './build*' ! -path './tests/vectors/*' ! -path './.git/*')
 failed=0
 t() {
 	if "$1"; then echo "[       OK ] $1"; else
@@ -11,16 +12,29 @@ t() {
 	fi
 }
 
-# NAME|value, from either file: parentheses, blanks and backslashes aside
-header() { sed -n 's/^#define \(KB_[A-Z0-9_]*\)  *\([^/]*[^/ ]\) *\(\/\*.*\)\{0,1\}$/\1|\2/p' broker/base/limits.h | tr -d '() '; }
-table() { sed -n 's/^| `\(KB_[A-Z0-9_]*\)` | \([^|]*[^| ]\) *|.*/\1|\2/p' README.md | tr -d '() \\'; }
+# tests/limits-page reads the header by its own rules; here the compiler reads it.
+test_readme_limits_page_names_each_limit() {
+	# shellcheck disable=SC2086
+	${CC:-cc} -E -dM broker/base/limits.h | sed -n 's/^#define \(KB_[A-Z0-9_]*\) [^ ].*/\1/p' | sort >"$tmp/a"
+	sed -n 's/^\.It Dv \(KB_[A-Z0-9_]*\) Pq [0-9].*/\1/p' broker/keybroker-limits.7 | sort >"$tmp/b"
+	[ "$(grep -c . "$tmp/a")" -gt 50 ] && diff "$tmp/a" "$tmp/b"
+}
 
-test_readme_limits_are_those_of_the_header() {
-	[ "$(header | grep -c .)" -gt 50 ] && header >"$tmp/a" && table >"$tmp/b" && diff "$tmp/a" "$tmp/b"
+# [text](path) in every document: the path exists, seen from the document.
+test_readme_links_exist() {
+	local missing=0
+	for document in $documents; do
+		grep -oE '\]\([^)#]+' "$document" | sed 's/^](//' | grep -v '^https*:' >"$tmp/links"
+		while read -r path; do
+			[ -e "$(dirname "$document")/$path" ] || { echo "$document: no $path"; missing=1; }
+		done <"$tmp/links"
+	done
+	[ $missing = 0 ]
 }
 
 test_readme_commands_exist() {
-	grep -oE '^ +(build/)?keybrokerctl [-a-z/. ]*' README.md | sed 's/.*keybrokerctl *//; s/-c [^ ]* *//' | grep -oE '^[a-z]+( (create|import|list|verify|show|tail))?' |
+	# shellcheck disable=SC2086
+	grep -hoE '^ +(build/)?keybrokerctl [-a-z/. ]*' $documents | sed 's/.*keybrokerctl *//; s/-c [^ ]* *//' | grep -oE '^[a-z]+( (create|import|list|verify|show|tail))?' |
 		sort -u >"$tmp/commands"
 	[ -s "$tmp/commands" ] || return 1
 	while read -r command; do
@@ -31,6 +45,7 @@ test_readme_commands_exist() {
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-t test_readme_limits_are_those_of_the_header
+t test_readme_limits_page_names_each_limit
+t test_readme_links_exist
 t test_readme_commands_exist
 [ "$failed" = 0 ]
