@@ -1,5 +1,5 @@
 #!/bin/sh
-# The documents: their links lead somewhere, the commands that they show exist, and keybroker-limits(7) names each limit.
+# The documents: their links lead somewhere, the commands that they show exist, keybroker-limits(7) names each limit and refusals.md each code.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 ctl=${BUILD:-build}/keybrokerctl
@@ -20,6 +20,16 @@ test_readme_limits_page_names_each_limit() {
 	[ "$(grep -c . "$tmp/a")" -gt 50 ] && diff "$tmp/a" "$tmp/b"
 }
 
+test_readme_refusals_name_each_code() {
+	sed -n 's/.*"\([A-Z][A-Z0-9_]*\)").*/\1/p' broker/base/err.h | grep -vx OK >"$tmp/codes"
+	[ "$(grep -c . "$tmp/codes")" -gt 50 ] || return 1
+	local missing=0
+	while read -r code; do
+		grep -q "\`$code\`" conf/doc/refusals.md || { echo "conf/doc/refusals.md: no $code"; missing=1; }
+	done <"$tmp/codes"
+	[ $missing = 0 ]
+}
+
 # [text](path) in every document: the path exists, seen from the document.
 test_readme_links_exist() {
 	local missing=0
@@ -34,7 +44,7 @@ test_readme_links_exist() {
 
 test_readme_commands_exist() {
 	# shellcheck disable=SC2086
-	grep -hoE '^ +(build/)?keybrokerctl [-a-z/. ]*' $documents | sed 's/.*keybrokerctl *//; s/-c [^ ]* *//' | grep -oE '^[a-z]+( (create|import|list|verify|show|tail))?' |
+	grep -hoE '^ +(build/)?keybrokerctl [-a-z/. ]*' $documents | sed 's/.*keybrokerctl *//; s/-c [^ ]* *//' | grep -oE '^[a-z]+( (create|import|list|show|rotate|disable|enable|delete|verify|tail))?' |
 		sort -u >"$tmp/commands"
 	[ -s "$tmp/commands" ] || return 1
 	while read -r command; do
@@ -46,6 +56,7 @@ test_readme_commands_exist() {
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 t test_readme_limits_page_names_each_limit
+t test_readme_refusals_name_each_code
 t test_readme_links_exist
 t test_readme_commands_exist
 [ "$failed" = 0 ]
