@@ -150,6 +150,7 @@ install: all
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 broker/keybrokerd.8 broker/keybrokerctl.8 broker/keybroker-guest.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 broker/keybroker.json.5
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man7 broker/keybroker-limits.7
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/keybroker conf/doc/install.md conf/doc/refusals.md conf/doc/monitoring.md conf/doc/ledger.md conf/doc/guest.md CHANGELOG.md
 	install -D -m 0644 conf/keybroker.service $(DESTDIR)/etc/systemd/system/keybroker.service
 	install -D -m 0644 conf/keybroker.sysusers $(DESTDIR)/usr/lib/sysusers.d/keybroker.conf
 	install -D -m 0644 conf/keybroker.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/keybroker.conf

@@ -15,7 +15,7 @@ installkernel() {
 	instmods sev-guest tsm configfs tpm_tis tpm_crb
 }
 
-# The network is wanted without asking on the kernel's command line.
+# The initramfs needs the network, whatever the kernel's command line says.
 cmdline() {
 	printf ' rd.neednet=1'
 }
