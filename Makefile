@@ -115,7 +115,8 @@ run-lint:
 
 # keybroker-limits(7) is generated from limits.h and committed; lint checks that it is current.
 limits-page:
-	$(Q)tests/limits-page >broker/keybroker-limits.7.new && mv broker/keybroker-limits.7.new broker/keybroker-limits.7
+	@mkdir -p $(BUILD)
+	$(Q)tests/limits-page >$(BUILD)/keybroker-limits.7 && cp $(BUILD)/keybroker-limits.7 broker/keybroker-limits.7
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # Not those that measure memory or search freed memory, which a sanitizer keeps.
