@@ -3,7 +3,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 ctl=${BUILD:-build}/keybrokerctl
-documents=$(find . -name '*.md' ! -path './build*' ! -path './tests/vectors/*' ! -path './.git/*')
+documents=$(find . -name '*.md' ! -path './build*' ! -path './tests/vectors/*' ! -path '*/node_modules/*' ! -path '*/.node/*')
 failed=0
 t() {
 	if "$1"; then echo "[       OK ] $1"; else
