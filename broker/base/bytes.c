@@ -113,16 +113,6 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 	buf_add(b, text, (size_t)n);
 }
 
-void buf_add_hex(struct buf *b, struct span s)
-{
-	static const char digit[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < s.len; i++) {
-		char two[2] = {digit[s.p[i] >> 4], digit[s.p[i] & 15]};
-		buf_add(b, two, 2);
-	}
-}
-
 enum kb_err buf_ok(const struct buf *b)
 {
 	return b->failed ? KB_E_NOMEM : KB_OK;

@@ -61,8 +61,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len); /* `len` uninitialised bytes ap
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_span(struct buf *b, struct span s);
 void buf_addf(struct buf *b, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));  /* short text, ≤ 512 bytes */
-void buf_add_hex(struct buf *b, struct span s); /* lower case */
+	__attribute__((format(printf, 2, 3))); /* short text, ≤ 512 bytes */
 KB_MUST_CHECK enum kb_err buf_ok(
 	const struct buf *b); /* KB_OK, or KB_E_NOMEM when an append failed */
 static inline struct span buf_span(const struct buf *b)

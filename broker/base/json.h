@@ -72,6 +72,9 @@ void json_add_str(struct buf *b, struct span s);
  * empty. */
 void json_add_member(struct buf *b, const char *name, struct span value);
 void json_add_name(struct buf *b, const char *name); /* ,"name": */
+/* The same, of bytes: base64url without padding, as JOSE writes numbers and digests (RFC 7515
+ * section 2). */
+void json_add_b64url(struct buf *b, const char *name, struct span bytes);
 void json_add_int(struct buf *b, const char *name, int64_t value);
 void json_add_bool(struct buf *b, const char *name, bool value);
 

@@ -10,7 +10,7 @@
 #define KB_MAX_JSON_VALUES                                                                         \
 	16384 /* values of one document, commas and brackets counted; real tokens have some        \
 		 hundred */
-#define KB_SCARCE                                                                                  \
+#define KB_RESERVE                                                                                 \
 	(8 * 1024 * 1024) /* bytes reserved for a parse that memory fails: 16384 values and three  \
 			     copies of the longest text */
 #define KB_MAX_KID       256 /* bytes; the longest seen is 44 */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "config/document.h"
 #include "process/x509.h"
 
@@ -215,8 +216,7 @@ static void digest_text(const struct snapshot *src, char out[static 65])
 	uint8_t digest[32];
 
 	snapshot_digest(src, digest);
-	for (size_t i = 0; i < sizeof digest; i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	*hex_put(out, span_of(digest, sizeof digest)) = '\0';
 }
 
 enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out,

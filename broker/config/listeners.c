@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/hex.h"
 #include "config/document.h"
 
 enum { MAX_PEM = 256 * 1024, MAX_BEARERS = 4096, MAX_URL = 512 };
@@ -135,22 +136,6 @@ static void tls_load(const struct node *n, struct listener_config *out)
 		node_fault(&tls, "client_ca", "the file holds no PEM certificate");
 }
 
-static bool hex_digest(struct span line, uint8_t out[static 32])
-{
-	if (line.len != 64)
-		return false;
-	for (size_t i = 0; i < 64; i++) {
-		uint8_t c = line.p[i];
-		int digit = c >= '0' && c <= '9'   ? c - '0'
-			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-						   : 16;
-		if (digit > 15)
-			return false;
-		out[i / 2] = (uint8_t)(i % 2 == 0 ? digit * 16 : out[i / 2] + digit);
-	}
-	return true;
-}
-
 /* One lower-case SHA-256 a line; empty lines and those that begin with '#' are for people. */
 static void bearers_load(const struct node *n, struct listener_config *out)
 {
@@ -176,7 +161,7 @@ static void bearers_load(const struct node *n, struct listener_config *out)
 			continue;
 		if (out->n_bearers == MAX_BEARERS)
 			fault_add(n->doc->l, path, line, "more than %d tokens", MAX_BEARERS);
-		else if (!hex_digest(row, out->bearers[out->n_bearers++]))
+		else if (!hex_decode(row, out->bearers[out->n_bearers++], 32))
 			fault_add(n->doc->l, path, line,
 				  "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
 		if (out->n_bearers == MAX_BEARERS)

@@ -48,7 +48,4 @@ KB_MUST_CHECK enum kb_err chain_next(struct chain *c, struct span line, struct c
 /* A chain that ends just before `line`: for reading from the middle on. */
 KB_MUST_CHECK enum kb_err chain_before(struct span line, struct chain *c);
 
-/* 64 lower-case hex digits.  False for anything else. */
-bool chain_hex(struct span text, uint8_t out[static 32]);
-
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -31,15 +32,9 @@ static void fd_cleanup(int *fd)
 
 /* ---- origin ---- */
 
-static void hex_of(const uint8_t digest[static 32], char out[static 65])
+static void digest_text(const uint8_t digest[static 32], char out[static 65])
 {
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < 32; i++) {
-		out[2 * i] = digits[digest[i] >> 4];
-		out[2 * i + 1] = digits[digest[i] & 15];
-	}
-	out[64] = '\0';
+	*hex_put(out, span_of(digest, 32)) = '\0';
 }
 
 void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source,
@@ -50,7 +45,7 @@ void keyset_origin_make(struct keyset_origin *out, const char *issuer, const cha
 
 	*out = (struct keyset_origin){.issuer = issuer, .source = source, .url = url};
 	digest_sha256(anchor, digest);
-	hex_of(digest, out->ca);
+	digest_text(digest, out->ca);
 	const char *const part[] = {issuer, source, url, out->ca};
 	digest_begin(&d);
 	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
@@ -60,7 +55,7 @@ void keyset_origin_make(struct keyset_origin *out, const char *issuer, const cha
 				strlen(part[i]) +
 					1)); /* with its end: no two origins make the same bytes */
 	digest_end(&d, digest);
-	hex_of(digest, out->id);
+	digest_text(digest, out->id);
 }
 
 /* ---- files ---- */
@@ -79,7 +74,7 @@ static enum kb_err digest_hex(struct span document, struct buf *out)
 	uint8_t digest[32];
 
 	digest_sha256(document, digest);
-	buf_add_hex(out, span_of(digest, sizeof digest));
+	hex_encode(out, span_of(digest, sizeof digest));
 	return buf_ok(out);
 }
 

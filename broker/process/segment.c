@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "process/segment_priv.h"
@@ -194,7 +195,7 @@ static enum kb_err repair(struct segments *s, int fd, const struct segment_fault
 	json_add_int(&record, "bytes", left);
 	json_add_name(&record, "sha256");
 	buf_add_str(&record, "\"");
-	buf_add_hex(&record, span_of(digest, sizeof digest));
+	hex_encode(&record, span_of(digest, sizeof digest));
 	buf_add_str(&record, "\"}");
 	enum kb_err err = chain_add(&next, buf_span(&record), &line);
 	if (err != KB_OK)

@@ -103,10 +103,9 @@ static void test_buf_text(void **state)
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 4096);
 	buf_addf(&b, "%d-%s", 7, "x");
-	buf_add_hex(&b, span_of("\x00\xff\x1a", 3));
 	buf_add_span(&b, span_str("!"));
 	buf_add(&b, NULL, 0);
-	assert_true(span_eq_cstr(buf_span(&b), "7-x00ff1a!"));
+	assert_true(span_eq_cstr(buf_span(&b), "7-x!"));
 	memset(big, 'a', 512);
 	big[512] = '\0';
 	buf_addf(&b, "%s", big); /* 512 bytes of text are one too many */

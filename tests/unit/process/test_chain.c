@@ -10,6 +10,7 @@
 #include <openssl/sha.h>
 
 #include "process/chain.h"
+#include "base/hex.h"
 
 static const char rec[] = "{\"event\":\"release\",\"key\":\"a\"}";
 
@@ -40,7 +41,7 @@ static void test_chain_writes_its_format(void **state)
 	SHA256((const uint8_t *)head, sizeof head - 1, sum);
 	buf_add_str(&want, head);
 	buf_add_str(&want, ",\"sum\":\"");
-	buf_add_hex(&want, span_of(sum, sizeof sum));
+	hex_encode(&want, span_of(sum, sizeof sum));
 	buf_add_str(&want, "\"}\n");
 	assert_true(span_eq(buf_span(&line), buf_span(&want)));
 	assert_int_equal(c.seq, 1);
@@ -263,7 +264,7 @@ static void parses(const char *body, enum kb_err want)
 	buf_add_str(&line, body);
 	SHA256(line.p, line.len, sum);
 	buf_add_str(&line, ",\"sum\":\"");
-	buf_add_hex(&line, span_of(sum, sizeof sum));
+	hex_encode(&line, span_of(sum, sizeof sum));
 	buf_add_str(&line, "\"}");
 	assert_int_equal(chain_parse(buf_span(&line), &l), want);
 }
