@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -22,19 +23,6 @@ enum {
 		KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1), /* bytes: one batch is all that can be */
 };
 static const char new_name[] = "ledger.new";
-
-static enum kb_err write_all(int fd, struct span bytes)
-{
-	while (bytes.len > 0) {
-		ssize_t n = write(fd, bytes.p, bytes.len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return KB_E_LEDGER;
-		bytes = span_sub(bytes, (size_t)n, bytes.len);
-	}
-	return KB_OK;
-}
 
 /* Is the file we write the one that its name stands for?  Records in a file that was moved, removed
  * or replaced are lost to whoever reads the ledger. */
@@ -62,7 +50,7 @@ enum kb_err segment_commit(struct segments *s, struct span lines, const struct c
 
 	if (s->fd < 0)
 		return KB_E_LEDGER;
-	if (write_all(s->fd, lines) != KB_OK || fdatasync(s->fd) != 0) {
+	if (file_write(s->fd, lines) != KB_OK || fdatasync(s->fd) != 0) {
 		why = strerror(errno);
 	} else if (!is_in_place(s)) {
 		why = "the file was moved, removed or replaced";
@@ -124,7 +112,7 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 	if (fd < 0)
 		return KB_E_LEDGER;
 	segment_name(s->number + 1, name);
-	if (fchmod(fd, SEGMENT_MODE) != 0 || write_all(fd, buf_span(&line)) != KB_OK ||
+	if (fchmod(fd, SEGMENT_MODE) != 0 || file_write(fd, buf_span(&line)) != KB_OK ||
 	    fsync(fd) != 0)
 		goto fail;
 	/* From here on the new name may be on the disk, whatever the calls say, and it says where

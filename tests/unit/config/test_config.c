@@ -446,6 +446,18 @@ static void test_e06_pin_file_readable_by_others(void **state)
 	assert_fault("keybroker.json:15", "can be read by others");
 }
 
+/* Whoever can write the PIN's directory can put another PIN file there. */
+static void test_e06_pin_directory_writable_by_others(void **state)
+{
+	char path[80];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/hsm", dir);
+	assert_int_equal(chmod(path, 0777), 0);
+	assert_fault("keybroker.json:15",
+		     "/hsm, which can be written by others (mode 0777): chmod go-w");
+}
+
 static void test_e04_policy_writable_by_others(void **state)
 {
 	char path[80];
@@ -938,6 +950,7 @@ int main(void)
 		T(test_e06_pin_in_the_configuration),
 		T(test_e06_pin_in_the_token_uri),
 		T(test_e06_pin_file_readable_by_others),
+		T(test_e06_pin_directory_writable_by_others),
 		T(test_e04_policy_writable_by_others),
 		T(test_config_listener_faults),
 		T(test_b20_key_of_another_certificate),

@@ -101,13 +101,16 @@ static void test_keyset_path_too_long(void **state)
 	assert_int_equal(keyset_read(deep, "a", &from, &k), KB_E_FILE);
 	assert_int_equal(keyset_write(deep, "a", &from, 1, 2, span_str("{}")), KB_E_FILE);
 	assert_int_equal(keyset_stamp(deep, "a", &from), 0);
-	/* Process for the file's name, and none for the one it has while it is written. */
+	/* One byte too long, then the longest path there is. */
 	memset(deep, '/', sizeof deep);
 	memcpy(deep, dir, strlen(dir));
-	deep[4096 - sizeof "/issuers/a.0123456789abcdef.keys"] = '\0';
+	deep[4097 - sizeof "/issuers/a.0123456789abcdef.keys"] = '\0';
 	assert_int_equal(keyset_read(deep, "a", &from, &k), KB_E_FILE);
 	assert_int_equal(keyset_write(deep, "a", &from, 1, 2, span_str("{}")), KB_E_FILE);
-	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
+	deep[4096 - sizeof "/issuers/a.0123456789abcdef.keys"] = '\0';
+	assert_int_equal(keyset_write(deep, "a", &from, 1, 2, span_str("{}")), KB_OK);
+	assert_int_equal(keyset_read(deep, "a", &from, &k), KB_OK);
+	keyset_free(&k);
 }
 
 static void test_keyset_stamp_changes(void **state)
