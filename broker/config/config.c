@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/hex.h"
+#include "base/x509.h"
 #include "config/document.h"
-#include "process/x509.h"
 
 enum { WORKERS = 2, MAX_CHAIN = 256 * 1024, MAX_ENVIRONMENT = 16 };
 

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/x509.h"
 #include "config/document.h"
 #include "policy/jwks.h"
-#include "process/x509.h"
 
 enum {
 	MAX_CA = 256 * 1024,

@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/hex.h"
+#include "base/x509.h"
 #include "config/document.h"
 
 enum { MAX_PEM = 256 * 1024, MAX_BEARERS = 4096, MAX_URL = 512 };
@@ -82,9 +83,8 @@ static int no_password(char *buf, int size, int rwflag, void *ctx)
 static const char *pair_fault(struct span certificate, struct span key)
 {
 	const char *fault = NULL;
-	BIO *cert_bio = BIO_new_mem_buf(certificate.p, (int)certificate.len);
 	BIO *key_bio = BIO_new_mem_buf(key.p, (int)key.len);
-	X509 *leaf = cert_bio == NULL ? NULL : PEM_read_bio_X509(cert_bio, NULL, no_password, NULL);
+	X509 *leaf = x509_first(certificate);
 	EVP_PKEY *private =
 		key_bio == NULL ? NULL : PEM_read_bio_PrivateKey(key_bio, NULL, no_password, NULL);
 
@@ -97,21 +97,8 @@ static const char *pair_fault(struct span certificate, struct span key)
 	EVP_PKEY_free(private);
 	X509_free(leaf);
 	BIO_free(key_bio);
-	BIO_free(cert_bio);
 	ERR_clear_error();
 	return fault;
-}
-
-static bool pem_has_certificate(struct span pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
-	X509 *cert = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, no_password, NULL);
-	bool ok = cert != NULL;
-
-	X509_free(cert);
-	BIO_free(bio);
-	ERR_clear_error();
-	return ok;
 }
 
 static void tls_load(const struct node *n, struct listener_config *out)
@@ -132,7 +119,8 @@ static void tls_load(const struct node *n, struct listener_config *out)
 	const char *fault = pair_fault(out->certificate, out->key);
 	if (fault != NULL)
 		node_fault(&tls, "", "%s", fault);
-	if (out->client_ca.len > 0 && !pem_has_certificate(out->client_ca))
+	KB_AUTO(x509_cert) X509 *ca = x509_first(out->client_ca);
+	if (out->client_ca.len > 0 && ca == NULL)
 		node_fault(&tls, "client_ca", "the file holds no PEM certificate");
 }
 

@@ -19,10 +19,11 @@
 #include "base/hex.h"
 #include "base/json.h"
 #include "base/secret.h"
+#include "base/x509.h"
 #include "ctl/ctl.h"
 #include "keystore/keystore.h"
 #include "keystore/provision.h"
-#include "process/x509.h"
+#include "keystore/public_evp.h"
 
 enum {
 	OPT_USER,
@@ -364,7 +365,7 @@ static enum kb_err certificates_make(const struct instance *in, const struct hsm
 	if (err == KB_OK)
 		err = leaf_make(in, &a, server, "tls/server.pem", false);
 	if (err == KB_OK)
-		err = x509_hsm_key(signer, &signer_key);
+		err = hsm_public_evp(signer, &signer_key);
 	if (err == KB_OK)
 		err = leaf_make(in, &a, signer_key, "tls/signer-chain.pem", true);
 	authority_free(&a);

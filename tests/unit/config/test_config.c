@@ -14,8 +14,8 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "base/x509.h"
 #include "config/config.h"
-#include "process/x509.h"
 
 static char dir[40], certificate[4096], key[4096], other_key[4096], chain[8192];
 
