@@ -20,10 +20,10 @@
 #include "base/version.h"
 #include "ledger/configs.h"
 #include "ledger/replay.h"
+#include "ledger/segment_write.h"
 #include "process/confine.h"
 #include "process/frame.h"
 #include "process/process.h"
-#include "process/segment.h"
 
 enum {
 	MAX_GENERATIONS = 8,

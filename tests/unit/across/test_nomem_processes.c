@@ -23,7 +23,7 @@
 #include "keystore/keystore.h"
 #include "keystore/public_evp.h"
 #include "ledger/replay.h"
-#include "process/segment.h"
+#include "ledger/segment_write.h"
 #include "tests/unit/tls_mint.h"
 #include "vault/nonce.h"
 

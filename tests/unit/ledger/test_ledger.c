@@ -20,9 +20,9 @@
 
 #include "base/clock.h"
 #include "base/hex.h"
+#include "ledger/segment_write.h"
 #include "process/frame.h"
 #include "process/process.h"
-#include "process/segment.h"
 
 enum { WAIT_MS = 5000, GATEWAYS = 2 };
 
