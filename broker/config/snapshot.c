@@ -1,8 +1,7 @@
 /* broker/config/snapshot.c — configuration bytes, from files or from a sealed archive of them.
- * Decides whose files are believed: root's and our own, that nobody else can write.  Trusts the
- * kernel's seals on an archive and still checks every length in it.  Never follows a symlink at the
- * end of a path, never reads a file twice. Longer than most: files and archive are the two ways
- * into one table, and what packs it should stand beside what unpacks it. */
+ * Decides which files are trusted: those of root and of our user that nobody else can write. Trusts
+ * the kernel's seals on an archive, and still checks every length in it.  Never reads a file twice.
+ */
 #include "config/snapshot.h"
 
 #include <dirent.h>
@@ -43,8 +42,8 @@ struct snapshot {
 	char above[PATH_MAX]; /* the last directory that file_check_above() found good */
 };
 
-/* The archive: this head, then entries in order of key.  Native byte order: it never leaves the
- * machine, nor the life of its maker. */
+/* The archive: this head, then entries in order of key.  Native byte order: it is memory of this
+ * machine and of this run. */
 struct archive_head {
 	char magic[8];
 	uint64_t total; /* bytes, head and all */
@@ -74,7 +73,7 @@ static void entry_cleanup(struct snapshot_entry **e)
 	entry_free(*e);
 }
 
-/* The index of `key`, or where it belongs. */
+/* The index of `key`, or the index at which to insert it. */
 static bool find(const struct snapshot *s, const char *key, size_t *index)
 {
 	size_t low = 0, high = s->n;
@@ -217,7 +216,7 @@ static enum kb_err load_file(struct snapshot *s, struct snapshot_entry *e, size_
 		return explain(s, KB_E_FILE, why, strerror(errno));
 	if ((uint64_t)st.st_size > max_bytes)
 		return explain(s, KB_E_FILE_SIZE, why, "is too large");
-	size_t cap = (size_t)st.st_size + 1; /* one more shows that it grew meanwhile */
+	size_t cap = (size_t)st.st_size + 1; /* one more byte shows that the file grew */
 	e->owned = malloc(cap);
 	if (e->owned == NULL)
 		return explain(s, KB_E_NOMEM, why, "no memory");
@@ -245,8 +244,7 @@ enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes
 		if (known->data.len > max_bytes)
 			return explain(s, KB_E_FILE_SIZE, why, "is too large");
 		if (is_private && !known->is_private &&
-		    s->map ==
-			    NULL) { /* read as public before: its mode is not known to be private */
+		    s->map == NULL) { /* it was read as public: its mode was not checked */
 			if ((err = snapshot_check(s, path, true, why)) != KB_OK)
 				return err;
 			known->is_private = true;
@@ -404,7 +402,7 @@ void snapshot_digest(const struct snapshot *s, uint8_t out[static 32])
 	for (size_t i = 0; i < s->n; i++) {
 		const struct snapshot_entry *e = s->entry[i];
 		struct archive_entry head =
-			head_of(e); /* lengths first, so that no two sets of files run together */
+			head_of(e); /* lengths first: no two sets of files give the same bytes */
 		digest_add(&d, span_of(&head, sizeof head));
 		digest_add(&d, span_of(e->key, head.key_len));
 		digest_add(&d, span_of(e->data.p, e->data.len));
@@ -490,7 +488,7 @@ enum kb_err snapshot_archive(int fd, struct snapshot **out)
 	struct stat st;
 
 	*out = NULL;
-	/* Without the seals its maker could change it under our eyes. */
+	/* Without the seals its maker could change it while it is used. */
 	int seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
 	    (uint64_t)st.st_size < sizeof(struct archive_head))
