@@ -1,60 +1,18 @@
-/* broker/config/snapshot.c — configuration bytes, from files or from a sealed archive of them.
- * Decides which files are trusted: those of root and of our user that nobody else can write. Trusts
- * the kernel's seals on an archive, and still checks every length in it.  Never reads a file twice.
+/* broker/config/snapshot.c — configuration bytes from files, and the table of them.  Decides which
+ * files are trusted: those of root and of our user that nobody else can write.  Never reads a file
+ * twice.
  */
-#include "config/snapshot.h"
+#include "config/snapshot_priv.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/digest.h"
-#include "base/file.h"
-
-enum kind { KIND_FILE = 1, KIND_LIST = 2 };
-
-/* A file's bytes, or a directory's listing: its names, each with its NUL.  A listing's key is its
- * directory, "//" and the suffix. */
-struct snapshot_entry {
-	char *key;
-	enum kind kind;
-	bool is_private;
-	unsigned parts;
-	struct span data;
-	uint8_t *owned;     /* data's memory, NULL when it is the archive's */
-	const char **names; /* of a listing */
-};
-
-struct snapshot {
-	struct snapshot_entry **entry; /* sorted by key */
-	size_t n, cap;
-	uint8_t *map; /* the archive, NULL for files */
-	size_t map_len;
-	uint8_t digest[32]; /* of an archive */
-	char why[FILE_WHY];
-	char above[PATH_MAX]; /* the last directory that file_check_above() found good */
-};
-
-/* The archive: this head, then entries in order of key.  Native byte order: it is memory of this
- * machine and of this run. */
-struct archive_head {
-	char magic[8];
-	uint64_t total; /* bytes, head and all */
-	uint8_t digest[32];
-};
-struct archive_entry { /* then key and data, without padding */
-	uint32_t kind, key_len;
-	uint64_t data_len;
-};
-static const char archive_magic[8] = "KBCONF1";
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static void entry_free(struct snapshot_entry *e)
 {
@@ -68,12 +26,12 @@ static void entry_free(struct snapshot_entry *e)
 	free(e);
 }
 
-static void entry_cleanup(struct snapshot_entry **e)
+void snapshot_entry_cleanup(struct snapshot_entry **e)
 {
 	entry_free(*e);
 }
 
-/* The index of `key`, or the index at which to insert it. */
+/* The index of `key`, or the index at which to snapshot_insert it. */
 static bool find(const struct snapshot *s, const char *key, size_t *index)
 {
 	size_t low = 0, high = s->n;
@@ -94,7 +52,7 @@ static bool find(const struct snapshot *s, const char *key, size_t *index)
 	return false;
 }
 
-static enum kb_err insert(struct snapshot *s, size_t index, struct snapshot_entry *e)
+enum kb_err snapshot_insert(struct snapshot *s, size_t index, struct snapshot_entry *e)
 {
 	if (s->n == s->cap) {
 		size_t cap = s->cap == 0 ? 64 : s->cap * 2;
@@ -110,8 +68,8 @@ static enum kb_err insert(struct snapshot *s, size_t index, struct snapshot_entr
 	return KB_OK;
 }
 
-static enum kb_err entry_new(struct span key, enum kind kind, unsigned parts,
-			     struct snapshot_entry **out)
+enum kb_err snapshot_entry_new(struct span key, enum kind kind, unsigned parts,
+			       struct snapshot_entry **out)
 {
 	struct snapshot_entry *e = calloc(1, sizeof *e);
 
@@ -129,8 +87,7 @@ static enum kb_err entry_new(struct span key, enum kind kind, unsigned parts,
 	return KB_OK;
 }
 
-/* Index the NUL-terminated names in a listing's data. */
-static enum kb_err index_names(struct snapshot_entry *e)
+enum kb_err snapshot_entry_names(struct snapshot_entry *e)
 {
 	size_t n = 0, at = 0;
 
@@ -255,13 +212,13 @@ enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes
 	}
 	if (s->map != NULL)
 		return explain(s, KB_E_FILE, why, "is not in the archive of this process");
-	KB_AUTO(entry) struct snapshot_entry *e = NULL;
-	if ((err = entry_new(span_str(path), KIND_FILE, parts, &e)) != KB_OK)
+	KB_AUTO(snapshot_entry) struct snapshot_entry *e = NULL;
+	if ((err = snapshot_entry_new(span_str(path), KIND_FILE, parts, &e)) != KB_OK)
 		return explain(s, err, why, "no memory");
 	e->is_private = is_private;
 	if ((err = load_file(s, e, max_bytes, why)) != KB_OK)
 		return err;
-	if ((err = insert(s, index, e)) != KB_OK)
+	if ((err = snapshot_insert(s, index, e)) != KB_OK)
 		return explain(s, err, why, "no memory");
 	*out = e->data;
 	e = NULL;
@@ -354,8 +311,8 @@ enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffi
 	buf_add_str(&key, suffix);
 	if (buf_ok(&key) != KB_OK)
 		return explain(s, KB_E_NOMEM, why, "no memory");
-	KB_AUTO(entry) struct snapshot_entry *e = NULL;
-	if ((err = entry_new(buf_span(&key), KIND_LIST, parts, &e)) != KB_OK)
+	KB_AUTO(snapshot_entry) struct snapshot_entry *e = NULL;
+	if ((err = snapshot_entry_new(buf_span(&key), KIND_LIST, parts, &e)) != KB_OK)
 		return explain(s, err, why, "no memory");
 	if (find(s, e->key, &index)) {
 		if (s->entry[index]->kind != KIND_LIST)
@@ -377,133 +334,10 @@ enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffi
 	e->owned = block.p;
 	e->data = buf_span(&block);
 	block = (struct buf){0};
-	if ((err = index_names(e)) != KB_OK || (err = insert(s, index, e)) != KB_OK)
+	if ((err = snapshot_entry_names(e)) != KB_OK ||
+	    (err = snapshot_insert(s, index, e)) != KB_OK)
 		return explain(s, err, why, "no memory");
 	*names = e->names;
 	e = NULL;
-	return KB_OK;
-}
-
-/* ---- digest and archive ---- */
-
-static struct archive_entry head_of(const struct snapshot_entry *e)
-{
-	return (struct archive_entry){(uint32_t)e->kind, (uint32_t)strlen(e->key), e->data.len};
-}
-
-void snapshot_digest(const struct snapshot *s, uint8_t out[static 32])
-{
-	if (s->map != NULL) {
-		memcpy(out, s->digest, 32);
-		return;
-	}
-	struct digest d;
-	digest_begin(&d);
-	for (size_t i = 0; i < s->n; i++) {
-		const struct snapshot_entry *e = s->entry[i];
-		struct archive_entry head =
-			head_of(e); /* lengths first: no two sets of files give the same bytes */
-		digest_add(&d, span_of(&head, sizeof head));
-		digest_add(&d, span_of(e->key, head.key_len));
-		digest_add(&d, span_of(e->data.p, e->data.len));
-	}
-	digest_end(&d, out);
-}
-
-enum kb_err snapshot_pack(const struct snapshot *s, unsigned parts, int *out)
-{
-	struct archive_head head = {.total = sizeof head};
-	KB_AUTO(fd) int fd = memfd_create("keybroker-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	*out = -1;
-	if (fd < 0)
-		return KB_E_SYS;
-	memcpy(head.magic, archive_magic, sizeof head.magic);
-	snapshot_digest(s, head.digest);
-	for (size_t i = 0; i < s->n; i++)
-		if ((s->entry[i]->parts & parts) != 0)
-			head.total += sizeof(struct archive_entry) + strlen(s->entry[i]->key) +
-				      s->entry[i]->data.len;
-	if (file_write(fd, span_of(&head, sizeof head)) != KB_OK)
-		return KB_E_SYS;
-	for (size_t i = 0; i < s->n; i++) {
-		const struct snapshot_entry *e = s->entry[i];
-		struct archive_entry h = head_of(e);
-		if ((e->parts & parts) == 0)
-			continue;
-		if (file_write(fd, span_of(&h, sizeof h)) != KB_OK ||
-		    file_write(fd, span_of(e->key, h.key_len)) != KB_OK ||
-		    file_write(fd, e->data) != KB_OK)
-			return KB_E_SYS;
-	}
-	if (fcntl(fd, F_ADD_SEALS, SEALS) != 0)
-		return KB_E_SYS;
-	*out = fd;
-	fd = -1; /* NOLINT(clang-analyzer-deadcode.DeadStores): the cleanup attribute reads it */
-	return KB_OK;
-}
-
-/* Every length against what is left; keys strictly ascending, so that find() may trust the order.
- */
-static enum kb_err index_archive(struct snapshot *s)
-{
-	enum kb_err err;
-	struct archive_head head;
-	struct span left = span_of(s->map, s->map_len);
-
-	memcpy(&head, left.p, sizeof head);
-	if (memcmp(head.magic, archive_magic, sizeof head.magic) != 0 || head.total != s->map_len)
-		return KB_E_FILE;
-	memcpy(s->digest, head.digest, sizeof s->digest);
-	left = span_sub(left, sizeof head, left.len);
-	while (left.len > 0) {
-		struct archive_entry h;
-		if (left.len < sizeof h)
-			return KB_E_FILE;
-		memcpy(&h, left.p, sizeof h);
-		left = span_sub(left, sizeof h, left.len);
-		if ((h.kind != KIND_FILE && h.kind != KIND_LIST) || h.key_len > left.len ||
-		    h.data_len > left.len - h.key_len)
-			return KB_E_FILE;
-		KB_AUTO(entry) struct snapshot_entry *e = NULL;
-		if ((err = entry_new(span_sub(left, 0, h.key_len), (enum kind)h.kind, ~0U, &e)) !=
-		    KB_OK)
-			return err;
-		e->data = span_sub(left, h.key_len, (size_t)h.data_len);
-		left = span_sub(left, h.key_len + (size_t)h.data_len, left.len);
-		if (s->n > 0 && strcmp(s->entry[s->n - 1]->key, e->key) >= 0)
-			return KB_E_FILE;
-		if (e->kind == KIND_LIST && (err = index_names(e)) != KB_OK)
-			return err;
-		if ((err = insert(s, s->n, e)) != KB_OK)
-			return err;
-		e = NULL;
-	}
-	return KB_OK;
-}
-
-enum kb_err snapshot_archive(int fd, struct snapshot **out)
-{
-	enum kb_err err;
-	struct stat st;
-
-	*out = NULL;
-	/* Without the seals its maker could change it while it is used. */
-	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
-	    (uint64_t)st.st_size < sizeof(struct archive_head))
-		return KB_E_FILE;
-	KB_AUTO(snapshot) struct snapshot *s = calloc(1, sizeof *s);
-	if (s == NULL)
-		return KB_E_NOMEM;
-	s->map_len = (size_t)st.st_size;
-	void *map = mmap(NULL, s->map_len, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (map == MAP_FAILED)
-		return KB_E_SYS;
-	s->map = map;
-	if ((err = index_archive(s)) != KB_OK)
-		return err;
-	*out = s;
-	s = NULL;
 	return KB_OK;
 }
