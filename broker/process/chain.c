@@ -1,6 +1,6 @@
-/* broker/process/chain.c — writes and reads the ledger's lines.  Decides: is this line whole, and
- * does it follow the one before?  Trusts nothing it reads: form, lengths and both digests are
- * checked.  Never: I/O, a clock, JSON beyond the frame it writes itself. */
+/* broker/process/chain.c — writes and reads the ledger's lines.  Decides whether a line is whole,
+ * and whether it follows the one before.  Trusts nothing that it reads: form, lengths and both
+ * digests are checked.  No I/O, no clock, no JSON but the members that it adds itself. */
 #include "process/chain.h"
 
 #include "base/digest.h"
@@ -62,7 +62,7 @@ full:
 	return KB_E_NOMEM;
 }
 
-/* ---- reading: what is left of the line moves past each part ---- */
+/* ---- reading: `rest` is what is left of the line ---- */
 
 static bool eat(struct span *rest, const char *text)
 {

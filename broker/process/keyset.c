@@ -1,7 +1,7 @@
-/* broker/process/keyset.c — an issuer's last good key set as a file: replaced whole or not at all.
- * The reader trusts the state directory's owner, bounds what it reads, and takes nothing whose
- * digest does not match its head, nor a set of another issuer, source, URL or CA than the present
- * configuration's: an issuer's name can be given to another issuer. */
+/* broker/process/keyset.c — stores the last good key set of an issuer in a file, and reads it back.
+ * Decides whether a stored set may be used.  Trusts the state directory's owner.  Refuses a file
+ * with a wrong digest, and a set of another issuer, source, URL or CA than the configuration has
+ * now: the operator may give the name of one issuer to another. */
 #include "process/keyset.h"
 
 #include <errno.h>
@@ -19,10 +19,9 @@
 
 enum {
 	MAX_URL = 1024,
-	MAX_HEAD = 512 + 6 * (KB_MAX_ISS + MAX_URL), /* JSON may take six bytes for one of a text */
+	MAX_HEAD = 512 + 6 * (KB_MAX_ISS + MAX_URL), /* JSON writes some bytes as six */
 	MAX_PATH = 4096,
-	ID_CHARS = 16, /* of the origin's digest in the file's name: enough to keep files apart; the
-			  head has it all */
+	ID_CHARS = 16, /* of the origin's digest in the file name; the head has the whole origin */
 };
 
 /* ---- origin ---- */
@@ -44,11 +43,8 @@ void keyset_origin_make(struct keyset_origin *out, const char *issuer, const cha
 	const char *const part[] = {issuer, source, url, out->ca};
 	digest_begin(&d);
 	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
-		digest_add(
-			&d,
-			span_of(part[i],
-				strlen(part[i]) +
-					1)); /* with its end: no two origins make the same bytes */
+		/* With its NUL: no two origins make the same bytes. */
+		digest_add(&d, span_of(part[i], strlen(part[i]) + 1));
 	digest_end(&d, digest);
 	digest_text(digest, out->id);
 }
@@ -110,8 +106,8 @@ enum kb_err keyset_write(const char *state_dir, const char *name,
 	return file_replace(dir_fd, strrchr(path, '/') + 1, 0640, 0, buf_span(&bytes));
 }
 
-/* Root's, ours, or the state directory's owner's: keybrokerctl runs as root on the broker's state.
- */
+/* Owned by root, by our user, or by the owner of the state directory: keybrokerctl reads it as
+ * root. */
 static enum kb_err check_file(int fd, const char *state_dir, size_t *size)
 {
 	char why[FILE_WHY];

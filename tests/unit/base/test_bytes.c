@@ -1,4 +1,4 @@
-/* Spans that never leave their bytes, buffers that never pass their bound. */
+/* tests/unit/base/test_bytes.c — spans stay within their bytes, buffers within their bound. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,7 +53,7 @@ static void test_span_dup(void **state)
 	assert_string_equal(empty, "");
 }
 
-/* N, N + 1, 10·N bytes; once failed, failed until reset. */
+/* N, N + 1, 10·N bytes.  After a failure every append fails, until a reset. */
 static void test_buf_bound(void **state)
 {
 	uint8_t block[1000] = {0};
@@ -72,11 +72,11 @@ static void test_buf_bound(void **state)
 	buf_add(&b, block, 1000);
 	assert_int_equal(buf_ok(&b), KB_E_NOMEM);
 	assert_int_equal(b.len, 0);
-	buf_add_str(&b, "x"); /* would fit, but the chain is broken */
+	buf_add_str(&b, "x"); /* would fit, but an append failed before */
 	assert_int_equal(b.len, 0);
 	buf_reset(&b);
 	buf_add_str(&b, "x");
-	assert_null(buf_reserve(&b, SIZE_MAX)); /* an overflow is no room */
+	assert_null(buf_reserve(&b, SIZE_MAX)); /* the addition would overflow */
 	assert_int_equal(buf_ok(&b), KB_E_NOMEM);
 }
 

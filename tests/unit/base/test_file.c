@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "tests/unit/short_system.h"
 
-enum { STRANGER = 12345 }; /* a user that is not trusted */
+enum { UNTRUSTED = 12345 }; /* a user that is not trusted */
 
 static char dir[40], why[FILE_WHY];
 
@@ -286,7 +286,7 @@ static void test_trust_follows_links_to_directories(void **state)
 
 static void test_trust_owners(void **state)
 {
-	struct file_trust both = {.user = {geteuid(), STRANGER}, .n = 2};
+	struct file_trust both = {.user = {geteuid(), UNTRUSTED}, .n = 2};
 	KB_AUTO(fd) int fd = -1;
 
 	(void)state;
@@ -294,13 +294,13 @@ static void test_trust_owners(void **state)
 		skip();
 	assert_int_equal(mkdir(in("theirs"), 0755), 0);
 	put("theirs/a", "x", 0600);
-	assert_int_equal(chown(in("theirs/a"), STRANGER, 0), 0);
+	assert_int_equal(chown(in("theirs/a"), UNTRUSTED, 0), 0);
 	assert_int_equal(try_open(in("theirs/a"), 022), KB_E_FILE_MODE);
 	assert_why("belongs to user 12345, not to root or to us (user 0): chown it");
 	assert_int_equal(file_open_trusted(in("theirs/a"), &both, 022, &fd, why), KB_OK);
 
 	assert_int_equal(chown(in("theirs/a"), 0, 0), 0);
-	assert_int_equal(chown(in("theirs"), STRANGER, 0), 0);
+	assert_int_equal(chown(in("theirs"), UNTRUSTED, 0), 0);
 	assert_int_equal(try_open(in("theirs/a"), 022), KB_E_FILE_MODE);
 	assert_why("which belongs to user 12345");
 	assert_why("is below");
@@ -308,7 +308,7 @@ static void test_trust_owners(void **state)
 	assert_int_equal(symlink("theirs", in("link")), 0);
 	assert_int_equal(chown(in("theirs"), 0, 0), 0);
 	assert_int_equal(try_open(in("link/a"), 022), KB_OK);
-	assert_int_equal(lchown(in("link"), STRANGER, 0), 0);
+	assert_int_equal(lchown(in("link"), UNTRUSTED, 0), 0);
 	assert_int_equal(try_open(in("link/a"), 022), KB_E_FILE_MODE);
 	assert_why("which belongs to user 12345");
 }
@@ -323,7 +323,7 @@ static void test_trust_groups(void **state)
 	put("g/a", "x", 0600);
 	assert_int_equal(chmod(in("g"), 0770), 0);
 	assert_int_equal(try_open(in("g/a"), 022), KB_OK);
-	assert_int_equal(chown(in("g"), 0, STRANGER), 0);
+	assert_int_equal(chown(in("g"), 0, UNTRUSTED), 0);
 	assert_int_equal(chmod(in("g"), 0770), 0);
 	assert_int_equal(try_open(in("g/a"), 022), KB_E_FILE_MODE);
 }

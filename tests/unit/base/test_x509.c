@@ -1,4 +1,4 @@
-/* broker/x509: the chain that an instance is born with, and what is refused. */
+/* tests/unit/base/test_x509.c — the certificate chain of a new instance, and what is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

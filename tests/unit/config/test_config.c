@@ -1,6 +1,5 @@
-/* tests/unit/config/test_config.c — the example instance of conf/ loads, and everything that is
- * wrong with one has its fault, with path and line. Long because it is mostly tables: one row a
- * fault. */
+/* tests/unit/config/test_config.c — the example instance of conf/ loads, and each mistake in it is
+ * a fault with path and line.  Long because it is mostly tables: one row a fault. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -297,7 +296,7 @@ static void test_config_parts_see_their_own(void **state)
 		assert_int_equal(c->n_issuers > 0,
 				 parts[i] == CONFIG_VAULT || parts[i] == CONFIG_FETCHER);
 		assert_string_equal(c->digest,
-				    l.c->digest); /* of the whole, whatever a process sees of it */
+				    l.c->digest); /* of the whole configuration, in every process */
 		config_free(c);
 		config_faults_free(&faults);
 		snapshot_free(process);
@@ -707,7 +706,8 @@ static void test_e07_issuer_faults(void **state)
 		 "\"HS256\" is not a signature algorithm"},
 		{"[\"RS256\"]", "[\"none\"]", "issuers.d/sharedweu.json:5",
 		 "\"none\" is not a signature algorithm"},
-		{"[\"RS256\"]", "[1]", "issuers.d/sharedweu.json:5", "is not a signature algorithm"},
+		{"[\"RS256\"]", "[1]", "issuers.d/sharedweu.json:5",
+		 "is not a signature algorithm"},
 		{"\"maa\"", "\"oidc\"", "issuers.d/sharedweu.json:3", "\"profile\" must be"},
 		{"{\"discovery\": true}", "{\"discovery\": false}", "issuers.d/sharedweu.json:4",
 		 "must have one of"},
@@ -787,8 +787,8 @@ static void test_config_issuer_options(void **state)
 	unload(&l);
 }
 
-/* Whose keys, from where, by which CA: each of them counts, and every process that reads issuers
- * comes to the same, or the vaults would never find a set. */
+/* Issuer, source, URL and CA each change the origin.  Every process that reads issuers must compute
+ * the same one, or the vaults would not find the key sets. */
 static void test_config_origin_of_an_issuer(void **state)
 {
 	static const char *const text[] = {

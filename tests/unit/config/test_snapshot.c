@@ -1,4 +1,4 @@
-/* tests/unit/config/test_snapshot.c — whose files are believed, and that an archive gives the same
+/* tests/unit/config/test_snapshot.c — which files are trusted, and that an archive gives the same
  * bytes. */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -184,7 +184,7 @@ static void test_source_private_file_readable_by_others(void **state)
 	assert_int_equal(get(*state, true, 100, &s), KB_OK);
 }
 
-/* Read as public first: being private is asked again, not assumed. */
+/* Read as public first: when it is read as private, the mode is checked. */
 static void test_source_private_after_public(void **state)
 {
 	struct span s;
@@ -258,7 +258,7 @@ static void test_archive_gives_the_same_bytes(void **state)
 	assert_int_equal(snapshot_list(process, dir, ".pem", CONFIG_VAULT, &names, &why),
 			 KB_E_FILE);
 	assert_int_equal(snapshot_check(process, "/nonexistent/pin", true, &why), KB_OK);
-	/* What another process alone may see is not there, though the file is on disk. */
+	/* A file of another process is not in the archive, although it is on disk. */
 	assert_int_equal(snapshot_read(process, secret, 100, true, CONFIG_VAULT, &b, &why),
 			 KB_E_FILE);
 	snapshot_digest(s, digest[0]);
@@ -326,7 +326,7 @@ static void test_archive_refuses_what_is_off(void **state)
 	assert_int_equal(altered(*state, head + 8, &huge, sizeof huge, 0), KB_E_FILE);
 }
 
-/* Lengths that agree, of entries that do not. */
+/* Right lengths, and wrong entries. */
 static void test_archive_refuses_entries_that_are_off(void **state)
 {
 	enum { HEAD = 48, ENTRY = 16 };

@@ -15,7 +15,7 @@
 /* after short_system.h, whose parameters its variables would shadow */
 #include "tests/unit/segments.h"
 
-static void test_segment_begins_and_goes_on(void **state)
+static void test_segment_begins_and_continues(void **state)
 {
 	struct stat st;
 
@@ -49,7 +49,7 @@ static void test_segment_rotates_with_the_chain(void **state)
 	/* from the middle on */
 	assert_int_equal(segment_walk(dir, 2, count, &seen, NULL, &f), KB_OK);
 	assert_int_equal(seen.first_seq, 3);
-	/* the oldest may be put away */
+	/* the oldest may be archived */
 	assert_int_equal(unlinkat(dir, "ledger-00000001.jsonl", 0), 0);
 	assert_int_equal(walk_good().first_seq, 3);
 }
@@ -233,7 +233,7 @@ static void test_d02_segment_unconfirmed_end_of_an_older_segment_does_not_count(
 
 	(void)state;
 	assert_int_equal(append(&s, "{\"a\":1}"), KB_OK);
-	/* the sync failed and cutting back failed, too: a good-looking line was left behind */
+	/* the sync and the truncation failed: a line that looks good was left behind */
 	struct chain lost = s.chain;
 	KB_AUTO(buf) struct buf line;
 	buf_init(&line, 4096);
@@ -293,7 +293,7 @@ static void test_d06_segment_moved_removed_or_replaced_is_not_written_on(void **
 	}
 }
 
-/* Segments put away too early: what they may have told is to be assumed. */
+/* Segments archived too early: records in them may still be needed. */
 static void test_d09_segment_says_what_it_has_not_read(void **state)
 {
 	struct segments s = start();
@@ -351,9 +351,8 @@ static void test_segment_full_disk_at_the_first_start(void **state)
 	assert_true(walk_good().repairs >= 1);
 }
 
-/* Whatever fails while a ledger with a torn tail is opened, a record is added and a segment is
- * begun: what was confirmed before is there, what was confirmed then is, too, and the next start
- * goes on with it. */
+/* Each call fails once while a ledger with a torn tail is opened, a record is added and a segment
+ * is begun: every confirmed line is still there, and the next start continues. */
 static void test_d02_segment_each_call_fails_once(void **state)
 {
 	bool is_past = false;
@@ -413,7 +412,7 @@ static void test_segment_extra_too_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_segment_begins_and_goes_on),
+		T(test_segment_begins_and_continues),
 		T(test_segment_rotates_with_the_chain),
 		T(test_segment_reads_back_as_far_as_needed),
 		T(test_d07_segment_second_writer_is_refused),

@@ -1,5 +1,5 @@
-/* tests/unit/process/test_chain.c — the ledger's line format: what is written reads back, and no
- * byte can change unseen. */
+/* tests/unit/process/test_chain.c — the ledger's line format: what is written reads back, and every
+ * changed byte is found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,8 @@
 #include <cmocka.h>
 #include <openssl/sha.h>
 
-#include "process/chain.h"
 #include "base/hex.h"
+#include "process/chain.h"
 
 static const char rec[] = "{\"event\":\"release\",\"key\":\"a\"}";
 
