@@ -56,13 +56,15 @@ enum kb_err snapshot_insert(struct snapshot *s, size_t index, struct snapshot_en
 {
 	if (s->n == s->cap) {
 		size_t cap = s->cap == 0 ? 64 : s->cap * 2;
-		struct snapshot_entry **grown = reallocarray(s->entry, cap, sizeof *grown);
+		struct snapshot_entry **grown =
+			reallocarray(s->entry, cap, sizeof(struct snapshot_entry *));
 		if (grown == NULL)
 			return KB_E_NOMEM;
 		s->entry = grown;
 		s->cap = cap;
 	}
-	memmove(s->entry + index + 1, s->entry + index, (s->n - index) * sizeof *s->entry);
+	memmove(s->entry + index + 1, s->entry + index,
+		(s->n - index) * sizeof(struct snapshot_entry *));
 	s->entry[index] = e;
 	s->n++;
 	return KB_OK;
