@@ -4,13 +4,13 @@
 #include "keystore/module.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 
 /* PKCS#11 v2.40 §5.1, all of it, and v3.0's additions.  What is worth a new session is _SESSION,
@@ -171,37 +171,14 @@ enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv)
 	return ckr_err(rv);
 }
 
-/* Nobody but root and this user can put something else in the place of `path`: of no directory or
- * link on the way to it.  Others may write into a sticky directory, but they cannot replace there
- * what is not theirs. */
-static bool way_is_ours(const char *path)
-{
-	char part[PATH_MAX];
-	struct stat st;
-
-	for (const char *end = path; end != NULL && end[1] != '\0';) {
-		end = strchr(end + 1, '/');
-		size_t len = end == NULL ? strlen(path) : (size_t)(end - path);
-		if (len >= sizeof part)
-			return false;
-		memcpy(part, path, len);
-		part[len] = '\0';
-		if (lstat(part, &st) != 0 || (st.st_uid != 0 && st.st_uid != geteuid()))
-			return false;
-		bool others_write = (st.st_mode & S_IWOTH) != 0 ||
-				    ((st.st_mode & S_IWGRP) != 0 && st.st_gid != 0);
-		if (S_ISDIR(st.st_mode) && others_write && (st.st_mode & S_ISVTX) == 0)
-			return false;
-	}
-	return true;
-}
-
 /* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is
  * who can change the code that will run: the file, and every directory and link on the way that is
  * written in the configuration and on the one behind the links. */
-static enum kb_err file_check(const char *path, char **real)
+static enum kb_err module_check(const char *path, char **real)
 {
-	struct stat st;
+	const struct file_trust trust = file_trust_self();
+	char why[FILE_WHY];
+	KB_AUTO(fd) int fd = -1;
 
 	*real = NULL;
 	if (path[0] != '/') {
@@ -210,24 +187,19 @@ static enum kb_err file_check(const char *path, char **real)
 		return KB_E_HSM_MODULE;
 	}
 	KB_AUTO(cstr) char *file = realpath(path, NULL);
+	struct stat st;
 	if (file == NULL || lstat(file, &st) != 0) {
 		log_event(LOG_ERROR, "hsm.module", "path", path, "why", strerror(errno), NULL);
 		return KB_E_HSM_MODULE;
 	}
 	if (!S_ISREG(st.st_mode)) {
-		log_event(LOG_ERROR, "hsm.module", "path", file, "why", "not a regular file", NULL);
+		log_event(LOG_ERROR, "hsm.module", "path", file, "why", "is not a regular file",
+			  NULL);
 		return KB_E_HSM_MODULE;
 	}
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-		log_event(LOG_ERROR, "hsm.module", "path", file, "why",
-			  "must belong to root or to this user and be writable by nobody else",
-			  NULL);
-		return KB_E_FILE_MODE;
-	}
-	if (!way_is_ours(path) || !way_is_ours(file)) {
-		log_event(LOG_ERROR, "hsm.module", "path", path, "why",
-			  "a directory or link on the way to it can be changed by other users",
-			  NULL);
+	if (file_check_way(path, &trust, why) != KB_OK ||
+	    file_open_checked(file, &trust, S_IWGRP | S_IWOTH, &fd, why) != KB_OK) {
+		log_event(LOG_ERROR, "hsm.module", "path", path, "why", why, NULL);
 		return KB_E_FILE_MODE;
 	}
 	*real = file;
@@ -241,7 +213,7 @@ enum kb_err module_load(const char *path, CK_FUNCTION_LIST **out)
 	KB_AUTO(cstr) char *real = NULL;
 
 	*out = NULL;
-	if ((err = file_check(path, &real)) != KB_OK)
+	if ((err = module_check(path, &real)) != KB_OK)
 		return err;
 	p11_kit_be_quiet(); /* it would write to stderr, which holds one JSON object a line */
 	CK_FUNCTION_LIST *p11 = p11_kit_module_load(real, P11_KIT_MODULE_UNMANAGED);

@@ -51,14 +51,6 @@ const char *crv_name(enum kb_crv crv)
 
 /* ---- thumbprint ---- */
 
-static void add_number(struct buf *json, const char *name, const uint8_t *p, size_t len)
-{
-	KB_AUTO(buf) struct buf text;
-	buf_init(&text, 1024);
-	b64url_encode(&text, span_of(p, len));
-	json_add_member(json, name, buf_span(&text));
-}
-
 /* RFC 7638 §3: the required members, sorted, without white space. */
 static enum kb_err fingerprint(struct hsm_public *p)
 {
@@ -67,14 +59,14 @@ static enum kb_err fingerprint(struct hsm_public *p)
 
 	buf_add_str(&json, "{");
 	if (p->kty == KB_KTY_RSA) {
-		add_number(&json, "e", p->e, p->e_len);
+		json_add_b64url(&json, "e", span_of(p->e, p->e_len));
 		json_add_member(&json, "kty", span_str("RSA"));
-		add_number(&json, "n", p->n, p->n_len);
+		json_add_b64url(&json, "n", span_of(p->n, p->n_len));
 	} else {
 		json_add_member(&json, "crv", span_str(crv_name(p->crv)));
 		json_add_member(&json, "kty", span_str("EC"));
-		add_number(&json, "x", p->x, p->xy_len);
-		add_number(&json, "y", p->y, p->xy_len);
+		json_add_b64url(&json, "x", span_of(p->x, p->xy_len));
+		json_add_b64url(&json, "y", span_of(p->y, p->xy_len));
 	}
 	buf_add_str(&json, "}");
 	digest_sha256(buf_span(&json), p->fingerprint);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/b64url.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "keystore/module.h"
 
@@ -301,27 +302,13 @@ static enum kb_err read_policy(struct key_record *r, const struct json_t *doc,
 	return (r->policy_file = span_dup(text)) == NULL ? KB_E_NOMEM : KB_OK;
 }
 
-static int nibble(uint8_t c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool is_hex(struct span s, size_t digits)
-{
-	if (s.len != digits)
-		return false;
-	for (size_t i = 0; i < s.len; i++)
-		if (nibble(s.p[i]) < 0)
-			return false;
-	return true;
-}
-
 static enum kb_err read_version(struct key_record *r, const struct json_t *j, size_t index,
 				struct record_fault *f)
 {
 	static const char *const known[] = {"version", "created", "object", "fingerprint", NULL};
 	struct key_version *v = &r->versions[index];
 	char at[32], path[64];
+	uint8_t number[16];
 	struct span text;
 	enum kb_err err;
 
@@ -333,7 +320,7 @@ static enum kb_err read_version(struct key_record *r, const struct json_t *j, si
 	snprintf(path, sizeof path, "%s.version", at);
 	if ((err = json_get_str(j, "version", 32, &text)) != KB_OK)
 		return bad_member(f, err, path);
-	if (!is_hex(text, 32))
+	if (!hex_decode(text, number, sizeof number))
 		return fault(f, KB_E_CONFIG, path, "a version is 32 lower-case hexadecimal digits");
 	if (key_record_version(r, text) != NULL)
 		return fault(f, KB_E_CONFIG, path, "the same version twice");
@@ -359,12 +346,9 @@ static enum kb_err read_version(struct key_record *r, const struct json_t *j, si
 	snprintf(path, sizeof path, "%s.fingerprint", at);
 	if ((err = json_get_str(j, "fingerprint", 64, &text)) != KB_OK)
 		return bad_member(f, err, path);
-	if (!is_hex(text, 64))
+	if (!hex_decode(text, v->fingerprint, sizeof v->fingerprint))
 		return fault(f, KB_E_CONFIG, path,
 			     "a fingerprint is 64 lower-case hexadecimal digits");
-	for (size_t i = 0; i < sizeof v->fingerprint; i++)
-		v->fingerprint[i] = (uint8_t)((unsigned)nibble(text.p[2 * i]) << 4 |
-					      (unsigned)nibble(text.p[2 * i + 1]));
 	v->has_fingerprint = true;
 	return KB_OK;
 }
@@ -477,12 +461,8 @@ static void write_policy(const struct key_record *r, struct buf *b)
 	buf_add_str(b, "{");
 	if (r->policy_file != NULL) {
 		json_add_member(b, "file", span_str(r->policy_file));
-	} else { /* base64url: the bytes stay those that were given, their digest is in the ledger
-		  */
-		json_add_name(b, "data");
-		buf_add_str(b, "\"");
-		b64url_encode(b, buf_span(&r->policy));
-		buf_add_str(b, "\"");
+	} else { /* the bytes stay those that were given: their digest is in the ledger */
+		json_add_b64url(b, "data", buf_span(&r->policy));
 	}
 	json_add_bool(b, "immutable", r->policy_immutable);
 	buf_add_str(b, "}");
@@ -501,7 +481,7 @@ static void write_versions(const struct key_record *r, struct buf *b)
 		if (v->has_fingerprint) {
 			json_add_name(b, "fingerprint");
 			buf_add_str(b, "\"");
-			buf_add_hex(b, span_of(v->fingerprint, sizeof v->fingerprint));
+			hex_encode(b, span_of(v->fingerprint, sizeof v->fingerprint));
 			buf_add_str(b, "\"");
 		}
 		buf_add_str(b, "}");

@@ -12,16 +12,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 
 enum { MOST_BYTES = 16384 }; /* the file has some 300 */
 
-struct file {
+struct token_file {
 	unsigned char bytes[MOST_BYTES];
 	size_t len; /* 0: there is none, or none that we know how to keep */
 };
 
-static void file_read(int dir, const char *name, struct file *out)
+static void token_read(int dir, const char *name, struct token_file *out)
 {
 	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, out->bytes, sizeof out->bytes);
@@ -31,31 +32,18 @@ static void file_read(int dir, const char *name, struct file *out)
 		close(fd);
 }
 
-/* Whole under its name, or not there: never torn. */
-static bool file_replace(int dir, const char *name, const struct file *f)
-{
-	static const char temporary[] = "token.keep.new";
-	int fd =
-		openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	bool good = fd >= 0 && write(fd, f->bytes, f->len) == (ssize_t)f->len && fsync(fd) == 0;
-
-	if (fd >= 0 && close(fd) != 0)
-		good = false;
-	return good && renameat(dir, temporary, dir, name) == 0 && fsync(dir) == 0;
-}
-
 static const char object_name[] = "token.object", keep_name[] = "token.keep";
-static struct file is, kept; /* one thread a process */
+static struct token_file is, kept; /* one thread a process */
 
 static void both_read(int dir)
 {
-	file_read(dir, object_name, &is);
-	file_read(dir, keep_name, &kept);
+	token_read(dir, object_name, &is);
+	token_read(dir, keep_name, &kept);
 }
 
 static void copy(int dir, const char *token)
 {
-	if (!file_replace(dir, keep_name, &is))
+	if (file_replace(dir, keep_name, 0600, 0, span_of(is.bytes, is.len)) != KB_OK)
 		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
 }
 
@@ -66,7 +54,7 @@ static void restore_one(int dir, const char *token)
 		copy(dir, token); /* the first login here: it may tear the file as any other */
 	if (is.len >= kept.len)
 		return;
-	bool good = file_replace(dir, object_name, &kept);
+	bool good = file_replace(dir, object_name, 0600, 0, span_of(kept.bytes, kept.len)) == KB_OK;
 	log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
 		  good ? "its file was torn by the end of a process that logged in"
 		       : strerror(errno),

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "base/hex.h"
 #include "base/json.h"
 #include "policy/rules_priv.h"
 
@@ -135,14 +136,6 @@ static const struct debug_claim {
 	{AT(ITA_NVGPU), {{"dbgstat", IS_DISABLED}}},
 };
 
-static int digit_value(uint8_t c)
-{
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-				      : -1;
-}
-
 /* ATTRIBUTES.FLAGS as 16 hex digits, bytes in memory order: DEBUG is bit 1 of the first byte, so of
  * its second digit. */
 static bool is_sgx_production(struct span hex)
@@ -150,9 +143,9 @@ static bool is_sgx_production(struct span hex)
 	if (hex.len != 16)
 		return false;
 	for (size_t i = 0; i < hex.len; i++)
-		if (digit_value(hex.p[i]) < 0)
+		if (hex_digit(hex.p[i]) < 0)
 			return false;
-	return (digit_value(hex.p[1]) & 2) == 0;
+	return (hex_digit(hex.p[1]) & 2) == 0;
 }
 
 /* What is no scalar has an empty text, which no row knows. */

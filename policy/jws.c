@@ -15,7 +15,7 @@
 #include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "base/scarce.h"
+#include "base/reserve.h"
 #include "policy/pubkey_priv.h"
 
 struct jws_key {
@@ -28,19 +28,19 @@ struct jws_key {
 	cjose_jwk_t *jwk;
 };
 
-/* cjose does not look at what it allocates (base/scarce.h); OpenSSL below it does, and says so in
+/* cjose does not look at what it allocates (base/reserve.h); OpenSSL below it does, and says so in
  * errno. */
 static void cjose_begin(void)
 {
-	cjose_set_alloc_funcs(scarce_malloc, scarce_realloc, scarce_free);
-	scarce_begin();
+	cjose_set_alloc_funcs(reserve_malloc, reserve_realloc, reserve_free);
+	reserve_begin();
 	errno = 0;
 }
 
 /* Whatever cjose made since cjose_begin() is to be released, and counts for nothing. */
 static bool cjose_was_short(void)
 {
-	return scarce_was_used() || errno == ENOMEM;
+	return reserve_was_used() || errno == ENOMEM;
 }
 
 /* ---- the gate ---- */

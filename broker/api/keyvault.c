@@ -9,19 +9,11 @@
 
 #include "base/b64url.h"
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
 
 /* ---- routing ---- */
-
-static int hex_value(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
 
 /* Percent-decode into the call's text buffer; false on a broken escape, a NUL, or no room. */
 static bool decode(struct keyvault_call *call, size_t *used, struct span in, struct span *out)
@@ -31,8 +23,8 @@ static bool decode(struct keyvault_call *call, size_t *used, struct span in, str
 	for (size_t i = 0; i < in.len; i++) {
 		int c = in.p[i];
 		if (c == '%') {
-			int high = i + 2 < in.len ? hex_value(in.p[i + 1]) : -1;
-			int low = i + 2 < in.len ? hex_value(in.p[i + 2]) : -1;
+			int high = i + 2 < in.len ? hex_digit(in.p[i + 1]) : -1;
+			int low = i + 2 < in.len ? hex_digit(in.p[i + 2]) : -1;
 			if (high < 0 || low < 0)
 				return false;
 			c = high << 4 | low;
@@ -388,14 +380,6 @@ static void add_kid(struct buf *b, const struct keyvault_key *key, struct span v
 	buf_add_str(b, "\"");
 }
 
-static void add_b64_member(struct buf *b, const char *name, const uint8_t *p, size_t len)
-{
-	json_add_name(b, name);
-	buf_add_str(b, "\"");
-	b64url_encode(b, span_of(p, len));
-	buf_add_str(b, "\"");
-}
-
 /* kid … public numbers; the object is left open for key_hsm. */
 static void add_jwk(struct buf *b, const struct keyvault_key *key)
 {
@@ -412,13 +396,13 @@ static void add_jwk(struct buf *b, const struct keyvault_key *key)
 	buf_add_str(b, "]");
 	switch (pub->kty) {
 	case KB_KTY_RSA:
-		add_b64_member(b, "n", pub->n, pub->n_len);
-		add_b64_member(b, "e", pub->e, pub->e_len);
+		json_add_b64url(b, "n", span_of(pub->n, pub->n_len));
+		json_add_b64url(b, "e", span_of(pub->e, pub->e_len));
 		return;
 	case KB_KTY_EC:
 		json_add_member(b, "crv", span_str(crv_name(pub->crv)));
-		add_b64_member(b, "x", pub->x, pub->xy_len);
-		add_b64_member(b, "y", pub->y, pub->xy_len);
+		json_add_b64url(b, "x", span_of(pub->x, pub->xy_len));
+		json_add_b64url(b, "y", span_of(pub->y, pub->xy_len));
 		return;
 	case KB_KTY_OCT:
 		return; /* symmetric key material is never told */
@@ -547,9 +531,9 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 	for (size_t i = 0; i < sizeof sha1; i++)
 		buf_addf(&json, "%02X", sha1[i]);
 	buf_add_str(&json, "\"");
-	add_b64_member(&json, "x5t", sha1, sizeof sha1);
+	json_add_b64url(&json, "x5t", span_of(sha1, sizeof sha1));
 	json_add_member(&json, "typ", span_str("JWT"));
-	add_b64_member(&json, "x5t#S256", sha256, sizeof sha256);
+	json_add_b64url(&json, "x5t#S256", span_of(sha256, sizeof sha256));
 	buf_add_str(&json, ",\"x5c\":[");
 	buf_add_span(&json, buf_span(&certs));
 	buf_add_str(&json, "]}");
@@ -577,7 +561,7 @@ static void add_key_hsm(struct buf *b, struct span kek_kid, enum kb_enc enc, str
 	buf_add_str(&hsm, "\"}");
 	if (buf_ok(&hsm) != KB_OK)
 		b->failed = true;
-	add_b64_member(b, "key_hsm", hsm.p, hsm.len);
+	json_add_b64url(b, "key_hsm", buf_span(&hsm));
 }
 
 void keyvault_jws_input(const struct keyvault_call *call, const struct keyvault_key *key,

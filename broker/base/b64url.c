@@ -1,5 +1,5 @@
-/* base/b64url.c — RFC 4648.  Public data only: the tables are indexed by the input, which is not
- * constant time. */
+/* broker/base/b64url.c — base64 and base64url (RFC 4648).  Public data only: a table is indexed by
+ * the input, which is not constant time. */
 #include "base/b64url.h"
 
 static const char url_alphabet[] =
@@ -9,8 +9,8 @@ static const char std_alphabet[] =
 
 enum { ALPHABET_URL = 1, ALPHABET_STD = 2 };
 
-/* One more than the value of each character of either alphabet, 0 for all others.  A token is
- * decoded twice a release: a table takes a third of the time that comparisons do. */
+/* One more than the value of each character of either alphabet, 0 for all others.  Each release
+ * decodes a token twice, and a table takes a third of the time of comparisons. */
 /* clang-format off */
 static const uint8_t value_plus_1[256] = {
 	['A'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
@@ -38,7 +38,7 @@ static enum kb_err decode(struct span text, unsigned alphabets, struct buf *out)
 	size_t rest = text.len % 4;
 
 	if (text.len == 0)
-		return KB_OK; /* no bytes, and no buffer to ask for */
+		return KB_OK; /* buf_reserve() of no bytes returns NULL */
 	if (rest == 1 || ((alphabets & ALPHABET_URL) == 0 && has_any(text, "-_")) ||
 	    ((alphabets & ALPHABET_STD) == 0 && has_any(text, "+/")))
 		return KB_E_B64;
@@ -54,7 +54,7 @@ static enum kb_err decode(struct span text, unsigned alphabets, struct buf *out)
 		p[1] = (uint8_t)(b << 4 | c >> 2);
 		p[2] = (uint8_t)(c << 6 | d);
 	}
-	if (rest > 0) { /* RFC 4648 §3.5: unused bits are zero */
+	if (rest > 0) { /* RFC 4648 section 3.5: unused bits are zero */
 		unsigned a = value(t[0]), b = value(t[1]), c = rest == 3 ? value(t[2]) : 0;
 		odd |= a | b | c;
 		p[0] = (uint8_t)(a << 2 | b >> 4);

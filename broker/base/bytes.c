@@ -1,5 +1,5 @@
-/* base/bytes.c — spans and bounded buffers.  Every size is added with overflow checked; nothing
- * grows past its own `max`. */
+/* broker/base/bytes.c — spans and bounded buffers.  Sizes are added with overflow checks; no buffer
+ * grows past its `max`. */
 #include "base/bytes.h"
 
 #include <stdarg.h>
@@ -74,7 +74,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 		b->p = p;
 		b->cap = cap;
 	}
-	uint8_t *at = b->p == NULL ? NULL : b->p + b->len; /* NULL + 0 is undefined (C11 §6.5.6) */
+	uint8_t *at = b->p == NULL ? NULL : b->p + b->len; /* NULL + 0 is undefined (C11 6.5.6) */
 	b->len = need;
 	return at;
 }
@@ -111,16 +111,6 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 		return;
 	}
 	buf_add(b, text, (size_t)n);
-}
-
-void buf_add_hex(struct buf *b, struct span s)
-{
-	static const char digit[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < s.len; i++) {
-		char two[2] = {digit[s.p[i] >> 4], digit[s.p[i] & 15]};
-		buf_add(b, two, 2);
-	}
 }
 
 enum kb_err buf_ok(const struct buf *b)

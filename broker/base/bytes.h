@@ -1,4 +1,4 @@
-/* base/bytes.h — borrowed bytes (span) and owned, bounded, growing bytes (buf). */
+/* broker/base/bytes.h — borrowed bytes (span) and owned, bounded, growing bytes (buf). */
 #ifndef KB_BASE_BYTES_H
 #define KB_BASE_BYTES_H
 #include <stdbool.h>
@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-/* Borrowed bytes: whoever made it still owns them.  Not NUL-terminated. */
+/* Borrowed bytes: the owner is elsewhere.  Not NUL-terminated. */
 struct span {
 	const uint8_t *p;
 	size_t len;
@@ -18,11 +18,13 @@ static inline struct span span_of(const void *p, size_t len)
 {
 	return (struct span){(const uint8_t *)p, len};
 }
-static inline struct span span_str(const char *s) /* of our own strings, never of wire bytes */
+/* Of our own strings, never of bytes from the wire. */
+static inline struct span span_str(const char *s)
 {
 	return (struct span){(const uint8_t *)s, s == NULL ? 0 : strlen(s)};
 }
-static inline bool span_eq(struct span a, struct span b) /* not constant time: never for secrets */
+/* Not constant time: never for secrets. */
+static inline bool span_eq(struct span a, struct span b)
 {
 	return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
 }
@@ -32,20 +34,20 @@ static inline bool span_eq_cstr(struct span a, const char *s)
 }
 /* Index of the first `c` at or after `from`, or s.len when there is none. */
 size_t span_find(struct span s, size_t from, uint8_t c);
-static inline struct span span_sub(struct span s, size_t from,
-				   size_t len) /* clamped, never out of bounds */
+/* Clamped, never out of bounds. */
+static inline struct span span_sub(struct span s, size_t from, size_t len)
 {
 	if (from > s.len)
 		from = s.len;
 	if (len > s.len - from)
 		len = s.len - from;
-	return span_of(from > 0 ? s.p + from : s.p, len); /* NULL + 0 is not defined either */
+	return span_of(from > 0 ? s.p + from : s.p, len); /* NULL + 0 is undefined */
 }
 /* A NUL-terminated copy (malloc; caller frees), NULL on no memory or when the bytes hold a NUL. */
 char *span_dup(struct span s);
 
-/* Owned bytes that grow up to `max`.  A failed append makes every later one fail, so a chain is
- * checked once, with buf_ok(). */
+/* Owned bytes that grow up to `max`.  After a failed append every later one fails, so a sequence of
+ * appends is checked once, with buf_ok(). */
 struct buf {
 	uint8_t *p;
 	size_t len, cap, max;
@@ -56,15 +58,15 @@ void buf_init(struct buf *b, size_t max_bytes);
 void buf_free(struct buf *b);  /* NULL and a zeroed struct are fine; not for secrets */
 void buf_reset(struct buf *b); /* empty again, memory kept */
 void buf_add(struct buf *b, const void *p, size_t len);
-uint8_t *buf_reserve(struct buf *b, size_t len); /* `len` uninitialised bytes appended; NULL when
-						    that fails, or for none of none */
+/* Append `len` uninitialised bytes and return where they begin; NULL when that fails, or when `len`
+ * is 0 and the buffer has no memory yet. */
+uint8_t *buf_reserve(struct buf *b, size_t len);
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_span(struct buf *b, struct span s);
-void buf_addf(struct buf *b, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));  /* short text, ≤ 512 bytes */
-void buf_add_hex(struct buf *b, struct span s); /* lower case */
-KB_MUST_CHECK enum kb_err buf_ok(
-	const struct buf *b); /* KB_OK, or KB_E_NOMEM when an append failed */
+/* At most 511 bytes of text. */
+void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* KB_OK, or KB_E_NOMEM when an append failed. */
+KB_MUST_CHECK enum kb_err buf_ok(const struct buf *b);
 static inline struct span buf_span(const struct buf *b)
 {
 	return span_of(b->p, b->len);

@@ -1,4 +1,4 @@
-/* base/clock.c — reads the clocks, writes and reads time as text. */
+/* broker/base/clock.c — reads the clocks; writes and reads times as text. */
 #include "base/clock.h"
 
 #include <stdio.h>
@@ -7,8 +7,7 @@
 
 #include "base/limits.h"
 
-/* All our own times are int64_t (2038, SECURITY F5); what we ask the system in must not be
- * narrower. */
+/* Our own times are int64_t.  The system's must be as wide, or they overflow in 2038. */
 _Static_assert(sizeof(time_t) == 8, "2038: a 64-bit time_t is required");
 _Static_assert(sizeof(((struct timespec *)0)->tv_sec) == 8,
 	       "2038: clock_gettime() must count 64-bit seconds");

@@ -1,15 +1,16 @@
-/* base/clock.h — the two clocks.  Judgement takes time as an argument; only processes read it,
- * here. */
+/* broker/base/clock.h — the two clocks.  Only processes read them; policy/ and keystore/ get the
+ * time as an argument. */
 #ifndef KB_BASE_CLOCK_H
 #define KB_BASE_CLOCK_H
 #include "base/bytes.h"
 
 int64_t clock_wall_s(void); /* seconds since 1970, UTC: for tokens and records */
 int64_t clock_wall_us(void);
-int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: for deadlines; never jumps, comparable between
-				processes of one boot */
+/* CLOCK_MONOTONIC, for deadlines: never jumps, comparable between processes until a reboot. */
+int64_t clock_mono_ms(void);
 int64_t clock_mono_us(void);
-bool clock_is_set(int64_t wall_s); /* false before KB_EPOCH_MIN_S: the clock was never set */
+/* False before KB_EPOCH_MIN_S: the machine's clock was never set. */
+bool clock_is_set(int64_t wall_s);
 
 #define KB_TIME_TEXT 28
 /* RFC 3339 in UTC with microseconds, "2026-11-21T17:10:11.000000Z"; `out` always terminated. */

@@ -1,6 +1,5 @@
-/* base/digest.c — decides nothing.  The low-level functions are deprecated in OpenSSL 3 for what
- * they lack (providers), which is what makes them fit here: they allocate nothing and have no way
- * to fail. */
+/* broker/base/digest.c — SHA-256 by OpenSSL's low-level functions.  OpenSSL 3 deprecates them
+ * because they use no provider; for the same reason they allocate nothing and cannot fail. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/digest.h"
 

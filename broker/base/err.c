@@ -1,5 +1,4 @@
-/* base/err.c — the table of err.h as data.  Trusts nothing; decides nothing but the HTTP status of
- * a class. */
+/* broker/base/err.c — the table of err.h as data.  Decides the HTTP status of a class. */
 #include "base/err.h"
 
 #include <errno.h>

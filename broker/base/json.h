@@ -1,12 +1,13 @@
-/* base/json.h — strict JSON in (jansson behind a gate), plain JSON text out.
- * The gate: bounded size and depth before the parser runs, no duplicate members (escaped ones
- * neither), no NUL, valid UTF-8, nothing before or after the value.  RFC 8259; duplicates are
- * refused because two readers would disagree about them. */
+/* broker/base/json.h — strict JSON in, JSON text out (RFC 8259).  jansson parses, after size and
+ * depth were checked.  Refused: duplicate members (two readers would take different ones), NUL,
+ * invalid UTF-8, anything before or after the value. */
 #ifndef KB_BASE_JSON_H
 #define KB_BASE_JSON_H
 #include "base/bytes.h"
 
-struct json_t; /* jansson's; only policy/ and base/json.c look inside */
+struct json_t; /* jansson's */
+
+/* ---- the strict reader (json.c) ---- */
 
 /* Parse `text`, at most max_bytes long.  On KB_OK *out is the caller's: json_free().  Errors:
  * KB_E_JSON_SIZE, _DEPTH, _DUPLICATE, _SYNTAX. `line` (may be NULL) gets the line of the fault,
@@ -19,13 +20,13 @@ static inline void json_cleanup(struct json_t **j)
 	json_free(*j);
 }
 
-/* Members of an object.  The result is borrowed from it.  KB_E_JSON_MISSING when absent,
- * KB_E_JSON_TYPE when of another type (null counts as another type), KB_E_JSON_LENGTH when longer
- * than max_bytes or empty. */
+/* Members of an object.  The result is borrowed from it.  KB_E_JSON_MISSING when absent;
+ * KB_E_JSON_TYPE when of another type, null too; KB_E_JSON_LENGTH when longer than max_bytes or
+ * empty. */
 KB_MUST_CHECK enum kb_err json_get_str(const struct json_t *obj, const char *name, size_t max_bytes,
 				       struct span *out);
-KB_MUST_CHECK enum kb_err json_get_int(const struct json_t *obj, const char *name,
-				       int64_t *out); /* integers only, 1e3 is a real */
+/* Integers only: 1e3 is a real number. */
+KB_MUST_CHECK enum kb_err json_get_int(const struct json_t *obj, const char *name, int64_t *out);
 KB_MUST_CHECK enum kb_err json_get_bool(const struct json_t *obj, const char *name, bool *out);
 KB_MUST_CHECK enum kb_err json_get_obj(const struct json_t *obj, const char *name,
 				       const struct json_t **out);
@@ -48,30 +49,38 @@ KB_MUST_CHECK enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, 
 bool json_next(const struct json_t *obj, void **it, const char **name, const struct json_t **value);
 /* The value as compact JSON text, members in their order. */
 void json_write(struct buf *b, const struct json_t *j);
-/* The same, readable: indented, with a newline at the end. */
+/* The same for people: indented, with a newline at the end. */
 void json_write_pretty(struct buf *b, const struct json_t *j);
+
+/* ---- the fast scanner (json_scan.c) ---- */
 
 struct json_pair {
 	struct span name, value;
 };
-/* The quick way for what attestation clients send: one flat object whose names and values are
- * strings of printable ASCII without escapes.  jansson takes 85 µs for the 4.5 KiB of a release
- * call, this 2.  Returns how many members there are, borrowed from `text`; 0 when it is anything
- * else, or has a duplicate, or more than `cap`: then json_load_strict() must judge.  Whatever this
- * takes, json_load_strict() takes, and reads the same. */
+/* For the usual request body: one flat object whose names and values are strings of printable ASCII
+ * without escapes.  jansson needs 85 µs for the 4.5 KiB of a release call, this needs 2.  Returns
+ * the number of members, borrowed from `text`; 0 for anything else, for a duplicate, or for more
+ * than `cap` members: then json_load_strict() must decide.  What this accepts, json_load_strict()
+ * accepts and reads the same. */
 size_t json_scan_plain(struct span text, struct json_pair *pairs, size_t cap);
 
-/* Line (from 1) on which the value at `path` begins in `text`, or 1 when it is not found.  Path:
- * "listeners[0].tls.key", "" = root. */
+/* ---- where a value stands (json_line.c) ---- */
+
+/* Line (from 1) of the value at `path`, or of the nearest value above it that is there.  Path:
+ * "listeners[0].tls.key", "" for the root. */
 unsigned json_line(struct span text, const char *path);
 
-/* Text out: a quoted, escaped JSON string.  Invalid UTF-8 and NUL become U+FFFD, so what we write
- * always parses. */
+/* ---- the writer (json_write.c) ---- */
+
+/* A quoted, escaped JSON string.  Invalid UTF-8 and NUL become U+FFFD, so that the text always
+ * parses. */
 void json_add_str(struct buf *b, struct span s);
-/* ,"name":"value" — the comma only when the last byte is neither '{' nor '[' nor ':' nor the buffer
- * empty. */
+/* ,"name":"value" — without the comma when the buffer is empty or ends in '{', '[' or ':'. */
 void json_add_member(struct buf *b, const char *name, struct span value);
 void json_add_name(struct buf *b, const char *name); /* ,"name": */
+/* The same, of bytes: base64url without padding, as JOSE writes numbers and digests (RFC 7515
+ * section 2). */
+void json_add_b64url(struct buf *b, const char *name, struct span bytes);
 void json_add_int(struct buf *b, const char *name, int64_t value);
 void json_add_bool(struct buf *b, const char *name, bool value);
 

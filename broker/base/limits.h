@@ -19,7 +19,7 @@
 #define KB_MAX_JSON_VALUES 16384
 /* bytes: Reserve for jansson and cjose when malloc() fails, because they do not handle that. Enough
  * for KB_MAX_JSON_VALUES values and three copies of the longest text. */
-#define KB_SCARCE (8 * 1024 * 1024)
+#define KB_RESERVE (8 * 1024 * 1024)
 /* bytes: Length of a key id. The longest one seen has 44. */
 #define KB_MAX_KID 256
 /* bytes: Length of "iss". */

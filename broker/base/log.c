@@ -1,4 +1,5 @@
-/* base/log.c — one JSON object a line on stderr, at most KB_MAX_LOG_LINE bytes, in one write. */
+/* broker/base/log.c — one JSON object a line on stderr, at most KB_MAX_LOG_LINE bytes, in one
+ * write. */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -44,8 +45,8 @@ void log_event(enum log_level level, const char *event, ...)
 	for (const char *name; (name = va_arg(ap, const char *)) != NULL;) {
 		const char *value = va_arg(ap, const char *);
 		struct span v = span_str(value == NULL ? "null" : value);
-		/* Escaping makes six bytes of one at worst: stop before the line would not fit,
-		 * never in the middle of a pair. */
+		/* Escaping makes up to six bytes of one.  Stop before a pair that may not fit, so
+		 * that the line is always whole. */
 		struct span cut = span_sub(v, 0, KB_MAX_LOG_VALUE);
 		if (b.len + strlen(name) + cut.len * 6 + 8 > KB_MAX_LOG_LINE)
 			break;
@@ -55,7 +56,7 @@ void log_event(enum log_level level, const char *event, ...)
 	buf_add_str(&b, "}\n");
 	if (buf_ok(&b) == KB_OK) {
 		ssize_t n = write(STDERR_FILENO, b.p, b.len);
-		(void)n; /* a log that cannot be written is dropped, by contract */
+		(void)n; /* a line that cannot be written is dropped */
 	}
 }
 

@@ -1,5 +1,5 @@
-/* base/log.h — the operational log: one JSON object a line on stderr.  May drop lines; the ledger
- * may not. Never log a token, a claim's value, key bytes or header dumps. */
+/* broker/base/log.h — the operational log: one JSON object a line on stderr.  It may drop lines;
+ * the ledger may not.  Never log a token, a claim's value, key bytes or header dumps. */
 #ifndef KB_BASE_LOG_H
 #define KB_BASE_LOG_H
 #include "base/bytes.h"
@@ -9,15 +9,15 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 #define KB_MAX_LOG_VALUE 256  /* bytes of one value; the rest is cut */
 #define KB_MAX_LOG_LINE  4096 /* bytes: one write to a pipe stays whole */
 
-void log_init(const char *process,
-	      enum log_level most); /* `process` is kept, not copied; stands in every line */
+/* `process` is written to every line; it is not copied. */
+void log_init(const char *process, enum log_level most);
 
-/* Pairs of name and value (both C strings, value may be NULL: "null"), ended by NULL.  Values are
- * escaped and cut at KB_MAX_LOG_VALUE: log_event(LOG_WARN, "token.rejected", "req", id, "err",
- * kb_err_name(e), NULL); */
+/* Pairs of name and value, C strings, ended by NULL.  A value that is NULL is written as "null".
+ * Values are escaped and cut at KB_MAX_LOG_VALUE:
+ * log_event(LOG_WARN, "token.rejected", "req", id, "err", kb_err_name(e), NULL); */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 
-/* Text of a number for a pair, in a ring of 8 static buffers: good until the 8th next call. */
+/* A number as text for a pair, in one of 8 static buffers: valid until the 8th next call. */
 const char *log_i64(int64_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* base/secret.c — secrets live in OpenSSL's secure heap: mlocked, guarded, MADV_DONTDUMP, cleansed
- * on free. */
+/* broker/base/secret.c — secrets are in OpenSSL's secure heap: locked, between guard pages, not in
+ * core files, cleansed when freed. */
 #include "base/secret.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ enum kb_err secret_arena_init(void)
 {
 	if (CRYPTO_secure_malloc_initialized() == 1)
 		return KB_OK;
-	/* 2 would mean: reserved, but not locked or not guarded — not good enough for key bytes. */
+	/* 2 would mean: reserved, but not locked or not guarded. */
 	return CRYPTO_secure_malloc_init(KB_SECRET_ARENA, 64) == 1 ? KB_OK : KB_E_SYS;
 }
 
@@ -29,7 +29,7 @@ struct secret *secret_new(size_t cap)
 	struct secret *s = OPENSSL_secure_zalloc(sizeof *s + cap);
 	if (s == NULL)
 		return NULL;
-	if (CRYPTO_secure_allocated(s) != 1) { /* never fall back to the ordinary heap */
+	if (CRYPTO_secure_allocated(s) != 1) { /* OpenSSL fell back to the ordinary heap */
 		OPENSSL_clear_free(s, sizeof *s + cap);
 		return NULL;
 	}
@@ -86,7 +86,8 @@ enum kb_err secret_read_fd(int fd, struct secret **out)
 	for (;;) {
 		if (n == KB_MAX_SECRET)
 			return KB_E_FILE_SIZE;
-		/* pread: workers share the descriptor, and with it the offset; a pipe has none. */
+		/* pread(): workers share the descriptor and with it the offset.  A pipe has none.
+		 */
 		ssize_t got = pread(fd, s->bytes + n, KB_MAX_SECRET - n, (off_t)n);
 		if (got < 0 && errno == ESPIPE)
 			got = read(fd, s->bytes + n, KB_MAX_SECRET - n);
@@ -104,7 +105,7 @@ enum kb_err secret_read_fd(int fd, struct secret **out)
 		n--;
 	if (n == 0)
 		return KB_E_FILE_SIZE;
-	struct secret *exact = secret_new(n); /* so that the arena is not held by empty tails */
+	struct secret *exact = secret_new(n); /* unused bytes must not fill the arena */
 	if (exact == NULL)
 		return KB_E_NOMEM;
 	memcpy(exact->bytes, s->bytes, n);

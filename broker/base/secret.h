@@ -1,5 +1,5 @@
-/* base/secret.h — the only home of key bytes and PINs: locked, kept out of cores, wiped when freed.
- * No printf, no ==, no copy. */
+/* broker/base/secret.h — memory for key bytes and PINs, which are nowhere else: locked, not in core
+ * files, wiped when freed.  No printf, no ==, no copy. */
 #ifndef KB_BASE_SECRET_H
 #define KB_BASE_SECRET_H
 #include "base/bytes.h"
@@ -18,13 +18,13 @@ static inline void secret_cleanup(struct secret **s)
 {
 	secret_free(*s);
 }
-uint8_t *secret_bytes(
-	struct secret *s); /* writable, secret_len() bytes; borrowed: never outlives the secret */
+/* Writable, secret_len() bytes; borrowed. */
+uint8_t *secret_bytes(struct secret *s);
 struct span secret_span(const struct secret *s); /* the same, to read */
 size_t secret_len(const struct secret *s);
 void secret_trim(struct secret *s, size_t len); /* shorter only; the cut tail is wiped */
-bool secret_equal(const struct secret *a,
-		  const struct secret *b); /* constant time for equal lengths */
+/* Constant time for equal lengths. */
+bool secret_equal(const struct secret *a, const struct secret *b);
 bool secret_equal_span(const struct secret *a, struct span b);
 /* The whole of a file (from its start, whatever the offset) or pipe, at most KB_MAX_SECRET, one
  * trailing LF or CRLF removed.  The descriptor stays open. */

@@ -1,24 +1,25 @@
 /* broker/config/config.c — keybroker.json: the whole configuration, read and checked before
- * anything is started with it. Trusts the files' owners (source.c) and nothing in them.  Never half
- * a configuration: every fault is collected, and one is enough to refuse. */
+ * anything is started with it.  Trusts the owners of the files (snapshot.c), and nothing in the
+ * files.  All faults are collected, and one is enough to refuse the configuration. */
 #include "config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/hex.h"
+#include "base/x509.h"
 #include "config/document.h"
-#include "process/x509.h"
 
 enum { WORKERS = 2, MAX_CHAIN = 256 * 1024, MAX_ENVIRONMENT = 16 };
 
-static bool present(const struct node *n, const char *name)
+static bool present(const struct section *n, const char *name)
 {
 	return json_has(n->obj, name) && !json_has_null(n->obj, name);
 }
 
-/* What would change how programs are loaded or where OpenSSL finds its engines has no business
- * here. */
+/* No variable that changes how programs are loaded, or where OpenSSL looks for its configuration
+ * and engines. */
 static bool variable_ok(const char *name)
 {
 	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
@@ -37,106 +38,110 @@ static bool variable_ok(const char *name)
 	return true;
 }
 
-static void environment_load(const struct node *hsm, struct config *c)
+static void environment_load(const struct section *hsm, struct config *c)
 {
 	void *it = NULL;
 	const char *name;
 	const struct json_t *value;
-	struct node env;
+	struct section env;
 	size_t n = 0;
 
-	if (!present(hsm, "environment") || !node_obj(hsm, "environment", &env))
+	if (!present(hsm, "environment") || !section_object(hsm, "environment", &env))
 		return;
 	c->hsm_environment = calloc(MAX_ENVIRONMENT + 1, sizeof(char *));
 	if (c->hsm_environment == NULL || json_len(env.obj) > MAX_ENVIRONMENT) {
-		node_fault(hsm, "environment", "more than %d variables", MAX_ENVIRONMENT);
+		section_fault(hsm, "environment", "more than %d variables", MAX_ENVIRONMENT);
 		return;
 	}
 	while (json_next(env.obj, &it, &name, &value)) {
 		KB_AUTO(cstr) char *path = NULL;
 		char *pair = NULL;
 		if (!variable_ok(name))
-			node_fault(&env, name, "\"%.64s\" is no variable for a PKCS#11 module",
-				   name);
-		else if (node_path(&env, name, &path) && asprintf(&pair, "%s=%s", name, path) < 0)
-			node_fault(&env, name, "no memory");
+			section_fault(&env, name, "\"%.64s\" must not be set for a PKCS#11 module",
+				      name);
+		else if (section_path(&env, name, &path) &&
+			 asprintf(&pair, "%s=%s", name, path) < 0)
+			section_fault(&env, name, "no memory");
 		else if (path != NULL)
 			c->hsm_environment[n++] = pair;
 	}
 }
 
-static bool uri_ok(const struct node *n, const char *name, const char *uri)
+static bool uri_ok(const struct section *n, const char *name, const char *uri)
 {
 	if (strncmp(uri, "pkcs11:", 7) != 0) {
-		node_fault(n, name, "\"%s\" must be a PKCS#11 URI: \"pkcs11:…\" (RFC 7512)", name);
+		section_fault(n, name, "\"%s\" must be a PKCS#11 URI: \"pkcs11:…\" (RFC 7512)",
+			      name);
 		return false;
 	}
 	if (strcasestr(uri, "pin-value") != NULL || strcasestr(uri, "pin-source") != NULL) {
-		node_fault(n, name, "\"%s\" must not carry a PIN: it belongs into the PIN file",
-			   name);
+		section_fault(n, name, "\"%s\" must not contain a PIN: write it to the PIN file",
+			      name);
 		return false;
 	}
 	return true;
 }
 
-static void hsm_load(const struct node *root, struct config *c)
+static void hsm_load(const struct section *root, struct config *c)
 {
 	static const char *const known[] = {"module",      "token",   "pin_file", "workers",
 					    "environment", "network", NULL};
-	struct node hsm;
+	struct section hsm;
 	const char *why;
 	int64_t workers = WORKERS;
 
-	if (!node_obj(root, "hsm", &hsm))
+	if (!section_object(root, "hsm", &hsm))
 		return;
-	(void)node_known(&hsm, known);
-	if (node_str(&hsm, "module", 4095, &c->hsm_module) && c->hsm_module[0] != '/')
-		node_fault(&hsm, "module", "\"module\" must be an absolute path");
-	if (node_str(&hsm, "token", 1024, &c->hsm_token))
+	(void)section_known(&hsm, known);
+	if (section_str(&hsm, "module", 4095, &c->hsm_module) && c->hsm_module[0] != '/')
+		section_fault(&hsm, "module", "\"module\" must be an absolute path");
+	if (section_str(&hsm, "token", 1024, &c->hsm_token))
 		(void)uri_ok(&hsm, "token", c->hsm_token);
-	if (node_path(&hsm, "pin_file", &c->hsm_pin_file) &&
+	if (section_path(&hsm, "pin_file", &c->hsm_pin_file) &&
 	    snapshot_check(root->doc->l->src, c->hsm_pin_file, true, &why) != KB_OK)
-		node_fault(&hsm, "pin_file", "%s %s", c->hsm_pin_file, why);
-	(void)node_int_opt(&hsm, "workers", 1, KB_MAX_WORKERS, &workers);
-	(void)node_bool_opt(&hsm, "network", &c->hsm_is_network);
+		section_fault(&hsm, "pin_file", "%s %s", c->hsm_pin_file, why);
+	(void)section_int_opt(&hsm, "workers", 1, KB_MAX_WORKERS, &workers);
+	(void)section_bool_opt(&hsm, "network", &c->hsm_is_network);
 	c->workers = (unsigned)workers;
 	environment_load(&hsm, c);
 }
 
-static void signer_load(const struct node *root, struct config *c)
+static void signer_load(const struct section *root, struct config *c)
 {
 	static const char *const known[] = {"object", "certificates", NULL};
-	struct node signer;
+	struct section signer;
 
-	if (!node_obj(root, "signer", &signer))
+	if (!section_object(root, "signer", &signer))
 		return;
-	(void)node_known(&signer, known);
-	if (node_str(&signer, "object", 1024, &c->signer_object))
+	(void)section_known(&signer, known);
+	if (section_str(&signer, "object", 1024, &c->signer_object))
 		(void)uri_ok(&signer, "object", c->signer_object);
-	if (node_file(&signer, "certificates", MAX_CHAIN, false, CONFIG_VAULT, &c->signer_chain) &&
+	if (section_file(&signer, "certificates", MAX_CHAIN, false, CONFIG_VAULT,
+			 &c->signer_chain) &&
 	    c->signer_chain.len > 0 && x509_chain_check(c->signer_chain) != KB_OK)
-		node_fault(&signer, "certificates",
-			   "the file must hold the signer's certificate, then each one's issuer, "
-			   "and end with the root");
+		section_fault(
+			&signer, "certificates",
+			"the file must have the signer's certificate first, then the certificate "
+			"of each issuer, and the root last");
 }
 
-static void limits_load(const struct node *root, struct config *c)
+static void limits_load(const struct section *root, struct config *c)
 {
 	static const char *const known[] = {"connections", "connections_per_source", "queue",
 					    "gateways",    "ledger_segment_bytes",   NULL};
-	struct node limits;
+	struct section limits;
 	int64_t connections = KB_CONNECTIONS, per_source = KB_CONNECTIONS_SOURCE, queue = KB_QUEUE,
 		gateways = 1;
 
 	c->ledger_segment_bytes = KB_LEDGER_SEGMENT;
-	if (present(root, "limits") && node_obj(root, "limits", &limits)) {
-		(void)node_known(&limits, known);
-		(void)node_int_opt(&limits, "connections", 1, 1000000, &connections);
-		(void)node_int_opt(&limits, "connections_per_source", 1, 1000000, &per_source);
-		(void)node_int_opt(&limits, "queue", 1, 65536, &queue);
-		(void)node_int_opt(&limits, "gateways", 1, KB_MAX_GATEWAYS, &gateways);
-		(void)node_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD,
-				   INT64_C(1) << 40, &c->ledger_segment_bytes);
+	if (present(root, "limits") && section_object(root, "limits", &limits)) {
+		(void)section_known(&limits, known);
+		(void)section_int_opt(&limits, "connections", 1, 1000000, &connections);
+		(void)section_int_opt(&limits, "connections_per_source", 1, 1000000, &per_source);
+		(void)section_int_opt(&limits, "queue", 1, 65536, &queue);
+		(void)section_int_opt(&limits, "gateways", 1, KB_MAX_GATEWAYS, &gateways);
+		(void)section_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD,
+				      INT64_C(1) << 40, &c->ledger_segment_bytes);
 	}
 	c->max_connections = (unsigned)connections;
 	c->max_connections_source = (unsigned)per_source;
@@ -144,62 +149,65 @@ static void limits_load(const struct node *root, struct config *c)
 	c->gateways = (unsigned)gateways;
 }
 
-static void metrics_load(const struct node *root, struct config *c)
+static void metrics_load(const struct section *root, struct config *c)
 {
 	static const char *const known[] = {"address", NULL};
-	struct node metrics;
+	struct section metrics;
 
-	if (!present(root, "metrics") || !node_obj(root, "metrics", &metrics))
+	if (!present(root, "metrics") || !section_object(root, "metrics", &metrics))
 		return;
-	(void)node_known(&metrics, known);
-	if (!node_str(&metrics, "address", 64, &c->metrics_address))
+	(void)section_known(&metrics, known);
+	if (!section_str(&metrics, "address", 64, &c->metrics_address))
 		return;
 	if (!address_ok(c->metrics_address))
-		node_fault(&metrics, "address",
-			   "\"address\" must be a literal address and a port: \"127.0.0.1:9464\"");
+		section_fault(
+			&metrics, "address",
+			"\"address\" must be a literal address and a port: \"127.0.0.1:9464\"");
 	for (size_t i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].address != NULL &&
 		    strcmp(c->listeners[i].address, c->metrics_address) == 0)
-			node_fault(&metrics, "address", "a listener has this address");
+			section_fault(&metrics, "address", "a listener has this address");
 }
 
-static void user_load(const struct node *root, struct config *c)
+static void user_load(const struct section *root, struct config *c)
 {
 	static const char chars[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
 
-	if (!node_str_opt(root, "user", 32, &c->user) || c->user == NULL)
+	if (!section_str_opt(root, "user", 32, &c->user) || c->user == NULL)
 		return;
 	if (strspn(c->user, chars) != strlen(c->user) || c->user[0] == '-' ||
 	    (c->user[0] >= '0' && c->user[0] <= '9'))
-		node_fault(root, "user", "\"user\" must be the name of a system user");
+		section_fault(root, "user", "\"user\" must be the name of a system user");
 	else if (strcmp(c->user, "root") == 0)
-		node_fault(root, "user", "\"user\" must not be root: nothing here needs it");
+		section_fault(root, "user",
+			      "\"user\" must not be root: no process needs its rights");
 }
 
-static void root_load(struct loader *l, const struct node *root)
+static void root_load(struct loader *l, const struct section *root)
 {
 	static const char *const known[] = {"listeners", "metrics", "hsm",  "signer", "issuers",
 					    "keys",      "state",   "user", "limits", NULL};
 	struct config *c = l->c;
 
-	(void)node_known(root, known);
+	(void)section_known(root, known);
 	listeners_load(l, root);
 	metrics_load(root, c);
 	hsm_load(root, c);
 	signer_load(root, c);
 	limits_load(root, c);
 	user_load(root, c);
-	if (node_path(root, "state", &c->state_dir) &&
+	if (section_path(root, "state", &c->state_dir) &&
 	    (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
-		node_fault(root, "state", "no memory");
-	bool has_issuers = node_path(root, "issuers", &c->issuers_dir),
-	     has_keys = node_path(root, "keys", &c->keys_dir);
+		section_fault(root, "state", "no memory");
+	bool has_issuers = section_path(root, "issuers", &c->issuers_dir),
+	     has_keys = section_path(root, "keys", &c->keys_dir);
 	size_t before = l->n_faults;
 	if (has_issuers && (l->parts & (CONFIG_VAULT | CONFIG_FETCHER)) != 0)
 		issuers_load(l, root);
 	l->is_issuers_faulty = !has_issuers || l->n_faults > before;
-	if (has_keys &&
-	    (l->parts & CONFIG_VAULT) != 0) /* after the issuers: a policy must name one of them */
+
+	/* After the issuers: a policy must name one of them. */
+	if (has_keys && (l->parts & CONFIG_VAULT) != 0)
 		keys_load(l, root);
 }
 
@@ -215,8 +223,7 @@ static void digest_text(const struct snapshot *src, char out[static 65])
 	uint8_t digest[32];
 
 	snapshot_digest(src, digest);
-	for (size_t i = 0; i < sizeof digest; i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	*hex_put(out, span_of(digest, sizeof digest)) = '\0';
 }
 
 enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out,
@@ -234,11 +241,11 @@ enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, 
 		return KB_E_CONFIG;
 	}
 	if (doc_open(&l, c->path, CONFIG_ALL, &d)) {
-		struct node root = doc_root(&d);
+		struct section root = doc_root(&d);
 		root_load(&l, &root);
 	}
 	doc_close(&d);
-	if (l.n_faults > KB_MAX_FAULTS) { /* the last slot is kept for this line */
+	if (l.n_faults > KB_MAX_FAULTS) { /* the last slot is for this line */
 		size_t more = l.n_faults - KB_MAX_FAULTS;
 		if (faults->n <= KB_MAX_FAULTS &&
 		    asprintf(&faults->text[faults->n], "%s:1: and %zu more faults", c->path,

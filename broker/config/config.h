@@ -1,5 +1,5 @@
 /* broker/config/config.h — keybroker.json, issuers.d, keys.d and the policies, parsed and checked.
- * Unknown members are errors; every fault has path and line. */
+ * Unknown members are faults.  Every fault has path and line. */
 #ifndef KB_CONFIG_CONFIG_H
 #define KB_CONFIG_CONFIG_H
 #include "base/limits.h"
@@ -48,7 +48,7 @@ struct key_config {
 	struct key_record *record;
 	const struct rules *policy; /* NULL: no policy; keys that name one file share it */
 };
-struct config_policy; /* a compiled policy and where it came from: config_keys.c */
+struct config_policy; /* a compiled policy and where it came from: keys.c */
 
 struct config {
 	char *path, *dir; /* of keybroker.json */
@@ -56,40 +56,41 @@ struct config {
 	size_t n_listeners;
 	char *metrics_address;                       /* NULL: none */
 	char *hsm_module, *hsm_token, *hsm_pin_file; /* absolute paths */
-	char **hsm_environment; /* "NAME=absolute path", NULL-terminated: set in the vault before
-				   the module is loaded */
-	bool hsm_is_network;    /* the module may open sockets */
+
+	/* "NAME=absolute path", NULL-terminated: set in the vault before the module is loaded. */
+	char **hsm_environment;
+	bool hsm_is_network; /* the module may open sockets */
 	unsigned workers, gateways;
 	char *signer_object;
 	struct span signer_chain; /* PEM: leaf … root */
 	struct issuer_config *issuers;
 	size_t n_issuers;
-	struct key_config *keys; /* sorted by name, compared without case (Key Vault's names are
-				    case-insensitive) */
+	struct key_config *keys; /* sorted by name, without case, as Key Vault compares names */
 	size_t n_keys;
 	struct config_policy *policies; /* sorted by path */
 	size_t n_policies;
 	char *state_dir, *ledger_dir; /* absolute; ledger_dir = state/ledger */
 	char *keys_dir, *issuers_dir;
-	char *user; /* to become when started as root; NULL: none given */
+	char *user; /* whom the processes run as when started by root; NULL: not given */
 	unsigned max_connections, max_connections_source, max_queue;
 	int64_t ledger_segment_bytes;
-	char digest[65]; /* of the whole configuration as the source saw it, hex */
+	char digest[65]; /* snapshot_digest(), hex */
 };
 
-enum { KB_MAX_FAULTS = 200 }; /* told of one configuration; the rest is counted in one last line */
+enum { KB_MAX_FAULTS = 200 }; /* reported of one configuration; a last line counts the rest */
 struct config_faults {        /* "path:line: text" each */
 	char **text;
 	size_t n;
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read; a process asks for its own and gets only that filled in: CONFIG_GATEWAY
- * certificates and TLS keys, CONFIG_VAULT signer, issuers and their CAs (a key set counts only with
- * the CA it was fetched by), keys, policies and bearers, CONFIG_FETCHER issuers and their CAs;
- * keybroker.json itself always.  On KB_OK *out is the caller's, borrowing bytes of `src`, which
- * must outlive it.  Otherwise KB_E_CONFIG and at least one fault; *faults is filled anew either
- * way: config_faults_free(). */
+/* `parts`: what to read.  A process asks for its own part:
+ * CONFIG_GATEWAY: certificates and TLS keys;
+ * CONFIG_VAULT: signer, keys, policies, bearer tokens, issuers and their CAs (a stored key set is
+ * valid only with the CA by which it was fetched); CONFIG_FETCHER: issuers and their CAs.
+ * keybroker.json itself is always read.  On KB_OK *out is the caller's; it borrows bytes of `src`,
+ * which must outlive it.  Otherwise KB_E_CONFIG and at least one fault.  *faults is filled in
+ * either case: config_faults_free(). */
 KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts,
 				      struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
@@ -98,11 +99,12 @@ static inline void config_cleanup(struct config **c)
 	config_free(*c);
 }
 
-const struct key_config *config_key(const struct config *c,
-				    struct span name); /* NULL when there is none */
-const struct issuer_config *config_issuer(
-	const struct config *c, struct span iss); /* byte for byte; NULL when there is none */
-/* Whose keys, from where, by which CA.  Borrows from `issuer`; needs a part that reads issuers. */
+/* NULL when there is none. */
+const struct key_config *config_key(const struct config *c, struct span name);
+/* Compared byte for byte; NULL when there is none. */
+const struct issuer_config *config_issuer(const struct config *c, struct span iss);
+/* Which issuer's keys, from which source, by which CA.  Borrows from `issuer`; needs a part that
+ * reads issuers. */
 void config_origin(const struct issuer_config *issuer, struct keyset_origin *out);
 
 #endif

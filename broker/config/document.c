@@ -1,6 +1,6 @@
-/* broker/config/document.c — configuration documents: members in, faults out.
- * Decides what a well-formed member is; trusts base/json.  Never stops at the first fault: an
- * operator wants to see them all. */
+/* broker/config/document.c — reads the members of configuration documents and collects faults.
+ * Decides what a well-formed member is; trusts base/json.  Does not stop at the first fault: an
+ * operator wants to see all of them. */
 #include "config/document.h"
 
 #include <stdarg.h>
@@ -12,15 +12,15 @@
 static void fault_text(struct loader *l, const char *path, unsigned line, const char *text)
 {
 	struct config_faults *f = l->faults;
-	char *told = NULL;
+	char *line_text = NULL;
 
 	if (l->n_faults++ >= KB_MAX_FAULTS)
 		return;
 	if (f->text == NULL && (f->text = calloc(KB_MAX_FAULTS + 1, sizeof(char *))) == NULL)
 		return;
-	if (asprintf(&told, "%s:%u: %s", path, line, text) < 0)
+	if (asprintf(&line_text, "%s:%u: %s", path, line, text) < 0)
 		return;
-	f->text[f->n++] = told;
+	f->text[f->n++] = line_text;
 }
 
 void fault_add(struct loader *l, const char *path, unsigned line, const char *fmt, ...)
@@ -34,7 +34,7 @@ void fault_add(struct loader *l, const char *path, unsigned line, const char *fm
 	fault_text(l, path, line, text);
 }
 
-void node_fault(const struct node *n, const char *name, const char *fmt, ...)
+void section_fault(const struct section *n, const char *name, const char *fmt, ...)
 {
 	char at[256], text[512];
 	va_list ap;
@@ -71,8 +71,9 @@ char *path_join(const char *dir, const char *rel)
 
 	if (asprintf(&joined, "%s/%s/", rel[0] == '/' ? "" : dir, rel) < 0)
 		return NULL;
-	size_t len = 0; /* of what is normal already, without its last slash; never longer than what
-			   was read */
+
+	/* Length of the normalised part, without a last slash.  It never exceeds what was read. */
+	size_t len = 0;
 	for (char *part = joined, *end; (end = strchr(part, '/')) != NULL; part = end + 1) {
 		size_t n = (size_t)(end - part);
 		if (n == 0 || (n == 1 && part[0] == '.'))
@@ -97,7 +98,7 @@ char *path_join(const char *dir, const char *rel)
 static const char *json_fault(enum kb_err err)
 {
 	if (err == KB_E_JSON_DUPLICATE)
-		return "the same member twice";
+		return "the same member occurs twice";
 	if (err == KB_E_JSON_DEPTH)
 		return "nested too deeply";
 	return "not valid JSON";
@@ -137,19 +138,19 @@ void doc_close(struct doc *d)
 	*d = (struct doc){0};
 }
 
-struct node doc_root(const struct doc *d)
+struct section doc_root(const struct doc *d)
 {
-	return (struct node){.doc = d, .obj = d->json};
+	return (struct section){.doc = d, .obj = d->json};
 }
 
 /* ---- members ---- */
 
-static bool is_absent(const struct node *n, const char *name)
+static bool is_absent(const struct section *n, const char *name)
 {
 	return !json_has(n->obj, name) || json_has_null(n->obj, name);
 }
 
-bool node_known(const struct node *n, const char *const *known)
+bool section_known(const struct section *n, const char *const *known)
 {
 	void *it = NULL;
 	const char *name;
@@ -165,59 +166,61 @@ bool node_known(const struct node *n, const char *const *known)
 		ok = false;
 		if (strcasestr(name, "pin") != NULL || strcasestr(name, "password") != NULL ||
 		    strcasestr(name, "secret") != NULL)
-			node_fault(n, name,
-				   "unknown member \"%s\": a secret has no place here, name a file "
-				   "instead (pin_file)",
-				   name);
+			section_fault(
+				n, name,
+				"unknown member \"%s\": do not write a secret here; name a file "
+				"instead (pin_file)",
+				name);
 		else
-			node_fault(n, name, "unknown member \"%s\"", name);
+			section_fault(n, name, "unknown member \"%s\"", name);
 	}
 	return ok;
 }
 
-bool node_obj(const struct node *n, const char *name, struct node *out)
+bool section_object(const struct section *n, const char *name, struct section *out)
 {
-	*out = (struct node){.doc = n->doc};
+	*out = (struct section){.doc = n->doc};
 	if (json_get_obj(n->obj, name, &out->obj) != KB_OK) {
-		node_fault(n, name, "\"%s\" must be an object", name);
+		section_fault(n, name, "\"%s\" must be an object", name);
 		return false;
 	}
 	snprintf(out->at, sizeof out->at, "%.60s%s%.30s", n->at, n->at[0] == '\0' ? "" : ".", name);
 	return true;
 }
 
-bool node_entry(const struct node *n, const char *name, size_t i, struct node *out)
+bool section_entry(const struct section *n, const char *name, size_t i, struct section *out)
 {
 	const struct json_t *array;
 
-	*out = (struct node){.doc = n->doc};
+	*out = (struct section){.doc = n->doc};
 	snprintf(out->at, sizeof out->at, "%.40s%s%.20s[%zu]", n->at, n->at[0] == '\0' ? "" : ".",
 		 name, i);
 	if (json_get_arr(n->obj, name, &array) == KB_OK)
 		out->obj = json_at(array, i);
 	if (out->obj == NULL || !json_isa_obj(out->obj)) {
-		node_fault(out, "", "must be an object");
+		section_fault(out, "", "must be an object");
 		return false;
 	}
 	return true;
 }
 
-bool node_str(const struct node *n, const char *name, size_t max_bytes, char **out)
+bool section_str(const struct section *n, const char *name, size_t max_bytes, char **out)
 {
 	struct span s;
 
 	if (json_get_str(n->obj, name, max_bytes, &s) != KB_OK) {
-		node_fault(n, name, "\"%s\" must be a text of 1 to %zu bytes", name, max_bytes);
+		section_fault(n, name, "\"%s\" must be a string of 1 to %zu bytes", name,
+			      max_bytes);
 		return false;
 	}
 	for (size_t i = 0; i < s.len; i++)
 		if (s.p[i] < 0x20 || s.p[i] == 0x7f) {
-			node_fault(n, name, "\"%s\" holds a control character", name);
+			section_fault(n, name, "\"%s\" contains a control character", name);
 			return false;
 		}
 	char *copy = span_dup(s);
 	if (copy == NULL) {
-		node_fault(n, name, "no memory");
+		section_fault(n, name, "no memory");
 		return false;
 	}
 	free(*out);
@@ -225,42 +228,43 @@ bool node_str(const struct node *n, const char *name, size_t max_bytes, char **o
 	return true;
 }
 
-bool node_str_opt(const struct node *n, const char *name, size_t max_bytes, char **out)
+bool section_str_opt(const struct section *n, const char *name, size_t max_bytes, char **out)
 {
-	return is_absent(n, name) || node_str(n, name, max_bytes, out);
+	return is_absent(n, name) || section_str(n, name, max_bytes, out);
 }
 
-bool node_bool_opt(const struct node *n, const char *name, bool *out)
+bool section_bool_opt(const struct section *n, const char *name, bool *out)
 {
 	bool value;
 
 	if (is_absent(n, name))
 		return true;
 	if (json_get_bool(n->obj, name, &value) != KB_OK) {
-		node_fault(n, name, "\"%s\" must be true or false", name);
+		section_fault(n, name, "\"%s\" must be true or false", name);
 		return false;
 	}
 	*out = value;
 	return true;
 }
 
-bool node_int_opt(const struct node *n, const char *name, int64_t min, int64_t max, int64_t *out)
+bool section_int_opt(const struct section *n, const char *name, int64_t min, int64_t max,
+		     int64_t *out)
 {
 	int64_t value;
 
 	if (is_absent(n, name))
 		return true;
 	if (json_get_int(n->obj, name, &value) != KB_OK || value < min || value > max) {
-		node_fault(n, name, "\"%s\" must be a whole number from %lld to %lld", name,
-			   (long long)min, (long long)max);
+		section_fault(n, name, "\"%s\" must be a whole number from %lld to %lld", name,
+			      (long long)min, (long long)max);
 		return false;
 	}
 	*out = value;
 	return true;
 }
 
-bool node_time_opt(const struct node *n, const char *name, int64_t min_s, int64_t max_s,
-		   int64_t *out_s)
+bool section_time_opt(const struct section *n, const char *name, int64_t min_s, int64_t max_s,
+		      int64_t *out_s)
 {
 	struct span text;
 	int64_t value;
@@ -269,45 +273,45 @@ bool node_time_opt(const struct node *n, const char *name, int64_t min_s, int64_
 		return true;
 	if (json_get_str(n->obj, name, 16, &text) != KB_OK ||
 	    clock_parse_span(text, &value) != KB_OK) {
-		node_fault(n, name,
-			   "\"%s\" must be a duration such as \"60s\", \"5m\", \"8h\" or \"1d\"",
-			   name);
+		section_fault(n, name,
+			      "\"%s\" must be a duration such as \"60s\", \"5m\", \"8h\" or \"1d\"",
+			      name);
 		return false;
 	}
 	if (value < min_s || value > max_s) {
-		node_fault(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s,
-			   (long long)max_s);
+		section_fault(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s,
+			      (long long)max_s);
 		return false;
 	}
 	*out_s = value;
 	return true;
 }
 
-bool node_path(const struct node *n, const char *name, char **out)
+bool section_path(const struct section *n, const char *name, char **out)
 {
 	KB_AUTO(cstr) char *rel = NULL;
 
-	if (!node_str(n, name, 4095, &rel))
+	if (!section_str(n, name, 4095, &rel))
 		return false;
 	free(*out);
 	*out = path_join(n->doc->dir, rel);
 	if (*out == NULL)
-		node_fault(n, name, "no memory");
+		section_fault(n, name, "no memory");
 	return *out != NULL;
 }
 
-bool node_file(const struct node *n, const char *name, size_t max_bytes, bool is_private,
-	       unsigned parts, struct span *out)
+bool section_file(const struct section *n, const char *name, size_t max_bytes, bool is_private,
+		  unsigned parts, struct span *out)
 {
 	const char *why;
 	KB_AUTO(cstr) char *path = NULL;
 
-	if (!node_path(n, name, &path))
+	if (!section_path(n, name, &path))
 		return false;
 	if ((n->doc->l->parts & parts) == 0)
 		return true;
 	if (snapshot_read(n->doc->l->src, path, max_bytes, is_private, parts, out, &why) == KB_OK)
 		return true;
-	node_fault(n, name, "%s %s", path, why);
+	section_fault(n, name, "%s %s", path, why);
 	return false;
 }

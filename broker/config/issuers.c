@@ -1,24 +1,24 @@
-/* broker/config/issuers.c — issuers.d: whom we believe, by which algorithms, and where their keys
- * come from. Decides the trust anchors of the whole product: what is missing, unknown or doubtful
- * is a fault, never a default that permits. */
+/* broker/config/issuers.c — issuers.d: which issuers are trusted, with which algorithms, and where
+ * their keys come from.  These are the trust anchors of the product: a missing, unknown or
+ * ambiguous value is a fault; no default permits anything. */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/x509.h"
 #include "config/document.h"
 #include "policy/jwks.h"
-#include "process/x509.h"
 
 enum {
 	MAX_CA = 256 * 1024,
 	MAX_URL = 1024,
-	MAX_NAME = 100, /* the shared statistics and the state directory hold it */
+	MAX_NAME = 100, /* bytes; part of file names and of the shared statistics */
 	TOKEN_AGE_S = 8 * 3600,
 	TOKEN_LIFETIME_S = 24 * 3600, /* Azure Attestation gives 8 h */
 	SKEW_S = 60,
 	LONGEST_S = 366 * 86400,
 };
 
-/* What becomes a file's name in the state directory and a label in /metrics. */
+/* The name becomes part of a file name in the state directory, and a label in /metrics. */
 static bool issuer_name_ok(const char *name, size_t len)
 {
 	static const char chars[] =
@@ -27,7 +27,7 @@ static bool issuer_name_ok(const char *name, size_t len)
 	return len > 0 && len <= MAX_NAME && strspn(name, chars) >= len;
 }
 
-/* https, a host, no user info, and nothing a URL parser could read in two ways. */
+/* https, a host, no user info, and no character that URL parsers read differently. */
 static bool url_ok(const char *url)
 {
 	if (strncmp(url, "https://", 8) != 0)
@@ -42,14 +42,14 @@ static bool is_plain_http(const char *url)
 	return strncasecmp(url, "http://", 7) == 0;
 }
 
-static void algorithms_load(const struct node *n, struct issuer_config *out)
+static void algorithms_load(const struct section *n, struct issuer_config *out)
 {
 	const struct json_t *array;
 
 	if (json_get_arr(n->obj, "algorithms", &array) != KB_OK || json_len(array) == 0) {
-		node_fault(n, "algorithms",
-			   "\"algorithms\" must be an array that names at least one algorithm: "
-			   "[\"RS256\"]");
+		section_fault(n, "algorithms",
+			      "\"algorithms\" must be an array that names at least one algorithm: "
+			      "[\"RS256\"]");
 		return;
 	}
 	for (size_t i = 0; i < json_len(array); i++) {
@@ -58,62 +58,65 @@ static void algorithms_load(const struct node *n, struct issuer_config *out)
 					  ? alg_from_name(name)
 					  : KB_ALG_NONE;
 		if (alg == KB_ALG_NONE)
-			node_fault(n, "algorithms",
-				   "\"%.*s\" is no signature algorithm for issuers: RS, PS or ES "
-				   "with 256, 384 or 512",
-				   (int)name.len, name.len > 0 ? (const char *)name.p : "");
+			section_fault(n, "algorithms",
+				      "\"%.*s\" is not a signature algorithm for tokens: use RS, "
+				      "PS or ES "
+				      "with 256, 384 or 512",
+				      (int)name.len, name.len > 0 ? (const char *)name.p : "");
 		else
 			out->rules.algorithms |= 1U << alg;
 	}
 }
 
-static void jwks_file_load(const struct node *keys, struct issuer_config *out)
+static void jwks_file_load(const struct section *keys, struct issuer_config *out)
 {
 	KB_AUTO(jwks) struct jwks *set = NULL;
 
 	out->source = KEYS_JWKS_FILE;
 	if (json_has(keys->obj, "ca_file") || json_has(keys->obj, "min_interval"))
-		node_fault(keys, "jwks_file",
-			   "\"ca_file\" and \"min_interval\" have no meaning where nothing is "
-			   "fetched");
-	if (!node_file(keys, "jwks_file", KB_MAX_JWKS, false, CONFIG_VAULT | CONFIG_FETCHER,
-		       &out->jwks_file))
+		section_fault(keys, "jwks_file",
+			      "\"ca_file\" and \"min_interval\" have no effect with \"jwks_file\": "
+			      "nothing is "
+			      "fetched");
+	if (!section_file(keys, "jwks_file", KB_MAX_JWKS, false, CONFIG_VAULT | CONFIG_FETCHER,
+			  &out->jwks_file))
 		return;
 	enum kb_err err = jwks_parse(out->jwks_file, &set, NULL);
 	if (err != KB_OK)
-		node_fault(keys, "jwks_file", "no usable key set: %s", kb_err_name(err));
+		section_fault(keys, "jwks_file", "no usable key set: %s", kb_err_name(err));
 }
 
-static void ca_load(const struct node *keys, struct issuer_config *out)
+static void ca_load(const struct section *keys, struct issuer_config *out)
 {
 	int64_t expires_s;
 	KB_AUTO(buf) struct buf leaf;
 
 	buf_init(&leaf, MAX_CA);
 	if (!json_has(keys->obj, "ca_file") || json_has_null(keys->obj, "ca_file") ||
-	    !node_file(keys, "ca_file", MAX_CA, false, CONFIG_VAULT | CONFIG_FETCHER, &out->ca) ||
+	    !section_file(keys, "ca_file", MAX_CA, false, CONFIG_VAULT | CONFIG_FETCHER,
+			  &out->ca) ||
 	    out->ca.len == 0)
 		return;
 	if (x509_chain_read(out->ca, &leaf, &expires_s) != KB_OK)
-		node_fault(keys, "ca_file",
-			   "the file holds no PEM certificate, or one that does not parse");
+		section_fault(keys, "ca_file",
+			      "the file has no PEM certificate, or one that cannot be read");
 }
 
-static void keys_source_load(const struct node *n, struct issuer_config *out)
+static void keys_source_load(const struct section *n, struct issuer_config *out)
 {
 	static const char *const known[] = {"discovery", "jwks_uri",     "jwks_file",
 					    "ca_file",   "min_interval", NULL};
-	struct node keys;
+	struct section keys;
 	bool discovery = false;
 
-	if (!node_obj(n, "keys", &keys) || !node_known(&keys, known) ||
-	    !node_bool_opt(&keys, "discovery", &discovery))
+	if (!section_object(n, "keys", &keys) || !section_known(&keys, known) ||
+	    !section_bool_opt(&keys, "discovery", &discovery))
 		return;
 	bool uri = json_has(keys.obj, "jwks_uri"), file = json_has(keys.obj, "jwks_file");
 	if ((int)discovery + (int)uri + (int)file != 1) {
-		node_fault(n, "keys",
-			   "\"keys\" must say one of \"discovery\": true, \"jwks_uri\", "
-			   "\"jwks_file\"");
+		section_fault(n, "keys",
+			      "\"keys\" must have one of \"discovery\": true, \"jwks_uri\", "
+			      "\"jwks_file\"");
 		return;
 	}
 	out->min_interval_s = KB_FETCH_MIN_S;
@@ -122,34 +125,35 @@ static void keys_source_load(const struct node *n, struct issuer_config *out)
 		return;
 	}
 	ca_load(&keys, out);
-	(void)node_time_opt(&keys, "min_interval", 5, 3600, &out->min_interval_s);
+	(void)section_time_opt(&keys, "min_interval", 5, 3600, &out->min_interval_s);
 	out->source = discovery ? KEYS_DISCOVERY : KEYS_JWKS_URI;
-	if (uri && node_str(&keys, "jwks_uri", MAX_URL, &out->jwks_uri) && !url_ok(out->jwks_uri))
-		node_fault(&keys, "jwks_uri", "\"jwks_uri\" must be an https URL");
+	if (uri && section_str(&keys, "jwks_uri", MAX_URL, &out->jwks_uri) &&
+	    !url_ok(out->jwks_uri))
+		section_fault(&keys, "jwks_uri", "\"jwks_uri\" must be an https URL");
 	if (discovery && out->rules.issuer != NULL && !is_plain_http(out->rules.issuer) &&
 	    (!url_ok(out->rules.issuer) || strchr(out->rules.issuer, '?') != NULL))
-		node_fault(n, "issuer",
-			   "discovery needs an issuer that is an https URL without query");
+		section_fault(n, "issuer",
+			      "discovery needs an issuer that is an https URL without query");
 }
 
-static void nonce_load(const struct node *n, struct issuer_rules *rules)
+static void nonce_load(const struct section *n, struct issuer_rules *rules)
 {
 	static const char *const names[] = {[NONCE_IGNORED] = "ignored",
 					    [NONCE_REQUEST] = "request",
 					    [NONCE_BROKER] = "broker"};
 	KB_AUTO(cstr) char *text = NULL;
 
-	if (!node_str_opt(n, "nonce", 16, &text) || text == NULL)
+	if (!section_str_opt(n, "nonce", 16, &text) || text == NULL)
 		return;
 	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (strcmp(text, names[i]) == 0) {
 			rules->nonce = (enum issuer_nonce)i;
 			return;
 		}
-	node_fault(n, "nonce", "\"nonce\" must be \"ignored\", \"request\" or \"broker\"");
+	section_fault(n, "nonce", "\"nonce\" must be \"ignored\", \"request\" or \"broker\"");
 }
 
-static void issuer_load(const struct node *n, struct issuer_config *out)
+static void issuer_load(const struct section *n, struct issuer_config *out)
 {
 	static const char *const known[] = {"issuer",
 					    "profile",
@@ -167,26 +171,26 @@ static void issuer_load(const struct node *n, struct issuer_config *out)
 	struct issuer_rules *r = &out->rules;
 	KB_AUTO(cstr) char *profile = NULL;
 
-	(void)node_known(n, known);
-	if (node_str(n, "issuer", KB_MAX_ISS, &r->issuer) && is_plain_http(r->issuer))
-		node_fault(n, "issuer", "an http:// issuer cannot prove who it is: https");
-	if (node_str_opt(n, "profile", 16, &profile) && profile != NULL &&
+	(void)section_known(n, known);
+	if (section_str(n, "issuer", KB_MAX_ISS, &r->issuer) && is_plain_http(r->issuer))
+		section_fault(n, "issuer", "\"issuer\" must not be an http:// URL: use https");
+	if (section_str_opt(n, "profile", 16, &profile) && profile != NULL &&
 	    strcmp(profile, "maa") != 0 && strcmp(profile, "generic") != 0)
-		node_fault(n, "profile", "\"profile\" must be \"maa\" or \"generic\"");
+		section_fault(n, "profile", "\"profile\" must be \"maa\" or \"generic\"");
 	r->is_maa = profile == NULL ||
-		    strcmp(profile, "generic") != 0; /* the stricter one unless said otherwise */
+		    strcmp(profile, "generic") != 0; /* the stricter one is the default */
 	r->max_age_s = TOKEN_AGE_S;
 	r->max_lifetime_s = TOKEN_LIFETIME_S;
 	r->skew_s = SKEW_S;
 	out->max_stale_s = KB_STALE_MAX_S;
 	algorithms_load(n, out);
-	(void)node_time_opt(n, "max_token_age", 1, LONGEST_S, &r->max_age_s);
-	(void)node_time_opt(n, "max_token_lifetime", 1, LONGEST_S, &r->max_lifetime_s);
-	(void)node_time_opt(n, "clock_skew", 0, KB_MAX_SKEW_S, &r->skew_s);
-	(void)node_time_opt(n, "max_stale", 1, LONGEST_S, &out->max_stale_s);
-	(void)node_str_opt(n, "audience", KB_MAX_AUD, &r->audience);
-	(void)node_bool_opt(n, "private_addresses", &out->allow_private_addresses);
-	(void)node_bool_opt(n, "single_use", &r->is_single_use);
+	(void)section_time_opt(n, "max_token_age", 1, LONGEST_S, &r->max_age_s);
+	(void)section_time_opt(n, "max_token_lifetime", 1, LONGEST_S, &r->max_lifetime_s);
+	(void)section_time_opt(n, "clock_skew", 0, KB_MAX_SKEW_S, &r->skew_s);
+	(void)section_time_opt(n, "max_stale", 1, LONGEST_S, &out->max_stale_s);
+	(void)section_str_opt(n, "audience", KB_MAX_AUD, &r->audience);
+	(void)section_bool_opt(n, "private_addresses", &out->allow_private_addresses);
+	(void)section_bool_opt(n, "single_use", &r->is_single_use);
 	nonce_load(n, r);
 	keys_source_load(n, out);
 }
@@ -209,18 +213,18 @@ static void issuer_file_load(struct loader *l, const char *file, struct issuer_c
 			  "of them, and end in .json",
 			  MAX_NAME);
 	if (doc_open(l, path, CONFIG_VAULT | CONFIG_FETCHER, &d)) {
-		struct node n = doc_root(&d);
+		struct section n = doc_root(&d);
 		issuer_load(&n, out);
 		for (const struct issuer_config *other = c->issuers; other < out; other++)
 			if (out->rules.issuer != NULL && other->rules.issuer != NULL &&
 			    strcmp(out->rules.issuer, other->rules.issuer) == 0)
-				node_fault(&n, "issuer", "%s.json has this issuer already",
-					   other->rules.name);
+				section_fault(&n, "issuer", "%s.json has this issuer already",
+					      other->rules.name);
 	}
 	doc_close(&d);
 }
 
-void issuers_load(struct loader *l, const struct node *root)
+void issuers_load(struct loader *l, const struct section *root)
 {
 	const char *const *names, *why;
 	struct config *c = l->c;
@@ -228,20 +232,20 @@ void issuers_load(struct loader *l, const struct node *root)
 
 	if (snapshot_list(l->src, c->issuers_dir, ".json", CONFIG_VAULT | CONFIG_FETCHER, &names,
 			  &why) != KB_OK) {
-		node_fault(root, "issuers", "%s %s", c->issuers_dir, why);
+		section_fault(root, "issuers", "%s %s", c->issuers_dir, why);
 		return;
 	}
 	while (names[n] != NULL)
 		n++;
 	if (n == 0 || n > KB_MAX_ISSUERS) {
-		node_fault(root, "issuers",
-			   "%s holds %zu issuer files (NAME.json), it must be 1 to %d",
-			   c->issuers_dir, n, KB_MAX_ISSUERS);
+		section_fault(root, "issuers",
+			      "%s has %zu issuer files (NAME.json); it must have 1 to %d",
+			      c->issuers_dir, n, KB_MAX_ISSUERS);
 		return;
 	}
 	c->issuers = calloc(n, sizeof *c->issuers);
 	if (c->issuers == NULL) {
-		node_fault(root, "issuers", "no memory");
+		section_fault(root, "issuers", "no memory");
 		return;
 	}
 	for (size_t i = 0; i < n; i++)

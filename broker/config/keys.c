@@ -1,6 +1,6 @@
-/* broker/config/keys.c — keys.d and the policies its records name.
- * Decides which keys exist.  A record or a policy with a fault fails the whole configuration: a key
- * never silently loses a condition. A policy file is compiled once, however many keys name it. */
+/* broker/config/keys.c — keys.d, and the policies that its records name.  Decides which keys exist.
+ * A fault in a record or policy fails the whole configuration: a key must not lose a condition
+ * unnoticed.  A policy file is compiled once, whatever number of keys name it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -9,8 +9,8 @@
 
 struct config_policy {
 	char *path;            /* of the policy's file, or of the record that holds it */
-	struct rules *rules;   /* NULL: it has a fault, which was told */
-	bool names_our_issuer; /* some authority is an issuer of the configuration */
+	struct rules *rules;   /* NULL: it has a fault, which was reported */
+	bool names_our_issuer; /* at least one authority is a configured issuer */
 };
 
 static bool names_our_issuer(const struct config *c, const struct rules *r)
@@ -22,16 +22,16 @@ static bool names_our_issuer(const struct config *c, const struct rules *r)
 	return false;
 }
 
-/* The index of the policy at `path`, or where it belongs. */
+/* The index of the policy at `path`, or the index at which to insert it. */
 static bool policy_find(const struct config *c, const char *path, size_t *index)
 {
 	size_t low = 0, high = c->n_policies;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
-		int order = strcmp(c->policies[mid].path,
-				   path); /* NOLINT(clang-analyzer-core.NonNullParamChecker):
-					     every one in the list has a path */
+
+		/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): each has a path */
+		int order = strcmp(c->policies[mid].path, path);
 		if (order == 0) {
 			*index = mid;
 			return true;
@@ -45,7 +45,7 @@ static bool policy_find(const struct config *c, const char *path, size_t *index)
 	return false;
 }
 
-/* Process for as many policies as there are keys was made before. */
+/* keys_load() has allocated as many policies as there are keys. */
 static const struct config_policy *policy_insert(struct loader *l, size_t index, const char *path,
 						 struct span text, unsigned line)
 {
@@ -68,8 +68,8 @@ static const struct config_policy *policy_insert(struct loader *l, size_t index,
 	return &c->policies[index];
 }
 
-/* The policy of a record, from its own text or from the file it names; NULL when it has none, or
- * after a fault was told. */
+/* The policy of a record, from its own text or from the file that it names; NULL when it has none,
+ * or after a fault was reported. */
 static const struct config_policy *policy_load(struct loader *l, const char *record_path,
 					       struct span text, struct key_record *r)
 {
@@ -111,8 +111,8 @@ static void record_fault_add(struct loader *l, const char *path, struct span tex
 	unsigned line = json_line(text, fault->path);
 	KB_AUTO(json) struct json_t *json = NULL;
 
-	if (json_load_strict(text, KB_MAX_CONFIG, &json, &line) ==
-	    KB_OK) /* else the line of the syntax error */
+	/* On failure `line` is that of the syntax error. */
+	if (json_load_strict(text, KB_MAX_CONFIG, &json, &line) == KB_OK)
 		line = json_line(text, fault->path);
 	fault_add(l, path, line, "%s (%s)", fault->text, kb_err_name(err));
 }
@@ -160,7 +160,7 @@ static void sort_keys(struct loader *l)
 	struct config *c = l->c;
 	size_t n = 0;
 
-	for (size_t i = 0; i < c->n_keys; i++) /* those with a fault have no record */
+	for (size_t i = 0; i < c->n_keys; i++) /* a key with a fault has no record */
 		if (c->keys[i].record != NULL)
 			c->keys[n++] = c->keys[i];
 	c->n_keys = n;
@@ -168,33 +168,33 @@ static void sort_keys(struct loader *l)
 		qsort(c->keys, n, sizeof *c->keys, by_name);
 	for (size_t i = 1; i < n; i++)
 		if (by_name(&c->keys[i - 1], &c->keys[i]) == 0)
-			fault_add(
-				l, c->keys_dir, 1,
-				"%s.json and %s.json are one key: names are compared without case",
-				c->keys[i - 1].record->name, c->keys[i].record->name);
+			fault_add(l, c->keys_dir, 1,
+				  "%s.json and %s.json are the same key: key names are compared "
+				  "without case",
+				  c->keys[i - 1].record->name, c->keys[i].record->name);
 }
 
-void keys_load(struct loader *l, const struct node *root)
+void keys_load(struct loader *l, const struct section *root)
 {
 	const char *const *names, *why;
 	struct config *c = l->c;
 	size_t n = 0;
 
 	if (snapshot_list(l->src, c->keys_dir, ".json", CONFIG_VAULT, &names, &why) != KB_OK) {
-		node_fault(root, "keys", "%s %s", c->keys_dir, why);
+		section_fault(root, "keys", "%s %s", c->keys_dir, why);
 		return;
 	}
 	while (names[n] != NULL)
 		n++;
 	if (n > KB_MAX_KEYS) {
-		node_fault(root, "keys", "%s holds %zu keys, more than %d", c->keys_dir, n,
-			   KB_MAX_KEYS);
+		section_fault(root, "keys", "%s has %zu keys; at most %d are allowed", c->keys_dir,
+			      n, KB_MAX_KEYS);
 		return;
 	}
 	c->keys = calloc(n + 1, sizeof *c->keys);
 	c->policies = calloc(n + 1, sizeof *c->policies);
 	if (c->keys == NULL || c->policies == NULL) {
-		node_fault(root, "keys", "no memory");
+		section_fault(root, "keys", "no memory");
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -216,7 +216,7 @@ void keys_free(struct config *c)
 
 const struct key_config *config_key(const struct config *c, struct span name)
 {
-	size_t low = 0, high = name.len == 0 ? 0 : c->n_keys; /* no key has no name */
+	size_t low = 0, high = name.len == 0 ? 0 : c->n_keys; /* no key has an empty name */
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;

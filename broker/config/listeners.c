@@ -1,6 +1,6 @@
-/* broker/config/listeners.c — "listeners" of keybroker.json: addresses, certificates, who may call.
- * Decides whether a listener can be served at all, so that a bad certificate is a fault of the new
- * configuration and not of the running gateway. */
+/* broker/config/listeners.c — "listeners" of keybroker.json: addresses, certificates,
+ * authentication. Decides whether a listener can work, so that a bad certificate is a fault of the
+ * new configuration and does not stop a gateway. */
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/hex.h"
+#include "base/x509.h"
 #include "config/document.h"
 
 enum { MAX_PEM = 256 * 1024, MAX_BEARERS = 4096, MAX_URL = 512 };
@@ -36,8 +38,8 @@ bool address_ok(const char *text)
 	return inet_pton(AF_INET, host, &ignored) == 1;
 }
 
-/* https://host[:port] and nothing behind it: key ids are this, "/keys/" and a name, and clients
- * count the slashes. */
+/* https://host[:port] and nothing after it: a key id is this, "/keys/" and a name, and clients
+ * split it at the slashes. */
 static bool base_url_ok(const char *url)
 {
 	static const char host_chars[] =
@@ -49,8 +51,8 @@ static bool base_url_ok(const char *url)
 	return len > 0 && strspn(url + 8, host_chars) == len;
 }
 
-/* Clients ask their credential for this, and want their host to end in "." and this one's
- * (contracts: keyvault §2.4): the parent domain where there is one. */
+/* The resource of the challenge, for which clients ask a token.  Key Vault clients check that the
+ * vault's host ends in "." and the resource's host: take the parent domain where there is one. */
 static char *default_resource(const char *base_url)
 {
 	const char *host = base_url + 8;
@@ -77,92 +79,64 @@ static int no_password(char *buf, int size, int rwflag, void *ctx)
 	return -1;
 }
 
-/* NULL when certificate and key are a pair that can be served, else what is wrong. */
+/* NULL when the certificate and the key are a pair, else what is wrong. */
 static const char *pair_fault(struct span certificate, struct span key)
 {
 	const char *fault = NULL;
-	BIO *cert_bio = BIO_new_mem_buf(certificate.p, (int)certificate.len);
 	BIO *key_bio = BIO_new_mem_buf(key.p, (int)key.len);
-	X509 *leaf = cert_bio == NULL ? NULL : PEM_read_bio_X509(cert_bio, NULL, no_password, NULL);
+	X509 *leaf = x509_first(certificate);
 	EVP_PKEY *private =
 		key_bio == NULL ? NULL : PEM_read_bio_PrivateKey(key_bio, NULL, no_password, NULL);
 
 	if (leaf == NULL)
-		fault = "the certificate file holds no PEM certificate";
+		fault = "the certificate file has no PEM certificate";
 	else if (private == NULL)
-		fault = "the key file holds no PEM private key (without a password)";
+		fault = "the key file has no PEM private key, or it needs a password";
 	else if (X509_check_private_key(leaf, private) != 1)
-		fault = "certificate and key do not belong together";
+		fault = "certificate and key are not a pair";
 	EVP_PKEY_free(private);
 	X509_free(leaf);
 	BIO_free(key_bio);
-	BIO_free(cert_bio);
 	ERR_clear_error();
 	return fault;
 }
 
-static bool pem_has_certificate(struct span pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
-	X509 *cert = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, no_password, NULL);
-	bool ok = cert != NULL;
-
-	X509_free(cert);
-	BIO_free(bio);
-	ERR_clear_error();
-	return ok;
-}
-
-static void tls_load(const struct node *n, struct listener_config *out)
+static void tls_load(const struct section *n, struct listener_config *out)
 {
 	static const char *const known[] = {"certificate", "key", "client_ca", NULL};
-	struct node tls;
+	struct section tls;
 
-	if (!node_obj(n, "tls", &tls) || !node_known(&tls, known))
+	if (!section_object(n, "tls", &tls) || !section_known(&tls, known))
 		return;
-	bool ok = node_file(&tls, "certificate", MAX_PEM, false, CONFIG_GATEWAY, &out->certificate);
-	ok = node_file(&tls, "key", MAX_PEM, true, CONFIG_GATEWAY, &out->key) && ok;
+	bool ok = section_file(&tls, "certificate", MAX_PEM, false, CONFIG_GATEWAY,
+			       &out->certificate);
+	ok = section_file(&tls, "key", MAX_PEM, true, CONFIG_GATEWAY, &out->key) && ok;
 	if (json_has(tls.obj, "client_ca") && !json_has_null(tls.obj, "client_ca"))
-		ok = node_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY,
-			       &out->client_ca) &&
+		ok = section_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY,
+				  &out->client_ca) &&
 		     ok;
 	if (!ok || (n->doc->l->parts & CONFIG_GATEWAY) == 0)
 		return;
 	const char *fault = pair_fault(out->certificate, out->key);
 	if (fault != NULL)
-		node_fault(&tls, "", "%s", fault);
-	if (out->client_ca.len > 0 && !pem_has_certificate(out->client_ca))
-		node_fault(&tls, "client_ca", "the file holds no PEM certificate");
+		section_fault(&tls, "", "%s", fault);
+	KB_AUTO(x509_cert) X509 *ca = x509_first(out->client_ca);
+	if (out->client_ca.len > 0 && ca == NULL)
+		section_fault(&tls, "client_ca", "the file has no PEM certificate");
 }
 
-static bool hex_digest(struct span line, uint8_t out[static 32])
-{
-	if (line.len != 64)
-		return false;
-	for (size_t i = 0; i < 64; i++) {
-		uint8_t c = line.p[i];
-		int digit = c >= '0' && c <= '9'   ? c - '0'
-			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-						   : 16;
-		if (digit > 15)
-			return false;
-		out[i / 2] = (uint8_t)(i % 2 == 0 ? digit * 16 : out[i / 2] + digit);
-	}
-	return true;
-}
-
-/* One lower-case SHA-256 a line; empty lines and those that begin with '#' are for people. */
-static void bearers_load(const struct node *n, struct listener_config *out)
+/* One SHA-256 in lower-case hex a line.  Empty lines and lines that begin with '#' are ignored. */
+static void bearers_load(const struct section *n, struct listener_config *out)
 {
 	struct span text = span_of(NULL, 0);
 	KB_AUTO(cstr) char *path = NULL;
 
-	if (!node_file(n, "bearer_file", KB_MAX_CONFIG, false, CONFIG_VAULT, &text) ||
-	    !node_path(n, "bearer_file", &path) || (n->doc->l->parts & CONFIG_VAULT) == 0)
+	if (!section_file(n, "bearer_file", KB_MAX_CONFIG, false, CONFIG_VAULT, &text) ||
+	    !section_path(n, "bearer_file", &path) || (n->doc->l->parts & CONFIG_VAULT) == 0)
 		return;
 	out->bearers = calloc(MAX_BEARERS, sizeof *out->bearers);
 	if (out->bearers == NULL) {
-		node_fault(n, "bearer_file", "no memory");
+		section_fault(n, "bearer_file", "no memory");
 		return;
 	}
 	unsigned line = 1;
@@ -176,24 +150,24 @@ static void bearers_load(const struct node *n, struct listener_config *out)
 			continue;
 		if (out->n_bearers == MAX_BEARERS)
 			fault_add(n->doc->l, path, line, "more than %d tokens", MAX_BEARERS);
-		else if (!hex_digest(row, out->bearers[out->n_bearers++]))
+		else if (!hex_decode(row, out->bearers[out->n_bearers++], 32))
 			fault_add(n->doc->l, path, line,
 				  "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
 		if (out->n_bearers == MAX_BEARERS)
 			return;
 	}
 	if (out->n_bearers == 0)
-		fault_add(n->doc->l, path, 1, "no token is accepted: nobody could call");
+		fault_add(n->doc->l, path, 1, "the file has no token: every call would be refused");
 }
 
-static void auth_load(const struct node *n, struct listener_config *out)
+static void auth_load(const struct section *n, struct listener_config *out)
 {
 	static const char *const names[] = {
 		[AUTH_NONE] = "none", [AUTH_MTLS] = "mtls", [AUTH_BEARER] = "bearer_file"};
-	struct node tls;
+	struct section tls;
 	KB_AUTO(cstr) char *auth = NULL;
 
-	if (!node_str_opt(n, "auth", 32, &auth))
+	if (!section_str_opt(n, "auth", 32, &auth))
 		return;
 	for (unsigned i = 0; auth != NULL && i < sizeof names / sizeof names[0]; i++)
 		if (strcmp(auth, names[i]) == 0) {
@@ -202,24 +176,25 @@ static void auth_load(const struct node *n, struct listener_config *out)
 			auth = NULL;
 		}
 	if (auth != NULL)
-		node_fault(n, "auth", "\"auth\" must be \"none\", \"mtls\" or \"bearer_file\"");
+		section_fault(n, "auth", "\"auth\" must be \"none\", \"mtls\" or \"bearer_file\"");
 	if (out->auth == AUTH_MTLS && json_get_obj(n->obj, "tls", &tls.obj) == KB_OK &&
 	    (!json_has(tls.obj, "client_ca") || json_has_null(tls.obj, "client_ca")))
-		node_fault(n, "auth", "\"mtls\" needs tls.client_ca");
+		section_fault(n, "auth", "\"mtls\" needs tls.client_ca");
 	bool has_file = json_has(n->obj, "bearer_file") && !json_has_null(n->obj, "bearer_file");
 	if (out->auth == AUTH_BEARER || has_file)
 		bearers_load(n, out);
 	if (out->auth != AUTH_BEARER && has_file)
-		node_fault(n, "bearer_file", "has no effect unless \"auth\" is \"bearer_file\"");
+		section_fault(n, "bearer_file", "has no effect unless \"auth\" is \"bearer_file\"");
 }
 
-static void apis_load(const struct node *n, struct listener_config *out)
+static void apis_load(const struct section *n, struct listener_config *out)
 {
 	const struct json_t *apis;
 
 	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
-		node_fault(n, "apis",
-			   "\"apis\" must be an array that names at least one API: [\"keyvault\"]");
+		section_fault(
+			n, "apis",
+			"\"apis\" must be an array that names at least one API: [\"keyvault\"]");
 		return;
 	}
 	for (size_t i = 0; i < json_len(apis); i++) {
@@ -228,94 +203,97 @@ static void apis_load(const struct node *n, struct listener_config *out)
 		    span_eq_cstr(name, "keyvault"))
 			out->is_keyvault = true;
 		else
-			node_fault(n, "apis", "unknown API: \"keyvault\" is the one there is");
+			section_fault(n, "apis", "unknown API: \"keyvault\" is the one there is");
 	}
 }
 
-/* A text that goes between quotes into a header as it is. */
-static bool challenge_str(const struct node *n, const char *name, char **out)
+/* A text that is written to a header as it is, between quotes. */
+static bool challenge_str(const struct section *n, const char *name, char **out)
 {
-	if (!node_str_opt(n, name, MAX_URL, out))
+	if (!section_str_opt(n, name, MAX_URL, out))
 		return false;
 	if (*out != NULL &&
 	    (strncmp(*out, "https://", 8) != 0 || strpbrk(*out, "\"\\ ,") != NULL)) {
-		node_fault(n, name, "\"%s\" must be an https URL without quotes, commas or spaces",
-			   name);
+		section_fault(n, name,
+			      "\"%s\" must be an https URL without quotes, commas or spaces", name);
 		return false;
 	}
 	return true;
 }
 
-static void challenge_load(const struct node *n, struct listener_config *out)
+static void challenge_load(const struct section *n, struct listener_config *out)
 {
 	static const char *const known[] = {"authorization", "resource", NULL};
-	struct node c;
+	struct section c;
 
 	if (json_has(n->obj, "challenge") && !json_has_null(n->obj, "challenge")) {
-		if (!node_obj(n, "challenge", &c) || !node_known(&c, known) ||
+		if (!section_object(n, "challenge", &c) || !section_known(&c, known) ||
 		    !challenge_str(&c, "authorization", &out->challenge_authorization) ||
 		    !challenge_str(&c, "resource", &out->challenge_resource))
 			return;
 	}
-	/* The path's first part is what clients take for the tenant. */
+	/* Clients take the first part of the path for the tenant. */
 	if (out->challenge_authorization == NULL &&
 	    asprintf(&out->challenge_authorization, "%s/keybroker", out->base_url) < 0)
 		out->challenge_authorization = NULL;
 	if (out->challenge_resource == NULL)
 		out->challenge_resource = default_resource(out->base_url);
 	if (out->challenge_authorization == NULL || out->challenge_resource == NULL)
-		node_fault(n, "challenge", "no memory");
+		section_fault(n, "challenge", "no memory");
 }
 
-static void listener_load(const struct node *n, struct listener_config *out)
+static void listener_load(const struct section *n, struct listener_config *out)
 {
 	static const char *const known[] = {"address", "base_url",    "apis",      "tls",
 					    "auth",    "bearer_file", "challenge", NULL};
 
-	(void)node_known(n, known);
-	if (node_str(n, "address", 64, &out->address) && !address_ok(out->address))
-		node_fault(n, "address",
-			   "\"address\" must be a literal address and a port: \"127.0.0.1:8443\", "
-			   "\"[::1]:8443\"");
+	(void)section_known(n, known);
+	if (section_str(n, "address", 64, &out->address) && !address_ok(out->address))
+		section_fault(
+			n, "address",
+			"\"address\" must be a literal address and a port: \"127.0.0.1:8443\", "
+			"\"[::1]:8443\"");
 	apis_load(n, out);
 	tls_load(n, out);
 	auth_load(n, out);
-	if (!node_str(n, "base_url", 300, &out->base_url))
+	if (!section_str(n, "base_url", 300, &out->base_url))
 		return;
 	if (!base_url_ok(out->base_url))
-		node_fault(n, "base_url",
-			   "\"base_url\" must be https://host or https://host:port, without a path "
-			   "or a slash at its end");
+		section_fault(
+			n, "base_url",
+			"\"base_url\" must be https://host or https://host:port, without a path "
+			"or a slash at its end");
 	else
 		challenge_load(n, out);
 }
 
-void listeners_load(struct loader *l, const struct node *root)
+void listeners_load(struct loader *l, const struct section *root)
 {
 	const struct json_t *array;
 	struct config *c = l->c;
-	struct node n;
+	struct section n;
 
 	if (json_get_arr(root->obj, "listeners", &array) != KB_OK || json_len(array) == 0 ||
 	    json_len(array) > KB_MAX_LISTENERS) {
-		node_fault(root, "listeners", "\"listeners\" must be an array of 1 to %d objects",
-			   KB_MAX_LISTENERS);
+		section_fault(root, "listeners",
+			      "\"listeners\" must be an array of 1 to %d objects",
+			      KB_MAX_LISTENERS);
 		return;
 	}
 	c->listeners = calloc(json_len(array), sizeof *c->listeners);
 	if (c->listeners == NULL) {
-		node_fault(root, "listeners", "no memory");
+		section_fault(root, "listeners", "no memory");
 		return;
 	}
 	for (size_t i = 0; i < json_len(array); i++) {
 		struct listener_config *one = &c->listeners[c->n_listeners++];
-		if (!node_entry(root, "listeners", i, &n))
+		if (!section_entry(root, "listeners", i, &n))
 			continue;
 		listener_load(&n, one);
 		for (size_t j = 0; j < i; j++)
 			if (one->address != NULL && c->listeners[j].address != NULL &&
 			    strcmp(one->address, c->listeners[j].address) == 0)
-				node_fault(&n, "address", "another listener has this address");
+				section_fault(&n, "address", "another listener has this address");
 	}
 }
 

@@ -7,11 +7,11 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/x509.h"
 #include "ctl/ctl.h"
 #include "keystore/keystore.h"
 #include "keystore/sign.h"
 #include "keystore/wrap.h"
-#include "process/x509.h"
 
 enum { OPT_HSM };
 static const struct ctl_opt check_opts[] = {

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/secret.h"
 #include "keystore/keystore.h"
 #include "supervisor/state.h"
@@ -275,74 +276,22 @@ char *ctl_path(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
-static bool write_all(int fd, struct span text)
-{
-	for (size_t n = 0; n < text.len;) {
-		ssize_t put = write(fd, text.p + n, text.len - n);
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return false;
-		n += (size_t)put;
-	}
-	return true;
-}
-
-static bool dir_sync(const char *path)
-{
-	KB_AUTO(cstr) char *dir = strdup(path);
-	char *slash = dir == NULL ? NULL : strrchr(dir, '/');
-
-	if (dir == NULL)
-		return false;
-	if (slash != NULL)
-		*(slash == dir ? slash + 1 : slash) = '\0';
-	int fd = open(slash == NULL ? "." : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool is_synced = fd >= 0 && fsync(fd) == 0;
-	if (fd >= 0)
-		close(fd);
-	return is_synced;
-}
-
 enum kb_err ctl_write(const char *path, mode_t mode, bool is_new, struct span text)
 {
-	KB_AUTO(cstr) char *temporary = NULL;
+	enum kb_err err = file_replace_path(path, mode, is_new ? FILE_NEW : 0, text);
 
-	if (asprintf(&temporary, "%s.%ld.tmp", path, (long)getpid()) < 0)
-		return KB_E_NOMEM;
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		ctl_fail(CTL_FAILED, "%s: %s", temporary, strerror(errno));
-		return KB_E_FILE;
-	}
-	bool is_ready = fchmod(fd, mode) == 0 && write_all(fd, text) && fsync(fd) == 0;
-	is_ready = close(fd) == 0 && is_ready;
-	if (is_ready &&
-	    renameat2(AT_FDCWD, temporary, AT_FDCWD, path, is_new ? RENAME_NOREPLACE : 0) == 0 &&
-	    dir_sync(path))
-		return KB_OK;
-	ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-	(void)unlink(temporary);
-	return KB_E_FILE;
+	if (err == KB_E_FILE)
+		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+	return err;
 }
 
 enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	enum kb_err err = fd < 0 ? KB_E_FILE : KB_OK;
-	uint8_t chunk[16384];
-	ssize_t got = 0;
 
 	buf_init(out, max_bytes);
-	while (err == KB_OK && (got = read(fd, chunk, sizeof chunk)) != 0) {
-		if (got > 0)
-			buf_add(out, chunk, (size_t)got);
-		else if (errno != EINTR)
-			err = KB_E_FILE;
-		if (out->failed)
-			err = KB_E_FILE_SIZE;
-	}
+	enum kb_err err = fd < 0 ? KB_E_FILE : file_read_all(fd, out);
 	if (err == KB_E_FILE)
 		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
 	if (err == KB_E_FILE_SIZE)
@@ -427,23 +376,20 @@ static void pin_close(void)
 
 static enum kb_err pin_read(const char *path, struct secret **out)
 {
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	enum kb_err err = KB_E_FILE;
+	const struct file_trust trust = file_trust_self();
+	char why[FILE_WHY];
+	int fd;
+	enum kb_err err = file_open_trusted(path, &trust, 027, &fd, why);
 
-	if (fd < 0) {
-		ctl_fail(CTL_FAILED,
-			 "%s: %s (the HSM's PIN is read as the instance's owner or root)", path,
-			 strerror(errno));
+	if (err != KB_OK) {
+		ctl_fail(CTL_FAILED, "%s: %s%s", path, why,
+			 err == KB_E_FILE
+				 ? " (the HSM's PIN is read as the instance's owner or root)"
+				 : "");
 		return err;
 	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & 027) != 0) {
-		err = KB_E_FILE_MODE;
-		ctl_fail(CTL_FAILED,
-			 "%s: must be a regular file that nobody else can read (chmod 600)", path);
-	} else if ((err = secret_read_fd(fd, out)) != KB_OK) {
+	if ((err = secret_read_fd(fd, out)) != KB_OK)
 		ctl_fail(CTL_FAILED, "%s: no PIN in it (%s)", path, kb_err_name(err));
-	}
 	pin_fd = fd;
 	if (err != KB_OK)
 		pin_close();

@@ -16,12 +16,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/secret.h"
+#include "base/x509.h"
 #include "ctl/ctl.h"
 #include "keystore/keystore.h"
 #include "keystore/provision.h"
-#include "process/x509.h"
+#include "keystore/public_evp.h"
 
 enum {
 	OPT_USER,
@@ -210,7 +212,6 @@ static enum kb_err softhsm_conf(const struct instance *in)
 /* A PIN of 128 random bits as hexadecimal text, and the file that keeps it. */
 static enum kb_err pin_make(const struct instance *in, const char *file, struct secret **out)
 {
-	static const char digit[] = "0123456789abcdef";
 	KB_AUTO(secret) struct secret *random = NULL;
 	enum kb_err err = secret_random(PIN_BYTES, &random);
 
@@ -218,11 +219,7 @@ static enum kb_err pin_make(const struct instance *in, const char *file, struct 
 		return err;
 	if ((*out = secret_new(2 * PIN_BYTES)) == NULL)
 		return KB_E_NOMEM;
-	for (size_t i = 0; i < PIN_BYTES; i++) {
-		uint8_t byte = secret_span(random).p[i];
-		secret_bytes(*out)[2 * i] = (uint8_t)digit[byte >> 4];
-		secret_bytes(*out)[2 * i + 1] = (uint8_t)digit[byte & 15];
-	}
+	(void)hex_put((char *)secret_bytes(*out), secret_span(random));
 	return put(in, file, 0600, secret_span(*out));
 }
 
@@ -368,7 +365,7 @@ static enum kb_err certificates_make(const struct instance *in, const struct hsm
 	if (err == KB_OK)
 		err = leaf_make(in, &a, server, "tls/server.pem", false);
 	if (err == KB_OK)
-		err = x509_hsm_key(signer, &signer_key);
+		err = hsm_public_evp(signer, &signer_key);
 	if (err == KB_OK)
 		err = leaf_make(in, &a, signer_key, "tls/signer-chain.pem", true);
 	authority_free(&a);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "ctl/ctl.h"
 #include "process/segment.h"
@@ -81,22 +82,11 @@ static enum kb_err proof_line(void *ctx, const struct segment_line *line)
 static bool head_parse(const char *text, struct proof *p)
 {
 	char *end;
-	const char *hex;
 
 	errno = 0;
 	p->expect_seq = strtoull(text, &end, 10);
-	if (errno != 0 || end == text || *end != ':' || p->expect_seq == 0 || strlen(end + 1) != 64)
-		return false;
-	hex = end + 1;
-	for (size_t i = 0; i < 64; i++) {
-		unsigned v = hex[i] >= '0' && hex[i] <= '9'   ? (unsigned)hex[i] - '0'
-			     : hex[i] >= 'a' && hex[i] <= 'f' ? (unsigned)hex[i] - 'a' + 10
-							      : 16;
-		if (v > 15)
-			return false;
-		p->expect[i / 2] = (uint8_t)(i % 2 == 0 ? v << 4 : p->expect[i / 2] | v);
-	}
-	return true;
+	return errno == 0 && end != text && *end == ':' && p->expect_seq != 0 &&
+	       hex_decode(span_str(end + 1), p->expect, sizeof p->expect);
 }
 
 /* A running ledger is in the middle of a write now and then: a torn end is looked at again before

@@ -8,6 +8,7 @@
 
 #include <strings.h>
 
+#include "base/hex.h"
 #include "base/limits.h"
 
 struct reader {
@@ -20,11 +21,6 @@ static bool is_tchar(uint8_t c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
 	       (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static bool is_hex(uint8_t c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
 }
 
 static bool span_same(struct span a, const char *text) /* ASCII case folded */
@@ -77,7 +73,8 @@ static bool is_target_text(struct span s)
 		uint8_t c = s.p[i];
 		if (c <= 0x20 || c >= 0x7f || c == '#')
 			return false;
-		if (c == '%' && (s.len - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2])))
+		if (c == '%' &&
+		    (s.len - i < 3 || hex_digit(s.p[i + 1]) < 0 || hex_digit(s.p[i + 2]) < 0))
 			return false;
 	}
 	return true;
@@ -143,7 +140,7 @@ static bool is_host(struct span s)
 	if (s.p[0] == '[') {
 		size_t end = span_find(s, 0, ']');
 		for (i = 1; i < end; i++)
-			if (!is_hex(s.p[i]) && s.p[i] != ':' && s.p[i] != '.')
+			if (hex_digit(s.p[i]) < 0 && s.p[i] != ':' && s.p[i] != '.')
 				return false;
 		if (end == s.len || end == 1)
 			return false;

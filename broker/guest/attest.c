@@ -2,20 +2,11 @@
  * the service judges the report, the broker the token. */
 #include "guest/attest.h"
 
-#include "base/b64url.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
 
 enum { BODY_MAX = 512 * 1024 };
-
-static void add_b64(struct buf *out, const char *name, struct span bytes)
-{
-	json_add_name(out, name);
-	buf_add_str(out, "\"");
-	b64url_encode(out, bytes);
-	buf_add_str(out, "\"");
-}
 
 void attest_report_data(struct span runtime_data, uint8_t out[static 64])
 {
@@ -31,14 +22,14 @@ enum kb_err attest_body(struct span report, struct span chain_pem, struct span r
 	buf_init(&inner, BODY_MAX);
 	buf_init(out, BODY_MAX);
 	buf_add_str(&inner, "{");
-	add_b64(&inner, "SnpReport", report);
-	add_b64(&inner, "VcekCertChain", chain_pem);
+	json_add_b64url(&inner, "SnpReport", report);
+	json_add_b64url(&inner, "VcekCertChain", chain_pem);
 	buf_add_str(&inner, "}");
 	buf_add_str(out, "{");
-	add_b64(out, "report", buf_span(&inner));
+	json_add_b64url(out, "report", buf_span(&inner));
 	json_add_name(out, "runtimeData");
 	buf_add_str(out, "{");
-	add_b64(out, "data", runtime_data);
+	json_add_b64url(out, "data", runtime_data);
 	json_add_member(out, "dataType", span_str("JSON"));
 	buf_add_str(out, "}");
 	if (nonce.len > 0)

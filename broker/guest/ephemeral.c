@@ -149,14 +149,6 @@ enum kb_err ephemeral_thumbprint(const struct ephemeral *e, struct buf *out)
 	return buf_ok(out);
 }
 
-static void add_b64(struct buf *out, const char *name, struct span bytes)
-{
-	json_add_name(out, name);
-	buf_add_str(out, "\"");
-	b64url_encode(out, bytes);
-	buf_add_str(out, "\"");
-}
-
 enum kb_err ephemeral_runtime_data(const struct ephemeral *e, const struct buf *certify,
 				   const struct buf *signature, struct buf *out)
 {
@@ -168,16 +160,16 @@ enum kb_err ephemeral_runtime_data(const struct ephemeral *e, const struct buf *
 		return err;
 	buf_init(out, RUNTIME_DATA_MAX);
 	buf_add_str(out, "{\"keys\":[{");
-	add_b64(out, "e", ephemeral_e(e));
+	json_add_b64url(out, "e", ephemeral_e(e));
 	buf_add_str(out, ",\"key_ops\":[\"encrypt\"]");
 	json_add_member(out, "kid", buf_span(&kid));
 	json_add_member(out, "kty", span_str("RSA"));
-	add_b64(out, "n", ephemeral_n(e));
+	json_add_b64url(out, "n", ephemeral_n(e));
 	buf_add_str(out, "}]");
 	if (certify != NULL) {
 		buf_add_str(out, ",\"tpm\":{");
-		add_b64(out, "certifyInfo", buf_span(certify));
-		add_b64(out, "certifyInfoSignature", buf_span(signature));
+		json_add_b64url(out, "certifyInfo", buf_span(certify));
+		json_add_b64url(out, "certifyInfoSignature", buf_span(signature));
 		buf_add_str(out, "}");
 	}
 	buf_add_str(out, "}");

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "guest/fd.h"
 
@@ -209,65 +210,10 @@ enum kb_err output_encode(enum output_format format, const struct secret *plain_
 
 /* ---- places ---- */
 
-static enum kb_err write_all(int fd, struct span bytes, const char **why)
+static enum kb_err explain(enum kb_err err, const char **why)
 {
-	while (bytes.len > 0) {
-		ssize_t n = write(fd, bytes.p, bytes.len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			*why = strerror(errno);
-			return KB_E_FILE;
-		}
-		bytes = span_sub(bytes, (size_t)n, bytes.len);
-	}
-	return KB_OK;
-}
-
-/* A new file beside the old one, then renamed over it: a reader sees all of the key or none, and a
- * link at the target's place is replaced, not followed. */
-static enum kb_err write_file(const char *path, struct span bytes, const char **why)
-{
-	char dir[4096], temporary[300];
-	uint8_t random[8];
-	const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-	enum kb_err err = KB_E_FILE;
-
-	*why = "the path is too long or names no file";
-	int dir_len = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
-	if (*name == '\0' || strlen(name) > 200 || dir_len >= (int)sizeof dir ||
-	    RAND_bytes(random, sizeof random) != 1)
-		return err;
-	snprintf(dir, sizeof dir, "%.*s", dir_len, slash == NULL ? "." : path);
-	snprintf(temporary, sizeof temporary, ".%s.%02x%02x%02x%02x%02x%02x%02x%02x", name,
-		 random[0], random[1], random[2], random[3], random[4], random[5], random[6],
-		 random[7]);
-	int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int fd = at < 0 ? -1
-			: openat(at, temporary,
-				 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0) {
+	if (err != KB_OK)
 		*why = strerror(errno);
-		goto out;
-	}
-	/* The umask may have taken rights away, never given any; 0600 is what is promised. */
-	err = fchmod(fd, 0600) == 0 ? write_all(fd, bytes, why) : KB_E_FILE;
-	bool is_synced =
-		fsync(fd) == 0 ||
-		errno == EINVAL; /* a file system without sync keeps nothing over a crash anyway */
-	if (close(fd) != 0 || !is_synced ||
-	    (err == KB_OK && renameat(at, temporary, at, name) != 0)) {
-		*why = strerror(errno);
-		err = KB_E_FILE;
-	}
-	if (err == KB_OK)
-		(void)fsync(
-			at); /* the name may be lost in a crash: then the next boot asks again */
-	else
-		unlinkat(at, temporary, 0);
-out:
-	if (at >= 0)
-		close(at);
 	return err;
 }
 
@@ -287,11 +233,11 @@ enum kb_err output_write(const char *place, const struct secret *s, const char *
 	int fd;
 
 	if (strcmp(place, "stdout") == 0)
-		return write_all(STDOUT_FILENO, bytes, why);
+		return explain(file_write(STDOUT_FILENO, bytes), why);
 	if (fd_named(place, &fd))
-		return write_all(fd, bytes, why);
+		return explain(file_write(fd, bytes), why);
 	if ((rest = after(place, "file:")) != NULL)
-		return write_file(rest, bytes, why);
+		return explain(file_replace_path(rest, 0600, FILE_UNSYNCED, bytes), why);
 	if ((rest = after(place, "keyring:")) != NULL)
 		return write_keyring(rest, bytes, why);
 	KB_BUG(); /* output_check() came first */

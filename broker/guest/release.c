@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "guest/attest.h"
@@ -189,7 +190,7 @@ static enum guest_exit make_nonce(struct run *r)
 
 	if (r->o->nonce == NULL) {
 		if (RAND_bytes(random, sizeof random) == 1)
-			buf_add_hex(&r->nonce, span_of(random, sizeof random));
+			hex_encode(&r->nonce, span_of(random, sizeof random));
 		return r->nonce.len > 0 ? GUEST_OK : GUEST_NO_EVIDENCE;
 	}
 	if (strcmp(r->o->nonce, "broker") != 0) {

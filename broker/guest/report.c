@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 
 enum { OFFSET_DATA = 0x50, ENTRY_BYTES = 24, PAGE = 4096, ATTEMPTS = 3 };
@@ -106,22 +107,14 @@ enum kb_err report_chain(struct span table, struct buf *pem)
 
 static enum kb_err attribute_read(int dir, const char *name, struct buf *out)
 {
-	uint8_t chunk[4096];
-	ssize_t n;
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return KB_E_FILE;
 	buf_reset(out);
-	while ((n = read(fd, chunk, sizeof chunk)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			break;
-		buf_add(out, chunk, (size_t)n);
-	}
+	enum kb_err err = file_read_all(fd, out);
 	close(fd);
-	return n < 0 ? KB_E_SYS : buf_ok(out);
+	return err == KB_E_FILE ? KB_E_SYS : buf_ok(out);
 }
 
 static enum kb_err attribute_write(int dir, const char *name, struct span bytes)

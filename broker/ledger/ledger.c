@@ -14,15 +14,16 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "ledger/configs.h"
 #include "ledger/replay.h"
+#include "ledger/segment_write.h"
 #include "process/confine.h"
 #include "process/frame.h"
 #include "process/process.h"
-#include "process/segment.h"
 
 enum {
 	MAX_GENERATIONS = 8,
@@ -257,7 +258,7 @@ static enum kb_err remember(void *ctx, const struct segment_line *line)
 	if (!is_use || json_get_str(doc, "code", 64, &code) != KB_OK ||
 	    !span_eq_cstr(code, kb_err_name(KB_OK)))
 		return KB_OK; /* a refusal used nothing */
-	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !chain_hex(hex, key) ||
+	if (json_get_str(doc, "replay", 64, &hex) != KB_OK || !hex_decode(hex, key, 32) ||
 	    json_get_int(doc, "replay_until", &until_s) != KB_OK)
 		return KB_E_LEDGER_CHAIN;
 	if (until_s > l->read_until_s)
@@ -441,7 +442,7 @@ static bool names_token(const struct frame_reply *r)
 
 	KB_AUTO(buf) struct buf hex;
 	buf_init(&hex, 128);
-	buf_add_hex(&hex, span_of(r->replay_key, sizeof r->replay_key));
+	hex_encode(&hex, span_of(r->replay_key, sizeof r->replay_key));
 	if (buf_ok(&hex) != KB_OK)
 		return false;
 	int n = snprintf(want, sizeof want, "\"replay\":\"%.64s\",\"replay_until\":%lld",

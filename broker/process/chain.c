@@ -1,9 +1,10 @@
-/* broker/process/chain.c — writes and reads the ledger's lines.  Decides: is this line whole, and
- * does it follow the one before?  Trusts nothing it reads: form, lengths and both digests are
- * checked.  Never: I/O, a clock, JSON beyond the frame it writes itself. */
+/* broker/process/chain.c — writes and reads the ledger's lines.  Decides whether a line is whole,
+ * and whether it follows the one before.  Trusts nothing that it reads: form, lengths and both
+ * digests are checked.  No I/O, no clock, no JSON but the members that it adds itself. */
 #include "process/chain.h"
 
 #include "base/digest.h"
+#include "base/hex.h"
 
 static const char head_seq[] = "{\"seq\":";
 static const char head_prev[] = ",\"prev\":\"";
@@ -38,7 +39,7 @@ enum kb_err chain_add_batch(struct chain *c, uint64_t synced, struct span record
 	buf_add_str(out, head_seq);
 	buf_addf(out, "%llu", (unsigned long long)c->seq + 1);
 	buf_add_str(out, head_prev);
-	buf_add_hex(out, span_of(c->last, sizeof c->last));
+	hex_encode(out, span_of(c->last, sizeof c->last));
 	buf_add_str(out, "\"");
 	if (synced != c->seq)
 		buf_addf(out, "%s%llu", head_synced, (unsigned long long)synced);
@@ -48,7 +49,7 @@ enum kb_err chain_add_batch(struct chain *c, uint64_t synced, struct span record
 		goto full;
 	digest_sha256(span_of(out->p + start, out->len - start), sum);
 	buf_add_str(out, tail_sum);
-	buf_add_hex(out, span_of(sum, sizeof sum));
+	hex_encode(out, span_of(sum, sizeof sum));
 	buf_add_str(out, "\"}\n");
 	if (buf_ok(out) != KB_OK)
 		goto full;
@@ -61,7 +62,7 @@ full:
 	return KB_E_NOMEM;
 }
 
-/* ---- reading: what is left of the line moves past each part ---- */
+/* ---- reading: `rest` is what is left of the line ---- */
 
 static bool eat(struct span *rest, const char *text)
 {
@@ -87,24 +88,9 @@ static bool eat_seq(struct span *rest, uint64_t *seq)
 	return true;
 }
 
-bool chain_hex(struct span text, uint8_t out[static 32])
-{
-	if (text.len != HEX)
-		return false;
-	for (size_t i = 0; i < HEX; i++) {
-		uint8_t c = text.p[i];
-		bool is_digit = c >= '0' && c <= '9';
-		if (!is_digit && (c < 'a' || c > 'f'))
-			return false;
-		unsigned v = is_digit ? c - (unsigned)'0' : c - (unsigned)'a' + 10u;
-		out[i / 2] = (uint8_t)(i % 2 == 0 ? v << 4 : out[i / 2] | v);
-	}
-	return true;
-}
-
 static bool eat_hex(struct span *rest, uint8_t out[static 32])
 {
-	if (!chain_hex(span_sub(*rest, 0, HEX), out))
+	if (!hex_decode(span_sub(*rest, 0, HEX), out, 32))
 		return false;
 	*rest = span_sub(*rest, HEX, rest->len);
 	return true;

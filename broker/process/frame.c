@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "base/limits.h"
 
 enum { FRAME_VERSION = 1 };
@@ -303,14 +304,12 @@ enum kb_err frame_get_response(struct span message, struct frame_response *r)
 
 void frame_uuid_text(const uint8_t uuid[static 16], char out[static 37])
 {
-	static const char digit[] = "0123456789abcdef";
 	char *at = out;
 
 	for (unsigned i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*at++ = '-';
-		*at++ = digit[uuid[i] >> 4];
-		*at++ = digit[uuid[i] & 15];
+		at = hex_put(at, span_of(uuid + i, 1));
 	}
 	*at = '\0';
 }

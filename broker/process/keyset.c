@@ -1,7 +1,7 @@
-/* broker/process/keyset.c — an issuer's last good key set as a file: replaced whole or not at all.
- * The reader trusts the state directory's owner, bounds what it reads, and takes nothing whose
- * digest does not match its head, nor a set of another issuer, source, URL or CA than the present
- * configuration's: an issuer's name can be given to another issuer. */
+/* broker/process/keyset.c — stores the last good key set of an issuer in a file, and reads it back.
+ * Decides whether a stored set may be used.  Trusts the state directory's owner.  Refuses a file
+ * with a wrong digest, and a set of another issuer, source, URL or CA than the configuration has
+ * now: the operator may give the name of one issuer to another. */
 #include "process/keyset.h"
 
 #include <errno.h>
@@ -12,34 +12,23 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/file.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
 
 enum {
 	MAX_URL = 1024,
-	MAX_HEAD = 512 + 6 * (KB_MAX_ISS + MAX_URL), /* JSON may take six bytes for one of a text */
+	MAX_HEAD = 512 + 6 * (KB_MAX_ISS + MAX_URL), /* JSON writes some bytes as six */
 	MAX_PATH = 4096,
-	ID_CHARS = 16, /* of the origin's digest in the file's name: enough to keep files apart; the
-			  head has it all */
+	ID_CHARS = 16, /* of the origin's digest in the file name; the head has the whole origin */
 };
-
-static void fd_cleanup(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
 
 /* ---- origin ---- */
 
-static void hex_of(const uint8_t digest[static 32], char out[static 65])
+static void digest_text(const uint8_t digest[static 32], char out[static 65])
 {
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < 32; i++) {
-		out[2 * i] = digits[digest[i] >> 4];
-		out[2 * i + 1] = digits[digest[i] & 15];
-	}
-	out[64] = '\0';
+	*hex_put(out, span_of(digest, 32)) = '\0';
 }
 
 void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source,
@@ -50,17 +39,14 @@ void keyset_origin_make(struct keyset_origin *out, const char *issuer, const cha
 
 	*out = (struct keyset_origin){.issuer = issuer, .source = source, .url = url};
 	digest_sha256(anchor, digest);
-	hex_of(digest, out->ca);
+	digest_text(digest, out->ca);
 	const char *const part[] = {issuer, source, url, out->ca};
 	digest_begin(&d);
 	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
-		digest_add(
-			&d,
-			span_of(part[i],
-				strlen(part[i]) +
-					1)); /* with its end: no two origins make the same bytes */
+		/* With its NUL: no two origins make the same bytes. */
+		digest_add(&d, span_of(part[i], strlen(part[i]) + 1));
 	digest_end(&d, digest);
-	hex_of(digest, out->id);
+	digest_text(digest, out->id);
 }
 
 /* ---- files ---- */
@@ -79,21 +65,8 @@ static enum kb_err digest_hex(struct span document, struct buf *out)
 	uint8_t digest[32];
 
 	digest_sha256(document, digest);
-	buf_add_hex(out, span_of(digest, sizeof digest));
+	hex_encode(out, span_of(digest, sizeof digest));
 	return buf_ok(out);
-}
-
-static enum kb_err write_synced(int fd, struct span bytes)
-{
-	while (bytes.len > 0) {
-		ssize_t n = write(fd, bytes.p, bytes.len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return KB_E_FILE;
-		bytes = span_sub(bytes, (size_t)n, bytes.len);
-	}
-	return fsync(fd) == 0 ? KB_OK : KB_E_FILE;
 }
 
 enum kb_err keyset_write(const char *state_dir, const char *name,
@@ -101,9 +74,9 @@ enum kb_err keyset_write(const char *state_dir, const char *name,
 			 int64_t fresh_until_s, struct span document)
 {
 	enum kb_err err;
-	char path[MAX_PATH], temporary[MAX_PATH], dir[MAX_PATH];
+	char path[MAX_PATH], dir[MAX_PATH];
 	KB_AUTO(buf) struct buf hex, bytes;
-	KB_AUTO(fd) int dir_fd = -1, fd = -1;
+	KB_AUTO(fd) int dir_fd = -1;
 
 	buf_init(&hex, 64);
 	buf_init(&bytes, MAX_HEAD + KB_MAX_JWKS);
@@ -127,55 +100,41 @@ enum kb_err keyset_write(const char *state_dir, const char *name,
 	buf_add_span(&bytes, document);
 	if ((err = buf_ok(&bytes)) != KB_OK)
 		return err;
-	/* Ours alone by its pid: while generations change, two fetchers write. */
-	if (snprintf(temporary, sizeof temporary, "%s/.%s.%.*s.%d.tmp", dir, name, ID_CHARS,
-		     origin->id, (int)getpid()) >= (int)sizeof temporary)
-		return KB_E_FILE;
-	(void)unlink(temporary);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
-	if (fd < 0)
-		return KB_E_FILE;
-	if (write_synced(fd, buf_span(&bytes)) != KB_OK || rename(temporary, path) != 0) {
-		(void)unlink(temporary);
-		return KB_E_FILE;
-	}
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir_fd >= 0 && fsync(dir_fd) == 0 ? KB_OK : KB_E_FILE;
+	if (dir_fd < 0)
+		return KB_E_FILE;
+	return file_replace(dir_fd, strrchr(path, '/') + 1, 0640, 0, buf_span(&bytes));
 }
 
-/* Root's, ours, or the state directory's owner's (keybrokerctl runs as root over the broker's
- * state); never writable by others. */
-static enum kb_err check_mode(int fd, const char *state_dir, size_t *size)
+/* Owned by root, by our user, or by the owner of the state directory: keybrokerctl reads it as
+ * root. */
+static enum kb_err check_file(int fd, const char *state_dir, size_t *size)
 {
-	struct stat st, home;
+	char why[FILE_WHY];
+	struct stat st, state;
+	struct file_trust trust = file_trust_self();
+	enum kb_err err;
 
-	if (fstat(fd, &st) != 0 || stat(state_dir, &home) != 0)
+	if (fstat(fd, &st) != 0 || stat(state_dir, &state) != 0)
 		return KB_E_FILE;
-	if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
-	    (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != home.st_uid))
-		return KB_E_FILE_MODE;
+	trust.user[trust.n++] = state.st_uid;
+	if ((err = file_check(fd, &trust, S_IWGRP | S_IWOTH, why)) != KB_OK)
+		return err;
 	if (st.st_size > MAX_HEAD + KB_MAX_JWKS)
 		return KB_E_FILE_SIZE;
 	*size = (size_t)st.st_size;
 	return KB_OK;
 }
 
-/* The file never changes in place: what fstat said is what there is to read. */
+/* The file never changes in place: its size is what there is to read. */
 static enum kb_err read_exactly(int fd, size_t size, struct buf *out)
 {
 	uint8_t *p = buf_reserve(out, size);
+	size_t len;
 
 	if (size > 0 && p == NULL)
 		return KB_E_NOMEM;
-	for (size_t at = 0; at < size;) {
-		ssize_t n = read(fd, p + at, size - at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return KB_E_FILE;
-		at += (size_t)n;
-	}
-	return KB_OK;
+	return file_read(fd, p, size, &len) == KB_OK && len == size ? KB_OK : KB_E_FILE;
 }
 
 static bool is_text(const struct json_t *head, const char *member, const char *want)
@@ -235,7 +194,7 @@ enum kb_err keyset_read(const char *state_dir, const char *name, const struct ke
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ELOOP ? KB_E_FILE_MODE : KB_E_FILE;
-	if ((err = check_mode(fd, state_dir, &size)) != KB_OK ||
+	if ((err = check_file(fd, state_dir, &size)) != KB_OK ||
 	    (err = read_exactly(fd, size, &k->bytes)) != KB_OK || (err = parse(k, origin)) != KB_OK)
 		keyset_free(k);
 	return err;

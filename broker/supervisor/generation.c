@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "process/frame.h"
 #include "supervisor/listen.h"
@@ -218,20 +219,15 @@ void generation_free(struct generation *g)
 static int open_pin(const struct generation *g)
 {
 	const char *path = g->config->hsm_pin_file;
-	struct stat st;
+	const struct file_trust trust = {.user = {geteuid(), g->host->user.uid}, .n = 2};
+	char why[FILE_WHY];
+	int fd;
 
 	if (path == NULL)
 		return open("/dev/null", O_RDONLY | O_CLOEXEC);
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077) == 0 &&
-	    (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == g->host->user.uid))
-		return fd;
-	log_event(LOG_ERROR, "pin.file", "path", path, "why",
-		  fd < 0 ? strerror(errno)
-			 : "it must be a regular file of the broker's user or root, mode 0600",
-		  NULL);
-	close_fd(&fd);
-	return -1;
+	if (file_open_trusted(path, &trust, 077, &fd, why) != KB_OK)
+		log_event(LOG_ERROR, "pin.file", "path", path, "why", why, NULL);
+	return fd;
 }
 
 static void start_vault(struct generation *g, struct child *c, int64_t now_ms)

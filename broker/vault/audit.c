@@ -2,8 +2,8 @@
  * that no request is too long to be recorded. */
 #include "vault/audit.h"
 
-#include "base/b64url.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "policy/explain.h"
@@ -23,7 +23,7 @@ static void add_digest(struct buf *b, const char *name, const uint8_t *digest)
 		return;
 	json_add_name(b, name);
 	buf_add_str(b, "\"");
-	buf_add_hex(b, span_of(digest, 32));
+	hex_encode(b, span_of(digest, 32));
 	buf_add_str(b, "\"");
 }
 
@@ -75,12 +75,8 @@ static void write_line(const struct audit *a, bool has_failings, struct buf *b)
 	}
 	add_digest(b, "token_sha256", a->token_digest);
 	add_cut(b, "wrapping_kid", a->kek_kid);
-	if (a->kek_thumbprint != NULL) { /* RFC 7638 writes thumbprints in base64url */
-		json_add_name(b, "wrapping_key");
-		buf_add_str(b, "\"");
-		b64url_encode(b, span_of(a->kek_thumbprint, 32));
-		buf_add_str(b, "\"");
-	}
+	if (a->kek_thumbprint != NULL) /* RFC 7638 writes thumbprints in base64url */
+		json_add_b64url(b, "wrapping_key", span_of(a->kek_thumbprint, 32));
 	add_digest(b, "policy_sha256", a->policy_digest);
 	add_digest(b, "blob_sha256", a->blob_digest);
 	if (a->replay_until_s != 0) {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/b64url.h"
+#include "base/hex.h"
 
 enum {
 	REPORT_BYTES = 1184,
@@ -35,7 +36,7 @@ static json_t *hex(const uint8_t *p, size_t len)
 	KB_AUTO(buf) struct buf b;
 
 	buf_init(&b, 1024);
-	buf_add_hex(&b, span_of(p, len));
+	hex_encode(&b, span_of(p, len));
 	return json_stringn((const char *)b.p, b.len);
 }
 

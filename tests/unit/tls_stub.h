@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
-#include "process/x509.h"
+#include "base/x509.h"
 
 struct stub_shared { /* seen by test and server */
 	_Atomic int mode;

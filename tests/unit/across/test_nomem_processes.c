@@ -13,6 +13,7 @@
 #include "api/keyvault.h"
 #include "base/limits.h"
 #include "base/secret.h"
+#include "base/x509.h"
 #include "config/snapshot.h"
 #include "fetcher/fetch.h"
 #include "gateway/exchange.h"
@@ -20,9 +21,9 @@
 #include "gateway/request.h"
 #include "gateway/tls.h"
 #include "keystore/keystore.h"
+#include "keystore/public_evp.h"
 #include "ledger/replay.h"
-#include "process/segment.h"
-#include "process/x509.h"
+#include "ledger/segment_write.h"
 #include "tests/unit/tls_mint.h"
 #include "vault/nonce.h"
 
@@ -370,7 +371,7 @@ static enum kb_err hsm_key_once(void)
 	modulus[255] = 1;
 	memcpy(pub.n, modulus, pub.n_len = sizeof modulus);
 	memcpy(pub.e, exponent, pub.e_len = sizeof exponent);
-	enum kb_err err = x509_hsm_key(&pub, &key);
+	enum kb_err err = hsm_public_evp(&pub, &key);
 	assert_true((err == KB_OK) == (key != NULL));
 	EVP_PKEY_free(key);
 	return err;

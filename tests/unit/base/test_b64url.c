@@ -1,5 +1,5 @@
-/* tests/unit/base/test_b64url.c — base64 in its strict and its lenient form: RFC 4648 §10 and
- * everything that is almost base64. */
+/* tests/unit/base/test_b64url.c — base64 in its strict and its lenient form: the vectors of RFC
+ * 4648 section 10, and text that is almost base64. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* The two clocks and time as text. */
+/* tests/unit/base/test_clock.c — the two clocks, and times as text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* The one table of failures: names are unique, classes have a status, what is outside is a bug. */
+/* tests/unit/base/test_err.c — the table of errors: names are unique, each class has a status, a
+ * value outside the table is a bug. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* tests/unit/base/test_json.c — the strict gate before jansson, and the text we write. */
+/* tests/unit/base/test_json.c — the strict reader, the fast scanner, the line locator, the writer.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -188,7 +189,7 @@ static void test_json_getters_say_what_is_wrong(void **state)
 		    !json_has_null(j, "x"));
 }
 
-static void test_json_only_names_the_stranger(void **state)
+static void test_json_only_names_the_unknown_member(void **state)
 {
 	KB_AUTO(json) struct json_t *j = good("{\"a\":1,\"b\":2}");
 	static const char *const both[] = {"a", "b", "c", NULL}, *const one[] = {"a", NULL};
@@ -226,13 +227,14 @@ static void test_json_writes_only_what_parses(void **state)
 	json_add_member(&b, "a\"b", span_of("\x00\x1f\"\\\x7f\xc3\xa9\xff\xed\xa0\x80", 11));
 	json_add_int(&b, "n", INT64_MIN);
 	json_add_bool(&b, "t", true);
+	json_add_b64url(&b, "u", span_of("\xfb\xff", 2));
 	json_add_name(&b, "l");
 	buf_add_str(&b, "[]}");
 	ASSERT_ERR(KB_OK, buf_ok(&b));
 	assert_true(span_eq_cstr(
 		buf_span(&b),
 		"{\"a\\\"b\":\"\\ufffd\\u001f\\\"\\\\\\u007f\xc3\xa9\\ufffd\\ufffd\\ufffd\\ufffd\","
-		"\"n\":-9223372036854775808,\"t\":true,\"l\":[]}"));
+		"\"n\":-9223372036854775808,\"t\":true,\"u\":\"-_8\",\"l\":[]}"));
 }
 
 static void test_json_write_round_trips(void **state)
@@ -320,7 +322,7 @@ int main(void)
 		cmocka_unit_test(test_json_size),
 		cmocka_unit_test(test_json_names_the_line_of_a_fault),
 		cmocka_unit_test(test_json_getters_say_what_is_wrong),
-		cmocka_unit_test(test_json_only_names_the_stranger),
+		cmocka_unit_test(test_json_only_names_the_unknown_member),
 		cmocka_unit_test(test_json_line_follows_a_path),
 		cmocka_unit_test(test_json_writes_only_what_parses),
 		cmocka_unit_test(test_json_write_round_trips),

@@ -1,5 +1,5 @@
-/* tests/unit/base/test_json_stack.c — deep JSON costs no stack: whatever strangers nest, the parser
- * works in 64 KiB of it. */
+/* tests/unit/base/test_json_stack.c — deep JSON costs no stack: 64 KiB are enough, whatever a
+ * client sends. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +29,7 @@ static void *parse(void *ctx)
 	return NULL;
 }
 
-/* In a thread whose stack is 64 KiB between pages that nobody may touch; glibc takes its own part
- * of it. */
+/* In a thread whose stack is 64 KiB between guard pages; glibc uses a part of it. */
 static enum kb_err parse_in_64k(struct span text)
 {
 	struct work w = {.text = text, .err = KB_E_BUG};

@@ -1,4 +1,4 @@
-/* The only home of key bytes: locked, wiped, compared in constant time. */
+/* tests/unit/base/test_secret.c — memory of key bytes: locked, wiped, compared in constant time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

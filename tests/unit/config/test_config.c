@@ -1,6 +1,5 @@
-/* tests/unit/config/test_config.c — the example instance of conf/ loads, and everything that is
- * wrong with one has its fault, with path and line. Long because it is mostly tables: one row a
- * fault. */
+/* tests/unit/config/test_config.c — the example instance of conf/ loads, and each mistake in it is
+ * a fault with path and line.  Long because it is mostly tables: one row a fault. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,8 +13,8 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "base/x509.h"
 #include "config/config.h"
-#include "process/x509.h"
 
 static char dir[40], certificate[4096], key[4096], other_key[4096], chain[8192];
 
@@ -297,7 +296,7 @@ static void test_config_parts_see_their_own(void **state)
 		assert_int_equal(c->n_issuers > 0,
 				 parts[i] == CONFIG_VAULT || parts[i] == CONFIG_FETCHER);
 		assert_string_equal(c->digest,
-				    l.c->digest); /* of the whole, whatever a process sees of it */
+				    l.c->digest); /* of the whole configuration, in every process */
 		config_free(c);
 		config_faults_free(&faults);
 		snapshot_free(process);
@@ -377,7 +376,7 @@ static void test_e01_duplicate_member(void **state)
 	(void)state;
 	edit("keybroker.json", "\"keys\": \"keys.d\",",
 	     "\"keys\": \"keys.d\", \"keys\": \"keys.d\",");
-	assert_fault("keybroker.json:21", "the same member twice");
+	assert_fault("keybroker.json:21", "the same member occurs twice");
 }
 
 static void test_e01_too_deep(void **state)
@@ -426,14 +425,14 @@ static void test_e06_pin_in_the_configuration(void **state)
 {
 	(void)state;
 	edit("keybroker.json", "\"workers\": 2", "\"pin\": \"1234\"");
-	assert_fault("keybroker.json:17", "a secret has no place here");
+	assert_fault("keybroker.json:17", "do not write a secret here");
 }
 
 static void test_e06_pin_in_the_token_uri(void **state)
 {
 	(void)state;
 	edit("keybroker.json", "pkcs11:token=keybroker", "pkcs11:token=keybroker?pin-value=1234");
-	assert_fault("keybroker.json:14", "must not carry a PIN");
+	assert_fault("keybroker.json:14", "must not contain a PIN");
 }
 
 static void test_e06_pin_file_readable_by_others(void **state)
@@ -444,6 +443,18 @@ static void test_e06_pin_file_readable_by_others(void **state)
 	snprintf(path, sizeof path, "%s/hsm/pin", dir);
 	assert_int_equal(chmod(path, 0644), 0);
 	assert_fault("keybroker.json:15", "can be read by others");
+}
+
+/* Whoever can write the PIN's directory can put another PIN file there. */
+static void test_e06_pin_directory_writable_by_others(void **state)
+{
+	char path[80];
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/hsm", dir);
+	assert_int_equal(chmod(path, 0777), 0);
+	assert_fault("keybroker.json:15",
+		     "/hsm, which can be written by others (mode 0777): chmod go-w");
 }
 
 static void test_e04_policy_writable_by_others(void **state)
@@ -477,7 +488,7 @@ static void test_config_listener_faults(void **state)
 		{"\"auth\": \"none\"", "\"auth\": \"mtls\"", "keybroker.json:7",
 		 "needs tls.client_ca"},
 		{"\"auth\": \"none\"", "\"auth\": \"bearer_file\"", "keybroker.json:3",
-		 "\"bearer_file\" must be a text"},
+		 "\"bearer_file\" must be a string"},
 		{"\"auth\": \"none\"", "\"bearer_file\": \"hsm/pin\"", "keybroker.json:7",
 		 "has no effect"},
 		{"\"auth\": \"none\"", "\"challenge\": {\"resource\": \"https://a \\\"b\"}",
@@ -508,7 +519,7 @@ static void test_b20_key_of_another_certificate(void **state)
 {
 	(void)state;
 	put("tls/server.key", other_key);
-	assert_fault("keybroker.json:8", "do not belong together");
+	assert_fault("keybroker.json:8", "are not a pair");
 }
 
 static void test_config_two_listeners_one_address(void **state)
@@ -550,7 +561,7 @@ static void test_config_bearers(void **state)
 	assert_int_equal(l.c->listeners[0].bearers[1][0], 0xa1);
 	unload(&l);
 	put("bearers", "# nobody\n");
-	assert_fault("bearers:1", "nobody could call");
+	assert_fault("bearers:1", "every call would be refused");
 	put("bearers", "\n00FF00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\n");
 	assert_fault("bearers:2", "not a SHA-256");
 	put("bearers", "secret-token\n");
@@ -599,11 +610,11 @@ static void test_config_other_faults(void **state)
 		{"\"pkcs11:token=keybroker\"", "\"keybroker\"", "keybroker.json:14", "PKCS#11 URI"},
 		{"\"hsm/pin\"", "\"hsm/none\"", "keybroker.json:15", "No such file"},
 		{"\"SOFTHSM2_CONF\"", "\"LD_PRELOAD\"", "keybroker.json:16",
-		 "no variable for a PKCS#11 module"},
+		 "must not be set for a PKCS#11 module"},
 		{"\"SOFTHSM2_CONF\"", "\"PATH\"", "keybroker.json:16",
-		 "no variable for a PKCS#11 module"},
+		 "must not be set for a PKCS#11 module"},
 		{"\"SOFTHSM2_CONF\"", "\"softhsm\"", "keybroker.json:16",
-		 "no variable for a PKCS#11 module"},
+		 "must not be set for a PKCS#11 module"},
 		{"\"workers\": 2", "\"workers\": 65", "keybroker.json:17", "from 1 to 64"},
 		{"\"workers\": 2", "\"workers\": 0", "keybroker.json:17", "from 1 to 64"},
 		{"\"hsm\": {", "\"hsm\": 1, \"keys2\": {", "keybroker.json:12",
@@ -611,13 +622,13 @@ static void test_config_other_faults(void **state)
 		{"pkcs11:object=release-signer", "object=release-signer", "keybroker.json:19",
 		 "PKCS#11 URI"},
 		{"tls/signer-chain.pem", "tls/server.pem", "keybroker.json:19",
-		 "end with the root"},
+		 "and the root last"},
 		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"none.d\"", "keybroker.json:20",
 		 "No such file"},
 		{"\"keys\": \"keys.d\"", "\"keys\": \"none.d\"", "keybroker.json:21",
 		 "No such file"},
 		{"\"issuers\": \"issuers.d\"", "\"issuers\": \"tls\"", "keybroker.json:20",
-		 "holds 0 issuer files"},
+		 "has 0 issuer files"},
 		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"root\"",
 		 "keybroker.json:21", "must not be root"},
 		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"user\": \"a b\"",
@@ -631,7 +642,7 @@ static void test_config_other_faults(void **state)
 		 "unknown member"},
 		{"\"/var/lib/keybroker\"", "\"/var/lib/key\\u0007broker\"", "keybroker.json:22",
 		 "control character"},
-		{"\"/var/lib/keybroker\"", "\"\"", "keybroker.json:22", "must be a text"},
+		{"\"/var/lib/keybroker\"", "\"\"", "keybroker.json:22", "must be a string"},
 	};
 
 	(void)state;
@@ -674,7 +685,7 @@ static void test_e07_issuer_faults(void **state)
 		const char *from, *to, *where, *text;
 	} cases[] = {
 		{"https://sharedweu", "http://sharedweu", "issuers.d/sharedweu.json:2",
-		 "http:// issuer"},
+		 "must not be an http:// URL"},
 		{"https://sharedweu.weu", "https://sharedneu.neu", "issuers.d/sharedweu.json:2",
 		 "sharedneu.json has this issuer already"},
 		{"https://sharedweu", "https://good@sharedweu", "issuers.d/sharedweu.json:2",
@@ -692,15 +703,16 @@ static void test_e07_issuer_faults(void **state)
 		 "at least one"},
 		{"\"algorithms\": [\"RS256\"],", "", "issuers.d/sharedweu.json:1", "at least one"},
 		{"[\"RS256\"]", "[\"RS256\", \"HS256\"]", "issuers.d/sharedweu.json:5",
-		 "\"HS256\" is no signature algorithm"},
+		 "\"HS256\" is not a signature algorithm"},
 		{"[\"RS256\"]", "[\"none\"]", "issuers.d/sharedweu.json:5",
-		 "\"none\" is no signature algorithm"},
-		{"[\"RS256\"]", "[1]", "issuers.d/sharedweu.json:5", "is no signature algorithm"},
+		 "\"none\" is not a signature algorithm"},
+		{"[\"RS256\"]", "[1]", "issuers.d/sharedweu.json:5",
+		 "is not a signature algorithm"},
 		{"\"maa\"", "\"oidc\"", "issuers.d/sharedweu.json:3", "\"profile\" must be"},
 		{"{\"discovery\": true}", "{\"discovery\": false}", "issuers.d/sharedweu.json:4",
-		 "must say one of"},
+		 "must have one of"},
 		{"{\"discovery\": true}", "{\"discovery\": true, \"jwks_uri\": \"https://a\"}",
-		 "issuers.d/sharedweu.json:4", "must say one of"},
+		 "issuers.d/sharedweu.json:4", "must have one of"},
 		{"{\"discovery\": true}", "{\"jwks_uri\": \"http://a\"}",
 		 "issuers.d/sharedweu.json:4", "must be an https URL"},
 		{"{\"discovery\": true}", "{\"jwks_uri\": \"https://\"}",
@@ -710,7 +722,7 @@ static void test_e07_issuer_faults(void **state)
 		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\"}",
 		 "issuers.d/sharedweu.json:4", "no usable key set: JSON_SYNTAX"},
 		{"{\"discovery\": true}", "{\"jwks_file\": \"../hsm/pin\", \"ca_file\": \"x\"}",
-		 "issuers.d/sharedweu.json:4", "no meaning"},
+		 "issuers.d/sharedweu.json:4", "have no effect"},
 		{"{\"discovery\": true}", "{\"discovery\": true, \"ca_file\": \"../hsm/pin\"}",
 		 "issuers.d/sharedweu.json:4", "no PEM certificate"},
 		{"{\"discovery\": true}", "{\"discovery\": true, \"min_interval\": \"4s\"}",
@@ -722,7 +734,7 @@ static void test_e07_issuer_faults(void **state)
 		{"\"audience\": null", "\"nonce\": \"maybe\"", "issuers.d/sharedweu.json:9",
 		 "\"nonce\" must be"},
 		{"\"audience\": null", "\"audience\": \"\"", "issuers.d/sharedweu.json:9",
-		 "must be a text"},
+		 "must be a string"},
 		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9",
 		 "must be true or false"},
 		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9",
@@ -775,8 +787,8 @@ static void test_config_issuer_options(void **state)
 	unload(&l);
 }
 
-/* Whose keys, from where, by which CA: each of them counts, and every process that reads issuers
- * comes to the same, or the vaults would never find a set. */
+/* Issuer, source, URL and CA each change the origin.  Every process that reads issuers must compute
+ * the same one, or the vaults would not find the key sets. */
 static void test_config_origin_of_an_issuer(void **state)
 {
 	static const char *const text[] = {
@@ -902,7 +914,7 @@ static void test_config_keys_that_differ_by_case(void **state)
 {
 	(void)state;
 	put("keys.d/CVM-disk-key.json", get("keys.d/cvm-disk-key.json"));
-	assert_fault("keys.d:1", "are one key");
+	assert_fault("keys.d:1", "are the same key");
 }
 
 static void test_config_unreadable_key_record(void **state)
@@ -938,6 +950,7 @@ int main(void)
 		T(test_e06_pin_in_the_configuration),
 		T(test_e06_pin_in_the_token_uri),
 		T(test_e06_pin_file_readable_by_others),
+		T(test_e06_pin_directory_writable_by_others),
 		T(test_e04_policy_writable_by_others),
 		T(test_config_listener_faults),
 		T(test_b20_key_of_another_certificate),

@@ -1,4 +1,4 @@
-/* tests/unit/config/test_snapshot.c — whose files are believed, and that an archive gives the same
+/* tests/unit/config/test_snapshot.c — which files are trusted, and that an archive gives the same
  * bytes. */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -108,6 +108,37 @@ static void test_e04_group_writable_file(void **state)
 	assert_int_equal(get(*state, false, 100, &s), KB_E_FILE_MODE);
 }
 
+/* Whoever can write a directory above a file can replace the file. */
+static void test_e04_directory_above_writable(void **state)
+{
+	const char *why, *const *names;
+	struct span s;
+	char inner[120], want[200];
+
+	snprintf(inner, sizeof inner, "%s/inner", dir);
+	assert_int_equal(mkdir(inner, 0755), 0);
+	put("inner/a.json", "x", 0600);
+	assert_int_equal(chmod(dir, 0777), 0);
+	assert_int_equal(snapshot_read(*state, path, 100, false, CONFIG_VAULT, &s, &why),
+			 KB_E_FILE_MODE);
+	snprintf(want, sizeof want,
+		 "is below %s, which can be written by others (mode 0777): chmod go-w %s", dir,
+		 dir);
+	assert_string_equal(why, want);
+	assert_int_equal(snapshot_check(*state, path, true, &why), KB_E_FILE_MODE);
+	assert_string_equal(why, want);
+	assert_int_equal(snapshot_list(*state, inner, ".json", CONFIG_VAULT, &names, &why),
+			 KB_E_FILE_MODE);
+	assert_string_equal(why, want);
+	assert_int_equal(chmod(dir, 0755), 0);
+	assert_int_equal(chmod(inner, 0757), 0);
+	assert_int_equal(get(*state, false, 100, &s), KB_E_FILE_MODE);
+	assert_int_equal(chmod(inner, 01777), 0); /* sticky: others can add, not replace */
+	assert_int_equal(get(*state, false, 100, &s), KB_OK);
+	put("inner/b.json", "x", 0600); /* in a directory that is known to be good */
+	assert_int_equal(get(*state, false, 100, &s), KB_OK);
+}
+
 static void test_e04_symlink(void **state)
 {
 	struct span s;
@@ -153,7 +184,7 @@ static void test_source_private_file_readable_by_others(void **state)
 	assert_int_equal(get(*state, true, 100, &s), KB_OK);
 }
 
-/* Read as public first: being private is asked again, not assumed. */
+/* Read as public first: when it is read as private, the mode is checked. */
 static void test_source_private_after_public(void **state)
 {
 	struct span s;
@@ -227,7 +258,7 @@ static void test_archive_gives_the_same_bytes(void **state)
 	assert_int_equal(snapshot_list(process, dir, ".pem", CONFIG_VAULT, &names, &why),
 			 KB_E_FILE);
 	assert_int_equal(snapshot_check(process, "/nonexistent/pin", true, &why), KB_OK);
-	/* What another process alone may see is not there, though the file is on disk. */
+	/* A file of another process is not in the archive, although it is on disk. */
 	assert_int_equal(snapshot_read(process, secret, 100, true, CONFIG_VAULT, &b, &why),
 			 KB_E_FILE);
 	snapshot_digest(s, digest[0]);
@@ -295,7 +326,7 @@ static void test_archive_refuses_what_is_off(void **state)
 	assert_int_equal(altered(*state, head + 8, &huge, sizeof huge, 0), KB_E_FILE);
 }
 
-/* Lengths that agree, of entries that do not. */
+/* Right lengths, and wrong entries. */
 static void test_archive_refuses_entries_that_are_off(void **state)
 {
 	enum { HEAD = 48, ENTRY = 16 };
@@ -395,6 +426,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_source_size_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_world_writable_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_group_writable_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_e04_directory_above_writable, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_symlink, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_foreign_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_refuses_a_fifo_at_once, setup,

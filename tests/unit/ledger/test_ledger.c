@@ -19,9 +19,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
+#include "ledger/segment_write.h"
 #include "process/frame.h"
 #include "process/process.h"
-#include "process/segment.h"
 
 enum { WAIT_MS = 5000, GATEWAYS = 2 };
 
@@ -432,7 +433,7 @@ static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, sizeof token_record - 1);
 	buf_add_str(&b, "{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"");
-	buf_add_hex(&b, span_of(r.replay_key, sizeof r.replay_key));
+	hex_encode(&b, span_of(r.replay_key, sizeof r.replay_key));
 	buf_addf(&b, "\",\"replay_until\":%lld}", (long long)until_s);
 	memcpy(token_record, b.p, b.len);
 	r.record = span_of(token_record, b.len);

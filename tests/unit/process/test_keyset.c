@@ -1,4 +1,4 @@
-/* tests/unit/process/test_keyset.c — key set files: whole, bounded, and nobody else's. */
+/* tests/unit/process/test_keyset.c — key set files: whole, bounded, of one origin. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -101,13 +101,16 @@ static void test_keyset_path_too_long(void **state)
 	assert_int_equal(keyset_read(deep, "a", &from, &k), KB_E_FILE);
 	assert_int_equal(keyset_write(deep, "a", &from, 1, 2, span_str("{}")), KB_E_FILE);
 	assert_int_equal(keyset_stamp(deep, "a", &from), 0);
-	/* Process for the file's name, and none for the one it has while it is written. */
+	/* One byte too long, then the longest path there is. */
 	memset(deep, '/', sizeof deep);
 	memcpy(deep, dir, strlen(dir));
-	deep[4096 - sizeof "/issuers/a.0123456789abcdef.keys"] = '\0';
+	deep[4097 - sizeof "/issuers/a.0123456789abcdef.keys"] = '\0';
 	assert_int_equal(keyset_read(deep, "a", &from, &k), KB_E_FILE);
 	assert_int_equal(keyset_write(deep, "a", &from, 1, 2, span_str("{}")), KB_E_FILE);
-	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
+	deep[4096 - sizeof "/issuers/a.0123456789abcdef.keys"] = '\0';
+	assert_int_equal(keyset_write(deep, "a", &from, 1, 2, span_str("{}")), KB_OK);
+	assert_int_equal(keyset_read(deep, "a", &from, &k), KB_OK);
+	keyset_free(&k);
 }
 
 static void test_keyset_stamp_changes(void **state)
@@ -167,8 +170,7 @@ static void test_keyset_of_another_user(void **state)
 	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
 	assert_int_equal(chown(file, 12345, 0), 0);
 	assert_int_equal(get(), KB_E_FILE_MODE);
-	assert_int_equal(chown(dir, 12345, 0),
-			 0); /* the state is that user's: the broker's own file, read by root */
+	assert_int_equal(chown(dir, 12345, 0), 0); /* the state directory has the same owner */
 	assert_int_equal(get(), KB_OK);
 }
 
@@ -248,8 +250,8 @@ static void move(const struct keyset_origin *a, const struct keyset_origin *b)
 	assert_int_equal(rename(old, new), 0);
 }
 
-/* A set is of one issuer, one kind of source, one URL and one CA: with any of them changed it is no
- * set, wherever its file lies. */
+/* A set belongs to one issuer, source, URL and CA: with one of them changed it is refused, whatever
+ * the file's name. */
 static void test_keyset_of_another_origin(void **state)
 {
 	static const struct {
@@ -286,7 +288,7 @@ static void test_keyset_of_another_origin(void **state)
 	}
 }
 
-/* Two configurations at a time, as while they change: neither spoils the other's set. */
+/* Two configurations at a time, as during a reload: neither overwrites the other's set. */
 static void test_keyset_two_origins_side_by_side(void **state)
 {
 	struct keyset_origin o;
@@ -334,7 +336,7 @@ static void test_keyset_longest_origin(void **state)
 	free(big);
 }
 
-/* NAME.keys of an older version is no set, and goes. */
+/* NAME.keys of an older version is not read, and is removed. */
 static void test_keyset_old_file(void **state)
 {
 	(void)state;
@@ -348,8 +350,7 @@ static void test_keyset_old_file(void **state)
 	assert_false(keyset_drop_old(dir, "a"));
 }
 
-/* Whatever fails, the set that is read afterwards is the old one or the new one, whole, and a set
- * that was not read is none. */
+/* Whatever call fails, afterwards the old set or the new one is read, whole. */
 static void test_keyset_each_call_fails_once(void **state)
 {
 	struct span before = span_str("{\"keys\":[]}"),

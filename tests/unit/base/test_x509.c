@@ -1,4 +1,4 @@
-/* broker/x509: the chain that an instance is born with, and what is refused. */
+/* tests/unit/base/test_x509.c — the certificate chain of a new instance, and what is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,8 +13,7 @@
 
 #include "base/limits.h"
 #include "base/secret.h"
-#include "keystore/keystore.h"
-#include "process/x509.h"
+#include "base/x509.h"
 
 enum { NOW = 1795000000 };
 
@@ -202,17 +201,13 @@ static void test_x509_kind_zero_is_a_bug(void **state)
 /* The public half alone: a certificate in memory still holds the whole key it was made with. */
 static EVP_PKEY *public_half(EVP_PKEY *key)
 {
-	struct hsm_public pub = {.kty = KB_KTY_RSA};
-	BIGNUM *n = NULL, *e = NULL;
-	EVP_PKEY *half = NULL;
+	uint8_t *der = NULL;
+	int len = i2d_PUBKEY(key, &der);
+	const uint8_t *at = der;
+	EVP_PKEY *half = d2i_PUBKEY(NULL, &at, len);
 
-	assert_int_equal(EVP_PKEY_get_bn_param(key, "n", &n), 1);
-	assert_int_equal(EVP_PKEY_get_bn_param(key, "e", &e), 1);
-	pub.n_len = (size_t)BN_bn2bin(n, pub.n);
-	pub.e_len = (size_t)BN_bn2bin(e, pub.e);
-	BN_free(n);
-	BN_free(e);
-	assert_int_equal(x509_hsm_key(&pub, &half), KB_OK);
+	assert_non_null(half);
+	OPENSSL_free(der);
 	return half;
 }
 
@@ -249,26 +244,6 @@ static void test_x509_key_pem_needs_a_private_key(void **state)
 
 	assert_int_equal(x509_key_pem(public_only, &pem), KB_E_SYS);
 	assert_null(pem);
-}
-
-static void test_x509_hsm_key_is_the_same_key(void **state)
-{
-	struct made *m = *state;
-	KB_AUTO(x509_key) EVP_PKEY *back = public_half(m->leaf_key);
-
-	assert_int_equal(EVP_PKEY_eq(back, m->leaf_key), 1);
-}
-
-static void test_x509_hsm_key_refuses_other_types_and_no_numbers(void **state)
-{
-	(void)state;
-	struct hsm_public pub = {.kty = KB_KTY_EC};
-	EVP_PKEY *key = NULL;
-
-	assert_int_equal(x509_hsm_key(&pub, &key), KB_E_KEY_TYPE);
-	pub.kty = KB_KTY_RSA;
-	assert_int_equal(x509_hsm_key(&pub, &key), KB_E_KEY_FORMAT);
-	assert_null(key);
 }
 
 static void test_x509_chain_read_tells_leaf_and_earliest_end(void **state)
@@ -347,8 +322,6 @@ int main(void)
 		cmocka_unit_test(test_x509_public_key_signs_nothing),
 		cmocka_unit_test(test_x509_key_pem_reads_back),
 		cmocka_unit_test(test_x509_key_pem_needs_a_private_key),
-		cmocka_unit_test(test_x509_hsm_key_is_the_same_key),
-		cmocka_unit_test(test_x509_hsm_key_refuses_other_types_and_no_numbers),
 		cmocka_unit_test(test_x509_chain_read_tells_leaf_and_earliest_end),
 		cmocka_unit_test(test_x509_chain_read_refuses_broken_text),
 		cmocka_unit_test(test_x509_chain_check_wants_leaf_to_root),

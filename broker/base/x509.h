@@ -1,12 +1,11 @@
-/* broker/process/x509.h — the certificates of a new instance: root, issuing CA, server, release
- * signer.  Makes and describes; judges no stranger's certificate. */
-#ifndef KB_PROCESS_X509_H
-#define KB_PROCESS_X509_H
+/* broker/base/x509.h — X.509: the certificates of a new instance (root, issuing CA, server, release
+ * signer), and certificate chains in PEM. */
+#ifndef KB_BASE_X509_H
+#define KB_BASE_X509_H
 #include <openssl/types.h>
 
 #include "base/bytes.h"
 
-struct hsm_public;
 struct secret;
 
 enum x509_kind {
@@ -31,9 +30,6 @@ enum { X509_MAX_NAMES = 32, X509_MAX_CHAIN = 32 };
  * KB_E_SYS when OpenSSL fails. */
 KB_MUST_CHECK enum kb_err x509_rsa_new(EVP_PKEY **out);
 KB_MUST_CHECK enum kb_err x509_p256_new(EVP_PKEY **out);
-/* The public key of an RSA key in the HSM.  KB_E_KEY_TYPE when it is none, KB_E_KEY_FORMAT when its
- * numbers are not a key's. */
-KB_MUST_CHECK enum kb_err x509_hsm_key(const struct hsm_public *pub, EVP_PKEY **out);
 
 /* A certificate for `subject`, signed (SHA-256) with the issuer's key; issuer NULL: self-signed
  * with issuer_key.  It does not outlive its issuer. KB_E_CONFIG when a name is neither a DNS name
@@ -45,14 +41,30 @@ void x509_pem(struct buf *out, X509 *cert); /* appended */
 /* PKCS#8 in PEM, not encrypted. */
 KB_MUST_CHECK enum kb_err x509_key_pem(EVP_PKEY *key, struct secret **out);
 
-/* What `check` tells of a PEM chain: its first certificate as DER (appended) and the earliest end
- * of validity of all (≤ X509_MAX_CHAIN). KB_E_KEY_FORMAT when there is no certificate in it or one
- * does not parse. */
+/* ---- chains (x509_chain.c) ---- */
+
+struct x509_chain {
+	X509 *cert[X509_MAX_CHAIN];
+	size_t n;
+};
+/* Every certificate of a PEM text, in its order.  KB_E_KEY_FORMAT when there is none, more than
+ * X509_MAX_CHAIN, or a block that does not decode.  On KB_OK the caller owns them:
+ * x509_chain_cleanup(). */
+KB_MUST_CHECK enum kb_err x509_chain_load(struct span pem, struct x509_chain *out);
+void x509_chain_cleanup(struct x509_chain *c); /* KB_AUTO(x509_chain) */
+/* Every certificate is signed by the next one, and the last one by itself: the form in which the
+ * reply's x5c is served (RFC 7517 section 4.7).  KB_E_KEY_FORMAT otherwise. */
+KB_MUST_CHECK enum kb_err x509_chain_verify(const struct x509_chain *c);
+/* x509_chain_load() and x509_chain_verify(). */
+KB_MUST_CHECK enum kb_err x509_chain_check(struct span pem);
+/* x509_chain_load(); the first certificate as DER (appended), and the earliest end of validity of
+ * all of them. */
 KB_MUST_CHECK enum kb_err x509_chain_read(struct span pem, struct buf *leaf_der,
 					  int64_t *expires_s);
-/* The last certificate is signed by itself and every other one by its successor: the form in which
- * the reply's x5c is served.  KB_E_KEY_FORMAT otherwise. */
-KB_MUST_CHECK enum kb_err x509_chain_check(struct span pem);
+/* The first certificate of a PEM text, whatever follows it; NULL when there is none.  The caller's.
+ */
+X509 *x509_first(struct span pem);
+KB_MUST_CHECK enum kb_err x509_der(struct buf *out, X509 *cert); /* appended */
 
 void x509_key_cleanup(EVP_PKEY **k); /* KB_AUTO(x509_key) EVP_PKEY *k = NULL; */
 void x509_cert_cleanup(X509 **c);

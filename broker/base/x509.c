@@ -1,15 +1,11 @@
-/* broker/process/x509.c — makes an instance's certificates and says when a chain ends.  Trusts the
- * keys it is given (its caller made them); never decides whether a certificate is to be believed:
- * TLS and the clients do. */
-#include "process/x509.h"
+/* broker/base/x509.c — makes the keys and certificates of an instance.  Trusts the keys that it is
+ * given: its caller made them. */
+#include "base/x509.h"
 
 #include <arpa/inet.h>
 #include <openssl/bio.h>
-#include <openssl/core_names.h>
 #include <openssl/ec.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
@@ -18,7 +14,6 @@
 
 #include "base/limits.h"
 #include "base/secret.h"
-#include "keystore/keystore.h"
 
 enum { BACKDATE_S = 300, SERIAL_BYTES = 16, DNS_MAX = 253, CN_MAX = 64, DAY_S = 86400 };
 
@@ -49,41 +44,8 @@ enum kb_err x509_p256_new(EVP_PKEY **out)
 	return *out != NULL ? KB_OK : KB_E_SYS;
 }
 
-enum kb_err x509_hsm_key(const struct hsm_public *pub, EVP_PKEY **out)
-{
-	enum kb_err err = KB_E_KEY_FORMAT;
-	OSSL_PARAM *params = NULL;
-	EVP_PKEY_CTX *ctx = NULL;
-
-	*out = NULL;
-	if (pub->kty != KB_KTY_RSA)
-		return KB_E_KEY_TYPE;
-	OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
-	BIGNUM *n = BN_bin2bn(pub->n, (int)pub->n_len, NULL),
-	       *e = BN_bin2bn(pub->e, (int)pub->e_len, NULL);
-	if (bld == NULL || n == NULL || e == NULL || BN_is_zero(n) || BN_is_zero(e))
-		goto out;
-	if (OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) != 1 ||
-	    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e) != 1)
-		goto out;
-	if ((params = OSSL_PARAM_BLD_to_param(bld)) == NULL ||
-	    (ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL)) == NULL)
-		goto out;
-	if (EVP_PKEY_fromdata_init(ctx) != 1 ||
-	    EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1)
-		goto out;
-	err = KB_OK;
-out:
-	EVP_PKEY_CTX_free(ctx);
-	OSSL_PARAM_free(params);
-	OSSL_PARAM_BLD_free(bld);
-	BN_free(n);
-	BN_free(e);
-	return err;
-}
-
-/* A host name by the letters-digits-hyphen rule (RFC 1123 §2.1), one leading "*." allowed; it goes
- * into an OpenSSL text in which ',' and ':' mean something. */
+/* A host name by the letters-digits-hyphen rule (RFC 1123 section 2.1), one leading "*." allowed.
+ * It becomes part of an OpenSSL configuration text, in which ',' and ':' are separators. */
 static bool is_dns_name(const char *name)
 {
 	size_t len = strlen(name), label = 0;
@@ -139,7 +101,7 @@ static bool extension_add(X509 *cert, X509V3_CTX *ctx, int nid, const char *valu
 	return is_added;
 }
 
-/* RFC 5280 §4.2; what a CA may sign is said twice, by path length and by key usage. */
+/* RFC 5280 section 4.2.  Path length and key usage both limit what a CA may sign. */
 static enum kb_err extensions_add(const struct x509_template *t, X509 *cert, X509 *issuer)
 {
 	X509V3_CTX ctx;
@@ -189,8 +151,8 @@ static bool serial_set(X509 *cert)
 
 	if (RAND_bytes(bytes, sizeof bytes) != 1)
 		return false;
-	bytes[0] = (uint8_t)((bytes[0] & 0x7f) |
-			     0x40); /* positive, and never short (RFC 5280 §4.1.2.2) */
+	/* Positive, and never shorter (RFC 5280 section 4.1.2.2). */
+	bytes[0] = (uint8_t)((bytes[0] & 0x7f) | 0x40);
 	BIGNUM *n = BN_bin2bn(bytes, sizeof bytes, NULL);
 	bool is_set = n != NULL && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert)) != NULL;
 	BN_free(n);
@@ -268,84 +230,4 @@ enum kb_err x509_key_pem(EVP_PKEY *key, struct secret **out)
 	memcpy(secret_bytes(s), text, (size_t)len);
 	*out = s;
 	return KB_OK;
-}
-
-/* The certificates of a PEM text, at most X509_MAX_CHAIN; the caller frees each of the *n. */
-static enum kb_err chain_load(struct span pem, X509 *certs[static X509_MAX_CHAIN], size_t *n)
-{
-	*n = 0;
-	if (pem.len == 0 || pem.len > KB_MAX_CONFIG)
-		return KB_E_KEY_FORMAT;
-	KB_AUTO(bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
-	if (bio == NULL)
-		return KB_E_NOMEM;
-	for (;;) {
-		X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-		if (cert == NULL)
-			break;
-		if (*n == X509_MAX_CHAIN) {
-			X509_free(cert);
-			return KB_E_KEY_FORMAT;
-		}
-		certs[(*n)++] = cert;
-	}
-	/* Only "no further PEM block" is a good end; a block that does not decode is not. */
-	unsigned long why = ERR_peek_last_error();
-	ERR_clear_error();
-	return *n > 0 && ERR_GET_REASON(why) == PEM_R_NO_START_LINE ? KB_OK : KB_E_KEY_FORMAT;
-}
-
-static void chain_free(X509 **certs, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		X509_free(certs[i]);
-}
-
-static enum kb_err chain_describe(X509 *const *certs, size_t n, struct buf *leaf_der,
-				  int64_t *expires_s)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct tm tm;
-		if (ASN1_TIME_to_tm(X509_get0_notAfter(certs[i]), &tm) != 1)
-			return KB_E_KEY_FORMAT;
-		int64_t end = timegm(&tm);
-		if (i == 0 || end < *expires_s)
-			*expires_s = end;
-	}
-	uint8_t *der = NULL;
-	int len = i2d_X509(certs[0], &der);
-	if (len <= 0)
-		return KB_E_NOMEM;
-	buf_add(leaf_der, der, (size_t)len);
-	OPENSSL_free(der);
-	return buf_ok(leaf_der);
-}
-
-enum kb_err x509_chain_read(struct span pem, struct buf *leaf_der, int64_t *expires_s)
-{
-	X509 *certs[X509_MAX_CHAIN];
-	size_t n = 0;
-
-	*expires_s = 0;
-	enum kb_err err = chain_load(pem, certs, &n);
-	if (err == KB_OK)
-		err = chain_describe(certs, n, leaf_der, expires_s);
-	chain_free(certs, n);
-	return err;
-}
-
-enum kb_err x509_chain_check(struct span pem)
-{
-	X509 *certs[X509_MAX_CHAIN];
-	size_t n = 0;
-	enum kb_err err = chain_load(pem, certs, &n);
-
-	for (size_t i = 0; err == KB_OK && i < n; i++) {
-		X509 *above = certs[i + 1 < n ? i + 1 : i]; /* the root above itself */
-		if (X509_check_issued(above, certs[i]) != X509_V_OK ||
-		    X509_verify(certs[i], X509_get0_pubkey(above)) != 1)
-			err = KB_E_KEY_FORMAT;
-	}
-	chain_free(certs, n);
-	return err;
 }

@@ -1,7 +1,7 @@
-/* base/scarce.c — a reserve for libraries that do not survive a failed allocation.  Decides nothing
- * but that a result made in need is no result. Must never hand out bytes twice between two
- * scarce_begin(). */
-#include "base/scarce.h"
+/* broker/base/reserve.c — hands out the reserve when malloc() fails.  Decides only that a result
+ * made without memory is no result.  Never hands out the same bytes twice between two
+ * reserve_begin(). */
+#include "base/reserve.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,18 +12,18 @@
 
 enum { ALIGN = 16 };
 
-/* Pages that are never touched cost nothing. */
+/* In .bss: pages that are never written take no memory. */
 static struct {
-	_Alignas(ALIGN) uint8_t bytes[KB_SCARCE];
+	_Alignas(ALIGN) uint8_t bytes[KB_RESERVE];
 	size_t used;
 } reserve;
 
-void scarce_begin(void)
+void reserve_begin(void)
 {
 	reserve.used = 0;
 }
 
-bool scarce_was_used(void)
+bool reserve_was_used(void)
 {
 	return reserve.used > 0;
 }
@@ -34,8 +34,8 @@ static bool is_reserve(const void *p)
 	       (uintptr_t)p < (uintptr_t)reserve.bytes + sizeof reserve.bytes;
 }
 
-/* The size stands before the block, so that it can be moved. */
-static void *take(size_t size)
+/* The size is stored before the block, for reserve_realloc(). */
+static void *allocate(size_t size)
 {
 	if (size > sizeof reserve.bytes - reserve.used - ALIGN ||
 	    sizeof reserve.bytes - reserve.used < ALIGN)
@@ -48,38 +48,38 @@ static void *take(size_t size)
 	return p + ALIGN;
 }
 
-void *scarce_malloc(size_t size)
+void *reserve_malloc(size_t size)
 {
 	void *p = malloc(size);
 
-	return p != NULL ? p : take(size);
+	return p != NULL ? p : allocate(size);
 }
 
-void *scarce_realloc(void *p, size_t size)
+void *reserve_realloc(void *p, size_t size)
 {
 	size_t old;
 
 	if (p == NULL)
-		return scarce_malloc(size);
+		return reserve_malloc(size);
 	if (!is_reserve(p)) {
 		void *grown = realloc(p, size);
 		if (grown != NULL)
 			return grown;
-		/* The old block is as large as nobody knows: its owner has no memory, so what it
-		 * held is thrown away with the rest. */
+		/* The size of the old block is unknown, so its bytes cannot be copied.  They are
+		 * not needed: the whole result will be discarded. */
 		free(p);
-		grown = take(size);
+		grown = allocate(size);
 		memset(grown, 0, size);
 		return grown;
 	}
 	memcpy(&old, (uint8_t *)p - ALIGN, sizeof old);
-	void *grown = take(size);
+	void *grown = allocate(size);
 	memset(grown, 0, size);
 	memcpy(grown, p, old < size ? old : size);
 	return grown;
 }
 
-void scarce_free(void *p)
+void reserve_free(void *p)
 {
 	if (!is_reserve(p))
 		free(p);
