@@ -63,6 +63,7 @@
 
 /* Frames between processes */
 #define KB_MAX_FRAME     (256 * 1024) /* bytes of one SOCK_SEQPACKET message */
+#define KB_MAX_BEARER    8192         /* bytes of a bearer token, for a dialect that asks for it */
 #define KB_MAX_PEER      64           /* bytes of a client's address as text */
 #define KB_MAX_NAME      256          /* bytes of a key's or an issuer's name beside a reply */
 #define KB_MAX_REFUSAL   4096 /* bytes of the refusal that goes along with a single-use release */

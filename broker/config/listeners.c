@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "api/api.h"
 #include "config/document.h"
 
 enum { MAX_PEM = 256 * 1024, MAX_BEARERS = 4096, MAX_URL = 512 };
@@ -216,19 +217,28 @@ static void auth_load(const struct node *n, struct listener_config *out)
 static void apis_load(const struct node *n, struct listener_config *out)
 {
 	const struct json_t *apis;
+	KB_AUTO(buf) struct buf known;
 
 	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
 		node_fault(n, "apis",
 			   "\"apis\" must be an array that names at least one API: [\"keyvault\"]");
 		return;
 	}
+	buf_init(&known, 256);
+	api_names(&known);
 	for (size_t i = 0; i < json_len(apis); i++) {
 		struct span name;
-		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK &&
-		    span_eq_cstr(name, "keyvault"))
-			out->is_keyvault = true;
+		const struct api *api = NULL;
+		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK)
+			api = api_find(name);
+		if (api == NULL)
+			node_fault(n, "apis", "unknown API: the known ones are %.*s",
+				   (int)known.len, (const char *)known.p);
+		else if (out->api != NULL && out->api != api)
+			node_fault(n, "apis", "a listener serves one API: %s or %s", out->api->name,
+				   api->name);
 		else
-			node_fault(n, "apis", "unknown API: \"keyvault\" is the one there is");
+			out->api = api;
 	}
 }
 

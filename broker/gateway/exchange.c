@@ -35,8 +35,8 @@ struct exchange {
 	unsigned n_held,
 		window; /* window: how many places may be held now, within least and most */
 	unsigned window_least, window_most;
-	struct event *writable, *vault_closed, *readable;
-	int vault_fd;
+	struct event *writable[POOL_COUNT], *closed[POOL_COUNT], *readable;
+	int pool_fd[POOL_COUNT];
 	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
 	struct slot *self;
 	struct exchange_events on;
@@ -120,8 +120,10 @@ static void broken(struct exchange *x)
 	if (x->is_broken)
 		return;
 	x->is_broken = true;
-	(void)event_del(x->writable);
-	(void)event_del(x->vault_closed);
+	for (unsigned i = 0; i < POOL_COUNT; i++) {
+		(void)event_del(x->writable[i]);
+		(void)event_del(x->closed[i]);
+	}
 	(void)event_del(x->readable);
 	x->on.on_broken(x->on.ctx);
 }
@@ -130,14 +132,14 @@ enum sent { SENT, SENT_LATER, SENT_NEVER };
 
 /* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed
  * socket takes everything: the process is about to end. */
-static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
+static enum sent try_send(struct exchange *x, enum pool pool, uint64_t id, struct span frame)
 {
 	ssize_t n;
 
 	if (x->n_held >= x->window)
 		return SENT_LATER;
 	do
-		n = send(x->vault_fd, frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = send(x->pool_fd[pool], frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0) {
 		place_hold(x, id);
@@ -152,10 +154,10 @@ static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 	return SENT;
 }
 
-static void wait_writable(struct exchange *x)
+static void wait_writable(struct exchange *x, enum pool pool)
 {
 	if (!x->is_waiting && !x->is_broken && x->n_held < x->window &&
-	    event_add(x->writable, NULL) == 0)
+	    event_add(x->writable[pool], NULL) == 0)
 		x->is_waiting = true;
 }
 
@@ -175,7 +177,7 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 	}
 	table_add(x, p, id);
 	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
-	wait_writable(x);
+	wait_writable(x, p->pool);
 	if (evicted != NULL) {
 		struct pending *other =
 			(struct pending *)((char *)evicted - offsetof(struct pending, item));
@@ -185,14 +187,15 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 	return KB_OK;
 }
 
-enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id,
+enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p, uint64_t id,
 			  struct queue_source *source, struct span frame)
 {
+	p->pool = pool;
 	/* Who comes while others wait, waits: the socket's free place belongs to the first in the
 	 * queue. */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, source, frame);
-	switch (try_send(x, id, frame)) {
+	switch (try_send(x, pool, id, frame)) {
 	case SENT:
 		table_add(x, p, id);
 		return KB_OK;
@@ -212,9 +215,9 @@ static void pump(struct exchange *x)
 	while ((item = queue_first(&x->queue)) != NULL && !x->is_broken) {
 		struct pending *p =
 			(struct pending *)((char *)item - offsetof(struct pending, item));
-		enum sent sent = try_send(x, p->id, span_of(p->frame, p->frame_len));
+		enum sent sent = try_send(x, p->pool, p->id, span_of(p->frame, p->frame_len));
 		if (sent == SENT_LATER) {
-			wait_writable(x);
+			wait_writable(x, p->pool);
 			break;
 		}
 		queue_take(&x->queue, item);
@@ -282,7 +285,7 @@ static void adapt_window(struct exchange *x)
 	uint32_t memory[SK_MEMINFO_VARS];
 	socklen_t size = sizeof memory;
 
-	if (getsockopt(x->vault_fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 ||
+	if (getsockopt(x->pool_fd[POOL_VAULT], SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 ||
 	    size <= SK_MEMINFO_WMEM_ALLOC * sizeof memory[0] || memory[SK_MEMINFO_WMEM_ALLOC] == 0)
 		x->window += x->window_most - x->window < WINDOW_STEP ? x->window_most - x->window
 								      : WINDOW_STEP;
@@ -315,7 +318,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Nothing ever comes this way: readable means that the other end is closed. */
-static void on_vault_closed(evutil_socket_t fd, short what, void *arg)
+static void on_pool_closed(evutil_socket_t fd, short what, void *arg)
 {
 	uint8_t byte;
 
@@ -338,24 +341,32 @@ enum kb_err exchange_new(struct event_base *base, const struct exchange_config *
 	while (buckets < cfg->max_pending && buckets < 1u << 20)
 		buckets *= 2;
 	x->mask = buckets - 1;
-	x->vault_fd = cfg->vault_fd;
 	x->self = cfg->self;
 	x->on = *events;
 	queue_init(&x->queue, cfg->max_queue);
 	x->window = x->window_most = cfg->window < KB_MAX_WINDOW ? cfg->window : KB_MAX_WINDOW;
 	x->window_least = cfg->window_least < x->window_most ? cfg->window_least : x->window_most;
 	x->bucket = calloc(buckets, sizeof(struct pending *));
-	x->writable = event_new(base, cfg->vault_fd, EV_WRITE, on_writable, x);
-	x->vault_closed = event_new(base, cfg->vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);
+	bool is_made = true;
+	for (unsigned i = 0; i < POOL_COUNT; i++) {
+		x->pool_fd[i] = cfg->pool_fd[i];
+		x->writable[i] = event_new(base, cfg->pool_fd[i], EV_WRITE, on_writable, x);
+		x->closed[i] =
+			event_new(base, cfg->pool_fd[i], EV_READ | EV_PERSIST, on_pool_closed, x);
+		is_made = is_made && x->writable[i] != NULL && x->closed[i] != NULL;
+	}
 	x->readable = event_new(base, cfg->ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
-	if (x->bucket == NULL || x->writable == NULL || x->vault_closed == NULL ||
-	    x->readable == NULL || RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
+	if (x->bucket == NULL || !is_made || x->readable == NULL ||
+	    RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
 		exchange_free(x);
 		return KB_E_NOMEM;
 	}
 	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8)
 										   << 32;
-	if (event_add(x->vault_closed, NULL) != 0 || event_add(x->readable, NULL) != 0) {
+	bool is_added = event_add(x->readable, NULL) == 0;
+	for (unsigned i = 0; i < POOL_COUNT; i++)
+		is_added = is_added && event_add(x->closed[i], NULL) == 0;
+	if (!is_added) {
 		exchange_free(x);
 		return KB_E_SYS;
 	}
@@ -367,10 +378,12 @@ void exchange_free(struct exchange *x)
 {
 	if (x == NULL)
 		return;
-	if (x->writable != NULL)
-		event_free(x->writable);
-	if (x->vault_closed != NULL)
-		event_free(x->vault_closed);
+	for (unsigned i = 0; i < POOL_COUNT; i++) {
+		if (x->writable[i] != NULL)
+			event_free(x->writable[i]);
+		if (x->closed[i] != NULL)
+			event_free(x->closed[i]);
+	}
 	if (x->readable != NULL)
 		event_free(x->readable);
 	OPENSSL_cleanse(x->in, sizeof x->in);

@@ -3,6 +3,7 @@
  * what the socket does not take waits in a bounded, fair queue. */
 #ifndef KB_GATEWAY_EXCHANGE_H
 #define KB_GATEWAY_EXCHANGE_H
+#include "api/operation.h"
 #include "gateway/queue.h"
 #include "process/frame.h"
 #include "process/stats.h"
@@ -13,6 +14,7 @@ struct exchange; /* opaque */
 struct pending { /* one request under way; a part of the caller's connection; zero it before first
 		    use */
 	uint64_t id;          /* 0: nothing is under way */
+	enum pool pool;       /* whose workers serve it */
 	struct pending *next; /* in the table */
 	struct queue_item item;
 	uint8_t *frame; /* owned while queued */
@@ -29,7 +31,7 @@ struct exchange_events {
 };
 
 struct exchange_config {
-	int vault_fd, ledger_fd; /* stay the caller's */
+	int pool_fd[POOL_COUNT], ledger_fd; /* stay the caller's */
 	struct slot *self;
 	unsigned gateway; /* which of its generation this is, < 256: the ledger finds the way back
 			     by it */
@@ -51,8 +53,9 @@ uint64_t exchange_next_id(
 /* Send the frame with p->id already in it, or queue it.  On any error (KB_E_QUEUE_FULL, KB_E_NOMEM,
  * KB_E_FRAME) nothing is under way.  When the socket is closed the request counts as sent, and
  * on_broken follows. */
-KB_MUST_CHECK enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id,
-					struct queue_source *source, struct span frame);
+KB_MUST_CHECK enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p,
+					uint64_t id, struct queue_source *source,
+					struct span frame);
 /* Forget it: a late response is counted as lost.  Nothing under way is fine. */
 void exchange_cancel(struct exchange *x, struct pending *p);
 /* What is under way with this id, or NULL. */

@@ -17,7 +17,5 @@ struct reply {
 /* The whole response appended to `out`; a 204 has no body.  Spans must be free of control
  * characters: frame.c and http.c see to that. */
 void reply_write(const struct reply *r, struct buf *out);
-/* The gateway's own answer to a fault: {"error":{"code":…,"message":…}} as Key Vault words it. */
-struct span reply_error_body(enum kb_err e, int status);
 
 #endif

@@ -72,10 +72,6 @@ struct ledger {
 	struct buf lines, response;
 };
 
-static const char unavailable[] =
-	"{\"error\":{\"code\":\"ServiceUnavailable\",\"message\":\"The request cannot be recorded "
-	"now. Nothing was released. Retry later.\"}}";
-
 /* ---- the file behind it ---- */
 
 static void see_time(struct ledger *l)
@@ -431,7 +427,8 @@ static void answer_unavailable(struct ledger *l, struct item *it)
 	slot_count(l->self, COUNT_LEDGER_ERRORS, 1);
 	l->lost++;
 	it->record = span_of(NULL, 0);
-	answer(it, KB_E_LEDGER, 503, span_str(unavailable), KB_RETRY_AFTER_S);
+	/* No body: the gateway fills in the one of the listener's dialect. */
+	answer(it, KB_E_LEDGER, 503, span_of(NULL, 0), KB_RETRY_AFTER_S);
 }
 
 /* A single-use release must say in its record which token it used, or a restart would forget it. */
@@ -481,7 +478,7 @@ static void judge(struct ledger *l, struct item *it)
 	if (err == KB_E_NOMEM)
 		log_event(LOG_WARN, "replay.full", NULL);
 	it->record = r->replay_record;
-	answer(it, KB_E_REPLAY, (uint16_t)kb_err_status(KB_E_REPLAY), r->replay_body, 0);
+	answer(it, KB_E_REPLAY, r->replay_status, r->replay_body, 0);
 	if (it->record.len == 0)
 		answer_unavailable(l, it);
 }

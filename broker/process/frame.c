@@ -14,7 +14,7 @@ enum { FRAME_VERSION = 1 };
 
 _Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME,
 	       "the greatest reply fits a frame");
-_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + 4096 <= KB_MAX_FRAME,
+_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + KB_MAX_BEARER + 4096 <= KB_MAX_FRAME,
 	       "the greatest request fits a frame");
 enum frame_type { TYPE_REQUEST = 'Q', TYPE_REPLY = 'R', TYPE_RESPONSE = 'S' };
 
@@ -127,8 +127,9 @@ static enum kb_err get_end(const struct cursor *c)
 
 static bool request_ok(const struct frame_request *r, size_t body_len)
 {
-	return r->method >= FRAME_GET && r->method <= FRAME_DELETE &&
-	       (r->has_authorization || !r->has_bearer) && r->peer.len <= KB_MAX_PEER &&
+	return r->method != KB_METHOD_NONE && r->method <= KB_METHOD_DELETE &&
+	       (r->has_authorization || !r->has_bearer) && (r->has_bearer || r->bearer.len == 0) &&
+	       r->bearer.len <= KB_MAX_BEARER && r->peer.len <= KB_MAX_PEER &&
 	       r->target.len <= KB_MAX_REQUEST_LINE && r->query.len <= KB_MAX_REQUEST_LINE &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       body_len <= KB_MAX_BODY;
@@ -148,6 +149,7 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 	put_u64(out, r->has_authorization, 1);
 	put_u64(out, r->has_bearer, 1);
 	buf_add(out, r->bearer_sha256, sizeof r->bearer_sha256);
+	put_span(out, r->bearer);
 	put_u64(out, r->has_client_cert, 1);
 	put_u64(out, r->is_json, 1);
 	put_u64(out, (uint64_t)r->deadline_ms, 8);
@@ -181,6 +183,7 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 	r->has_authorization = get_bool(&c);
 	r->has_bearer = get_bool(&c);
 	get_bytes(&c, r->bearer_sha256, sizeof r->bearer_sha256);
+	r->bearer = get_span(&c, KB_MAX_BEARER);
 	r->has_client_cert = get_bool(&c);
 	r->is_json = get_bool(&c);
 	r->deadline_ms = (int64_t)get_u64(&c, 8);
@@ -194,10 +197,15 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 
 /* ---- vault → ledger ---- */
 
+static bool status_ok(uint16_t status)
+{
+	return status >= 200 && status <= 599;
+}
+
 static bool reply_ok(const struct frame_reply *r)
 {
-	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT &&
-	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
+	return status_ok(r->status) && (r->replay_until_s == 0 || status_ok(r->replay_status)) &&
+	       r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
 	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME &&
@@ -228,6 +236,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 	put_u64(out, (uint64_t)r->replay_from_s, 8);
 	put_u64(out, (uint64_t)r->replay_until_s, 8);
 	buf_add(out, r->replay_key, sizeof r->replay_key);
+	put_u64(out, r->replay_status, 2);
 	put_span(out, r->replay_body);
 	put_span(out, r->replay_record);
 	return buf_ok(out);
@@ -255,6 +264,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->replay_from_s = (int64_t)get_u64(&c, 8);
 	r->replay_until_s = (int64_t)get_u64(&c, 8);
 	get_bytes(&c, r->replay_key, sizeof r->replay_key);
+	r->replay_status = (uint16_t)get_u64(&c, 2);
 	r->replay_body = get_span(&c, KB_MAX_REFUSAL);
 	r->replay_record = get_span(&c, KB_MAX_RECORD);
 	return reply_ok(r) ? get_end(&c) : KB_E_FRAME;
@@ -264,7 +274,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 
 static bool response_ok(const struct frame_response *r)
 {
-	return r->status >= 200 && r->status <= 599 && r->code < KB_ERR_COUNT &&
+	return status_ok(r->status) && r->code < KB_ERR_COUNT &&
 	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->body.len <= KB_MAX_REPLY;

@@ -4,8 +4,7 @@
 #ifndef KB_PROCESS_FRAME_H
 #define KB_PROCESS_FRAME_H
 #include "base/bytes.h"
-
-enum frame_method { FRAME_GET = 1, FRAME_POST, FRAME_PUT, FRAME_PATCH, FRAME_DELETE };
+#include "base/method.h"
 
 /* gateway → vault: one HTTP request. */
 struct frame_request {
@@ -13,11 +12,11 @@ struct frame_request {
 			random epoch and a count; never reused in its life */
 	uint8_t uuid[16];          /* x-ms-request-id */
 	uint8_t listener;          /* index in the configuration */
-	uint8_t method;            /* enum frame_method */
+	uint8_t method;            /* enum kb_method */
 	bool has_authorization;    /* an Authorization header was there */
 	bool has_bearer;           /* … of scheme Bearer: bearer_sha256 holds */
-	uint8_t bearer_sha256[32]; /* SHA-256 of the bearer token; the token itself never leaves the
-				      gateway */
+	uint8_t bearer_sha256[32]; /* SHA-256 of the bearer token */
+	struct span bearer;        /* the token itself: only for a dialect that asks for it */
 	bool has_client_cert;      /* TLS client certificate, verified against client_ca */
 	bool is_json; /* Content-Type is application/json (any parameters), or there is no body */
 	int64_t deadline_ms;           /* clock_mono_ms(): past it nobody waits for the answer */
@@ -49,9 +48,10 @@ struct frame_reply {
 	struct frame_outcome outcome;
 	/* Single use: when replay_until_s is not 0 the ledger first looks whether `replay_key` was
 	 * used; then it takes the answer below instead. */
-	int64_t replay_from_s, replay_until_s;  /* the token's iat, and exp + skew; wall clock */
-	uint8_t replay_key[32];                 /* SHA-256 of token_replay_id() and key name */
-	struct span replay_body, replay_record; /* the refusal (403); body ≤ 4 KiB */
+	int64_t replay_from_s, replay_until_s; /* the token's iat, and exp + skew; wall clock */
+	uint8_t replay_key[32];                /* SHA-256 of token_replay_id() and key name */
+	uint16_t replay_status;                /* of the refusal, … */
+	struct span replay_body, replay_record; /* … its body, at most KB_MAX_REFUSAL, and record */
 };
 
 /* ledger → gateway: the reply, record gone.  Also supervisor → gateway when a worker is lost

@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "api/keyvault.h"
+#include "api/api.h"
 #include "base/b64url.h"
 #include "base/clock.h"
 #include "base/digest.h"
@@ -170,9 +170,17 @@ static enum kb_err prove_hsm(struct vault *v)
 static enum kb_err open_signer(struct vault *v)
 {
 	KB_AUTO(buf) struct buf leaf;
+	const struct config *c = v->config;
+	enum kb_err err = KB_OK;
 
 	buf_init(&leaf, KB_MAX_CONFIG);
-	enum kb_err err = keyvault_jws_header(v->config->signer_chain, &v->header_b64, &leaf);
+	for (size_t i = 0; i < c->n_listeners && err == KB_OK; i++) {
+		const struct api *api = c->listeners[i].api;
+		if (api->prepare == NULL)
+			continue;
+		buf_reset(&leaf);
+		err = api->prepare(c->signer_chain, &v->headers[i], &leaf);
+	}
 	if (err != KB_OK) {
 		log_event(LOG_ERROR, "signer.certificates", "err", kb_err_name(err), "hint",
 			  "the chain must be an RSA leaf, its issuers, and the root last; see "
@@ -181,7 +189,8 @@ static enum kb_err open_signer(struct vault *v)
 		return err;
 	}
 	if ((err = keystore_find(v->hsm, v->config->signer_object, KB_KTY_RSA, false, NULL,
-				 &v->signer)) == KB_OK)
+				 &v->signer)) == KB_OK &&
+	    leaf.len > 0)
 		err = keystore_prove_signer(v->hsm, v->signer, buf_span(&leaf));
 	if (err != KB_OK)
 		log_event(LOG_ERROR, "signer.key", "err", kb_err_name(err), "object",
@@ -217,8 +226,9 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 
 	v->issuers = calloc(c->n_issuers + 1, sizeof *v->issuers);
 	v->keys = calloc(c->n_keys + 1, sizeof *v->keys);
+	v->headers = calloc(c->n_listeners + 1, sizeof *v->headers);
 	v->explain = explain_new();
-	if (v->issuers == NULL || v->keys == NULL || v->explain == NULL)
+	if (v->issuers == NULL || v->headers == NULL || v->keys == NULL || v->explain == NULL)
 		return KB_E_NOMEM;
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		v->issuers[i].config = &c->issuers[i];
@@ -242,7 +252,8 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 		if (buf_ok(&v->keys[i].policy_b64) != KB_OK)
 			return KB_E_NOMEM;
 	}
-	buf_init(&v->header_b64, KB_MAX_REPLY);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		buf_init(&v->headers[i], KB_MAX_REPLY);
 	buf_init(&v->wrapped, 2 * KB_MAX_SECRET);
 	buf_init(&v->payload, KB_MAX_REPLY);
 	buf_init(&v->input, KB_MAX_REPLY);

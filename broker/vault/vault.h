@@ -32,7 +32,7 @@ struct vault {
 	struct slot *self;
 	struct keystore *hsm;
 	const struct hsm_key *signer;
-	struct buf header_b64; /* protected header of every release */
+	struct buf *headers; /* by listener: what its dialect prepared for signed answers */
 	struct secret *nonce_key;
 	struct explain *explain;
 	struct vault_issuer *issuers;

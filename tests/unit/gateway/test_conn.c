@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "api/api.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "gateway/tls.h"
@@ -27,6 +28,7 @@ static SSL_CTX *server_ctx, *client_ctx;
 static struct stats *board;
 static struct slot *self;
 static struct conn_shared shared;
+static char base_url[] = "https://keys.example";
 static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
 static bool is_broken;
 
@@ -54,6 +56,8 @@ static int open_shared(void **state)
 	memset(board, 0, sizeof *board);
 	self = &board->slot[0];
 	shared = (struct conn_shared){.stats = board, .self = self};
+	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
+		shared.listener[i] = (struct conn_listener){&keyvault_api, base_url};
 	conn_shared_init(&shared);
 	is_broken = false;
 	shared.base = event_base_new();
@@ -63,7 +67,7 @@ static int open_shared(void **state)
 	    frame_pair(ledger) != KB_OK)
 		return -1;
 	struct exchange_config cfg = {
-		.vault_fd = vault[0],
+		.pool_fd = {[POOL_VAULT] = vault[0]},
 		.ledger_fd = ledger[0],
 		.self = self,
 		.window = window,
@@ -275,7 +279,7 @@ static void test_conn_serves_and_keeps_alive(void **state)
 	(void)state;
 	assert_int_equal(count(COUNT_HANDSHAKES), 1);
 	one_request(&c);
-	assert_true(taken.listener == 5 && taken.method == FRAME_GET && taken.has_client_cert);
+	assert_true(taken.listener == 5 && taken.method == KB_METHOD_GET && taken.has_client_cert);
 	assert_true(span_eq_cstr(taken.target, "/one") && span_eq_cstr(taken.peer, "local"));
 	assert_true(taken.deadline_ms > clock_mono_ms() &&
 		    taken.deadline_ms <= clock_mono_ms() + KB_REQUEST_MS);

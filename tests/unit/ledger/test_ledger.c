@@ -272,8 +272,7 @@ static void is_unavailable(const struct frame_response *r)
 	assert_int_equal(r->status, 503);
 	assert_int_equal(r->code, KB_E_LEDGER);
 	assert_int_equal(r->retry_after_s, KB_RETRY_AFTER_S);
-	assert_null(memmem(r->body.p, r->body.len, "key", 3));
-	assert_non_null(memmem(r->body.p, r->body.len, "\"ServiceUnavailable\"", 20));
+	assert_int_equal(r->body.len, 0); /* the gateway's, in the listener's dialect */
 }
 
 /* ---- tests ---- */
@@ -427,6 +426,7 @@ static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s
 	memset(r.replay_key, token, sizeof r.replay_key);
 	r.replay_from_s = issued_s;
 	r.replay_until_s = until_s;
+	r.replay_status = 403;
 	r.replay_body = span_str("{\"error\":{\"code\":\"Forbidden\"}}");
 	r.replay_record = span_str("{\"event\":\"release\",\"code\":\"REPLAY\"}");
 	KB_AUTO(buf) struct buf b;
@@ -536,6 +536,7 @@ static void test_ledger_single_use_record_must_name_its_token(void **state)
 	is_unavailable(&got);
 	r = single_use(1, 1, until_s * 10); /* the record says ten times as long as the frame */
 	r.replay_until_s = until_s;
+	r.replay_status = 403;
 	submit(&r);
 	got = gets(0);
 	is_unavailable(&got);
