@@ -18,6 +18,8 @@
 #include "policy/jwks.h"
 #include "policy/token.h"
 #include "vault/audit.h"
+#include "vault/hsm.h"
+#include "vault/issuers.h"
 #include "vault/nonce.h"
 #include "vault/vault.h"
 
@@ -162,10 +164,12 @@ static enum kb_err judge(struct vault *v, struct job *j)
 	if (issuer != NULL) {
 		j->issuer = &v->issuers[issuer - v->config->issuers];
 		j->audit.issuer = issuer->rules.name;
-		keys = vault_issuer_keys(v, j->issuer, now_s);
+		keys = vault_issuer_keys(j->issuer, v->config->state_dir, now_s);
 		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
 		if (!has_kid && issuer->source != KEYS_JWKS_FILE &&
-		    (vault_request_fetch(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
+		    (vault_issuer_fetch(j->issuer, (uint32_t)(issuer - v->config->issuers),
+					now_s) ||
+		     vault_issuer_is_fetching(j->issuer)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
 		/* A nonce that is not ours is no nonce: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER &&
@@ -295,19 +299,6 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 	return err;
 }
 
-static void note_hsm(struct vault *v, enum kb_err err)
-{
-	slot_count(v->self, COUNT_HSM_ERRORS, 1);
-	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
-		  NULL);
-	vault_check_hsm(v);
-	/* One key's fault is that key's; but what fails again and again may be the device. */
-	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY ||
-			 err == KB_E_HSM_MODULE || err == KB_E_HSM_SESSION || err == KB_E_HSM;
-	if (is_device && ++v->hsm_faults % KB_HSM_FAULTS == 0)
-		v->wants_proof = true;
-}
-
 /* What this pool does for each verb. */
 static enum kb_err (*const runs[VERB_COUNT])(struct vault *v, struct job *j,
 					     struct frame_reply *reply) = {
@@ -328,7 +319,7 @@ static void refuse(struct vault *v, struct job *j, enum kb_err err, struct frame
 		reply->challenge = buf_span(&v->challenge);
 	}
 	if (kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER)
-		note_hsm(v, err);
+		vault_hsm_failed(v, err);
 }
 
 void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_reply *reply)
