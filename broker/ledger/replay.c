@@ -7,14 +7,14 @@
 #include <openssl/rand.h>
 #include <stdlib.h>
 
-struct entry {
+struct replay_entry {
 	uint8_t key[32];
 	int64_t until_s;
 	uint32_t next; /* index + 1 in the chain of its bucket, or in the free list; 0: the end */
 };
 
 struct replay {
-	struct entry *entry;
+	struct replay_entry *entry;
 	uint32_t *bucket; /* index + 1 of the first entry; 0: none */
 	size_t cap, used, count, mask;
 	uint64_t seed; /* odd: whoever can choose among many tokens cannot choose a bucket (SECURITY
@@ -88,7 +88,7 @@ static uint32_t *link_of(struct replay *r, const uint8_t *key)
 static void drop(struct replay *r, uint32_t *link)
 {
 	uint32_t at = *link;
-	struct entry *e = &r->entry[at - 1];
+	struct replay_entry *e = &r->entry[at - 1];
 
 	*link = e->next;
 	e->next = r->free_list;
@@ -105,7 +105,7 @@ static void sweep(struct replay *r)
 	r->swept_s = r->now_s;
 	for (size_t b = 0; b <= r->mask; b++)
 		for (uint32_t *link = &r->bucket[b]; *link != 0;) {
-			const struct entry *e = &r->entry[*link - 1];
+			const struct replay_entry *e = &r->entry[*link - 1];
 			if (e->until_s < r->now_s) {
 				replay_assume(r, e->until_s);
 				drop(r, link);
@@ -130,7 +130,7 @@ enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t u
 		r->free_list = r->entry[at - 1].next;
 	else
 		at = (uint32_t)++r->used;
-	struct entry *e = &r->entry[at - 1];
+	struct replay_entry *e = &r->entry[at - 1];
 	uint32_t *head = bucket_of(r, key);
 	memcpy(e->key, key, sizeof e->key);
 	e->until_s = until_s;
