@@ -50,8 +50,8 @@ static bool base_url_ok(const char *url)
 	return len > 0 && strspn(url + 8, host_chars) == len;
 }
 
-/* Clients ask their credential for this, and want their host to end in "." and this one's
- * (contracts: keyvault §2.4): the parent domain where there is one. */
+/* Key Vault's clients request their credential for this resource, and accept it only when their
+ * host ends in "." and the resource's host: so it is the parent domain where there is one. */
 static char *default_resource(const char *base_url)
 {
 	const char *host = base_url + 8;
@@ -184,7 +184,7 @@ static void bearers_load(const struct node *n, struct listener_config *out)
 			return;
 	}
 	if (out->n_bearers == 0)
-		fault_add(n->doc->l, path, 1, "no token is accepted: nobody could call");
+		fault_add(n->doc->l, path, 1, "no token is accepted: no client could call");
 }
 
 static void auth_load(const struct node *n, struct listener_config *out)

@@ -1,6 +1,7 @@
-/* broker/gateway/exchange.c — pairs responses with requests.  Decides which waiting request is sent
- * next (by queue.c) and drops responses nobody waits for. Trusts the ledger for the answer, but not
- * for the form: a frame that does not decode is counted and dropped.  Must never block. */
+/* broker/gateway/exchange.c — sends requests to the pools and matches the ledger's responses with
+ * them. Decides when a request is sent; queue.c decides which is next.  Trusts the ledger for the
+ * answer, but not for its form: a frame that does not decode is counted and dropped.  Must never
+ * block. */
 #include "gateway/exchange.h"
 
 #include <errno.h>
@@ -14,14 +15,15 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
 enum {
-	WINDOW_STEP = 8
-}; /* more places at once, one less at a time: a worker without work costs more than a longer line
-    */
+	RESPONSES_AT_ONCE = 32, /* received before connections are served again */
+	/* The window grows by this and shrinks by 1: an idle worker costs more than a longer queue.
+	 */
+	WINDOW_STEP = 8,
+};
 
-struct place { /* in the window: held from the request's sending to its response, whether or not its
-		  client still waits */
+/* Held from sending a request to its response, whether or not its client still waits. */
+struct window_place {
 	uint64_t id; /* 0: free */
 	int64_t until_ms;
 };
@@ -31,13 +33,12 @@ struct exchange {
 	size_t mask;
 	uint64_t first_id, last_id;
 	struct queue queue;
-	struct place place[KB_MAX_WINDOW];
-	unsigned n_held,
-		window; /* window: how many places may be held now, within least and most */
+	struct window_place place[KB_MAX_WINDOW];
+	unsigned n_held, window; /* places held, and places that may be held now */
 	unsigned window_least, window_most;
 	struct event *writable[POOL_COUNT], *closed[POOL_COUNT], *readable;
 	int pool_fd[POOL_COUNT];
-	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
+	bool is_waiting, is_broken; /* waiting: for a pool's socket to become writable */
 	struct slot *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
@@ -98,7 +99,7 @@ static void place_hold(struct exchange *x, uint64_t id)
 {
 	for (unsigned i = 0; i < x->window_most; i++)
 		if (x->place[i].id == 0) {
-			x->place[i] = (struct place){id, clock_mono_ms() + KB_REQUEST_MS};
+			x->place[i] = (struct window_place){id, clock_mono_ms() + KB_REQUEST_MS};
 			x->n_held++;
 			return;
 		}
@@ -191,8 +192,8 @@ enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p,
 			  struct queue_source *source, struct span frame)
 {
 	p->pool = pool;
-	/* Who comes while others wait, waits: the socket's free place belongs to the first in the
-	 * queue. */
+	/* While requests are queued, a new one is queued, too: the next place is the first one's.
+	 */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, source, frame);
 	switch (try_send(x, pool, id, frame)) {
@@ -267,8 +268,8 @@ static void take_response(struct exchange *x, struct span message)
 	place_free(x, r.id);
 	struct pending *p = exchange_find(x, r.id);
 	if (p == NULL) {
-		if (r.id > x->first_id &&
-		    r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
+		/* One of ours whose client has gone or has its 503. */
+		if (r.id > x->first_id && r.id <= x->last_id)
 			slot_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
@@ -277,9 +278,9 @@ static void take_response(struct exchange *x, struct span message)
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
-/* Requests are waiting, and responses came: were there still requests in the kernel's line for the
- * workers?  If so it could be shorter, and who comes next would wait less behind others; if not, a
- * worker may have had nothing to do while the ledger's disk was slow. */
+/* Requests are queued, and responses came.  When the vault's socket still holds requests, make the
+ * window smaller: the socket is one line for all sources, our queue is fair.  When it is empty, a
+ * worker may have been idle: make the window larger. */
 static void adapt_window(struct exchange *x)
 {
 	uint32_t memory[SK_MEMINFO_VARS];
@@ -317,7 +318,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* Nothing ever comes this way: readable means that the other end is closed. */
+/* Workers send nothing on this socket: readable means that the other end is closed. */
 static void on_pool_closed(evutil_socket_t fd, short what, void *arg)
 {
 	uint8_t byte;

@@ -1,4 +1,4 @@
-/* broker/gateway/request.h — from HTTP bytes in a buffer to the frame for a worker. */
+/* gateway/request.h — from HTTP bytes in a buffer to the frame for a worker. */
 #ifndef KB_GATEWAY_REQUEST_H
 #define KB_GATEWAY_REQUEST_H
 #include "gateway/http.h"
@@ -16,7 +16,7 @@ enum kb_method request_method(enum http_method m);
 KB_MUST_CHECK enum kb_err request_frame(struct frame_request *r, struct evbuffer *in,
 					size_t head_len, size_t body_len, size_t max_bearer,
 					struct buf *out);
-/* Drop `len` bytes from the start and leave none of them behind in memory. */
+/* Drop `len` bytes from the start of `in` and overwrite them in memory. */
 void request_wipe(struct evbuffer *in, size_t len);
 
 #endif

@@ -1,5 +1,5 @@
-/* broker/gateway/response.c — writes HTTP responses.  Decides no status.  Must never name the
- * server, its version, or why a judge refused. */
+/* broker/gateway/response.c — writes HTTP responses.  Decides neither status nor body.  Must never
+ * name the server or its version. */
 #include "gateway/response.h"
 
 #include "gateway/http.h"
@@ -20,7 +20,7 @@ void reply_write(const struct reply *r, struct buf *out)
 
 	frame_uuid_text(r->uuid, id);
 	buf_addf(out, "HTTP/1.1 %d %s\r\n", r->status, http_reason(r->status));
-	if (r->status != 204) /* RFC 9110 §8.6: no Content-Length in a 204 */
+	if (r->status != 204) /* RFC 9110 section 8.6: no Content-Length in a 204 */
 		buf_addf(out,
 			 "Content-Type: application/json; charset=utf-8\r\nContent-Length: %zu\r\n",
 			 r->body.len);

@@ -119,7 +119,7 @@ static bool has_member(struct span line, const char *member)
 	return memmem(line.p, line.len, member, strlen(member)) != NULL;
 }
 
-static void read_configs(struct ledger *l, const struct json_t *doc)
+static void take_configs(struct ledger *l, const struct json_t *doc)
 {
 	struct span text;
 	int64_t seq;
@@ -148,7 +148,7 @@ static enum kb_err read_line(void *ctx, const struct segment_line *line)
 	if (err != KB_OK)
 		return err;
 	if (is_config)
-		read_configs(l, doc);
+		take_configs(l, doc);
 	if (!is_use || json_get_str(doc, "code", 64, &code) != KB_OK ||
 	    !span_eq_cstr(code, kb_err_name(KB_OK)))
 		return KB_OK; /* a refusal uses no token */

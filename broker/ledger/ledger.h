@@ -51,8 +51,9 @@ struct ledger {
 	struct buf lines, response;
 };
 
-/* journal.c: the file.  All but the first leave the ledger unable to write, l->log.fd < 0, when the
- * file cannot be written: then nothing is recorded until journal_reopen() succeeds. */
+/* journal.c: the file.  When a write fails, l->log.fd is negative and nothing is recorded until
+ * journal_reopen() succeeds. */
+/* Take the wall clock into account, for single use and for the next segment. */
 void journal_see_time(struct ledger *l);
 /* Open the ledger and read back the used tokens and the configurations.  Logs the cause. */
 KB_MUST_CHECK enum kb_err journal_open(struct ledger *l);

@@ -1,6 +1,7 @@
-/* broker/process/frame.c — messages between processes as bytes.  Decides nothing.  Trusts nothing
- * it decodes: the sender may be a process that was taken over, so every length, enum and flag is
- * checked and trailing bytes are an error.  Must never hand out a span that leaves the message. */
+/* broker/process/frame.c — encodes and decodes the messages between processes.  Decides nothing.
+ * Trusts nothing that it decodes: the sender may have been taken over, so every length, enum and
+ * flag is checked, and trailing bytes are an error.  Must never return a span outside the message.
+ */
 #include "process/frame.h"
 
 #include <errno.h>
@@ -42,8 +43,8 @@ static void put_type(struct buf *b, enum frame_type type)
 	put_u64(b, FRAME_VERSION, 1);
 }
 
-/* What goes into an HTTP header later: printable ASCII and spaces only, so that no room can inject
- * a line. */
+/* Text for an HTTP header: printable ASCII and spaces only, so that no process can inject a line.
+ */
 static bool is_header_text(struct span s, size_t max)
 {
 	if (s.len > max)
@@ -54,15 +55,15 @@ static bool is_header_text(struct span s, size_t max)
 	return true;
 }
 
-/* ---- decoding: a cursor that stays bad once it was bad ---- */
+/* ---- decoding: after one error all reads fail ---- */
 
-struct cursor {
+struct frame_reader {
 	struct span in;
 	size_t at;
 	bool is_bad;
 };
 
-static uint64_t get_u64(struct cursor *c, unsigned bytes)
+static uint64_t get_u64(struct frame_reader *c, unsigned bytes)
 {
 	uint64_t v = 0;
 
@@ -76,7 +77,7 @@ static uint64_t get_u64(struct cursor *c, unsigned bytes)
 	return v;
 }
 
-static bool get_bool(struct cursor *c)
+static bool get_bool(struct frame_reader *c)
 {
 	uint64_t v = get_u64(c, 1);
 
@@ -85,7 +86,7 @@ static bool get_bool(struct cursor *c)
 	return v == 1;
 }
 
-static void get_bytes(struct cursor *c, uint8_t *out, size_t len)
+static void get_bytes(struct frame_reader *c, uint8_t *out, size_t len)
 {
 	if (c->is_bad || c->in.len - c->at < len) {
 		c->is_bad = true;
@@ -96,7 +97,7 @@ static void get_bytes(struct cursor *c, uint8_t *out, size_t len)
 	c->at += len;
 }
 
-static struct span get_span(struct cursor *c, size_t max)
+static struct span get_span(struct frame_reader *c, size_t max)
 {
 	uint64_t len = get_u64(c, 4);
 
@@ -109,16 +110,16 @@ static struct span get_span(struct cursor *c, size_t max)
 	return s;
 }
 
-static struct cursor get_type(struct span message, enum frame_type type)
+static struct frame_reader get_type(struct span message, enum frame_type type)
 {
-	struct cursor c = {message, 0, message.len > KB_MAX_FRAME};
+	struct frame_reader c = {message, 0, message.len > KB_MAX_FRAME};
 
 	if (get_u64(&c, 1) != (uint64_t)type || get_u64(&c, 1) != FRAME_VERSION)
 		c.is_bad = true;
 	return c;
 }
 
-static enum kb_err get_end(const struct cursor *c)
+static enum kb_err get_end(const struct frame_reader *c)
 {
 	return !c->is_bad && c->at == c->in.len ? KB_OK : KB_E_FRAME;
 }
@@ -174,7 +175,7 @@ enum kb_err frame_put_request(const struct frame_request *r, struct buf *out)
 
 enum kb_err frame_get_request(struct span message, struct frame_request *r)
 {
-	struct cursor c = get_type(message, TYPE_REQUEST);
+	struct frame_reader c = get_type(message, TYPE_REQUEST);
 
 	*r = (struct frame_request){.id = get_u64(&c, 8)};
 	get_bytes(&c, r->uuid, sizeof r->uuid);
@@ -244,7 +245,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 
 enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 {
-	struct cursor c = get_type(message, TYPE_REPLY);
+	struct frame_reader c = get_type(message, TYPE_REPLY);
 
 	*r = (struct frame_reply){.id = get_u64(&c, 8)};
 	get_bytes(&c, r->uuid, sizeof r->uuid);
@@ -298,7 +299,7 @@ enum kb_err frame_put_response(const struct frame_response *r, struct buf *out)
 
 enum kb_err frame_get_response(struct span message, struct frame_response *r)
 {
-	struct cursor c = get_type(message, TYPE_RESPONSE);
+	struct frame_reader c = get_type(message, TYPE_RESPONSE);
 
 	*r = (struct frame_response){.id = get_u64(&c, 8)};
 	get_bytes(&c, r->uuid, sizeof r->uuid);
@@ -341,9 +342,7 @@ enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len)
 {
 	*len = 0;
 	for (;;) {
-		ssize_t n =
-			recv(fd, buf, cap,
-			     MSG_TRUNC); /* the message's true length, so that a cut one is seen */
+		ssize_t n = recv(fd, buf, cap, MSG_TRUNC); /* the true length shows a cut message */
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -359,7 +358,7 @@ bool frame_at_end(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
 
-	return poll(&p, 1, 0) != 0; /* POLLHUP and errors are told unasked */
+	return poll(&p, 1, 0) != 0; /* POLLHUP and errors are always reported */
 }
 
 enum kb_err frame_pair(int fd[static 2])

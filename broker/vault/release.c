@@ -1,7 +1,7 @@
-/* broker/vault/release.c — one request, judged from top to bottom.  Decides nothing itself: it asks
- * the dialect what is wanted, decide() whether it may be, keystore_wrap() (which demands decide()'s
- * grant) for the blob, and leaves reply and record together for the ledger.  Never talks to a
- * client. */
+/* broker/vault/release.c — answers one request, whatever its dialect.  The dialect says what is
+ * asked, decide() whether it is permitted, and keystore_wrap(), which demands decide()'s grant,
+ * wraps the key.  Trusts the gateway for what TLS and HTTP said.  Must never release a key without
+ * a record of it. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
@@ -23,7 +23,7 @@
 #include "vault/nonce.h"
 #include "vault/vault.h"
 
-struct job { /* one request on its way down */
+struct job { /* one request */
 	const struct frame_request *rq;
 	const struct listener_config *listener;
 	const struct api *api; /* the listener's dialect */
@@ -52,8 +52,8 @@ static enum kb_err authenticate(const struct frame_request *rq,
 {
 	bool is_known = false;
 
-	/* SDKs begin every conversation with neither credential nor body and wait for the
-	 * challenge: an answer would lose the body. */
+	/* The first request of an SDK has neither credential nor body: it wants the challenge, and
+	 * sends the body only afterwards. */
 	if (!rq->has_authorization && rq->body.len == 0)
 		return KB_E_NO_CREDENTIAL;
 	switch (listener->auth) {
@@ -64,8 +64,8 @@ static enum kb_err authenticate(const struct frame_request *rq,
 	case AUTH_BEARER:
 		if (!rq->has_bearer)
 			return rq->has_authorization ? KB_E_CREDENTIAL : KB_E_NO_CREDENTIAL;
-		for (size_t i = 0; i < listener->n_bearers;
-		     i++) /* all of them: the time tells nothing */
+		/* Compare with all, in constant time: the time must not show which one is near. */
+		for (size_t i = 0; i < listener->n_bearers; i++)
 			is_known |= CRYPTO_memcmp(listener->bearers[i], rq->bearer_sha256, 32) == 0;
 		return is_known ? KB_OK : KB_E_CREDENTIAL;
 	}
@@ -134,7 +134,7 @@ static enum kb_err answer_nonce(struct vault *v, struct job *j, struct frame_rep
 	return buf_ok(&v->body);
 }
 
-/* Steps 1 to 8 of the release (DESIGN §2): on KB_OK the job holds a grant. */
+/* Find the key, verify the token, evaluate the policy.  On KB_OK the job holds a grant. */
 static enum kb_err judge(struct vault *v, struct job *j)
 {
 	const int64_t now_s = j->now_us / 1000000;
@@ -171,7 +171,7 @@ static enum kb_err judge(struct vault *v, struct job *j)
 					now_s) ||
 		     vault_issuer_is_fetching(j->issuer)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
-		/* A nonce that is not ours is no nonce: decide() refuses an empty one. */
+		/* A nonce that we did not make counts as none: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER &&
 		    nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)
 			nonce = span_of(NULL, 0);
@@ -191,7 +191,7 @@ static enum kb_err judge(struct vault *v, struct job *j)
 	return err;
 }
 
-/* Steps 9 and 10: the blob, and the signed reply round it. */
+/* Wrap the key and write the answer, signed where the dialect asks for that. */
 static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 {
 	const struct key_record *record = j->key->record;
@@ -234,8 +234,8 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	return buf_ok(&v->body);
 }
 
-/* For issuers with single_use: the ledger looks whether token and key were used together, and then
- * takes this refusal instead. */
+/* For issuers with single_use: the ledger checks whether token and key were used together before,
+ * and sends this refusal if they were. */
 static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	KB_AUTO(buf) struct buf both;
@@ -267,7 +267,7 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	return KB_OK;
 }
 
-/* A release call: everything that happens to it is recorded, whatever the outcome. */
+/* A release call is recorded, whatever its outcome. */
 static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	enum kb_err err = j->api->read(&j->request, &j->call);
@@ -290,8 +290,7 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 		j->audit.blob_digest = NULL;
 	enum kb_err recorded = audit_line(&j->audit, &v->record);
 	if (recorded != KB_OK) {
-		/* No record, no key: the ledger refuses a release that comes without one, and so do
-		 * we. */
+		/* No record, no key.  The ledger would refuse it, too. */
 		log_event(LOG_ERROR, "record.too_long", "err", kb_err_name(recorded), NULL);
 		return err == KB_OK ? KB_E_LEDGER : err;
 	}
@@ -380,7 +379,7 @@ refuse:
 out:
 	reply->body = buf_span(&v->body);
 	reply->outcome.code = (uint16_t)err;
-	/* Names of ours only: a stranger's spelling would make a label of its own in /metrics. */
+	/* Only configured names: the client's spelling would be one more label in /metrics. */
 	reply->outcome.key = span_str(j.key == NULL ? "" : j.key->record->name);
 	reply->outcome.issuer = span_str(j.issuer == NULL ? "" : j.issuer->config->rules.name);
 	job_free(&j);

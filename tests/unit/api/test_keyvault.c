@@ -1,5 +1,5 @@
-/* The Key Vault dialect: every URL form real clients send, every refusal's status and body, and the
- * reply's shape beside a real one. */
+/* tests/unit/api/test_keyvault.c — the Key Vault dialect: every URL form that real clients send,
+ * status and body of every refusal, and a reply compared with a real one. */
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -194,7 +194,7 @@ static void test_body_members(void **state)
 	assert_int_equal(call.enc, KB_ENC_SHA256);
 	call_free(&call);
 	assert_int_equal(body("{\"target\":\"a\"}", 14, &call), KB_OK);
-	assert_int_equal(call.enc, KB_ENC_SHA1); /* absent means SHA-1, as the service has it */
+	assert_int_equal(call.enc, KB_ENC_SHA1); /* absent means SHA-1, as in Azure's service */
 	call_free(&call);
 	assert_body(KB_OK, "{\"target\":\"a\",\"nonce\":null,\"enc\":null}");
 	assert_body(KB_E_BODY_FORMAT, "");
@@ -305,7 +305,7 @@ static void test_errors_read_as_key_vaults(void **state)
 	assert_error(KB_E_HTTP_SYNTAX, 400, "BadParameter", NULL);
 }
 
-/* A37: whatever check refused the token, the client reads the same bytes. */
+/* Whatever check refused the token, the client receives the same bytes. */
 static void test_a37_refusals_of_tokens_are_indistinguishable(void **state)
 {
 	static const enum kb_err codes[] = {
@@ -340,7 +340,7 @@ static void test_challenge_is_what_sdks_parse(void **state)
 				 "resource=\"https://vault.example\""));
 }
 
-/* ---- shape of the reply, beside the real one ---- */
+/* ---- the reply, compared with a real one ---- */
 
 static EVP_PKEY *new_key(void)
 {
@@ -422,11 +422,11 @@ static void test_jws_header_refuses_doubtful_chains(void **state)
 	assert_int_equal(keyvault_prepare(span_str(""), &header, &leaf), KB_E_CONFIG);
 	add_pem(&pem, pki.ca); /* a root alone */
 	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
-	add_pem(&pem, pki.leaf); /* the wrong way round */
+	add_pem(&pem, pki.leaf); /* root before leaf */
 	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 	buf_reset(&pem);
 	X509 *forged = new_cert("leaf", pki.leaf_key, "root",
-				pki.leaf_key); /* says root, is signed by itself */
+				pki.leaf_key); /* names the root as issuer, but signs itself */
 	add_pem(&pem, forged);
 	add_pem(&pem, pki.ca);
 	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
@@ -437,8 +437,7 @@ static void test_jws_header_refuses_doubtful_chains(void **state)
 	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 }
 
-/* A key of a kind that nobody knows: rsaEncryption's last number (RFC 8017 appendix C) is another.
- */
+/* An unknown kind of key: the last number of rsaEncryption (RFC 8017 appendix C) is changed. */
 static void test_jws_header_refuses_a_leaf_of_unknown_kind(void **state)
 {
 	static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01};

@@ -551,7 +551,7 @@ static void test_config_bearers(void **state)
 	assert_int_equal(l.c->listeners[0].bearers[1][0], 0xa1);
 	unload(&l);
 	put("bearers", "# nobody\n");
-	assert_fault("bearers:1", "nobody could call");
+	assert_fault("bearers:1", "no client could call");
 	put("bearers", "\n00FF00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\n");
 	assert_fault("bearers:2", "not a SHA-256");
 	put("bearers", "secret-token\n");

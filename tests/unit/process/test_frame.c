@@ -1,5 +1,5 @@
-/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, and every way
- * to be malformed (SECURITY I-6). */
+/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, malformed
+ * ones. */
 #include "process/frame.h"
 
 #include <setjmp.h>
@@ -160,8 +160,8 @@ static enum kb_err as_response(struct span m)
 	return frame_get_response(m, &r);
 }
 
-/* Cut at every byte, lengthened by one, of another type, of another version: all refused.  Copies
- * are exact, for ASan. */
+/* Cut at every byte, one byte longer, of another type or version: all are refused.  Each copy has
+ * its exact size, so that AddressSanitizer sees a read beyond it. */
 static void check_malformed(const struct buf *b, decoder *own, decoder *other1, decoder *other2)
 {
 	assert_int_equal(own(buf_span(b)), KB_OK);
@@ -199,7 +199,7 @@ static void test_frame_refuses_malformed(void **state)
 	assert_int_equal(as_request(bytes(KB_MAX_FRAME)), KB_E_FRAME);
 }
 
-/* No changed byte makes a decoder read outside the message (ASan) or break its own bounds. */
+/* No changed byte makes a decoder read outside the message or exceed its bounds. */
 static void test_frame_survives_any_changed_byte(void **state)
 {
 	KB_AUTO(buf) struct buf b;
@@ -346,7 +346,7 @@ static void test_frame_pair_carries_a_whole_frame(void **state)
 	assert_int_equal(frame_recv(fd[1], in, sizeof in, &len), KB_OK);
 	assert_int_equal(len, KB_MAX_FRAME);
 	assert_int_equal(frame_send(fd[1], bytes(11)), KB_OK);
-	assert_int_equal(frame_recv(fd[0], in, 10, &len), KB_E_FRAME); /* longer than asked for */
+	assert_int_equal(frame_recv(fd[0], in, 10, &len), KB_E_FRAME); /* longer than the buffer */
 	assert_int_equal(len, 0);
 	assert_int_equal(send(fd[1], "", 0, 0), 0);
 	assert_int_equal(frame_recv(fd[0], in, sizeof in, &len), KB_OK);
