@@ -10,7 +10,8 @@
 
 struct json_t;
 
-struct api_request {               /* one HTTP request as the dialect sees it; borrowed */
+/* One HTTP request as the dialect sees it.  Borrowed. */
+struct api_request {
 	unsigned method;           /* enum kb_method */
 	bool is_json;              /* Content-Type is application/json, or there is no body */
 	struct span target, query; /* as sent, percent-encoded */
@@ -18,13 +19,14 @@ struct api_request {               /* one HTTP request as the dialect sees it; b
 	struct span body;
 };
 
-struct api_place {            /* what a listener's configuration says of itself */
+/* A listener's configuration, as far as answers show it.  Borrowed. */
+struct api_place {
 	const char *base_url; /* without a slash at its end */
 	const char *challenge_authorization, *challenge_resource;
 };
 
-struct call { /* what is asked, in whatever dialect; spans point into the request, `body` or `text`
-	       */
+/* What is asked, in whatever dialect.  Spans point into the request, `body` or `text`. */
+struct call {
 	enum verb verb;
 	enum record_kind record;
 	struct span key, version; /* version empty: the current one */
@@ -38,7 +40,8 @@ struct call { /* what is asked, in whatever dialect; spans point into the reques
 };
 void call_free(struct call *call);
 
-struct api_key { /* what an answer shows of a key */
+/* What an answer shows of a key.  Borrowed. */
+struct api_key {
 	const struct key_record *record;
 	const struct key_version *version;
 	const struct hsm_public *public;
@@ -46,7 +49,8 @@ struct api_key { /* what an answer shows of a key */
 	const char *base_url;
 };
 
-struct api_release { /* a released key on its way into an answer */
+/* A released key, for the answer.  Borrowed. */
+struct api_release {
 	const struct api_key *key;
 	struct span wrapped;          /* the key, wrapped */
 	struct span kek_kid;          /* the wrapping key's kid in the evidence */

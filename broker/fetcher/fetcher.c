@@ -46,7 +46,7 @@ struct feed { /* one issuer */
 	unsigned failures;  /* since the last success */
 	enum kb_err logged; /* last outcome in the log; KB_E_BUG: none yet */
 	int64_t logged_ms;
-	uint8_t *document; /* the set in the file, to tell a change from a refresh */
+	uint8_t *document; /* the set in the file, to distinguish a change from a refresh */
 	size_t document_len;
 };
 

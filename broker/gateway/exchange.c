@@ -38,7 +38,8 @@ struct exchange {
 	unsigned window_least, window_most;
 	struct event *writable[POOL_COUNT], *closed[POOL_COUNT], *readable;
 	int pool_fd[POOL_COUNT];
-	bool is_waiting, is_broken; /* waiting: for a pool's socket to become writable */
+	bool is_waiting[POOL_COUNT]; /* for the pool's socket to become writable */
+	bool is_broken;
 	struct slot *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
@@ -157,9 +158,9 @@ static enum sent try_send(struct exchange *x, enum pool pool, uint64_t id, struc
 
 static void wait_writable(struct exchange *x, enum pool pool)
 {
-	if (!x->is_waiting && !x->is_broken && x->n_held < x->window &&
+	if (!x->is_waiting[pool] && !x->is_broken && x->n_held < x->window &&
 	    event_add(x->writable[pool], NULL) == 0)
-		x->is_waiting = true;
+		x->is_waiting[pool] = true;
 }
 
 static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
@@ -235,9 +236,10 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct exchange *x = arg;
 
-	(void)fd;
 	(void)what;
-	x->is_waiting = false;
+	for (unsigned i = 0; i < POOL_COUNT; i++)
+		if (x->pool_fd[i] == fd)
+			x->is_waiting[i] = false;
 	pump(x);
 }
 

@@ -79,6 +79,7 @@ void ledger_generation_receive(struct ledger *l, struct ledger_generation *g);
 /* Send an answer to the gateway that waits for it. */
 void ledger_generation_respond(struct ledger *l, const struct batch_item *it);
 void ledger_generation_close(struct ledger_generation *g);
+/* A socket failed, with errno. */
 void ledger_set_broken(struct ledger *l);
 
 /* batch.c: record and answer what was received. */
