@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-
 #define ID "x-ms-request-id: 01020304-0506-0708-090a-0b0c0d0e0f10\r\n"
 
 static void check(struct reply r, const char *want)
