@@ -150,7 +150,6 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 	put_u64(out, r->has_authorization, 1);
 	put_u64(out, r->has_bearer, 1);
 	buf_add(out, r->bearer_sha256, sizeof r->bearer_sha256);
-	put_span(out, r->bearer);
 	put_u64(out, r->has_client_cert, 1);
 	put_u64(out, r->is_json, 1);
 	put_u64(out, (uint64_t)r->deadline_ms, 8);
@@ -158,6 +157,7 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 	put_span(out, r->target);
 	put_span(out, r->query);
 	put_span(out, r->client_request_id);
+	put_span(out, r->bearer);
 	put_u64(out, body_len, 4);
 	*body = buf_reserve(out, body_len);
 	return buf_ok(out);
@@ -184,7 +184,6 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 	r->has_authorization = get_bool(&c);
 	r->has_bearer = get_bool(&c);
 	get_bytes(&c, r->bearer_sha256, sizeof r->bearer_sha256);
-	r->bearer = get_span(&c, KB_MAX_BEARER);
 	r->has_client_cert = get_bool(&c);
 	r->is_json = get_bool(&c);
 	r->deadline_ms = (int64_t)get_u64(&c, 8);
@@ -192,6 +191,7 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 	r->target = get_span(&c, KB_MAX_REQUEST_LINE);
 	r->query = get_span(&c, KB_MAX_REQUEST_LINE);
 	r->client_request_id = get_span(&c, KB_MAX_CLIENT_REQUEST_ID);
+	r->bearer = get_span(&c, KB_MAX_BEARER);
 	r->body = get_span(&c, KB_MAX_BODY);
 	return request_ok(r, r->body.len) ? get_end(&c) : KB_E_FRAME;
 }

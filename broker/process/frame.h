@@ -17,7 +17,6 @@ struct frame_request {
 	bool has_authorization;    /* an Authorization header was there */
 	bool has_bearer;           /* … of scheme Bearer: bearer_sha256 holds */
 	uint8_t bearer_sha256[32]; /* SHA-256 of the bearer token */
-	struct span bearer;        /* the token itself: only for a dialect that asks for it */
 	bool has_client_cert;      /* TLS client certificate, verified against client_ca */
 	bool is_json; /* Content-Type is application/json (any parameters), or there is no body */
 	int64_t deadline_ms;           /* clock_mono_ms(): later nobody waits for the answer */
@@ -25,6 +24,7 @@ struct frame_request {
 	struct span target;            /* path as sent, before '?'; percent-encoded */
 	struct span query;             /* after '?', as sent; may be empty */
 	struct span client_request_id; /* x-ms-client-request-id; may be empty */
+	struct span bearer; /* the token itself, for a dialect that asks for it; or empty */
 	struct span body;
 };
 
