@@ -99,6 +99,8 @@
 
 /* bytes: Size of one SOCK_SEQPACKET message. */
 #define KB_MAX_FRAME (256 * 1024)
+/* bytes: Length of a bearer token that travels to a worker, for an API dialect that asks for it. */
+#define KB_MAX_BEARER 8192
 /* bytes: Length of a client's address as text. */
 #define KB_MAX_PEER 64
 /* bytes: Length of the key's name or the issuer's name that travels with a reply. */

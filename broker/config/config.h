@@ -17,12 +17,14 @@ enum config_part {
 	CONFIG_ALL = 15
 };
 
+struct api;
+
 enum listener_auth { AUTH_NONE, AUTH_MTLS, AUTH_BEARER }; /* "none", "mtls", "bearer_file" */
 
 struct listener_config {
-	char *address;    /* "127.0.0.1:8443", "[::1]:8443" */
-	char *base_url;   /* without trailing slash; what key ids begin with */
-	bool is_keyvault; /* apis holds "keyvault" */
+	char *address;         /* "127.0.0.1:8443", "[::1]:8443" */
+	char *base_url;        /* without trailing slash; what key ids begin with */
+	const struct api *api; /* the dialect that "apis" names */
 	enum listener_auth auth;
 	struct span certificate, key, client_ca; /* PEM; gateway only; client_ca empty when null */
 	uint8_t (*bearers)[32];                  /* SHA-256 of accepted tokens; vault only */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "api/api.h"
 #include "base/hex.h"
 #include "base/x509.h"
 #include "config/document.h"
@@ -51,8 +52,8 @@ static bool base_url_ok(const char *url)
 	return len > 0 && strspn(url + 8, host_chars) == len;
 }
 
-/* The resource of the challenge, for which clients ask a token.  Key Vault clients check that the
- * vault's host ends in "." and the resource's host: take the parent domain where there is one. */
+/* Key Vault's clients request their credential for this resource, and accept it only when their
+ * host ends in "." and the resource's host: so it is the parent domain where there is one. */
 static char *default_resource(const char *base_url)
 {
 	const char *host = base_url + 8;
@@ -190,6 +191,7 @@ static void auth_load(const struct section *n, struct listener_config *out)
 static void apis_load(const struct section *n, struct listener_config *out)
 {
 	const struct json_t *apis;
+	KB_AUTO(buf) struct buf known;
 
 	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
 		section_fault(
@@ -197,13 +199,21 @@ static void apis_load(const struct section *n, struct listener_config *out)
 			"\"apis\" must be an array that names at least one API: [\"keyvault\"]");
 		return;
 	}
+	buf_init(&known, 256);
+	api_names(&known);
 	for (size_t i = 0; i < json_len(apis); i++) {
 		struct span name;
-		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK &&
-		    span_eq_cstr(name, "keyvault"))
-			out->is_keyvault = true;
+		const struct api *api = NULL;
+		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK)
+			api = api_find(name);
+		if (api == NULL)
+			section_fault(n, "apis", "unknown API: the known ones are %.*s",
+				      (int)known.len, (const char *)known.p);
+		else if (out->api != NULL && out->api != api)
+			section_fault(n, "apis", "a listener serves one API: %s or %s",
+				      out->api->name, api->name);
 		else
-			section_fault(n, "apis", "unknown API: \"keyvault\" is the one there is");
+			out->api = api;
 	}
 }
 

@@ -1,7 +1,7 @@
-/* broker/fetcher/fetch.c — one document over https, as libcurl does it with everything off that we
- * did not ask for. Trusts nobody: the server's certificate decides whom we talk to, the address
- * filter where, the bounds how long and how much. Never follows a redirect, never speaks anything
- * but https, never uses a proxy, a cookie, a cached connection or a compressed body. */
+/* broker/fetcher/fetch.c — one document over https, by libcurl.  Decides which addresses may be
+ * connected to and how long and large a transfer may be.  Trusts a server only by its certificate.
+ * Must never follow a redirect, speak anything but https, or use a proxy, a cookie, a cached
+ * connection or a compressed body. */
 #include "fetcher/fetch.h"
 
 #include <curl/curl.h>
@@ -26,7 +26,7 @@ struct fetch {
 	struct buf body;
 	size_t header_bytes;
 	int64_t max_age;
-	bool is_too_big, is_refused; /* a bound was passed; an address was filtered */
+	bool is_too_big, is_refused; /* a limit was exceeded; an address was not permitted */
 	enum kb_err outcome;
 	char detail[CURL_ERROR_SIZE];
 };
@@ -47,8 +47,8 @@ static bool in_range(const uint8_t *address, const struct range *r)
 	return rest == 0 || ((address[whole] ^ r->net[whole]) >> (8 - rest)) == 0;
 }
 
-/* IANA special-purpose registry (RFC 6890), and 168.63.129.16: the address of Azure's host to its
- * guests. */
+/* The IANA special-purpose registry (RFC 6890), and 168.63.129.16, where Azure's host serves its
+ * virtual machines. */
 static bool ipv4_ok(const uint8_t *a)
 {
 	static const struct range refused[] = {
@@ -112,8 +112,8 @@ bool fetch_address_ok(const struct sockaddr *address, socklen_t len)
 	return false;
 }
 
-/* The name was resolved just before: what is checked is what is connected to, so that a name cannot
- * be rebound in between. */
+/* Check the address that is connected to, after name resolution: a name cannot be rebound between
+ * check and connection. */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct fetch *f = ctx;
@@ -126,7 +126,7 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
 	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
-/* ---- what comes in ---- */
+/* ---- the response ---- */
 
 static size_t take_body(char *p, size_t size, size_t n, void *ctx)
 {
@@ -153,7 +153,7 @@ static bool is_token(struct span s, const char *token)
 	return s.len == strlen(token) && strncasecmp((const char *)s.p, token, s.len) == 0;
 }
 
-/* RFC 9111 §5.2.2; the smallest of several counts, what is not understood does not. */
+/* RFC 9111 section 5.2.2.  The smallest of several values counts; unknown directives do not. */
 static void cache_control(struct fetch *f, struct span value)
 {
 	for (size_t at = 0; at < value.len;) {
@@ -234,7 +234,7 @@ static bool configure(struct fetch *f)
 		struct curl_blob ca = {(void *)(uintptr_t)f->p.ca.p, f->p.ca.len, CURL_BLOB_NOCOPY};
 		SET(CURLOPT_CAINFO_BLOB, &ca);
 		SET(CURLOPT_CAINFO, NULL);
-		SET(CURLOPT_CAPATH, NULL); /* else the system's CAs would be good, too */
+		SET(CURLOPT_CAPATH, NULL); /* otherwise the system's CAs would be accepted, too */
 	}
 #undef SET
 	return ok;
@@ -275,7 +275,7 @@ void fetch_free(struct fetch *f)
 	free(f);
 }
 
-/* libcurl's codes are an open list: what is not named is a connection that did not work. */
+/* libcurl adds codes with every version: one that is not listed counts as a failed connection. */
 static enum kb_err translate(const struct fetch *f, CURLcode code)
 {
 	static const struct {
@@ -380,8 +380,8 @@ enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, unsigned n_ext
 		timeout_ms = 0;
 	if (curl_multi_poll(s->multi, fds, n_extra, timeout_ms, NULL) != CURLM_OK)
 		return KB_E_SYS;
-	/* libcurl reports CURL_WAIT_* bits only; whoever asks must read without blocking and see
-	 * the end of file there. */
+	/* libcurl reports CURL_WAIT_* bits only, no end of file: the caller must read without
+	 * blocking to see that. */
 	for (unsigned i = 0; i < n_extra; i++)
 		extra[i].revents = fds[i].revents;
 	if (*done == NULL && curl_multi_perform(s->multi, &running) == CURLM_OK)

@@ -1,5 +1,5 @@
-/* broker/fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.
- * libcurl and nothing of issuers; the fetcher process only. */
+/* fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.  The
+ * only user of libcurl; knows nothing of issuers. */
 #ifndef KB_FETCHER_FETCH_H
 #define KB_FETCHER_FETCH_H
 #include <poll.h>
@@ -37,10 +37,10 @@ KB_MUST_CHECK enum kb_err fetch_wait(struct fetch_set *s, struct pollfd *extra, 
 /* Of a finished one.  KB_OK: status 200 and the whole body.  Else
  * KB_E_FETCH_{CONNECT,TLS,TIMEOUT,STATUS,REDIRECT,SIZE,ADDRESS,CONTENT}. */
 KB_MUST_CHECK enum kb_err fetch_outcome(const struct fetch *f);
-const char *fetch_detail(const struct fetch *f); /* for the log: what libcurl says, or the status */
+const char *fetch_detail(const struct fetch *f); /* for the log: libcurl's text, or the status */
 struct span fetch_body(const struct fetch *f);
-int64_t fetch_max_age(const struct fetch *f); /* of Cache-Control, seconds; 0 for no-store and
-						 no-cache; −1 when it does not say */
+/* Cache-Control's max-age in seconds; 0 for no-store and no-cache, −1 when it is absent. */
+int64_t fetch_max_age(const struct fetch *f);
 void *fetch_owner(const struct fetch *f);
 
 /* A globally routable unicast address: not loopback, private, link-local, shared, multicast,

@@ -1,7 +1,7 @@
-/* broker/fetcher/fetcher.c — the process that keeps every issuer's key set fresh: metadata, then
- * keys, into state/issuers. Decides when to fetch and whether what came is a key set; the vaults
- * judge it again when they read it.  Holds nothing secret. A set that is not good never replaces
- * one that is.  Issuers do not wait for each other. */
+/* broker/fetcher/fetcher.c — the fetcher process: fetches each issuer's metadata and key set and
+ * writes the set to state/issuers.  Decides when to fetch, and whether the document is a key set;
+ * the vaults parse it again.  Trusts TLS for the origin.  Holds nothing secret.  Must never replace
+ * a key set by a document that is none, nor let one issuer wait for another. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +19,12 @@
 #include "process/process.h"
 
 enum {
-	COLD_MS = 2000, /* between attempts while there is no usable set: green within 5 s after the
-			   issuer returns */
-	COLD_LATER_MS = 4000,
-	COLD_ATTEMPTS = 5, /* so many at the faster pace */
+	/* Between attempts without a usable set: ready again within 5 s after the issuer is. */
+	COLD_MS = 2000,
+	COLD_LATER_MS = 4000, /* … after COLD_ATTEMPTS */
+	COLD_ATTEMPTS = 5,
 	BACKOFF_MAX_S = 300,
-	LOG_AGAIN_MS =
-		60000, /* another reason of the same failure is told this often at the most */
+	LOG_AGAIN_MS = 60000, /* at most one line for each changed cause of a lasting failure */
 	TICK_MS = 1000,
 	MAX_METADATA = 64 * 1024,
 	MAX_URL = 1024,
@@ -36,18 +35,18 @@ enum phase { PHASE_IDLE, PHASE_METADATA, PHASE_KEYS };
 struct feed { /* one issuer */
 	const struct issuer_config *config;
 	struct keyset_origin origin;
-	struct issuer_slot *slot; /* NULL: no room on the shared statistics */
+	struct issuer_slot *slot; /* NULL: the shared statistics are full */
 	enum phase phase;
 	struct fetch *fetch; /* under way, NULL in PHASE_IDLE */
 	char *url;           /* of PHASE_METADATA or PHASE_KEYS */
 	int64_t next_ms;     /* when to fetch next; monotonic */
 	int64_t attempt_ms;  /* when the last attempt began */
 	bool has_attempt;
-	int64_t fetched_s; /* wall clock, of the set in the file; 0: none */
-	unsigned failures; /* since the last success */
-	enum kb_err told;  /* what the log has been told last; KB_E_BUG: nothing yet */
-	int64_t told_ms;
-	uint8_t *document; /* the set in the file, to tell a change from a refresh */
+	int64_t fetched_s;  /* wall clock, of the set in the file; 0: none */
+	unsigned failures;  /* since the last success */
+	enum kb_err logged; /* last outcome in the log; KB_E_BUG: none yet */
+	int64_t logged_ms;
+	uint8_t *document; /* the set in the file, to distinguish a change from a refresh */
 	size_t document_len;
 };
 
@@ -56,12 +55,12 @@ struct fetcher {
 	struct slot *self;
 	struct fetch_set *set;
 	struct feed *feed;
-	bool is_requests_closed; /* the fetch_requests' other ends are gone */
+	bool is_requests_closed; /* all vaults have ended */
 };
 
 /* ---- scheduling ---- */
 
-/* Up to a tenth less, so that a fleet of brokers does not ask at once. */
+/* Up to a tenth less, so that many brokers do not fetch at the same moment. */
 static int64_t jittered(int64_t ms)
 {
 	uint32_t random = 0;
@@ -97,13 +96,13 @@ static int64_t fresh_for_s(int64_t max_age_s)
 					    : max_age_s;
 }
 
-/* Three quarters of what is left of its freshness: one failure later it is still fresh. */
+/* After three quarters of the remaining freshness: one failed attempt leaves time for another. */
 static void plan_refresh(struct feed *f, int64_t left_s)
 {
 	f->next_ms = clock_mono_ms() + (left_s > 0 ? jittered(left_s * 750) : 0);
 }
 
-/* ---- telling ---- */
+/* ---- statistics and log ---- */
 
 static void publish(struct feed *f, enum kb_err err, unsigned keys)
 {
@@ -117,16 +116,17 @@ static void publish(struct feed *f, enum kb_err err, unsigned keys)
 	atomic_store(&f->slot->stale_at_s, f->fetched_s + f->config->max_stale_s);
 }
 
-/* One line a change of state.  Why it fails may change every time: that is told once a minute. */
-static void tell(struct feed *f, enum kb_err err, const char *detail)
+/* One line for each change of state.  The cause of a failure may differ each time: log it once a
+ * minute. */
+static void log_outcome(struct feed *f, enum kb_err err, const char *detail)
 {
 	int64_t now_ms = clock_mono_ms();
-	bool is_change = f->told == KB_E_BUG || (f->told == KB_OK) != (err == KB_OK);
+	bool is_change = f->logged == KB_E_BUG || (f->logged == KB_OK) != (err == KB_OK);
 
-	if (!is_change && (f->told == err || now_ms - f->told_ms < LOG_AGAIN_MS))
+	if (!is_change && (f->logged == err || now_ms - f->logged_ms < LOG_AGAIN_MS))
 		return;
-	f->told = err;
-	f->told_ms = now_ms;
+	f->logged = err;
+	f->logged_ms = now_ms;
 	if (err == KB_OK)
 		log_event(LOG_INFO, "issuer.fetched", "issuer", f->config->rules.name, NULL);
 	else
@@ -135,8 +135,7 @@ static void tell(struct feed *f, enum kb_err err, const char *detail)
 			  is_usable(f, clock_wall_s()) ? "yes" : "no", NULL);
 }
 
-static void remember_document(struct feed *f, struct span document,
-			      const struct jwks_report *report)
+static void save_document(struct feed *f, struct span document, const struct jwks_report *report)
 {
 	if (f->document != NULL && span_eq(document, span_of(f->document, f->document_len)))
 		return;
@@ -145,8 +144,8 @@ static void remember_document(struct feed *f, struct span document,
 		  report->dropped > 0 ? kb_err_name(report->first_drop) : "", NULL);
 	free(f->document);
 	f->document_len = 0;
-	f->document = malloc(
-		document.len); /* without it the next refresh is told as a change: harmless */
+	/* Without memory the next refresh is logged as a change, which does no harm. */
+	f->document = malloc(document.len);
 	if (f->document != NULL) {
 		memcpy(f->document, document.p, document.len);
 		f->document_len = document.len;
@@ -177,7 +176,7 @@ static void finish(struct fetcher *r, struct feed *f, enum kb_err err, const cha
 {
 	f->phase = PHASE_IDLE;
 	slot_count(r->self, COUNT_FETCHES, 1);
-	tell(f, err, detail);
+	log_outcome(f, err, detail);
 	if (err == KB_OK) {
 		f->failures = 0;
 		return; /* next_ms is set by the freshness */
@@ -214,8 +213,8 @@ static void attempt(struct fetcher *r, struct feed *f)
 		finish(r, f, err, "");
 }
 
-/* OpenID Connect Discovery 1.0 §4.3: the metadata must be the issuer's own.  Whatever is there,
- * keys come over https. */
+/* OpenID Connect Discovery 1.0 section 4.3: the metadata must name this issuer.  Its keys are
+ * fetched over https only. */
 static enum kb_err read_metadata(const struct feed *f, struct span body,
 				 char url[static MAX_URL + 1])
 {
@@ -244,14 +243,14 @@ static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fet
 	int64_t now_s = clock_wall_s(), fresh_s = fresh_for_s(fetch_max_age(done));
 
 	if (!clock_is_set(now_s))
-		return KB_E_CLOCK_UNSET; /* its age could never be told */
+		return KB_E_CLOCK_UNSET; /* the age of the set would be unknown */
 	if ((err = jwks_parse(document, &set, &report)) != KB_OK)
 		return err;
 	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, &f->origin, now_s,
 				now_s + fresh_s, document)) != KB_OK)
 		return err;
 	f->fetched_s = now_s;
-	remember_document(f, document, &report);
+	save_document(f, document, &report);
 	publish(f, KB_OK, (unsigned)jwks_count(set));
 	plan_refresh(f, fresh_s);
 	return KB_OK;
@@ -280,8 +279,8 @@ static void take_fetch(struct fetcher *r, struct fetch *done)
 
 /* ---- the process ---- */
 
-/* A poke asks for a fetch now; it gets one as soon as the shortest interval allows, and one fetch
- * serves all who asked. */
+/* Requests of vaults to fetch an issuer now.  It is fetched as soon as min_interval_s allows, once
+ * for all requests. */
 static void take_requests(struct fetcher *r)
 {
 	uint32_t index;
@@ -305,9 +304,8 @@ static void take_requests(struct fetcher *r)
 	r->is_requests_closed = n == 0;
 }
 
-/* Sets from before a restart are as good as their age, if they are of the same origin; otherwise
- * there is none, and it is fetched at once. A time in the future is a clock that went back: fetch.
- */
+/* A set from before a restart is used up to its age when its origin is the same.  Otherwise there
+ * is none, and it is fetched at once.  Also when its time is in the future: the clock went back. */
 static void load_file(struct fetcher *r, struct feed *f)
 {
 	struct keyset k;
@@ -317,8 +315,8 @@ static void load_file(struct fetcher *r, struct feed *f)
 
 	if (keyset_drop_old(r->config->state_dir, f->config->rules.name))
 		log_event(LOG_INFO, "issuer.keys_dropped", "issuer", f->config->rules.name, "why",
-			  "the file of an older version does not say which issuer, URL and CA its "
-			  "keys are from: they are fetched again",
+			  "the file is of an older version and does not name issuer, URL and CA of "
+			  "its keys: they are fetched again",
 			  NULL);
 	enum kb_err err = keyset_read(r->config->state_dir, f->config->rules.name, &f->origin, &k);
 	if (err != KB_OK) {
@@ -329,7 +327,7 @@ static void load_file(struct fetcher *r, struct feed *f)
 	}
 	if (k.fetched_s <= now_s && jwks_parse(k.document, &set, &report) == KB_OK) {
 		f->fetched_s = k.fetched_s;
-		remember_document(f, k.document, &report);
+		save_document(f, k.document, &report);
 		publish(f, KB_OK, (unsigned)jwks_count(set));
 		plan_refresh(f, k.fresh_until_s - now_s < KB_FRESH_MAX_S ? k.fresh_until_s - now_s
 									 : 0);
@@ -343,7 +341,7 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 	KB_AUTO(jwks) struct jwks *set = NULL;
 
 	f->config = config;
-	f->told = KB_E_BUG;
+	f->logged = KB_E_BUG;
 	f->next_ms = clock_mono_ms();
 	config_origin(config, &f->origin);
 	f->slot = stats_issuer(stats, config->rules.name, f->origin.id);
@@ -351,7 +349,7 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 		load_file(r, f);
 		return;
 	}
-	/* Pinned keys are the configuration's, as good as it: nothing to fetch, and never stale. */
+	/* Pinned keys are part of the configuration: never fetched and never stale. */
 	enum kb_err err = jwks_parse(config->jwks_file, &set, NULL);
 	f->fetched_s = clock_wall_s();
 	publish(f, err, err == KB_OK ? (unsigned)jwks_count(set) : 0);
@@ -363,13 +361,13 @@ static bool is_due(const struct feed *f, int64_t now_ms, int64_t now_s)
 {
 	if (f->config->source == KEYS_JWKS_FILE || f->phase != PHASE_IDLE)
 		return false;
-	/* However long it meant to wait: without a usable set it tries at the cold pace. */
+	/* Without a usable set the longest wait is COLD_LATER_MS. */
 	return now_ms >= f->next_ms ||
 	       (!is_usable(f, now_s) &&
 		(!f->has_attempt || now_ms - f->attempt_ms >= COLD_LATER_MS));
 }
 
-/* Until the supervisor says so, or is gone. */
+/* Until the supervisor drains this process, or has ended. */
 static enum kb_err serve(struct fetcher *r)
 {
 	enum kb_err err;
@@ -385,7 +383,7 @@ static enum kb_err serve(struct fetcher *r)
 		const char *replaced = confine_outdated();
 		if (replaced != NULL) {
 			log_event(LOG_INFO, "fetcher.outdated", "replaced", replaced, NULL);
-			return KB_E_FILE; /* started again, it may read the new one */
+			return KB_E_FILE; /* the restarted process reads the new file */
 		}
 		if ((err = fetch_wait(r->set, extra, r->is_requests_closed ? 1 : 2, TICK_MS,
 				      &done)) != KB_OK)
@@ -435,7 +433,7 @@ int fetcher_main(const struct process_start *start)
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
 		err = config_load(src, start->config_path, CONFIG_FETCHER, &config, &faults);
-	config_faults_free(&faults); /* the supervisor has told them: these are the bytes it read */
+	config_faults_free(&faults); /* the supervisor has read the same bytes and logged them */
 	if (err != KB_OK)
 		return fail(start, err, PROCESS_EXIT_CONFIG);
 	r.config = config;

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/api.h"
 #include "base/clock.h"
 #include "gateway/http.h"
 #include "gateway/request.h"
@@ -221,11 +222,16 @@ static void new_uuid(uint8_t uuid[static 16])
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
+static const struct conn_listener *listener_of(const struct conn *c)
+{
+	return &c->shared->listener[c->listener];
+}
+
 /* Our own answer.  A request that was not read to its end cannot be followed by another. */
 static void refuse(struct conn *c, enum kb_err err, int status)
 {
 	struct reply r = {.status = status,
-			  .body = reply_error_body(err, status),
+			  .body = api_body(listener_of(c)->api, err, status),
 			  .retry_after_s = status == 503 ? KB_RETRY_AFTER_S : 0};
 
 	conn_count_refused(c->shared, err);
@@ -251,6 +257,9 @@ void conn_on_response(void *ctx, struct pending *p, const struct frame_response 
 			  .body = f->body};
 
 	(void)ctx;
+	/* The ledger could not write the record: it knows no dialect and sends no body. */
+	if (f->body.len == 0 && f->code != KB_OK)
+		r.body = api_body(listener_of(conn_of(p))->api, (enum kb_err)f->code, f->status);
 	answer(conn_of(p), &r);
 }
 
@@ -274,6 +283,8 @@ void conn_lost(struct conn_shared *shared, uint64_t id)
 static void submit(struct conn *c)
 {
 	struct conn_shared *shared = c->shared;
+	const struct conn_listener *listener = listener_of(c);
+	enum pool pool = POOL_VAULT;
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	uint64_t id = exchange_next_id(shared->exchange);
 
@@ -287,13 +298,17 @@ static void submit(struct conn *c)
 		.peer = span_str(c->peer_text),
 	};
 	memcpy(f.uuid, c->uuid, sizeof f.uuid);
-	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, &shared->frame);
+	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, listener->api->max_bearer,
+					&shared->frame);
+	if (err == KB_OK) /* before the path is wiped */
+		pool = operation_pool(listener->api->name, f.method,
+				      url_below(f.target, listener->base_url));
 	request_wipe(in, c->head_len + c->body_len);
 	set_read_limits(
 		c, 0,
 		KB_READ_IDLE); /* what comes now is of the next request and waits in the kernel */
 	if (err == KB_OK)
-		err = exchange_send(shared->exchange, &c->pending, id, &c->source->queued,
+		err = exchange_send(shared->exchange, pool, &c->pending, id, &c->source->queued,
 				    buf_span(&shared->frame));
 	OPENSSL_cleanse(shared->frame.p, shared->frame.len);
 	buf_reset(&shared->frame);
@@ -316,7 +331,7 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	if (c->client_id_len > 0)
 		memcpy(c->client_id, r->client_request_id.p, c->client_id_len);
 	conn_set_state(c, CONN_BODY);
-	enum kb_err err = request_method(r->method) == 0
+	enum kb_err err = request_method(r->method) == KB_METHOD_NONE
 				  ? KB_E_METHOD
 				  : sources_reserve(c->shared->sources, c->source, r->body_len);
 	if (err != KB_OK) {
@@ -349,6 +364,8 @@ static void read_head(struct conn *c)
 		      1; /* enough for the parser to see that it is too much */
 	const uint8_t *head = evbuffer_pullup(in, (ev_ssize_t)len);
 	enum kb_err err = head == NULL ? KB_E_NOMEM : http_parse(span_of(head, len), &r, &done);
+	if (err == KB_OK && (done ? r.head_len : len) > listener_of(c)->api->max_head)
+		err = KB_E_HTTP_HEADERS;
 	if (err != KB_OK)
 		refuse(c, err, http_status(err));
 	else if (done)

@@ -5,10 +5,13 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
+#include "base/limits.h"
 #include "gateway/deadline.h"
 #include "gateway/exchange.h"
 #include "gateway/sources.h"
 #include "process/stats.h"
+
+struct api;
 
 /* What a connection does now; each state has one deadline (base/limits.h), counted from its
  * beginning. */
@@ -24,10 +27,16 @@ enum conn_state {
 	CONN_STATES
 };
 
+struct conn_listener { /* what a connection must know of the listener it came by */
+	const struct api *api;
+	char *base_url; /* the gateway's */
+};
+
 struct conn_shared { /* what all connections share; the gateway owns it */
 	struct event_base *base;
 	struct exchange *exchange;
 	struct sources *sources;
+	struct conn_listener listener[KB_MAX_LISTENERS];
 	struct admission admission;
 	struct event *next_turn; /* a timer: armed while somebody at the door may be begun */
 	struct deadlines deadlines;

@@ -1,6 +1,7 @@
-/* broker/gateway/exchange.c — pairs responses with requests.  Decides which waiting request is sent
- * next (by queue.c) and drops responses nobody waits for. Trusts the ledger for the answer, but not
- * for the form: a frame that does not decode is counted and dropped.  Must never block. */
+/* broker/gateway/exchange.c — sends requests to the pools and matches the ledger's responses with
+ * them. Decides when a request is sent; queue.c decides which is next.  Trusts the ledger for the
+ * answer, but not for its form: a frame that does not decode is counted and dropped.  Must never
+ * block. */
 #include "gateway/exchange.h"
 
 #include <errno.h>
@@ -14,14 +15,15 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
 enum {
-	WINDOW_STEP = 8
-}; /* more places at once, one less at a time: a worker without work costs more than a longer line
-    */
+	RESPONSES_AT_ONCE = 32, /* received before connections are served again */
+	/* The window grows by this and shrinks by 1: an idle worker costs more than a longer queue.
+	 */
+	WINDOW_STEP = 8,
+};
 
-struct place { /* in the window: held from the request's sending to its response, whether or not its
-		  client still waits */
+/* Held from sending a request to its response, whether or not its client still waits. */
+struct window_place {
 	uint64_t id; /* 0: free */
 	int64_t until_ms;
 };
@@ -31,13 +33,13 @@ struct exchange {
 	size_t mask;
 	uint64_t first_id, last_id;
 	struct queue queue;
-	struct place place[KB_MAX_WINDOW];
-	unsigned n_held,
-		window; /* window: how many places may be held now, within least and most */
+	struct window_place place[KB_MAX_WINDOW];
+	unsigned n_held, window; /* places held, and places that may be held now */
 	unsigned window_least, window_most;
-	struct event *writable, *vault_closed, *readable;
-	int vault_fd;
-	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
+	struct event *writable[POOL_COUNT], *closed[POOL_COUNT], *readable;
+	int pool_fd[POOL_COUNT];
+	bool is_waiting[POOL_COUNT]; /* for the pool's socket to become writable */
+	bool is_broken;
 	struct slot *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
@@ -98,7 +100,7 @@ static void place_hold(struct exchange *x, uint64_t id)
 {
 	for (unsigned i = 0; i < x->window_most; i++)
 		if (x->place[i].id == 0) {
-			x->place[i] = (struct place){id, clock_mono_ms() + KB_REQUEST_MS};
+			x->place[i] = (struct window_place){id, clock_mono_ms() + KB_REQUEST_MS};
 			x->n_held++;
 			return;
 		}
@@ -120,8 +122,10 @@ static void broken(struct exchange *x)
 	if (x->is_broken)
 		return;
 	x->is_broken = true;
-	(void)event_del(x->writable);
-	(void)event_del(x->vault_closed);
+	for (unsigned i = 0; i < POOL_COUNT; i++) {
+		(void)event_del(x->writable[i]);
+		(void)event_del(x->closed[i]);
+	}
 	(void)event_del(x->readable);
 	x->on.on_broken(x->on.ctx);
 }
@@ -130,14 +134,14 @@ enum sent { SENT, SENT_LATER, SENT_NEVER };
 
 /* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed
  * socket takes everything: the process is about to end. */
-static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
+static enum sent try_send(struct exchange *x, enum pool pool, uint64_t id, struct span frame)
 {
 	ssize_t n;
 
 	if (x->n_held >= x->window)
 		return SENT_LATER;
 	do
-		n = send(x->vault_fd, frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = send(x->pool_fd[pool], frame.p, frame.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0) {
 		place_hold(x, id);
@@ -152,11 +156,11 @@ static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 	return SENT;
 }
 
-static void wait_writable(struct exchange *x)
+static void wait_writable(struct exchange *x, enum pool pool)
 {
-	if (!x->is_waiting && !x->is_broken && x->n_held < x->window &&
-	    event_add(x->writable, NULL) == 0)
-		x->is_waiting = true;
+	if (!x->is_waiting[pool] && !x->is_broken && x->n_held < x->window &&
+	    event_add(x->writable[pool], NULL) == 0)
+		x->is_waiting[pool] = true;
 }
 
 static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
@@ -175,7 +179,7 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 	}
 	table_add(x, p, id);
 	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
-	wait_writable(x);
+	wait_writable(x, p->pool);
 	if (evicted != NULL) {
 		struct pending *other =
 			(struct pending *)((char *)evicted - offsetof(struct pending, item));
@@ -185,14 +189,15 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 	return KB_OK;
 }
 
-enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id,
+enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p, uint64_t id,
 			  struct queue_source *source, struct span frame)
 {
-	/* Who comes while others wait, waits: the socket's free place belongs to the first in the
-	 * queue. */
+	p->pool = pool;
+	/* While requests are queued, a new one is queued, too: the next place is the first one's.
+	 */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, source, frame);
-	switch (try_send(x, id, frame)) {
+	switch (try_send(x, pool, id, frame)) {
 	case SENT:
 		table_add(x, p, id);
 		return KB_OK;
@@ -212,9 +217,9 @@ static void pump(struct exchange *x)
 	while ((item = queue_first(&x->queue)) != NULL && !x->is_broken) {
 		struct pending *p =
 			(struct pending *)((char *)item - offsetof(struct pending, item));
-		enum sent sent = try_send(x, p->id, span_of(p->frame, p->frame_len));
+		enum sent sent = try_send(x, p->pool, p->id, span_of(p->frame, p->frame_len));
 		if (sent == SENT_LATER) {
-			wait_writable(x);
+			wait_writable(x, p->pool);
 			break;
 		}
 		queue_take(&x->queue, item);
@@ -231,9 +236,10 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct exchange *x = arg;
 
-	(void)fd;
 	(void)what;
-	x->is_waiting = false;
+	for (unsigned i = 0; i < POOL_COUNT; i++)
+		if (x->pool_fd[i] == fd)
+			x->is_waiting[i] = false;
 	pump(x);
 }
 
@@ -264,8 +270,8 @@ static void take_response(struct exchange *x, struct span message)
 	place_free(x, r.id);
 	struct pending *p = exchange_find(x, r.id);
 	if (p == NULL) {
-		if (r.id > x->first_id &&
-		    r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
+		/* One of ours whose client has gone or has its 503. */
+		if (r.id > x->first_id && r.id <= x->last_id)
 			slot_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
@@ -274,15 +280,15 @@ static void take_response(struct exchange *x, struct span message)
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
-/* Requests are waiting, and responses came: were there still requests in the kernel's line for the
- * workers?  If so it could be shorter, and who comes next would wait less behind others; if not, a
- * worker may have had nothing to do while the ledger's disk was slow. */
+/* Requests are queued, and responses came.  When the vault's socket still holds requests, make the
+ * window smaller: the socket is one line for all sources, our queue is fair.  When it is empty, a
+ * worker may have been idle: make the window larger. */
 static void adapt_window(struct exchange *x)
 {
 	uint32_t memory[SK_MEMINFO_VARS];
 	socklen_t size = sizeof memory;
 
-	if (getsockopt(x->vault_fd, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 ||
+	if (getsockopt(x->pool_fd[POOL_VAULT], SOL_SOCKET, SO_MEMINFO, memory, &size) != 0 ||
 	    size <= SK_MEMINFO_WMEM_ALLOC * sizeof memory[0] || memory[SK_MEMINFO_WMEM_ALLOC] == 0)
 		x->window += x->window_most - x->window < WINDOW_STEP ? x->window_most - x->window
 								      : WINDOW_STEP;
@@ -314,8 +320,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* Nothing ever comes this way: readable means that the other end is closed. */
-static void on_vault_closed(evutil_socket_t fd, short what, void *arg)
+/* Workers send nothing on this socket: readable means that the other end is closed. */
+static void on_pool_closed(evutil_socket_t fd, short what, void *arg)
 {
 	uint8_t byte;
 
@@ -338,24 +344,32 @@ enum kb_err exchange_new(struct event_base *base, const struct exchange_config *
 	while (buckets < cfg->max_pending && buckets < 1u << 20)
 		buckets *= 2;
 	x->mask = buckets - 1;
-	x->vault_fd = cfg->vault_fd;
 	x->self = cfg->self;
 	x->on = *events;
 	queue_init(&x->queue, cfg->max_queue);
 	x->window = x->window_most = cfg->window < KB_MAX_WINDOW ? cfg->window : KB_MAX_WINDOW;
 	x->window_least = cfg->window_least < x->window_most ? cfg->window_least : x->window_most;
 	x->bucket = calloc(buckets, sizeof(struct pending *));
-	x->writable = event_new(base, cfg->vault_fd, EV_WRITE, on_writable, x);
-	x->vault_closed = event_new(base, cfg->vault_fd, EV_READ | EV_PERSIST, on_vault_closed, x);
+	bool is_made = true;
+	for (unsigned i = 0; i < POOL_COUNT; i++) {
+		x->pool_fd[i] = cfg->pool_fd[i];
+		x->writable[i] = event_new(base, cfg->pool_fd[i], EV_WRITE, on_writable, x);
+		x->closed[i] =
+			event_new(base, cfg->pool_fd[i], EV_READ | EV_PERSIST, on_pool_closed, x);
+		is_made = is_made && x->writable[i] != NULL && x->closed[i] != NULL;
+	}
 	x->readable = event_new(base, cfg->ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
-	if (x->bucket == NULL || x->writable == NULL || x->vault_closed == NULL ||
-	    x->readable == NULL || RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
+	if (x->bucket == NULL || !is_made || x->readable == NULL ||
+	    RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
 		exchange_free(x);
 		return KB_E_NOMEM;
 	}
 	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8)
 										   << 32;
-	if (event_add(x->vault_closed, NULL) != 0 || event_add(x->readable, NULL) != 0) {
+	bool is_added = event_add(x->readable, NULL) == 0;
+	for (unsigned i = 0; i < POOL_COUNT; i++)
+		is_added = is_added && event_add(x->closed[i], NULL) == 0;
+	if (!is_added) {
 		exchange_free(x);
 		return KB_E_SYS;
 	}
@@ -367,10 +381,12 @@ void exchange_free(struct exchange *x)
 {
 	if (x == NULL)
 		return;
-	if (x->writable != NULL)
-		event_free(x->writable);
-	if (x->vault_closed != NULL)
-		event_free(x->vault_closed);
+	for (unsigned i = 0; i < POOL_COUNT; i++) {
+		if (x->writable[i] != NULL)
+			event_free(x->writable[i]);
+		if (x->closed[i] != NULL)
+			event_free(x->closed[i]);
+	}
 	if (x->readable != NULL)
 		event_free(x->readable);
 	OPENSSL_cleanse(x->in, sizeof x->in);

@@ -265,6 +265,10 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 	*l = (struct listener){
 		.gateway = g, .fd = FD_GATEWAY_LISTEN + (int)index, .index = (uint8_t)index};
 	g->n_listeners = index + 1;
+	g->shared.listener[index] =
+		(struct conn_listener){.api = cfg->api, .base_url = strdup(cfg->base_url)};
+	if (g->shared.listener[index].base_url == NULL)
+		return KB_E_NOMEM;
 	enum kb_err err = tls_server_new(&tls, &l->tls, &why);
 	if (err != KB_OK) {
 		log_event(LOG_ERROR, "gateway.tls", "listener", cfg->address, "why", why, NULL);
@@ -346,7 +350,7 @@ static enum kb_err open_process(struct gateway *g)
 				     .on_refused = conn_on_refused,
 				     .on_broken = on_broken};
 	struct exchange_config exchange = {
-		.vault_fd = FD_GATEWAY_VAULT,
+		.pool_fd = {[POOL_VAULT] = FD_GATEWAY_VAULT},
 		.ledger_fd = FD_GATEWAY_LEDGER,
 		.self = shared->self,
 		.gateway = g->start->index,
@@ -388,6 +392,8 @@ static void close_process(struct gateway *g)
 {
 	close_listeners(g);
 	conn_shared_free(&g->shared);
+	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
+		free(g->shared.listener[i].base_url);
 	exchange_free(g->shared.exchange);
 	sources_free(g->shared.sources);
 	if (g->control != NULL)

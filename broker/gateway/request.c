@@ -1,6 +1,7 @@
-/* broker/gateway/request.c — what of an HTTP request the vault gets to see.  Trusts http.c for the
- * head; does not look into the body.  Must never pass a bearer token on: its digest is enough to
- * compare, and cannot be used elsewhere. */
+/* broker/gateway/request.c — turns an HTTP request into the frame for a worker.  Decides what a
+ * worker sees of it.  Trusts http.c for the head and does not look into the body.  Must never pass
+ * a bearer token on unless the listener's dialect asks for it: the digest is enough to compare, and
+ * cannot be used elsewhere. */
 #include "gateway/request.h"
 
 #include <event2/buffer.h>
@@ -8,6 +9,7 @@
 #include <strings.h>
 
 #include "base/digest.h"
+#include "base/limits.h"
 
 void request_wipe(struct evbuffer *in, size_t len)
 {
@@ -27,41 +29,37 @@ void request_wipe(struct evbuffer *in, size_t len)
 	}
 }
 
-/* RFC 6750 §2.1: scheme without case, one or more spaces, the token. */
-static bool bearer_digest(struct span authorization, uint8_t out[static 32])
+/* RFC 6750 section 2.1: scheme without case, one or more spaces, the token.  Empty: no bearer. */
+static struct span bearer_token(struct span authorization)
 {
 	static const char scheme[] = "bearer ";
 	size_t at = sizeof scheme - 1;
 
 	if (authorization.p == NULL || authorization.len <= at ||
 	    strncasecmp((const char *)authorization.p, scheme, at) != 0)
-		return false;
+		return span_of(NULL, 0);
 	while (at < authorization.len && authorization.p[at] == ' ')
 		at++;
-	struct span token = span_sub(authorization, at, authorization.len);
-	if (token.len == 0)
-		return false;
-	digest_sha256(token, out);
-	return true;
+	return span_sub(authorization, at, authorization.len);
 }
 
-uint8_t request_method(enum http_method m)
+enum kb_method request_method(enum http_method m)
 {
 	switch (m) {
 	case HTTP_GET:
-		return FRAME_GET;
+		return KB_METHOD_GET;
 	case HTTP_POST:
-		return FRAME_POST;
+		return KB_METHOD_POST;
 	case HTTP_PUT:
-		return FRAME_PUT;
+		return KB_METHOD_PUT;
 	case HTTP_PATCH:
-		return FRAME_PATCH;
+		return KB_METHOD_PATCH;
 	case HTTP_DELETE:
-		return FRAME_DELETE;
+		return KB_METHOD_DELETE;
 	case HTTP_HEAD:
 	case HTTP_OPTIONS:
 	case HTTP_OTHER:
-		return 0;
+		return KB_METHOD_NONE;
 	}
 	KB_BUG();
 }
@@ -81,15 +79,15 @@ static bool is_json(const struct http_request *r)
 }
 
 enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t head_len,
-			  size_t body_len, struct buf *out)
+			  size_t body_len, size_t max_bearer, struct buf *out)
 {
 	struct http_request head;
 	struct evbuffer_ptr at;
 	uint8_t *body;
 	bool done;
 
-	/* The head is parsed again rather than kept: its spans do not survive the growing buffer,
-	 * and most requests come in one piece. */
+	/* Parse the head again: the spans of the first time are invalid when the buffer has grown.
+	 */
 	const uint8_t *bytes = evbuffer_pullup(in, (ev_ssize_t)head_len);
 	if (bytes == NULL)
 		return KB_E_NOMEM;
@@ -98,9 +96,17 @@ enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t h
 		return err;
 	if (!done || head.body_len != body_len)
 		KB_BUG();
-	r->method = request_method(head.method);
+	r->method = (uint8_t)request_method(head.method);
 	r->has_authorization = head.authorization.p != NULL;
-	r->has_bearer = bearer_digest(head.authorization, r->bearer_sha256);
+	struct span bearer = bearer_token(head.authorization);
+	r->has_bearer = bearer.len > 0;
+	if (r->has_bearer)
+		digest_sha256(bearer, r->bearer_sha256);
+	if (max_bearer > 0) {
+		if (bearer.len > max_bearer || bearer.len > KB_MAX_BEARER)
+			return KB_E_HTTP_HEADERS;
+		r->bearer = bearer;
+	}
 	r->is_json = is_json(&head);
 	r->target = head.path;
 	r->query = head.query;

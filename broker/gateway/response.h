@@ -1,5 +1,4 @@
-/* broker/gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server version
- * (SECURITY B16). */
+/* gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server version. */
 #ifndef KB_GATEWAY_RESPONSE_H
 #define KB_GATEWAY_RESPONSE_H
 #include "base/bytes.h"
@@ -15,9 +14,7 @@ struct reply {
 };
 
 /* The whole response appended to `out`; a 204 has no body.  Spans must be free of control
- * characters: frame.c and http.c see to that. */
+ * characters: frame.c and http.c check that. */
 void reply_write(const struct reply *r, struct buf *out);
-/* The gateway's own answer to a fault: {"error":{"code":…,"message":…}} as Key Vault words it. */
-struct span reply_error_body(enum kb_err e, int status);
 
 #endif

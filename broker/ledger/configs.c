@@ -1,12 +1,12 @@
-/* broker/ledger/configs.c — a short list of digests, the one in force last.  Decides: is this
- * configuration one that was left before?  Trusts the ledger's chain for what it reads.  Never
- * refuses anything: going back may be meant. */
+/* broker/ledger/configs.c — a bounded list of configuration digests, the one in force last. Decides
+ * whether a configuration was in force before and came back.  Trusts the ledger's chain for the
+ * list that it reads.  Must never refuse one: an operator may go back on purpose. */
 #include "ledger/configs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static void forget(struct configs *c, size_t i)
+static void drop_at(struct configs *c, size_t i)
 {
 	c->n--;
 	memmove(&c->seen[i], &c->seen[i + 1], (c->n - i) * sizeof c->seen[0]);
@@ -24,9 +24,9 @@ uint64_t configs_take(struct configs *c, struct span digest, uint64_t seq)
 		i++;
 	if (i < c->n) {
 		now.returned = i + 1 == c->n ? c->seen[i].returned : c->seen[i].seq;
-		forget(c, i);
+		drop_at(c, i);
 	} else if (c->n == KB_LEDGER_CONFIGS) {
-		forget(c, 0);
+		drop_at(c, 0);
 	}
 	c->seen[c->n++] = now;
 	return now.returned;
@@ -41,8 +41,8 @@ void configs_write(const struct configs *c, struct buf *b)
 			 (unsigned long long)c->seen[i].returned);
 }
 
-/* Digits up to `end`, and past it. */
-static bool eat_number(const char **at, char end, uint64_t *out)
+/* Read digits up to `end`, and go past it. */
+static bool read_number(const char **at, char end, uint64_t *out)
 {
 	char *stop;
 
@@ -66,8 +66,8 @@ void configs_read(struct configs *c, struct span text)
 		const char *rest = one + CONFIG_DIGEST + 1;
 		at = end + 1;
 		if (c->n == KB_LEDGER_CONFIGS || strspn(one, "0123456789abcdef") != CONFIG_DIGEST ||
-		    one[CONFIG_DIGEST] != ':' || !eat_number(&rest, ':', &s.seq) ||
-		    !eat_number(&rest, '\0', &s.returned))
+		    one[CONFIG_DIGEST] != ':' || !read_number(&rest, ':', &s.seq) ||
+		    !read_number(&rest, '\0', &s.returned))
 			continue;
 		memcpy(s.digest, one, CONFIG_DIGEST);
 		c->seen[c->n++] = s;

@@ -1,24 +1,23 @@
-/* broker/ledger/replay.c — a bounded hash table of used tokens.  Decides: first use or not.  Trusts
- * the ledger room for keys and times.  Never forgets a key before its time, never permits what it
- * cannot remember.  Keys are SHA-256 digests of signed tokens: their own bytes, times a secret
- * number, are the hash. */
+/* broker/ledger/replay.c — a bounded hash table of used tokens.  Decides whether a use is the
+ * first. Trusts its caller for keys and times.  Must never drop a key before its time, nor permit a
+ * use that it cannot store.  Keys are SHA-256 digests; their first bytes times a secret number are
+ * the hash. */
 #include "ledger/replay.h"
 
 #include <openssl/rand.h>
 #include <stdlib.h>
 
-struct entry {
+struct replay_entry {
 	uint8_t key[32];
 	int64_t until_s;
 	uint32_t next; /* index + 1 in the chain of its bucket, or in the free list; 0: the end */
 };
 
 struct replay {
-	struct entry *entry;
+	struct replay_entry *entry;
 	uint32_t *bucket; /* index + 1 of the first entry; 0: none */
 	size_t cap, used, count, mask;
-	uint64_t seed; /* odd: whoever can choose among many tokens cannot choose a bucket (SECURITY
-			  G5) */
+	uint64_t seed; /* odd, secret: a client with many tokens cannot fill one bucket */
 	uint32_t free_list;
 	int64_t now_s, swept_s, assumed_s;
 };
@@ -71,8 +70,8 @@ static uint32_t *bucket_of(struct replay *r, const uint8_t *key)
 	uint64_t h;
 
 	memcpy(&h, key, sizeof h);
-	return &r->bucket[h * r->seed >> 1 >>
-			  (63 - __builtin_ctzll(r->mask + 1))]; /* the product's top bits */
+	/* The product's top bits. */
+	return &r->bucket[h * r->seed >> 1 >> (63 - __builtin_ctzll(r->mask + 1))];
 }
 
 /* The link that points at the key's entry, or at the 0 that ends its chain. */
@@ -88,7 +87,7 @@ static uint32_t *link_of(struct replay *r, const uint8_t *key)
 static void drop(struct replay *r, uint32_t *link)
 {
 	uint32_t at = *link;
-	struct entry *e = &r->entry[at - 1];
+	struct replay_entry *e = &r->entry[at - 1];
 
 	*link = e->next;
 	e->next = r->free_list;
@@ -96,8 +95,7 @@ static void drop(struct replay *r, uint32_t *link)
 	r->count--;
 }
 
-/* Free what is past its time; at most once a second, so that a full table costs no sweep a request.
- */
+/* Free expired entries, at most once a second: a full table must not cost a sweep per request. */
 static void sweep(struct replay *r)
 {
 	if (r->swept_s == r->now_s)
@@ -105,7 +103,7 @@ static void sweep(struct replay *r)
 	r->swept_s = r->now_s;
 	for (size_t b = 0; b <= r->mask; b++)
 		for (uint32_t *link = &r->bucket[b]; *link != 0;) {
-			const struct entry *e = &r->entry[*link - 1];
+			const struct replay_entry *e = &r->entry[*link - 1];
 			if (e->until_s < r->now_s) {
 				replay_assume(r, e->until_s);
 				drop(r, link);
@@ -118,7 +116,7 @@ static void sweep(struct replay *r)
 enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t until_s)
 {
 	if (until_s < r->now_s)
-		replay_assume(r, until_s); /* it is not kept, and the clock may go back */
+		replay_assume(r, until_s); /* it is not stored, and the clock may go back */
 	if (until_s <= r->assumed_s || *link_of(r, key) != 0)
 		return KB_E_REPLAY;
 	if (r->count == r->cap)
@@ -130,7 +128,7 @@ enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t u
 		r->free_list = r->entry[at - 1].next;
 	else
 		at = (uint32_t)++r->used;
-	struct entry *e = &r->entry[at - 1];
+	struct replay_entry *e = &r->entry[at - 1];
 	uint32_t *head = bucket_of(r, key);
 	memcpy(e->key, key, sizeof e->key);
 	e->until_s = until_s;

@@ -1,7 +1,7 @@
-/* broker/ledger/replay.h — used tokens of issuers with single_use: which (token, key) pairs had
- * their release.  Held by the ledger process, rebuilt from the ledger at start.  What it drops it
- * remembers by its end: a clock set forth and back permits nothing (SECURITY F2), and denies
- * nothing for longer than the tokens that were really used. */
+/* ledger/replay.h — used tokens of issuers with single_use: the pairs of token and key that were
+ * released.  Rebuilt from the ledger at start.  Of the entries that it drops it stores the latest
+ * expiry, and refuses every token that expires no later: a clock set forward and back must not
+ * permit a second use. */
 #ifndef KB_LEDGER_REPLAY_H
 #define KB_LEDGER_REPLAY_H
 #include "base/bytes.h"
@@ -16,17 +16,15 @@ static inline void replay_cleanup(struct replay **r)
 }
 
 void replay_see(struct replay *r, int64_t wall_s); /* the time; it may go back */
-void replay_assume(struct replay *r,
-		   int64_t until_s); /* all that ends by then may have been used, by what is not in
-					the table: it is denied */
-/* Use `key` once.  KB_OK: it was not used, and is now, until `until_s`.  KB_E_REPLAY: it was, or
- * may have been: it is past its time, or ends by when others ended that are no longer in the table.
- * KB_E_NOMEM: no room to remember it, so it must not be used. */
+/* Every token that expires by `until_s` counts as used, whether it is in the table or not. */
+void replay_assume(struct replay *r, int64_t until_s);
+/* Use `key` once.  KB_OK: this was the first use; it counts as used until `until_s`.  KB_E_REPLAY:
+ * it was used, or may have been: it has expired, or expires no later than entries that were
+ * dropped. KB_E_NOMEM: the table is full, so it must not be used. */
 KB_MUST_CHECK enum kb_err replay_use(struct replay *r, const uint8_t key[static 32],
 				     int64_t until_s);
-void replay_forget(
-	struct replay *r,
-	const uint8_t key[static 32]); /* its use did not happen: the record could not be written */
+/* Undo a use: its record could not be written. */
+void replay_forget(struct replay *r, const uint8_t key[static 32]);
 size_t replay_count(const struct replay *r);
 
 #endif

@@ -1,6 +1,7 @@
-/* broker/process/frame.c — messages between processes as bytes.  Decides nothing.  Trusts nothing
- * it decodes: the sender may be a process that was taken over, so every length, enum and flag is
- * checked and trailing bytes are an error.  Must never hand out a span that leaves the message. */
+/* broker/process/frame.c — encodes and decodes the messages between processes.  Decides nothing.
+ * Trusts nothing that it decodes: the sender may have been taken over, so every length, enum and
+ * flag is checked, and trailing bytes are an error.  Must never return a span outside the message.
+ */
 #include "process/frame.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@ enum { FRAME_VERSION = 1 };
 
 _Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME,
 	       "the greatest reply fits a frame");
-_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + 4096 <= KB_MAX_FRAME,
+_Static_assert(KB_MAX_BODY + 2 * KB_MAX_REQUEST_LINE + KB_MAX_BEARER + 4096 <= KB_MAX_FRAME,
 	       "the greatest request fits a frame");
 enum frame_type { TYPE_REQUEST = 'Q', TYPE_REPLY = 'R', TYPE_RESPONSE = 'S' };
 
@@ -43,8 +44,8 @@ static void put_type(struct buf *b, enum frame_type type)
 	put_u64(b, FRAME_VERSION, 1);
 }
 
-/* What goes into an HTTP header later: printable ASCII and spaces only, so that no room can inject
- * a line. */
+/* Text for an HTTP header: printable ASCII and spaces only, so that no process can inject a line.
+ */
 static bool is_header_text(struct span s, size_t max)
 {
 	if (s.len > max)
@@ -55,15 +56,15 @@ static bool is_header_text(struct span s, size_t max)
 	return true;
 }
 
-/* ---- decoding: a cursor that stays bad once it was bad ---- */
+/* ---- decoding: after one error all reads fail ---- */
 
-struct cursor {
+struct frame_reader {
 	struct span in;
 	size_t at;
 	bool is_bad;
 };
 
-static uint64_t get_u64(struct cursor *c, unsigned bytes)
+static uint64_t get_u64(struct frame_reader *c, unsigned bytes)
 {
 	uint64_t v = 0;
 
@@ -77,7 +78,7 @@ static uint64_t get_u64(struct cursor *c, unsigned bytes)
 	return v;
 }
 
-static bool get_bool(struct cursor *c)
+static bool get_bool(struct frame_reader *c)
 {
 	uint64_t v = get_u64(c, 1);
 
@@ -86,7 +87,7 @@ static bool get_bool(struct cursor *c)
 	return v == 1;
 }
 
-static void get_bytes(struct cursor *c, uint8_t *out, size_t len)
+static void get_bytes(struct frame_reader *c, uint8_t *out, size_t len)
 {
 	if (c->is_bad || c->in.len - c->at < len) {
 		c->is_bad = true;
@@ -97,7 +98,7 @@ static void get_bytes(struct cursor *c, uint8_t *out, size_t len)
 	c->at += len;
 }
 
-static struct span get_span(struct cursor *c, size_t max)
+static struct span get_span(struct frame_reader *c, size_t max)
 {
 	uint64_t len = get_u64(c, 4);
 
@@ -110,16 +111,16 @@ static struct span get_span(struct cursor *c, size_t max)
 	return s;
 }
 
-static struct cursor get_type(struct span message, enum frame_type type)
+static struct frame_reader get_type(struct span message, enum frame_type type)
 {
-	struct cursor c = {message, 0, message.len > KB_MAX_FRAME};
+	struct frame_reader c = {message, 0, message.len > KB_MAX_FRAME};
 
 	if (get_u64(&c, 1) != (uint64_t)type || get_u64(&c, 1) != FRAME_VERSION)
 		c.is_bad = true;
 	return c;
 }
 
-static enum kb_err get_end(const struct cursor *c)
+static enum kb_err get_end(const struct frame_reader *c)
 {
 	return !c->is_bad && c->at == c->in.len ? KB_OK : KB_E_FRAME;
 }
@@ -128,8 +129,9 @@ static enum kb_err get_end(const struct cursor *c)
 
 static bool request_ok(const struct frame_request *r, size_t body_len)
 {
-	return r->method >= FRAME_GET && r->method <= FRAME_DELETE &&
-	       (r->has_authorization || !r->has_bearer) && r->peer.len <= KB_MAX_PEER &&
+	return r->method != KB_METHOD_NONE && r->method <= KB_METHOD_DELETE &&
+	       (r->has_authorization || !r->has_bearer) && (r->has_bearer || r->bearer.len == 0) &&
+	       r->bearer.len <= KB_MAX_BEARER && r->peer.len <= KB_MAX_PEER &&
 	       r->target.len <= KB_MAX_REQUEST_LINE && r->query.len <= KB_MAX_REQUEST_LINE &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       body_len <= KB_MAX_BODY;
@@ -156,6 +158,7 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 	put_span(out, r->target);
 	put_span(out, r->query);
 	put_span(out, r->client_request_id);
+	put_span(out, r->bearer);
 	put_u64(out, body_len, 4);
 	*body = buf_reserve(out, body_len);
 	return buf_ok(out);
@@ -173,7 +176,7 @@ enum kb_err frame_put_request(const struct frame_request *r, struct buf *out)
 
 enum kb_err frame_get_request(struct span message, struct frame_request *r)
 {
-	struct cursor c = get_type(message, TYPE_REQUEST);
+	struct frame_reader c = get_type(message, TYPE_REQUEST);
 
 	*r = (struct frame_request){.id = get_u64(&c, 8)};
 	get_bytes(&c, r->uuid, sizeof r->uuid);
@@ -189,16 +192,22 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 	r->target = get_span(&c, KB_MAX_REQUEST_LINE);
 	r->query = get_span(&c, KB_MAX_REQUEST_LINE);
 	r->client_request_id = get_span(&c, KB_MAX_CLIENT_REQUEST_ID);
+	r->bearer = get_span(&c, KB_MAX_BEARER);
 	r->body = get_span(&c, KB_MAX_BODY);
 	return request_ok(r, r->body.len) ? get_end(&c) : KB_E_FRAME;
 }
 
 /* ---- vault → ledger ---- */
 
+static bool status_ok(uint16_t status)
+{
+	return status >= 200 && status <= 599;
+}
+
 static bool reply_ok(const struct frame_reply *r)
 {
-	return r->status >= 200 && r->status <= 599 && r->outcome.code < KB_ERR_COUNT &&
-	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
+	return status_ok(r->status) && (r->replay_until_s == 0 || status_ok(r->replay_status)) &&
+	       r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
 	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME &&
@@ -229,6 +238,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 	put_u64(out, (uint64_t)r->replay_from_s, 8);
 	put_u64(out, (uint64_t)r->replay_until_s, 8);
 	buf_add(out, r->replay_key, sizeof r->replay_key);
+	put_u64(out, r->replay_status, 2);
 	put_span(out, r->replay_body);
 	put_span(out, r->replay_record);
 	return buf_ok(out);
@@ -236,7 +246,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 
 enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 {
-	struct cursor c = get_type(message, TYPE_REPLY);
+	struct frame_reader c = get_type(message, TYPE_REPLY);
 
 	*r = (struct frame_reply){.id = get_u64(&c, 8)};
 	get_bytes(&c, r->uuid, sizeof r->uuid);
@@ -256,6 +266,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->replay_from_s = (int64_t)get_u64(&c, 8);
 	r->replay_until_s = (int64_t)get_u64(&c, 8);
 	get_bytes(&c, r->replay_key, sizeof r->replay_key);
+	r->replay_status = (uint16_t)get_u64(&c, 2);
 	r->replay_body = get_span(&c, KB_MAX_REFUSAL);
 	r->replay_record = get_span(&c, KB_MAX_RECORD);
 	return reply_ok(r) ? get_end(&c) : KB_E_FRAME;
@@ -265,7 +276,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 
 static bool response_ok(const struct frame_response *r)
 {
-	return r->status >= 200 && r->status <= 599 && r->code < KB_ERR_COUNT &&
+	return status_ok(r->status) && r->code < KB_ERR_COUNT &&
 	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->body.len <= KB_MAX_REPLY;
@@ -289,7 +300,7 @@ enum kb_err frame_put_response(const struct frame_response *r, struct buf *out)
 
 enum kb_err frame_get_response(struct span message, struct frame_response *r)
 {
-	struct cursor c = get_type(message, TYPE_RESPONSE);
+	struct frame_reader c = get_type(message, TYPE_RESPONSE);
 
 	*r = (struct frame_response){.id = get_u64(&c, 8)};
 	get_bytes(&c, r->uuid, sizeof r->uuid);
@@ -330,9 +341,7 @@ enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len)
 {
 	*len = 0;
 	for (;;) {
-		ssize_t n =
-			recv(fd, buf, cap,
-			     MSG_TRUNC); /* the message's true length, so that a cut one is seen */
+		ssize_t n = recv(fd, buf, cap, MSG_TRUNC); /* the true length shows a cut message */
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -348,7 +357,7 @@ bool frame_at_end(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
 
-	return poll(&p, 1, 0) != 0; /* POLLHUP and errors are told unasked */
+	return poll(&p, 1, 0) != 0; /* POLLHUP and errors are always reported */
 }
 
 enum kb_err frame_pair(int fd[static 2])

@@ -1,36 +1,35 @@
-/* broker/process/frame.h — the messages between processes: typed, bounded, one SOCK_SEQPACKET
- * message each.  Decoding trusts nothing: every length is checked, trailing bytes are an error.
- * Decoded spans point into the message. */
+/* process/frame.h — the messages between processes: typed, bounded, one SOCK_SEQPACKET message
+ * each. Decoding trusts nothing: every length is checked, trailing bytes are an error.  Decoded
+ * spans point into the message. */
 #ifndef KB_PROCESS_FRAME_H
 #define KB_PROCESS_FRAME_H
 #include "base/bytes.h"
-
-enum frame_method { FRAME_GET = 1, FRAME_POST, FRAME_PUT, FRAME_PATCH, FRAME_DELETE };
+#include "base/method.h"
 
 /* gateway → vault: one HTTP request. */
 struct frame_request {
-	uint64_t id; /* of the gateway's making: top byte which gateway of its generation, then a
-			random epoch and a count; never reused in its life */
+	/* Made by the gateway: its number in its generation (top byte), a random epoch, a count.
+	 * Never used twice. */
+	uint64_t id;
 	uint8_t uuid[16];          /* x-ms-request-id */
 	uint8_t listener;          /* index in the configuration */
-	uint8_t method;            /* enum frame_method */
+	uint8_t method;            /* enum kb_method */
 	bool has_authorization;    /* an Authorization header was there */
 	bool has_bearer;           /* … of scheme Bearer: bearer_sha256 holds */
-	uint8_t bearer_sha256[32]; /* SHA-256 of the bearer token; the token itself never leaves the
-				      gateway */
+	uint8_t bearer_sha256[32]; /* SHA-256 of the bearer token */
 	bool has_client_cert;      /* TLS client certificate, verified against client_ca */
 	bool is_json; /* Content-Type is application/json (any parameters), or there is no body */
-	int64_t deadline_ms;           /* clock_mono_ms(): past it nobody waits for the answer */
+	int64_t deadline_ms;           /* clock_mono_ms(): later nobody waits for the answer */
 	struct span peer;              /* address as text, without port */
 	struct span target;            /* path as sent, before '?'; percent-encoded */
 	struct span query;             /* after '?', as sent; may be empty */
 	struct span client_request_id; /* x-ms-client-request-id; may be empty */
+	struct span bearer; /* the token itself, for a dialect that asks for it; or empty */
 	struct span body;
 };
 
 /* vault → ledger: the answer, and what must be durable before it leaves. */
-struct frame_outcome {   /* for the record's chain, replay and /metrics; names of the configuration,
-			    "" when unknown */
+struct frame_outcome {   /* for /metrics; names are those of the configuration, "" when unknown */
 	uint16_t code;   /* enum kb_err */
 	bool is_release; /* the body carries a key */
 	struct span key, issuer;
@@ -44,18 +43,20 @@ struct frame_reply {
 	struct span challenge;  /* WWW-Authenticate; may be empty */
 	struct span client_request_id;
 	struct span body;
-	struct span record; /* the ledger's line without seq and prev: one JSON object without
-			       control characters; empty: nothing to record */
+	/* The ledger's line without seq and prev: one JSON object without control characters.
+	 * Empty: nothing to record. */
+	struct span record;
 	struct frame_outcome outcome;
-	/* Single use: when replay_until_s is not 0 the ledger first looks whether `replay_key` was
-	 * used; then it takes the answer below instead. */
-	int64_t replay_from_s, replay_until_s;  /* the token's iat, and exp + skew; wall clock */
-	uint8_t replay_key[32];                 /* SHA-256 of token_replay_id() and key name */
-	struct span replay_body, replay_record; /* the refusal (403); body ≤ 4 KiB */
+	/* Single use: when replay_until_s is not 0, the ledger checks whether replay_key was used
+	 * before, and if so sends the refusal below instead. */
+	int64_t replay_from_s, replay_until_s; /* the token's iat, and exp + skew; wall clock */
+	uint8_t replay_key[32];                /* SHA-256 of token_replay_id() and key name */
+	uint16_t replay_status;                /* of the refusal, … */
+	struct span replay_body, replay_record; /* … its body, at most KB_MAX_REFUSAL, and record */
 };
 
-/* ledger → gateway: the reply, record gone.  Also supervisor → gateway when a worker is lost
- * (status 503, code KB_E_PROCESS_LOST). */
+/* ledger → gateway: the reply without its record.  A body is missing when the ledger could not
+ * write the record (code KB_E_LEDGER): the gateway has one of the listener's dialect. */
 struct frame_response {
 	uint64_t id;
 	uint8_t uuid[16];
@@ -65,25 +66,25 @@ struct frame_response {
 
 /* Encode: `out` is reset and filled.  KB_E_FRAME when a field is out of its bound, KB_E_NOMEM. */
 KB_MUST_CHECK enum kb_err frame_put_request(const struct frame_request *r, struct buf *out);
-/* The same, but the body (r->body is not looked at) is the caller's to fill in: *body points to its
- * `body_len` bytes inside `out`. */
+/* The same, but the caller writes the body to the `body_len` bytes at *body, which are in `out`.
+ * r->body is ignored. */
 KB_MUST_CHECK enum kb_err frame_open_request(const struct frame_request *r, size_t body_len,
 					     struct buf *out, uint8_t **body);
 KB_MUST_CHECK enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out);
 KB_MUST_CHECK enum kb_err frame_put_response(const struct frame_response *r, struct buf *out);
-/* Decode a whole message.  KB_E_FRAME when anything is off; *r then undefined. */
+/* Decode a whole message.  KB_E_FRAME when anything is wrong; *r is then undefined. */
 KB_MUST_CHECK enum kb_err frame_get_request(struct span message, struct frame_request *r);
 KB_MUST_CHECK enum kb_err frame_get_reply(struct span message, struct frame_reply *r);
 KB_MUST_CHECK enum kb_err frame_get_response(struct span message, struct frame_response *r);
 
-void frame_uuid_text(const uint8_t uuid[static 16],
-		     char out[static 37]); /* 8-4-4-4-12, lower case */
+/* 8-4-4-4-12, lower case (RFC 4122 section 3) */
+void frame_uuid_text(const uint8_t uuid[static 16], char out[static 37]);
 
 /* Blocking send and receive of one message, EINTR handled.  frame_recv: *len 0 at end of file. */
 KB_MUST_CHECK enum kb_err frame_send(int fd, struct span message);
 KB_MUST_CHECK enum kb_err frame_recv(int fd, uint8_t *buf, size_t cap, size_t *len);
-/* After recv() gave no byte: true at the end of the socket, false when it was an empty message.  No
- * room sends one; a captured process might, so that others take it for the end. */
+/* After recv() returned no byte: true at the end of the socket, false for an empty message.  None
+ * of our processes sends one; a captured one might, to make others believe that it has ended. */
 bool frame_at_end(int fd);
 /* A SEQPACKET pair with KB_SOCKET_BUFFER of send buffer each, close-on-exec; KB_E_SYS when the
  * kernel gives less than KB_MAX_FRAME. */

@@ -1,7 +1,8 @@
-/* broker/vault/audit.c — writes the ledger's line.  Decides nothing; cuts what strangers wrote so
- * that no request is too long to be recorded. */
+/* broker/vault/audit.c — writes the record of a release call.  Decides nothing.  Must never fail
+ * because of a long request: text of clients is cut to CUT bytes. */
 #include "vault/audit.h"
 
+#include "base/b64url.h"
 #include "base/clock.h"
 #include "base/hex.h"
 #include "base/json.h"
@@ -27,7 +28,7 @@ static void add_digest(struct buf *b, const char *name, const uint8_t *digest)
 	buf_add_str(b, "\"");
 }
 
-/* Which machine: the platform's or the guest token's id of the VM (contracts: keyvault §4). */
+/* The VM's id: of the platform's claims, or of the guest's runtime claims. */
 static struct span vm_id(const struct json_t *claims)
 {
 	const struct json_t *runtime, *vm;
@@ -75,8 +76,12 @@ static void write_line(const struct audit *a, bool has_failings, struct buf *b)
 	}
 	add_digest(b, "token_sha256", a->token_digest);
 	add_cut(b, "wrapping_kid", a->kek_kid);
-	if (a->kek_thumbprint != NULL) /* RFC 7638 writes thumbprints in base64url */
-		json_add_b64url(b, "wrapping_key", span_of(a->kek_thumbprint, 32));
+	if (a->kek_thumbprint != NULL) { /* RFC 7638: thumbprints are written in base64url */
+		json_add_name(b, "wrapping_key");
+		buf_add_str(b, "\"");
+		b64url_encode(b, span_of(a->kek_thumbprint, 32));
+		buf_add_str(b, "\"");
+	}
 	add_digest(b, "policy_sha256", a->policy_digest);
 	add_digest(b, "blob_sha256", a->blob_digest);
 	if (a->replay_until_s != 0) {

@@ -1,5 +1,4 @@
-/* broker/vault/audit.h — the ledger's line for one release call, as the vault writes it: everything
- * an auditor asks, nothing secret. */
+/* vault/audit.h — the record of one release call.  It holds nothing secret. */
 #ifndef KB_VAULT_AUDIT_H
 #define KB_VAULT_AUDIT_H
 #include "base/bytes.h"
@@ -7,33 +6,32 @@
 struct explain;
 struct json_t;
 
-struct audit { /* everything borrowed; empty spans and NULL are left out of the line */
+struct audit { /* all borrowed; empty spans and NULL are left out of the record */
 	int64_t time_us;
 	enum kb_err code;
 	const uint8_t *uuid; /* 16 bytes */
 	struct span client_request_id, peer;
 	const char *base_url;      /* of the listener */
-	const char *config_digest; /* hex: which configuration judged */
+	const char *config_digest; /* hex; of the configuration in force */
 	struct span key, version;
 	const char *enc;
-	const char *issuer; /* its name in the configuration */
-	struct span iss,
-		kid; /* as the token says: before verification they are claims of a stranger */
+	const char *issuer;   /* its name in the configuration */
+	struct span iss, kid; /* as in the token, perhaps not verified */
 	const struct json_t
-		*claims; /* verified ones, NULL before: jti and the VM's id are taken from it */
+		*claims; /* verified; NULL: none are.  jti and the VM's id are in them */
 	const uint8_t *token_digest; /* 32 bytes each */
 	const uint8_t *kek_thumbprint;
 	const uint8_t *policy_digest;
 	const uint8_t *blob_digest; /* of what was wrapped; only when released */
-	const uint8_t *replay_key;  /* single use: … */
+	const uint8_t *replay_key;  /* of single use */
 	int64_t replay_until_s;
 	struct span kek_kid;
 	const struct explain *explain; /* failing conditions, when refused by the policy */
 };
 
-/* One JSON object without control characters, at most KB_MAX_RECORD − 128 bytes (the ledger adds
- * seq and prev). `line` is reset first. When the failing conditions do not fit, they are left out
- * and the line says so.  KB_E_NOMEM when even that does not fit. */
+/* One JSON object without control characters, at most KB_MAX_RECORD − 128 bytes: the ledger adds
+ * seq and prev.  `line` is reset first.  When the failing conditions do not fit, a note stands in
+ * their place.  KB_E_NOMEM when even that does not fit. */
 KB_MUST_CHECK enum kb_err audit_line(const struct audit *a, struct buf *line);
 
 #endif

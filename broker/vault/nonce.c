@@ -1,5 +1,6 @@
-/* broker/vault/nonce.c — stateless nonces.  A nonce proves that a token is younger than the nonce;
- * it is not a credential. */
+/* broker/vault/nonce.c — nonces that this broker makes and recognizes without storing them. Decides
+ * whether a nonce is ours and young enough.  A nonce proves that a token is younger than the nonce;
+ * it is no credential. */
 #include "vault/nonce.h"
 
 #include <openssl/crypto.h>
@@ -22,8 +23,8 @@ static enum kb_err nonce_mac(const struct secret *mac_key, struct span key_name,
 	buf_init(&text, 512);
 	buf_add(&text, domain, sizeof domain);
 	buf_add(&text, time, TIME_BYTES);
-	for (size_t i = 0; i < key_name.len;
-	     i++) { /* names are case-insensitive: one nonce serves all spellings */
+	/* Key names are case-insensitive: one nonce serves all spellings. */
+	for (size_t i = 0; i < key_name.len; i++) {
 		uint8_t c = key_name.p[i];
 		uint8_t low = c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 		buf_add(&text, &low, 1);
@@ -68,8 +69,8 @@ enum kb_err nonce_check(const struct secret *mac_key, struct span key_name, int6
 		return KB_E_NONCE;
 	for (int i = 0; i < TIME_BYTES; i++)
 		made = made << 8 | raw.p[i];
-	/* The MAC is ours, so `made` is a time this broker wrote: no overflow to fear.  The clock
-	 * may have stepped back a little. */
+	/* The MAC is good, so this broker wrote the time: the difference cannot overflow.  The
+	 * clock may have stepped back since. */
 	int64_t age_us = now_us - (int64_t)made;
 	return age_us >= -(int64_t)KB_MAX_SKEW_S * 1000000 &&
 			       age_us <= (int64_t)KB_NONCE_S * 1000000

@@ -1,5 +1,5 @@
-/* broker/vault/nonce.h — nonces this broker gives out, without remembering them: time and a MAC
- * bound to the key's name.  For issuers with "nonce": "broker". */
+/* vault/nonce.h — nonces of this broker, for issuers with "nonce": "broker": a time and a MAC over
+ * it and the key's name. */
 #ifndef KB_VAULT_NONCE_H
 #define KB_VAULT_NONCE_H
 #include "base/bytes.h"
@@ -10,7 +10,7 @@ struct secret;
  * in lower case)); appended. */
 KB_MUST_CHECK enum kb_err nonce_make(const struct secret *mac_key, struct span key_name,
 				     int64_t now_us, struct buf *text);
-/* Ours, for this key, and not older than KB_NONCE_S: KB_OK, else KB_E_NONCE. */
+/* KB_E_NONCE unless it is ours, for this key, and at most KB_NONCE_S old. */
 KB_MUST_CHECK enum kb_err nonce_check(const struct secret *mac_key, struct span key_name,
 				      int64_t now_us, struct span text);
 

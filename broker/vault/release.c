@@ -1,11 +1,11 @@
-/* broker/vault/release.c — one request, judged from top to bottom.  Decides nothing itself: it asks
- * the dialect what is wanted, decide() whether it may be, keystore_wrap() (which demands decide()'s
- * grant) for the blob, and leaves reply and record together for the ledger.  Never talks to a
- * client. */
+/* broker/vault/release.c — answers one request, whatever its dialect.  The dialect says what is
+ * asked, decide() whether it is permitted, and keystore_wrap(), which demands decide()'s grant,
+ * wraps the key.  Trusts the gateway for what TLS and HTTP said.  Must never release a key without
+ * a record of it. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
-#include "api/keyvault.h"
+#include "api/api.h"
 #include "base/b64url.h"
 #include "base/clock.h"
 #include "base/digest.h"
@@ -18,13 +18,18 @@
 #include "policy/jwks.h"
 #include "policy/token.h"
 #include "vault/audit.h"
+#include "vault/hsm.h"
+#include "vault/issuers.h"
 #include "vault/nonce.h"
 #include "vault/vault.h"
 
-struct job { /* one request on its way down */
+struct job { /* one request */
 	const struct frame_request *rq;
 	const struct listener_config *listener;
-	struct keyvault_call call;
+	const struct api *api; /* the listener's dialect */
+	struct api_request request;
+	struct api_place place;
+	struct call call;
 	const struct key_config *key;
 	const struct key_version *version;
 	struct vault_issuer *issuer;
@@ -39,7 +44,7 @@ static void job_free(struct job *j)
 {
 	token_free(j->token);
 	grant_free(j->grant);
-	keyvault_call_free(&j->call);
+	call_free(&j->call);
 }
 
 static enum kb_err authenticate(const struct frame_request *rq,
@@ -47,8 +52,8 @@ static enum kb_err authenticate(const struct frame_request *rq,
 {
 	bool is_known = false;
 
-	/* SDKs begin every conversation with neither credential nor body and wait for the
-	 * challenge: an answer would lose the body. */
+	/* The first request of an SDK has neither credential nor body: it wants the challenge, and
+	 * sends the body only afterwards. */
 	if (!rq->has_authorization && rq->body.len == 0)
 		return KB_E_NO_CREDENTIAL;
 	switch (listener->auth) {
@@ -59,8 +64,8 @@ static enum kb_err authenticate(const struct frame_request *rq,
 	case AUTH_BEARER:
 		if (!rq->has_bearer)
 			return rq->has_authorization ? KB_E_CREDENTIAL : KB_E_NO_CREDENTIAL;
-		for (size_t i = 0; i < listener->n_bearers;
-		     i++) /* all of them: the time tells nothing */
+		/* Compare with all, in constant time: the time must not show which one is near. */
+		for (size_t i = 0; i < listener->n_bearers; i++)
 			is_known |= CRYPTO_memcmp(listener->bearers[i], rq->bearer_sha256, 32) == 0;
 		return is_known ? KB_OK : KB_E_CREDENTIAL;
 	}
@@ -70,7 +75,7 @@ static enum kb_err authenticate(const struct frame_request *rq,
 /* The record and version that the call names. */
 static enum kb_err find_key(struct vault *v, struct job *j)
 {
-	j->key = config_key(v->config, j->call.name);
+	j->key = config_key(v->config, j->call.key);
 	if (j->key == NULL)
 		return KB_E_KEY_NOT_FOUND;
 	j->version = key_record_version(j->key->record, j->call.version);
@@ -84,12 +89,12 @@ static enum kb_err find_hsm_key(struct vault *v, const struct job *j, bool is_re
 			     j->version->has_fingerprint ? j->version->fingerprint : NULL, out);
 }
 
-static struct keyvault_key describe(const struct vault *v, const struct job *j,
-				    const struct hsm_key *key)
+static struct api_key describe(const struct vault *v, const struct job *j,
+			       const struct hsm_key *key)
 {
 	size_t i = (size_t)(j->key - v->config->keys);
 
-	return (struct keyvault_key){
+	return (struct api_key){
 		.record = j->key->record,
 		.version = j->version,
 		.public = keystore_public(key),
@@ -98,36 +103,38 @@ static struct keyvault_key describe(const struct vault *v, const struct job *j,
 	};
 }
 
-static enum kb_err answer_get(struct vault *v, struct job *j)
+static enum kb_err answer_get(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	const struct hsm_key *key;
 	enum kb_err err = find_key(v, j);
 
+	(void)reply;
 	if (err != KB_OK)
 		return err;
 	if ((err = find_hsm_key(v, j, false, &key)) != KB_OK)
 		return err;
-	struct keyvault_key k = describe(v, j, key);
-	keyvault_bundle(&k, &v->body);
+	struct api_key k = describe(v, j, key);
+	j->api->reply_key(&k, &v->body);
 	return buf_ok(&v->body);
 }
 
-static enum kb_err answer_nonce(struct vault *v, struct job *j)
+static enum kb_err answer_nonce(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	KB_AUTO(buf) struct buf nonce;
 	enum kb_err err = find_key(v, j);
 
+	(void)reply;
 	buf_init(&nonce, KB_MAX_NONCE);
 	if (err != KB_OK)
 		return err;
 	if ((err = nonce_make(v->nonce_key, span_str(j->key->record->name), j->now_us, &nonce)) !=
 	    KB_OK)
 		return err;
-	keyvault_nonce(buf_span(&nonce), &v->body);
+	j->api->reply_nonce(buf_span(&nonce), &v->body);
 	return buf_ok(&v->body);
 }
 
-/* Steps 1 to 8 of the release (DESIGN §2): on KB_OK the job holds a grant. */
+/* Find the key, verify the token, evaluate the policy.  On KB_OK the job holds a grant. */
 static enum kb_err judge(struct vault *v, struct job *j)
 {
 	const int64_t now_s = j->now_us / 1000000;
@@ -157,12 +164,14 @@ static enum kb_err judge(struct vault *v, struct job *j)
 	if (issuer != NULL) {
 		j->issuer = &v->issuers[issuer - v->config->issuers];
 		j->audit.issuer = issuer->rules.name;
-		keys = vault_issuer_keys(v, j->issuer, now_s);
+		keys = vault_issuer_keys(j->issuer, v->config->state_dir, now_s);
 		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
 		if (!has_kid && issuer->source != KEYS_JWKS_FILE &&
-		    (vault_request_fetch(v, j->issuer, now_s) || vault_is_asking(j->issuer)))
+		    (vault_issuer_fetch(j->issuer, (uint32_t)(issuer - v->config->issuers),
+					now_s) ||
+		     vault_issuer_is_fetching(j->issuer)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
-		/* A nonce that is not ours is no nonce: decide() refuses an empty one. */
+		/* A nonce that we did not make counts as none: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER &&
 		    nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)
 			nonce = span_of(NULL, 0);
@@ -182,7 +191,7 @@ static enum kb_err judge(struct vault *v, struct job *j)
 	return err;
 }
 
-/* Steps 9 and 10: the blob, and the signed reply round it. */
+/* Wrap the key and write the answer, signed where the dialect asks for that. */
 static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 {
 	const struct key_record *record = j->key->record;
@@ -204,20 +213,29 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	j->audit.kek_thumbprint = grant_kek_thumbprint(j->grant);
 	j->audit.kek_kid = grant_kek_kid(j->grant);
 
-	struct keyvault_key k = describe(v, j, key);
-	keyvault_jws_input(&j->call, &k, grant_kek_kid(j->grant), buf_span(&v->wrapped),
-			   buf_span(&v->header_b64), &v->payload, &v->input);
-	if ((err = buf_ok(&v->input)) != KB_OK)
-		return err;
-	digest_sha256(buf_span(&v->input), digest);
-	if ((err = keystore_sign(v->hsm, v->signer, digest, &v->signature)) != KB_OK)
-		return err;
-	keyvault_release(buf_span(&v->input), buf_span(&v->signature), &v->body);
+	struct api_key k = describe(v, j, key);
+	struct api_release r = {
+		.key = &k,
+		.wrapped = buf_span(&v->wrapped),
+		.kek_kid = grant_kek_kid(j->grant),
+		.header = buf_span(&v->headers[j->rq->listener]),
+	};
+	if (j->api->sign_input != NULL) {
+		j->api->sign_input(&j->call, &r, &v->payload, &v->input);
+		if ((err = buf_ok(&v->input)) != KB_OK)
+			return err;
+		digest_sha256(buf_span(&v->input), digest);
+		if ((err = keystore_sign(v->hsm, v->signer, digest, &v->signature)) != KB_OK)
+			return err;
+		r.input = buf_span(&v->input);
+		r.signature = buf_span(&v->signature);
+	}
+	j->api->reply_release(&r, &v->body);
 	return buf_ok(&v->body);
 }
 
-/* For issuers with single_use: the ledger looks whether token and key were used together, and then
- * takes this refusal instead. */
+/* For issuers with single_use: the ledger checks whether token and key were used together before,
+ * and sends this refusal if they were. */
 static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply *reply)
 {
 	KB_AUTO(buf) struct buf both;
@@ -236,7 +254,7 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	if (err != KB_OK)
 		return err;
 	buf_reset(&v->replay_body);
-	keyvault_error(KB_E_REPLAY, &j->call, &v->replay_body);
+	reply->replay_status = (uint16_t)j->api->refuse(KB_E_REPLAY, &j->call, &v->replay_body);
 	if ((err = buf_ok(&v->replay_body)) != KB_OK)
 		return err;
 	memcpy(reply->replay_key, v->replay_key, sizeof v->replay_key);
@@ -249,10 +267,10 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	return KB_OK;
 }
 
-/* A release call: everything that happens to it is recorded, whatever the outcome. */
+/* A release call is recorded, whatever its outcome. */
 static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_reply *reply)
 {
-	enum kb_err err = keyvault_body(j->rq, &j->call);
+	enum kb_err err = j->api->read(&j->request, &j->call);
 
 	if (err == KB_OK) {
 		j->audit.enc = enc_name(j->call.enc);
@@ -272,8 +290,7 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 		j->audit.blob_digest = NULL;
 	enum kb_err recorded = audit_line(&j->audit, &v->record);
 	if (recorded != KB_OK) {
-		/* No record, no key: the ledger refuses a release that comes without one, and so do
-		 * we. */
+		/* No record, no key.  The ledger would refuse it, too. */
 		log_event(LOG_ERROR, "record.too_long", "err", kb_err_name(recorded), NULL);
 		return err == KB_OK ? KB_E_LEDGER : err;
 	}
@@ -281,17 +298,27 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 	return err;
 }
 
-static void note_hsm(struct vault *v, enum kb_err err)
+/* What this pool does for each verb. */
+static enum kb_err (*const runs[VERB_COUNT])(struct vault *v, struct job *j,
+					     struct frame_reply *reply) = {
+	[VERB_GET_KEY] = answer_get,
+	[VERB_NONCE] = answer_nonce,
+	[VERB_RELEASE] = answer_release,
+};
+
+static void refuse(struct vault *v, struct job *j, enum kb_err err, struct frame_reply *reply)
 {
-	slot_count(v->self, COUNT_HSM_ERRORS, 1);
-	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
-		  NULL);
-	vault_check_hsm(v);
-	/* One key's fault is that key's; but what fails again and again may be the device. */
-	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY ||
-			 err == KB_E_HSM_MODULE || err == KB_E_HSM_SESSION || err == KB_E_HSM;
-	if (is_device && ++v->hsm_faults % KB_HSM_FAULTS == 0)
-		v->wants_proof = true;
+	buf_reset(&v->body);
+	reply->status = (uint16_t)j->api->refuse(err, &j->call, &v->body);
+	reply->replay_until_s = 0;
+	if (reply->status == 503)
+		reply->retry_after_s = KB_RETRY_AFTER_S;
+	if (reply->status == 401) {
+		j->api->challenge(&j->place, &v->challenge);
+		reply->challenge = buf_span(&v->challenge);
+	}
+	if (kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER)
+		vault_hsm_failed(v, err);
 }
 
 void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_reply *reply)
@@ -304,9 +331,26 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 	buf_reset(&v->challenge);
 	*reply = (struct frame_reply){.id = rq->id, .client_request_id = rq->client_request_id};
 	memcpy(reply->uuid, rq->uuid, sizeof reply->uuid);
-	if (rq->listener >= v->config->n_listeners)
-		goto refuse;
+	/* A gateway that was taken over may name a listener that does not exist. */
+	if (rq->listener >= v->config->n_listeners) {
+		reply->status = 500;
+		goto out;
+	}
 	j.listener = &v->config->listeners[rq->listener];
+	j.api = j.listener->api;
+	j.request = (struct api_request){
+		.method = rq->method,
+		.is_json = rq->is_json,
+		.target = rq->target,
+		.query = rq->query,
+		.bearer = rq->bearer,
+		.body = rq->body,
+	};
+	j.place = (struct api_place){
+		.base_url = j.listener->base_url,
+		.challenge_authorization = j.listener->challenge_authorization,
+		.challenge_resource = j.listener->challenge_resource,
+	};
 	j.audit = (struct audit){
 		.time_us = j.now_us,
 		.uuid = rq->uuid,
@@ -318,46 +362,24 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 	};
 	if ((err = authenticate(rq, j.listener)) != KB_OK)
 		goto refuse;
-	err = keyvault_route(rq, j.listener, &j.call);
-	j.audit.key = j.call.name;
+	err = j.api->route(&j.request, &j.place, &j.call);
+	j.audit.key = j.call.key;
 	if (err != KB_OK)
 		goto refuse;
-	switch (j.call.op) {
-	case KEYVAULT_GET:
-		err = answer_get(v, &j);
-		break;
-	case KEYVAULT_NONCE:
-		err = answer_nonce(v, &j);
-		break;
-	case KEYVAULT_RELEASE:
-		err = answer_release(v, &j, reply);
-		break;
-	case KEYVAULT_NONE:
-		KB_BUG();
-	}
+	err = runs[j.call.verb] == NULL ? KB_E_PATH : runs[j.call.verb](v, &j, reply);
 	if (err != KB_OK)
 		goto refuse;
 	reply->status = 200;
-	v->hsm_faults = j.call.op == KEYVAULT_RELEASE ? 0 : v->hsm_faults;
-	reply->outcome.is_release = j.call.op == KEYVAULT_RELEASE;
+	if (j.call.verb == VERB_RELEASE)
+		v->hsm_faults = 0;
+	reply->outcome.is_release = j.call.record == RECORD_RELEASE;
 	goto out;
 refuse:
-	buf_reset(&v->body);
-	keyvault_error(err, &j.call, &v->body);
-	reply->status = (uint16_t)keyvault_status(err);
-	reply->replay_until_s = 0;
-	if (reply->status == 503)
-		reply->retry_after_s = KB_RETRY_AFTER_S;
-	if (reply->status == 401) {
-		keyvault_challenge(j.listener, &v->challenge);
-		reply->challenge = buf_span(&v->challenge);
-	}
-	if (kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER)
-		note_hsm(v, err);
+	refuse(v, &j, err, reply);
 out:
 	reply->body = buf_span(&v->body);
 	reply->outcome.code = (uint16_t)err;
-	/* Names of ours only: a stranger's spelling would make a label of its own in /metrics. */
+	/* Only configured names: the client's spelling would be one more label in /metrics. */
 	reply->outcome.key = span_str(j.key == NULL ? "" : j.key->record->name);
 	reply->outcome.issuer = span_str(j.issuer == NULL ? "" : j.issuer->config->rules.name);
 	job_free(&j);

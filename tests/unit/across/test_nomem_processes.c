@@ -79,7 +79,7 @@ static enum kb_err open_exchange(unsigned window, struct exchange **x)
 {
 	const struct exchange_events on = {
 		.on_response = on_response, .on_refused = on_refused, .on_broken = on_broken};
-	const struct exchange_config cfg = {.vault_fd = vault[0],
+	const struct exchange_config cfg = {.pool_fd = {[POOL_VAULT] = vault[0]},
 					    .ledger_fd = ledger[0],
 					    .self = &board->slot[0],
 					    .window = window,
@@ -101,9 +101,10 @@ static enum kb_err exchange_once(void)
 	 * under way. */
 	struct queue_source lane = {0};
 	struct pending a = {0}, b = {0};
-	assert_int_equal(exchange_send(x, &a, exchange_next_id(x), &lane, span_str("frame")),
-			 KB_OK);
-	err = exchange_send(x, &b, exchange_next_id(x), &lane, span_str("frame"));
+	assert_int_equal(
+		exchange_send(x, POOL_VAULT, &a, exchange_next_id(x), &lane, span_str("frame")),
+		KB_OK);
+	err = exchange_send(x, POOL_VAULT, &b, exchange_next_id(x), &lane, span_str("frame"));
 	assert_true((err == KB_OK) == (b.id != 0));
 	char byte[16];
 	assert_int_equal(recv(vault[1], byte, sizeof byte, MSG_DONTWAIT), 5);
@@ -164,17 +165,18 @@ static void test_exchange_refuses_what_cannot_be_sent(void **state)
 
 	(void)state;
 	assert_int_equal(open_exchange(1, &x), KB_OK);
-	assert_int_equal(
-		exchange_send(x, &large, exchange_next_id(x), &lane, span_of(bytes, sizeof bytes)),
-		KB_E_FRAME);
+	assert_int_equal(exchange_send(x, POOL_VAULT, &large, exchange_next_id(x), &lane,
+				       span_of(bytes, sizeof bytes)),
+			 KB_E_FRAME);
 	assert_int_equal(large.id, 0);
 	uint64_t id = exchange_next_id(x);
-	assert_int_equal(exchange_send(x, &first, id, &lane, span_str("first")), KB_OK);
-	assert_int_equal(
-		exchange_send(x, &large, exchange_next_id(x), &lane, span_of(bytes, sizeof bytes)),
-		KB_OK);
-	assert_int_equal(exchange_send(x, &last, exchange_next_id(x), &lane, span_str("last")),
+	assert_int_equal(exchange_send(x, POOL_VAULT, &first, id, &lane, span_str("first")), KB_OK);
+	assert_int_equal(exchange_send(x, POOL_VAULT, &large, exchange_next_id(x), &lane,
+				       span_of(bytes, sizeof bytes)),
 			 KB_OK);
+	assert_int_equal(
+		exchange_send(x, POOL_VAULT, &last, exchange_next_id(x), &lane, span_str("last")),
+		KB_OK);
 	given_back = NULL;
 	exchange_lost(x, id); /* its place is free: the next two have their turn */
 	assert_ptr_equal(given_back, &large);
@@ -297,7 +299,7 @@ static enum kb_err header_once(void)
 
 	buf_init(&header, KB_MAX_REPLY);
 	buf_init(&der, KB_MAX_REPLY);
-	return keyvault_jws_header(buf_span(&chain), &header, &der);
+	return keyvault_prepare(buf_span(&chain), &header, &der);
 }
 
 static void test_g02_signature_header_without_memory(void **state)
@@ -448,8 +450,8 @@ static enum kb_err request_once(void)
 	bool is_there = in != NULL && evbuffer_add(in, head, 20) == 0 &&
 			evbuffer_add_reference(in, head + 20, sizeof head - 21, NULL, NULL) == 0 &&
 			evbuffer_add_reference(in, body, sizeof body, NULL, NULL) == 0;
-	enum kb_err err =
-		is_there ? request_frame(&r, in, sizeof head - 1, sizeof body, &frame) : KB_E_NOMEM;
+	enum kb_err err = is_there ? request_frame(&r, in, sizeof head - 1, sizeof body, 0, &frame)
+				   : KB_E_NOMEM;
 	if (in != NULL)
 		evbuffer_free(in);
 	return err;

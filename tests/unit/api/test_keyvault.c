@@ -1,5 +1,5 @@
-/* The Key Vault dialect: every URL form real clients send, every refusal's status and body, and the
- * reply's shape beside a real one. */
+/* tests/unit/api/test_keyvault.c — the Key Vault dialect: every URL form that real clients send,
+ * status and body of every refusal, and a reply compared with a real one. */
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -23,35 +23,34 @@
 static char base_url[] = "https://vault.example:8443";
 static char authorization[] = "https://login.example/tenant";
 static char resource[] = "https://vault.example";
-static const struct listener_config listener = {.base_url = base_url,
-						.is_keyvault = true,
-						.challenge_authorization = authorization,
-						.challenge_resource = resource};
+static const struct api_place place = {.base_url = base_url,
+				       .challenge_authorization = authorization,
+				       .challenge_resource = resource};
 
-static enum kb_err route(enum frame_method method, const char *target, const char *query,
-			 struct keyvault_call *call)
+static enum kb_err route(enum kb_method method, const char *target, const char *query,
+			 struct call *call)
 {
-	struct frame_request rq = {.method = (uint8_t)method,
-				   .target = span_str(target),
-				   .query = span_str(query),
-				   .is_json = true};
+	struct api_request rq = {.method = (unsigned)method,
+				 .target = span_str(target),
+				 .query = span_str(query),
+				 .is_json = true};
 
-	return keyvault_route(&rq, &listener, call);
+	return keyvault_api.route(&rq, &place, call);
 }
 
 static void assert_release(const char *target, const char *query, const char *version)
 {
-	struct keyvault_call call;
+	struct call call;
 
-	assert_int_equal(route(FRAME_POST, target, query, &call), KB_OK);
-	assert_int_equal(call.op, KEYVAULT_RELEASE);
-	assert_true(span_eq_cstr(call.name, "disk-1"));
+	assert_int_equal(route(KB_METHOD_POST, target, query, &call), KB_OK);
+	assert_int_equal(call.verb, VERB_RELEASE);
+	assert_true(span_eq_cstr(call.key, "disk-1"));
 	assert_true(span_eq_cstr(call.version, version));
 }
 
 static void test_route_takes_every_url_form_clients_send(void **state)
 {
-	struct keyvault_call call;
+	struct call call;
 
 	(void)state;
 	assert_release("/keys/disk-1/release", "api-version=7.4", "");
@@ -59,31 +58,32 @@ static void test_route_takes_every_url_form_clients_send(void **state)
 	assert_release("/keys/disk-1/" VERSION "/release", "api-version=7.4", VERSION);
 	assert_release("/keys/disk%2D1/release", "api%2Dversion=2025-07-01", "");
 	assert_release("/keys/disk-1/release", "x=1&api-version=7.3-preview", "");
-	assert_int_equal(route(FRAME_GET, "/keys/disk-1", "api-version=7.0", &call), KB_OK);
-	assert_int_equal(call.op, KEYVAULT_GET);
-	assert_int_equal(route(FRAME_GET, "/keys/disk-1/", "api-version=7.4", &call), KB_OK);
+	assert_int_equal(route(KB_METHOD_GET, "/keys/disk-1", "api-version=7.0", &call), KB_OK);
+	assert_int_equal(call.verb, VERB_GET_KEY);
+	assert_int_equal(route(KB_METHOD_GET, "/keys/disk-1/", "api-version=7.4", &call), KB_OK);
 	assert_int_equal(call.version.len, 0);
-	assert_int_equal(route(FRAME_GET, "/keys/disk-1/" VERSION, "api-version=7.4", &call),
+	assert_int_equal(route(KB_METHOD_GET, "/keys/disk-1/" VERSION, "api-version=7.4", &call),
 			 KB_OK);
 	assert_true(span_eq_cstr(call.version, VERSION));
-	assert_int_equal(route(FRAME_POST, "/keys/disk-1/nonce", "api-version=7.4", &call), KB_OK);
-	assert_int_equal(call.op, KEYVAULT_NONCE);
+	assert_int_equal(route(KB_METHOD_POST, "/keys/disk-1/nonce", "api-version=7.4", &call),
+			 KB_OK);
+	assert_int_equal(call.verb, VERB_NONCE);
 }
 
 static void test_route_takes_the_path_of_base_url(void **state)
 {
-	struct keyvault_call call;
+	struct call call;
 	char url[] = "https://h.example/tenant/a";
-	struct listener_config below = listener;
-	struct frame_request rq = {.method = FRAME_POST,
-				   .target = span_str("/tenant/a/keys/k/release"),
-				   .query = span_str("api-version=7.4")};
+	struct api_place below = place;
+	struct api_request rq = {.method = KB_METHOD_POST,
+				 .target = span_str("/tenant/a/keys/k/release"),
+				 .query = span_str("api-version=7.4")};
 
 	(void)state;
 	below.base_url = url;
-	assert_int_equal(keyvault_route(&rq, &below, &call), KB_OK);
+	assert_int_equal(keyvault_api.route(&rq, &below, &call), KB_OK);
 	rq.target = span_str("/tenant/b/keys/k/release");
-	assert_int_equal(keyvault_route(&rq, &below, &call), KB_E_PATH);
+	assert_int_equal(keyvault_api.route(&rq, &below, &call), KB_E_PATH);
 }
 
 static void test_b15_route_refuses_other_paths(void **state)
@@ -105,29 +105,28 @@ static void test_b15_route_refuses_other_paths(void **state)
 					  "/keys/a/release/",
 					  "/keys/a/" VERSION "/nonce",
 					  "keys/a"};
-	struct keyvault_call call;
+	struct call call;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-		if (route(FRAME_POST, bad[i], "api-version=7.4", &call) != KB_E_PATH)
+		if (route(KB_METHOD_POST, bad[i], "api-version=7.4", &call) != KB_E_PATH)
 			fail_msg("%s is taken", bad[i]);
 	char longest[1200];
 	memset(longest, 'a', sizeof longest - 1);
 	memcpy(longest, "/keys/", 6);
 	longest[sizeof longest - 1] = '\0';
-	assert_int_equal(route(FRAME_GET, longest, "api-version=7.4", &call), KB_E_PATH);
+	assert_int_equal(route(KB_METHOD_GET, longest, "api-version=7.4", &call), KB_E_PATH);
 }
 
 static void test_route_refuses_methods(void **state)
 {
-	struct keyvault_call call;
+	struct call call;
 
 	(void)state;
-	assert_int_equal(route(FRAME_GET, "/keys/a/release", "api-version=7.4", &call),
+	assert_int_equal(route(KB_METHOD_GET, "/keys/a/release", "api-version=7.4", &call),
 			 KB_E_METHOD);
-	assert_int_equal(route(FRAME_PUT, "/keys/a", "api-version=7.4", &call), KB_E_METHOD);
-	assert_int_equal(route(FRAME_DELETE, "/keys/a", "api-version=7.4", &call), KB_E_METHOD);
-	assert_int_equal(keyvault_status(KB_E_METHOD), 405);
+	assert_int_equal(route(KB_METHOD_PUT, "/keys/a", "api-version=7.4", &call), KB_E_METHOD);
+	assert_int_equal(route(KB_METHOD_DELETE, "/keys/a", "api-version=7.4", &call), KB_E_METHOD);
 }
 
 static void test_route_checks_api_version(void **state)
@@ -140,51 +139,51 @@ static void test_route_checks_api_version(void **state)
 					  "api-version=7.4%",
 					  "%zz=1&api-version=7.4",
 					  "api-version"};
-	struct keyvault_call call;
+	struct call call;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-		if (route(FRAME_POST, "/keys/a/release", bad[i], &call) != KB_E_API_VERSION)
+		if (route(KB_METHOD_POST, "/keys/a/release", bad[i], &call) != KB_E_API_VERSION)
 			fail_msg("%s is taken", bad[i]);
-	assert_int_equal(route(FRAME_POST, "/keys/a/release", "api-version=7.2", &call),
+	assert_int_equal(route(KB_METHOD_POST, "/keys/a/release", "api-version=7.2", &call),
 			 KB_E_API_VERSION);
-	assert_int_equal(route(FRAME_GET, "/keys/a", "api-version=7.2", &call), KB_OK);
+	assert_int_equal(route(KB_METHOD_GET, "/keys/a", "api-version=7.2", &call), KB_OK);
 }
 
 static void test_route_refuses_versions_that_cannot_be(void **state)
 {
-	struct keyvault_call call;
+	struct call call;
 
 	(void)state;
-	assert_int_equal(route(FRAME_POST, "/keys/a/0123/release", "api-version=7.4", &call),
+	assert_int_equal(route(KB_METHOD_POST, "/keys/a/0123/release", "api-version=7.4", &call),
 			 KB_E_KEY_NOT_FOUND);
-	assert_int_equal(route(FRAME_POST, "/keys/a/0123456789ABCDEF0123456789ABCDEF/release",
+	assert_int_equal(route(KB_METHOD_POST, "/keys/a/0123456789ABCDEF0123456789ABCDEF/release",
 			       "api-version=7.4", &call),
 			 KB_E_KEY_NOT_FOUND);
 }
 
-static enum kb_err body(const char *text, size_t len, struct keyvault_call *call)
+static enum kb_err body(const char *text, size_t len, struct call *call)
 {
-	struct frame_request rq = {
-		.method = FRAME_POST, .is_json = true, .body = span_of(text, len)};
+	struct api_request rq = {
+		.method = KB_METHOD_POST, .is_json = true, .body = span_of(text, len)};
 
-	*call = (struct keyvault_call){.enc = KB_ENC_SHA1};
-	return keyvault_body(&rq, call);
+	*call = (struct call){.enc = KB_ENC_SHA1};
+	return keyvault_api.read(&rq, call);
 }
 
 static void assert_body(enum kb_err want, const char *text)
 {
-	struct keyvault_call call;
+	struct call call;
 	enum kb_err err = body(text, strlen(text), &call);
 
 	if (err != want)
 		fail_msg("%s: %s, expected %s", text, kb_err_name(err), kb_err_name(want));
-	keyvault_call_free(&call);
+	call_free(&call);
 }
 
 static void test_body_members(void **state)
 {
-	struct keyvault_call call;
+	struct call call;
 	const char *all =
 		"{\"nonce\":\"ADE0101\",\"target\":\"a.b.c\",\"enc\":\"RSA_AES_KEY_WRAP_256\"}";
 
@@ -193,10 +192,10 @@ static void test_body_members(void **state)
 	assert_true(span_eq_cstr(call.nonce, "ADE0101"));
 	assert_true(span_eq_cstr(call.token, "a.b.c"));
 	assert_int_equal(call.enc, KB_ENC_SHA256);
-	keyvault_call_free(&call);
+	call_free(&call);
 	assert_int_equal(body("{\"target\":\"a\"}", 14, &call), KB_OK);
-	assert_int_equal(call.enc, KB_ENC_SHA1); /* absent means SHA-1, as the service has it */
-	keyvault_call_free(&call);
+	assert_int_equal(call.enc, KB_ENC_SHA1); /* absent means SHA-1, as in Azure's service */
+	call_free(&call);
 	assert_body(KB_OK, "{\"target\":\"a\",\"nonce\":null,\"enc\":null}");
 	assert_body(KB_E_BODY_FORMAT, "");
 	assert_body(KB_E_BODY_FORMAT, "[]");
@@ -235,7 +234,7 @@ static void test_a29_token_at_and_over_the_limit(void **state)
 {
 	(void)state;
 	for (size_t over = 0; over < 2; over++) {
-		struct keyvault_call call;
+		struct call call;
 		size_t len = KB_MAX_TOKEN + over;
 		char *text = malloc(len + 32);
 		assert_non_null(text);
@@ -243,39 +242,37 @@ static void test_a29_token_at_and_over_the_limit(void **state)
 		memset(text + 11, 'a', len);
 		memcpy(text + 11 + len, "\"}", 2);
 		assert_int_equal(body(text, len + 13, &call), over == 0 ? KB_OK : KB_E_TOKEN_SIZE);
-		keyvault_call_free(&call);
+		call_free(&call);
 		free(text);
 	}
 }
 
 static void test_body_must_be_json(void **state)
 {
-	struct frame_request rq = {
-		.method = FRAME_POST, .is_json = false, .body = span_str("{\"target\":\"a\"}")};
-	struct keyvault_call call = {.enc = KB_ENC_SHA1};
+	struct api_request rq = {
+		.method = KB_METHOD_POST, .is_json = false, .body = span_str("{\"target\":\"a\"}")};
+	struct call call = {.enc = KB_ENC_SHA1};
 
 	(void)state;
-	assert_int_equal(keyvault_body(&rq, &call), KB_E_CONTENT_TYPE);
-	assert_int_equal(keyvault_status(KB_E_CONTENT_TYPE), 415);
+	assert_int_equal(keyvault_api.read(&rq, &call), KB_E_CONTENT_TYPE);
 }
 
 /* {"error":{"code","message"[,"innererror":{"code"}]}} — what SDKs read. */
 static void assert_error(enum kb_err err, int status, const char *code, const char *inner)
 {
-	struct keyvault_call call = {.name = span_str("disk-1"),
-				     .op = KEYVAULT_RELEASE,
-				     .api_version = span_str("9\"9")};
+	struct call call = {
+		.key = span_str("disk-1"), .verb = VERB_RELEASE, .api_version = span_str("9\"9")};
 	KB_AUTO(buf) struct buf b;
 	const char *got_code = NULL, *message = NULL, *got_inner = NULL;
 
 	buf_init(&b, 4096);
-	keyvault_error(err, &call, &b);
+	int got_status = keyvault_refuse(err, &call, &b);
 	assert_int_equal(buf_ok(&b), KB_OK);
 	json_t *j = json_loadb((const char *)b.p, b.len, JSON_REJECT_DUPLICATES, NULL);
 	assert_int_equal(json_unpack(j, "{s:{s:s,s:s,s?{s:s}}}", "error", "code", &got_code,
 				     "message", &message, "innererror", "code", &got_inner),
 			 0);
-	assert_int_equal(keyvault_status(err), status);
+	assert_int_equal(got_status, status);
 	assert_string_equal(got_code, code);
 	if (inner == NULL)
 		assert_null(got_inner);
@@ -308,7 +305,7 @@ static void test_errors_read_as_key_vaults(void **state)
 	assert_error(KB_E_HTTP_SYNTAX, 400, "BadParameter", NULL);
 }
 
-/* A37: whatever check refused the token, the client reads the same bytes. */
+/* Whatever check refused the token, the client receives the same bytes. */
 static void test_a37_refusals_of_tokens_are_indistinguishable(void **state)
 {
 	static const enum kb_err codes[] = {
@@ -316,19 +313,18 @@ static void test_a37_refusals_of_tokens_are_indistinguishable(void **state)
 		KB_E_DEBUG_EVIDENCE, KB_E_KEY_BINDING,     KB_E_JSON_DUPLICATE, KB_E_ISSUER,
 		KB_E_NONCE,          KB_E_REPLAY,          KB_E_KID_UNKNOWN};
 	KB_AUTO(buf) struct buf first, b;
-	struct keyvault_call call = {0};
+	struct call call = {0};
 
 	(void)state;
 	buf_init(&first, 4096);
 	buf_init(&b, 4096);
-	keyvault_error(codes[0], &call, &first);
+	assert_int_equal(keyvault_refuse(codes[0], &call, &first), 403);
 	assert_non_null(memmem(first.p, first.len,
 			       "Target environment attestation statement cannot be verified.", 60));
 	for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
 		buf_reset(&b);
-		keyvault_error(codes[i], &call, &b);
+		assert_int_equal(keyvault_refuse(codes[i], &call, &b), 403);
 		assert_true(span_eq(buf_span(&b), buf_span(&first)));
-		assert_int_equal(keyvault_status(codes[i]), 403);
 	}
 }
 
@@ -338,13 +334,13 @@ static void test_challenge_is_what_sdks_parse(void **state)
 
 	(void)state;
 	buf_init(&b, 1024);
-	keyvault_challenge(&listener, &b);
+	keyvault_api.challenge(&place, &b);
 	assert_true(span_eq_cstr(buf_span(&b),
 				 "Bearer authorization=\"https://login.example/tenant\", "
 				 "resource=\"https://vault.example\""));
 }
 
-/* ---- shape of the reply, beside the real one ---- */
+/* ---- the reply, compared with a real one ---- */
 
 static EVP_PKEY *new_key(void)
 {
@@ -423,26 +419,25 @@ static void test_jws_header_refuses_doubtful_chains(void **state)
 	buf_init(&header, KB_MAX_REPLY);
 	buf_init(&leaf, 65536);
 	buf_init(&pem, 65536);
-	assert_int_equal(keyvault_jws_header(span_str(""), &header, &leaf), KB_E_CONFIG);
+	assert_int_equal(keyvault_prepare(span_str(""), &header, &leaf), KB_E_CONFIG);
 	add_pem(&pem, pki.ca); /* a root alone */
-	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
-	add_pem(&pem, pki.leaf); /* the wrong way round */
-	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
+	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
+	add_pem(&pem, pki.leaf); /* root before leaf */
+	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 	buf_reset(&pem);
 	X509 *forged = new_cert("leaf", pki.leaf_key, "root",
-				pki.leaf_key); /* says root, is signed by itself */
+				pki.leaf_key); /* names the root as issuer, but signs itself */
 	add_pem(&pem, forged);
 	add_pem(&pem, pki.ca);
-	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
+	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 	X509_free(forged);
 	buf_reset(&pem);
 	for (int i = 0; i <= KB_MAX_X5C; i++)
 		add_pem(&pem, pki.ca);
-	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
+	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 }
 
-/* A key of a kind that nobody knows: rsaEncryption's last number (RFC 8017 appendix C) is another.
- */
+/* An unknown kind of key: the last number of rsaEncryption (RFC 8017 appendix C) is changed. */
 static void test_jws_header_refuses_a_leaf_of_unknown_kind(void **state)
 {
 	static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01};
@@ -463,7 +458,7 @@ static void test_jws_header_refuses_a_leaf_of_unknown_kind(void **state)
 	assert_non_null(unknown);
 	add_pem(&pem, unknown);
 	add_pem(&pem, pki.ca);
-	assert_int_equal(keyvault_jws_header(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
+	assert_int_equal(keyvault_prepare(buf_span(&pem), &header, &leaf), KB_E_CONFIG);
 	X509_free(unknown);
 	OPENSSL_free(der);
 }
@@ -532,13 +527,13 @@ static void test_reply_has_the_shape_of_a_real_release(void **state)
 	struct key_version version = {.version = VERSION, .created = 1662163960};
 	struct hsm_public public = {
 		.kty = KB_KTY_EC, .crv = KB_CRV_P256, .x = {1}, .y = {2}, .xy_len = 32};
-	struct keyvault_call call = {
-		.name = span_str("disk-1"), .api_version = span_str("7.3"), .enc = KB_ENC_SHA1};
-	struct keyvault_key key = {.record = ec_record(&version),
-				   .version = &version,
-				   .public = &public,
-				   .policy_b64 = span_str("e30"),
-				   .base_url = base_url};
+	struct call call = {
+		.key = span_str("disk-1"), .api_version = span_str("7.3"), .enc = KB_ENC_SHA1};
+	struct api_key key = {.record = ec_record(&version),
+			      .version = &version,
+			      .public = &public,
+			      .policy_b64 = span_str("e30"),
+			      .base_url = base_url};
 	KB_AUTO(buf) struct buf header, leaf, scratch, input, reply;
 	static char real_text[20000];
 
@@ -548,10 +543,15 @@ static void test_reply_has_the_shape_of_a_real_release(void **state)
 	buf_init(&scratch, KB_MAX_REPLY);
 	buf_init(&input, KB_MAX_REPLY);
 	buf_init(&reply, KB_MAX_REPLY);
-	assert_int_equal(keyvault_jws_header(buf_span(&pki.pem), &header, &leaf), KB_OK);
-	keyvault_jws_input(&call, &key, span_str("kek\"1"), span_str("wrapped"), buf_span(&header),
-			   &scratch, &input);
-	keyvault_release(buf_span(&input), span_str("signature"), &reply);
+	assert_int_equal(keyvault_prepare(buf_span(&pki.pem), &header, &leaf), KB_OK);
+	struct api_release r = {.key = &key,
+				.wrapped = span_str("wrapped"),
+				.kek_kid = span_str("kek\"1"),
+				.header = buf_span(&header)};
+	keyvault_sign_input(&call, &r, &scratch, &input);
+	r.input = buf_span(&input);
+	r.signature = span_str("signature");
+	keyvault_release(&r, &reply);
 	assert_int_equal(buf_ok(&reply), KB_OK);
 
 	FILE *f = fopen("tests/vectors/keyvault/real-akv-release-ec-p256k-7.3.jws", "r");
@@ -609,22 +609,25 @@ static void test_reply_mirrors_version_and_nonce_of_the_request(void **state)
 {
 	struct key_version version = {.version = VERSION, .created = 1};
 	struct hsm_public public = {.kty = KB_KTY_OCT, .oct_len = 32};
-	struct keyvault_call call = {.name = span_str("DISK-1"),
-				     .version = span_str(VERSION),
-				     .api_version = span_str("7.4"),
-				     .nonce = span_str("n\"1"),
-				     .enc = KB_ENC_SHA384};
-	struct keyvault_key key = {.record = ec_record(&version),
-				   .version = &version,
-				   .public = &public,
-				   .base_url = base_url};
+	struct call call = {.key = span_str("DISK-1"),
+			    .version = span_str(VERSION),
+			    .api_version = span_str("7.4"),
+			    .nonce = span_str("n\"1"),
+			    .enc = KB_ENC_SHA384};
+	struct api_key key = {.record = ec_record(&version),
+			      .version = &version,
+			      .public = &public,
+			      .base_url = base_url};
 	KB_AUTO(buf) struct buf scratch, input;
 
 	(void)state;
 	buf_init(&scratch, KB_MAX_REPLY);
 	buf_init(&input, KB_MAX_REPLY);
-	keyvault_jws_input(&call, &key, span_str("k"), span_str("w"), span_str("h"), &scratch,
-			   &input);
+	struct api_release r = {.key = &key,
+				.wrapped = span_str("w"),
+				.kek_kid = span_str("k"),
+				.header = span_str("h")};
+	keyvault_sign_input(&call, &r, &scratch, &input);
 	assert_non_null(memmem(scratch.p, scratch.len,
 			       "/keys/disk-1/" VERSION "\",\"nonce\":\"n\\\"1\"}", 13 + 32 + 17));
 	assert_non_null(memmem(scratch.p, scratch.len, "RSA_AES_KEY_WRAP_384", 20));
@@ -640,11 +643,11 @@ static void test_bundle_of_an_rsa_key(void **state)
 	struct hsm_public public = {
 		.kty = KB_KTY_RSA, .n = {0xff, 1}, .n_len = 2, .e = {1, 0, 1}, .e_len = 3};
 	struct key_record *r = ec_record(&version);
-	struct keyvault_key key = {.record = r,
-				   .version = &version,
-				   .public = &public,
-				   .policy_b64 = span_str("e30"),
-				   .base_url = base_url};
+	struct api_key key = {.record = r,
+			      .version = &version,
+			      .public = &public,
+			      .policy_b64 = span_str("e30"),
+			      .base_url = base_url};
 	KB_AUTO(buf) struct buf b;
 
 	(void)state;
@@ -656,7 +659,7 @@ static void test_bundle_of_an_rsa_key(void **state)
 	r->n_tags = 1;
 	r->policy_immutable = false;
 	buf_init(&b, KB_MAX_REPLY);
-	keyvault_bundle(&key, &b);
+	keyvault_key(&key, &b);
 	assert_true(span_eq_cstr(
 		buf_span(&b), "{\"key\":{\"kid\":\"https://vault.example:8443/keys/disk-1/" VERSION
 			      "\",\"kty\":\"RSA-HSM\",\"key_ops\":[\"sign\",\"verify\"],\"n\":\"_"

@@ -11,6 +11,7 @@
 /* cmocka needs the above first */
 #include <cmocka.h>
 
+#include "api/api.h"
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/x509.h"
@@ -193,7 +194,7 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(l.err, KB_OK);
 	assert_int_equal(c->n_listeners, 1);
 	assert_string_equal(c->listeners[0].address, "0.0.0.0:443");
-	assert_true(c->listeners[0].is_keyvault);
+	assert_ptr_equal(c->listeners[0].api, &keyvault_api);
 	assert_int_equal(c->listeners[0].auth, AUTH_NONE);
 	assert_true(span_eq_cstr(c->listeners[0].certificate, certificate));
 	assert_int_equal(c->listeners[0].client_ca.len, 0);

@@ -1,12 +1,12 @@
-/* tests/unit/fetcher/test_fetch.c — one document over https: every way it may fail has its code,
- * and none takes longer or more than its bound. */
+/* tests/unit/fetcher/test_fetch.c — one document over https: every kind of failure has its code,
+ * and none exceeds the limits of time and size. */
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-/* cmocka needs the above first */
+/* cmocka.h needs the headers above */
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -251,7 +251,7 @@ static void test_h07_expired(void **state)
 	stub_stop(&old);
 }
 
-/* Refused twice: by our minimum, and by the system's where openssl.cnf has one. */
+/* Refused by our minimum version, and by the one in openssl.cnf where there is one. */
 static void test_h07_tls_1_1(void **state)
 {
 	struct stub old;
@@ -270,12 +270,12 @@ static void test_h09_loopback_is_refused(void **state)
 	(void)state;
 	assert_int_equal(outcome_of(stub.url, "/ok", buf_span(&stub.ca_pem), false),
 			 KB_E_FETCH_ADDRESS);
-	snprintf(url, sizeof url, "https://localhost:%u", stub.port); /* a name that leads there */
+	snprintf(url, sizeof url, "https://localhost:%u", stub.port); /* a name with that address */
 	assert_int_equal(outcome_of(url, "/ok", buf_span(&stub.ca_pem), false), KB_E_FETCH_ADDRESS);
 	assert_int_equal(stub.shared->requests, before);
 }
 
-/* libcurl itself cannot go on: the process that asks must know. */
+/* libcurl itself fails: the caller gets an error. */
 static void test_fetch_multi_fails(void **state)
 {
 	struct fetch *done;

@@ -1,5 +1,5 @@
-/* tests/unit/fetcher/test_fetcher.c — the fetcher process as the supervisor starts it, with issuers
- * that misbehave, all at the same time. */
+/* tests/unit/fetcher/test_fetcher.c — the fetcher as the supervisor starts it, with several faulty
+ * issuers at the same time. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-/* cmocka needs the above first */
+/* cmocka.h needs the headers above */
 #include <cmocka.h>
 
 #include "base/b64url.h"
@@ -27,7 +27,7 @@ static char dir[40], good_keys[2048], other_keys[2048];
 static int control, fetch_requests;
 static pid_t process;
 
-/* ---- the issuers: the path's first part says how they behave ---- */
+/* ---- the issuers: the first part of the path selects their behaviour ---- */
 
 static void send_json(SSL *s, const char *text)
 {
@@ -123,7 +123,7 @@ static void put(const char *name, const char *text)
 	close(fd);
 }
 
-static void trust(const char *kind, const char *more)
+static void put_issuer(const char *kind, const char *more)
 {
 	char name[64], text[1024];
 
@@ -137,30 +137,30 @@ static void trust(const char *kind, const char *more)
 
 static const char here[] = ",\"private_addresses\":true";
 
-static void run_process(int archive, int control_end, int pokes_end)
+static void run_process(int archive, int control_end, int requests_end)
 {
 	struct process_start start = {.process = PROCESS_FETCHER,
 				      .generation = 7,
 				      .stats = board,
 				      .self = stats_slot(board, 0)};
 	static char path[64];
-	int fds[] = {control_end, archive, pokes_end},
+	int fds[] = {control_end, archive, requests_end},
 	    to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_REQUESTS};
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	start.config_path = path;
-	for (size_t i = 0; i < 3; i++) /* out of each other's way first */
+	for (size_t i = 0; i < 3; i++) /* first to numbers that none of the targets has */
 		fds[i] = fcntl(fds[i], F_DUPFD, 100);
 	for (size_t i = 0; i < 3; i++)
 		dup2(fds[i], to[i]);
-	close(FD_STATS); /* the test has mapped it; the number may be an end of a pair */
+	close(FD_STATS); /* it is mapped; its number may be reused for a pair */
 	for (int fd = FD_FETCHER_REQUESTS + 1; fd < 200; fd++)
 		close(fd);
 	log_init("fetcher", LOG_ERROR);
 	_exit(fetcher_main(&start));
 }
 
-/* The archive of the configuration as it stands; `is_torn`: one without keybroker.json. */
+/* The archive of the present configuration; `is_torn`: without keybroker.json. */
 static void start_process(bool is_torn)
 {
 	struct snapshot *src;
@@ -207,7 +207,7 @@ static int wait_process(void)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Where the issuer's keys come from, as its file in issuers.d says now. */
+/* The origin of the issuer's keys, by its present file in issuers.d. */
 static struct keyset_origin origin_of(const char *name)
 {
 	static char text[3][1200];
@@ -262,7 +262,7 @@ static struct issuer_slot *slot_of(const char *name)
 	return s;
 }
 
-/* Until the slot says so, at most `ms`; how long it took. */
+/* Wait until the slot shows it, at most `ms`; returns the time it took. */
 static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, int64_t ms)
 {
 	struct issuer_slot *s = slot_of(name);
@@ -276,7 +276,7 @@ static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, in
 	return clock_mono_ms() - from_ms;
 }
 
-static void poke(uint32_t index)
+static void request_fetch(uint32_t index)
 {
 	(void)send(fetch_requests, &index, sizeof index, MSG_DONTWAIT);
 }
@@ -347,7 +347,7 @@ static void test_fetcher_ready_and_fetched(void **state)
 	size_t n = 0;
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	start_process(false);
 	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
 	assert_int_equal(m.type, CONTROL_READY);
@@ -357,15 +357,14 @@ static void test_fetcher_ready_and_fetched(void **state)
 	assert_int_equal(slot_of("good")->stale_at_s - slot_of("good")->fetched_s, KB_STALE_MAX_S);
 	assert_int_equal(get_set("good", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
-	assert_int_equal(k.fresh_until_s - k.fetched_s,
-			 KB_FRESH_MIN_S); /* H10: max-age=10 is clamped */
+	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* max-age=10 is clamped */
 	keyset_free(&k);
 	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCHES]), 1);
 	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCH_ERRORS]), 0);
 }
 
-/* Ten issuers, nine of them bad, one that does not answer: each has its own fault, and the good one
- * is not held up. */
+/* Nine faulty issuers, one of which does not answer: each has its own fault, and the good one is
+ * not delayed. */
 static void test_h04_each_issuer_has_its_own_fault(void **state)
 {
 	static const struct {
@@ -380,11 +379,11 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 	struct keyset k;
 
 	(void)state;
-	trust("good", here);
-	trust("slow", here);
-	trust("loopback", "");
+	put_issuer("good", here);
+	put_issuer("slow", here);
+	put_issuer("loopback", "");
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-		trust(bad[i].kind, here);
+		put_issuer(bad[i].kind, here);
 	start_process(false);
 	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
 	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
@@ -392,38 +391,38 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 		wait_fault(bad[i].kind, bad[i].err, false, 15000);
 		assert_int_equal(get_set(bad[i].kind, &k), KB_E_FILE);
 	}
-	assert_int_equal(slot_of("slow")->fault, KB_OK); /* still waiting for it, alone */
+	assert_int_equal(slot_of("slow")->fault, KB_OK); /* the only one under way */
 }
 
 static void test_h12_issuer_down_at_start(void **state)
 {
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	stub.shared->mode = MODE_DOWN;
 	start_process(false);
 	wait_fault("good", KB_E_FETCH_STATUS, false, 15000);
 	usleep(2500000);
-	assert_in_range(stub.shared->requests, 2, 3); /* H11: asked again, not hammered */
+	assert_in_range(stub.shared->requests, 2, 3); /* asked again, but not often */
 	stub.shared->mode = MODE_GOOD;
 	assert_true(wait_fault("good", KB_OK, true, 6000) <= 5000);
 }
 
-static void test_fetcher_keeps_sets_across_restart(void **state)
+static void test_fetcher_uses_sets_across_restart(void **state)
 {
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	int64_t then_s = clock_wall_s() - 100;
 	assert_int_equal(put_set("good", then_s, then_s + 3600, other_keys), KB_OK);
 	start_process(false);
 	usleep(700000);
-	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age is kept, not begun again */
+	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age does not begin again */
 	assert_int_equal(slot_of("good")->keys, 1);
 	assert_int_equal(stub.shared->requests, 0);
 }
 
 /* The set in the state directory was fetched while the configuration named another issuer, URL or
- * CA: it is no set, whatever its age, and the issuer's own is fetched at once. */
+ * CA: it is ignored, whatever its age, and a new one is fetched at once. */
 static void test_h14_set_of_another_origin(void **state)
 {
 	static const char *const change[] = {"issuer", "url", "ca"};
@@ -434,11 +433,11 @@ static void test_h14_set_of_another_origin(void **state)
 		struct keyset_origin a, b;
 		struct keyset k;
 		char old[128], new[128];
-		trust("good", here);
+		put_issuer("good", here);
 		a = origin_of("good");
 		char was[3][300];
 		snprintf(was[0], sizeof was[0], "%s",
-			 a.issuer); /* origin_of() has one place for its texts */
+			 a.issuer); /* origin_of() has one buffer for its texts */
 		snprintf(was[1], sizeof was[1], "%s", a.url);
 		snprintf(was[2], sizeof was[2], "%s", a.source);
 		a.issuer = was[0], a.url = was[1], a.source = was[2];
@@ -461,13 +460,13 @@ static void test_h14_set_of_another_origin(void **state)
 				 "ca.pem\"},\"algorithms\":[\"ES256\"]%s}",
 				 stub.url, stub.url, here);
 			put("issuers.d/good.json", text);
-		} else { /* the same CA in other bytes: what was trusted is told by bytes */
+		} else { /* the same CA in other bytes: CAs are compared by bytes */
 			snprintf(more, sizeof more, "# text\n%.*s", (int)stub.ca_pem.len,
 				 (const char *)stub.ca_pem.p);
 			put("ca.pem", more);
 		}
 		b = origin_of("good");
-		/* Even where it lies under the new origin's name. */
+		/* Even when the file has the new origin's name. */
 		snprintf(old, sizeof old, "%s/issuers/good.%.16s.keys", state_dir, a.id);
 		snprintf(new, sizeof new, "%s/issuers/good.%.16s.keys", state_dir, b.id);
 		assert_int_equal(rename(old, new), 0);
@@ -475,7 +474,7 @@ static void test_h14_set_of_another_origin(void **state)
 		stub.shared->mode = MODE_DOWN;
 		start_process(false);
 		wait_fault("good", KB_E_FETCH_STATUS, false,
-			   5000); /* asked at once, and the old set is not shown meanwhile */
+			   5000); /* fetched at once; the old set is not used meanwhile */
 		assert_int_equal(slot_of("good")->keys, 0);
 		stub.shared->mode = MODE_GOOD;
 		wait_fault("good", KB_OK, true, 6000);
@@ -489,15 +488,15 @@ static void test_h14_set_of_another_origin(void **state)
 	}
 }
 
-/* A set that an older version wrote says nothing of where it came from: fetched at once, and its
- * file is gone. */
+/* A set that an older version wrote does not name its origin: a new one is fetched at once, and the
+ * file is removed. */
 static void test_h14_set_of_an_older_version(void **state)
 {
 	char path[128], head[256], text[4096], hex[65];
 	uint8_t digest[32];
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	snprintf(path, sizeof path, "%s/state/issuers", dir);
 	assert_int_equal(mkdir(path, 0700), 0);
 	digest_sha256(span_str(other_keys), digest);
@@ -521,7 +520,7 @@ static void test_h04_bad_answer_leaves_the_old_set(void **state)
 	struct keyset k;
 
 	(void)state;
-	trust("html", here);
+	put_issuer("html", here);
 	int64_t then_s = clock_wall_s() - 4000;
 	assert_int_equal(put_set("html", then_s, then_s + 3600, good_keys), KB_OK);
 	start_process(false);
@@ -533,32 +532,32 @@ static void test_h04_bad_answer_leaves_the_old_set(void **state)
 	keyset_free(&k);
 }
 
-/* A set that claims to be from the future is asked for again: the clock went back. */
+/* A set with a time in the future is fetched again: the clock went back. */
 static void test_f01_set_from_the_future(void **state)
 {
 	int64_t now_s = clock_wall_s();
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	assert_int_equal(put_set("good", now_s + 5000, now_s + 9000, good_keys), KB_OK);
 	start_process(false);
 	wait_fault("good", KB_OK, true, 15000);
 	assert_true(slot_of("good")->fetched_s <= clock_wall_s());
 }
 
-static void test_h05_many_pokes_one_fetch(void **state)
+static void test_h05_many_requests_one_fetch(void **state)
 {
 	struct keyset k;
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	int64_t now_s = clock_wall_s();
 	assert_int_equal(put_set("good", now_s, now_s + 3600, other_keys), KB_OK);
 	start_process(false);
 	usleep(300000);
 	for (unsigned i = 0; i < 1000; i++) {
-		poke(0);
-		poke(5); /* no such issuer */
+		request_fetch(0);
+		request_fetch(5); /* no such issuer */
 		usleep(500);
 	}
 	wait_fault("good", KB_OK, true, 2000);
@@ -568,8 +567,7 @@ static void test_h05_many_pokes_one_fetch(void **state)
 	assert_true(span_eq_cstr(k.document, good_keys));
 	keyset_free(&k);
 	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);
-	/* The fetch_requests that came too early are not forgotten: one more fetch when the
-	 * interval is over. */
+	/* The requests that came too early cause one more fetch when the interval is over. */
 	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
 		usleep(100000);
 	usleep(300000);
@@ -588,7 +586,7 @@ static void test_fetcher_pinned_keys_are_ready(void **state)
 		usleep(10000);
 	assert_true(slot_of("pinned")->stale_at_s == INT64_MAX);
 	assert_int_equal(slot_of("pinned")->keys, 1);
-	poke(0);
+	request_fetch(0);
 	usleep(300000);
 	assert_int_equal(slot_of("pinned")->attempt_s, 0);
 }
@@ -614,7 +612,7 @@ static void test_fetcher_cannot_write_its_state(void **state)
 	char state_dir[64];
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	assert_int_equal(rmdir(state_dir), 0);
 	start_process(false);
@@ -624,10 +622,11 @@ static void test_fetcher_cannot_write_its_state(void **state)
 static void test_fetcher_ends_with_the_supervisor(void **state)
 {
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	start_process(false);
 	wait_fault("good", KB_OK, true, 15000);
-	close(fetch_requests); /* the vaults' end is no reason to end, nor to spin */
+	close(fetch_requests); /* when all vaults have ended, the fetcher goes on, without a busy
+				  loop */
 	fetch_requests = -1;
 	usleep(200000);
 	assert_int_equal(waitpid(process, NULL, WNOHANG), 0);
@@ -639,7 +638,7 @@ static void test_fetcher_ends_with_the_supervisor(void **state)
 static void test_fetcher_drains(void **state)
 {
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	start_process(false);
 	assert_int_equal(control_send(control, CONTROL_DRAIN, 7, 0), KB_OK);
 	assert_int_equal(wait_process(), PROCESS_EXIT_OK);
@@ -651,7 +650,7 @@ static void test_fetcher_without_configuration(void **state)
 	size_t n = 0;
 
 	(void)state;
-	trust("good", here);
+	put_issuer("good", here);
 	start_process(true);
 	assert_int_equal(control_recv(control, &m, NULL, &n), KB_OK);
 	assert_int_equal(m.type, CONTROL_FAILED);
@@ -667,12 +666,12 @@ int main(void)
 		T(test_fetcher_ready_and_fetched),
 		T(test_h04_each_issuer_has_its_own_fault),
 		T(test_h12_issuer_down_at_start),
-		T(test_fetcher_keeps_sets_across_restart),
+		T(test_fetcher_uses_sets_across_restart),
 		T(test_h04_bad_answer_leaves_the_old_set),
 		T(test_f01_set_from_the_future),
 		T(test_h14_set_of_another_origin),
 		T(test_h14_set_of_an_older_version),
-		T(test_h05_many_pokes_one_fetch),
+		T(test_h05_many_requests_one_fetch),
 		T(test_fetcher_pinned_keys_are_ready),
 		T(test_fetcher_jwks_uri),
 		T(test_fetcher_cannot_write_its_state),

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "api/api.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "gateway/tls.h"
@@ -27,6 +28,7 @@ static SSL_CTX *server_ctx, *client_ctx;
 static struct stats *board;
 static struct slot *self;
 static struct conn_shared shared;
+static char base_url[] = "https://keys.example";
 static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
 static bool is_broken;
 
@@ -54,6 +56,8 @@ static int open_shared(void **state)
 	memset(board, 0, sizeof *board);
 	self = &board->slot[0];
 	shared = (struct conn_shared){.stats = board, .self = self};
+	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
+		shared.listener[i] = (struct conn_listener){&keyvault_api, base_url};
 	conn_shared_init(&shared);
 	is_broken = false;
 	shared.base = event_base_new();
@@ -63,7 +67,7 @@ static int open_shared(void **state)
 	    frame_pair(ledger) != KB_OK)
 		return -1;
 	struct exchange_config cfg = {
-		.vault_fd = vault[0],
+		.pool_fd = {[POOL_VAULT] = vault[0]},
 		.ledger_fd = ledger[0],
 		.self = self,
 		.window = window,
@@ -275,7 +279,7 @@ static void test_conn_serves_and_keeps_alive(void **state)
 	(void)state;
 	assert_int_equal(count(COUNT_HANDSHAKES), 1);
 	one_request(&c);
-	assert_true(taken.listener == 5 && taken.method == FRAME_GET && taken.has_client_cert);
+	assert_true(taken.listener == 5 && taken.method == KB_METHOD_GET && taken.has_client_cert);
 	assert_true(span_eq_cstr(taken.target, "/one") && span_eq_cstr(taken.peer, "local"));
 	assert_true(taken.deadline_ms > clock_mono_ms() &&
 		    taken.deadline_ms <= clock_mono_ms() + KB_REQUEST_MS);
@@ -314,6 +318,54 @@ static void test_conn_passes_the_response_on(void **state)
 	assert_non_null(strstr(said, "WWW-Authenticate: Bearer x\r\n"));
 	assert_non_null(strstr(said, "x-ms-client-request-id: me\r\n"));
 	assert_non_null(strstr(said, id));
+	hang_up(&c);
+}
+
+/* The ledger could not write: it sends no body, the client gets the dialect's. */
+static void test_d01_conn_fills_in_the_body_of_a_refusal(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+	struct client c = dial();
+
+	(void)state;
+	buf_init(&b, KB_MAX_FRAME);
+	say(&c, GET("/one"));
+	assert_true(vault_takes());
+	struct frame_response r = {
+		.id = taken.id, .status = 503, .code = KB_E_LEDGER, .retry_after_s = 1};
+	assert_int_equal(frame_put_response(&r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	expect(&c, "HTTP/1.1 503 Service Unavailable\r\n",
+	       "\r\n\r\n{\"error\":{\"code\":\"ServiceUnavailable\",\"message\":\"The request "
+	       "cannot be "
+	       "recorded now. Nothing was released. Retry later.\"}}");
+	hang_up(&c);
+}
+
+/* A dialect's limits and bodies are those of the listener that the client came by. */
+static void test_conn_has_the_limits_of_its_dialect(void **state)
+{
+	static const struct api_body bodies[] = {{KB_OK, 0, "no"}};
+	static const struct api dialect = {
+		.name = "test", .max_head = 59, .max_bearer = 6, .bodies = bodies};
+	struct client c;
+
+	(void)state;
+	shared.listener[5].api = &dialect;
+	c = dial();
+	say(&c, "GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en\r\n\r\n");
+	assert_true(vault_takes());
+	assert_true(span_eq_cstr(taken.bearer, "tok.en"));
+	ledger_says(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	say(&c, "GET /abc HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en\r\n\r\n");
+	expect(&c, "HTTP/1.1 431 ", "\r\n\r\nno");
+	assert_false(vault_takes());
+	hang_up(&c);
+	c = dial();
+	say(&c, "GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en7\r\n\r\n");
+	expect(&c, "HTTP/1.1 431 ", "\r\n\r\nno");
+	assert_false(vault_takes());
 	hang_up(&c);
 }
 
@@ -1023,6 +1075,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PROCESS_TEST(test_conn_serves_and_keeps_alive),
 		PROCESS_TEST(test_conn_passes_the_response_on),
+		PROCESS_TEST(test_d01_conn_fills_in_the_body_of_a_refusal),
+		PROCESS_TEST(test_conn_has_the_limits_of_its_dialect),
 		PROCESS_TEST(test_request_right_behind_the_handshake),
 		PROCESS_TEST(test_b11_a_handshake_has_its_seat_for_a_while),
 		PROCESS_TEST(test_b11_a_seat_until_the_first_request),

@@ -10,14 +10,19 @@
 
 #include <cmocka.h>
 
+#include "api/api.h"
 #include "base/limits.h"
 
 static struct evbuffer *in;
 static struct buf frame;
+static size_t max_bearer;    /* of the dialect under test */
+static enum kb_err expected; /* of request_frame() */
 
 static int fresh(void **state)
 {
 	(void)state;
+	max_bearer = 0;
+	expected = KB_OK;
 	in = evbuffer_new();
 	buf_init(&frame, KB_MAX_FRAME);
 	return in == NULL ? -1 : 0;
@@ -52,7 +57,10 @@ static struct frame_request through(const char *text, size_t piece)
 	}
 	assert_int_equal(http_parse(s, &head, &whole), KB_OK);
 	assert_true(whole);
-	assert_int_equal(request_frame(&r, in, head.head_len, head.body_len, &frame), KB_OK);
+	assert_int_equal(request_frame(&r, in, head.head_len, head.body_len, max_bearer, &frame),
+			 expected);
+	if (expected != KB_OK)
+		return r;
 	assert_int_equal(frame_get_request(buf_span(&frame), &out), KB_OK);
 	return out;
 }
@@ -69,7 +77,7 @@ static void test_b08_same_frame_for_every_piece(void **state)
 	for (size_t piece = 1; piece <= sizeof text; piece++) {
 		struct frame_request r = through(text, piece);
 		assert_true(r.id == 1 && r.listener == 2 && r.deadline_ms == 3 &&
-			    r.method == FRAME_POST);
+			    r.method == KB_METHOD_POST);
 		assert_true(span_eq_cstr(r.peer, "192.0.2.1") && span_eq_cstr(r.target, "/a/b") &&
 			    span_eq_cstr(r.query, "c=d"));
 		assert_true(span_eq_cstr(r.client_request_id, "id") &&
@@ -91,7 +99,7 @@ static void test_b05_next_request_stays(void **state)
 		1);
 	struct frame_request r = {.peer = span_str("p")};
 	size_t head_len = sizeof POST("Content-Length: 2\r\n", "") - 1;
-	assert_int_equal(request_frame(&r, pair, head_len, 2, &frame), KB_OK);
+	assert_int_equal(request_frame(&r, pair, head_len, 2, 0, &frame), KB_OK);
 	request_wipe(pair, head_len + 2);
 	assert_int_equal(evbuffer_get_length(pair), sizeof next - 1);
 	assert_memory_equal(evbuffer_pullup(pair, -1), next, sizeof next - 1);
@@ -111,6 +119,25 @@ static void test_bearer_goes_as_a_digest(void **state)
 	r = through(POST("Authorization: bEARER   tok.en  \r\n", ""), 4096);
 	assert_true(r.has_bearer);
 	assert_memory_equal(r.bearer_sha256, want, 32);
+}
+
+/* A dialect that asks for the token gets it, up to its own limit. */
+static void test_bearer_goes_along_when_the_dialect_asks(void **state)
+{
+	static const struct api dialect = {.name = "test", .max_bearer = 6};
+
+	(void)state;
+	max_bearer = dialect.max_bearer;
+	struct frame_request r = through(POST("Authorization: Bearer tok.en\r\n", ""), 4096);
+	assert_true(r.has_bearer && span_eq_cstr(r.bearer, "tok.en"));
+	r = through(POST("Authorization: Basic dG9r\r\n", ""), 4096);
+	assert_true(!r.has_bearer && r.bearer.len == 0);
+	expected = KB_E_HTTP_HEADERS;
+	(void)through(POST("Authorization: Bearer tok.en7\r\n", ""), 4096);
+	(void)through(POST("Authorization: Bearer "
+			   "tok.entok.entok.entok.entok.entok.entok.entok.entok.entok.en\r\n",
+			   ""),
+		      4096);
 }
 
 static void test_other_authorization_is_no_bearer(void **state)
@@ -157,11 +184,11 @@ static void test_b15_content_type(void **state)
 static void test_request_methods(void **state)
 {
 	(void)state;
-	assert_int_equal(request_method(HTTP_GET), FRAME_GET);
-	assert_int_equal(request_method(HTTP_POST), FRAME_POST);
-	assert_int_equal(request_method(HTTP_PUT), FRAME_PUT);
-	assert_int_equal(request_method(HTTP_PATCH), FRAME_PATCH);
-	assert_int_equal(request_method(HTTP_DELETE), FRAME_DELETE);
+	assert_int_equal(request_method(HTTP_GET), KB_METHOD_GET);
+	assert_int_equal(request_method(HTTP_POST), KB_METHOD_POST);
+	assert_int_equal(request_method(HTTP_PUT), KB_METHOD_PUT);
+	assert_int_equal(request_method(HTTP_PATCH), KB_METHOD_PATCH);
+	assert_int_equal(request_method(HTTP_DELETE), KB_METHOD_DELETE);
 	assert_int_equal(request_method(HTTP_HEAD), 0);
 	assert_int_equal(request_method(HTTP_OPTIONS), 0);
 	assert_int_equal(request_method(HTTP_OTHER), 0);
@@ -188,6 +215,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_b08_same_frame_for_every_piece, fresh, done),
 		cmocka_unit_test_setup_teardown(test_b05_next_request_stays, fresh, done),
 		cmocka_unit_test_setup_teardown(test_bearer_goes_as_a_digest, fresh, done),
+		cmocka_unit_test_setup_teardown(test_bearer_goes_along_when_the_dialect_asks, fresh,
+						done),
 		cmocka_unit_test_setup_teardown(test_other_authorization_is_no_bearer, fresh, done),
 		cmocka_unit_test_setup_teardown(test_b15_content_type, fresh, done),
 		cmocka_unit_test_setup_teardown(test_request_methods, fresh, done),

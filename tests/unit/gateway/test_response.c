@@ -7,8 +7,6 @@
 
 #include <cmocka.h>
 
-#include "base/json.h"
-
 #define ID "x-ms-request-id: 01020304-0506-0708-090a-0b0c0d0e0f10\r\n"
 
 static void check(struct reply r, const char *want)
@@ -61,47 +59,11 @@ static void test_reply_204_has_no_body(void **state)
 	      "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n" ID "\r\n");
 }
 
-static void test_error_bodies_are_key_vaults(void **state)
-{
-	static const struct {
-		enum kb_err err;
-		int status;
-		const char *code;
-	} want[] = {
-		{KB_E_HTTP_SYNTAX, 400, "BadParameter"},
-		{KB_E_HTTP_BODY_TYPE, 400, "BadParameter"},
-		{KB_E_METHOD, 405, "MethodNotAllowed"},
-		{KB_E_DEADLINE, 408, "RequestTimeout"},
-		{KB_E_HTTP_BODY_SIZE, 413, "RequestEntityTooLarge"},
-		{KB_E_HTTP_URI, 414, "BadParameter"},
-		{KB_E_HTTP_HEADERS, 431, "BadParameter"},
-		{KB_E_BUG, 500, "InternalServerError"},
-		{KB_E_QUEUE_FULL, 503, "ServiceUnavailable"},
-		{KB_E_HTTP_VERSION, 505, "BadParameter"},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-		struct json_t *doc;
-		const struct json_t *error;
-		struct span code;
-		assert_int_equal(json_load_strict(reply_error_body(want[i].err, want[i].status),
-						  1024, &doc, NULL),
-				 KB_OK);
-		assert_int_equal(json_get_obj(doc, "error", &error), KB_OK);
-		assert_int_equal(json_get_str(error, "code", 64, &code), KB_OK);
-		assert_true(span_eq_cstr(code, want[i].code));
-		assert_int_equal(json_get_str(error, "message", 256, &code), KB_OK);
-		json_free(doc);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_b16_exact_headers),
 		cmocka_unit_test(test_reply_204_has_no_body),
-		cmocka_unit_test(test_error_bodies_are_key_vaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

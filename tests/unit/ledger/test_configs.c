@@ -1,5 +1,5 @@
-/* tests/unit/ledger/test_configs.c — an old configuration that comes back is told from a new one
- * and from the one in force. */
+/* tests/unit/ledger/test_configs.c — an old configuration that comes back is distinguished from a
+ * new one and from the one in force. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@ static uint64_t take(struct configs *c, unsigned digest, uint64_t seq)
 	char text[65];
 
 	snprintf(text, sizeof text, "%064x", digest);
-	memmove(text, text + 48, 17); /* the first digits are what is kept */
+	memmove(text, text + 48, 17); /* only the first digits are stored */
 	return configs_take(c, span_str(text), seq);
 }
 
@@ -69,9 +69,8 @@ static void test_configs_limit(void **state)
 		assert_int_equal(c.n, i < KB_LEDGER_CONFIGS ? i + 1 : KB_LEDGER_CONFIGS);
 	}
 	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS, 9999),
-			 9 * KB_LEDGER_CONFIGS + 1); /* the oldest that is kept */
-	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS - 1, 10000),
-			 0); /* one that was forgotten */
+			 9 * KB_LEDGER_CONFIGS + 1); /* the oldest in the list */
+	assert_int_equal(take(&c, 9 * KB_LEDGER_CONFIGS - 1, 10000), 0); /* one that was replaced */
 }
 
 int main(void)

@@ -1,5 +1,5 @@
-/* tests/unit/ledger/test_ledger.c — the ledger process as a process: answers go in, records become
- * durable, answers come out; and no other way. */
+/* tests/unit/ledger/test_ledger.c — the ledger as a process: no answer leaves it before its record
+ * is durable. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,7 @@ static int replies[2], responses[GATEWAYS][2];
 static pid_t process;
 static struct process_start start;
 
-/* ---- a ledger process of our own ---- */
+/* ---- start and end of a ledger process ---- */
 
 static void write_config(const char *extra)
 {
@@ -68,7 +68,7 @@ static void child_place(int from, int to)
 		_exit(98);
 }
 
-/* `file_limit`: like a disk that is full when a file would grow past it. */
+/* `file_limit`: a file cannot grow beyond it, as on a full disk. */
 static void begin(rlim_t file_limit)
 {
 	int pair[2];
@@ -104,7 +104,7 @@ static void begin(rlim_t file_limit)
 	control = pair[0];
 }
 
-static bool hears(enum control_type want, uint64_t *value)
+static bool receives_control(enum control_type want, uint64_t *value)
 {
 	struct control_message m;
 	struct pollfd p = {.fd = control, .events = POLLIN};
@@ -116,7 +116,7 @@ static bool hears(enum control_type want, uint64_t *value)
 	return m.type == (uint32_t)want;
 }
 
-static void introduce(uint32_t generation)
+static void add_generation(uint32_t generation)
 {
 	struct control_message m = {
 		.type = CONTROL_GENERATION, .generation = generation, .digest = "c0ffee"};
@@ -128,8 +128,8 @@ static void introduce(uint32_t generation)
 static void run(void)
 {
 	begin(RLIM_INFINITY);
-	assert_true(hears(CONTROL_READY, NULL));
-	introduce(1);
+	assert_true(receives_control(CONTROL_READY, NULL));
+	add_generation(1);
 }
 
 static int ended(void)
@@ -191,7 +191,7 @@ static int tear_down(void **state)
 	return rmdir(root);
 }
 
-/* ---- what a vault sends, what a gateway gets ---- */
+/* ---- what a vault sends, what a gateway receives ---- */
 
 static uint64_t id_of(unsigned gateway, uint32_t n)
 {
@@ -223,14 +223,14 @@ static void submit(const struct frame_reply *r)
 
 static uint8_t response_bytes[KB_MAX_FRAME];
 
-static bool gets_nothing(unsigned gateway)
+static bool receives_nothing(unsigned gateway)
 {
 	struct pollfd p = {.fd = responses[gateway][1], .events = POLLIN};
 
 	return poll(&p, 1, 300) == 0;
 }
 
-static struct frame_response gets(unsigned gateway)
+static struct frame_response response_of(unsigned gateway)
 {
 	struct pollfd p = {.fd = responses[gateway][1], .events = POLLIN};
 	struct frame_response r;
@@ -258,8 +258,8 @@ static enum kb_err tally_line(void *ctx, const struct segment_line *l)
 	return KB_OK;
 }
 
-/* How many lines of the (good) ledger hold the text. */
-static unsigned lines_with(const char *text)
+/* The number of the ledger's lines that contain the text. */
+static unsigned count_lines(const char *text)
 {
 	struct tally t = {.text = text};
 	struct segment_fault f;
@@ -273,8 +273,7 @@ static void is_unavailable(const struct frame_response *r)
 	assert_int_equal(r->status, 503);
 	assert_int_equal(r->code, KB_E_LEDGER);
 	assert_int_equal(r->retry_after_s, KB_RETRY_AFTER_S);
-	assert_null(memmem(r->body.p, r->body.len, "key", 3));
-	assert_non_null(memmem(r->body.p, r->body.len, "\"ServiceUnavailable\"", 20));
+	assert_int_equal(r->body.len, 0); /* the gateway's, in the listener's dialect */
 }
 
 /* ---- tests ---- */
@@ -286,21 +285,21 @@ static void test_ledger_record_is_there_when_the_answer_comes(void **state)
 	(void)state;
 	run();
 	submit(&r);
-	struct frame_response got = gets(1);
-	assert_int_equal(lines_with("\"event\":\"release\""), 1);
+	struct frame_response got = response_of(1);
+	assert_int_equal(count_lines("\"event\":\"release\""), 1);
 	assert_true(got.id == id_of(1, 77));
 	assert_int_equal(got.status, 200);
 	assert_int_equal(got.code, KB_OK);
 	assert_int_equal(got.uuid[1], 2);
 	assert_true(span_eq_cstr(got.body, "{\"value\":\"key\"}"));
-	assert_true(gets_nothing(0));
-	assert_int_equal(lines_with("\"event\":\"start\""), 1);
+	assert_true(receives_nothing(0));
+	assert_int_equal(count_lines("\"event\":\"start\""), 1);
 	assert_int_equal(
-		lines_with("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
+		count_lines("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
 	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_RECORDS]), 3);
 }
 
-static void test_ledger_order_is_kept_and_unrecorded_answers_pass(void **state)
+static void test_ledger_preserves_order_and_passes_unrecorded_answers(void **state)
 {
 	(void)state;
 	run();
@@ -313,62 +312,61 @@ static void test_ledger_order_is_kept_and_unrecorded_answers_pass(void **state)
 		submit(&r);
 		if (i % 8 == 7)
 			for (uint32_t k = i - 7; k <= i; k++)
-				assert_true(gets(0).id == id_of(0, k));
+				assert_true(response_of(0).id == id_of(0, k));
 	}
-	assert_int_equal(lines_with("\"event\":\"release\""), 26);
-	/* fewer syncs than records would be luck here; never more */
+	assert_int_equal(count_lines("\"event\":\"release\""), 26);
+	/* Perhaps fewer syncs than records, never more. */
 	assert_true(atomic_load(&stats->slot[0].counter[COUNT_SYNCS]) <= 28);
 }
 
-/* The shortest of some times from submitting to the answer: noise only ever adds. */
-static int64_t quickest_us(uint32_t first_id)
+enum { FEW = 20, MANY = 1000 };
+
+/* The shortest time from submitting to the answer.  Other load on the machine only makes a time
+ * longer, so measure until one is below `enough_us`; at least FEW times and at most MANY.  Worker 1
+ * is set to `then` while its record waits. */
+static int64_t quickest_us(int64_t enough_us, enum slot_state then)
 {
+	static uint32_t id;
+	const enum slot_state before = atomic_load(&stats->slot[1].state);
 	int64_t least = INT64_MAX;
 
-	for (uint32_t i = 0; i < 20; i++) {
-		struct frame_reply r = released(id_of(0, first_id + i));
+	for (unsigned i = 0; i < FEW || (i < MANY && least >= enough_us); i++) {
+		struct frame_reply r = released(id_of(0, ++id));
+		slot_set(&stats->slot[1], before);
 		const int64_t from = clock_mono_us();
 		submit(&r);
-		assert_true(gets(0).id == id_of(0, first_id + i));
+		if (then != before) {
+			usleep(300);
+			slot_set(&stats->slot[1], then);
+		}
+		assert_true(response_of(0).id == id_of(0, id));
 		const int64_t took = clock_mono_us() - from;
-		if (took < least)
-			least = took;
+		least = took < least ? took : least;
 	}
 	return least;
 }
 
-static void test_ledger_waits_for_a_busy_worker_and_for_nobody_else(void **state)
+static void test_ledger_waits_only_for_a_busy_worker(void **state)
 {
+	const int64_t at_once = KB_COMMIT_WAIT_US / 2;
+
 	(void)state;
 	run();
-	const int64_t alone = quickest_us(0);
+	const int64_t alone = quickest_us(at_once, atomic_load(&stats->slot[1].state));
 	atomic_store(&stats->slot[1].process, PROCESS_VAULT);
 	slot_set(&stats->slot[1], SLOT_BUSY);
-	const int64_t all = quickest_us(300);
-	int64_t idle_soon = INT64_MAX;
-	for (uint32_t i = 0; i < 20; i++) {
-		struct frame_reply r = released(id_of(0, 400 + i));
-		slot_set(&stats->slot[1], SLOT_BUSY);
-		const int64_t from = clock_mono_us();
-		submit(&r);
-		usleep(300);
-		slot_set(&stats->slot[1], SLOT_HANDOVER);
-		assert_true(gets(0).id == id_of(0, 400 + i));
-		const int64_t took = clock_mono_us() - from;
-		idle_soon = took < idle_soon ? took : idle_soon;
-	}
+	assert_true(quickest_us(INT64_MAX, SLOT_BUSY) >= KB_COMMIT_WAIT_BUSY_US);
+	/* It checks before that is over whether the worker is still busy. */
+	const int64_t soon = KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US;
+	assert_true(quickest_us(soon, SLOT_HANDOVER) < soon);
 	slot_set(&stats->slot[1], SLOT_BUSY);
 	atomic_store(&stats->slot[2].process, PROCESS_VAULT);
 	slot_set(&stats->slot[2], SLOT_READY);
-	const int64_t beside = quickest_us(100);
-	slot_set(&stats->slot[1], SLOT_HANDOVER); /* its record is here already */
-	const int64_t after = quickest_us(200);
-	assert_true(all >= KB_COMMIT_WAIT_BUSY_US);
-	assert_true(idle_soon <
-		    KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US); /* it looks before that is over */
+	const int64_t beside = quickest_us(KB_COMMIT_WAIT_BUSY_US, SLOT_BUSY);
 	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
-	assert_true(alone + KB_COMMIT_WAIT_US / 2 < beside);
-	assert_true(after + KB_COMMIT_WAIT_US / 2 < beside);
+	slot_set(&stats->slot[1], SLOT_HANDOVER); /* its record has been received */
+	const int64_t after = quickest_us(at_once, SLOT_HANDOVER);
+	assert_true(alone + at_once < beside && after + at_once < beside);
 }
 
 static void test_d01_ledger_key_without_record_does_not_leave(void **state)
@@ -380,7 +378,7 @@ static void test_d01_ledger_key_without_record_does_not_leave(void **state)
 	run();
 	r.record = span_of(NULL, 0);
 	submit(&r);
-	got = gets(0);
+	got = response_of(0);
 	is_unavailable(&got);
 }
 
@@ -394,11 +392,11 @@ static void test_ledger_bad_record_refuses_its_answer_alone(void **state)
 	bad.record = span_str("\"no\":\"object\"");
 	submit(&bad);
 	submit(&good);
-	got = gets(0);
+	got = response_of(0);
 	is_unavailable(&got);
-	got = gets(0);
+	got = response_of(0);
 	assert_int_equal(got.status, 200);
-	assert_int_equal(lines_with("\"event\":\"release\""), 1);
+	assert_int_equal(count_lines("\"event\":\"release\""), 1);
 }
 
 static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
@@ -411,9 +409,9 @@ static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
 	assert_int_equal(send(replies[0], "garbage", 7, 0), 7);
 	r = released(5);
 	submit(&r);
-	assert_true(gets(0).id == 5);
+	assert_true(response_of(0).id == 5);
 	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_FRAMES_BAD]), 2);
-	assert_int_equal(lines_with("\"event\":\"release\""), 1);
+	assert_int_equal(count_lines("\"event\":\"release\""), 1);
 }
 
 /* ---- single use ---- */
@@ -428,6 +426,7 @@ static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s
 	memset(r.replay_key, token, sizeof r.replay_key);
 	r.replay_from_s = issued_s;
 	r.replay_until_s = until_s;
+	r.replay_status = 403;
 	r.replay_body = span_str("{\"error\":{\"code\":\"Forbidden\"}}");
 	r.replay_record = span_str("{\"event\":\"release\",\"code\":\"REPLAY\"}");
 	KB_AUTO(buf) struct buf b;
@@ -445,7 +444,7 @@ static uint16_t status_of_use(uint8_t token, int64_t until_s)
 	struct frame_reply r = single_use(1, token, until_s);
 
 	submit(&r);
-	struct frame_response got = gets(0);
+	struct frame_response got = response_of(0);
 	if (got.status == 403) {
 		assert_int_equal(got.code, KB_E_REPLAY);
 		assert_true(span_eq(got.body, r.replay_body));
@@ -477,11 +476,11 @@ static void test_a17_ledger_second_use_is_refused_also_after_kill_9(void **state
 	run();
 	for (uint8_t token = 1; token <= 4; token++)
 		assert_int_equal(status_of_use(token, until_s), 403);
-	assert_int_equal(lines_with("\"code\":\"REPLAY\""), 7);
+	assert_int_equal(count_lines("\"code\":\"REPLAY\""), 7);
 }
 
-/* What was used before it the first ledger of a directory cannot know; nor can those that follow
- * it. */
+/* The first ledger of a directory cannot know which tokens were used before it, nor can the next
+ * segments. */
 static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **state)
 {
 	int64_t until_s = clock_wall_s() + 1000;
@@ -533,17 +532,18 @@ static void test_ledger_single_use_record_must_name_its_token(void **state)
 	run();
 	r.record = span_str("{\"event\":\"release\",\"code\":\"OK\"}");
 	submit(&r);
-	got = gets(0);
+	got = response_of(0);
 	is_unavailable(&got);
-	r = single_use(1, 1, until_s * 10); /* the record says ten times as long as the frame */
+	r = single_use(1, 1, until_s * 10); /* the record says ten times the frame's time */
 	r.replay_until_s = until_s;
+	r.replay_status = 403;
 	submit(&r);
-	got = gets(0);
+	got = response_of(0);
 	is_unavailable(&got);
 	r = single_use(1, 1, until_s);
 	r.replay_key[31] ^= 1;
 	submit(&r);
-	got = gets(0);
+	got = response_of(0);
 	is_unavailable(&got);
 	assert_int_equal(status_of_use(1, until_s), 200);
 }
@@ -560,37 +560,37 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 
 	(void)state;
 	begin(1200);
-	assert_true(hears(CONTROL_READY, NULL));
-	introduce(1);
-	for (uint32_t i = 0; i < 10; i++) { /* fills what process there is */
+	assert_true(receives_control(CONTROL_READY, NULL));
+	add_generation(1);
+	for (uint32_t i = 0; i < 10; i++) { /* fills the space that is left */
 		struct frame_reply fill = released(id_of(0, i));
 		submit(&fill);
-		got = gets(0);
+		got = response_of(0);
 		if (got.status != 200)
 			break;
 		passed++;
 	}
 	is_unavailable(&got);
-	assert_int_equal(lines_with("\"event\":\"release\""), passed);
+	assert_int_equal(count_lines("\"event\":\"release\""), passed);
 	submit(&r);
-	got = gets(0);
+	got = response_of(0);
 	is_unavailable(&got);
 	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_FAILED);
 	assert_int_equal(atomic_load(&stats->slot[0].fault), KB_E_LEDGER);
-	/* what needs no record passes all the same */
+	/* an answer without a record passes */
 	struct frame_reply plain = released(id_of(0, 3));
 	plain.outcome.is_release = false;
 	plain.record = span_of(NULL, 0);
 	submit(&plain);
-	assert_int_equal(gets(0).status, 200);
+	assert_int_equal(response_of(0).status, 200);
 	/* space returns */
 	assert_int_equal(prlimit(process, RLIMIT_FSIZE, &none, NULL), 0);
 	for (int i = 0; i < 50 && atomic_load(&stats->slot[0].state) != SLOT_READY; i++)
 		usleep(100000);
 	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_READY);
-	assert_int_equal(lines_with("\"why\":\"write failed\""), 1);
+	assert_int_equal(count_lines("\"why\":\"write failed\""), 1);
 	assert_int_equal(status_of_use(9, until_s),
-			 200); /* the refused try did not use the token up */
+			 200); /* the refused attempt did not use the token */
 	assert_int_equal(status_of_use(9, until_s), 403);
 }
 
@@ -604,13 +604,13 @@ static void test_ledger_stops_when_all_have_ended(void **state)
 	run();
 	submit(&r);
 	shutdown(control, SHUT_RDWR);
-	assert_true(gets(0).id == 1);
-	submit(&r); /* what a vault still hands over is still recorded */
-	assert_true(gets(0).id == 1);
+	assert_true(response_of(0).id == 1);
+	submit(&r); /* a reply that still comes is recorded */
+	assert_true(response_of(0).id == 1);
 	shutdown(replies[0], SHUT_RDWR);
 	assert_int_equal(ended(), PROCESS_EXIT_OK);
-	assert_int_equal(lines_with("\"event\":\"release\""), 2);
-	assert_int_equal(lines_with("\"event\":\"stop\""), 1);
+	assert_int_equal(count_lines("\"event\":\"release\""), 2);
+	assert_int_equal(count_lines("\"event\":\"stop\""), 1);
 }
 
 static void test_ledger_serves_two_generations(void **state)
@@ -632,11 +632,11 @@ static void test_ledger_serves_two_generations(void **state)
 	struct pollfd p = {.fd = gateway[1], .events = POLLIN};
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 	submit(&r);
-	assert_true(gets(0).id == r.id);
+	assert_true(response_of(0).id == r.id);
 	close(more[0]); /* the second generation ends, the first goes on */
 	close(more[1]);
 	submit(&r);
-	assert_true(gets(0).id == r.id);
+	assert_true(response_of(0).id == r.id);
 	close(gateway[0]);
 	close(gateway[1]);
 }
@@ -654,10 +654,10 @@ static void test_ledger_useless_control_messages_change_nothing(void **state)
 	assert_int_equal(control_send_fds(control, CONTROL_DRAIN, 0, 0, one, 1), KB_OK);
 	assert_int_equal(send(control, "x", 1, 0), 1);
 	submit(&r);
-	assert_true(gets(0).id == 1);
+	assert_true(response_of(0).id == 1);
 }
 
-static void test_ledger_deaf_gateway_does_not_hold_up_the_other(void **state)
+static void test_ledger_gateway_that_does_not_read_delays_no_other(void **state)
 {
 	static char body[KB_MAX_REPLY];
 	unsigned sent = 0;
@@ -674,10 +674,10 @@ static void test_ledger_deaf_gateway_does_not_hold_up_the_other(void **state)
 	struct frame_reply r = released(id_of(0, 1));
 	int64_t from_ms = clock_mono_ms();
 	submit(&r);
-	assert_true(gets(0).id == id_of(0, 1));
+	assert_true(response_of(0).id == id_of(0, 1));
 	assert_true(clock_mono_ms() - from_ms < 3000);
 	assert_true(atomic_load(&stats->slot[0].counter[COUNT_REPLIES_LOST]) > 0);
-	assert_int_equal(lines_with("\"event\":\"release\""), sent + 1);
+	assert_int_equal(count_lines("\"event\":\"release\""), sent + 1);
 }
 
 static void test_ledger_rotates_by_size(void **state)
@@ -693,9 +693,9 @@ static void test_ledger_rotates_by_size(void **state)
 		struct frame_reply r = released(id_of(0, i));
 		r.record = span_of(record, sizeof record);
 		submit(&r);
-		assert_int_equal(gets(0).status, 200);
+		assert_int_equal(response_of(0).status, 200);
 	}
-	assert_true(lines_with("\"why\":\"size\"") >= 2);
+	assert_true(count_lines("\"why\":\"size\"") >= 2);
 }
 
 static void test_d07_ledger_locked_by_another(void **state)
@@ -707,7 +707,7 @@ static void test_d07_ledger_locked_by_another(void **state)
 	(void)state;
 	assert_int_equal(segment_open(dir_fd, 0, NULL, NULL, &s, &f), KB_OK);
 	begin(RLIM_INFINITY);
-	assert_true(hears(CONTROL_FAILED, &value));
+	assert_true(receives_control(CONTROL_FAILED, &value));
 	assert_int_equal(value, KB_E_LEDGER_LOCKED);
 	assert_int_equal(ended(), PROCESS_EXIT_RESTART);
 	segment_close(&s);
@@ -722,7 +722,7 @@ static void test_d05_ledger_does_not_start_on_a_broken_chain(void **state)
 	assert_int_equal(write(fd, "not ours\n", 9), 9);
 	close(fd);
 	begin(RLIM_INFINITY);
-	assert_true(hears(CONTROL_FAILED, &value));
+	assert_true(receives_control(CONTROL_FAILED, &value));
 	assert_int_equal(value, KB_E_LEDGER_CHAIN);
 	assert_int_equal(ended(), PROCESS_EXIT_CONFIG);
 }
@@ -737,11 +737,11 @@ static void test_d09_ledger_does_not_start_on_an_unreadable_use(void **state)
 	r.record = span_str(
 		"{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"zz\",\"replay_until\":1}");
 	submit(&r);
-	assert_int_equal(gets(0).status, 200); /* no single use as far as this reply says */
+	assert_int_equal(response_of(0).status, 200); /* this reply asks for no single use */
 	kill(process, SIGKILL);
 	(void)ended();
 	begin(RLIM_INFINITY);
-	assert_true(hears(CONTROL_FAILED, &value));
+	assert_true(receives_control(CONTROL_FAILED, &value));
 	assert_int_equal(value, KB_E_LEDGER_CHAIN);
 	assert_int_equal(ended(), PROCESS_EXIT_CONFIG);
 }
@@ -759,8 +759,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_ledger_record_is_there_when_the_answer_comes),
-		T(test_ledger_order_is_kept_and_unrecorded_answers_pass),
-		T(test_ledger_waits_for_a_busy_worker_and_for_nobody_else),
+		T(test_ledger_preserves_order_and_passes_unrecorded_answers),
+		T(test_ledger_waits_only_for_a_busy_worker),
 		T(test_d01_ledger_key_without_record_does_not_leave),
 		T(test_ledger_bad_record_refuses_its_answer_alone),
 		T(test_i06_ledger_bad_frames_are_dropped_and_counted),
@@ -773,7 +773,7 @@ int main(void)
 		T(test_ledger_stops_when_all_have_ended),
 		T(test_ledger_serves_two_generations),
 		T(test_ledger_useless_control_messages_change_nothing),
-		T(test_ledger_deaf_gateway_does_not_hold_up_the_other),
+		T(test_ledger_gateway_that_does_not_read_delays_no_other),
 		T(test_ledger_rotates_by_size),
 		T(test_d07_ledger_locked_by_another),
 		T(test_d05_ledger_does_not_start_on_a_broken_chain),

@@ -1,4 +1,4 @@
-/* tests/unit/ledger/test_replay.c — a token is used once, and the table rather denies than forgets.
+/* tests/unit/ledger/test_replay.c — a token is used once; the table refuses what it cannot store.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +35,7 @@ static void test_a17_replay_second_use_is_denied(void **state)
 	assert_int_equal(replay_count(r), 2);
 }
 
-static void test_replay_keys_of_one_bucket_are_told_apart(void **state)
+static void test_replay_distinguishes_keys_of_one_bucket(void **state)
 {
 	uint8_t a[32] = {0}, b[32] = {0};
 
@@ -59,7 +59,7 @@ static void test_replay_a_use_that_did_not_happen_is_forgotten(void **state)
 	key_of(1, key);
 	assert_int_equal(replay_use(r, key, 10), KB_OK);
 	replay_forget(r, key);
-	replay_forget(r, key); /* not there: nothing */
+	replay_forget(r, key); /* not there: no effect */
 	assert_int_equal(replay_count(r), 0);
 	assert_int_equal(replay_use(r, key, 10), KB_OK);
 }
@@ -70,16 +70,16 @@ static void test_f02_replay_clock_set_back_forgets_nothing(void **state)
 	KB_AUTO(replay) struct replay *r = replay_new(1);
 	replay_see(r, 1000);
 	assert_int_equal(use(r, 1, 1100), KB_OK);
-	replay_see(r, 2000);                      /* the entry is past its time … */
-	assert_int_equal(use(r, 2, 2100), KB_OK); /* … and makes room */
-	replay_see(r, 500); /* the clock goes back: what was forgotten stays denied, and all that
-			       ends no later */
+	replay_see(r, 2000);                      /* the entry expires … */
+	assert_int_equal(use(r, 2, 2100), KB_OK); /* … and is replaced */
+	/* The clock goes back: the dropped entry stays refused, and all that expire no later. */
+	replay_see(r, 500);
 	assert_int_equal(use(r, 1, 1100), KB_E_REPLAY);
 	assert_int_equal(use(r, 3, 1050), KB_E_REPLAY);
 	assert_int_equal(use(r, 2, 2100), KB_E_REPLAY);
 }
 
-/* A bogus time far ahead must not deny for as long as it lies ahead. */
+/* A wrong time far ahead must not cause refusals until that time. */
 static void test_f01_replay_clock_set_forth_and_back_denies_no_longer_than_needed(void **state)
 {
 	(void)state;
@@ -127,7 +127,7 @@ static void test_replay_edge_of_its_time(void **state)
 	replay_see(r, 100);
 	assert_int_equal(use(r, 1, 99), KB_E_REPLAY);
 	assert_int_equal(use(r, 1, 100), KB_OK);
-	assert_int_equal(use(r, 2, 100), KB_E_NOMEM); /* 100 is not past 100 */
+	assert_int_equal(use(r, 2, 100), KB_E_NOMEM); /* at 100 it has not expired yet */
 }
 
 static void test_replay_entries_are_used_again(void **state)
@@ -155,7 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a17_replay_second_use_is_denied),
-		cmocka_unit_test(test_replay_keys_of_one_bucket_are_told_apart),
+		cmocka_unit_test(test_replay_distinguishes_keys_of_one_bucket),
 		cmocka_unit_test(test_replay_a_use_that_did_not_happen_is_forgotten),
 		cmocka_unit_test(test_f02_replay_clock_set_back_forgets_nothing),
 		cmocka_unit_test(

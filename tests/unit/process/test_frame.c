@@ -1,5 +1,5 @@
-/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, and every way
- * to be malformed (SECURITY I-6). */
+/* tests/unit/process/test_frame.c — messages between processes: round trips, bounds, malformed
+ * ones. */
 #include "process/frame.h"
 
 #include <setjmp.h>
@@ -25,9 +25,10 @@ static struct frame_request sample_request(void)
 {
 	struct frame_request r = {.id = 0x0123456789abcdef,
 				  .listener = 3,
-				  .method = FRAME_PATCH,
+				  .method = KB_METHOD_PATCH,
 				  .has_authorization = true,
 				  .has_bearer = true,
+				  .bearer = span_str("t.o.k"),
 				  .has_client_cert = true,
 				  .is_json = true,
 				  .deadline_ms = 1234567890123,
@@ -59,6 +60,7 @@ static struct frame_reply sample_reply(void)
 					    .total_us = 3},
 				.replay_from_s = 1700000000,
 				.replay_until_s = 1800000000,
+				.replay_status = 403,
 				.replay_body = span_str("{}"),
 				.replay_record = span_str("{\"r\":2}")};
 	memset(r.replay_key, 0x11, sizeof r.replay_key);
@@ -86,11 +88,12 @@ static void test_frame_request_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_request(&in, &b), KB_OK);
 	assert_int_equal(frame_get_request(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == in.id && out.listener == 3 && out.method == FRAME_PATCH &&
+	assert_true(out.id == in.id && out.listener == 3 && out.method == KB_METHOD_PATCH &&
 		    out.deadline_ms == in.deadline_ms);
 	assert_true(out.has_authorization && out.has_bearer && out.has_client_cert && out.is_json);
 	assert_memory_equal(out.uuid, in.uuid, sizeof in.uuid);
 	assert_memory_equal(out.bearer_sha256, in.bearer_sha256, 32);
+	assert_true(span_eq(out.bearer, in.bearer));
 	assert_true(span_eq(out.peer, in.peer) && span_eq(out.target, in.target) &&
 		    span_eq(out.query, in.query));
 	assert_true(span_eq(out.client_request_id, in.client_request_id) &&
@@ -118,6 +121,7 @@ static void test_frame_reply_round_trip(void **state)
 	assert_true(span_eq(out.outcome.key, in.outcome.key) &&
 		    span_eq(out.outcome.issuer, in.outcome.issuer));
 	assert_memory_equal(out.replay_key, in.replay_key, 32);
+	assert_int_equal(out.replay_status, 403);
 	assert_true(span_eq(out.replay_body, in.replay_body) &&
 		    span_eq(out.replay_record, in.replay_record));
 }
@@ -156,8 +160,8 @@ static enum kb_err as_response(struct span m)
 	return frame_get_response(m, &r);
 }
 
-/* Cut at every byte, lengthened by one, of another type, of another version: all refused.  Copies
- * are exact, for ASan. */
+/* Cut at every byte, one byte longer, of another type or version: all are refused.  Each copy has
+ * its exact size, so that AddressSanitizer sees a read beyond it. */
 static void check_malformed(const struct buf *b, decoder *own, decoder *other1, decoder *other2)
 {
 	assert_int_equal(own(buf_span(b)), KB_OK);
@@ -195,7 +199,7 @@ static void test_frame_refuses_malformed(void **state)
 	assert_int_equal(as_request(bytes(KB_MAX_FRAME)), KB_E_FRAME);
 }
 
-/* No changed byte makes a decoder read outside the message (ASan) or break its own bounds. */
+/* No changed byte makes a decoder read outside the message or exceed its bounds. */
 static void test_frame_survives_any_changed_byte(void **state)
 {
 	KB_AUTO(buf) struct buf b;
@@ -243,8 +247,11 @@ static void test_frame_bounds(void **state)
 	(void)state;
 	buf_init(&b, KB_MAX_FRAME);
 	REFUSES_REQUEST(r.method = 0);
-	REFUSES_REQUEST(r.method = FRAME_DELETE + 1);
+	REFUSES_REQUEST(r.method = KB_METHOD_DELETE + 1);
 	REFUSES_REQUEST(r.has_authorization = false); /* a bearer without an Authorization header */
+	REFUSES_REQUEST(r.has_bearer = false);        /* a token without a bearer */
+	REFUSES_REQUEST(r.bearer = bytes(KB_MAX_BEARER + 1));
+	REFUSES_REQUEST(r.bearer = bytes(KB_MAX_BEARER * 10));
 	REFUSES_REQUEST(r.peer = bytes(KB_MAX_PEER + 1));
 	REFUSES_REQUEST(r.target = bytes(KB_MAX_REQUEST_LINE + 1));
 	REFUSES_REQUEST(r.query = bytes(KB_MAX_REQUEST_LINE + 1));
@@ -262,6 +269,8 @@ static void test_frame_bounds(void **state)
 	REFUSES_REPLY(r.outcome.issuer = bytes(KB_MAX_NAME + 1));
 	REFUSES_REPLY(r.replay_from_s = -1);
 	REFUSES_REPLY(r.replay_until_s = -1);
+	REFUSES_REPLY(r.replay_status = 0);
+	REFUSES_REPLY(r.replay_status = 600);
 	REFUSES_REPLY(r.replay_body = bytes(KB_MAX_REFUSAL + 1));
 	REFUSES_REPLY(r.replay_record = bytes(KB_MAX_RECORD + 1));
 	REFUSES_RESPONSE(r.status = 100);
@@ -282,6 +291,7 @@ static void test_frame_greatest(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	q.target = q.query = bytes(KB_MAX_REQUEST_LINE);
 	q.client_request_id = bytes(KB_MAX_CLIENT_REQUEST_ID);
+	q.bearer = bytes(KB_MAX_BEARER);
 	q.body = bytes(KB_MAX_BODY);
 	assert_int_equal(frame_put_request(&q, &b), KB_OK);
 	assert_int_equal(as_request(buf_span(&b)), KB_OK);
@@ -336,7 +346,7 @@ static void test_frame_pair_carries_a_whole_frame(void **state)
 	assert_int_equal(frame_recv(fd[1], in, sizeof in, &len), KB_OK);
 	assert_int_equal(len, KB_MAX_FRAME);
 	assert_int_equal(frame_send(fd[1], bytes(11)), KB_OK);
-	assert_int_equal(frame_recv(fd[0], in, 10, &len), KB_E_FRAME); /* longer than asked for */
+	assert_int_equal(frame_recv(fd[0], in, 10, &len), KB_E_FRAME); /* longer than the buffer */
 	assert_int_equal(len, 0);
 	assert_int_equal(send(fd[1], "", 0, 0), 0);
 	assert_int_equal(frame_recv(fd[0], in, sizeof in, &len), KB_OK);

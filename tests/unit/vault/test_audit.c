@@ -1,5 +1,5 @@
-/* The ledger's line: one object, no control character, never too long to be recorded, whatever
- * strangers wrote (SECURITY D10, B17). */
+/* tests/unit/vault/test_audit.c — the record of a release: one object, no control character, never
+ * too long to be recorded, whatever a client sent. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +42,7 @@ static const char *text(const json_t *j, const char *name)
 	return json_string_value(json_object_get(j, name));
 }
 
-static void test_d10_release_has_everything_an_auditor_asks(void **state)
+static void test_d10_release_has_everything_an_audit_needs(void **state)
 {
 	KB_AUTO(buf) struct buf b;
 	struct audit a = simple();
@@ -110,7 +110,7 @@ static void test_vm_id_of_a_guest_token(void **state)
 	json_decref(claims);
 }
 
-static void test_b17_what_strangers_wrote_is_escaped_and_cut(void **state)
+static void test_b17_text_of_clients_is_escaped_and_cut(void **state)
 {
 	KB_AUTO(buf) struct buf b;
 	struct audit a = simple();
@@ -126,7 +126,7 @@ static void test_b17_what_strangers_wrote_is_escaped_and_cut(void **state)
 	json_t *j = line_of(&a, &b);
 	assert_string_equal(text(j, "outcome"), "refused");
 	assert_string_equal(text(j, "code"), "TOKEN_SIGNATURE");
-	/* 128 bytes of it, the NUL among them three bytes long by now */
+	/* 128 bytes of it; the NUL byte is among them, escaped to three bytes */
 	assert_int_equal(json_string_length(json_object_get(j, "kid")), 130);
 	assert_null(json_object_get(j, "failing"));
 	json_decref(j);
@@ -141,7 +141,7 @@ static struct rules *many_conditions(size_t extra)
 	buf_add_str(&p,
 		    "{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"https://i\",\"allOf\":[");
 	for (int i = 0; i < KB_MAX_FAILINGS + 2; i++) {
-		/* six bytes of text each, whoever writes it */
+		/* each takes six bytes of text when it is escaped */
 		buf_addf(&p, "%s{\"claim\":\"claim-%d", i == 0 ? "" : ",", i);
 		for (size_t k = 0; k < extra; k++)
 			buf_add_str(&p, "\\u0001");
@@ -200,9 +200,9 @@ static void test_record_is_written_even_when_failings_do_not_fit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_d10_release_has_everything_an_auditor_asks),
+		cmocka_unit_test(test_d10_release_has_everything_an_audit_needs),
 		cmocka_unit_test(test_vm_id_of_a_guest_token),
-		cmocka_unit_test(test_b17_what_strangers_wrote_is_escaped_and_cut),
+		cmocka_unit_test(test_b17_text_of_clients_is_escaped_and_cut),
 		cmocka_unit_test(test_failing_conditions_are_named),
 		cmocka_unit_test(test_record_is_written_even_when_failings_do_not_fit),
 	};

@@ -1,5 +1,5 @@
-/* Nonces of our own: bound to a key's name and to ten minutes, without being remembered (SECURITY
- * A18). */
+/* tests/unit/vault/test_nonce.c — our nonces are bound to a key's name and to ten minutes, and are
+ * not stored. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

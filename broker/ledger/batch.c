@@ -1,0 +1,136 @@
+/* broker/ledger/batch.c — one batch of replies: judge, record, answer.  The promise "no durable
+ * record, no key" is kept here: batch_serve() sends no answer before journal_commit() has returned,
+ * and replaces every answer whose record is not durable by a refusal.  Decides whether a single-use
+ * token was used before.  Trusts the vaults for a record's content.  Must never change an answer
+ * but by a refusal in its place. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/hex.h"
+#include "base/log.h"
+#include "ledger/ledger.h"
+
+static void answer(struct batch_item *it, enum kb_err code, uint16_t status, struct span body,
+		   uint16_t retry_after_s)
+{
+	it->code = (uint16_t)code;
+	it->status = status;
+	it->body = body;
+	it->retry_after_s = retry_after_s;
+}
+
+static void refuse_unrecorded(struct ledger *l, struct batch_item *it)
+{
+	slot_count(l->self, COUNT_LEDGER_ERRORS, 1);
+	l->lost++;
+	it->record = span_of(NULL, 0);
+	/* No body: the gateway fills in the one of the listener's dialect. */
+	answer(it, KB_E_LEDGER, 503, span_of(NULL, 0), KB_RETRY_AFTER_S);
+}
+
+/* The record of a single-use release must name the token, or a restart would permit it again. */
+static bool names_token(const struct frame_reply *r)
+{
+	char want[128];
+
+	KB_AUTO(buf) struct buf hex;
+	buf_init(&hex, 128);
+	hex_encode(&hex, span_of(r->replay_key, sizeof r->replay_key));
+	if (buf_ok(&hex) != KB_OK)
+		return false;
+	int n = snprintf(want, sizeof want, "\"replay\":\"%.64s\",\"replay_until\":%lld",
+			 (const char *)hex.p, (long long)r->replay_until_s);
+	const uint8_t *hit = memmem(r->record.p, r->record.len, want, (size_t)n);
+	if (hit == NULL || hit + n == r->record.p + r->record.len)
+		return false;
+	return hit[n] == ',' || hit[n] == '}'; /* the whole number */
+}
+
+/* The answer and the record, provided that the batch becomes durable. */
+static void judge(struct ledger *l, struct batch_item *it)
+{
+	const struct frame_reply *r = &it->reply;
+
+	it->record = r->record;
+	answer(it, (enum kb_err)r->outcome.code, r->status, r->body, r->retry_after_s);
+	if (r->outcome.is_release && r->record.len == 0) {
+		refuse_unrecorded(l, it);
+		return;
+	}
+	if (r->replay_until_s == 0)
+		return;
+	if (!names_token(r)) {
+		refuse_unrecorded(l, it);
+		return;
+	}
+	/* Tokens issued before the ledger's first line may have been used: an older ledger may have
+	 * been lost. */
+	enum kb_err err = r->replay_from_s < l->log.born_s
+				  ? KB_E_REPLAY
+				  : replay_use(l->replay, r->replay_key, r->replay_until_s);
+	if (err == KB_OK) {
+		it->took_token = true;
+		return;
+	}
+	if (err == KB_E_NOMEM)
+		log_event(LOG_WARN, "replay.full", NULL);
+	it->record = r->replay_record;
+	answer(it, KB_E_REPLAY, r->replay_status, r->replay_body, 0);
+	if (it->record.len == 0)
+		refuse_unrecorded(l, it);
+}
+
+static void release_token(struct ledger *l, struct batch_item *it)
+{
+	if (it->took_token)
+		replay_forget(l->replay, it->reply.replay_key);
+	it->took_token = false;
+}
+
+/* Count the calls that are recorded, and those that should have been. */
+static void count_outcome(struct ledger *l, const struct batch_item *it)
+{
+	if (it->record.len == 0 && it->code != KB_E_LEDGER)
+		return;
+	if (it->code != KB_OK || it->reply.outcome.is_release)
+		stats_outcome(l->start->stats, (enum kb_err)it->code, it->reply.outcome.key,
+			      it->reply.outcome.issuer);
+}
+
+void batch_serve(struct ledger *l)
+{
+	struct chain next;
+	uint64_t records = 0;
+
+	journal_see_time(l);
+	if (l->log.fd >= 0 && l->log.bytes >= l->segment_bytes)
+		journal_rotate(l, "size");
+	next = l->log.chain;
+	buf_reset(&l->lines);
+	for (size_t i = 0; i < l->n; i++) {
+		struct batch_item *it = &l->item[i];
+		judge(l, it);
+		if (it->record.len == 0)
+			continue;
+		if (l->log.fd >= 0 &&
+		    chain_add_batch(&next, l->log.chain.seq, it->record, &l->lines) == KB_OK) {
+			records++;
+			if (it->took_token && it->reply.replay_until_s > l->log.replay_until_s)
+				l->log.replay_until_s = it->reply.replay_until_s;
+			continue;
+		}
+		release_token(l, it);
+		refuse_unrecorded(l, it);
+	}
+	bool is_durable = records == 0 || journal_commit(l, &next, records) == KB_OK;
+	for (size_t i = 0; i < l->n; i++) {
+		struct batch_item *it = &l->item[i];
+		if (it->record.len > 0 && !is_durable) {
+			release_token(l, it);
+			refuse_unrecorded(l, it);
+		}
+		count_outcome(l, it);
+		ledger_generation_respond(l, it);
+	}
+	l->n = 0;
+}

@@ -1,0 +1,80 @@
+/* broker/vault/issuers.c — key sets of the token issuers.  Decides which set is in force: the
+ * newest one that parses, unless it is too old.  Trusts the fetcher's files for origin and time
+ * (keyset.c checks both); parses their keys itself.  Must never hand out a set older than
+ * max_stale_s. */
+#include "vault/issuers.h"
+
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "policy/jwks.h"
+#include "process/keyset.h"
+#include "process/process.h"
+
+static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
+{
+	struct jwks *keys;
+	struct jwks_report report;
+	enum kb_err err = jwks_parse(document, &keys, &report);
+
+	if (err != KB_OK) {
+		log_event(LOG_WARN, "jwks.rejected", "issuer", issuer->config->rules.name, "err",
+			  kb_err_name(err), NULL);
+		return err;
+	}
+	jwks_free(issuer->keys);
+	issuer->keys = keys;
+	log_event(LOG_INFO, "jwks.loaded", "issuer", issuer->config->rules.name, "keys",
+		  log_i64(report.kept), "dropped", log_i64(report.dropped), "first_drop",
+		  kb_err_name(report.first_drop), NULL);
+	return KB_OK;
+}
+
+enum kb_err vault_issuer_open(struct vault_issuer *issuer, const struct issuer_config *config,
+			      struct stats *stats)
+{
+	*issuer = (struct vault_issuer){.config = config};
+	config_origin(config, &issuer->origin);
+	issuer->slot = stats_issuer(stats, config->rules.name, issuer->origin.id);
+	return config->source == KEYS_JWKS_FILE ? parse_keys(issuer, config->jwks_file) : KB_OK;
+}
+
+const struct jwks *vault_issuer_keys(struct vault_issuer *issuer, const char *state_dir,
+				     int64_t now_s)
+{
+	const char *name = issuer->config->rules.name;
+
+	if (issuer->config->source == KEYS_JWKS_FILE)
+		return issuer->keys; /* pinned: as old as the configuration */
+	uint64_t stamp = keyset_stamp(state_dir, name, &issuer->origin);
+	if (stamp != 0 && stamp != issuer->stamp) {
+		struct keyset set;
+		if (keyset_read(state_dir, name, &issuer->origin, &set) == KB_OK) {
+			/* A set that does not parse does not replace the old one.  Its stamp is
+			 * saved all the same, so that it is parsed once. */
+			if (parse_keys(issuer, set.document) == KB_OK)
+				issuer->fetched_s = set.fetched_s;
+			issuer->stamp = stamp;
+			keyset_free(&set);
+		}
+	}
+	if (issuer->keys == NULL || now_s - issuer->fetched_s > issuer->config->max_stale_s)
+		return NULL;
+	return issuer->keys;
+}
+
+bool vault_issuer_fetch(const struct vault_issuer *issuer, uint32_t index, int64_t now_s)
+{
+	int64_t tried_s = issuer->slot == NULL ? now_s : atomic_load(&issuer->slot->attempt_s);
+
+	if (now_s - tried_s < issuer->config->min_interval_s && now_s >= tried_s)
+		return false;
+	/* When the socket is full the fetcher has requests enough to wake up. */
+	(void)send(FD_VAULT_FETCHER, &index, sizeof index, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return true;
+}
+
+bool vault_issuer_is_fetching(const struct vault_issuer *issuer)
+{
+	return issuer->slot != NULL && atomic_load(&issuer->slot->attempt_s) > issuer->fetched_s;
+}
