@@ -39,11 +39,10 @@ struct issuer_config {
 	enum key_source source;
 	char *jwks_uri;               /* KEYS_JWKS_URI: https only */
 	struct span jwks_file;        /* KEYS_JWKS_FILE: the document's bytes */
-	struct span ca;               /* PEM for a private CA, empty: the system's */
-	bool allow_private_addresses; /* loopback, link-local and private ranges may be fetched from
-				       */
+	struct span ca;               /* PEM of a private CA; empty: the system's CAs */
+	bool allow_private_addresses; /* fetch from loopback, link-local and private ranges, too */
 	int64_t max_stale_s;          /* a set older than this is absent */
-	int64_t min_interval_s;       /* between two fetches, whatever asks */
+	int64_t min_interval_s;       /* at least so long between two fetches */
 };
 
 struct key_config {
@@ -86,13 +85,11 @@ struct config_faults {        /* "path:line: text" each */
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read.  A process asks for its own part:
- * CONFIG_GATEWAY: certificates and TLS keys;
- * CONFIG_VAULT: signer, keys, policies, bearer tokens, issuers and their CAs (a stored key set is
- * valid only with the CA by which it was fetched); CONFIG_FETCHER: issuers and their CAs.
- * keybroker.json itself is always read.  On KB_OK *out is the caller's; it borrows bytes of `src`,
- * which must outlive it.  Otherwise KB_E_CONFIG and at least one fault.  *faults is filled in
- * either case: config_faults_free(). */
+/* `parts`: what to read beside keybroker.json itself.  The gateway's part is certificates and TLS
+ * keys; the fetcher's, issuers and their CAs; the vault's, those too (a stored key set is valid
+ * only with the CA by which it was fetched), and signer, keys, policies and bearer tokens.  On
+ * KB_OK *out is the caller's; it borrows bytes of `src`, which must outlive it.  Otherwise
+ * KB_E_CONFIG and at least one fault.  *faults is filled in either case: config_faults_free(). */
 KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts,
 				      struct config **out, struct config_faults *faults);
 void config_free(struct config *c);

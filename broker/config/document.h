@@ -52,10 +52,11 @@ bool section_str_opt(const struct section *n, const char *name, size_t max_bytes
 bool section_bool_opt(const struct section *n, const char *name, bool *out);
 bool section_int_opt(const struct section *n, const char *name, int64_t min, int64_t max,
 		     int64_t *out);
+/* "60s", "5m", "8h" or "1d". */
 bool section_time_opt(const struct section *n, const char *name, int64_t min_s, int64_t max_s,
-		      int64_t *out_s); /* "60s" */
-bool section_path(const struct section *n, const char *name,
-		  char **out); /* required; made absolute */
+		      int64_t *out_s);
+/* Required; made absolute. */
+bool section_path(const struct section *n, const char *name, char **out);
 /* The bytes of the file that the required member names, for the processes of `parts`.  When none of
  * them is being loaded, *out stays empty. */
 bool section_file(const struct section *n, const char *name, size_t max_bytes, bool is_private,

@@ -80,8 +80,7 @@ enum kb_err snapshot_pack(const struct snapshot *s, unsigned parts, int *out)
 	return KB_OK;
 }
 
-/* Every length against what is left; keys strictly ascending, so that find() may trust the order.
- */
+/* Check every length against what is left.  Keys must ascend: the table is searched by halves. */
 static enum kb_err index_archive(struct snapshot *s)
 {
 	enum kb_err err;

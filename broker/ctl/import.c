@@ -13,6 +13,7 @@
 #include <openssl/x509.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/secret.h"
 #include "base/x509.h"
@@ -20,22 +21,15 @@
 
 /* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for
  * this. */
-static enum kb_err file_read(const char *path, struct secret **out)
+static enum kb_err raw_read(const char *path, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *s = secret_new(KB_MAX_SECRET);
 	size_t n = 0;
-	ssize_t got = 1;
 
 	if (s == NULL)
 		return KB_E_NOMEM;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	while (fd >= 0 && n < KB_MAX_SECRET && got != 0) {
-		got = read(fd, secret_bytes(s) + n, KB_MAX_SECRET - n);
-		if (got < 0 && errno != EINTR)
-			break;
-		n += got > 0 ? (size_t)got : 0;
-	}
-	if (fd < 0 || got < 0) {
+	if (fd < 0 || file_read(fd, secret_bytes(s), KB_MAX_SECRET, &n) != KB_OK) {
 		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
 		if (fd >= 0)
 			close(fd);
@@ -104,7 +98,7 @@ enum kb_err import_read(const char *path, enum kb_kty *kty, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *file = NULL;
 	enum kb_kty found;
-	enum kb_err err = file_read(path, &file);
+	enum kb_err err = raw_read(path, &file);
 
 	*out = NULL;
 	if (err != KB_OK)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/secret.h"
 #include "ctl/ctl.h"
@@ -315,8 +316,7 @@ static enum kb_err version_add(struct keystore *ks, struct key_record *r, char *
 	*v = (struct key_version){.created = clock_wall_s(), .object = object};
 	if (RAND_bytes(random, sizeof random) != 1)
 		return KB_E_SYS;
-	for (size_t i = 0; i < sizeof random; i++)
-		snprintf(v->version + 2 * i, 3, "%02x", random[i]);
+	*hex_put(v->version, span_of(random, sizeof random)) = '\0';
 	if ((err = keystore_find(ks, object, r->kty, true, NULL, &key)) != KB_OK)
 		return err;
 	v->has_fingerprint = r->kty != KB_KTY_OCT;

@@ -117,8 +117,7 @@ static int verify_say(const struct ctl *c, const struct proof *p, const struct c
 
 	buf_init(&out, CTL_MAX_OUTPUT);
 	int n = snprintf(head, sizeof head, "%llu:", (unsigned long long)end->seq);
-	for (size_t i = 0; i < sizeof end->last; i++)
-		n += snprintf(head + n, sizeof head - (size_t)n, "%02x", end->last[i]);
+	*hex_put(head + n, span_of(end->last, sizeof end->last)) = '\0';
 	if (c->is_json) {
 		buf_add_str(&out, "{");
 		json_add_bool(&out, "good", fault == NULL);

@@ -13,8 +13,9 @@ struct segments {
 	/* Marks for the next first line.  The caller sets them, and nothing else here. */
 	int64_t clock_s, replay_until_s;
 	int64_t born_s; /* wall clock of the first segment; 0: written by a version without it */
-	int64_t unread_until_s; /* records before those that were read back may be needed until then
-				 */
+
+	/* Records before those that were read back may be needed until then. */
+	int64_t unread_until_s;
 };
 
 /* Lock the directory, read back what is needed, repair a torn tail (and record the repair), be

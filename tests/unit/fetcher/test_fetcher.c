@@ -14,6 +14,7 @@
 #include "base/b64url.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "process/keyset.h"
 #include "process/process.h"
@@ -500,8 +501,7 @@ static void test_h14_set_of_an_older_version(void **state)
 	snprintf(path, sizeof path, "%s/state/issuers", dir);
 	assert_int_equal(mkdir(path, 0700), 0);
 	digest_sha256(span_str(other_keys), digest);
-	for (size_t i = 0; i < 32; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	*hex_put(hex, span_of(digest, sizeof digest)) = '\0';
 	snprintf(head, sizeof head, "{\"fetched\":%lld,\"fresh_until\":%lld,\"sha256\":\"%s\"}",
 		 (long long)clock_wall_s(), (long long)clock_wall_s() + 3600, hex);
 	snprintf(text, sizeof text, "%s\n%s", head, other_keys);
