@@ -104,11 +104,11 @@ int main(int argc, char **argv)
 			is_good = start.process != PROCESS_NONE;
 			break;
 		case OPT_SLOT:
-			is_good = parse_number(optarg, STATS_SLOTS - 1, &n);
+			is_good = parse_number(optarg, PROCESS_SLOTS - 1, &n);
 			start.slot = (unsigned)n;
 			break;
 		case OPT_INDEX:
-			is_good = parse_number(optarg, STATS_SLOTS - 1, &n);
+			is_good = parse_number(optarg, PROCESS_SLOTS - 1, &n);
 			start.index = (unsigned)n;
 			break;
 		case OPT_GENERATION:

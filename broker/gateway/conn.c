@@ -46,7 +46,7 @@ void conn_shared_free(struct conn_shared *shared)
 void conn_count_refused(struct conn_shared *shared, enum kb_err err)
 {
 	atomic_fetch_add_explicit(&shared->stats->refused[err], 1, memory_order_relaxed);
-	slot_count(shared->self, COUNT_REFUSED, 1);
+	stats_count(shared->self, COUNT_REFUSED, 1);
 }
 
 /* ---- active or not ---- */
@@ -143,7 +143,7 @@ void conn_free(struct conn *c)
 	else
 		(void)close(c->fd);
 	sources_leave(shared->sources, c->source);
-	slot_gauge(shared->self, COUNT_CONNECTIONS_OPEN, --shared->connections);
+	stats_gauge(shared->self, COUNT_CONNECTIONS_OPEN, --shared->connections);
 	free(c);
 	if (shared->is_full_reported) {
 		shared->is_full_reported = false;

@@ -33,7 +33,7 @@ struct conn_shared {
 	struct event *admit_timer; /* armed while a waiting connection may be admitted */
 	struct deadlines deadlines;
 	struct stats *stats;
-	struct slot *self;
+	struct process_stats *self;
 	struct buf frame, reply; /* scratch: empty between calls */
 	unsigned connections;
 	unsigned begun;             /* handshakes begun in the event loop's iteration … */

@@ -59,7 +59,7 @@ static void on_admit(evutil_socket_t none, short what, void *arg)
 			return;
 		struct conn *c = conn_of(e);
 		if (is_gone(c->fd)) {
-			slot_count(shared->self, COUNT_HANDSHAKES_FAILED, 1);
+			stats_count(shared->self, COUNT_HANDSHAKES_FAILED, 1);
 			conn_count_refused(shared, KB_E_TLS);
 			conn_free(c);
 			continue;
@@ -198,8 +198,8 @@ enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener
 		.shared = shared, .source = source, .tls = tls, .fd = fd, .listener = listener};
 	sources_text(addr, c->peer_text);
 	deadline_start(&shared->deadlines, &c->deadline, CONN_HANDSHAKE, clock_mono_ms());
-	slot_count(shared->self, COUNT_CONNECTIONS, 1);
-	slot_gauge(shared->self, COUNT_CONNECTIONS_OPEN, ++shared->connections);
+	stats_count(shared->self, COUNT_CONNECTIONS, 1);
+	stats_gauge(shared->self, COUNT_CONNECTIONS_OPEN, ++shared->connections);
 	await_byte(c);
 	return KB_OK;
 }

@@ -6,7 +6,7 @@ static void expire(struct conn *c)
 {
 	switch (state_of(c)) {
 	case CONN_HANDSHAKE:
-		slot_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
+		stats_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
 		conn_count_refused(c->shared, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
@@ -25,7 +25,7 @@ static void expire(struct conn *c)
 		conn_refuse(c, KB_E_DEADLINE, 503);
 		return;
 	case CONN_WRITE:
-		slot_count(c->shared->self, COUNT_REPLIES_LOST, 1);
+		stats_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_count_refused(c->shared, KB_E_DEADLINE);
 		conn_abort(c);
 		return;

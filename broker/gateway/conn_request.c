@@ -103,7 +103,7 @@ static void answer(struct conn *c, struct reply *r)
 	if (!is_lost && sent < out->len)
 		is_lost = bufferevent_write(c->bev, out->p + sent, out->len - sent) != 0;
 	if (is_lost) {
-		slot_count(c->shared->self, COUNT_REPLIES_LOST, 1);
+		stats_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_free(c);
 		return;
 	}
@@ -297,9 +297,9 @@ static void on_written(struct bufferevent *bev, void *arg)
 static void handshake_done(struct conn *c)
 {
 	conn_await_request(c);
-	slot_count(c->shared->self, COUNT_HANDSHAKES, 1);
+	stats_count(c->shared->self, COUNT_HANDSHAKES, 1);
 	if (SSL_session_reused(bufferevent_openssl_get_ssl(c->bev)))
-		slot_count(c->shared->self, COUNT_HANDSHAKES_RESUMED, 1);
+		stats_count(c->shared->self, COUNT_HANDSHAKES_RESUMED, 1);
 	enter_idle(c);
 }
 
@@ -315,7 +315,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	}
 	switch (state_of(c)) {
 	case CONN_HANDSHAKE:
-		slot_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
+		stats_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
 		conn_count_refused(c->shared, KB_E_TLS);
 		conn_linger(c); /* the alert should be read */
 		return;
@@ -328,7 +328,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 			return;
 		}
 		if (state_of(c) == CONN_WRITE)
-			slot_count(c->shared->self, COUNT_REPLIES_LOST, 1);
+			stats_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_free(c);
 		return;
 	case CONN_IDLE:

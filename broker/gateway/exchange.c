@@ -38,7 +38,7 @@ struct exchange {
 	struct event *writable, *vault_closed, *readable;
 	int vault_fd;
 	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
-	struct slot *self;
+	struct process_stats *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
 };
@@ -90,7 +90,7 @@ void exchange_cancel(struct exchange *x, struct pending *p)
 	p->next = NULL;
 	p->id = 0;
 	queue_drop(&x->queue, &p->item);
-	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
 	frame_drop(p);
 }
 
@@ -141,7 +141,7 @@ static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 	while (n < 0 && errno == EINTR);
 	if (n >= 0) {
 		place_hold(x, id);
-		slot_count(x->self, COUNT_REQUESTS, 1);
+		stats_count(x->self, COUNT_REQUESTS, 1);
 		return SENT;
 	}
 	if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -174,7 +174,7 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 		return KB_E_QUEUE_FULL;
 	}
 	table_add(x, p, id);
-	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
 	wait_writable(x);
 	if (evicted != NULL) {
 		struct pending *other =
@@ -224,7 +224,7 @@ static void pump(struct exchange *x)
 			x->on.on_refused(x->on.ctx, p, KB_E_FRAME);
 		}
 	}
-	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -258,7 +258,7 @@ static void take_response(struct exchange *x, struct span message)
 	struct frame_response r;
 
 	if (frame_get_response(message, &r) != KB_OK) {
-		slot_count(x->self, COUNT_FRAMES_BAD, 1);
+		stats_count(x->self, COUNT_FRAMES_BAD, 1);
 		return;
 	}
 	place_free(x, r.id);
@@ -266,11 +266,11 @@ static void take_response(struct exchange *x, struct span message)
 	if (p == NULL) {
 		if (r.id > x->first_id &&
 		    r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
-			slot_count(x->self, COUNT_REPLIES_LOST, 1);
+			stats_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
 	exchange_cancel(x, p);
-	slot_count(x->self, COUNT_REPLIES, 1);
+	stats_count(x->self, COUNT_REPLIES, 1);
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
@@ -304,7 +304,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		if ((size_t)n > sizeof x->in)
-			slot_count(x->self, COUNT_FRAMES_BAD, 1);
+			stats_count(x->self, COUNT_FRAMES_BAD, 1);
 		else
 			take_response(x, span_of(x->in, (size_t)n));
 	}

@@ -30,7 +30,7 @@ struct exchange_events {
 
 struct exchange_config {
 	int vault_fd, ledger_fd; /* stay the caller's */
-	struct slot *self;
+	struct process_stats *self;
 	unsigned gateway; /* which of its generation this is, < 256: the ledger finds the way back
 			     by it */
 	/* How many requests may be on their way at once, window_least to window ≤ KB_MAX_WINDOW.

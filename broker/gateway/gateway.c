@@ -103,9 +103,9 @@ static void out_of_descriptors(struct gateway *g, int listen_fd)
 			(void)close(fd);
 		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	}
-	atomic_fetch_add_explicit(&g->start->stats->refused[KB_E_CONN_LIMIT], 1,
+	atomic_fetch_add_explicit(&g->start->shared->stats.refused[KB_E_CONN_LIMIT], 1,
 				  memory_order_relaxed);
-	slot_count(g->start->self, COUNT_REFUSED, 1);
+	stats_count(g->start->stats, COUNT_REFUSED, 1);
 	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->shared.connections), NULL);
 	pause_accept(g);
 }
@@ -168,7 +168,7 @@ static void drain(struct gateway *g, int exit_code)
 	g->shared.is_draining = true;
 	close_listeners(g);
 	(void)close(FD_GATEWAY_METRICS);
-	slot_set(g->start->self, SLOT_DRAINING);
+	health_set(g->start->health, HEALTH_DRAINING);
 	log_event(LOG_INFO, "gateway.drain", "open", log_i64(g->shared.connections), NULL);
 }
 
@@ -365,7 +365,7 @@ static enum kb_err open_process(struct gateway *g)
 	enum kb_err err = exchange_new(shared->base, &exchange, &on, &shared->exchange);
 	if (err != KB_OK)
 		return err;
-	return metrics_http_new(shared->base, FD_GATEWAY_METRICS, shared->stats, &g->metrics);
+	return metrics_http_new(shared->base, FD_GATEWAY_METRICS, g->start->shared, &g->metrics);
 }
 
 static enum kb_err start_events(struct gateway *g)
@@ -424,8 +424,8 @@ int gateway_main(const struct process_start *start)
 	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = PROCESS_EXIT_RESTART};
 	enum kb_err err = KB_E_NOMEM;
 
-	g.shared.stats = start->stats;
-	g.shared.self = start->self;
+	g.shared.stats = &start->shared->stats;
+	g.shared.self = start->stats;
 	g.shared.on_space = on_space;
 	g.shared.ctx = &g;
 	conn_shared_init(&g.shared);
@@ -438,7 +438,7 @@ int gateway_main(const struct process_start *start)
 	    (err = open_process(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
 	    (err = confine_process(start, NULL, g.n_listeners)) != KB_OK)
 		goto failed;
-	slot_set(start->self, SLOT_READY);
+	health_set(start->health, HEALTH_READY);
 	if ((err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0)) != KB_OK)
 		goto failed;
 	(void)event_base_dispatch(g.shared.base);

@@ -16,6 +16,8 @@
 
 #include "base/clock.h"
 #include "gateway/http.h"
+#include "gateway/metrics_text.h"
+#include "gateway/ready_text.h"
 
 struct probe {
 	LIST_ENTRY(probe) link;
@@ -28,7 +30,7 @@ struct probe {
 struct metrics_http {
 	struct event_base *base;
 	struct event *accepting;
-	const struct stats *stats;
+	const struct shared *shared;
 	LIST_HEAD(, probe) probes;
 	unsigned n;
 	struct event *retry;
@@ -72,12 +74,12 @@ static int fill(const struct metrics_http *m, const struct http_request *r, stru
 	}
 	if (span_eq_cstr(r->path, "/metrics")) {
 		*type = "text/plain; version=0.0.4; charset=utf-8";
-		stats_metrics(m->stats, body);
+		metrics_text(m->shared, body);
 		return 200;
 	}
 	if (span_eq_cstr(r->path, "/readyz")) {
 		*type = "application/json; charset=utf-8";
-		stats_ready(m->stats, clock_wall_s(), body, &is_ready);
+		ready_text(m->shared, clock_wall_s(), body, &is_ready);
 		return is_ready ? 200 : 503;
 	}
 	return 404;
@@ -219,7 +221,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats *stats,
+enum kb_err metrics_http_new(struct event_base *base, int fd, const struct shared *shared,
 			     struct metrics_http **out)
 {
 	int is_listening = 0;
@@ -236,8 +238,9 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats
 	struct metrics_http *m = calloc(1, sizeof *m);
 	if (m == NULL)
 		return KB_E_NOMEM;
-	*m = (struct metrics_http){
-		.base = base, .stats = stats, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
+	*m = (struct metrics_http){.base = base,
+				   .shared = shared,
+				   .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
 	LIST_INIT(&m->probes);
 	m->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, m);
 	m->retry = evtimer_new(base, on_retry, m);

@@ -55,7 +55,7 @@ struct item { /* one reply of the batch; spans point into its frame */
 
 struct ledger {
 	const struct process_start *start;
-	struct slot *self;
+	struct process_stats *self;
 	struct segments log;
 	struct replay *replay;
 	struct configs configs;
@@ -93,8 +93,7 @@ static void see_time(struct ledger *l)
 
 static void set_broken(struct ledger *l)
 {
-	atomic_store(&l->self->fault, KB_E_LEDGER);
-	slot_set(l->self, SLOT_FAILED);
+	health_fail(l->start->health, KB_E_LEDGER);
 	l->reopen_at_ms = clock_mono_ms() + REOPEN_MS;
 }
 
@@ -103,17 +102,17 @@ static enum kb_err commit(struct ledger *l, const struct chain *after, uint64_t 
 {
 	int64_t from_us = clock_mono_us();
 
-	slot_busy(l->self, 0);
+	health_busy(l->start->health, 0);
 	enum kb_err err = segment_commit(&l->log, buf_span(&l->lines), after);
 	if (err != KB_OK) {
 		set_broken(l);
 		return err;
 	}
-	slot_set(l->self, SLOT_READY);
+	health_set(l->start->health, HEALTH_READY);
 	histogram_add(&l->self->total, clock_mono_us() - from_us);
-	slot_count(l->self, COUNT_SYNCS, 1);
-	slot_count(l->self, COUNT_RECORDS, records);
-	slot_count(l->self, COUNT_LEDGER_BYTES, l->lines.len);
+	stats_count(l->self, COUNT_SYNCS, 1);
+	stats_count(l->self, COUNT_RECORDS, records);
+	stats_count(l->self, COUNT_LEDGER_BYTES, l->lines.len);
 	return KB_OK;
 }
 
@@ -190,7 +189,7 @@ static void note_generation(struct ledger *l, struct generation *g)
 		return;
 	}
 	if (g->number == l->newest)
-		atomic_store(&l->start->stats->config_returned, returned);
+		atomic_store(&l->start->shared->stats.config_returned, returned);
 	if (returned != 0)
 		log_event(LOG_WARN, "config.returned", "config", g->digest, "record",
 			  log_i64((int64_t)returned), "what",
@@ -211,7 +210,7 @@ static void reopen(struct ledger *l)
 	log_event(LOG_WARN, "ledger.recovered", "segment", log_i64(l->log.number), "lost",
 		  log_i64((int64_t)l->lost), NULL);
 	l->lost = 0;
-	slot_set(l->self, SLOT_READY);
+	health_set(l->start->health, HEALTH_READY);
 	for (size_t i = 0; i < MAX_GENERATIONS; i++)
 		if (l->generation[i].number != 0 && !l->generation[i].is_noted)
 			note_generation(l, &l->generation[i]);
@@ -349,7 +348,7 @@ static void on_control(struct ledger *l)
 	enum kb_err err = control_recv(FD_CONTROL, &m, fds, &n);
 
 	if (err == KB_E_FRAME) {
-		slot_count(l->self, COUNT_FRAMES_BAD, 1);
+		stats_count(l->self, COUNT_FRAMES_BAD, 1);
 		return;
 	}
 	if (err != KB_OK) { /* the supervisor has ended, or wants us to: finish what the vaults
@@ -409,7 +408,7 @@ static void collect(struct ledger *l, struct generation *g)
 		if (len > KB_MAX_FRAME ||
 		    frame_get_reply(span_of(frame, (size_t)len), &it->reply) != KB_OK ||
 		    it->reply.id >> 56 >= g->n_gateways) {
-			slot_count(l->self, COUNT_FRAMES_BAD, 1);
+			stats_count(l->self, COUNT_FRAMES_BAD, 1);
 			log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number), "bytes",
 				  log_i64(len), NULL);
 			continue;
@@ -429,7 +428,7 @@ static void answer(struct item *it, enum kb_err code, uint16_t status, struct sp
 
 static void answer_unavailable(struct ledger *l, struct item *it)
 {
-	slot_count(l->self, COUNT_LEDGER_ERRORS, 1);
+	stats_count(l->self, COUNT_LEDGER_ERRORS, 1);
 	l->lost++;
 	it->record = span_of(NULL, 0);
 	answer(it, KB_E_LEDGER, 503, span_str(unavailable), KB_RETRY_AFTER_S);
@@ -513,7 +512,7 @@ static void respond(struct ledger *l, const struct item *it)
 	memcpy(r.uuid, it->reply.uuid, sizeof r.uuid);
 	if (frame_put_response(&r, &l->response) != KB_OK) {
 		log_event(LOG_ERROR, "response.unsendable", NULL);
-		slot_count(l->self, COUNT_REPLIES_LOST, 1);
+		stats_count(l->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
 	for (;;) {
@@ -530,7 +529,7 @@ static void respond(struct ledger *l, const struct item *it)
 			break;
 	}
 	g->is_stuck[gateway] = true;
-	slot_count(l->self, COUNT_REPLIES_LOST, 1);
+	stats_count(l->self, COUNT_REPLIES_LOST, 1);
 }
 
 /* Calls that are recorded, and those that should have been: the disk's refusals are refusals. */
@@ -539,8 +538,8 @@ static void count_outcome(struct ledger *l, const struct item *it)
 	if (it->record.len == 0 && it->code != KB_E_LEDGER)
 		return;
 	if (it->code != KB_OK || it->reply.outcome.is_release)
-		stats_outcome(l->start->stats, (enum kb_err)it->code, it->reply.outcome.key,
-			      it->reply.outcome.issuer);
+		stats_outcome(&l->start->shared->stats, (enum kb_err)it->code,
+			      it->reply.outcome.key, it->reply.outcome.issuer);
 }
 
 static void serve_batch(struct ledger *l)
@@ -611,13 +610,13 @@ static int64_t patience_us(const struct ledger *l)
 {
 	bool is_any_busy = false, is_any_idle = false;
 
-	for (size_t i = 0; i < STATS_SLOTS; i++) {
-		const struct slot *s = &l->start->stats->slot[i];
-		if (atomic_load_explicit(&s->process, memory_order_relaxed) != PROCESS_VAULT)
+	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
+		const struct process_health *s = &l->start->shared->health.process[i];
+		if (atomic_load_explicit(&s->kind, memory_order_relaxed) != PROCESS_VAULT)
 			continue;
 		const uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
-		is_any_busy |= state == SLOT_BUSY;
-		is_any_idle |= state == SLOT_READY;
+		is_any_busy |= state == HEALTH_BUSY;
+		is_any_idle |= state == HEALTH_READY;
 	}
 	return !is_any_busy ? 0 : is_any_idle ? KB_COMMIT_WAIT_US : KB_COMMIT_WAIT_BUSY_US;
 }
@@ -711,8 +710,7 @@ static int run(struct ledger *l)
 		return PROCESS_EXIT_RESTART;
 	enum kb_err err = open_log(l);
 	if (err != KB_OK) {
-		atomic_store(&l->self->fault, err);
-		slot_set(l->self, SLOT_FAILED);
+		health_fail(l->start->health, err);
 		if (control_send(FD_CONTROL, CONTROL_FAILED, 0, err) != KB_OK)
 			log_event(LOG_WARN, "control.lost", NULL);
 		/* A disk that is full now may not be later, a ledger that ends will let go of its
@@ -739,7 +737,7 @@ int ledger_main(const struct process_start *start)
 {
 	static struct ledger l;
 
-	l = (struct ledger){.start = start, .self = start->self, .log = {.dir = -1, .fd = -1}};
+	l = (struct ledger){.start = start, .self = start->stats, .log = {.dir = -1, .fd = -1}};
 	for (size_t i = 0; i < MAX_GENERATIONS; i++)
 		l.generation[i].replies = -1;
 	buf_init(&l.lines, (size_t)KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1));

@@ -156,12 +156,13 @@ enum kb_err process_begin(struct process_start *start)
 		return err;
 	if (is_supervisor_gone()) /* it may have died before the line above */
 		return KB_E_SYS;
-	if ((err = stats_attach(FD_STATS, &start->stats)) != KB_OK)
+	if ((err = shared_attach(FD_SHARED, &start->shared)) != KB_OK)
 		return err;
-	(void)close(FD_STATS); /* mapped: nobody needs its number again */
-	if (start->slot >= STATS_SLOTS)
+	(void)close(FD_SHARED); /* mapped: nobody needs its number again */
+	if (start->slot >= PROCESS_SLOTS)
 		return KB_E_CONFIG;
-	start->self = stats_slot(start->stats, start->slot);
-	atomic_store(&start->self->pid, getpid());
+	start->stats = &start->shared->stats.process[start->slot];
+	start->health = &start->shared->health.process[start->slot];
+	atomic_store(&start->health->pid, getpid());
 	return KB_OK;
 }

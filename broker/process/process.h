@@ -4,12 +4,12 @@
 #ifndef KB_PROCESS_PROCESS_H
 #define KB_PROCESS_PROCESS_H
 #include "config/config.h"
-#include "process/stats.h"
+#include "process/shared.h"
 
 enum process_fd {
 	FD_CONTROL = 3, /* SEQPACKET to the supervisor: struct control_message, with descriptors as
 			   ancillary data */
-	FD_STATS = 4,
+	FD_SHARED = 4,
 	FD_ARCHIVE = 5, /* configuration, see source.h */
 	FD_FIRST = 6,   /* then, by process: */
 	/* gateway */
@@ -63,8 +63,9 @@ struct process_start { /* what main() parsed */
 			   request ids */
 	uint32_t generation;
 	const char *config_path;
-	struct stats *stats;
-	struct slot *self;
+	struct shared *shared;
+	struct process_stats *stats;   /* this process's entry in it */
+	struct process_health *health; /* this process's entry in it */
 };
 
 KB_MUST_CHECK enum kb_err control_send(int fd, enum control_type type, uint32_t generation,

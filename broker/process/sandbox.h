@@ -5,7 +5,7 @@
 #include <sys/types.h>
 
 #include "base/bytes.h"
-#include "process/stats.h"
+#include "process/kind.h"
 
 struct sandbox_user {
 	const char *name; /* borrowed; NULL: the process is not root and stays the user it is */

@@ -35,9 +35,11 @@ void child_init(struct child *c, struct host *host, enum process_kind process, u
 			    .backoff_ms = BACKOFF_MS};
 }
 
-static struct slot *slot_of(const struct child *c)
+static struct process_health *health_of(const struct child *c)
 {
-	return stats_slot(c->host->stats, (unsigned)c->slot);
+	if (c->slot < 0)
+		KB_BUG();
+	return &c->host->shared->health.process[c->slot];
 }
 
 bool child_is_due(const struct child *c, int64_t now_ms)
@@ -103,13 +105,13 @@ static bool take_slot(struct child *c)
 	unsigned fault = KB_OK;
 
 	if (c->slot >= 0) {
-		fault = atomic_load(&slot_of(c)->fault);
-		stats_give_back(c->host->stats, (unsigned)c->slot);
+		fault = atomic_load(&health_of(c)->fault);
+		shared_give_back(c->host->shared, (unsigned)c->slot);
 	}
-	c->slot = stats_take(c->host->stats, c->process, c->generation);
+	c->slot = shared_take(c->host->shared, c->process, c->generation);
 	if (c->slot < 0)
 		return false;
-	atomic_store(&slot_of(c)->fault, fault);
+	atomic_store(&health_of(c)->fault, fault);
 	return true;
 }
 
@@ -140,7 +142,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	s.slot = (unsigned)c->slot;
 	s.index = c->index;
 	s.fds[0] = pair[1];
-	s.fds[1] = h->stats_fd;
+	s.fds[1] = h->shared_fd;
 	s.fds[2] = archive;
 	memcpy(s.fds + 3, fds, n * sizeof *fds);
 	if (spawn_process(&s, &c->pid) != KB_OK) {
@@ -149,8 +151,8 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	}
 	close(pair[1]);
 	if (c->starts++ > 0)
-		slot_count(&h->stats->retired[c->process], COUNT_RESTARTS, 1);
-	atomic_store(&slot_of(c)->pid, c->pid);
+		stats_count(&h->shared->stats.retired[c->process], COUNT_RESTARTS, 1);
+	atomic_store(&health_of(c)->pid, c->pid);
 	return;
 fail:
 	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why",
@@ -163,8 +165,8 @@ fail:
 
 uint64_t child_ended(struct child *c, int status, bool is_expected)
 {
-	struct slot *s = slot_of(c);
-	uint64_t request = atomic_load(&s->request_id);
+	struct process_health *h = health_of(c);
+	uint64_t request = atomic_load(&h->request_id);
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
 	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name",
@@ -174,7 +176,8 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	if (WIFSIGNALED(status) &&
 	    WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its
 					     list lacks a call */
-		slot_count(&c->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_FORBIDDEN, 1);
+		stats_count(&c->host->shared->stats.retired[PROCESS_SUPERVISOR],
+			    COUNT_KILLED_FORBIDDEN, 1);
 		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process),
 			  "child", log_i64(c->pid), "why",
 			  "it made a system call that its sandbox forbids", "fix",
@@ -182,9 +185,9 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	}
 	c->pid = 0;
 	close_control(c);
-	atomic_store(&s->pid, 0);
-	atomic_store(&s->request_id, 0);
-	slot_set(s, SLOT_FAILED);
+	atomic_store(&h->pid, 0);
+	atomic_store(&h->request_id, 0);
+	health_set(h, HEALTH_FAILED);
 	if (code == PROCESS_EXIT_PIN) {
 		c->held = KB_E_HSM_PIN;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
@@ -200,20 +203,20 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 			  "it cannot work with this configuration", "fix",
 			  "mend what it logged above, then reload", NULL);
 	}
-	if (c->held != KB_OK && atomic_load(&s->fault) == KB_OK)
-		atomic_store(&s->fault, c->held);
+	if (c->held != KB_OK && atomic_load(&h->fault) == KB_OK)
+		atomic_store(&h->fault, c->held);
 	back_off(c, clock_mono_ms());
 	return request;
 }
 
 /* How long a worker has been in one request, or in one call of the HSM: that may hang at the start
  * and between requests, too. */
-static int64_t hung_for(const struct slot *s, int64_t now_ms)
+static int64_t hung_for(const struct process_health *h, int64_t now_ms)
 {
-	int64_t call_ms = atomic_load(&s->call_since_ms), hung_ms = 0;
+	int64_t call_ms = atomic_load(&h->call_since_ms), hung_ms = 0;
 
-	if (atomic_load(&s->state) == SLOT_BUSY)
-		hung_ms = now_ms - atomic_load(&s->busy_since_ms);
+	if (atomic_load(&h->state) == HEALTH_BUSY)
+		hung_ms = now_ms - atomic_load(&h->busy_since_ms);
 	return call_ms != 0 && now_ms - call_ms > hung_ms ? now_ms - call_ms : hung_ms;
 }
 
@@ -230,16 +233,15 @@ bool child_watch(struct child *c, int64_t now_ms)
 	}
 	if (c->process != PROCESS_VAULT)
 		return false;
-	struct slot *s = slot_of(c);
-	int64_t hung_ms = hung_for(s, now_ms);
+	struct process_health *h = health_of(c);
+	int64_t hung_ms = hung_for(h, now_ms);
 	if (hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
 		return false;
 	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms),
 		  NULL);
 	child_signal(c, SIGKILL);
-	atomic_store(&s->call_since_ms, 0);
-	atomic_store(&s->fault, KB_E_HSM_DEVICE);
-	slot_set(s, SLOT_FAILED);
+	atomic_store(&h->call_since_ms, 0);
+	health_fail(h, KB_E_HSM_DEVICE);
 	return true;
 }
 
@@ -256,6 +258,6 @@ void child_release(struct child *c)
 		KB_BUG();
 	close_control(c);
 	if (c->slot >= 0)
-		stats_give_back(c->host->stats, (unsigned)c->slot);
+		shared_give_back(c->host->shared, (unsigned)c->slot);
 	c->slot = -1;
 }

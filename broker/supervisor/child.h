@@ -9,8 +9,8 @@ struct event_base;
 
 struct host { /* what every process is started with; one a supervisor */
 	struct event_base *base;
-	struct stats *stats;
-	int stats_fd, exe;
+	struct shared *shared;
+	int shared_fd, exe;
 	struct sandbox_user user;
 	const char *config_path;
 	void (*on_ready)(void *ctx, struct child *c); /* a process said READY */

@@ -289,8 +289,8 @@ void generation_tick(struct generation *g, int64_t now_ms)
 		(void)child_watch(&g->gateway[i], now_ms);
 	for (unsigned i = 0; i < g->config->workers; i++)
 		if (child_watch(&g->vault[i], now_ms))
-			slot_count(&g->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_HUNG,
-				   1);
+			stats_count(&g->host->shared->stats.retired[PROCESS_SUPERVISOR],
+				    COUNT_KILLED_HUNG, 1);
 }
 
 bool generation_serves(const struct generation *g)

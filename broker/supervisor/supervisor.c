@@ -42,7 +42,7 @@ struct supervisor {
 	bool is_unfit; /* it stops because it could never serve */
 	int exit_code;
 	struct event *signal[6], *tick;
-	int own_slot;
+	struct process_stats *own_stats;
 };
 
 /* ---- configuration ---- */
@@ -86,22 +86,22 @@ int supervisor_check(const char *config_path)
 
 /* ---- what is said about it ---- */
 
-static struct issuer_slot *issuer_slot(struct supervisor *s, const struct issuer_config *issuer)
+static struct issuer_stats *issuer_entry(struct supervisor *s, const struct issuer_config *issuer)
 {
 	struct keyset_origin origin;
 
 	config_origin(issuer, &origin);
-	return stats_issuer(s->host.stats, issuer->rules.name, origin.id);
+	return stats_issuer(&s->host.shared->stats, issuer->rules.name, origin.id);
 }
 
 static void name_issuers(struct supervisor *s, const struct config *c)
 {
-	struct issuer_slot **slots = calloc(c->n_issuers + 1, sizeof *slots);
+	struct issuer_stats **entries = calloc(c->n_issuers + 1, sizeof *entries);
 
-	if (slots == NULL)
+	if (entries == NULL)
 		return;
 	for (size_t i = 0; i < c->n_issuers; i++) {
-		struct issuer_slot *is = slots[i] = issuer_slot(s, &c->issuers[i]);
+		struct issuer_stats *is = entries[i] = issuer_entry(s, &c->issuers[i]);
 		if (is != NULL &&
 		    c->issuers[i].source == KEYS_JWKS_FILE) { /* pinned keys: part of the
 								 configuration, never stale */
@@ -109,13 +109,13 @@ static void name_issuers(struct supervisor *s, const struct config *c)
 			atomic_store(&is->stale_at_s, INT64_MAX);
 		}
 	}
-	stats_keep_issuers(s->host.stats, slots, c->n_issuers);
-	free(slots);
+	stats_keep_issuers(&s->host.shared->stats, entries, c->n_issuers);
+	free(entries);
 }
 
 static void announce(struct supervisor *s, const struct generation *g)
 {
-	struct stats *stats = s->host.stats;
+	struct stats *stats = &s->host.shared->stats;
 
 	memcpy(stats->config_digest, g->config->digest, sizeof stats->config_digest);
 	atomic_store(&stats->loaded_s, clock_wall_s());
@@ -230,7 +230,7 @@ static struct generation **free_place(struct supervisor *s)
 static void reload_failed(struct supervisor *s, const char *why)
 {
 	log_event(LOG_ERROR, "reload.failed", "why", why, "kept", s->current->config->digest, NULL);
-	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS_FAILED, 1);
+	stats_count(s->own_stats, COUNT_RELOADS_FAILED, 1);
 	if (s->was_told_ready)
 		tell_ready(s, "the new configuration was refused, the old one serves");
 }
@@ -278,7 +278,7 @@ static void reload(struct supervisor *s)
 	s->next = *place;
 	for (size_t i = 0; i < config->n_issuers;
 	     i++) /* before its processes: two that look for one at once would make two */
-		(void)issuer_slot(s, &config->issuers[i]);
+		(void)issuer_entry(s, &config->issuers[i]);
 	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation",
 		  log_i64(s->next->number), NULL);
 	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
@@ -295,7 +295,7 @@ static void take_over(struct supervisor *s, int64_t now_ms)
 	s->current->stage = GENERATION_SERVING;
 	announce(s, s->current);
 	generation_drain(old, now_ms);
-	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS, 1);
+	stats_count(s->own_stats, COUNT_RELOADS, 1);
 	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation",
 		  log_i64(s->current->number), NULL);
 	tell_ready(s, "serving");
@@ -396,7 +396,7 @@ static void check_clock(struct supervisor *s, int64_t now_ms)
 
 	if (moved_ms >= CLOCK_STEP_MS || moved_ms <= -CLOCK_STEP_MS) {
 		log_event(LOG_WARN, "clock.step", "by_ms", log_i64(moved_ms), NULL);
-		atomic_store(&s->host.stats->clock_stepped_ms, now_ms);
+		atomic_store(&s->host.shared->stats.clock_stepped_ms, now_ms);
 		s->clock_offset_ms = offset_ms;
 	}
 }
@@ -534,17 +534,20 @@ static enum kb_err check_limits(const struct config *c)
 	return KB_OK;
 }
 
-static enum kb_err make_stats(struct supervisor *s)
+static enum kb_err make_shared(struct supervisor *s)
 {
-	enum kb_err err = stats_create(&s->host.stats_fd, &s->host.stats);
+	enum kb_err err = shared_create(&s->host.shared_fd, &s->host.shared);
 
 	if (err != KB_OK)
 		return err;
-	s->own_slot = stats_take(s->host.stats, PROCESS_SUPERVISOR, 0);
-	struct slot *own = stats_slot(s->host.stats, (unsigned)s->own_slot);
-	atomic_store(&own->pid, getpid());
-	slot_set(own, SLOT_READY);
-	atomic_store(&s->host.stats->started_s, clock_wall_s());
+	int slot = shared_take(s->host.shared, PROCESS_SUPERVISOR, 0);
+	if (slot < 0)
+		KB_BUG();
+	struct process_health *health = &s->host.shared->health.process[slot];
+	s->own_stats = &s->host.shared->stats.process[slot];
+	atomic_store(&health->pid, getpid());
+	health_set(health, HEALTH_READY);
+	atomic_store(&s->host.shared->stats.started_s, clock_wall_s());
 	return KB_OK;
 }
 
@@ -572,7 +575,7 @@ static enum kb_err prepare(struct supervisor *s)
 	bool has_name = s->host.user.name == NULL ||
 			(s->host.user.name = strdup(s->host.user.name)) != NULL;
 	s->host.exe = spawn_exe();
-	if (!has_name || s->host.exe < 0 || make_stats(s) != KB_OK || make_events(s) != KB_OK ||
+	if (!has_name || s->host.exe < 0 || make_shared(s) != KB_OK || make_events(s) != KB_OK ||
 	    sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK) {
 		fprintf(stderr, "cannot start: %s\n", strerror(errno));
 		err = KB_E_SYS;
@@ -618,7 +621,7 @@ int supervisor_run(const char *config_path)
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
 	s = (struct supervisor){.exit_code = 1,
 				.state = {.ledger_dir = -1, .pid_file = -1},
-				.host = {.config_path = path, .exe = -1, .stats_fd = -1}};
+				.host = {.config_path = path, .exe = -1, .shared_fd = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;
 	s.clock_offset_ms = clock_offset_ms();

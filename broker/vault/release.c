@@ -283,7 +283,7 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 
 static void note_hsm(struct vault *v, enum kb_err err)
 {
-	slot_count(v->self, COUNT_HSM_ERRORS, 1);
+	stats_count(v->self, COUNT_HSM_ERRORS, 1);
 	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
 		  NULL);
 	vault_check_hsm(v);

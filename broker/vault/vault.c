@@ -116,8 +116,8 @@ static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 		.pin = pin,
 		.login_lock = FD_VAULT_PIN,
 		.token_dir = softhsm_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
-		.call_since_ms = &v->self->call_since_ms,
-		.pin_refused = &start->stats->pin_refused,
+		.call_since_ms = &v->health->call_since_ms,
+		.pin_refused = &start->shared->health.pin_refused,
 		.turn = start->generation,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
@@ -223,7 +223,7 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		v->issuers[i].config = &c->issuers[i];
 		config_origin(&c->issuers[i], &v->issuers[i].origin);
-		v->issuers[i].slot = stats_issuer(start->stats, c->issuers[i].rules.name,
+		v->issuers[i].slot = stats_issuer(&start->shared->stats, c->issuers[i].rules.name,
 						  v->issuers[i].origin.id);
 		/* A pinned file that does not parse stops the start: it is configuration.  A
 		 * fetched one never does. */
@@ -305,7 +305,7 @@ static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 	/* Of a gateway that is not there: the ledger would have nobody to give the reply to. */
 	if (n > KB_MAX_FRAME || frame_get_request(span_of(in, (size_t)n), &rq) != KB_OK ||
 	    rq.id >> 56 >= v->config->gateways) {
-		slot_count(v->self, COUNT_FRAMES_BAD, 1);
+		stats_count(v->self, COUNT_FRAMES_BAD, 1);
 		/* Told when their number doubles: who sends them could fill the log otherwise. */
 		if ((v->bad_frames & (v->bad_frames + 1)) == 0)
 			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64(n), "so_far",
@@ -317,7 +317,7 @@ static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 		return STEP_SERVED; /* the gateway has answered 503 by now: nobody waits, and
 				       nothing was released */
 	const int64_t from = clock_mono_us();
-	slot_busy(v->self, rq.id);
+	health_busy(v->health, rq.id);
 	vault_answer(v, &rq, &reply);
 	const int64_t took = clock_mono_us() - from;
 	reply.outcome.total_us = (uint32_t)took;
@@ -331,13 +331,13 @@ static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 		log_event(LOG_ERROR, "reply.unsendable", "err", kb_err_name(err), NULL);
 		return STEP_BROKEN; /* the supervisor tells the gateway that the request is lost */
 	}
-	slot_set(v->self, SLOT_HANDOVER);
+	health_set(v->health, HEALTH_HANDOVER);
 	err = frame_send(FD_VAULT_LEDGER, buf_span(out));
 	explicit_bzero(in, (size_t)n); /* the token: nothing of it stays for the next request */
 	if (err != KB_OK)
 		return STEP_BROKEN;
-	atomic_store(&v->self->request_id, 0);
-	slot_count(v->self, COUNT_REQUESTS, 1);
+	atomic_store(&v->health->request_id, 0);
+	stats_count(v->self, COUNT_REQUESTS, 1);
 	return STEP_SERVED;
 }
 
@@ -355,7 +355,7 @@ static int serve(struct vault *v)
 		return PROCESS_EXIT_RESTART;
 	}
 	for (;;) {
-		slot_set(v->self, SLOT_READY);
+		health_set(v->health, HEALTH_READY);
 		enum step step = serve_one(v, in, &out);
 		if (step == STEP_IDLE)
 			vault_check_hsm(v);
@@ -374,8 +374,7 @@ static int serve(struct vault *v)
 
 static void report_failure(const struct process_start *start, enum kb_err err)
 {
-	atomic_store(&start->self->fault, err);
-	slot_set(start->self, SLOT_FAILED);
+	health_fail(start->health, err);
 	log_event(LOG_ERROR, "vault.start", "err", kb_err_name(err), NULL);
 	if (control_send(FD_CONTROL, CONTROL_FAILED, start->generation, err) != KB_OK)
 		log_event(LOG_WARN, "control.lost", NULL);
@@ -386,7 +385,7 @@ int vault_main(const struct process_start *start)
 	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults = {0};
-	struct vault v = {.self = start->self};
+	struct vault v = {.self = start->stats, .health = start->health};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
@@ -405,7 +404,7 @@ int vault_main(const struct process_start *start)
 	if (err != KB_OK) {
 		report_failure(start, err);
 		bool is_pin = err == KB_E_HSM_PIN &&
-			      atomic_load(&start->stats->pin_refused) ==
+			      atomic_load(&start->shared->health.pin_refused) ==
 				      start->generation; /* not just a call that says so */
 		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM;
 		_exit(is_pin      ? PROCESS_EXIT_PIN

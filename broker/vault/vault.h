@@ -4,6 +4,7 @@
 #define KB_VAULT_VAULT_H
 #include "config/config.h"
 #include "process/frame.h"
+#include "process/health.h"
 #include "process/stats.h"
 
 struct explain;
@@ -18,8 +19,8 @@ struct vault_issuer {
 	struct jwks *keys; /* NULL: none yet, or none that parses */
 	uint64_t stamp;    /* of the file `keys` came from */
 	int64_t fetched_s;
-	struct issuer_slot
-		*slot; /* when the fetcher last tried; NULL when the shared statistics is full */
+	struct issuer_stats
+		*slot; /* when the fetcher last tried; NULL when all its entries are used */
 };
 
 struct vault_key { /* beside config->keys[i]: what is the same in every reply */
@@ -29,7 +30,8 @@ struct vault_key { /* beside config->keys[i]: what is the same in every reply */
 
 struct vault {
 	const struct config *config;
-	struct slot *self;
+	struct process_stats *self;
+	struct process_health *health;
 	struct keystore *hsm;
 	const struct hsm_key *signer;
 	struct buf header_b64; /* protected header of every release */

@@ -24,8 +24,8 @@ static unsigned window = KB_MAX_WINDOW;
 
 static struct tls_pair *ca, *server_cert, *client_cert;
 static SSL_CTX *server_ctx, *client_ctx;
-static struct stats *board;
-static struct slot *self;
+static struct stats *stats;
+static struct process_stats *self;
 static struct conn_shared shared;
 static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
 static bool is_broken;
@@ -51,9 +51,9 @@ static int open_shared(void **state)
 				     .on_broken = on_broken};
 
 	(void)state;
-	memset(board, 0, sizeof *board);
-	self = &board->slot[0];
-	shared = (struct conn_shared){.stats = board, .self = self};
+	memset(stats, 0, sizeof *stats);
+	self = &stats->process[0];
+	shared = (struct conn_shared){.stats = stats, .self = self};
 	conn_shared_init(&shared);
 	is_broken = false;
 	shared.base = event_base_new();
@@ -107,8 +107,8 @@ static int make(void **state)
 	struct tls_server t = {.certificate = buf_span(&server_cert->cert_pem),
 			       .key = buf_span(&server_cert->key_pem),
 			       .client_ca = buf_span(&ca->cert_pem)};
-	board = calloc(1, sizeof *board);
-	return board != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
+	stats = calloc(1, sizeof *stats);
+	return stats != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
 }
 
 static int unmake(void **state)
@@ -119,7 +119,7 @@ static int unmake(void **state)
 	tls_mint_free(ca);
 	tls_mint_free(server_cert);
 	tls_mint_free(client_cert);
-	free(board);
+	free(stats);
 	return 0;
 }
 
@@ -130,7 +130,7 @@ static uint64_t count(enum counter c)
 
 static uint64_t refused(enum kb_err e)
 {
-	return atomic_load(&board->refused[e]);
+	return atomic_load(&stats->refused[e]);
 }
 
 /* ---- the client ---- */

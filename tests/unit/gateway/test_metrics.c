@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 static struct event_base *base;
-static struct stats *board;
+static struct shared *shared;
 static struct metrics_http *metrics;
 static int listener = -1;
 static struct sockaddr_un where;
@@ -25,17 +25,17 @@ static int make(void **state)
 
 	(void)state;
 	base = event_base_new();
-	board = calloc(1, sizeof *board);
+	shared = calloc(1, sizeof *shared);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	where = (struct sockaddr_un){.sun_family = AF_UNIX};
 	/* A bind without a name: the kernel chooses one in its abstract space. */
-	if (base == NULL || board == NULL ||
+	if (base == NULL || shared == NULL ||
 	    bind(listener, (struct sockaddr *)&where, sizeof(sa_family_t)) != 0 ||
 	    listen(listener, 128) != 0 ||
 	    getsockname(listener, (struct sockaddr *)&where, &len) != 0)
 		return -1;
-	return metrics_http_new(base, listener, board, &metrics) == KB_OK && metrics != NULL ? 0
-											     : -1;
+	return metrics_http_new(base, listener, shared, &metrics) == KB_OK && metrics != NULL ? 0
+											      : -1;
 }
 
 static int unmake(void **state)
@@ -43,7 +43,7 @@ static int unmake(void **state)
 	(void)state;
 	metrics_http_free(metrics);
 	event_base_free(base);
-	free(board);
+	free(shared);
 	close(listener);
 	return 0;
 }
@@ -161,7 +161,7 @@ static void test_no_listener_configured(void **state)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	(void)state;
-	assert_int_equal(metrics_http_new(base, fd, board, &none), KB_OK);
+	assert_int_equal(metrics_http_new(base, fd, shared, &none), KB_OK);
 	assert_null(none);
 	metrics_http_free(none);
 	close(fd);
@@ -173,7 +173,7 @@ static void test_no_silence_about_a_broken_listener(void **state)
 	struct metrics_http *none = metrics;
 
 	(void)state;
-	assert_int_equal(metrics_http_new(base, -1, board, &none), KB_E_SYS);
+	assert_int_equal(metrics_http_new(base, -1, shared, &none), KB_E_SYS);
 	assert_null(none);
 }
 
