@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "ctl/ctl.h"
+#include "ctl/output.h"
 
 static const struct ctl_command *const tables[] = {
 	ctl_init_commands,  ctl_key_commands,    ctl_explain_commands,

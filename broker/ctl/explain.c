@@ -5,7 +5,9 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "ctl/ctl.h"
+#include "ctl/files.h"
+#include "ctl/open.h"
+#include "ctl/output.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"

@@ -1,7 +1,7 @@
 /* broker/ctl/hint.c — codes of files, keys and the HSM in the operator's words: what it means, and
  * what to do next.  Decides nothing. The codes of a judgement are explained by policy/explain.c,
  * which knows more of them. */
-#include "ctl/ctl.h"
+#include "ctl/output.h"
 
 static const char *const hint[KB_ERR_COUNT] = {
 	[KB_E_JWKS_FORMAT] =

@@ -17,7 +17,7 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "base/x509.h"
-#include "ctl/ctl.h"
+#include "ctl/output.h"
 
 /* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for
  * this. */
