@@ -1,6 +1,7 @@
 /* broker/gateway/exchange.c — pairs responses with requests.  Decides which waiting request is sent
- * next (by queue.c) and drops responses nobody waits for. Trusts the ledger for the answer, but not
- * for the form: a frame that does not decode is counted and dropped.  Must never block. */
+ * next (queue.c has the order) and drops responses for which no client waits.  Trusts the ledger
+ * for the answer, but not for its form: a frame that does not decode is counted and dropped.  Must
+ * never block. */
 #include "gateway/exchange.h"
 
 #include <errno.h>
@@ -14,14 +15,16 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-enum { RESPONSES_AT_ONCE = 32 }; /* then the connections get their turn */
 enum {
-	WINDOW_STEP = 8
-}; /* more places at once, one less at a time: a worker without work costs more than a longer line
-    */
+	RESPONSES_AT_ONCE = 32, /* then the event loop serves the connections */
+	/* The window grows by this and shrinks by one: an idle worker costs more than requests that
+	 * wait in the kernel's queue. */
+	WINDOW_STEP = 8,
+};
 
-struct place { /* in the window: held from the request's sending to its response, whether or not its
-		  client still waits */
+/* A place in the window: held from sending the request to its response, even if the client is
+ * gone. */
+struct place {
 	uint64_t id; /* 0: free */
 	int64_t until_ms;
 };
@@ -32,12 +35,13 @@ struct exchange {
 	uint64_t first_id, last_id;
 	struct queue queue;
 	struct place place[KB_MAX_WINDOW];
-	unsigned n_held,
-		window; /* window: how many places may be held now, within least and most */
+	unsigned n_held;
+	unsigned window; /* how many places may be held now: window_least to window_most */
 	unsigned window_least, window_most;
 	struct event *writable, *vault_closed, *readable;
 	int vault_fd;
-	bool is_waiting, is_broken; /* waiting: for the vault's socket to take more */
+	bool is_waiting; /* for the vault's socket to take more */
+	bool is_broken;
 	struct process_stats *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
@@ -45,7 +49,7 @@ struct exchange {
 
 static struct pending **bucket_of(const struct exchange *x, uint64_t id)
 {
-	return &x->bucket[id & x->mask]; /* ids are consecutive: no hash spreads better */
+	return &x->bucket[id & x->mask]; /* ids are consecutive, so they spread evenly */
 }
 
 struct pending *exchange_find(const struct exchange *x, uint64_t id)
@@ -128,8 +132,8 @@ static void broken(struct exchange *x)
 
 enum sent { SENT, SENT_LATER, SENT_NEVER };
 
-/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed
- * socket takes everything: the process is about to end. */
+/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  With a
+ * closed socket everything counts as sent: the process is about to end. */
 static enum sent try_send(struct exchange *x, uint64_t id, struct span frame)
 {
 	ssize_t n;
@@ -188,8 +192,7 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 enum kb_err exchange_send(struct exchange *x, struct pending *p, uint64_t id,
 			  struct queue_source *source, struct span frame)
 {
-	/* Who comes while others wait, waits: the socket's free place belongs to the first in the
-	 * queue. */
+	/* While others wait, a new request waits, too: the first in the queue is sent first. */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, source, frame);
 	switch (try_send(x, id, frame)) {
@@ -264,8 +267,8 @@ static void take_response(struct exchange *x, struct span message)
 	place_free(x, r.id);
 	struct pending *p = exchange_find(x, r.id);
 	if (p == NULL) {
-		if (r.id > x->first_id &&
-		    r.id <= x->last_id) /* ours, and its client is gone or was told to come back */
+		/* Ours, and its client is gone or has got an answer of the gateway. */
+		if (r.id > x->first_id && r.id <= x->last_id)
 			stats_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
@@ -274,9 +277,9 @@ static void take_response(struct exchange *x, struct span message)
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
-/* Requests are waiting, and responses came: were there still requests in the kernel's line for the
- * workers?  If so it could be shorter, and who comes next would wait less behind others; if not, a
- * worker may have had nothing to do while the ledger's disk was slow. */
+/* Requests wait in our queue, and responses came.  If the kernel still has requests for the
+ * workers, the window can be smaller: more requests wait where sources are treated fairly.  If it
+ * has none, a worker may have been idle while the ledger's disk was slow: the window must grow. */
 static void adapt_window(struct exchange *x)
 {
 	uint32_t memory[SK_MEMINFO_VARS];
@@ -314,7 +317,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* Nothing ever comes this way: readable means that the other end is closed. */
+/* The vault sends nothing on this socket: readable means that the other end is closed. */
 static void on_vault_closed(evutil_socket_t fd, short what, void *arg)
 {
 	uint8_t byte;

@@ -1,7 +1,6 @@
-/* broker/gateway/metrics.c — shows the shared statistics to operators.  Decides nothing.  Trusts
- * whoever reaches the metrics address with what the shared statistics holds, and with nothing else;
- * still bounded in connections, bytes and time, so that a scraper that hangs cannot hold the
- * gateway's memory. */
+/* broker/gateway/metrics.c — the HTTP listener for operators.  Decides nothing.  Anyone who reaches
+ * the metrics address may read the shared statistics, and nothing else.  Connections, bytes and
+ * time are limited, so that a scraper that hangs cannot use up the gateway's memory. */
 #include "gateway/metrics.h"
 
 #include <errno.h>
@@ -34,10 +33,10 @@ struct metrics_http {
 	LIST_HEAD(, probe) probes;
 	unsigned n;
 	struct event *retry;
-	int spare_fd; /* given up when no descriptor is left, so that operators can see why */
+	int spare_fd; /* closed when no descriptor is left, so that operators can still read why */
 };
 
-static void keep_spare(struct metrics_http *m)
+static void open_spare(struct metrics_http *m)
 {
 	if (m->spare_fd < 0)
 		m->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
@@ -54,10 +53,10 @@ static void probe_free(struct probe *p)
 		event_free(p->deadline);
 	bufferevent_free(p->bev);
 	free(p);
-	/* Not by libevent, which closes a turn of the loop later: nobody else may take the number
-	 * before it is the spare one again. */
+	/* Not by libevent, which closes it in a later iteration of the event loop: then another
+	 * connection could take the descriptor before it is the spare one again. */
 	(void)close(fd);
-	keep_spare(m);
+	open_spare(m);
 }
 
 static int fill(const struct metrics_http *m, const struct http_request *r, struct buf *body,
@@ -114,7 +113,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	KB_AUTO(buf) struct buf body;
 
 	buf_init(&body, KB_MAX_METRICS);
-	if (p->is_answered) { /* read and dropped until the peer closes, or the deadline comes */
+	if (p->is_answered) { /* read and drop until the client closes, or until the deadline */
 		(void)evbuffer_drain(in, have);
 		return;
 	}
@@ -134,8 +133,8 @@ static void on_written(struct bufferevent *bev, void *arg)
 {
 	const struct probe *p = arg;
 
-	/* Our end is closed, the peer's bytes are awaited: closing both now could reset the reply
-	 * away. */
+	/* Close our direction only.  A close with unread bytes sends a reset, which could destroy
+	 * the reply on its way. */
 	if (p->is_answered && evbuffer_get_length(bufferevent_get_output(bev)) == 0)
 		(void)shutdown(bufferevent_getfd(bev), SHUT_WR);
 }
@@ -187,8 +186,8 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	(void)event_add(m->accepting, NULL);
 }
 
-/* No descriptor is left, not even the spare one: without a pause the listening socket would stay
- * readable and the loop would spin (SECURITY G1). */
+/* No descriptor is left, not even the spare one.  Without a pause the listening socket stays
+ * readable and the event loop uses a whole processor. */
 static void pause_accept(struct metrics_http *m)
 {
 	static const struct timeval pause = {KB_ACCEPT_PAUSE_MS / 1000,
@@ -203,7 +202,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	struct metrics_http *m = arg;
 
 	(void)what;
-	keep_spare(m);
+	open_spare(m);
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
 		int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		bool is_out = client < 0 && (errno == EMFILE || errno == ENFILE ||
@@ -229,8 +228,8 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct share
 
 	*out = NULL;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0)
-		return errno == ENOTSOCK ? KB_OK : KB_E_SYS; /* a listener that is there, and not
-								served, would go unnoticed */
+		/* Any other error must be reported: a configured listener would not be served. */
+		return errno == ENOTSOCK ? KB_OK : KB_E_SYS;
 	if (is_listening == 0)
 		return KB_OK;
 	if (evutil_make_socket_nonblocking(fd) != 0)

@@ -99,7 +99,7 @@ static void add_outcomes(const struct stats *stats, struct buf *out, bool is_rel
 static void add_refused(const struct stats *stats, struct buf *out)
 {
 	add_head(out, "refused_before_request_total", "counter",
-		 "Answered by the gateway: there was no request to judge.");
+		 "Connections and requests that the gateway refused; no vault had them.");
 	for (unsigned e = 0; e < KB_ERR_COUNT; e++)
 		if (atomic_load(&stats->refused[e]) != 0)
 			buf_addf(out, "keybroker_refused_before_request_total{code=\"%s\"} %llu\n",
@@ -202,15 +202,15 @@ void metrics_text(const struct shared *shared, struct buf *out)
 		{PROCESS_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter",
 		 "Records that could not be made durable; nothing was released."},
 		{PROCESS_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter",
-		 "Replies recorded that no gateway took."},
+		 "Recorded replies that no gateway took."},
 		{PROCESS_FETCHER, COUNT_FETCHES, "fetches_total", "counter",
 		 "Fetches of issuers' documents."},
 		{PROCESS_FETCHER, COUNT_FETCH_ERRORS, "fetch_errors_total", "counter",
 		 "Fetches that failed."},
 		{PROCESS_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter",
-		 "Configurations taken over."},
+		 "Configurations loaded by a reload."},
 		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter",
-		 "Configurations refused; the old one stayed."},
+		 "Configurations refused by a reload; the old one stayed in force."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter",
 		 "Workers killed because a request took too long."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
@@ -223,19 +223,19 @@ void metrics_text(const struct shared *shared, struct buf *out)
 	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.",
 		(uint64_t)atomic_load(&stats->started_s));
 	add_one(out, "config_load_time_seconds", "gauge",
-		"When the configuration in force was taken over.",
+		"When the configuration in force was loaded.",
 		(uint64_t)atomic_load(&stats->loaded_s));
 	add_one(out, "config_generation", "gauge", "Number of the configuration in force.",
 		atomic_load(&stats->generation));
 	add_one(out, "config_returned", "gauge",
-		"The configuration in force was left before, and came back: the record of then. 0: "
-		"it is none of the old ones.",
+		"Ledger record in which the configuration in force came into force before; 0: it "
+		"is a new one.",
 		atomic_load(&stats->config_returned));
 	add_processes(shared, out);
 	add_outcomes(stats, out, true);
 	add_outcomes(stats, out, false);
 	add_one(out, "outcomes_lost_total", "counter",
-		"Releases and refusals not in the above: too many labels.",
+		"Releases and refusals that are not counted above: too many labels.",
 		atomic_load(&stats->outcomes_lost));
 	add_refused(stats, out);
 	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.",

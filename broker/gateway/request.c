@@ -1,6 +1,6 @@
-/* broker/gateway/request.c — what of an HTTP request the vault gets to see.  Trusts http.c for the
- * head; does not look into the body.  Must never pass a bearer token on: its digest is enough to
- * compare, and cannot be used elsewhere. */
+/* broker/gateway/request.c — what the vault gets of an HTTP request.  Trusts http.c for the head;
+ * does not parse the body.  Must never pass a bearer token on: the vault only compares it, for
+ * which its digest is enough, and the digest cannot be used elsewhere. */
 #include "gateway/request.h"
 
 #include <event2/buffer.h>
@@ -88,8 +88,8 @@ enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t h
 	uint8_t *body;
 	bool done;
 
-	/* The head is parsed again rather than kept: its spans do not survive the growing buffer,
-	 * and most requests come in one piece. */
+	/* Parse the head again: its spans are not valid after the buffer has grown.  Most requests
+	 * come in one piece, so this costs little. */
 	const uint8_t *bytes = evbuffer_pullup(in, (ev_ssize_t)head_len);
 	if (bytes == NULL)
 		return KB_E_NOMEM;

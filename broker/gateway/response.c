@@ -1,5 +1,5 @@
 /* broker/gateway/response.c — writes HTTP responses.  Decides no status.  Must never name the
- * server, its version, or why a judge refused. */
+ * server, its version, or the reason of a refusal. */
 #include "gateway/response.h"
 
 #include "gateway/http.h"

@@ -1,5 +1,5 @@
-/* broker/gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server version
- * (SECURITY B16). */
+/* broker/gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server
+ * name or version, which would help an attacker. */
 #ifndef KB_GATEWAY_RESPONSE_H
 #define KB_GATEWAY_RESPONSE_H
 #include "base/bytes.h"
@@ -17,7 +17,7 @@ struct reply {
 /* The whole response appended to `out`; a 204 has no body.  Spans must be free of control
  * characters: frame.c and http.c see to that. */
 void reply_write(const struct reply *r, struct buf *out);
-/* The gateway's own answer to a fault: {"error":{"code":…,"message":…}} as Key Vault words it. */
+/* The gateway's own answer to an error: {"error":{"code":…,"message":…}}, as Key Vault's. */
 struct span reply_error_body(enum kb_err e, int status);
 
 #endif
