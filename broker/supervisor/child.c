@@ -1,6 +1,6 @@
-/* broker/supervisor/child.c — the life of one process as the supervisor sees it.  Decides when it
- * is started again and when it is killed.  Trusts exit codes and the shared statistics no further
- * than that.  Never starts a process again whose PIN was refused: the token may count tries. */
+/* broker/supervisor/child.c — one supervised process.  Decides when it is started again and when it
+ * is killed, by its exit code and its health.  Never starts a process again whose PIN was refused:
+ * the token may count tries and lock itself. */
 #include "supervisor/child.h"
 
 #include <errno.h>
@@ -14,13 +14,14 @@
 #include "base/log.h"
 
 enum {
-	READY_MS = 20000,      /* start until READY, or it is killed */
-	BACKOFF_MS = 100,      /* before the first restart; doubled each time … */
-	BACKOFF_MAX_MS = 3000, /* an HSM that comes back is served from within 10 s (SECURITY C3), a
-				  hung call at the start included */
-	HEALTHY_MS = 30000,    /* … until it was READY for this long */
-	EARLY_MS = 200,        /* the supervisor looks every 100 ms and a kill takes a moment:
-				  KB_HSM_CALL_MS is a promise to the client */
+	READY_MS = 20000,   /* start until READY, or it is killed */
+	BACKOFF_MS = 100,   /* before the first restart; doubled each time … */
+	HEALTHY_MS = 30000, /* … until it was READY for this long */
+	/* When an HSM is back, workers use it within 10 s, even if their start hung in a call. */
+	BACKOFF_MAX_MS = 3000,
+	/* The supervisor checks every 100 ms and a kill takes a moment, but the client must have
+	 * its answer after KB_HSM_CALL_MS. */
+	EARLY_MS = 200,
 };
 
 void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation,
@@ -73,13 +74,14 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
-	if (err != KB_OK && err != KB_E_FILE) { /* no room says such a thing: it is broken or
-						   captured; or it cannot be heard any more */
+	if (err != KB_OK && err != KB_E_FILE) {
+		/* None of our processes sends such a message: it is faulty or an attacker runs it.
+		 */
 		log_event(LOG_ERROR, "control.bad", "name", process_name(c->process), "child",
 			  log_i64(c->pid), "err", kb_err_name(err), NULL);
 		child_signal(c, SIGKILL);
 	}
-	if (err != KB_OK) { /* it is ending: its exit code will say more */
+	if (err != KB_OK) { /* it is ending; child_ended() will have the exit code */
 		event_del(c->reader);
 		return;
 	}
@@ -98,8 +100,8 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	}
 }
 
-/* A slot for the new process.  The old one's counters are kept, and its fault: until it is READY
- * that is why it is not. */
+/* An entry for the new process.  The old one's counters are added to `retired`; its fault is
+ * copied, because until READY it is the reason for /readyz. */
 static bool take_slot(struct child *c)
 {
 	unsigned fault = KB_OK;
@@ -173,9 +175,8 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 		  process_name(c->process), "child", log_i64(c->pid), "generation",
 		  log_i64(c->generation), WIFSIGNALED(status) ? "signal" : "exit_code",
 		  log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
-	if (WIFSIGNALED(status) &&
-	    WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its
-					     list lacks a call */
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
+		/* The sandbox stopped it: an attacker ran code in it, or its list lacks a call. */
 		stats_count(&c->host->shared->stats.retired[PROCESS_SUPERVISOR],
 			    COUNT_KILLED_FORBIDDEN, 1);
 		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process),
@@ -196,8 +197,7 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 			  "fix", "put the right PIN in the PIN file, then reload", NULL);
 	} else if (code == PROCESS_EXIT_CONFIG &&
 		   !(c->process == PROCESS_VAULT &&
-		     c->ready_ms !=
-			     0)) { /* an HSM with which this worker was ready will be well again */
+		     c->ready_ms != 0)) { /* its HSM worked with this configuration before */
 		c->held = KB_E_CONFIG;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
 			  "it cannot work with this configuration", "fix",
@@ -209,8 +209,8 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	return request;
 }
 
-/* How long a worker has been in one request, or in one call of the HSM: that may hang at the start
- * and between requests, too. */
+/* How long a worker has been in one request or in one HSM call.  A call may hang at the start and
+ * between requests, too. */
 static int64_t hung_for(const struct process_health *h, int64_t now_ms)
 {
 	int64_t call_ms = atomic_load(&h->call_since_ms), hung_ms = 0;
@@ -227,7 +227,7 @@ bool child_watch(struct child *c, int64_t now_ms)
 	if (!c->is_ready && now_ms - c->started_ms > READY_MS) {
 		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process),
 			  "child", log_i64(c->pid), NULL);
-		c->started_ms = now_ms; /* the kill is not sent again while it takes effect */
+		c->started_ms = now_ms; /* give the kill time before the next one */
 		child_signal(c, SIGKILL);
 		return false;
 	}

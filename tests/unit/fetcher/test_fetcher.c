@@ -181,7 +181,8 @@ static void start_process(bool is_torn)
 		     i++) { /* as the supervisor does, before any process */
 			struct keyset_origin o;
 			config_origin(&c->issuers[i], &o);
-			assert_non_null(stats_issuer(&memory->stats, c->issuers[i].rules.name, o.id));
+			assert_non_null(
+				stats_issuer(&memory->stats, c->issuers[i].rules.name, o.id));
 		}
 		config_free(c);
 	}
