@@ -29,7 +29,7 @@ static bool deadline_set(int fd, int64_t until_ms)
 	       setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0;
 }
 
-/* "127.0.0.1:9464" or "[::1]:9464", as the configuration holds it; never looked up in DNS. */
+/* "127.0.0.1:9464" or "[::1]:9464", as in the configuration; never looked up in DNS. */
 static int connect_to(const char *address, int64_t until_ms)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -170,12 +170,12 @@ int ctl_reload(const struct ctl *c, const struct config *cfg)
 		}
 		if (now >= 0 && ctl_metric(cfg, "keybroker_reloads_failed_total") > failed)
 			return ctl_fail(CTL_NO, "the broker refused the new configuration and "
-						"keeps the old one; its log says why");
+						"keeps the old one; its log has the reason");
 		if (ctl_broker_pid(cfg) != pid)
 			return ctl_fail(CTL_NO, "the broker is gone");
 	}
-	return ctl_fail(
-		CTL_NO,
-		"no new generation within %d s; the old one serves. The broker's log says why",
-		RELOAD_MS / 1000);
+	return ctl_fail(CTL_NO,
+			"no new generation within %d s; the old one serves. The broker's log has "
+			"the reason",
+			RELOAD_MS / 1000);
 }

@@ -1,6 +1,5 @@
-/* broker/ctl/hint.c — codes of files, keys and the HSM in the operator's words: what it means, and
- * what to do next.  Decides nothing. The codes of a judgement are explained by policy/explain.c,
- * which knows more of them. */
+/* broker/ctl/hint.c — what codes of files, keys and the HSM mean, and what to do next.  The codes
+ * of a judgement are explained in policy/explain.c. */
 #include "ctl/output.h"
 
 static const char *const hint[KB_ERR_COUNT] = {
@@ -20,9 +19,9 @@ static const char *const hint[KB_ERR_COUNT] = {
 	[KB_E_KEY_NOT_EXPORTABLE] = "The key was created not to be released.",
 	[KB_E_HSM] = "The module failed; its log says why.",
 	[KB_E_HSM_MODULE] = "The module must be an absolute path to a library that root alone can "
-			    "write, and its own files readable by who asks.",
+			    "write, and its own files readable by the broker's user.",
 	[KB_E_HSM_TOKEN] = "No single token matches: check \"hsm\".\"token\", and for SoftHSM the "
-			   "directory in softhsm2.conf and who may read it.",
+			   "directory in softhsm2.conf and its owner and mode.",
 	[KB_E_HSM_PIN] = "The PIN was refused and is not tried again: put the right one in the PIN "
 			 "file, then `keybrokerctl reload`.",
 	[KB_E_HSM_MECHANISM] = "The module lacks a mechanism that is needed (AES key wrap, RSA).",

@@ -31,10 +31,10 @@ struct viewer {
 	const struct ctl *c;
 	const char *key, *code;
 	int64_t since_s;
-	char **ring; /* the last `most` lines, when a number was asked for */
+	char **ring; /* the last `most` lines, with --lines */
 	size_t most, n;
 	struct buf out;
-	uint32_t segment; /* where reading stands, for --follow */
+	uint32_t segment; /* where to continue, for --follow */
 	int64_t offset;
 	struct chain chain;
 };
@@ -183,7 +183,7 @@ static void ring_print(struct viewer *v)
 	v->most = 0;
 }
 
-/* Complete lines of one segment from where reading stands; *grew says whether there were any. */
+/* Complete lines of one segment after those already shown; *grew: there were some. */
 static enum kb_err follow_segment(struct viewer *v, int dir, bool is_first_of_segment, bool *grew)
 {
 	static uint8_t chunk[64 * (CHAIN_MAX_LINE + 1)];

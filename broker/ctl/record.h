@@ -14,7 +14,7 @@ KB_MUST_CHECK enum kb_err ctl_record_find(const struct ctl *c, const struct conf
  * until now; NULL: it is new. */
 KB_MUST_CHECK enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
 					 const struct key_record *r, const struct buf *before);
-/* Report `what` was done, and reload or say how. */
+/* Report `what` was done, and reload, or print how to reload. */
 int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,
 		    const char *name, bool with_reload);
 

@@ -134,7 +134,7 @@ static int reload_run(struct ctl *c)
 
 	/* The supervisor checks the same, but its faults go to the log. */
 	if (ctl_config_open(c, CONFIG_ALL, false, &cc) != KB_OK)
-		return ctl_fail(CTL_NO, "not reloaded: the broker keeps what it has");
+		return ctl_fail(CTL_NO, "not reloaded: the old configuration stays in force");
 	return ctl_reload(c, cc.config);
 }
 

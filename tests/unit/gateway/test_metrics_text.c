@@ -1,4 +1,4 @@
-/* tests/unit/gateway/test_metrics_text.c — what /metrics says of the shared statistics. */
+/* tests/unit/gateway/test_metrics_text.c — the shared statistics as /metrics. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

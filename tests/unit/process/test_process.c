@@ -203,7 +203,7 @@ static int look_at_all(const struct process_start *start)
 	    start->health != &start->shared->health.process[5] ||
 	    start->stats != &start->shared->stats.process[5])
 		return 5;
-	if (fstat(FD_SHARED, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped, not kept open */
+	if (fstat(FD_SHARED, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped and closed */
 		return 6;
 	return 0;
 }

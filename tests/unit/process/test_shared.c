@@ -39,7 +39,7 @@ static void test_shared_is_mapped_by_all(void **state)
 	stats_count(&other->stats.process[3], COUNT_RECORDS, 5);
 	assert_int_equal(atomic_load(&shared->stats.process[3].counter[COUNT_RECORDS]), 5);
 	assert_int_equal(munmap(other, sizeof *other), 0);
-	assert_int_equal(ftruncate(fd, 10), -1); /* nobody can shrink it under another */
+	assert_int_equal(ftruncate(fd, 10), -1); /* no process can shrink it */
 }
 
 static void test_shared_each_call_fails_once(void **state)

@@ -1,6 +1,6 @@
 /* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a process.  The
- * processes are this program again: spawn executes /proc/self/exe, and main() below acts as its
- * --config says. */
+ * processes are this program again: spawn executes /proc/self/exe, and main() below acts as
+ * --config names. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,7 +78,7 @@ static int act(char **argv)
 
 /* ---- the supervisor's side ---- */
 
-static bool is_requests_closed; /* what processes say cannot be received */
+static bool is_requests_closed; /* what processes send cannot be received */
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
@@ -201,14 +201,14 @@ static void test_child_reports_ready(void **state)
 static void test_child_failed_message_is_not_ready(void **state)
 {
 	(void)state;
-	start("failed"); /* says READY afterwards */
+	start("failed"); /* sends READY afterwards */
 	run_until_ready();
 	child_signal(&child, SIGKILL);
 	(void)child_ended(&child, wait_status(), true);
 	assert_int_equal(readies, 1);
 }
 
-/* It is started as `how`, and killed for what it says. */
+/* It is started as `how`, and killed for what it sends. */
 static void assert_killed(const char *how)
 {
 	int status = 0;
@@ -225,14 +225,15 @@ static void assert_killed(const char *how)
 static void test_i06_child_that_sends_garbage_is_killed(void **state)
 {
 	(void)state;
-	assert_killed("garbage"); /* no room says such a thing: it is broken, or captured */
+	assert_killed("garbage"); /* no process sends such a message: it is faulty, or an attacker
+				     runs it */
 }
 
 static void test_i06_child_that_cannot_be_heard_is_killed(void **state)
 {
 	(void)state;
 	is_requests_closed = true;
-	assert_killed("ready"); /* what was lost is perhaps just that word */
+	assert_killed("ready"); /* the lost message may be just that one */
 	assert_int_equal(readies, 0);
 }
 
@@ -279,7 +280,7 @@ static void test_child_with_a_bad_configuration_is_held(void **state)
 	assert_false(child_is_due(&child, INT64_MAX));
 }
 
-/* What it was ready with before is no bad configuration: its HSM is not well. */
+/* It was ready with this configuration before, so its HSM has a fault, not the configuration. */
 static void test_c03_child_that_was_ready_is_not_held(void **state)
 {
 	(void)state;
@@ -338,7 +339,7 @@ static void test_c06_child_hung_in_a_request_is_killed(void **state)
 	assert_false(child_watch(&child, now_ms + 60000));
 }
 
-/* At the start, or between requests: the state says nothing, the call does. */
+/* At the start and between requests not the state but the call shows that it hangs. */
 static void test_c06_child_hung_in_a_call_is_killed(void **state)
 {
 	(void)state;
@@ -353,7 +354,8 @@ static void test_c06_child_hung_in_a_call_is_killed(void **state)
 		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS + 1));
 		atomic_store(&health()->call_since_ms, now_ms);
 		assert_true(child_watch(
-			&child, now_ms + KB_HSM_CALL_MS)); /* a promise to the client: not later */
+			&child,
+			now_ms + KB_HSM_CALL_MS)); /* the client must have its answer by then */
 		int status = wait_status();
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		(void)child_ended(&child, status, false);
