@@ -55,8 +55,8 @@ struct control_message {
  * compares):
  *
  *	gateway: null 4, log 2, socket 5, eventpoll 1, pipe 2
- *	vault:   null 2, log 2, socket 4, pin 1
- *	ledger:  null 2, log 2, socket 3, ledger 2, segment 1
+ *	vault: null 2, log 2, socket 4, pin 1
+ *	ledger: null 2, log 2, socket 3, ledger 2, segment 1
  *	fetcher: null 2, log 2, socket 4
  *
  * null: standard input, the replaced archive, and a gateway's two spare descriptors.  socket: the

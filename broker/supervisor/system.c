@@ -14,8 +14,9 @@ enum kb_err system_user(const struct config *c, struct sandbox_user *user)
 		return KB_OK; /* "user" is for root */
 	if (c->user == NULL) {
 		fprintf(stderr,
-			"%s: started as root without a \"user\" for the processes: add \"user\": "
-			"\"keybroker\" (useradd --system keybroker), or start it as that user\n",
+			"%s: started as root, and no \"user\" is named for the processes: "
+			"add \"user\": \"keybroker\" (useradd --system keybroker), or start it as "
+			"that user\n",
 			c->path);
 		return KB_E_CONFIG;
 	}
