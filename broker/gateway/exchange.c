@@ -24,7 +24,7 @@ enum {
 
 /* A place in the window: held from sending the request to its response, even if the client is
  * gone. */
-struct place {
+struct window_place {
 	uint64_t id; /* 0: free */
 	int64_t until_ms;
 };
@@ -34,7 +34,7 @@ struct exchange {
 	size_t mask;
 	uint64_t first_id, last_id;
 	struct queue queue;
-	struct place place[KB_MAX_WINDOW];
+	struct window_place place[KB_MAX_WINDOW];
 	unsigned n_held;
 	unsigned window; /* how many places may be held now: window_least to window_most */
 	unsigned window_least, window_most;
@@ -102,7 +102,7 @@ static void place_hold(struct exchange *x, uint64_t id)
 {
 	for (unsigned i = 0; i < x->window_most; i++)
 		if (x->place[i].id == 0) {
-			x->place[i] = (struct place){id, clock_mono_ms() + KB_REQUEST_MS};
+			x->place[i] = (struct window_place){id, clock_mono_ms() + KB_REQUEST_MS};
 			x->n_held++;
 			return;
 		}
