@@ -1,10 +1,11 @@
-/* broker/keybrokerctl.c — the operator's command: finds the command in the table and runs it. Every
- * command is one function of ctl_*.c. */
+/* broker/keybrokerctl.c — main() of the operator's program: finds the command in the tables of
+ * broker/ctl/ and runs it. */
 #include <stdio.h>
 
 #include "base/log.h"
 #include "base/version.h"
 #include "ctl/ctl.h"
+#include "ctl/output.h"
 
 static const struct ctl_command *const tables[] = {
 	ctl_init_commands,  ctl_key_commands,    ctl_explain_commands,
@@ -22,7 +23,7 @@ static void overview(struct buf *out)
 	buf_addf(out,
 		 "\n  -c, --config FILE  the configuration (%s)\n  -j, --json         "
 		 "machine-readable output\n"
-		 "  --version          %s\n\n`keybrokerctl COMMAND --help` tells a command's "
+		 "  --version          %s\n\n`keybrokerctl COMMAND --help` lists a command's "
 		 "options.\n"
 		 "Exit: 0 done, 1 judged and the answer is no, 2 usage or it could not be done.\n",
 		 default_config, KB_VERSION);
@@ -41,7 +42,7 @@ static int help(int code)
 	return code;
 }
 
-/* The command of one or two words; *n how many they were. */
+/* The command of one or two words; *n: how many words. */
 static const struct ctl_command *command_find(int argc, char **argv, int *n)
 {
 	for (size_t i = 0; i < N_TABLES; i++)
@@ -70,8 +71,8 @@ int main(int argc, char **argv)
 	int at = 1, words = 0;
 
 	log_init("keybrokerctl", LOG_ERROR);
-	for (; at < argc && argv[at][0] == '-';
-	     at++) { /* what stands before the command; ctl_parse() takes the same behind it */
+	/* Options before the command; ctl_parse() takes the same after it. */
+	for (; at < argc && argv[at][0] == '-'; at++) {
 		if (is_option(argv[at], "-h", "--help"))
 			return help(CTL_OK);
 		if (is_option(argv[at], "-V", "--version")) {

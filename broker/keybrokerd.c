@@ -1,5 +1,5 @@
-/* broker/keybrokerd.c — main(): the broker, or one of its processes when the supervisor says so.
- * Decides nothing but which.  Never runs a process as root. */
+/* broker/keybrokerd.c — main(): the supervisor, or one of its processes when --process is given.
+ * Never runs a process as root. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,9 +29,9 @@ static bool parse_number(const char *text, unsigned long most, unsigned long *ou
 
 static enum process_kind process_from_name(const char *name)
 {
-	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
-		if (strcmp(process_name(r), name) == 0)
-			return r;
+	for (enum process_kind kind = PROCESS_GATEWAY; kind < PROCESS_COUNT; kind++)
+		if (strcmp(process_name(kind), name) == 0)
+			return kind;
 	return PROCESS_NONE;
 }
 
@@ -104,11 +104,11 @@ int main(int argc, char **argv)
 			is_good = start.process != PROCESS_NONE;
 			break;
 		case OPT_SLOT:
-			is_good = parse_number(optarg, STATS_SLOTS - 1, &n);
+			is_good = parse_number(optarg, PROCESS_SLOTS - 1, &n);
 			start.slot = (unsigned)n;
 			break;
 		case OPT_INDEX:
-			is_good = parse_number(optarg, STATS_SLOTS - 1, &n);
+			is_good = parse_number(optarg, PROCESS_SLOTS - 1, &n);
 			start.index = (unsigned)n;
 			break;
 		case OPT_GENERATION:

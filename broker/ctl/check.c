@@ -1,6 +1,6 @@
-/* broker/ctl/check.c — `keybrokerctl check`: what the supervisor checks before a configuration is
- * taken, and more: the HSM's objects, the signer's certificate, ends of validity.  Changes nothing.
- */
+/* broker/ctl/check.c — `keybrokerctl check`: what the supervisor checks when it loads a
+ * configuration, and more: the HSM's objects, the signer's certificate, expiry dates.  Changes
+ * nothing. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/x509.h"
-#include "ctl/ctl.h"
+#include "ctl/open.h"
+#include "ctl/output.h"
 #include "keystore/keystore.h"
 #include "keystore/sign.h"
 #include "keystore/wrap.h"
@@ -23,7 +24,7 @@ static const struct ctl_opt check_opts[] = {
 
 enum { MAX_NOTES = 200, EXPIRES_SOON_S = 30 * 86400 };
 
-struct notes { /* what was found, faults and warnings apart; allocated texts */
+struct notes { /* faults, or warnings; allocated texts */
 	char *text[MAX_NOTES];
 	size_t n, lost;
 };
@@ -50,8 +51,8 @@ static void notes_free(struct notes *t)
 
 /* ---- certificates ---- */
 
-static void chain_look(const struct config *cfg, const char *what, struct span pem, int64_t now_s,
-		       struct notes *faults, struct notes *warnings)
+static void chain_check(const struct config *cfg, const char *what, struct span pem, int64_t now_s,
+			struct notes *faults, struct notes *warnings)
 {
 	KB_AUTO(buf) struct buf der = {0};
 	char end[KB_TIME_TEXT];
@@ -70,17 +71,17 @@ static void chain_look(const struct config *cfg, const char *what, struct span p
 		note(warnings, "%s: %s: a certificate ends on %.10s", cfg->path, what, end);
 }
 
-static void certificates_look(const struct config *cfg, struct notes *faults,
-			      struct notes *warnings)
+static void certificates_check(const struct config *cfg, struct notes *faults,
+			       struct notes *warnings)
 {
 	int64_t now_s = clock_wall_s();
 	char what[64];
 
 	for (size_t i = 0; i < cfg->n_listeners; i++) {
 		snprintf(what, sizeof what, "listeners[%zu].tls.certificate", i);
-		chain_look(cfg, what, cfg->listeners[i].certificate, now_s, faults, warnings);
+		chain_check(cfg, what, cfg->listeners[i].certificate, now_s, faults, warnings);
 	}
-	chain_look(cfg, "signer.certificates", cfg->signer_chain, now_s, faults, warnings);
+	chain_check(cfg, "signer.certificates", cfg->signer_chain, now_s, faults, warnings);
 	if (x509_chain_check(cfg->signer_chain) != KB_OK)
 		note(warnings,
 		     "%s: signer.certificates: not a chain from leaf to root; clients that follow "
@@ -90,7 +91,7 @@ static void certificates_look(const struct config *cfg, struct notes *faults,
 
 /* ---- the HSM ---- */
 
-static void signer_look(const struct config *cfg, struct keystore *ks, struct notes *faults)
+static void signer_check(const struct config *cfg, struct keystore *ks, struct notes *faults)
 {
 	const struct hsm_key *signer = NULL;
 	KB_AUTO(buf) struct buf leaf = {0};
@@ -104,14 +105,14 @@ static void signer_look(const struct config *cfg, struct keystore *ks, struct no
 		return;
 	}
 	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
-		return; /* told already */
+		return; /* reported by chain_check() */
 	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
 		note(faults, "%s: signer: the first certificate is not for the key in the HSM (%s)",
 		     cfg->path, kb_err_name(err));
 }
 
-static void wrap_look(const struct config *cfg, struct keystore *ks, struct notes *faults,
-		      struct notes *warnings)
+static void wrap_check(const struct config *cfg, struct keystore *ks, struct notes *faults,
+		       struct notes *warnings)
 {
 	if (keystore_self_test(ks) == KB_OK)
 		return;
@@ -120,12 +121,12 @@ static void wrap_look(const struct config *cfg, struct keystore *ks, struct note
 		for (enum kb_kty kty = KB_KTY_RSA; kty <= KB_KTY_OCT; kty++)
 			if (plan->engine[enc][kty] == WRAP_NONE)
 				note(enc == KB_ENC_SHA1 ? faults : warnings,
-				     "%s: hsm.module: %s of %s keys cannot be done right: such "
+				     "%s: hsm.module: %s of %s keys does not work right: such "
 				     "releases are refused",
 				     cfg->path, enc_name(enc), kty_name(kty));
 }
 
-static void hsm_look(const struct config *cfg, struct notes *faults, struct notes *warnings)
+static void hsm_check(const struct config *cfg, struct notes *faults, struct notes *warnings)
 {
 	struct keystore *ks = NULL;
 	enum kb_err err = ctl_hsm_open(cfg, true, &ks);
@@ -146,8 +147,8 @@ static void hsm_look(const struct config *cfg, struct notes *faults, struct note
 				     r->name, one->version, kb_err_name(err), ctl_hint(err));
 		}
 	}
-	signer_look(cfg, ks, faults);
-	wrap_look(cfg, ks, faults, warnings);
+	signer_check(cfg, ks, faults);
+	wrap_check(cfg, ks, faults, warnings);
 	ctl_hsm_close(ks);
 }
 
@@ -214,9 +215,9 @@ static int check_run(struct ctl *c)
 	if (err != KB_OK && faults.n == 0)
 		note(&faults, "%s:1: %s", c->config_path, kb_err_name(err));
 	if (err == KB_OK) {
-		certificates_look(cfg, &faults, &warnings);
+		certificates_check(cfg, &faults, &warnings);
 		if (ctl_has(c, OPT_HSM))
-			hsm_look(cfg, &faults, &warnings);
+			hsm_check(cfg, &faults, &warnings);
 	}
 	int code = faults.n == 0 ? CTL_OK : CTL_NO;
 	buf_init(&out, CTL_MAX_OUTPUT);
@@ -232,7 +233,6 @@ static int check_run(struct ctl *c)
 const struct ctl_command ctl_check_commands[] = {
 	{"check", NULL,
 	 "The whole configuration: every issuer, key record, policy, certificate and file mode.",
-	 check_opts, check_run,
-	 "Faults are told one a line as path:line: text.  Exit: 0 good, 1 not.\n"},
+	 check_opts, check_run, "Each fault is a line: path:line: text.  Exit: 0 good, 1 not.\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

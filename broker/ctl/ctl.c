@@ -1,109 +1,15 @@
-/* broker/ctl/ctl.c — what every command of keybrokerctl uses.  Trusts its operator and the
- * configuration's own checks; never prints a PIN or key bytes. */
+/* broker/ctl/ctl.c — the command line of keybrokerctl: one table of options a command, one parser,
+ * the help text. */
 #include "ctl/ctl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
-#include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/secret.h"
-#include "keystore/keystore.h"
-#include "supervisor/state.h"
-
-/* ---- what is said ---- */
-
-static bool has_spoken;
-
-void ctl_say(const char *fmt, ...)
-{
-	va_list ap;
-
-	has_spoken = true;
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-}
-
-int ctl_end(int code)
-{
-	return code == CTL_FAILED && !has_spoken ? ctl_fail(code, "there is not enough memory")
-						 : code;
-}
-
-int ctl_fail(int code, const char *fmt, ...)
-{
-	va_list ap;
-
-	has_spoken = true;
-	fputs("keybrokerctl: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	return code;
-}
-
-int ctl_put(struct buf *out, int code)
-{
-	bool is_written = buf_ok(out) == KB_OK &&
-			  (out->len == 0 || fwrite(out->p, 1, out->len, stdout) == out->len) &&
-			  fflush(stdout) == 0;
-
-	buf_free(out);
-	return is_written ? code : ctl_fail(CTL_FAILED, "cannot write to standard output");
-}
-
-void ctl_table_init(struct ctl_table *t, unsigned columns)
-{
-	t->columns = columns;
-	buf_init(&t->cells, CTL_MAX_OUTPUT);
-}
-
-void ctl_table_add(struct ctl_table *t, const char *cell)
-{
-	buf_add(&t->cells, cell, strlen(cell) + 1);
-}
-
-void ctl_table_write(struct ctl_table *t, struct buf *out)
-{
-	enum { MOST = 16 };
-	int width[MOST] = {0};
-
-	if (t->columns == 0 || t->columns > MOST)
-		KB_BUG();
-	for (unsigned pass = 0; pass < 2; pass++) {
-		size_t at = 0;
-		for (unsigned i = 0; at < t->cells.len; i = (i + 1) % t->columns) {
-			const char *cell = (const char *)t->cells.p + at;
-			int len = (int)strlen(cell);
-			at += (size_t)len + 1;
-			if (pass == 0 && len > width[i])
-				width[i] = len;
-			if (pass == 0)
-				continue;
-			buf_add_str(out, cell);
-			if (i + 1 == t->columns)
-				buf_add_str(out, "\n");
-			else
-				buf_addf(out, "%*s", width[i] - len + 2, "");
-		}
-	}
-	buf_free(&t->cells);
-}
-
-/* ---- the command line ---- */
+#include "ctl/output.h"
 
 static const struct ctl_opt common_opts[] = {
 	{"config", 'c', "FILE", "the configuration (/etc/keybroker/keybroker.json)"},
@@ -137,7 +43,8 @@ void ctl_usage(const struct ctl_command *cmd, struct buf *out)
 	}
 }
 
-/* getopt_long's two tables, made of ours; long options are numbered from LONG_BASE, ours first. */
+/* getopt_long's two tables, made from ours.  Long options are numbered from LONG_BASE, the
+ * command's own first. */
 enum { LONG_BASE = 256, COMMON_BASE = LONG_BASE + CTL_MAX_OPTS };
 
 static void getopt_tables(const struct ctl_opt *opts, int base, char *shorts, struct option *longs,
@@ -158,8 +65,8 @@ static void getopt_tables(const struct ctl_opt *opts, int base, char *shorts, st
 	}
 }
 
-/* The number of an option that was given by its letter. */
-static int by_letter(const struct ctl_opt *opts, int base, int letter)
+/* The number of the option with this letter. */
+static int letter_find(const struct ctl_opt *opts, int base, int letter)
 {
 	for (int i = 0; opts[i].name != NULL; i++)
 		if (opts[i].letter == letter)
@@ -185,13 +92,13 @@ int ctl_parse(struct ctl *c, int argc, char **argv, bool *stop)
 	*stop = true;
 	getopt_tables(opts, LONG_BASE, shorts, longs, &n);
 	getopt_tables(common_opts, COMMON_BASE, shorts, longs, &n);
-	optind = 0; /* glibc: forget the scan of the words before the command */
+	optind = 0; /* glibc: start a new scan */
 	while ((o = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		if (o == '?')
 			return usage_error(c->command);
 		if (o < LONG_BASE) {
-			int own = by_letter(opts, LONG_BASE, o);
-			o = own != -1 ? own : by_letter(common_opts, COMMON_BASE, o);
+			int own = letter_find(opts, LONG_BASE, o);
+			o = own != -1 ? own : letter_find(common_opts, COMMON_BASE, o);
 		}
 		if (o == COMMON_BASE) {
 			c->config_path = optarg;
@@ -258,186 +165,4 @@ bool ctl_time(const char *what, const char *text, int64_t *out)
 		 "%s: seconds since 1970 or a time like 2026-11-21T17:10:11Z is wanted, not '%s'",
 		 what, text);
 	return false;
-}
-
-void ctl_pause(unsigned ms)
-{
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-	(void)nanosleep(&t, NULL); /* cut short by a signal is as good */
-}
-
-/* ---- files ---- */
-
-char *ctl_path(const char *dir, const char *name)
-{
-	char *path = NULL;
-
-	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
-}
-
-enum kb_err ctl_write(const char *path, mode_t mode, bool is_new, struct span text)
-{
-	enum kb_err err = file_replace_path(path, mode, is_new ? FILE_NEW : 0, text);
-
-	if (err == KB_E_FILE)
-		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-	return err;
-}
-
-enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out)
-{
-	bool is_stdin = strcmp(path, "-") == 0;
-	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-
-	buf_init(out, max_bytes);
-	enum kb_err err = fd < 0 ? KB_E_FILE : file_read_all(fd, out);
-	if (err == KB_E_FILE)
-		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-	if (err == KB_E_FILE_SIZE)
-		ctl_fail(CTL_FAILED, "%s: more than %zu bytes", path, max_bytes);
-	if (fd >= 0 && !is_stdin)
-		close(fd);
-	return err;
-}
-
-/* ---- configuration and HSM ---- */
-
-enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
-			    struct ctl_config *out)
-{
-	struct config_faults faults = {0};
-
-	*out = (struct ctl_config){.lock_fd = -1};
-	if (is_change) {
-		out->lock_fd = open(c->config_path, O_RDONLY | O_CLOEXEC);
-		if (out->lock_fd < 0 || flock(out->lock_fd, LOCK_EX) != 0) {
-			ctl_fail(CTL_FAILED, "%s: %s; name the configuration with -c FILE",
-				 c->config_path, strerror(errno));
-			return KB_E_FILE;
-		}
-	}
-	enum kb_err err = snapshot_files(&out->source);
-	if (err == KB_OK)
-		err = config_load(out->source, c->config_path, parts, &out->config, &faults);
-	if (err != KB_OK && faults.n == 0)
-		ctl_fail(CTL_FAILED, "%s: %s", c->config_path, kb_err_name(err));
-	for (size_t i = 0; i < faults.n; i++)
-		ctl_say("%s", faults.text[i]);
-	config_faults_free(&faults);
-	return err;
-}
-
-void ctl_config_cleanup(struct ctl_config *cc)
-{
-	config_free(cc->config);
-	snapshot_free(cc->source);
-	if (cc->lock_fd >= 0)
-		close(cc->lock_fd);
-	*cc = (struct ctl_config){.lock_fd = -1};
-}
-
-enum kb_err ctl_user_enter(const char *user)
-{
-	if (user == NULL || geteuid() != 0)
-		return KB_OK;
-	const struct passwd *pw = getpwnam(user);
-	if (pw == NULL) {
-		ctl_fail(CTL_FAILED,
-			 "there is no user '%s' on this machine; create it (useradd --system %s) "
-			 "or change \"user\"",
-			 user, user);
-		return KB_E_SYS;
-	}
-	if (initgroups(user, pw->pw_gid) == 0 && setegid(pw->pw_gid) == 0 &&
-	    seteuid(pw->pw_uid) == 0)
-		return KB_OK;
-	ctl_fail(CTL_FAILED, "cannot act as user %s: %s", user, strerror(errno));
-	ctl_user_leave();
-	return KB_E_SYS;
-}
-
-void ctl_user_leave(void)
-{
-	if (getuid() != 0 || geteuid() == 0)
-		return;
-	if (seteuid(0) != 0 || setegid(0) != 0 || setgroups(0, NULL) != 0)
-		KB_BUG(); /* neither user nor root: nothing sensible can follow */
-}
-
-static int pin_fd = -1; /* open while the HSM is: who logs in takes turns by it */
-
-static void pin_close(void)
-{
-	if (pin_fd >= 0)
-		close(pin_fd);
-	pin_fd = -1;
-}
-
-static enum kb_err pin_read(const char *path, struct secret **out)
-{
-	const struct file_trust trust = file_trust_self();
-	char why[FILE_WHY];
-	int fd;
-	enum kb_err err = file_open_trusted(path, &trust, 027, &fd, why);
-
-	if (err != KB_OK) {
-		ctl_fail(CTL_FAILED, "%s: %s%s", path, why,
-			 err == KB_E_FILE
-				 ? " (the HSM's PIN is read as the instance's owner or root)"
-				 : "");
-		return err;
-	}
-	if ((err = secret_read_fd(fd, out)) != KB_OK)
-		ctl_fail(CTL_FAILED, "%s: no PIN in it (%s)", path, kb_err_name(err));
-	pin_fd = fd;
-	if (err != KB_OK)
-		pin_close();
-	return err;
-}
-
-enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keystore **out)
-{
-	enum kb_err err = KB_E_BUG;
-	KB_AUTO(secret) struct secret *pin = NULL;
-	char token_dir[STATE_TOKEN_DIR];
-
-	*out = NULL;
-	if ((err = secret_arena_init()) != KB_OK) {
-		ctl_fail(CTL_FAILED,
-			 "%d KiB of memory cannot be locked for the PIN; raise `ulimit -l`",
-			 KB_SECRET_ARENA / 1024);
-		return err;
-	}
-	if ((err = pin_read(cfg->hsm_pin_file, &pin)) != KB_OK)
-		return err;
-	for (char **e = cfg->hsm_environment; e != NULL && *e != NULL; e++) {
-		KB_AUTO(cstr) char *name = strndup(*e, strcspn(*e, "="));
-		if (name == NULL || (*e)[strlen(name)] != '=' ||
-		    setenv(name, *e + strlen(name) + 1, 1) != 0)
-			return KB_E_NOMEM;
-	}
-	if ((err = ctl_user_enter(cfg->user)) != KB_OK)
-		return err;
-	struct keystore_params params = {
-		.module = cfg->hsm_module,
-		.token = cfg->hsm_token,
-		.pin = pin,
-		.is_writable = is_writable,
-		.login_lock = pin_fd,
-		.token_dir = state_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
-	if ((err = keystore_open(&params, out)) != KB_OK) {
-		pin_close();
-		ctl_user_leave();
-		ctl_fail(CTL_FAILED, "the HSM (%s, %s) does not open: %s. %s", cfg->hsm_module,
-			 cfg->hsm_token, kb_err_name(err), ctl_hint(err));
-	}
-	return err;
-}
-
-void ctl_hsm_close(struct keystore *ks)
-{
-	keystore_close(ks);
-	pin_close();
-	ctl_user_leave();
 }

@@ -1,11 +1,13 @@
 /* broker/ctl/explain.c — `keybrokerctl explain`: would this token release this key, and if not,
- * why.  The judge is decide(), the vault's own: what explains is what enforces.  Makes no record,
- * opens no HSM, releases nothing: a grant made here is thrown away. */
+ * why.  Uses decide(), as the vault does, so that the explanation is what is enforced.  Makes no
+ * record, opens no HSM, releases nothing: a grant made here is freed. */
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "ctl/ctl.h"
+#include "ctl/files.h"
+#include "ctl/open.h"
+#include "ctl/output.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"
@@ -23,7 +25,7 @@ static const struct ctl_opt explain_opts[] = {
 	{NULL, 0, NULL, NULL},
 };
 
-struct question { /* what a release needs, and where each part stands */
+struct question { /* what a release needs */
 	const struct config *config;
 	const struct key_config *key;
 	const struct issuer_config *issuer;
@@ -33,9 +35,9 @@ struct question { /* what a release needs, and where each part stands */
 	struct jwks *keys;
 	struct explain *ex;
 	int64_t now_s;
-	bool is_rehearsal; /* at another time than now */
+	bool is_rehearsal; /* --at: another time than now */
 	struct span version, nonce;
-	const char *keys_from; /* for people */
+	const char *keys_from; /* as text */
 };
 
 static void question_cleanup(struct question *q)
@@ -48,7 +50,7 @@ static void question_cleanup(struct question *q)
 	buf_free(&q->keys_text);
 }
 
-/* A file of a token ends in a newline, mostly; the token itself has none. */
+/* A token file usually ends in a newline; the token has none. */
 static struct span trimmed(struct span s)
 {
 	while (s.len > 0 &&
@@ -57,8 +59,8 @@ static struct span trimmed(struct span s)
 	return s;
 }
 
-/* The issuer's keys as a vault would have them at that time; none is an outcome of the judgement
- * (ISSUER_UNAVAILABLE), a broken file is not. */
+/* The issuer's keys as a vault would have them at that time.  No keys are an outcome
+ * (ISSUER_UNAVAILABLE), a broken file is an error. */
 static enum kb_err keys_find(struct question *q, const char *file)
 {
 	struct span document = span_of(NULL, 0);
@@ -101,7 +103,7 @@ static enum kb_err keys_find(struct question *q, const char *file)
 	return err;
 }
 
-/* The release's own order: the key, the token's form, then everything that decide() judges. */
+/* In the order of a release: the key, the token's form, then all that decide() checks. */
 static enum kb_err judge(struct question *q, const char *version, const char *keys_file,
 			 bool *is_judged)
 {
@@ -169,7 +171,7 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 	buf_add_str(out, "\n");
 	if (q->version.len > 0)
 		explain_text(q->ex, out);
-	else /* the key itself: the token was not looked at */
+	else /* refused because of the key: the token was not checked */
 		buf_addf(out, "REFUSE %s: %s\n", kb_err_name(outcome), ctl_hint(outcome));
 	if (outcome == KB_OK && q->issuer != NULL && q->issuer->rules.is_single_use)
 		buf_add_str(out, "The issuer is configured for single use: the ledger lets it "
@@ -198,8 +200,7 @@ static int explain_run(struct ctl *c)
 		return ctl_fail(CTL_FAILED,
 				"there is no key '%s'; `keybrokerctl key list` shows what there is",
 				name);
-	/* Process for more than a token may have, so that one that is too long is judged and not
-	 * "unreadable". */
+	/* More than a token may have, so that one that is too long is an outcome, not an error. */
 	if (ctl_read(token, 2 * KB_MAX_TOKEN, &q.token_text) != KB_OK)
 		return CTL_FAILED;
 	if ((q.ex = explain_new()) == NULL)

@@ -1,6 +1,6 @@
 /* broker/ctl/import.c — PEM or DER to PKCS#8 in locked memory.  Trusts the operator that the key is
- * a good one, not that the file is what he thinks it is. Never writes key bytes anywhere; what
- * OpenSSL held of them is wiped when it frees the key. */
+ * a good one, but checks the file's form and type.  Never writes key bytes anywhere; OpenSSL wipes
+ * its copies when it frees the key. */
 #include "ctl/import.h"
 
 #include <errno.h>
@@ -17,10 +17,9 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "base/x509.h"
-#include "ctl/ctl.h"
+#include "ctl/output.h"
 
-/* Every byte as it is: a trailing newline may be part of a raw key, so secret_read_fd() is not for
- * this. */
+/* Unchanged: secret_read_fd() drops a trailing newline, which may be part of a raw key. */
 static enum kb_err raw_read(const char *path, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *s = secret_new(KB_MAX_SECRET);
@@ -51,7 +50,7 @@ static EVP_PKEY *key_decode(const struct secret *file)
 	struct span bytes = secret_span(file);
 	const uint8_t *der = bytes.p;
 	BIO *bio = BIO_new_mem_buf(bytes.p, (int)bytes.len);
-	/* A PEM with a password is asked for it on the terminal, by OpenSSL. */
+	/* For a PEM with a password OpenSSL asks on the terminal. */
 	EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 
 	BIO_free(bio);
@@ -70,7 +69,7 @@ static enum kb_err pkcs8_encode(EVP_PKEY *key, struct secret **out)
 
 	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
 	    EVP_PKEY_set_utf8_string_param(key, "encoding", "named_curve") != 1)
-		goto out; /* explicit parameters: PKCS#11 and the clients want the curve's name */
+		goto out; /* explicit parameters: PKCS#11 and clients need the curve's name */
 	if ((info = EVP_PKEY2PKCS8(key)) == NULL ||
 	    (len = i2d_PKCS8_PRIV_KEY_INFO(info, &der)) <= 0 || len > KB_MAX_SECRET)
 		goto out;

@@ -35,7 +35,7 @@ enum phase { PHASE_IDLE, PHASE_METADATA, PHASE_KEYS };
 struct feed { /* one issuer */
 	const struct issuer_config *config;
 	struct keyset_origin origin;
-	struct issuer_slot *slot; /* NULL: the shared statistics are full */
+	struct issuer_stats *slot; /* NULL: the shared statistics are full */
 	enum phase phase;
 	struct fetch *fetch; /* under way, NULL in PHASE_IDLE */
 	char *url;           /* of PHASE_METADATA or PHASE_KEYS */
@@ -52,7 +52,7 @@ struct feed { /* one issuer */
 
 struct fetcher {
 	const struct config *config;
-	struct slot *self;
+	struct process_stats *self;
 	struct fetch_set *set;
 	struct feed *feed;
 	bool is_requests_closed; /* all vaults have ended */
@@ -175,13 +175,13 @@ static enum kb_err start_fetch(struct fetcher *r, struct feed *f, enum phase pha
 static void finish(struct fetcher *r, struct feed *f, enum kb_err err, const char *detail)
 {
 	f->phase = PHASE_IDLE;
-	slot_count(r->self, COUNT_FETCHES, 1);
+	stats_count(r->self, COUNT_FETCHES, 1);
 	log_outcome(f, err, detail);
 	if (err == KB_OK) {
 		f->failures = 0;
 		return; /* next_ms is set by the freshness */
 	}
-	slot_count(r->self, COUNT_FETCH_ERRORS, 1);
+	stats_count(r->self, COUNT_FETCH_ERRORS, 1);
 	publish(f, err, 0);
 	f->failures++;
 	f->next_ms = clock_mono_ms() + retry_ms(f, clock_wall_s());
@@ -290,7 +290,7 @@ static void take_requests(struct fetcher *r)
 		       0 ||
 	       (n == 0 && !frame_at_end(FD_FETCHER_REQUESTS))) {
 		if (n != sizeof index || index >= r->config->n_issuers) {
-			slot_count(r->self, COUNT_FRAMES_BAD, 1);
+			stats_count(r->self, COUNT_FRAMES_BAD, 1);
 			continue;
 		}
 		struct feed *f = &r->feed[index];
@@ -414,8 +414,7 @@ static void free_feeds(struct fetcher *r)
 
 static int fail(const struct process_start *start, enum kb_err err, int code)
 {
-	atomic_store(&start->self->fault, err);
-	slot_set(start->self, SLOT_FAILED);
+	health_fail(start->health, err);
 	log_event(LOG_ERROR, "fetcher.start", "err", kb_err_name(err), NULL);
 	if (control_send(FD_CONTROL, CONTROL_FAILED, start->generation, err) != KB_OK)
 		log_event(LOG_WARN, "control.lost", NULL);
@@ -428,7 +427,7 @@ int fetcher_main(const struct process_start *start)
 	KB_AUTO(config) struct config *config = NULL;
 	KB_AUTO(fetch_set) struct fetch_set *set = NULL;
 	struct config_faults faults = {0};
-	struct fetcher r = {.self = start->self};
+	struct fetcher r = {.self = start->stats};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
@@ -444,12 +443,12 @@ int fetcher_main(const struct process_start *start)
 	if (r.feed == NULL)
 		return fail(start, KB_E_NOMEM, PROCESS_EXIT_RESTART);
 	for (size_t i = 0; i < config->n_issuers; i++)
-		begin_feed(&r, &r.feed[i], &config->issuers[i], start->stats);
+		begin_feed(&r, &r.feed[i], &config->issuers[i], &start->shared->stats);
 	if ((err = confine_process(start, config, 0)) != KB_OK) {
 		free_feeds(&r);
 		return fail(start, err, PROCESS_EXIT_RESTART);
 	}
-	slot_set(start->self, SLOT_READY);
+	health_set(start->health, HEALTH_READY);
 	err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0);
 	if (err == KB_OK)
 		err = serve(&r);

@@ -40,7 +40,7 @@ struct exchange {
 	int pool_fd[POOL_COUNT];
 	bool is_waiting[POOL_COUNT]; /* for the pool's socket to become writable */
 	bool is_broken;
-	struct slot *self;
+	struct process_stats *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
 };
@@ -92,7 +92,7 @@ void exchange_cancel(struct exchange *x, struct pending *p)
 	p->next = NULL;
 	p->id = 0;
 	queue_drop(&x->queue, &p->item);
-	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
 	frame_drop(p);
 }
 
@@ -145,7 +145,7 @@ static enum sent try_send(struct exchange *x, enum pool pool, uint64_t id, struc
 	while (n < 0 && errno == EINTR);
 	if (n >= 0) {
 		place_hold(x, id);
-		slot_count(x->self, COUNT_REQUESTS, 1);
+		stats_count(x->self, COUNT_REQUESTS, 1);
 		return SENT;
 	}
 	if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -178,7 +178,7 @@ static enum kb_err enqueue(struct exchange *x, struct pending *p, uint64_t id,
 		return KB_E_QUEUE_FULL;
 	}
 	table_add(x, p, id);
-	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
 	wait_writable(x, p->pool);
 	if (evicted != NULL) {
 		struct pending *other =
@@ -229,7 +229,7 @@ static void pump(struct exchange *x)
 			x->on.on_refused(x->on.ctx, p, KB_E_FRAME);
 		}
 	}
-	slot_gauge(x->self, COUNT_QUEUE, x->queue.n);
+	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -264,7 +264,7 @@ static void take_response(struct exchange *x, struct span message)
 	struct frame_response r;
 
 	if (frame_get_response(message, &r) != KB_OK) {
-		slot_count(x->self, COUNT_FRAMES_BAD, 1);
+		stats_count(x->self, COUNT_FRAMES_BAD, 1);
 		return;
 	}
 	place_free(x, r.id);
@@ -272,11 +272,11 @@ static void take_response(struct exchange *x, struct span message)
 	if (p == NULL) {
 		/* One of ours whose client has gone or has its 503. */
 		if (r.id > x->first_id && r.id <= x->last_id)
-			slot_count(x->self, COUNT_REPLIES_LOST, 1);
+			stats_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
 	exchange_cancel(x, p);
-	slot_count(x->self, COUNT_REPLIES, 1);
+	stats_count(x->self, COUNT_REPLIES, 1);
 	x->on.on_response(x->on.ctx, p, &r);
 }
 
@@ -310,7 +310,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		if ((size_t)n > sizeof x->in)
-			slot_count(x->self, COUNT_FRAMES_BAD, 1);
+			stats_count(x->self, COUNT_FRAMES_BAD, 1);
 		else
 			take_response(x, span_of(x->in, (size_t)n));
 	}

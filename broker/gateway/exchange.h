@@ -32,7 +32,7 @@ struct exchange_events {
 
 struct exchange_config {
 	int pool_fd[POOL_COUNT], ledger_fd; /* stay the caller's */
-	struct slot *self;
+	struct process_stats *self;
 	unsigned gateway; /* its number in its generation, < 256: the ledger responds by it */
 	/* How many requests workers and ledger may hold, window_least to window ≤ KB_MAX_WINDOW.
 	 * The kernel would take thousands, in one line for all sources.  A small window leaves the

@@ -1,6 +1,6 @@
-/* broker/gateway/gateway.c — the process that strangers reach: listeners, limits, control, drain.
- * Decides who may connect and when to stop.  Trusts the supervisor (control socket, configuration)
- * and nobody else.  Holds no key but TLS's own; must never parse a body. */
+/* broker/gateway/gateway.c — the process that clients reach: listeners, limits, control, drain.
+ * Decides when to accept connections and when to stop.  Trusts only the supervisor (control socket,
+ * configuration).  Holds no key but TLS's own; must never parse a body. */
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -35,18 +35,18 @@ struct gateway {
 	size_t n_listeners;
 	unsigned max_connections, max_source, max_queue, window;
 	struct event *control, *tick, *term;
-	int spare_fd; /* given up for a moment when no descriptor is left, so that a client is told
-			 by a close */
+	/* Closed when no descriptor is left, so that one connection can be accepted and closed. */
+	int spare_fd;
 	int64_t paused_until_ms; /* 0: accepting */
 	bool is_full;            /* not accepting until a connection ends */
 	bool is_trim_due;
 	int64_t trimmed_ms;
-	size_t most_held; /* memory for strangers, an estimate, since it was last given back */
-	int64_t drain_ms; /* when draining began; 0: it did not */
+	size_t most_held; /* highest estimate of memory for clients since the last malloc_trim() */
+	int64_t drain_ms; /* when draining began; 0: not draining */
 	int exit_code;
 };
 
-static void leave(struct gateway *g, int exit_code)
+static void end_loop(struct gateway *g, int exit_code)
 {
 	g->exit_code = exit_code;
 	(void)event_base_loopbreak(g->shared.base);
@@ -77,8 +77,9 @@ static void resume_accept(struct gateway *g)
 			pause_accept(g);
 }
 
-/* Who cannot be let in waits in the kernel, where it costs us nothing, and need not come again. */
-static void full(struct gateway *g)
+/* New connections wait in the kernel's backlog, where they cost us nothing, instead of being
+ * refused. */
+static void stop_full(struct gateway *g)
 {
 	g->is_full = true;
 	stop_accept(g);
@@ -92,8 +93,8 @@ static void on_space(void *ctx)
 		resume_accept(g);
 }
 
-/* No descriptor is left (SECURITY G1).  Without this the listening socket would stay readable and
- * the loop would spin. */
+/* No descriptor is left.  Without a pause the listening socket stays readable and the event loop
+ * uses a whole processor. */
 static void out_of_descriptors(struct gateway *g, int listen_fd)
 {
 	if (g->spare_fd >= 0) {
@@ -103,9 +104,9 @@ static void out_of_descriptors(struct gateway *g, int listen_fd)
 			(void)close(fd);
 		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	}
-	atomic_fetch_add_explicit(&g->start->stats->refused[KB_E_CONN_LIMIT], 1,
+	atomic_fetch_add_explicit(&g->start->shared->stats.refused[KB_E_CONN_LIMIT], 1,
 				  memory_order_relaxed);
-	slot_count(g->start->self, COUNT_REFUSED, 1);
+	stats_count(g->start->stats, COUNT_REFUSED, 1);
 	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->shared.connections), NULL);
 	pause_accept(g);
 }
@@ -117,7 +118,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
 		if (conn_shared_is_full(&l->gateway->shared)) {
-			full(l->gateway);
+			stop_full(l->gateway);
 			return;
 		}
 		struct sockaddr_storage addr = {0};
@@ -136,7 +137,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 		}
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
 			return;
-		/* ECONNABORTED and its like are the matter of that one client. */
+		/* ECONNABORTED and similar errors concern only that one client. */
 	}
 }
 
@@ -150,7 +151,7 @@ static void close_listeners(struct gateway *g)
 			event_free(l->accepting);
 		if (l->fd >= 0)
 			(void)close(l->fd);
-		SSL_CTX_free(l->tls); /* connections hold their own reference */
+		SSL_CTX_free(l->tls); /* connections have their own reference */
 		*l = (struct listener){.fd = -1};
 	}
 	g->n_listeners = 0;
@@ -168,7 +169,7 @@ static void drain(struct gateway *g, int exit_code)
 	g->shared.is_draining = true;
 	close_listeners(g);
 	(void)close(FD_GATEWAY_METRICS);
-	slot_set(g->start->self, SLOT_DRAINING);
+	health_set(g->start->health, HEALTH_DRAINING);
 	log_event(LOG_INFO, "gateway.drain", "open", log_i64(g->shared.connections), NULL);
 }
 
@@ -177,12 +178,13 @@ static void drain_tick(struct gateway *g, int64_t now_ms)
 	if (now_ms - g->drain_ms >= KB_DRAIN_IDLE_MS)
 		conn_close_idle(&g->shared);
 	if (g->shared.connections == 0 || now_ms - g->drain_ms >= KB_DRAIN_MS)
-		leave(g, g->exit_code);
+		end_loop(g, g->exit_code);
 }
 
-/* The C library keeps what was freed.  After a flood that is memory which the vaults and the ledger
- * could use; and it must not look like a leak. */
-static void give_memory_back(struct gateway *g, int64_t now_ms)
+/* The C library does not return freed memory to the system by itself.  After a flood other
+ * processes could use it, and it must not look like a leak.  Call malloc_trim() when memory use has
+ * fallen by half and by at least KB_TRIM_BYTES. */
+static void trim_memory(struct gateway *g, int64_t now_ms)
 {
 	size_t held = g->shared.connections * (size_t)KB_CONNECTION_BYTES +
 		      sources_bytes(g->shared.sources);
@@ -197,8 +199,8 @@ static void give_memory_back(struct gateway *g, int64_t now_ms)
 		return;
 	g->most_held = held;
 	g->trimmed_ms = now_ms;
-	g->is_trim_due = true; /* at the next tick: libevent frees a connection's buffers a turn
-				  after the connection */
+	/* At the next tick: libevent frees a connection's buffers after the connection. */
+	g->is_trim_due = true;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -210,7 +212,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	conn_expire(&g->shared, now_ms);
 	exchange_tick(g->shared.exchange, now_ms);
-	give_memory_back(g, now_ms);
+	trim_memory(g, now_ms);
 	if (g->drain_ms != 0)
 		drain_tick(g, now_ms);
 	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms
@@ -222,14 +224,14 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	drain(arg,
-	      PROCESS_EXIT_RESTART); /* not the supervisor's word: it may want another gateway */
+	/* The supervisor did not ask for it, so it may want to start another gateway. */
+	drain(arg, PROCESS_EXIT_RESTART);
 }
 
 static void on_broken(void *ctx)
 {
 	log_event(LOG_ERROR, "gateway.socket_closed", NULL);
-	leave(ctx, PROCESS_EXIT_RESTART);
+	end_loop(ctx, PROCESS_EXIT_RESTART);
 }
 
 static void on_control(evutil_socket_t fd, short what, void *arg)
@@ -239,8 +241,8 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 	size_t n_fds = 0;
 
 	(void)what;
-	if (control_recv(fd, &m, NULL, &n_fds) !=
-	    KB_OK) { /* the supervisor is gone: finish what is begun */
+	if (control_recv(fd, &m, NULL, &n_fds) != KB_OK) {
+		/* the supervisor has ended: finish the requests under way */
 		(void)event_del(g->control);
 		drain(g, PROCESS_EXIT_OK);
 		return;
@@ -280,8 +282,7 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 	return evutil_make_socket_nonblocking(l->fd) == 0 ? KB_OK : KB_E_SYS;
 }
 
-/* The configuration with the TLS keys is let go of (and wiped) as soon as OpenSSL has taken what it
- * needs. */
+/* The configuration with the TLS keys is wiped and freed as soon as OpenSSL has its copies. */
 static enum kb_err configure(struct gateway *g)
 {
 	KB_AUTO(snapshot) struct snapshot *src = NULL;
@@ -310,10 +311,10 @@ static enum kb_err configure(struct gateway *g)
 	return KB_OK;
 }
 
-/* libevent keeps a small struct for every descriptor that it ever saw.  Made one by one among a
- * crowd's memory, each would hold a page of it for ever; made now, they lie side by side, and what
- * the crowd had goes back to the system. */
-static void make_slots(struct gateway *g)
+/* libevent has a small struct for every descriptor it ever saw and never frees it.  Allocated one
+ * by one between the buffers of many connections, each would pin a page.  Allocated now, they are
+ * side by side, and the buffers' memory can return to the system. */
+static void allocate_descriptors(struct gateway *g)
 {
 	int n = (int)(g->max_connections + KB_SPARE_DESCRIPTORS);
 	struct event *e = event_new(g->shared.base, 0, EV_READ, on_accept, NULL);
@@ -321,7 +322,7 @@ static void make_slots(struct gateway *g)
 	for (int fd = STDERR_FILENO + 1; e != NULL && fd < n; fd++)
 		if (event_assign(e, g->shared.base, fd, EV_READ, on_accept, NULL) != 0 ||
 		    event_add(e, NULL) != 0 || event_del(e) != 0)
-			break; /* the changelist takes both; the kernel hears of neither */
+			break; /* add and del cancel out in the changelist: no system call */
 	if (e != NULL)
 		event_free(e);
 }
@@ -361,7 +362,7 @@ static enum kb_err open_process(struct gateway *g)
 	};
 
 	raise_descriptors(g);
-	make_slots(g);
+	allocate_descriptors(g);
 	shared->sources =
 		sources_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
 	if (shared->sources == NULL)
@@ -369,7 +370,7 @@ static enum kb_err open_process(struct gateway *g)
 	enum kb_err err = exchange_new(shared->base, &exchange, &on, &shared->exchange);
 	if (err != KB_OK)
 		return err;
-	return metrics_http_new(shared->base, FD_GATEWAY_METRICS, shared->stats, &g->metrics);
+	return metrics_http_new(shared->base, FD_GATEWAY_METRICS, g->start->shared, &g->metrics);
 }
 
 static enum kb_err start_events(struct gateway *g)
@@ -403,17 +404,16 @@ static void close_process(struct gateway *g)
 	if (g->term != NULL)
 		event_free(g->term);
 	if (g->shared.base != NULL) {
-		(void)event_base_loop(g->shared.base,
-				      EVLOOP_NONBLOCK); /* a freed bufferevent lives on until its
-							   deferred callback was due */
+		/* A freed bufferevent exists until its deferred callback was due. */
+		(void)event_base_loop(g->shared.base, EVLOOP_NONBLOCK);
 		event_base_free(g->shared.base);
 	}
 	if (g->spare_fd >= 0)
 		(void)close(g->spare_fd);
 }
 
-/* The changelist saves most epoll_ctl calls: reading is stopped and resumed within one turn of the
- * loop for every request. */
+/* The changelist saves most epoll_ctl calls: for every request, reading stops and resumes within
+ * one iteration of the event loop. */
 static struct event_base *new_base(void)
 {
 	struct event_config *cfg = event_config_new();
@@ -430,13 +430,13 @@ int gateway_main(const struct process_start *start)
 	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = PROCESS_EXIT_RESTART};
 	enum kb_err err = KB_E_NOMEM;
 
-	g.shared.stats = start->stats;
-	g.shared.self = start->self;
+	g.shared.stats = &start->shared->stats;
+	g.shared.self = start->stats;
 	g.shared.on_space = on_space;
 	g.shared.ctx = &g;
 	conn_shared_init(&g.shared);
-	/* Fixed, or the C library learns from the first large buffer (a body, /metrics) to keep the
-	 * next ones in the heap. */
+	/* Without fixed values the C library raises its threshold at the first large buffer (a
+	 * body, /metrics) and puts the next ones in the heap. */
 	(void)mallopt(M_MMAP_THRESHOLD, KB_TRIM_BYTES);
 	(void)mallopt(M_TRIM_THRESHOLD, 4 * KB_TRIM_BYTES);
 	g.shared.base = new_base();
@@ -444,7 +444,7 @@ int gateway_main(const struct process_start *start)
 	    (err = open_process(&g)) != KB_OK || (err = start_events(&g)) != KB_OK ||
 	    (err = confine_process(start, NULL, g.n_listeners)) != KB_OK)
 		goto failed;
-	slot_set(start->self, SLOT_READY);
+	health_set(start->health, HEALTH_READY);
 	if ((err = control_send(FD_CONTROL, CONTROL_READY, start->generation, 0)) != KB_OK)
 		goto failed;
 	(void)event_base_dispatch(g.shared.base);

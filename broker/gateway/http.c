@@ -1,9 +1,9 @@
 /* broker/gateway/http.c — decides whether bytes are one well-formed HTTP/1.1 request head, and
  * where its body ends.  Trusts nothing.  Must never accept what another parser could read as two
- * requests: every doubt is an error, and the connection is closed after it.
+ * requests: any doubt is an error, and the connection is closed after it.
  *
- * It reads line by line and judges a line only when it is whole or too long, so the verdict does
- * not depend on how the bytes were cut into segments. */
+ * It reads line by line and checks a line only when it is complete or too long, so the result does
+ * not depend on how the bytes were cut into TCP segments. */
 #include "gateway/http.h"
 
 #include <strings.h>
@@ -11,7 +11,7 @@
 #include "base/hex.h"
 #include "base/limits.h"
 
-struct reader {
+struct head_lines {
 	struct span in;
 	size_t at;
 };
@@ -28,25 +28,25 @@ static bool span_same(struct span a, const char *text) /* ASCII case folded */
 	return a.len == strlen(text) && strncasecmp((const char *)a.p, text, a.len) == 0;
 }
 
-/* The next line without its CRLF.  *whole false: more bytes are needed. */
-static enum kb_err next_line(struct reader *r, size_t max_bytes, enum kb_err too_long,
-			     struct span *line, bool *whole)
+/* The next line without its CRLF.  *complete false: more bytes are needed. */
+static enum kb_err next_line(struct head_lines *l, size_t max_bytes, enum kb_err too_long,
+			     struct span *line, bool *complete)
 {
-	size_t lf = span_find(r->in, r->at, '\n');
-	size_t len = lf - r->at; /* with the CR */
+	size_t lf = span_find(l->in, l->at, '\n');
+	size_t len = lf - l->at; /* with the CR */
 
-	*whole = false;
+	*complete = false;
 	if (len > max_bytes + 1)
 		return too_long;
 	if (lf >= KB_MAX_HEADER_BYTES)
 		return KB_E_HTTP_HEADERS;
-	if (lf == r->in.len)
+	if (lf == l->in.len)
 		return KB_OK;
-	if (len == 0 || r->in.p[lf - 1] != '\r')
+	if (len == 0 || l->in.p[lf - 1] != '\r')
 		return KB_E_HTTP_SYNTAX; /* a bare LF */
-	*line = span_sub(r->in, r->at, len - 1);
-	*whole = true;
-	r->at = lf + 1;
+	*line = span_sub(l->in, l->at, len - 1);
+	*complete = true;
+	l->at = lf + 1;
 	return KB_OK;
 }
 
@@ -65,8 +65,7 @@ static enum http_method method_of(struct span s)
 	return HTTP_OTHER;
 }
 
-/* Printable ASCII without '#', percent signs followed by two hexadecimal digits: RFC 3986 leaves
- * nothing else. */
+/* RFC 3986: printable ASCII without '#', percent signs followed by two hexadecimal digits. */
 static bool is_target_text(struct span s)
 {
 	for (size_t i = 0; i < s.len; i++) {
@@ -171,8 +170,9 @@ static enum kb_err parse_content_length(struct span value, struct http_request *
 	size_t n = 0;
 
 	if (r->has_body || value.len == 0)
-		return KB_E_HTTP_SYNTAX; /* twice, even if equal: RFC 9112 §6.3 would let us pick,
-					    so a proxy might pick the other */
+		/* RFC 9112 §6.3 lets a receiver choose one of two: a proxy might choose the other,
+		 * so refuse it, even if they are equal. */
+		return KB_E_HTTP_SYNTAX;
 	for (size_t i = 0; i < value.len; i++) {
 		if (value.p[i] < '0' || value.p[i] > '9')
 			return KB_E_HTTP_SYNTAX;
@@ -184,7 +184,7 @@ static enum kb_err parse_content_length(struct span value, struct http_request *
 	return KB_OK;
 }
 
-/* Connection is a list, RFC 9110 §7.6.1; of its members only "close" means something here. */
+/* RFC 9110 §7.6.1: Connection is a list.  We act on "close" only. */
 static bool has_close(struct span value)
 {
 	for (size_t at = 0; at < value.len;) {
@@ -202,12 +202,12 @@ static bool has_close(struct span value)
 	return false;
 }
 
-struct seen { /* what is judged when all headers are there */
+struct seen { /* checked when all headers are read */
 	struct span authority;
 	bool is_1_0, has_transfer_encoding, has_close;
 };
 
-/* A header that may stand only once. */
+/* A header that may occur only once. */
 static enum kb_err set_once(struct span *field, struct span value)
 {
 	if (field->p != NULL)
@@ -227,8 +227,7 @@ static enum kb_err parse_header(struct span line, struct http_request *r, struct
 		return KB_E_HTTP_SYNTAX;
 	for (size_t i = 0; i < name.len; i++)
 		if (!is_tchar(name.p[i]))
-			return KB_E_HTTP_SYNTAX; /* space before the colon and obs-fold end here,
-						    too */
+			return KB_E_HTTP_SYNTAX; /* also a space before the colon, and obs-fold */
 	for (size_t i = from; i < line.len; i++)
 		if ((line.p[i] < 0x20 && line.p[i] != '\t') || line.p[i] == 0x7f)
 			return KB_E_HTTP_SYNTAX; /* NUL, a lone CR */
@@ -252,7 +251,7 @@ static enum kb_err parse_header(struct span line, struct http_request *r, struct
 	if (span_same(name, "x-ms-client-request-id"))
 		return set_once(&r->client_request_id, value);
 	if (span_same(name, "expect")) {
-		if (!span_same(value, "100-continue")) /* RFC 9110 §10.1.1 knows no other */
+		if (!span_same(value, "100-continue")) /* RFC 9110 §10.1.1 has no other */
 			return KB_E_HTTP_SYNTAX;
 		return set_once(&r->expect, value);
 	}
@@ -263,7 +262,7 @@ static enum kb_err parse_header(struct span line, struct http_request *r, struct
 	return KB_OK;
 }
 
-/* An id that could not be echoed as it is, is not echoed. */
+/* An id is echoed unchanged or not at all. */
 static bool is_echoable(struct span id)
 {
 	if (id.len > KB_MAX_CLIENT_REQUEST_ID)
@@ -274,7 +273,7 @@ static bool is_echoable(struct span id)
 	return true;
 }
 
-static enum kb_err judge_head(struct http_request *r, const struct seen *seen)
+static enum kb_err check_head(struct http_request *r, const struct seen *seen)
 {
 	if (r->host.p == NULL)
 		return KB_E_HTTP_SYNTAX;
@@ -295,24 +294,24 @@ static enum kb_err judge_head(struct http_request *r, const struct seen *seen)
 
 enum kb_err http_parse(struct span in, struct http_request *r, bool *done)
 {
-	struct reader reader = {in, 0};
+	struct head_lines lines = {in, 0};
 	struct seen seen = {0};
 	struct span line;
-	bool whole;
+	bool complete;
 	enum kb_err err = KB_E_BUG;
 
 	*r = (struct http_request){0};
 	*done = false;
-	if ((err = next_line(&reader, KB_MAX_REQUEST_LINE, KB_E_HTTP_URI, &line, &whole)) !=
+	if ((err = next_line(&lines, KB_MAX_REQUEST_LINE, KB_E_HTTP_URI, &line, &complete)) !=
 		    KB_OK ||
-	    !whole)
+	    !complete)
 		return err;
 	if ((err = parse_request_line(line, r, &seen.authority, &seen.is_1_0)) != KB_OK)
 		return err;
 	for (unsigned n = 0;; n++) {
-		if ((err = next_line(&reader, KB_MAX_HEADER_LINE, KB_E_HTTP_HEADERS, &line,
-				     &whole)) != KB_OK ||
-		    !whole)
+		if ((err = next_line(&lines, KB_MAX_HEADER_LINE, KB_E_HTTP_HEADERS, &line,
+				     &complete)) != KB_OK ||
+		    !complete)
 			return err;
 		if (line.len == 0)
 			break;
@@ -321,9 +320,9 @@ enum kb_err http_parse(struct span in, struct http_request *r, bool *done)
 		if ((err = parse_header(line, r, &seen)) != KB_OK)
 			return err;
 	}
-	if ((err = judge_head(r, &seen)) != KB_OK)
+	if ((err = check_head(r, &seen)) != KB_OK)
 		return err;
-	r->head_len = reader.at;
+	r->head_len = lines.at;
 	*done = true;
 	return KB_OK;
 }

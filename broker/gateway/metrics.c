@@ -1,7 +1,6 @@
-/* broker/gateway/metrics.c — shows the shared statistics to operators.  Decides nothing.  Trusts
- * whoever reaches the metrics address with what the shared statistics holds, and with nothing else;
- * still bounded in connections, bytes and time, so that a scraper that hangs cannot hold the
- * gateway's memory. */
+/* broker/gateway/metrics.c — the HTTP listener for operators.  Decides nothing.  Anyone who reaches
+ * the metrics address may read the shared statistics, and nothing else.  Connections, bytes and
+ * time are limited, so that a scraper that hangs cannot use up the gateway's memory. */
 #include "gateway/metrics.h"
 
 #include <errno.h>
@@ -16,6 +15,8 @@
 
 #include "base/clock.h"
 #include "gateway/http.h"
+#include "gateway/metrics_text.h"
+#include "gateway/ready_text.h"
 
 struct probe {
 	LIST_ENTRY(probe) link;
@@ -28,14 +29,14 @@ struct probe {
 struct metrics_http {
 	struct event_base *base;
 	struct event *accepting;
-	const struct stats *stats;
+	const struct shared *shared;
 	LIST_HEAD(, probe) probes;
 	unsigned n;
 	struct event *retry;
-	int spare_fd; /* given up when no descriptor is left, so that operators can see why */
+	int spare_fd; /* closed when no descriptor is left, so that operators can still read why */
 };
 
-static void keep_spare(struct metrics_http *m)
+static void open_spare(struct metrics_http *m)
 {
 	if (m->spare_fd < 0)
 		m->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
@@ -52,10 +53,10 @@ static void probe_free(struct probe *p)
 		event_free(p->deadline);
 	bufferevent_free(p->bev);
 	free(p);
-	/* Not by libevent, which closes a turn of the loop later: nobody else may take the number
-	 * before it is the spare one again. */
+	/* Not by libevent, which closes it in a later iteration of the event loop: then another
+	 * connection could take the descriptor before it is the spare one again. */
 	(void)close(fd);
-	keep_spare(m);
+	open_spare(m);
 }
 
 static int fill(const struct metrics_http *m, const struct http_request *r, struct buf *body,
@@ -72,12 +73,12 @@ static int fill(const struct metrics_http *m, const struct http_request *r, stru
 	}
 	if (span_eq_cstr(r->path, "/metrics")) {
 		*type = "text/plain; version=0.0.4; charset=utf-8";
-		stats_metrics(m->stats, body);
+		metrics_text(m->shared, body);
 		return 200;
 	}
 	if (span_eq_cstr(r->path, "/readyz")) {
 		*type = "application/json; charset=utf-8";
-		stats_ready(m->stats, clock_wall_s(), body, &is_ready);
+		ready_text(m->shared, clock_wall_s(), body, &is_ready);
 		return is_ready ? 200 : 503;
 	}
 	return 404;
@@ -112,7 +113,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	KB_AUTO(buf) struct buf body;
 
 	buf_init(&body, KB_MAX_METRICS);
-	if (p->is_answered) { /* read and dropped until the peer closes, or the deadline comes */
+	if (p->is_answered) { /* read and drop until the client closes, or until the deadline */
 		(void)evbuffer_drain(in, have);
 		return;
 	}
@@ -132,8 +133,8 @@ static void on_written(struct bufferevent *bev, void *arg)
 {
 	const struct probe *p = arg;
 
-	/* Our end is closed, the peer's bytes are awaited: closing both now could reset the reply
-	 * away. */
+	/* Close our direction only.  A close with unread bytes sends a reset, which could destroy
+	 * the reply on its way. */
 	if (p->is_answered && evbuffer_get_length(bufferevent_get_output(bev)) == 0)
 		(void)shutdown(bufferevent_getfd(bev), SHUT_WR);
 }
@@ -185,8 +186,8 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	(void)event_add(m->accepting, NULL);
 }
 
-/* No descriptor is left, not even the spare one: without a pause the listening socket would stay
- * readable and the loop would spin (SECURITY G1). */
+/* No descriptor is left, not even the spare one.  Without a pause the listening socket stays
+ * readable and the event loop uses a whole processor. */
 static void pause_accept(struct metrics_http *m)
 {
 	static const struct timeval pause = {KB_ACCEPT_PAUSE_MS / 1000,
@@ -201,7 +202,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	struct metrics_http *m = arg;
 
 	(void)what;
-	keep_spare(m);
+	open_spare(m);
 	for (unsigned i = 0; i < KB_ACCEPT_BATCH; i++) {
 		int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		bool is_out = client < 0 && (errno == EMFILE || errno == ENFILE ||
@@ -219,7 +220,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats *stats,
+enum kb_err metrics_http_new(struct event_base *base, int fd, const struct shared *shared,
 			     struct metrics_http **out)
 {
 	int is_listening = 0;
@@ -227,8 +228,8 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats
 
 	*out = NULL;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0)
-		return errno == ENOTSOCK ? KB_OK : KB_E_SYS; /* a listener that is there, and not
-								served, would go unnoticed */
+		/* Any other error must be reported: a configured listener would not be served. */
+		return errno == ENOTSOCK ? KB_OK : KB_E_SYS;
 	if (is_listening == 0)
 		return KB_OK;
 	if (evutil_make_socket_nonblocking(fd) != 0)
@@ -236,8 +237,9 @@ enum kb_err metrics_http_new(struct event_base *base, int fd, const struct stats
 	struct metrics_http *m = calloc(1, sizeof *m);
 	if (m == NULL)
 		return KB_E_NOMEM;
-	*m = (struct metrics_http){
-		.base = base, .stats = stats, .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
+	*m = (struct metrics_http){.base = base,
+				   .shared = shared,
+				   .spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
 	LIST_INIT(&m->probes);
 	m->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, m);
 	m->retry = evtimer_new(base, on_retry, m);

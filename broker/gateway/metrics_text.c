@@ -1,26 +1,13 @@
-/* broker/gateway/metrics_text.c — the shared statistics as /metrics and /readyz.  Decides only what
- * an operator is told.  Trusts nobody: any process can write any byte of it, so text is bounded and
- * indices are checked as they are read. */
-#include "base/clock.h"
-#include "base/json.h"
-#include "base/version.h"
-#include "process/stats.h"
+/* broker/gateway/metrics_text.c — the shared statistics as /metrics.  Any process can write any
+ * byte of them, so text is bounded and indices are checked when read. */
+#include "gateway/metrics_text.h"
 
-enum { CLOCK_STABLE_MS = 10000 }; /* a clock that jumped is believed again after this */
+#include "base/clock.h"
+#include "base/version.h"
 
 static struct span bounded(const char *text, size_t cap)
 {
 	return span_of(text, strnlen(text, cap));
-}
-
-/* ---- /metrics ---- */
-
-static bool is_serving(const struct slot *s)
-{
-	unsigned state = atomic_load(&s->state);
-
-	return atomic_load(&s->pid) != 0 &&
-	       (state == SLOT_READY || state == SLOT_BUSY || state == SLOT_HANDOVER);
 }
 
 static void add_head(struct buf *out, const char *name, const char *type, const char *help)
@@ -52,32 +39,32 @@ static void add_label(struct buf *out, const char *name, struct span value)
 	buf_add_str(out, "\"");
 }
 
-/* Sum of a counter over all processes of a process, those that are gone among them. */
-static uint64_t sum_of(const struct stats *stats, enum process_kind process, enum counter c)
+/* Sum of a counter over all processes of a kind, the ended ones too. */
+static uint64_t sum_of(const struct stats *stats, enum process_kind kind, enum counter c)
 {
-	uint64_t sum = counter_is_gauge(c) ? 0 : atomic_load(&stats->retired[process].counter[c]);
+	uint64_t sum = counter_is_gauge(c) ? 0 : atomic_load(&stats->retired[kind].counter[c]);
 
-	for (size_t i = 0; i < STATS_SLOTS; i++)
-		if (atomic_load(&stats->slot[i].process) == (unsigned)process)
-			sum += atomic_load(&stats->slot[i].counter[c]);
+	for (size_t i = 0; i < PROCESS_SLOTS; i++)
+		if (atomic_load(&stats->process[i].kind) == (unsigned)kind)
+			sum += atomic_load(&stats->process[i].counter[c]);
 	return sum;
 }
 
-static const struct histogram *pick(const struct slot *s, unsigned which)
+static const struct histogram *pick(const struct process_stats *s, unsigned which)
 {
 	return which == 0 ? &s->total : which == 1 ? &s->judge : &s->hsm;
 }
 
 static void add_histogram(const struct stats *stats, struct buf *out, const char *name,
-			  const char *help, enum process_kind process, unsigned which)
+			  const char *help, enum process_kind kind, unsigned which)
 {
 	struct histogram sum = {0};
 	uint64_t so_far = 0;
 
-	histogram_sum(&sum, pick(&stats->retired[process], which));
-	for (size_t i = 0; i < STATS_SLOTS; i++)
-		if (atomic_load(&stats->slot[i].process) == (unsigned)process)
-			histogram_sum(&sum, pick(&stats->slot[i], which));
+	histogram_sum(&sum, pick(&stats->retired[kind], which));
+	for (size_t i = 0; i < PROCESS_SLOTS; i++)
+		if (atomic_load(&stats->process[i].kind) == (unsigned)kind)
+			histogram_sum(&sum, pick(&stats->process[i], which));
 	add_head(out, name, "histogram", help);
 	for (size_t i = 0; i < HIST_BUCKETS; i++) {
 		so_far += atomic_load(&sum.count[i]);
@@ -96,7 +83,7 @@ static void add_outcomes(const struct stats *stats, struct buf *out, bool is_rel
 	add_head(out, is_release ? "releases_total" : "refusals_total", "counter",
 		 is_release ? "Keys released." : "Calls judged and refused.");
 	for (size_t i = 0; i < STATS_OUTCOMES; i++) {
-		const struct outcome_slot *o = &stats->outcome[i];
+		const struct outcome_stats *o = &stats->outcome[i];
 		if (atomic_load(&o->used) != ENTRY_USED || (o->code == KB_OK) != is_release)
 			continue;
 		buf_add_str(out,
@@ -112,7 +99,7 @@ static void add_outcomes(const struct stats *stats, struct buf *out, bool is_rel
 static void add_refused(const struct stats *stats, struct buf *out)
 {
 	add_head(out, "refused_before_request_total", "counter",
-		 "Answered by the gateway: there was no request to judge.");
+		 "Connections and requests that the gateway refused; no vault had them.");
 	for (unsigned e = 0; e < KB_ERR_COUNT; e++)
 		if (atomic_load(&stats->refused[e]) != 0)
 			buf_addf(out, "keybroker_refused_before_request_total{code=\"%s\"} %llu\n",
@@ -120,19 +107,13 @@ static void add_refused(const struct stats *stats, struct buf *out)
 				 (unsigned long long)atomic_load(&stats->refused[e]));
 }
 
-/* Not those of a configuration that is only being tried: one name would be there twice. */
-static bool is_shown(const struct issuer_slot *s)
-{
-	return atomic_load(&s->used) == ENTRY_USED && atomic_load(&s->in_force) != 0;
-}
-
 static void add_issuers(const struct stats *stats, struct buf *out, int64_t now_s)
 {
 	add_head(out, "issuer_keys_age_seconds", "gauge",
 		 "Time since the issuer's key set was last fetched and found good.");
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		const struct issuer_slot *s = &stats->issuer[i];
-		if (!is_shown(s) || atomic_load(&s->fetched_s) == 0)
+		const struct issuer_stats *s = &stats->issuer[i];
+		if (!issuer_is_shown(s) || atomic_load(&s->fetched_s) == 0)
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys_age_seconds{");
 		add_label(out, "issuer", bounded(s->name, sizeof s->name));
@@ -140,8 +121,8 @@ static void add_issuers(const struct stats *stats, struct buf *out, int64_t now_
 	}
 	add_head(out, "issuer_keys", "gauge", "Usable keys in the issuer's set.");
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		const struct issuer_slot *s = &stats->issuer[i];
-		if (!is_shown(s))
+		const struct issuer_stats *s = &stats->issuer[i];
+		if (!issuer_is_shown(s))
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys{");
 		add_label(out, "issuer", bounded(s->name, sizeof s->name));
@@ -149,45 +130,47 @@ static void add_issuers(const struct stats *stats, struct buf *out, int64_t now_
 	}
 }
 
-static void add_processes(const struct stats *stats, struct buf *out)
+static void add_processes(const struct shared *shared, struct buf *out)
 {
 	unsigned up[PROCESS_COUNT] = {0};
 
-	for (size_t i = 0; i < STATS_SLOTS; i++) {
-		unsigned process = atomic_load(&stats->slot[i].process);
-		if (process < PROCESS_COUNT && is_serving(&stats->slot[i]))
-			up[process]++;
+	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
+		const struct process_health *h = &shared->health.process[i];
+		unsigned kind = atomic_load(&h->kind);
+		if (kind < PROCESS_COUNT && health_is_serving(h))
+			up[kind]++;
 	}
-	add_head(out, "process_up", "gauge", "Processes of a process that can serve.");
-	for (enum process_kind r = PROCESS_SUPERVISOR; r < PROCESS_COUNT; r++)
-		buf_addf(out, "keybroker_process_up{process=\"%s\"} %u\n", process_name(r), up[r]);
+	add_head(out, "process_up", "gauge", "Processes that can serve.");
+	for (enum process_kind k = PROCESS_SUPERVISOR; k < PROCESS_COUNT; k++)
+		buf_addf(out, "keybroker_process_up{process=\"%s\"} %u\n", process_name(k), up[k]);
 	add_head(out, "process_restarts_total", "counter",
-		 "Processes started again after they had ended by themselves or were killed.");
-	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
+		 "Processes started again after they had ended or were killed.");
+	for (enum process_kind k = PROCESS_GATEWAY; k < PROCESS_COUNT; k++)
 		buf_addf(out, "keybroker_process_restarts_total{process=\"%s\"} %llu\n",
-			 process_name(r),
+			 process_name(k),
 			 (unsigned long long)atomic_load(
-				 &stats->retired[r].counter[COUNT_RESTARTS]));
+				 &shared->stats.retired[k].counter[COUNT_RESTARTS]));
 }
 
-/* How long the batch now being made durable has been waited for. */
-static double ledger_lag_s(const struct stats *stats)
+/* How long the batch that is written and synced now has taken so far. */
+static double ledger_lag_s(const struct health *health)
 {
 	double lag = 0;
 
-	for (size_t i = 0; i < STATS_SLOTS; i++) {
-		const struct slot *s = &stats->slot[i];
-		if (atomic_load(&s->process) == PROCESS_LEDGER &&
-		    atomic_load(&s->state) == SLOT_BUSY)
-			lag = (double)(clock_mono_ms() - atomic_load(&s->busy_since_ms)) / 1e3;
+	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
+		const struct process_health *h = &health->process[i];
+		if (atomic_load(&h->kind) == PROCESS_LEDGER &&
+		    atomic_load(&h->state) == HEALTH_BUSY)
+			lag = (double)(clock_mono_ms() - atomic_load(&h->busy_since_ms)) / 1e3;
 	}
 	return lag < 0 ? 0 : lag;
 }
 
-void stats_metrics(const struct stats *stats, struct buf *out)
+void metrics_text(const struct shared *shared, struct buf *out)
 {
+	const struct stats *stats = &shared->stats;
 	static const struct {
-		enum process_kind process;
+		enum process_kind kind;
 		enum counter counter;
 		const char *name, *type, *help;
 	} plain[] = {
@@ -219,15 +202,15 @@ void stats_metrics(const struct stats *stats, struct buf *out)
 		{PROCESS_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter",
 		 "Records that could not be made durable; nothing was released."},
 		{PROCESS_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter",
-		 "Replies recorded that no gateway took."},
+		 "Recorded replies that no gateway took."},
 		{PROCESS_FETCHER, COUNT_FETCHES, "fetches_total", "counter",
 		 "Fetches of issuers' documents."},
 		{PROCESS_FETCHER, COUNT_FETCH_ERRORS, "fetch_errors_total", "counter",
 		 "Fetches that failed."},
 		{PROCESS_SUPERVISOR, COUNT_RELOADS, "reloads_total", "counter",
-		 "Configurations taken over."},
+		 "Configurations loaded by a reload."},
 		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter",
-		 "Configurations refused; the old one stayed."},
+		 "Configurations refused by a reload; the old one stayed in force."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter",
 		 "Workers killed because a request took too long."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
@@ -240,19 +223,19 @@ void stats_metrics(const struct stats *stats, struct buf *out)
 	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.",
 		(uint64_t)atomic_load(&stats->started_s));
 	add_one(out, "config_load_time_seconds", "gauge",
-		"When the configuration in force was taken over.",
+		"When the configuration in force was loaded.",
 		(uint64_t)atomic_load(&stats->loaded_s));
 	add_one(out, "config_generation", "gauge", "Number of the configuration in force.",
 		atomic_load(&stats->generation));
 	add_one(out, "config_returned", "gauge",
-		"The configuration in force was left before, and came back: the record of then. 0: "
-		"it is none of the old ones.",
+		"Ledger record in which the configuration in force came into force before; 0: it "
+		"is a new one.",
 		atomic_load(&stats->config_returned));
-	add_processes(stats, out);
+	add_processes(shared, out);
 	add_outcomes(stats, out, true);
 	add_outcomes(stats, out, false);
 	add_one(out, "outcomes_lost_total", "counter",
-		"Releases and refusals not in the above: too many labels.",
+		"Releases and refusals that are not counted above: too many labels.",
 		atomic_load(&stats->outcomes_lost));
 	add_refused(stats, out);
 	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.",
@@ -264,122 +247,13 @@ void stats_metrics(const struct stats *stats, struct buf *out)
 		      "Writing and syncing one batch of records.", PROCESS_LEDGER, 0);
 	add_head(out, "ledger_lag_seconds", "gauge",
 		 "How long the batch now in sync has taken so far; 0 when there is none.");
-	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(stats));
+	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(&shared->health));
 	for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
 		add_one(out, plain[i].name, plain[i].type, plain[i].help,
-			sum_of(stats, plain[i].process, plain[i].counter));
-	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
-		bad += sum_of(stats, r, COUNT_FRAMES_BAD);
+			sum_of(stats, plain[i].kind, plain[i].counter));
+	for (enum process_kind k = PROCESS_GATEWAY; k < PROCESS_COUNT; k++)
+		bad += sum_of(stats, k, COUNT_FRAMES_BAD);
 	add_one(out, "frames_bad_total", "counter",
 		"Messages between processes that did not decode.", bad);
 	add_issuers(stats, out, clock_wall_s());
-}
-
-/* ---- /readyz ---- */
-
-/* Why a process cannot serve, when its slot does not say. */
-static const char *fault_of(const struct slot *s)
-{
-	unsigned fault = s == NULL ? KB_OK : atomic_load(&s->fault);
-
-	if (fault != KB_OK)
-		return kb_err_name((enum kb_err)fault);
-	return s == NULL || atomic_load(&s->pid) == 0 ? "not running" : "starting";
-}
-
-struct process_sum {
-	unsigned serving, all;
-	const struct slot *down; /* one that cannot serve */
-};
-
-static struct process_sum sum_process(const struct stats *stats, enum process_kind process,
-				      uint32_t generation)
-{
-	struct process_sum sum = {0};
-
-	for (size_t i = 0; i < STATS_SLOTS; i++) {
-		const struct slot *s = &stats->slot[i];
-		if (atomic_load(&s->process) != (unsigned)process ||
-		    (process != PROCESS_LEDGER && atomic_load(&s->generation) != generation))
-			continue;
-		sum.all++;
-		if (is_serving(s))
-			sum.serving++;
-		else if (sum.down == NULL || atomic_load(&sum.down->fault) == KB_OK)
-			sum.down = s;
-	}
-	return sum;
-}
-
-static void add_state(struct buf *json, bool is_ready, const char *reason)
-{
-	json_add_bool(json, "ready", is_ready);
-	if (!is_ready)
-		json_add_member(json, "reason", span_str(reason));
-}
-
-/* Whether some issuer's keys can be used; writes the list. */
-static bool add_ready_issuers(const struct stats *stats, int64_t now_s, struct buf *json)
-{
-	bool any = false, usable = false;
-
-	json_add_name(json, "issuers");
-	buf_add_str(json, "[");
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		const struct issuer_slot *s = &stats->issuer[i];
-		if (!is_shown(s))
-			continue;
-		int64_t fetched_s = atomic_load(&s->fetched_s);
-		unsigned fault = atomic_load(&s->fault);
-		bool is_ready = fetched_s != 0 && now_s <= atomic_load(&s->stale_at_s);
-		buf_add_str(json, any ? ",{" : "{");
-		json_add_member(json, "name", bounded(s->name, sizeof s->name));
-		add_state(json, is_ready,
-			  fault != KB_OK   ? kb_err_name((enum kb_err)fault)
-			  : fetched_s == 0 ? "not fetched yet"
-					   : "stale");
-		if (fetched_s != 0)
-			json_add_int(json, "age", now_s - fetched_s);
-		buf_add_str(json, "}");
-		any = true;
-		usable |= is_ready;
-	}
-	buf_add_str(json, "]");
-	return usable || !any;
-}
-
-void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, bool *ready)
-{
-	uint32_t generation = atomic_load(&stats->generation);
-	int64_t stepped_ms = atomic_load(&stats->clock_stepped_ms);
-	struct process_sum vaults = sum_process(stats, PROCESS_VAULT, generation),
-			   ledger = sum_process(stats, PROCESS_LEDGER, generation);
-	bool is_stable = stepped_ms == 0 || clock_mono_ms() - stepped_ms > CLOCK_STABLE_MS;
-	bool is_clock_good = clock_is_set(now_s) && is_stable;
-
-	KB_AUTO(buf) struct buf rest;
-	buf_init(&rest, json->max);
-	buf_add_str(&rest, "{");
-	json_add_name(&rest, "hsm");
-	buf_add_str(&rest, "{");
-	add_state(&rest, vaults.serving > 0, fault_of(vaults.down));
-	buf_add_str(&rest, "}");
-	json_add_name(&rest, "ledger");
-	buf_add_str(&rest, "{");
-	add_state(&rest, ledger.serving > 0, fault_of(ledger.down));
-	buf_add_str(&rest, "}");
-	bool has_issuer = add_ready_issuers(stats, now_s, &rest);
-	json_add_name(&rest, "workers");
-	buf_addf(&rest, "{\"serving\":%u,\"configured\":%u}", vaults.serving, vaults.all);
-	json_add_name(&rest, "clock");
-	buf_add_str(&rest, "{");
-	add_state(&rest, is_clock_good, is_stable ? kb_err_name(KB_E_CLOCK_UNSET) : "CLOCK_STEP");
-	buf_add_str(&rest, "}}\n");
-
-	*ready = vaults.serving > 0 && ledger.serving > 0 && is_clock_good && has_issuer &&
-		 buf_ok(&rest) == KB_OK;
-	buf_add_str(json, "{");
-	json_add_member(json, "status", span_str(*ready ? "ready" : "not ready"));
-	buf_add_str(json, ",");
-	buf_add_span(json, span_sub(buf_span(&rest), 1, rest.len));
 }

@@ -1,5 +1,5 @@
-/* broker/gateway/queue.c — decides who is served next and who is turned away when there is no more
- * room.  Trusts its caller.  Must never let one source keep another from being served. */
+/* broker/gateway/queue.c — decides which item is served next and which one is removed when the
+ * queue is full.  Trusts its caller.  One source must never prevent another from being served. */
 #include "gateway/queue.h"
 
 void queue_init(struct queue *q, size_t max)
@@ -23,7 +23,7 @@ static struct queue_source *longest(const struct queue *q)
 
 struct queue_item *queue_newest(const struct queue *q, size_t least)
 {
-	/* When every source has one, none has two: a crowd of sources is not searched in vain. */
+	/* With q->n < n_sources + least - 1 no source can have `least` items: do not search. */
 	const struct queue_source *l =
 		q->n >= q->n_sources + (least > 0 ? least - 1 : 0) ? longest(q) : NULL;
 

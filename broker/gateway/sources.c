@@ -1,6 +1,6 @@
-/* broker/gateway/sources.c — decides whether one more connection or one more body may be had, so
- * that one source cannot take everything (SECURITY B10, B11). Trusts the kernel's word for the
- * address.  The table's hash is seeded: sources cannot choose to collide (G5). */
+/* broker/gateway/sources.c — decides whether a source may have one more connection or body, so that
+ * one source cannot take everything.  Trusts the kernel for the address.  The table's hash is
+ * seeded, so clients cannot choose addresses that collide. */
 #include "gateway/sources.h"
 
 #include <arpa/inet.h>
@@ -63,7 +63,7 @@ static uint64_t big_endian(const uint8_t *b, unsigned n)
 	return v;
 }
 
-/* An IPv4 client of a dual-stack socket is the same source as on an IPv4 one. */
+/* An IPv4 client of a dual-stack socket is the same source as on an IPv4 socket. */
 static bool source_of(const struct sockaddr *addr, uint64_t *key)
 {
 	if (addr->sa_family == AF_INET6) {

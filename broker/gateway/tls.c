@@ -1,6 +1,6 @@
-/* broker/gateway/tls.c — decides which TLS is spoken and which client certificates are good. Trusts
- * OpenSSL.  Must never ask for a passphrase, write to a file, or offer anything weaker than AEAD
- * with forward secrecy (SECURITY B12, B13, B14). */
+/* broker/gateway/tls.c — decides which TLS versions and ciphers are offered and which client
+ * certificates are valid.  Trusts OpenSSL.  Must never ask for a passphrase, write to a file, or
+ * offer anything weaker than AEAD with forward secrecy. */
 #include "gateway/tls.h"
 
 #include <openssl/err.h>
@@ -21,7 +21,7 @@ static BIO *bio_of(struct span pem)
 	return pem.len == 0 || pem.len > INT32_MAX ? NULL : BIO_new_mem_buf(pem.p, (int)pem.len);
 }
 
-/* An encrypted key is an error, not a question on the terminal. */
+/* An encrypted key is an error: never ask for a passphrase. */
 static int no_passphrase(char *out, int size, int is_writing, void *ctx)
 {
 	(void)out;
@@ -81,8 +81,7 @@ static bool use_client_ca(SSL_CTX *ctx, struct span pem, bool is_required)
 	}
 	is_good = is_good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 	BIO_free(bio);
-	/* The purpose makes a certificate with extended key usages name clientAuth (RFC 5280
-	 * §4.2.1.12). */
+	/* RFC 5280 §4.2.1.12: a certificate with extended key usages must have clientAuth. */
 	if (!is_good || n == 0 || SSL_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) != 1)
 		return false;
 	SSL_CTX_set_verify(ctx,
@@ -92,8 +91,7 @@ static bool use_client_ca(SSL_CTX *ctx, struct span pem, bool is_required)
 	return true;
 }
 
-/* Who offers protocols must offer ours: a client that only speaks h2 hears so in the handshake (RFC
- * 7301 §3.2). */
+/* RFC 7301 §3.2: a client that offers protocols, but not http/1.1, gets an alert. */
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		       const unsigned char *in, unsigned in_len, void *arg)
 {
@@ -116,13 +114,12 @@ static bool set_protocol(SSL_CTX *ctx)
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE |
 					 SSL_OP_PRIORITIZE_CHACHA |
-					 SSL_OP_CLEANSE_PLAINTEXT); /* bearer tokens do not stay
-								       behind in record buffers */
+					 SSL_OP_CLEANSE_PLAINTEXT); /* for bearer tokens */
 	/* RELEASE_BUFFERS: 32 KiB less for an idle connection.  The other two let libevent resume a
 	 * partial write from a moved buffer. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
-	/* Tickets hold the session, encrypted, at the client: nothing is kept here. */
+	/* Tickets store the session, encrypted, at the client: no cache here. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, KB_TLS_SESSION_S);
 	SSL_CTX_set_max_cert_list(ctx, KB_MAX_CLIENT_CHAIN);
@@ -174,6 +171,6 @@ out:
 
 bool tls_client_verified(SSL *ssl)
 {
-	/* Without a certificate the verify result is OK, too: both must be asked. */
+	/* The verify result is X509_V_OK without a certificate, too: check both. */
 	return SSL_get0_peer_certificate(ssl) != NULL && SSL_get_verify_result(ssl) == X509_V_OK;
 }

@@ -9,16 +9,16 @@
 struct tls_server {              /* PEM; borrowed */
 	struct span certificate; /* leaf first, then its chain */
 	struct span key;
-	struct span client_ca;   /* empty: no client certificate is asked for */
-	bool is_client_required; /* without a good client certificate there is no handshake; needs
-				    client_ca */
+	struct span client_ca; /* empty: no client certificate is asked for */
+	/* The handshake fails without a valid client certificate; needs client_ca. */
+	bool is_client_required;
 };
 
 /* KB_E_CONFIG with the reason in *why (static text) when the PEM is not usable, KB_E_NOMEM.  The
  * caller frees with SSL_CTX_free(). */
 KB_MUST_CHECK enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out,
 					 const char **why);
-bool tls_client_verified(
-	SSL *ssl); /* a client certificate is there, and it was verified against client_ca */
+/* There is a client certificate, and it was verified against client_ca. */
+bool tls_client_verified(SSL *ssl);
 
 #endif

@@ -21,7 +21,7 @@ static void answer(struct batch_item *it, enum kb_err code, uint16_t status, str
 
 static void refuse_unrecorded(struct ledger *l, struct batch_item *it)
 {
-	slot_count(l->self, COUNT_LEDGER_ERRORS, 1);
+	stats_count(l->self, COUNT_LEDGER_ERRORS, 1);
 	l->lost++;
 	it->record = span_of(NULL, 0);
 	/* No body: the gateway fills in the one of the listener's dialect. */
@@ -93,8 +93,8 @@ static void count_outcome(struct ledger *l, const struct batch_item *it)
 	if (it->record.len == 0 && it->code != KB_E_LEDGER)
 		return;
 	if (it->code != KB_OK || it->reply.outcome.is_release)
-		stats_outcome(l->start->stats, (enum kb_err)it->code, it->reply.outcome.key,
-			      it->reply.outcome.issuer);
+		stats_outcome(&l->start->shared->stats, (enum kb_err)it->code,
+			      it->reply.outcome.key, it->reply.outcome.issuer);
 }
 
 void batch_serve(struct ledger *l)

@@ -43,7 +43,7 @@ void ledger_generation_record(struct ledger *l, struct ledger_generation *g)
 		return;
 	}
 	if (g->number == l->newest)
-		atomic_store(&l->start->stats->config_returned, returned);
+		atomic_store(&l->start->shared->stats.config_returned, returned);
 	if (returned != 0)
 		log_event(LOG_WARN, "config.returned", "config", g->digest, "record",
 			  log_i64((int64_t)returned), "what",
@@ -109,7 +109,7 @@ void ledger_generation_receive(struct ledger *l, struct ledger_generation *g)
 		if (len > KB_MAX_FRAME ||
 		    frame_get_reply(span_of(frame, (size_t)len), &it->reply) != KB_OK ||
 		    it->reply.id >> 56 >= g->n_gateways) {
-			slot_count(l->self, COUNT_FRAMES_BAD, 1);
+			stats_count(l->self, COUNT_FRAMES_BAD, 1);
 			log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number), "bytes",
 				  log_i64(len), NULL);
 			continue;
@@ -137,7 +137,7 @@ void ledger_generation_respond(struct ledger *l, const struct batch_item *it)
 	memcpy(r.uuid, it->reply.uuid, sizeof r.uuid);
 	if (frame_put_response(&r, &l->response) != KB_OK) {
 		log_event(LOG_ERROR, "response.unsendable", NULL);
-		slot_count(l->self, COUNT_REPLIES_LOST, 1);
+		stats_count(l->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
 	for (;;) {
@@ -154,5 +154,5 @@ void ledger_generation_respond(struct ledger *l, const struct batch_item *it)
 			break;
 	}
 	g->is_stuck[gateway] = true;
-	slot_count(l->self, COUNT_REPLIES_LOST, 1);
+	stats_count(l->self, COUNT_REPLIES_LOST, 1);
 }

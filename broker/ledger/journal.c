@@ -26,8 +26,7 @@ void journal_see_time(struct ledger *l)
 
 static void set_unwritable(struct ledger *l)
 {
-	atomic_store(&l->self->fault, KB_E_LEDGER);
-	slot_set(l->self, SLOT_FAILED);
+	health_fail(l->start->health, KB_E_LEDGER);
 	l->reopen_at_ms = clock_mono_ms() + LEDGER_REOPEN_MS;
 }
 
@@ -35,17 +34,17 @@ enum kb_err journal_commit(struct ledger *l, const struct chain *after, uint64_t
 {
 	int64_t from_us = clock_mono_us();
 
-	slot_busy(l->self, 0);
+	health_busy(l->start->health, 0);
 	enum kb_err err = segment_commit(&l->log, buf_span(&l->lines), after);
 	if (err != KB_OK) {
 		set_unwritable(l);
 		return err;
 	}
-	slot_set(l->self, SLOT_READY);
+	health_set(l->start->health, HEALTH_READY);
 	histogram_add(&l->self->total, clock_mono_us() - from_us);
-	slot_count(l->self, COUNT_SYNCS, 1);
-	slot_count(l->self, COUNT_RECORDS, records);
-	slot_count(l->self, COUNT_LEDGER_BYTES, l->lines.len);
+	stats_count(l->self, COUNT_SYNCS, 1);
+	stats_count(l->self, COUNT_RECORDS, records);
+	stats_count(l->self, COUNT_LEDGER_BYTES, l->lines.len);
 	return KB_OK;
 }
 
@@ -108,7 +107,7 @@ bool journal_reopen(struct ledger *l)
 	log_event(LOG_WARN, "ledger.recovered", "segment", log_i64(l->log.number), "lost",
 		  log_i64((int64_t)l->lost), NULL);
 	l->lost = 0;
-	slot_set(l->self, SLOT_READY);
+	health_set(l->start->health, HEALTH_READY);
 	return true;
 }
 

@@ -25,7 +25,7 @@ static void on_control(struct ledger *l)
 	enum kb_err err = control_recv(FD_CONTROL, &m, fds, &n);
 
 	if (err == KB_E_FRAME) {
-		slot_count(l->self, COUNT_FRAMES_BAD, 1);
+		stats_count(l->self, COUNT_FRAMES_BAD, 1);
 		return;
 	}
 	/* The supervisor has ended, or wants us to end: finish what the vaults still send. */
@@ -76,13 +76,13 @@ static int64_t wait_us(const struct ledger *l)
 {
 	bool is_any_busy = false, is_any_idle = false;
 
-	for (size_t i = 0; i < STATS_SLOTS; i++) {
-		const struct slot *s = &l->start->stats->slot[i];
-		if (atomic_load_explicit(&s->process, memory_order_relaxed) != PROCESS_VAULT)
+	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
+		const struct process_health *s = &l->start->shared->health.process[i];
+		if (atomic_load_explicit(&s->kind, memory_order_relaxed) != PROCESS_VAULT)
 			continue;
 		const uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
-		is_any_busy |= state == SLOT_BUSY;
-		is_any_idle |= state == SLOT_READY;
+		is_any_busy |= state == HEALTH_BUSY;
+		is_any_idle |= state == HEALTH_READY;
 	}
 	return !is_any_busy ? 0 : is_any_idle ? KB_COMMIT_WAIT_US : KB_COMMIT_WAIT_BUSY_US;
 }
@@ -184,8 +184,7 @@ static int run(struct ledger *l)
 		return PROCESS_EXIT_RESTART;
 	enum kb_err err = journal_open(l);
 	if (err != KB_OK) {
-		atomic_store(&l->self->fault, err);
-		slot_set(l->self, SLOT_FAILED);
+		health_fail(l->start->health, err);
 		if (control_send(FD_CONTROL, CONTROL_FAILED, 0, err) != KB_OK)
 			log_event(LOG_WARN, "control.lost", NULL);
 		/* A full disk may be freed, and another ledger may end and release its lock: try
@@ -212,7 +211,7 @@ int ledger_main(const struct process_start *start)
 {
 	static struct ledger l;
 
-	l = (struct ledger){.start = start, .self = start->self, .log = {.dir = -1, .fd = -1}};
+	l = (struct ledger){.start = start, .self = start->stats, .log = {.dir = -1, .fd = -1}};
 	for (size_t i = 0; i < LEDGER_GENERATIONS; i++)
 		l.generation[i].replies = -1;
 	buf_init(&l.lines, (size_t)KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1));

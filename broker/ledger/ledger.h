@@ -33,7 +33,7 @@ struct batch_item { /* one reply of the batch; spans point into its frame */
 
 struct ledger {
 	const struct process_start *start;
-	struct slot *self;
+	struct process_stats *self;
 	struct segments log;
 	struct replay *replay;
 	struct configs configs;

@@ -1,7 +1,7 @@
-/* broker/process/confine.c — what each process keeps: the gateway nothing, the ledger its
- * directory, the vault the HSM's token and the issuers' keys, the fetcher what it writes and what
- * naming and trusting a server takes.  Decides by the configuration.  Trusts its paths: the
- * operator's.  Never keeps a path "to be safe". */
+/* broker/process/confine.c — the rights of each process's sandbox: the gateway has no files, the
+ * ledger its directory, the vault the HSM's token and the issuers' keys, the fetcher the issuers'
+ * keys and what DNS and TLS need.  Decides by the configuration, and trusts its paths.  No path is
+ * allowed only because it might be useful. */
 #include "process/confine.h"
 
 #include <errno.h>
@@ -14,13 +14,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "keystore/softhsm.h"
 #include "process/sandbox.h"
-#include "supervisor/state.h"
 
 enum { MAX_PATH = 4096 };
 
-/* Read by the resolver at each name; each may be replaced (renamed over) by the system's network
- * tools, and a right to a file is one to the file that was there. */
+/* The resolver reads them for each name.  Landlock rules bind to the inode: when the system's
+ * network tools replace one by rename, the process cannot read the new one. */
 static struct resolver_file {
 	const char *path;
 	bool was_there;
@@ -61,8 +61,8 @@ const char *confine_outdated(void)
 
 static void need_network(struct sandbox_needs *needs)
 {
-	/* The two sources that are part of libc: a module of another one may do what no list
-	 * foresees.  A local resolver is asked by DNS, as resolv.conf says. */
+	/* The two sources that are part of libc.  The module of another one may make calls that our
+	 * list does not have.  A local resolver is reached by DNS, as resolv.conf says. */
 	if (__nss_configure_lookup("hosts", "files dns") != 0)
 		log_event(LOG_WARN, "sandbox.names", NULL);
 	needs->has_network = true;
@@ -74,9 +74,9 @@ static void need_network(struct sandbox_needs *needs)
 		sandbox_need(needs, trust[i], false);
 }
 
-/* What the configuration names for the module: a directory or a device is the module's own, a file
- * is its configuration. */
-static void need_of_module(struct sandbox_needs *needs, const char *path)
+/* A path that the configuration gives the module: it may write to a directory or device, and read a
+ * file. */
+static void need_module_path(struct sandbox_needs *needs, const char *path)
 {
 	struct stat st;
 
@@ -85,16 +85,17 @@ static void need_of_module(struct sandbox_needs *needs, const char *path)
 }
 
 static void need_hsm(struct sandbox_needs *needs, const struct config *c,
-		     char token_dir[static STATE_TOKEN_DIR], char module_dir[static MAX_PATH])
+		     char token_dir[static SOFTHSM_TOKEN_DIR], char module_dir[static MAX_PATH])
 {
 	static const char softhsm[] = "SOFTHSM2_CONF";
 	char *slash;
 
-	if (state_own_token_dir(c->hsm_module, token_dir))
+	if (softhsm_own_token_dir(c->hsm_module, token_dir))
 		sandbox_need(needs, token_dir, true);
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
-		if (strncmp(*e, softhsm, sizeof softhsm - 1) != 0) /* a file it has read by now */
-			need_of_module(needs, strchr(*e, '=') + 1);
+		if (strncmp(*e, softhsm, sizeof softhsm - 1) !=
+		    0) /* it has read that file by now */
+			need_module_path(needs, strchr(*e, '=') + 1);
 	if (!c->hsm_is_network)
 		return;
 	need_network(needs);
@@ -108,7 +109,7 @@ static void need_hsm(struct sandbox_needs *needs, const struct config *c,
 static enum kb_err confine_vault(const struct config *c)
 {
 	struct sandbox_needs needs = {0};
-	char token_dir[STATE_TOKEN_DIR], module_dir[MAX_PATH], issuers[MAX_PATH];
+	char token_dir[SOFTHSM_TOKEN_DIR], module_dir[MAX_PATH], issuers[MAX_PATH];
 
 	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers)
 		return KB_E_FILE;
@@ -124,9 +125,8 @@ static enum kb_err confine_fetcher(const struct config *c)
 
 	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers)
 		return KB_E_FILE;
-	(void)mkdir(
-		issuers,
-		0750); /* as the supervisor did; a right to it can be had only while it is there */
+	/* As the supervisor did.  Landlock needs an existing directory for a rule. */
+	(void)mkdir(issuers, 0750);
 	sandbox_need(&needs, issuers, true);
 	need_network(&needs);
 	return sandbox_enter(PROCESS_FETCHER, &needs);
@@ -137,12 +137,15 @@ enum kb_err confine_process(const struct process_start *start, const struct conf
 {
 	struct sandbox_needs needs = {0};
 
-	/* The archive holds what the process was configured with, the TLS key for a gateway: nobody
-	 * reads it again.  Its number stays taken: see own_fd. */
+	/* The archive has the process's configuration, a gateway's TLS keys among it, and is not
+	 * needed again.  Its descriptor must stay in use: see own_fd. */
 	if (dup3(STDIN_FILENO, FD_ARCHIVE, O_CLOEXEC) != FD_ARCHIVE) {
 		log_event(LOG_ERROR, "sandbox.descriptors", "why", strerror(errno), NULL);
 		return KB_E_SYS;
 	}
+	if (config == NULL &&
+	    (start->process == PROCESS_VAULT || start->process == PROCESS_FETCHER))
+		KB_BUG();
 	switch (start->process) {
 	case PROCESS_GATEWAY:
 		needs.own_fd = FD_GATEWAY_LISTEN + (int)n_listeners;

@@ -1,6 +1,6 @@
-/* broker/process/process.c — what all processes share: messages on the control socket, and the
- * first steps of a process's life.  Trusts the supervisor for its descriptors; checks the form of
- * what arrives on them.  Never waits on a control socket for writing. */
+/* broker/process/process.c — messages on the control socket, and the first steps of a process.
+ * Trusts the supervisor for its descriptors; checks the form of what arrives on them.  Never waits
+ * for writing to a control socket. */
 #include "process/process.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "process/sandbox.h"
 
-enum { MOST_FDS = 16 };
+enum { MAX_FDS = 16 };
 
 /* ---- control messages ---- */
 
@@ -22,13 +22,13 @@ enum kb_err control_send_message(int fd, const struct control_message *m, const 
 	struct control_message copy = *m;
 	struct iovec iov = {.iov_base = &copy, .iov_len = sizeof copy};
 	union {
-		char bytes[CMSG_SPACE(sizeof(int) * MOST_FDS)];
+		char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
 		struct cmsghdr align;
 	} space = {0};
 	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t sent;
 
-	if (n > MOST_FDS)
+	if (n > MAX_FDS)
 		KB_BUG();
 	if (n > 0) {
 		h.msg_control = space.bytes;
@@ -68,14 +68,14 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 {
 	struct iovec iov = {.iov_base = m, .iov_len = sizeof *m};
 	union {
-		char bytes[CMSG_SPACE(sizeof(int) * MOST_FDS)];
+		char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
 		struct cmsghdr align;
 	} space = {0};
 	struct msghdr h = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
 			   .msg_control = space.bytes,
 			   .msg_controllen = sizeof space.bytes};
-	int got[MOST_FDS];
+	int got[MAX_FDS];
 	size_t cap = n_fds == NULL ? 0 : *n_fds, n = 0;
 	ssize_t len;
 
@@ -84,9 +84,8 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 	do
 		len = recvmsg(fd, &h, MSG_CMSG_CLOEXEC);
 	while (len < 0 && errno == EINTR);
-	if (len == 0 ||
-	    (len < 0 &&
-	     errno == ECONNRESET)) /* its end; a reset when something of ours was left unread */
+	/* Closed; a reset when the other side had not read all of ours. */
+	if (len == 0 || (len < 0 && errno == ECONNRESET))
 		return KB_E_FILE;
 	if (len < 0)
 		return KB_E_SYS;
@@ -109,15 +108,15 @@ enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_
 
 /* ---- the first steps of a process ---- */
 
-/* Who goes first when memory runs out: the process that strangers can fill, never the one that
- * holds the keys or the ledger. */
+/* When memory runs out the kernel kills first the process that clients can fill, not the ones with
+ * the keys or the ledger. */
 static int oom_score(enum process_kind r)
 {
 	return r == PROCESS_GATEWAY ? 700 : r == PROCESS_FETCHER ? 500 : 100;
 }
 
-/* The supervisor alone says when a process ends: a signal to the whole process group or control
- * group must not cut requests short. */
+/* Only the supervisor ends a process: a signal to the whole process group or control group must not
+ * interrupt requests. */
 static enum kb_err ignore_signals(enum process_kind r)
 {
 	const struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -126,7 +125,7 @@ static enum kb_err ignore_signals(enum process_kind r)
 	for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
 		if (sigaction(always[i], &ignore, NULL) != 0)
 			return KB_E_SYS;
-	/* The fetcher has nothing to finish, and this is how it is told. */
+	/* The fetcher has nothing to finish: the supervisor ends it by SIGTERM. */
 	return r == PROCESS_FETCHER || sigaction(SIGTERM, &ignore, NULL) == 0 ? KB_OK : KB_E_SYS;
 }
 
@@ -146,22 +145,23 @@ enum kb_err process_begin(struct process_start *start)
 	strncat(name, process_name(start->process), sizeof name - sizeof "kb-");
 	if (prctl(PR_SET_NAME, name, 0, 0, 0) != 0)
 		return KB_E_SYS;
-	sandbox_oom(oom_score(start->process)); /* before the process is undumpable: /proc/self is
-						   root's afterwards */
+	/* Before sandbox_harden(): an undumpable process cannot write to its /proc/self. */
+	sandbox_oom(oom_score(start->process));
 	if ((err = sandbox_harden()) != KB_OK || (err = ignore_signals(start->process)) != KB_OK)
 		return err;
-	/* The ledger outlives the supervisor until it has written what is in flight; the others
-	 * must not outlive their watchdog. */
+	/* If the supervisor dies, the ledger continues until it has written what is in flight.  The
+	 * others must not run unwatched. */
 	if (start->process != PROCESS_LEDGER && (err = sandbox_die_with_parent()) != KB_OK)
 		return err;
-	if (is_supervisor_gone()) /* it may have died before the line above */
+	if (is_supervisor_gone()) /* it may have ended before the line above */
 		return KB_E_SYS;
-	if ((err = stats_attach(FD_STATS, &start->stats)) != KB_OK)
+	if ((err = shared_attach(FD_SHARED, &start->shared)) != KB_OK)
 		return err;
-	(void)close(FD_STATS); /* mapped: nobody needs its number again */
-	if (start->slot >= STATS_SLOTS)
+	(void)close(FD_SHARED); /* it is mapped */
+	if (start->slot >= PROCESS_SLOTS)
 		return KB_E_CONFIG;
-	start->self = stats_slot(start->stats, start->slot);
-	atomic_store(&start->self->pid, getpid());
+	start->stats = &start->shared->stats.process[start->slot];
+	start->health = &start->shared->health.process[start->slot];
+	atomic_store(&start->health->pid, getpid());
 	return KB_OK;
 }

@@ -1,16 +1,19 @@
-/* broker/process/process.h — how a process is started: re-exec'd by the supervisor with these
- * descriptors and nothing else. keybrokerd --process NAME --slot N --index I --generation G
- * --config PATH stdin is /dev/null, stdout and stderr are the supervisor's. */
+/* broker/process/process.h — how a process is started and controlled.  The supervisor executes its
+ *own binary again, with these descriptors and no others:
+ *
+ *	keybrokerd --process NAME --slot N --index I --generation G --config PATH
+ *
+ * Standard input is /dev/null, standard output and error are the supervisor's. */
 #ifndef KB_PROCESS_PROCESS_H
 #define KB_PROCESS_PROCESS_H
 #include "config/config.h"
-#include "process/stats.h"
+#include "process/shared.h"
 
 enum process_fd {
-	FD_CONTROL = 3, /* SEQPACKET to the supervisor: struct control_message, with descriptors as
-			   ancillary data */
-	FD_STATS = 4,
-	FD_ARCHIVE = 5, /* configuration, see source.h */
+	/* SEQPACKET to the supervisor: struct control_message, descriptors as ancillary data */
+	FD_CONTROL = 3,
+	FD_SHARED = 4,
+	FD_ARCHIVE = 5, /* the configuration, see config/snapshot.h */
 	FD_FIRST = 6,   /* then, by process: */
 	/* gateway */
 	FD_GATEWAY_VAULT = 6,   /* requests out, shared by the generation's gateways */
@@ -20,9 +23,10 @@ enum process_fd {
 	/* vault */
 	FD_VAULT_REQUESTS = 6, /* shared by the generation's workers */
 	FD_VAULT_LEDGER = 7,   /* replies out, shared */
-	FD_VAULT_FETCHER = 8,  /* fetch_requests out: one uint32_t, the index of an issuer */
-	FD_VAULT_PIN = 9, /* the PIN file, open for reading at offset 0; stays open: who logs in
-			     takes turns by its lock */
+	FD_VAULT_FETCHER = 8,  /* fetch requests out: one uint32_t, the index of an issuer */
+	/* The PIN file, open for reading at offset 0.  It stays open: its lock lets one worker at a
+	 * time log in. */
+	FD_VAULT_PIN = 9,
 	/* ledger: FD_LEDGER_DIR is a directory; sockets of generations come over control */
 	FD_LEDGER_DIR = 6,
 	/* fetcher */
@@ -33,11 +37,12 @@ enum control_type {
 	CONTROL_READY = 1, /* process → supervisor: may serve */
 	CONTROL_FAILED,    /* process → supervisor: value = enum kb_err; it will exit by itself */
 	CONTROL_DRAIN,     /* supervisor → gateway: stop accepting, finish, exit */
-	CONTROL_LOST, /* supervisor → gateway: value = id of the request a dead worker had: answer
-			 503 */
-	CONTROL_GENERATION, /* supervisor → ledger: value = generation; descriptors: [0] replies in,
-			       [1…] responses out, one a gateway */
-	CONTROL_ROTATE,     /* supervisor → ledger: begin a new segment */
+	/* supervisor → gateway: value = id of the request that an ended worker had: answer 503 */
+	CONTROL_LOST,
+	/* supervisor → ledger: value = generation; descriptors: [0] replies in, [1…] responses out,
+	 * one a gateway */
+	CONTROL_GENERATION,
+	CONTROL_ROTATE, /* supervisor → ledger: begin a new segment */
 };
 struct control_message {
 	uint32_t type;
@@ -46,25 +51,30 @@ struct control_message {
 	char digest[65]; /* CONTROL_GENERATION: of its configuration, hex; else empty */
 };
 
-/* At its steady state a process has these open and nothing else (SECURITY I-5; the end-to-end test
- * compares).  "socket" counts the control socket and, of a gateway, one listener; a gateway has one
- * more for each further listener and for each client, a ledger two for each further gateway or
- * generation. gateway: null 4, log 2, socket 5, eventpoll 1, pipe 2 vault: null 2, log 2, socket 4,
- * pin 1 ledger: null 2, log 2, socket 3, ledger 2, segment 1 fetcher: null 2, log 2, socket 4 null
- * is stdin, what stands where the archive was, and a gateway's two reserves for when no descriptor
- * is left.  The pipe is libevent's, for signals.  pin: the PIN file, whose lock lets one worker at
- * a time log in. ledger: the directory, and once more for its lock.  The fetcher's are control,
- * fetch_requests, and libcurl's pair to be woken by. */
+/* The descriptors that a process has in its steady state, and no others (an end-to-end test
+ * compares):
+ *
+ *	gateway: null 4, log 2, socket 5, eventpoll 1, pipe 2
+ *	vault: null 2, log 2, socket 4, pin 1
+ *	ledger: null 2, log 2, socket 3, ledger 2, segment 1
+ *	fetcher: null 2, log 2, socket 4
+ *
+ * null: standard input, the replaced archive, and a gateway's two spare descriptors.  socket: the
+ * control socket and, of a gateway, one listener; a gateway has one more for each further listener
+ * and for each client, a ledger two for each further gateway or generation.  pipe: libevent's, for
+ * signals.  pin: the PIN file, for its lock.  ledger: the directory, and once more for its lock.
+ * The fetcher's sockets are control, fetch requests, and libcurl's pair for wake-ups. */
 
-struct process_start { /* what main() parsed */
+struct process_start { /* parsed by main() */
 	enum process_kind process;
 	unsigned slot;
-	unsigned index; /* among its kind in its generation: a gateway's is the upper byte of its
-			   request ids */
+	/* Among its kind in its generation.  A gateway's is the top byte of its request ids. */
+	unsigned index;
 	uint32_t generation;
 	const char *config_path;
-	struct stats *stats;
-	struct slot *self;
+	struct shared *shared;
+	struct process_stats *stats;   /* this process's entry in it */
+	struct process_health *health; /* this process's entry in it */
 };
 
 KB_MUST_CHECK enum kb_err control_send(int fd, enum control_type type, uint32_t generation,
@@ -72,23 +82,23 @@ KB_MUST_CHECK enum kb_err control_send(int fd, enum control_type type, uint32_t 
 /* The whole message, with descriptors, at most 16. */
 KB_MUST_CHECK enum kb_err control_send_message(int fd, const struct control_message *m,
 					       const int *fds, size_t n);
-/* With descriptors, at most 16.  None of these ever waits: KB_E_SYS when the other side does not
- * read. */
+/* With descriptors, at most 16.  None of these functions waits: KB_E_SYS when the other side does
+ * not read. */
 KB_MUST_CHECK enum kb_err control_send_fds(int fd, enum control_type type, uint32_t generation,
 					   uint64_t value, const int *fds, size_t n);
-/* One message; *n_fds in: process in fds, out: how many came.  KB_E_FILE at end of file. */
+/* One message; *n_fds in: the size of fds, out: how many came.  KB_E_FILE at end of file. */
 KB_MUST_CHECK enum kb_err control_recv(int fd, struct control_message *m, int *fds, size_t *n_fds);
 
 /* Exit codes of a process: the supervisor restarts after anything but these. */
 enum {
 	PROCESS_EXIT_OK = 0,
-	PROCESS_EXIT_PIN = 40 /* the PIN was refused: never started again until a reload */,
+	PROCESS_EXIT_PIN = 40, /* the PIN was refused: not started again until a reload */
 	PROCESS_EXIT_CONFIG = 41,
 	PROCESS_EXIT_RESTART = 42
 };
 
-/* What every process does first: its slot, its log, its sandbox, and an end when the supervisor
- * ends.  `start` has what main() parsed; shared statistics and self are filled in. */
+/* The first steps of every process: its log, its rights, its end when the supervisor ends, the
+ * shared memory, which is filled in in `start`. */
 KB_MUST_CHECK enum kb_err process_begin(struct process_start *start);
 
 int gateway_main(const struct process_start *start);

@@ -1,6 +1,6 @@
-/* broker/process/sandbox.c — rights are taken away here and never given.  Decides nothing.  Trusts
- * the kernel's answer only after asking back.  Never goes on when a right could not be dropped: the
- * caller must stop. */
+/* broker/process/sandbox.c — rights that a process drops before it opens anything: user, groups,
+ * capabilities, cores, ptrace.  Decides nothing.  Reads back what the kernel set.  When a right
+ * could not be dropped the caller must stop. */
 #include "process/sandbox.h"
 
 #include <fcntl.h>
@@ -13,6 +13,27 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#if defined(__has_feature)
+#define IS_CLANG_ASAN                                                                              \
+	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                    \
+	 __has_feature(memory_sanitizer))
+#else
+#define IS_CLANG_ASAN 0
+#endif
+
+/* Weak: defined only when the build counts coverage.  Hidden: a preloaded library cannot define
+ * it. */
+extern void __gcov_init(void *) __attribute__((weak, visibility("hidden")));
+
+bool sandbox_is_complete(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || IS_CLANG_ASAN
+	return false;
+#else
+	return __gcov_init == NULL;
+#endif
+}
 
 enum kb_err sandbox_find_user(const char *name, struct sandbox_user *out)
 {
@@ -27,8 +48,8 @@ enum kb_err sandbox_find_user(const char *name, struct sandbox_user *out)
 
 enum kb_err sandbox_become(const struct sandbox_user *u)
 {
-	/* Under systemd the supervisor has CAP_NET_BIND_SERVICE to listen on 443: no room needs it
-	 * (SECURITY I-4). */
+	/* Under systemd the supervisor has CAP_NET_BIND_SERVICE to listen on 443.  No other process
+	 * needs it. */
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
 		return KB_E_SYS;
 	uid_t r, e, s;
@@ -54,7 +75,7 @@ bool sandbox_can_use(const struct sandbox_user *u, const char *path, int mode)
 		return false;
 	bool can = setgroups(0, NULL) == 0 && setegid(u->gid) == 0 && seteuid(u->uid) == 0 &&
 		   faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
-	/* Root again, or nothing this process does afterwards is what it means to do. */
+	/* If we cannot become root again, everything later would fail or do the wrong thing. */
 	if (seteuid(0) != 0 || setegid(gid) != 0 || setgroups((size_t)n, groups) != 0)
 		KB_BUG();
 	return can;

@@ -1,7 +1,6 @@
-/* broker/process/sandbox_enter.c — a process closes the door behind itself: limits, then files,
- * then system calls, because each step still needs what the next one takes.  Decides what is too
- * much for a process that works.  Trusts nobody afterwards, itself least.  Never half: an error
- * means that the process must end. */
+/* broker/process/sandbox_enter.c — a process gives up its rights: limits, then files, then system
+ * calls, because each step still needs what the next one takes.  Decides the limits.  Never goes on
+ * when one step failed: the process must end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -10,27 +9,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "process/sandbox_priv.h"
-
-#if defined(__has_feature)
-#define IS_CLANG_ASAN                                                                              \
-	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                    \
-	 __has_feature(memory_sanitizer))
-#else
-#define IS_CLANG_ASAN 0
-#endif
-
-/* Weak: there only when the build counts coverage.  Hidden: no library that is preloaded can bring
- * one. */
-extern void __gcov_init(void *) __attribute__((weak, visibility("hidden")));
-
-bool sandbox_is_complete(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || IS_CLANG_ASAN
-	return false;
-#else
-	return __gcov_init == NULL;
-#endif
-}
 
 void sandbox_need(struct sandbox_needs *needs, const char *path, bool is_writable)
 {
@@ -41,7 +19,7 @@ void sandbox_need(struct sandbox_needs *needs, const char *path, bool is_writabl
 	needs->path[needs->n++].is_writable = is_writable;
 }
 
-/* Never more than what we were given. */
+/* Never more than the limit that the process was started with. */
 static bool lower(int what, rlim_t most)
 {
 	struct rlimit r;
@@ -56,15 +34,15 @@ static bool lower(int what, rlim_t most)
 }
 
 /* The gateway has set its limit of descriptors itself, by the configuration.  No limit of file
- * sizes: the log may be a file, of any size.  No limit of memory where it would be the module's
- * (vault) or follows the number of clients (gateway): that is the unit's MemoryMax. */
+ * sizes: the log may be a file of any size.  No limit of memory for the vault (its PKCS#11 module
+ * decides) and the gateway (it follows the number of clients): use MemoryMax in the unit. */
 static bool limit(enum process_kind process, bool has_network)
 {
 	bool has_threads = process == PROCESS_FETCHER || has_network;
 	bool good = lower(RLIMIT_CORE, 0) && lower(RLIMIT_MSGQUEUE, 0);
 
-	if (!has_threads) /* it counts all of the user's processes: 0 is none, any other number
-			     would depend on them */
+	/* RLIMIT_NPROC counts all processes of the user.  Only 0 does not depend on the others. */
+	if (!has_threads)
 		good = good && lower(RLIMIT_NPROC, 0);
 	if (process != PROCESS_VAULT)
 		good = good && lower(RLIMIT_MEMLOCK, 0);
@@ -85,7 +63,7 @@ enum kb_err sandbox_enter(enum process_kind process, const struct sandbox_needs 
 
 	if (process < PROCESS_GATEWAY || process >= PROCESS_COUNT)
 		KB_BUG();
-	tzset(); /* gmtime_r() would read /etc/localtime when the first line is logged */
+	tzset(); /* now: gmtime_r() would read /etc/localtime at the first log line */
 	if (!sandbox_is_complete())
 		return KB_OK;
 	if (!limit(process, needs->has_network)) {

@@ -1,7 +1,6 @@
-/* broker/process/sandbox_files.c — which files a process may still reach: Landlock.  Decides how to
- * say it to the kernel at hand.  Trusts the kernel to hold it.  Never goes on when the kernel has
- * Landlock and refuses a rule; a kernel without it leaves the files to their modes and owners, and
- * the supervisor says so once. */
+/* broker/process/sandbox_files.c — the files that a process may still reach: Landlock.  Uses what
+ * the running kernel's version has.  Never goes on when the kernel has Landlock and refuses a rule.
+ * A kernel without it leaves the files to their modes and owners; the supervisor logs that once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
@@ -12,8 +11,7 @@
 #include "base/log.h"
 #include "process/sandbox_priv.h"
 
-/* Newer than Debian's headers: the bits are the kernel's interface, and are given only to a kernel
- * that knows them. */
+/* Newer than Debian's headers.  Each is given only to a kernel whose version knows it. */
 enum {
 	FS_REFER = 1 << 13,     /* version 2 */
 	FS_TRUNCATE = 1 << 14,  /* 3 */
@@ -23,8 +21,8 @@ enum {
 	SCOPE_ABSTRACT_UNIX = 1 << 0, /* 6 */
 	SCOPE_SIGNAL = 1 << 1,
 };
-struct ruleset { /* struct landlock_ruleset_attr of version 6; an older kernel is given a shorter
-		    one */
+/* struct landlock_ruleset_attr of version 6; an older kernel gets its first members only. */
+struct ruleset {
 	uint64_t fs, net, scoped;
 };
 
@@ -49,8 +47,7 @@ int sandbox_landlock(void)
 	long version =
 		syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
-	return version > 0 ? (int)version
-			   : 0; /* ENOSYS, EOPNOTSUPP, or EPERM in a container: not to be had */
+	return version > 0 ? (int)version : 0; /* ENOSYS, EOPNOTSUPP; EPERM in a container */
 }
 
 static struct ruleset all_of(int version, bool has_network)
@@ -92,7 +89,7 @@ static enum kb_err allow_all(int ruleset, uint64_t handled, const struct sandbox
 		const char *path = needs->path[i].path;
 		int fd = path == NULL ? needs->path[i].fd : open(path, O_PATH | O_CLOEXEC);
 		if (fd < 0 && (errno == ENOENT || errno == EACCES || errno == ENOTDIR))
-			continue; /* what is not there, or not ours to see, needs no rule */
+			continue; /* it cannot be reached anyway: no rule */
 		bool good = fd >= 0 && allow(ruleset, handled, fd, needs->path[i].is_writable);
 		if (!good)
 			log_event(LOG_ERROR, "sandbox.files", "path",

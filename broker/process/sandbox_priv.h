@@ -3,12 +3,12 @@
 #define KB_PROCESS_SANDBOX_PRIV_H
 #include "process/sandbox.h"
 
-/* Nothing but what the table of sandbox_syscalls.c allows this room from now on.  KB_E_SYS, logged.
- */
+/* From now on only the calls that the table in sandbox_syscalls.c allows this process.  KB_E_SYS,
+ * logged. */
 KB_MUST_CHECK enum kb_err sandbox_limit_calls(enum process_kind process,
 					      const struct sandbox_needs *needs);
-/* No path but these, no TCP without `has_network`, no signal to and no abstract socket of anyone
- * outside.  KB_OK as well where the kernel has no Landlock; KB_E_SYS, logged. */
+/* From now on only these paths, no TCP without `has_network`, no signal to and no abstract socket
+ * of a process outside.  KB_OK also where the kernel has no Landlock; KB_E_SYS, logged. */
 KB_MUST_CHECK enum kb_err sandbox_limit_files(const struct sandbox_needs *needs);
 
 #endif

@@ -1,7 +1,7 @@
-/* broker/process/sandbox_syscalls.c — which system calls each process may make, in one table; any
- * other ends the process (SIGSYS).  Decides nothing at run time: the kernel does.  Trusts
- * libseccomp to translate the table.  Never lets a process start a process, trace one, map code or
- * load any, and only the processes that must may open a socket. */
+/* broker/process/sandbox_syscalls.c — the system calls of each process, one table; any other call
+ * ends the process (SIGSYS).  Trusts libseccomp to translate the table.  No row may let a process
+ * start or trace a process, or map or load code; only the processes that need the network may open
+ * a socket. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -17,8 +17,8 @@
 #include "base/log.h"
 #include "process/sandbox_priv.h"
 
-/* A network HSM's module is a vault with a client library in it: what such libraries do is not ours
- * to know, so its list is wide (it still has no exec, no trace). */
+/* N is a vault whose PKCS#11 module is a network HSM's client library.  We cannot know what such
+ * libraries call, so its list is wide (still no exec, no trace). */
 enum {
 	G = 1 << PROCESS_GATEWAY,
 	V = 1 << PROCESS_VAULT,
@@ -28,22 +28,22 @@ enum {
 	ALL = G | V | L | F | N
 };
 
-/* How pthread_create() of glibc calls clone(): a thread, and nothing that is one only in part. */
+/* The flags with which glibc's pthread_create() calls clone(): a complete thread and nothing
+ * less. */
 enum {
 	THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
 		 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID
 };
-enum {
-	TYPE_MASK = 0xf
-}; /* of socket()'s second argument: what is left of it are SOCK_CLOEXEC and SOCK_NONBLOCK */
+/* The type in socket()'s second argument, without SOCK_CLOEXEC and SOCK_NONBLOCK. */
+enum { TYPE_MASK = 0xf };
 
 struct rule {
 	unsigned processes;
 	int call;
 	struct scmp_arg_cmp when[3];
 	unsigned n; /* how many of them must hold */
-	int error;  /* 0: allowed; else the call fails with it: for what libraries try and can do
-		       without */
+	/* 0: allowed.  Else the call fails with it: libraries try the call and can do without. */
+	int error;
 };
 
 #define IS(arg, value) ((struct scmp_arg_cmp){(arg), SCMP_CMP_EQ, (scmp_datum_t)(value), 0})
@@ -116,7 +116,8 @@ static const struct rule rules[] = {
 	{ALL, CALL(sendto)},
 	{ALL, CALL(sendmsg)},
 	{G, CALL(accept4)},
-	{G, CALL2(fcntl, IS(0, STDIN_FILENO), IS(1, F_DUPFD_CLOEXEC))}, /* the one in reserve */
+	/* the spare descriptor */
+	{G, CALL2(fcntl, IS(0, STDIN_FILENO), IS(1, F_DUPFD_CLOEXEC))},
 	{G, CALL(epoll_ctl)},
 	{G, CALL(epoll_wait)},
 	{G, CALL(epoll_pwait)},
@@ -127,7 +128,7 @@ static const struct rule rules[] = {
 	{G, CALL2(setsockopt, IS(1, SOL_SOCKET), IS(2, SO_LINGER))},
 	{G | F, CALL1(ioctl, IS(1, FIONREAD))},
 	{V | N, CALL2(setsockopt, IS(1, SOL_SOCKET), IS(2, SO_RCVTIMEO))},
-	/* files; which ones is Landlock's matter */
+	/* files; sandbox_files.c limits which ones */
 	{V | N | L | F, CALL(openat)},
 	{V | N | L | F, CALL(fsync)},
 	{V | N | L | F, CALL(fdatasync)},
@@ -154,19 +155,19 @@ static const struct rule rules[] = {
 	{V | N, CALL1(fcntl, IS(1, F_GETLK))},
 	{V | N, CALL1(fcntl, IS(1, F_SETLK))},
 	{V | N, CALL1(fcntl, IS(1, F_SETLKW))},
-	{V | N, CALL(flock)}, /* who logs in takes turns, by the PIN's file */
-	/* syslog() opens its socket anew for each line while nobody listens: SoftHSM's words are
-	   lost then, our log has the CKR_ code of the call */
+	{V | N, CALL(flock)}, /* of the PIN file: one login at a time */
+	/* syslog() opens its socket for each line while nobody listens.  SoftHSM's messages are
+	   lost then; our log has the CKR_ code of the call. */
 	{V, FAIL3(socket, IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC), IS(2, 0), EACCES)},
-	/* the network: towards issuers, or a network HSM */
+	/* the network: issuers, or a network HSM */
 	{F | N, CALL2(socket, IS(0, AF_INET), BITS(1, TYPE_MASK, SOCK_STREAM))},
 	{F | N, CALL2(socket, IS(0, AF_INET), BITS(1, TYPE_MASK, SOCK_DGRAM))},
 	{F | N, CALL2(socket, IS(0, AF_INET6), BITS(1, TYPE_MASK, SOCK_STREAM))},
 	{F | N, CALL2(socket, IS(0, AF_INET6), BITS(1, TYPE_MASK, SOCK_DGRAM))},
-	{F, FAIL1(socket, IS(0, AF_UNIX),
-		  EAFNOSUPPORT)}, /* nscd, systemd-resolved: DNS itself is asked instead */
-	{F | N, FAIL1(socket, IS(0, AF_NETLINK),
-		      EAFNOSUPPORT)}, /* which addresses we have: glibc then asks for all */
+	/* nscd, systemd-resolved: without them glibc asks DNS itself */
+	{F, FAIL1(socket, IS(0, AF_UNIX), EAFNOSUPPORT)},
+	/* our own addresses: without them glibc asks for IPv4 and IPv6 */
+	{F | N, FAIL1(socket, IS(0, AF_NETLINK), EAFNOSUPPORT)},
 	{F | N, CALL1(socketpair, IS(0, AF_UNIX))},
 	{F | N, CALL(connect)},
 	{F | N, CALL(getsockname)},
@@ -178,13 +179,13 @@ static const struct rule rules[] = {
 	{F | N, CALL(uname)},
 	/* libcurl resolves names in a thread */
 	{F | N, CALL1(clone, IS(0, THREAD))},
-	{F | N, FAIL(clone3, ENOSYS)}, /* its flags lie in memory, where no filter can look: glibc
-					  falls back to clone() */
+	/* its flags are in memory, which a filter cannot read: glibc falls back to clone() */
+	{F | N, FAIL(clone3, ENOSYS)},
 	{F | N, CALL(set_robust_list)},
 	{F | N, CALL(rseq)},
 	{F | N, CALL(sched_getaffinity)},
-	/* what client libraries of network HSMs, or drivers of built-in ones, are known to do
-	   beside that */
+	/* more that client libraries of network HSMs and drivers of built-in ones are known to
+	   call */
 	{N, CALL1(socket, IS(0, AF_UNIX))},
 	{N, CALL(bind)},
 	{N, CALL(recvmmsg)},
@@ -221,7 +222,7 @@ static int add(scmp_filter_ctx filter, const struct rule *r)
 		r->call, r->n, r->when);
 }
 
-/* abort() and raise() must end the process as they were meant to: by their own signal. */
+/* abort() and raise() must end the process by their own signal. */
 static int add_own_signals(scmp_filter_ctx filter)
 {
 	const struct scmp_arg_cmp self = IS(0, getpid());
@@ -231,8 +232,8 @@ static int add_own_signals(scmp_filter_ctx filter)
 		      : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, &self);
 }
 
-/* A socket that is shut down is so for all who have it: the vaults' requests, the listener of the
- * next gateway. */
+/* shutdown() acts on the socket for all processes that have it, like the vaults' requests or the
+ * listener of the next gateway.  So only on the process's own descriptors. */
 static int add_own_sockets(scmp_filter_ctx filter, int own_fd)
 {
 	const struct scmp_arg_cmp own = {0, SCMP_CMP_GE, (scmp_datum_t)own_fd, 0};
@@ -244,19 +245,17 @@ static int add_own_sockets(scmp_filter_ctx filter, int own_fd)
 
 static enum kb_err load(scmp_filter_ctx filter)
 {
-	/* The other instruction sets of the machine would be a way round: their calls have other
-	 * numbers. */
+	/* System calls of the machine's other instruction sets have other numbers and would pass
+	 * the filter. */
 	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 
 	if (r == 0)
-		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE,
-				     2); /* a binary tree; what needs no look at arguments the
-					    kernel caches itself */
+		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree */
 	if (r == 0)
 		r = seccomp_load(filter);
 	if (r != 0)
-		log_event(LOG_ERROR, "sandbox.syscalls", "why",
-			  "the kernel does not take the filter", "errno", log_i64(-r), NULL);
+		log_event(LOG_ERROR, "sandbox.syscalls", "why", "the kernel refuses the filter",
+			  "errno", log_i64(-r), NULL);
 	return r == 0 ? KB_OK : KB_E_SYS;
 }
 
@@ -279,8 +278,8 @@ enum kb_err sandbox_limit_calls(enum process_kind process, const struct sandbox_
 	return err;
 }
 
-/* The supervisor starts processes, binds sockets and reads files of any path: a list of what it
- * never does is what can be had.  Its processes inherit it. */
+/* The supervisor starts processes, binds sockets and reads files of any path, so it has a list of
+ * what it never does.  Its processes inherit it. */
 enum kb_err sandbox_enter_supervisor(void)
 {
 	static const int never[] = {

@@ -1,95 +1,10 @@
-/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Trusts nobody: any process
- * can write any byte of it, so indices and text are bounded when read, and no check anywhere
- * depends on it. */
+/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Any process can write any
+ * byte of it, so indices and text are bounded when read, and no check depends on it. */
 #include "process/stats.h"
 
-#include <fcntl.h>
 #include <sched.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-
-static const uint64_t magic = 0x6b62736331303031; /* "kbsc1001" */
-
-static const char *const names[PROCESS_COUNT] = {
-	[PROCESS_NONE] = "none",       [PROCESS_SUPERVISOR] = "supervisor",
-	[PROCESS_GATEWAY] = "gateway", [PROCESS_VAULT] = "vault",
-	[PROCESS_LEDGER] = "ledger",   [PROCESS_FETCHER] = "fetcher",
-};
-
-const char *process_name(enum process_kind r)
-{
-	return (unsigned)r < PROCESS_COUNT ? names[r] : names[PROCESS_NONE];
-}
-
-/* ---- the memory ---- */
-
-enum kb_err stats_create(int *fd, struct stats **out)
-{
-	*out = NULL;
-	*fd = memfd_create("shared statistics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (*fd < 0)
-		return KB_E_SYS;
-	/* Sealed against shrinking: no room can make another's access a SIGBUS. */
-	if (ftruncate(*fd, sizeof(struct stats)) != 0 ||
-	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-		goto fail;
-	struct stats *stats = mmap(NULL, sizeof *stats, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-	if (stats == MAP_FAILED)
-		goto fail;
-	stats->magic = magic;
-	stats->size = sizeof *stats;
-	*out = stats;
-	return KB_OK;
-fail:
-	close(*fd);
-	*fd = -1;
-	return KB_E_SYS;
-}
-
-enum kb_err stats_attach(int fd, struct stats **out)
-{
-	struct stat st;
-
-	*out = NULL;
-	if (fstat(fd, &st) != 0 || st.st_size != (off_t)sizeof(struct stats))
-		return KB_E_SYS;
-	struct stats *stats = mmap(NULL, sizeof *stats, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (stats == MAP_FAILED)
-		return KB_E_SYS;
-	if (stats->magic != magic || stats->size != sizeof *stats) {
-		munmap(stats, sizeof *stats);
-		return KB_E_SYS;
-	}
-	*out = stats;
-	return KB_OK;
-}
-
-/* ---- slots ---- */
-
-struct slot *stats_slot(struct stats *stats, unsigned index)
-{
-	if (index >= STATS_SLOTS)
-		KB_BUG();
-	return &stats->slot[index];
-}
-
-int stats_take(struct stats *stats, enum process_kind process, uint32_t generation)
-{
-	for (int i = 0; i < STATS_SLOTS; i++) {
-		struct slot *s = &stats->slot[i];
-		if (atomic_load(&s->process) != PROCESS_NONE)
-			continue;
-		memset(s, 0, sizeof *s);
-		atomic_store(&s->generation, generation);
-		atomic_store(&s->state, SLOT_STARTING);
-		atomic_store(&s->process, process);
-		return i;
-	}
-	return -1;
-}
+/* ---- the figures of one process ---- */
 
 bool counter_is_gauge(enum counter c)
 {
@@ -104,13 +19,24 @@ void histogram_sum(struct histogram *to, const struct histogram *from)
 	atomic_fetch_add(&to->n, atomic_load(&from->n));
 }
 
-void stats_give_back(struct stats *stats, unsigned index)
+void stats_start(struct stats *stats, unsigned index, enum process_kind kind)
 {
-	struct slot *s = stats_slot(stats, index);
-	unsigned process = atomic_load(&s->process);
+	if (index >= PROCESS_SLOTS)
+		KB_BUG();
+	struct process_stats *s = &stats->process[index];
+	memset(s, 0, sizeof *s);
+	atomic_store(&s->kind, kind);
+}
 
-	if (process != PROCESS_NONE && process < PROCESS_COUNT) {
-		struct slot *sum = &stats->retired[process];
+void stats_retire(struct stats *stats, unsigned index)
+{
+	if (index >= PROCESS_SLOTS)
+		KB_BUG();
+	struct process_stats *s = &stats->process[index];
+	unsigned kind = atomic_load(&s->kind);
+
+	if (kind != PROCESS_NONE && kind < PROCESS_COUNT) {
+		struct process_stats *sum = &stats->retired[kind];
 		for (enum counter c = 0; c < COUNTER_COUNT; c++)
 			if (!counter_is_gauge(c))
 				atomic_fetch_add(&sum->counter[c], atomic_load(&s->counter[c]));
@@ -121,28 +47,12 @@ void stats_give_back(struct stats *stats, unsigned index)
 	memset(s, 0, sizeof *s);
 }
 
-void slot_set(struct slot *s, enum slot_state state)
-{
-	if (state == SLOT_READY) {
-		atomic_store(&s->request_id, 0);
-		atomic_store(&s->fault, KB_OK);
-	}
-	atomic_store(&s->state, state);
-}
-
-void slot_busy(struct slot *s, uint64_t request_id)
-{
-	atomic_store(&s->busy_since_ms, clock_mono_ms());
-	atomic_store(&s->request_id, request_id);
-	atomic_store(&s->state, SLOT_BUSY);
-}
-
-void slot_count(struct slot *s, enum counter c, uint64_t n)
+void stats_count(struct process_stats *s, enum counter c, uint64_t n)
 {
 	atomic_fetch_add_explicit(&s->counter[c], n, memory_order_relaxed);
 }
 
-void slot_gauge(struct slot *s, enum counter c, uint64_t value)
+void stats_gauge(struct process_stats *s, enum counter c, uint64_t value)
 {
 	atomic_store_explicit(&s->counter[c], value, memory_order_relaxed);
 }
@@ -166,7 +76,7 @@ static struct span bounded(const char *text, size_t cap)
 	return span_of(text, strnlen(text, cap));
 }
 
-/* Another process may be filling in the name just now; if it died there, the entry stays unused. */
+/* Another process may be writing the name now.  If it ended there, the entry stays unused. */
 static uint32_t settled(const _Atomic uint32_t *used)
 {
 	uint32_t u = atomic_load(used);
@@ -178,20 +88,20 @@ static uint32_t settled(const _Atomic uint32_t *used)
 	return u;
 }
 
-struct issuer_slot *stats_issuer(struct stats *stats, const char *name, const char *origin)
+struct issuer_stats *stats_issuer(struct stats *stats, const char *name, const char *origin)
 {
 	struct span want = bounded(name, sizeof stats->issuer->name - 1),
 		    from = bounded(origin, sizeof stats->issuer->origin - 1);
 
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		struct issuer_slot *s = &stats->issuer[i];
+		struct issuer_stats *s = &stats->issuer[i];
 		if (settled(&s->used) == ENTRY_USED &&
 		    span_eq(bounded(s->name, sizeof s->name), want) &&
 		    span_eq(bounded(s->origin, sizeof s->origin), from))
 			return s;
 	}
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		struct issuer_slot *s = &stats->issuer[i];
+		struct issuer_stats *s = &stats->issuer[i];
 		uint32_t expected = ENTRY_FREE;
 		if (!atomic_compare_exchange_strong(&s->used, &expected, ENTRY_CLAIMED))
 			continue;
@@ -211,12 +121,17 @@ struct issuer_slot *stats_issuer(struct stats *stats, const char *name, const ch
 	return NULL;
 }
 
-void stats_keep_issuers(struct stats *stats, struct issuer_slot *const *keep, size_t n)
+bool issuer_is_shown(const struct issuer_stats *s)
+{
+	return atomic_load(&s->used) == ENTRY_USED && atomic_load(&s->in_force) != 0;
+}
+
+void stats_keep_issuers(struct stats *stats, struct issuer_stats *const *entries, size_t n)
 {
 	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		struct issuer_slot *s = &stats->issuer[i];
+		struct issuer_stats *s = &stats->issuer[i];
 		size_t k = 0;
-		while (k < n && keep[k] != s)
+		while (k < n && entries[k] != s)
 			k++;
 		atomic_store(&s->in_force, k < n);
 		if (k == n)
@@ -231,15 +146,15 @@ static bool is_label(const char *text, size_t cap, struct span s)
 
 void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer)
 {
-	uint32_t hash = 2166136261u ^
-			(uint32_t)code; /* FNV-1a: names of the configuration, not a stranger's */
+	/* FNV-1a, not seeded: the names come from the configuration, not from clients. */
+	uint32_t hash = 2166136261u ^ (uint32_t)code;
 
 	for (size_t i = 0; i < key.len; i++)
 		hash = (hash ^ key.p[i]) * 16777619u;
 	for (size_t i = 0; i < issuer.len; i++)
 		hash = (hash ^ issuer.p[i]) * 16777619u;
 	for (unsigned probe = 0; probe < 64; probe++) {
-		struct outcome_slot *o = &stats->outcome[(hash + probe) % STATS_OUTCOMES];
+		struct outcome_stats *o = &stats->outcome[(hash + probe) % STATS_OUTCOMES];
 		if (atomic_load(&o->used) != ENTRY_USED) {
 			struct span k = span_sub(key, 0, sizeof o->key - 1),
 				    is = span_sub(issuer, 0, sizeof o->issuer - 1);

@@ -1,157 +1,124 @@
-/* broker/process/stats.h — shared memory of counters: each process writes its own slot, the ledger
- * the outcomes, the fetcher the issuers; the supervisor's watchdog and the gateway's /metrics,
- * /readyz read.  No secret, no decision: a forged number misleads an operator, never a check. */
+/* broker/process/stats.h — figures for operators: counters and times of each process, counts of
+ * outcomes, the state of issuers' key sets.  Each process writes its own entry, the ledger the
+ * outcomes, the fetcher the issuers; the gateway's /metrics and /readyz read them all.  A forged
+ * figure misleads an operator, never a check. */
 #ifndef KB_PROCESS_STATS_H
 #define KB_PROCESS_STATS_H
 #include <stdatomic.h>
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "process/kind.h"
 
-enum process_kind {
-	PROCESS_NONE,
-	PROCESS_SUPERVISOR,
-	PROCESS_GATEWAY,
-	PROCESS_VAULT,
-	PROCESS_LEDGER,
-	PROCESS_FETCHER,
-	PROCESS_COUNT
-};
-const char *process_name(enum process_kind r);
+/* ---- of one process ---- */
 
-enum slot_state {
-	SLOT_FREE,
-	SLOT_STARTING,
-	SLOT_READY,    /* waiting for work */
-	SLOT_BUSY,     /* in a request since busy_since_ms: the watchdog counts */
-	SLOT_HANDOVER, /* vault: waits for the ledger to take the reply; not the watchdog's business
-			*/
-	SLOT_FAILED,   /* alive, cannot serve; `fault` says why */
-	SLOT_DRAINING,
-};
-
-enum {
-	HIST_BUCKETS = 20
-}; /* bucket i counts values ≤ 2^(i+5) µs: 32 µs … 16.8 s; the last one all above */
+/* Bucket i counts values ≤ 2^(i+5) µs: 32 µs … 16.8 s; the last one all above. */
+enum { HIST_BUCKETS = 20 };
 struct histogram {
 	_Atomic uint64_t count[HIST_BUCKETS], sum_us, n;
 };
 void histogram_add(struct histogram *h, int64_t us);
 void histogram_sum(struct histogram *to, const struct histogram *from); /* added to *to */
 
-enum counter {                         /* of one process */
-	       COUNT_CONNECTIONS,      /* gateway: accepted */
-	       COUNT_CONNECTIONS_OPEN, /* gateway: gauge */
-	       COUNT_HANDSHAKES,
-	       COUNT_HANDSHAKES_RESUMED,
-	       COUNT_HANDSHAKES_FAILED,
-	       COUNT_REQUESTS, /* gateway: frames sent to the vault */
-	       COUNT_REPLIES,
-	       COUNT_REPLIES_LOST, /* lost: the client was gone */
-	       COUNT_QUEUE,        /* gateway: gauge, requests waiting for a worker */
-	       COUNT_REFUSED,      /* gateway: answered without a vault, sum over codes */
-	       COUNT_HSM_ERRORS,   /* vault */
-	       COUNT_FRAMES_BAD,   /* a message that did not decode */
-	       COUNT_RECORDS,
-	       COUNT_SYNCS,
-	       COUNT_LEDGER_BYTES,
-	       COUNT_LEDGER_ERRORS, /* ledger */
-	       COUNT_FETCHES,
-	       COUNT_FETCH_ERRORS, /* fetcher */
-	       COUNT_RESTARTS,
-	       COUNT_RELOADS,
-	       COUNT_RELOADS_FAILED,
-	       COUNT_KILLED_HUNG,
-	       COUNT_KILLED_FORBIDDEN, /* supervisor */
-	       COUNTER_COUNT
+enum counter {
+	/* gateway */
+	COUNT_CONNECTIONS,      /* accepted */
+	COUNT_CONNECTIONS_OPEN, /* gauge */
+	COUNT_HANDSHAKES,
+	COUNT_HANDSHAKES_RESUMED,
+	COUNT_HANDSHAKES_FAILED,
+	COUNT_REQUESTS, /* frames sent to the vault */
+	COUNT_REPLIES,
+	COUNT_REPLIES_LOST, /* the client was gone; ledger: no gateway took it */
+	COUNT_QUEUE,        /* gauge: requests waiting for a worker */
+	COUNT_REFUSED,      /* answered without a vault, sum over codes */
+	/* vault */
+	COUNT_HSM_ERRORS,
+	/* any: a message that did not decode */
+	COUNT_FRAMES_BAD,
+	/* ledger */
+	COUNT_RECORDS,
+	COUNT_SYNCS,
+	COUNT_LEDGER_BYTES,
+	COUNT_LEDGER_ERRORS,
+	/* fetcher */
+	COUNT_FETCHES,
+	COUNT_FETCH_ERRORS,
+	/* supervisor */
+	COUNT_RESTARTS,
+	COUNT_RELOADS,
+	COUNT_RELOADS_FAILED,
+	COUNT_KILLED_HUNG,
+	COUNT_KILLED_FORBIDDEN,
+	COUNTER_COUNT
 };
-
 bool counter_is_gauge(enum counter c); /* the others only grow */
 
-struct slot {
-	_Atomic int32_t pid; /* 0: free */
-	_Atomic uint32_t process, state, generation,
-		fault;                 /* enum process_kind, enum slot_state, …, enum kb_err */
-	_Atomic int64_t busy_since_ms; /* clock_mono_ms() */
-	_Atomic int64_t call_since_ms; /* vault: of the HSM call that runs now, 0: none */
-	_Atomic uint64_t request_id;   /* the frame in work, 0 when none */
+struct process_stats {
+	_Atomic uint32_t kind; /* enum process_kind; PROCESS_NONE: the entry is free */
 	_Atomic uint64_t counter[COUNTER_COUNT];
-	struct histogram total, judge,
-		hsm; /* gateway: total; vault: all three; ledger: total is the commit */
+	/* gateway: total; vault: all three; ledger: total is the commit */
+	struct histogram total, judge, hsm;
 };
+void stats_count(struct process_stats *s, enum counter c, uint64_t n);
+void stats_gauge(struct process_stats *s, enum counter c, uint64_t value);
 
-enum {
-	ENTRY_FREE,
-	ENTRY_USED,
-	ENTRY_CLAIMED
-}; /* `used` below; claimed: somebody is setting the name */
+/* ---- of all ---- */
 
-struct issuer_slot {
+/* `used` of the entries below.  Claimed: a process is writing the name. */
+enum { ENTRY_FREE, ENTRY_USED, ENTRY_CLAIMED };
+
+struct issuer_stats {
 	_Atomic uint32_t used;
 	char name[128];
-	char origin[65]; /* struct keyset_origin's id: figures of one issuer do not count for
-			    another that has its name now */
-	_Atomic uint32_t in_force; /* of the accepting generation's configuration: what /metrics and
-				      /readyz show */
+	/* struct keyset_origin's id: an issuer that has the name of another gets its own figures.
+	 */
+	char origin[65];
+	_Atomic uint32_t in_force; /* in the accepting generation's configuration */
 	_Atomic int64_t fetched_s, stale_at_s, attempt_s; /* wall clock; 0: never */
 	_Atomic uint32_t fault;                           /* enum kb_err of the last attempt */
 	_Atomic uint32_t keys;
 };
 
-struct outcome_slot { /* written by the ledger alone */
+struct outcome_stats { /* written by the ledger alone */
 	_Atomic uint32_t used;
 	uint16_t code;
 	char key[KB_MAX_KEY_NAME + 1], issuer[128];
 	_Atomic uint64_t n;
 };
 
-enum {
-	STATS_SLOTS = 256,
-	STATS_OUTCOMES = 4096,
-	STATS_ISSUERS = 2 * KB_MAX_ISSUERS
-}; /* issuers: of two generations */
+/* Issuers of two generations: while a reload tries a new one, both are there. */
+enum { STATS_OUTCOMES = 4096, STATS_ISSUERS = 2 * KB_MAX_ISSUERS };
 struct stats {
-	uint64_t magic, size;
 	_Atomic uint32_t generation; /* the one that accepts */
 	_Atomic int64_t started_s, loaded_s;
 	char config_digest[65];                 /* of the accepting generation, hex */
 	_Atomic uint64_t refused[KB_ERR_COUNT]; /* by gateways, before a request reaches a vault */
-	_Atomic uint64_t outcomes_lost;         /* no free outcome_slot: the labels were too many */
-	struct slot slot[STATS_SLOTS];
-	struct issuer_slot issuer[STATS_ISSUERS];
-	struct outcome_slot outcome[STATS_OUTCOMES];
-	struct slot retired[PROCESS_COUNT]; /* sums of the slots given back, a process each: so that
-					       counters only grow */
-	_Atomic uint32_t pin_refused; /* the last generation whose PIN the HSM refused, 0: none */
-	_Atomic uint64_t config_returned; /* the configuration in force was left before: the record
-					     it was last taken up in; 0: it was not */
+	_Atomic uint64_t outcomes_lost;         /* no free outcome_stats: too many labels */
+	struct process_stats process[PROCESS_SLOTS];
+	/* Sums over ended processes, by kind, so that counters only grow. */
+	struct process_stats retired[PROCESS_COUNT];
+	struct issuer_stats issuer[STATS_ISSUERS];
+	struct outcome_stats outcome[STATS_OUTCOMES];
+	/* When the configuration in force was in force before: the ledger record that says so.
+	 * 0: it was not. */
+	_Atomic uint64_t config_returned;
 	_Atomic int64_t
-		clock_stepped_ms; /* clock_mono_ms() of the last jump of the wall clock, 0: none */
+		clock_stepped_ms; /* clock_mono_ms() of the wall clock's last step; 0: none */
 };
 
-KB_MUST_CHECK enum kb_err stats_create(int *fd, struct stats **out); /* memfd, close-on-exec */
-KB_MUST_CHECK enum kb_err stats_attach(int fd, struct stats **out);  /* checks magic and size */
-struct slot *stats_slot(struct stats *stats, unsigned index);        /* KB_BUG past the end */
-int stats_take(struct stats *stats, enum process_kind process,
-	       uint32_t generation); /* supervisor: a free slot's index, zeroed, or -1 */
-void stats_give_back(struct stats *stats,
-		     unsigned index); /* supervisor: its process is gone for good; its counters are
-					 kept in `retired` */
-void slot_set(struct slot *s,
-	      enum slot_state state); /* SLOT_READY also clears fault and request_id */
-void slot_busy(struct slot *s, uint64_t request_id); /* SLOT_BUSY since now */
-void slot_count(struct slot *s, enum counter c, uint64_t n);
-void slot_gauge(struct slot *s, enum counter c, uint64_t value);
-struct issuer_slot *stats_issuer(struct stats *stats, const char *name,
-				 const char *origin); /* found or made; NULL when full */
-/* Supervisor: these are in force, all others are forgotten.  NULLs among them are passed over. */
-void stats_keep_issuers(struct stats *stats, struct issuer_slot *const *keep, size_t n);
+/* For shared.c.  KB_BUG past the end. */
+void stats_start(struct stats *stats, unsigned index, enum process_kind kind);
+void stats_retire(struct stats *stats, unsigned index); /* its counters go to `retired` */
+
+/* Found or made, by name and struct keyset_origin's id; NULL when all entries are used. */
+struct issuer_stats *stats_issuer(struct stats *stats, const char *name, const char *origin);
+/* Supervisor: these entries are in force, all others are freed.  NULLs among them are skipped. */
+void stats_keep_issuers(struct stats *stats, struct issuer_stats *const *entries, size_t n);
+/* For /metrics and /readyz.  Not the entries of a configuration that is only being tried: one name
+ * would be there twice. */
+bool issuer_is_shown(const struct issuer_stats *s);
 /* One judged call: KB_OK is a release, everything else a refusal. */
 void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer);
-
-/* Prometheus text format 0.0.4 of everything, and the JSON of /readyz; *ready says whether it is
- * 200 or 503. */
-void stats_metrics(const struct stats *stats, struct buf *out);
-void stats_ready(const struct stats *stats, int64_t now_s, struct buf *json, bool *ready);
 
 #endif

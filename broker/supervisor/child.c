@@ -1,6 +1,6 @@
-/* broker/supervisor/child.c — the life of one process as the supervisor sees it.  Decides when it
- * is started again and when it is killed.  Trusts exit codes and the shared statistics no further
- * than that.  Never starts a process again whose PIN was refused: the token may count tries. */
+/* broker/supervisor/child.c — one supervised process.  Decides when it is started again and when it
+ * is killed, by its exit code and its health.  Never starts a process again whose PIN was refused:
+ * the token may count tries and lock itself. */
 #include "supervisor/child.h"
 
 #include <errno.h>
@@ -14,13 +14,14 @@
 #include "base/log.h"
 
 enum {
-	READY_MS = 20000,      /* start until READY, or it is killed */
-	BACKOFF_MS = 100,      /* before the first restart; doubled each time … */
-	BACKOFF_MAX_MS = 3000, /* an HSM that comes back is served from within 10 s (SECURITY C3), a
-				  hung call at the start included */
-	HEALTHY_MS = 30000,    /* … until it was READY for this long */
-	EARLY_MS = 200,        /* the supervisor looks every 100 ms and a kill takes a moment:
-				  KB_HSM_CALL_MS is a promise to the client */
+	READY_MS = 20000,   /* start until READY, or it is killed */
+	BACKOFF_MS = 100,   /* before the first restart; doubled each time … */
+	HEALTHY_MS = 30000, /* … until it was READY for this long */
+	/* When an HSM is back, workers use it within 10 s, even if their start hung in a call. */
+	BACKOFF_MAX_MS = 3000,
+	/* The supervisor checks every 100 ms and a kill takes a moment, but the client must have
+	 * its answer after KB_HSM_CALL_MS. */
+	EARLY_MS = 200,
 };
 
 void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation,
@@ -35,9 +36,11 @@ void child_init(struct child *c, struct host *host, enum process_kind process, u
 			    .backoff_ms = BACKOFF_MS};
 }
 
-static struct slot *slot_of(const struct child *c)
+static struct process_health *health_of(const struct child *c)
 {
-	return stats_slot(c->host->stats, (unsigned)c->slot);
+	if (c->slot < 0)
+		KB_BUG();
+	return &c->host->shared->health.process[c->slot];
 }
 
 bool child_is_due(const struct child *c, int64_t now_ms)
@@ -71,13 +74,14 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
-	if (err != KB_OK && err != KB_E_FILE) { /* no room says such a thing: it is broken or
-						   captured; or it cannot be heard any more */
+	if (err != KB_OK && err != KB_E_FILE) {
+		/* None of our processes sends such a message: it is faulty or an attacker runs it.
+		 */
 		log_event(LOG_ERROR, "control.bad", "name", process_name(c->process), "child",
 			  log_i64(c->pid), "err", kb_err_name(err), NULL);
 		child_signal(c, SIGKILL);
 	}
-	if (err != KB_OK) { /* it is ending: its exit code will say more */
+	if (err != KB_OK) { /* it is ending; child_ended() will have the exit code */
 		event_del(c->reader);
 		return;
 	}
@@ -96,20 +100,20 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	}
 }
 
-/* A slot for the new process.  The old one's counters are kept, and its fault: until it is READY
- * that is why it is not. */
+/* An entry for the new process.  The old one's counters are added to `retired`; its fault is
+ * copied, because until READY it is the reason for /readyz. */
 static bool take_slot(struct child *c)
 {
 	unsigned fault = KB_OK;
 
 	if (c->slot >= 0) {
-		fault = atomic_load(&slot_of(c)->fault);
-		stats_give_back(c->host->stats, (unsigned)c->slot);
+		fault = atomic_load(&health_of(c)->fault);
+		shared_give_back(c->host->shared, (unsigned)c->slot);
 	}
-	c->slot = stats_take(c->host->stats, c->process, c->generation);
+	c->slot = shared_take(c->host->shared, c->process, c->generation);
 	if (c->slot < 0)
 		return false;
-	atomic_store(&slot_of(c)->fault, fault);
+	atomic_store(&health_of(c)->fault, fault);
 	return true;
 }
 
@@ -140,7 +144,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	s.slot = (unsigned)c->slot;
 	s.index = c->index;
 	s.fds[0] = pair[1];
-	s.fds[1] = h->stats_fd;
+	s.fds[1] = h->shared_fd;
 	s.fds[2] = archive;
 	memcpy(s.fds + 3, fds, n * sizeof *fds);
 	if (spawn_process(&s, &c->pid) != KB_OK) {
@@ -149,8 +153,8 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	}
 	close(pair[1]);
 	if (c->starts++ > 0)
-		slot_count(&h->stats->retired[c->process], COUNT_RESTARTS, 1);
-	atomic_store(&slot_of(c)->pid, c->pid);
+		stats_count(&h->shared->stats.retired[c->process], COUNT_RESTARTS, 1);
+	atomic_store(&health_of(c)->pid, c->pid);
 	return;
 fail:
 	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why",
@@ -163,18 +167,18 @@ fail:
 
 uint64_t child_ended(struct child *c, int status, bool is_expected)
 {
-	struct slot *s = slot_of(c);
-	uint64_t request = atomic_load(&s->request_id);
+	struct process_health *h = health_of(c);
+	uint64_t request = atomic_load(&h->request_id);
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
 	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name",
 		  process_name(c->process), "child", log_i64(c->pid), "generation",
 		  log_i64(c->generation), WIFSIGNALED(status) ? "signal" : "exit_code",
 		  log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
-	if (WIFSIGNALED(status) &&
-	    WTERMSIG(status) == SIGSYS) { /* the sandbox held: either this room was captured, or its
-					     list lacks a call */
-		slot_count(&c->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_FORBIDDEN, 1);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
+		/* The sandbox stopped it: an attacker ran code in it, or its list lacks a call. */
+		stats_count(&c->host->shared->stats.retired[PROCESS_SUPERVISOR],
+			    COUNT_KILLED_FORBIDDEN, 1);
 		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process),
 			  "child", log_i64(c->pid), "why",
 			  "it made a system call that its sandbox forbids", "fix",
@@ -182,9 +186,9 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	}
 	c->pid = 0;
 	close_control(c);
-	atomic_store(&s->pid, 0);
-	atomic_store(&s->request_id, 0);
-	slot_set(s, SLOT_FAILED);
+	atomic_store(&h->pid, 0);
+	atomic_store(&h->request_id, 0);
+	health_set(h, HEALTH_FAILED);
 	if (code == PROCESS_EXIT_PIN) {
 		c->held = KB_E_HSM_PIN;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
@@ -193,27 +197,26 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 			  "fix", "put the right PIN in the PIN file, then reload", NULL);
 	} else if (code == PROCESS_EXIT_CONFIG &&
 		   !(c->process == PROCESS_VAULT &&
-		     c->ready_ms !=
-			     0)) { /* an HSM with which this worker was ready will be well again */
+		     c->ready_ms != 0)) { /* its HSM worked with this configuration before */
 		c->held = KB_E_CONFIG;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
 			  "it cannot work with this configuration", "fix",
 			  "mend what it logged above, then reload", NULL);
 	}
-	if (c->held != KB_OK && atomic_load(&s->fault) == KB_OK)
-		atomic_store(&s->fault, c->held);
+	if (c->held != KB_OK && atomic_load(&h->fault) == KB_OK)
+		atomic_store(&h->fault, c->held);
 	back_off(c, clock_mono_ms());
 	return request;
 }
 
-/* How long a worker has been in one request, or in one call of the HSM: that may hang at the start
- * and between requests, too. */
-static int64_t hung_for(const struct slot *s, int64_t now_ms)
+/* How long a worker has been in one request or in one HSM call.  A call may hang at the start and
+ * between requests, too. */
+static int64_t hung_for(const struct process_health *h, int64_t now_ms)
 {
-	int64_t call_ms = atomic_load(&s->call_since_ms), hung_ms = 0;
+	int64_t call_ms = atomic_load(&h->call_since_ms), hung_ms = 0;
 
-	if (atomic_load(&s->state) == SLOT_BUSY)
-		hung_ms = now_ms - atomic_load(&s->busy_since_ms);
+	if (atomic_load(&h->state) == HEALTH_BUSY)
+		hung_ms = now_ms - atomic_load(&h->busy_since_ms);
 	return call_ms != 0 && now_ms - call_ms > hung_ms ? now_ms - call_ms : hung_ms;
 }
 
@@ -224,22 +227,21 @@ bool child_watch(struct child *c, int64_t now_ms)
 	if (!c->is_ready && now_ms - c->started_ms > READY_MS) {
 		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process),
 			  "child", log_i64(c->pid), NULL);
-		c->started_ms = now_ms; /* the kill is not sent again while it takes effect */
+		c->started_ms = now_ms; /* give the kill time before the next one */
 		child_signal(c, SIGKILL);
 		return false;
 	}
 	if (c->process != PROCESS_VAULT)
 		return false;
-	struct slot *s = slot_of(c);
-	int64_t hung_ms = hung_for(s, now_ms);
+	struct process_health *h = health_of(c);
+	int64_t hung_ms = hung_for(h, now_ms);
 	if (hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
 		return false;
 	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms),
 		  NULL);
 	child_signal(c, SIGKILL);
-	atomic_store(&s->call_since_ms, 0);
-	atomic_store(&s->fault, KB_E_HSM_DEVICE);
-	slot_set(s, SLOT_FAILED);
+	atomic_store(&h->call_since_ms, 0);
+	health_fail(h, KB_E_HSM_DEVICE);
 	return true;
 }
 
@@ -256,6 +258,6 @@ void child_release(struct child *c)
 		KB_BUG();
 	close_control(c);
 	if (c->slot >= 0)
-		stats_give_back(c->host->stats, (unsigned)c->slot);
+		shared_give_back(c->host->shared, (unsigned)c->slot);
 	c->slot = -1;
 }

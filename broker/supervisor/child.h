@@ -7,13 +7,13 @@ struct child;
 struct event;
 struct event_base;
 
-struct host { /* what every process is started with; one a supervisor */
+struct host { /* what every process is started with; the supervisor has one */
 	struct event_base *base;
-	struct stats *stats;
-	int stats_fd, exe;
+	struct shared *shared;
+	int shared_fd, exe;
 	struct sandbox_user user;
 	const char *config_path;
-	void (*on_ready)(void *ctx, struct child *c); /* a process said READY */
+	void (*on_ready)(void *ctx, struct child *c); /* CONTROL_READY came */
 	void *ctx;
 };
 
@@ -27,26 +27,26 @@ struct child {
 	int control; /* our end; -1: none */
 	struct event *reader;
 	bool is_ready;
-	enum kb_err held; /* not KB_OK: never started again, and why */
+	enum kb_err held; /* why it is never started again; KB_OK: it may be */
 	unsigned starts;
 	int64_t started_ms, ready_ms, next_ms, backoff_ms;
 };
 
 void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation,
 		unsigned index);
-/* May it be started now?  Not running, not held, its back-off over. */
+/* Start it now?  Not running, not held, its back-off is over. */
 bool child_is_due(const struct child *c, int64_t now_ms);
-/* Start it with `archive` and the process's own descriptors from FD_FIRST on.  A failure is a try
- * that ended at once: it backs off. */
+/* Start it with `archive` and the process's own descriptors from FD_FIRST on.  After a failure it
+ * backs off, as after a process that ended at once. */
 void child_start(struct child *c, int archive, const int *fds, size_t n);
-/* Its process ended with `status` (waitpid).  Returns the id of the request it took along, 0 when
- * none.  Its slot stays until it is started again or released. */
+/* Its process ended with `status` (waitpid).  Returns the id of the request that is lost with it;
+ * 0: none.  Its entry stays until it is started again or released. */
 uint64_t child_ended(struct child *c, int status, bool is_expected);
-/* Kill what hangs: a process that does not get ready, a vault that does not come back from a
- * request.  True when it was killed in a request. */
+/* Kill a process that does not get ready, and a vault that hangs in a request or an HSM call. True:
+ * a vault was killed for that. */
 bool child_watch(struct child *c, int64_t now_ms);
 void child_signal(const struct child *c, int sig);
-/* Nothing of it is left: slot given back, control closed.  It must not run. */
+/* Give back its entry, close its control socket.  It must not run. */
 void child_release(struct child *c);
 
 #endif

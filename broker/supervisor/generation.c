@@ -1,7 +1,7 @@
 /* broker/supervisor/generation.c — the processes and sockets of one configuration.  Decides in
- * which order they start and end.  Holds copies of every socket, so that a process that crashed
- * gets the same ones back; closes them in the order of the corridor, so that an end of file walks
- * from gateway to ledger.  Never reads from any of them. */
+ * which order they start and end.  Has a copy of every socket, so that a restarted process gets the
+ * same ones. At the end closes them in the direction of the data, so that an end of file goes from
+ * gateway to ledger.  Never reads from any of them. */
 #include "supervisor/generation.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include "process/frame.h"
 #include "supervisor/listen.h"
 
-enum { START_MS = 15000 }; /* a new generation that does not serve after this is given up */
+enum { START_MS = 15000 }; /* a new generation that does not serve by then is killed */
 
 static void close_fd(int *fd)
 {
@@ -33,7 +33,7 @@ static void close_pair(int fd[static 2])
 	close_fd(&fd[1]);
 }
 
-/* ---- made ---- */
+/* ---- sockets and archives ---- */
 
 static enum kb_err pack_archives(struct generation *g)
 {
@@ -94,7 +94,7 @@ static enum kb_err get_listener(const struct generation *old, const char *addres
 	}
 	if (err != KB_OK)
 		snprintf(why, 256, "cannot listen on %.100s: %s", address,
-			 err == KB_E_CONFIG ? "this is no numeric address with a port"
+			 err == KB_E_CONFIG ? "not a numeric address with a port"
 					    : strerror(errno));
 	return err;
 }
@@ -214,8 +214,8 @@ void generation_free(struct generation *g)
 
 /* ---- running ---- */
 
-/* The PIN file, at its start: a fresh description each time.  The supervisor opens it and never
- * reads it. */
+/* The PIN file, opened anew for each worker, so that each has its own offset and lock.  The
+ * supervisor never reads it. */
 static int open_pin(const struct generation *g)
 {
 	const char *path = g->config->hsm_pin_file;
@@ -234,7 +234,7 @@ static void start_vault(struct generation *g, struct child *c, int64_t now_ms)
 {
 	int pin = open_pin(g);
 
-	if (pin < 0) { /* no file, no login: look again later */
+	if (pin < 0) { /* without the file no login: try again later */
 		c->next_ms = now_ms + 1000;
 		return;
 	}
@@ -267,12 +267,12 @@ static void start_due(struct generation *g, int64_t now_ms)
 
 	if (has_gateways && child_is_due(&g->fetcher, now_ms))
 		child_start(&g->fetcher, g->archive_fetcher, &g->fetch_requests[1], 1);
-	/* One worker first: a wrong PIN costs one try, not one a worker. */
+	/* One worker first: a wrong PIN then costs one of the token's tries, not one a worker. */
 	for (unsigned i = 0; i < (g->has_proof ? g->config->workers : 1); i++)
 		if (!g->is_pin_refused && child_is_due(&g->vault[i], now_ms))
 			start_vault(g, &g->vault[i], now_ms);
-	/* A new generation takes no connection before it can answer.  The first one does: with the
-	 * HSM down, /readyz has to say so. */
+	/* A new generation accepts no connection before it can answer.  The first one does: with
+	 * the HSM down, /readyz must be there to report it. */
 	for (unsigned i = 0; i < g->config->gateways; i++)
 		if (has_gateways && (g->is_first || g->has_proof) &&
 		    child_is_due(&g->gateway[i], now_ms))
@@ -289,8 +289,8 @@ void generation_tick(struct generation *g, int64_t now_ms)
 		(void)child_watch(&g->gateway[i], now_ms);
 	for (unsigned i = 0; i < g->config->workers; i++)
 		if (child_watch(&g->vault[i], now_ms))
-			slot_count(&g->host->stats->retired[PROCESS_SUPERVISOR], COUNT_KILLED_HUNG,
-				   1);
+			stats_count(&g->host->shared->stats.retired[PROCESS_SUPERVISOR],
+				    COUNT_KILLED_HUNG, 1);
 }
 
 bool generation_serves(const struct generation *g)
@@ -309,7 +309,7 @@ enum kb_err generation_introduce(const struct generation *g, const struct child 
 	size_t n = 1;
 
 	if (g->replies[1] < 0)
-		return KB_OK; /* nothing comes from it any more */
+		return KB_OK; /* it sends no replies any more */
 	for (unsigned i = 0; i < g->config->gateways; i++)
 		fds[n++] = g->responses[i][0];
 	memcpy(m.digest, g->config->digest, sizeof m.digest);
@@ -329,13 +329,13 @@ struct child *generation_child(struct generation *g, pid_t pid)
 	return NULL;
 }
 
-static void tell_gateways(const struct generation *g, enum control_type type, uint64_t value)
+static void notify_gateways(const struct generation *g, enum control_type type, uint64_t value)
 {
 	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
 		if (g->gateway[i].control >= 0 &&
 		    control_send(g->gateway[i].control, type, g->number, value) != KB_OK)
-			log_event(LOG_WARN, "gateway.deaf", "child", log_i64(g->gateway[i].pid),
-				  NULL);
+			log_event(LOG_WARN, "gateway.unreachable", "child",
+				  log_i64(g->gateway[i].pid), NULL);
 }
 
 void generation_ended(struct generation *g, struct child *c, int status)
@@ -346,7 +346,7 @@ void generation_ended(struct generation *g, struct child *c, int status)
 	if (c->process != PROCESS_VAULT)
 		return;
 	if (request != 0)
-		tell_gateways(g, CONTROL_LOST, request);
+		notify_gateways(g, CONTROL_LOST, request);
 	/* The other workers would try the same PIN when they are started again. */
 	if (c->held == KB_E_HSM_PIN)
 		g->is_pin_refused = true;
@@ -369,9 +369,9 @@ void generation_drain(struct generation *g, int64_t now_ms)
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		close_fd(&g->listeners[i]);
 	close_fd(&g->metrics);
-	tell_gateways(g, CONTROL_DRAIN, 0);
-	child_signal(&g->fetcher,
-		     SIGTERM); /* its files are replaced atomically: it has nothing to finish */
+	notify_gateways(g, CONTROL_DRAIN, 0);
+	/* It replaces files atomically and has nothing to finish. */
+	child_signal(&g->fetcher, SIGTERM);
 }
 
 void generation_advance(struct generation *g, int64_t now_ms)

@@ -1,5 +1,5 @@
-/* broker/supervisor/generation.h — one configuration and the processes that live with it: gateways,
- * vaults, fetcher, and the sockets between them. */
+/* broker/supervisor/generation.h — one configuration and its processes: gateways, vaults, fetcher,
+ * and the sockets between them. */
 #ifndef KB_SUPERVISOR_GENERATION_H
 #define KB_SUPERVISOR_GENERATION_H
 #include "supervisor/child.h"
@@ -9,8 +9,9 @@ enum { GENERATION_GATEWAYS = 15 }; /* their sockets fit one control message */
 enum generation_stage {
 	GENERATION_STARTING, /* beside the one that serves */
 	GENERATION_SERVING,
-	GENERATION_DRAINING, /* its gateways finish what they have */
-	GENERATION_EMPTYING, /* its gateways are gone: the vaults read to the end of their socket */
+	GENERATION_DRAINING, /* its gateways finish their requests */
+	GENERATION_EMPTYING, /* its gateways have ended; the vaults read to the end of their socket
+			      */
 	GENERATION_DYING,    /* killed */
 };
 
@@ -25,14 +26,14 @@ struct generation {
 	int requests[2], replies[2], fetch_requests[2]; /* [0] the sender's end */
 	int responses[GENERATION_GATEWAYS][2];
 	int listeners[KB_MAX_LISTENERS], metrics;
-	bool is_first, has_proof; /* has_proof: one vault was READY, so the PIN is right and the
-				     others may log in */
+	bool is_first;
+	bool has_proof; /* one vault was READY, so the PIN is right and the others may log in */
 	bool is_pin_refused;
 	struct child gateway[GENERATION_GATEWAYS], vault[KB_MAX_WORKERS], fetcher;
 };
 
-/* Takes `source` and `config` on KB_OK.  Listening sockets that `old` (NULL: none) has are shared,
- * the others bound.  KB_E_SYS, KB_E_CONFIG, KB_E_NOMEM; `why` says what for people. */
+/* Takes over `source` and `config` on KB_OK.  Listening sockets that `old` (NULL: none) has are
+ * shared, the others bound.  KB_E_SYS, KB_E_CONFIG, KB_E_NOMEM; `why` is the reason as text. */
 KB_MUST_CHECK enum kb_err generation_new(struct host *host, uint32_t number,
 					 struct snapshot *source, struct config *config,
 					 const struct generation *old, struct generation **out,
@@ -41,15 +42,16 @@ void generation_free(struct generation *g); /* no process of it may run; NULL is
 
 void generation_tick(struct generation *g, int64_t now_ms); /* start what is due, kill what hangs */
 bool generation_serves(const struct generation *g); /* every gateway and a vault are READY */
-/* Hand its sockets to the ledger process. */
+/* Send its sockets to the ledger process. */
 KB_MUST_CHECK enum kb_err generation_introduce(const struct generation *g,
 					       const struct child *ledger);
-struct child *generation_child(struct generation *g, pid_t pid); /* NULL when it is none of its */
-/* A child of it ended: tell the gateways what is lost, hold what must not start again. */
+struct child *generation_child(struct generation *g, pid_t pid); /* NULL: not its process */
+/* Its process ended: report a lost request to the gateways; do not start again after a refused
+ * PIN. */
 void generation_ended(struct generation *g, struct child *c, int status);
 void generation_drain(struct generation *g, int64_t now_ms);
-void generation_advance(struct generation *g, int64_t now_ms); /* DRAINING → EMPTYING → all ended */
+void generation_advance(struct generation *g, int64_t now_ms); /* DRAINING → EMPTYING → ended */
 void generation_kill(struct generation *g);
-bool generation_is_over(const struct generation *g); /* it was to end, and no process of it runs */
+bool generation_is_over(const struct generation *g); /* it was ended, and no process of it runs */
 
 #endif

@@ -1,5 +1,5 @@
-/* broker/supervisor/listen.c — binds what the configuration names.  Decides nothing; reads no byte
- * from a socket. */
+/* broker/supervisor/listen.c — binds the listening sockets of the configuration.  Never reads from
+ * one. */
 #include "supervisor/listen.h"
 
 #include <arpa/inet.h>

@@ -1,6 +1,5 @@
-/* broker/supervisor/notify.c — sd_notify(3) without libsystemd.  Decides nothing; without
- * NOTIFY_SOCKET every call does nothing.  Best effort: a service manager that does not listen
- * changes nothing here. */
+/* broker/supervisor/notify.c — sd_notify(3) without libsystemd.  Without NOTIFY_SOCKET every call
+ * does nothing.  Best effort: errors are ignored. */
 #include "supervisor/notify.h"
 
 #include <stddef.h>
@@ -14,7 +13,7 @@
 #include "base/clock.h"
 
 static struct sockaddr_un manager = {.sun_family = AF_UNIX};
-static socklen_t manager_len; /* 0: nobody to tell */
+static socklen_t manager_len; /* 0: no service manager */
 
 void notify_init(void)
 {
@@ -30,7 +29,7 @@ void notify_init(void)
 	unsetenv("NOTIFY_SOCKET");
 }
 
-static void tell(const char *text)
+static void send_text(const char *text)
 {
 	if (manager_len == 0)
 		return;
@@ -47,7 +46,7 @@ void notify_ready(const char *status)
 	char text[512];
 
 	snprintf(text, sizeof text, "READY=1\nSTATUS=%s\n", status);
-	tell(text);
+	send_text(text);
 }
 
 void notify_reloading(void)
@@ -56,10 +55,10 @@ void notify_reloading(void)
 
 	snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\n",
 		 (long long)clock_mono_us());
-	tell(text);
+	send_text(text);
 }
 
 void notify_stopping(void)
 {
-	tell("STOPPING=1\n");
+	send_text("STOPPING=1\n");
 }

@@ -1,6 +1,5 @@
-/* broker/supervisor/spawn.c — the way from the supervisor to a process.  Decides nothing.  Never
- * lets a process start with a descriptor or a right more than it is given: every step is checked,
- * and the child ends when one fails. */
+/* broker/supervisor/spawn.c — starts a process.  Never with a descriptor or a right more than it is
+ * given: every step is checked, and the new process ends when one fails. */
 #include "supervisor/spawn.h"
 
 #include <fcntl.h>
@@ -16,7 +15,7 @@ int spawn_exe(void)
 	return open("/proc/self/exe", O_PATH | O_CLOEXEC);
 }
 
-/* Move every descriptor out of the way first: their numbers may be among those we fill. */
+/* Copy every descriptor above `end` first: its number may be one that we fill. */
 static bool place_fds(const struct spawn *s, int *exe)
 {
 	int end = FD_CONTROL + (int)s->n_fds;
@@ -71,7 +70,7 @@ __attribute__((noreturn)) static void become_process(const struct spawn *s)
 		union {
 			const char *const *in;
 			char *const *out;
-		} argv = {.in = args}; /* exec's prototype is older than const */
+		} argv = {.in = args}; /* exec's prototype lacks const */
 		execveat(exe, "", argv.out, environ, AT_EMPTY_PATH);
 		log_event(LOG_ERROR, "spawn.exec", NULL);
 	}
@@ -84,7 +83,7 @@ enum kb_err spawn_process(const struct spawn *s, pid_t *pid)
 
 	if (s->n_fds > SPAWN_MAX_FDS)
 		KB_BUG();
-	/* No handler of the supervisor's may run in the child. */
+	/* No signal handler of the supervisor may run in the new process. */
 	if (sigfillset(&all) != 0 || sigprocmask(SIG_SETMASK, &all, &before) != 0)
 		return KB_E_SYS;
 	*pid = fork();

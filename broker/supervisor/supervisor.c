@@ -1,7 +1,6 @@
-/* broker/supervisor/supervisor.c — reads the configuration, binds, starts, watches, replaces and
- * ends the processes.  Decides which generation serves.  Trusts the configuration's files and exit
- * codes.  Never parses a stranger's byte, never reads the PIN, never gives up a configuration that
- * works for one that does not. */
+/* broker/supervisor/supervisor.c — starts, watches, replaces and ends the processes.  Decides which
+ * generation serves.  Trusts the configuration's files and exit codes.  Never parses a client's
+ * byte, never reads the PIN, never replaces a configuration that works by one that does not. */
 #include "supervisor/supervisor.h"
 
 #include <errno.h>
@@ -9,25 +8,24 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "supervisor/clock_step.h"
 #include "supervisor/generation.h"
+#include "supervisor/load.h"
 #include "supervisor/notify.h"
 #include "supervisor/state.h"
+#include "supervisor/system.h"
 
 enum {
 	TICK_MS = 100,
 	MAX_GENERATIONS = 4,   /* one that serves, one that starts, two that end */
-	RELOAD_MS = 1000,      /* between two reloads, however many are asked for */
-	LEDGER_END_MS = 10000, /* the ledger's own end, after all else has ended */
-	CLOCK_STEP_MS =
-		60000, /* the wall clock moved this much against the boot clock: it was set */
+	RELOAD_MS = 1000,      /* the least time between two reloads */
+	LEDGER_END_MS = 10000, /* for the ledger to end, after all others have ended */
 };
 
 struct supervisor {
@@ -37,104 +35,64 @@ struct supervisor {
 	struct generation *generation[MAX_GENERATIONS];
 	struct generation *current, *next; /* among the above; next: starting */
 	uint32_t last_number;
-	int64_t last_reload_ms, clock_offset_ms, ledger_end_ms;
-	bool is_reload_wanted, is_stopping, was_told_ready, was_ledger_ready;
+	int64_t last_reload_ms, ledger_end_ms;
+	bool is_reload_wanted, is_stopping, is_notified, was_ledger_ready;
 	bool is_unfit; /* it stops because it could never serve */
 	int exit_code;
 	struct event *signal[6], *tick;
-	int own_slot;
+	struct process_stats *own_stats;
 };
 
-/* ---- configuration ---- */
+/* ---- reports: statistics, service manager ---- */
 
-static enum kb_err load(const char *path, struct snapshot **src, struct config **config,
-			struct config_faults *faults)
-{
-	enum kb_err err = snapshot_files(src);
-
-	*config = NULL;
-	*faults = (struct config_faults){0};
-	if (err == KB_OK)
-		err = config_load(*src, path, CONFIG_ALL, config, faults);
-	if (err != KB_OK) {
-		snapshot_free(*src);
-		*src = NULL;
-	}
-	return err;
-}
-
-static void print_faults(const struct config_faults *f, enum kb_err err)
-{
-	for (size_t i = 0; i < f->n; i++)
-		fprintf(stderr, "%s\n", f->text[i]);
-	if (f->n == 0)
-		fprintf(stderr, "the configuration cannot be loaded: %s\n", kb_err_name(err));
-}
-
-int supervisor_check(const char *config_path)
-{
-	KB_AUTO(snapshot) struct snapshot *src = NULL;
-	KB_AUTO(config) struct config *config = NULL;
-	struct config_faults faults;
-	enum kb_err err = load(config_path, &src, &config, &faults);
-
-	if (err != KB_OK)
-		print_faults(&faults, err);
-	config_faults_free(&faults);
-	return err == KB_OK ? 0 : 1;
-}
-
-/* ---- what is said about it ---- */
-
-static struct issuer_slot *issuer_slot(struct supervisor *s, const struct issuer_config *issuer)
+static struct issuer_stats *issuer_entry(struct supervisor *s, const struct issuer_config *issuer)
 {
 	struct keyset_origin origin;
 
 	config_origin(issuer, &origin);
-	return stats_issuer(s->host.stats, issuer->rules.name, origin.id);
+	return stats_issuer(&s->host.shared->stats, issuer->rules.name, origin.id);
 }
 
-static void name_issuers(struct supervisor *s, const struct config *c)
+static void list_issuers(struct supervisor *s, const struct config *c)
 {
-	struct issuer_slot **slots = calloc(c->n_issuers + 1, sizeof *slots);
+	struct issuer_stats **entries = calloc(c->n_issuers + 1, sizeof *entries);
 
-	if (slots == NULL)
+	if (entries == NULL)
 		return;
 	for (size_t i = 0; i < c->n_issuers; i++) {
-		struct issuer_slot *is = slots[i] = issuer_slot(s, &c->issuers[i]);
-		if (is != NULL &&
-		    c->issuers[i].source == KEYS_JWKS_FILE) { /* pinned keys: part of the
-								 configuration, never stale */
+		struct issuer_stats *is = entries[i] = issuer_entry(s, &c->issuers[i]);
+		/* Keys from a file are part of the configuration and never stale. */
+		if (is != NULL && c->issuers[i].source == KEYS_JWKS_FILE) {
 			atomic_store(&is->fetched_s, clock_wall_s());
 			atomic_store(&is->stale_at_s, INT64_MAX);
 		}
 	}
-	stats_keep_issuers(s->host.stats, slots, c->n_issuers);
-	free(slots);
+	stats_keep_issuers(&s->host.shared->stats, entries, c->n_issuers);
+	free(entries);
 }
 
-static void announce(struct supervisor *s, const struct generation *g)
+static void report_generation(struct supervisor *s, const struct generation *g)
 {
-	struct stats *stats = s->host.stats;
+	struct stats *stats = &s->host.shared->stats;
 
 	memcpy(stats->config_digest, g->config->digest, sizeof stats->config_digest);
 	atomic_store(&stats->loaded_s, clock_wall_s());
 	atomic_store(&stats->generation, g->number);
-	name_issuers(s, g->config);
+	list_issuers(s, g->config);
 }
 
-static void tell_ready(struct supervisor *s, const char *what)
+static void report_ready(struct supervisor *s, const char *what)
 {
 	char text[256];
 
 	snprintf(text, sizeof text, "%s; configuration %.12s, generation %u", what,
 		 s->current->config->digest, s->current->number);
 	notify_ready(text);
-	s->was_told_ready = true;
+	s->is_notified = true;
 }
 
-/* The first worker, which is the proof of a generation, cannot work with this configuration,
- * whatever is tried again (SECURITY C11). */
+/* The first worker tests the HSM for the generation.  It cannot work with this configuration, and
+ * another try will not change that. */
 static bool is_unfit(const struct generation *g)
 {
 	return !g->has_proof && g->vault[0].held == KB_E_CONFIG;
@@ -144,18 +102,18 @@ static void stop(struct supervisor *s);
 
 static void check_ready(struct supervisor *s)
 {
-	if (s->was_told_ready || s->is_stopping)
+	if (s->is_notified || s->is_stopping)
 		return;
 	if (s->ledger.is_ready && generation_serves(s->current)) {
 		log_event(LOG_INFO, "broker.ready", "config", s->current->config->digest, NULL);
-		tell_ready(s, "serving");
+		report_ready(s, "serving");
 	} else if (is_unfit(s->current)) {
 		s->is_unfit = true;
 		stop(s);
 	} else if (s->current->is_pin_refused) {
-		/* Up, and saying on /readyz why it does not serve: a service manager that starts us
-		 * again would spend the token's PIN tries. */
-		tell_ready(s, "not serving: the HSM refused the PIN");
+		/* Stay up, with the reason on /readyz.  A service manager that restarts us would
+		 * use up the token's PIN tries. */
+		report_ready(s, "not serving: the HSM refused the PIN");
 	}
 }
 
@@ -168,14 +126,14 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
-	for (uint32_t number = s->last_number; number > 0;
-	     number--) /* the newest first: the ledger must not take an older one for a return to it
-			*/
+	/* The newest first: else the ledger would record an older one as a configuration that came
+	 * back. */
+	for (uint32_t number = s->last_number; number > 0; number--)
 		for (size_t i = 0; i < MAX_GENERATIONS; i++)
 			if (s->generation[i] != NULL && s->generation[i]->number == number &&
 			    generation_introduce(s->generation[i], c) != KB_OK)
-				child_signal(c, SIGKILL); /* without its sockets it is of no use;
-							     started again, it gets them */
+				child_signal(c, SIGKILL); /* it gets the sockets when it is
+							     started again */
 }
 
 static void end_loop(struct supervisor *s, int exit_code)
@@ -189,9 +147,8 @@ static void ledger_ended(struct supervisor *s, int status)
 	(void)child_ended(&s->ledger, status, s->is_stopping);
 	if (s->ledger_end_ms != 0)
 		end_loop(s, s->is_unfit ? 1 : 0);
-	else if (s->ledger.held != KB_OK &&
-		 !s->was_ledger_ready) /* it refuses this ledger: so do we */
-		end_loop(s, 1);
+	else if (s->ledger.held != KB_OK && !s->was_ledger_ready)
+		end_loop(s, 1); /* it cannot work with this ledger: do not start */
 }
 
 static void on_child(evutil_socket_t sig, short what, void *ctx)
@@ -229,13 +186,14 @@ static struct generation **free_place(struct supervisor *s)
 
 static void reload_failed(struct supervisor *s, const char *why)
 {
-	log_event(LOG_ERROR, "reload.failed", "why", why, "kept", s->current->config->digest, NULL);
-	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS_FAILED, 1);
-	if (s->was_told_ready)
-		tell_ready(s, "the new configuration was refused, the old one serves");
+	log_event(LOG_ERROR, "reload.failed", "why", why, "config_in_force",
+		  s->current->config->digest, NULL);
+	stats_count(s->own_stats, COUNT_RELOADS_FAILED, 1);
+	if (s->is_notified)
+		report_ready(s, "the new configuration was refused, the old one serves");
 }
 
-/* What a running broker cannot change: its ledger and its user stay. */
+/* A running broker cannot change its ledger and its user. */
 static const char *unchangeable(const struct config *old, const struct config *new)
 {
 	if (strcmp(old->state_dir, new->state_dir) != 0 ||
@@ -258,7 +216,7 @@ static void reload(struct supervisor *s)
 	s->is_reload_wanted = false;
 	s->last_reload_ms = clock_mono_ms();
 	notify_reloading();
-	enum kb_err err = load(s->host.config_path, &src, &config, &faults);
+	enum kb_err err = load_config(s->host.config_path, &src, &config, &faults);
 	for (size_t i = 0; i < faults.n; i++)
 		log_event(LOG_ERROR, "config.fault", "what", faults.text[i], NULL);
 	config_faults_free(&faults);
@@ -276,16 +234,16 @@ static void reload(struct supervisor *s)
 	}
 	s->last_number++;
 	s->next = *place;
-	for (size_t i = 0; i < config->n_issuers;
-	     i++) /* before its processes: two that look for one at once would make two */
-		(void)issuer_slot(s, &config->issuers[i]);
+	/* Before its processes start: two that search at once would make two entries. */
+	for (size_t i = 0; i < config->n_issuers; i++)
+		(void)issuer_entry(s, &config->issuers[i]);
 	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation",
 		  log_i64(s->next->number), NULL);
 	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
 		child_signal(&s->ledger, SIGKILL);
 }
 
-/* The next generation is up: it serves, the old one finishes. */
+/* The next generation is ready: it serves, the old one finishes its requests. */
 static void take_over(struct supervisor *s, int64_t now_ms)
 {
 	struct generation *old = s->current;
@@ -293,12 +251,12 @@ static void take_over(struct supervisor *s, int64_t now_ms)
 	s->current = s->next;
 	s->next = NULL;
 	s->current->stage = GENERATION_SERVING;
-	announce(s, s->current);
+	report_generation(s, s->current);
 	generation_drain(old, now_ms);
-	slot_count(stats_slot(s->host.stats, (unsigned)s->own_slot), COUNT_RELOADS, 1);
+	stats_count(s->own_stats, COUNT_RELOADS, 1);
 	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation",
 		  log_i64(s->current->number), NULL);
-	tell_ready(s, "serving");
+	report_ready(s, "serving");
 }
 
 static void check_next(struct supervisor *s, int64_t now_ms)
@@ -321,7 +279,7 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 		return;
 	generation_kill(s->next);
 	s->next = NULL;
-	name_issuers(s, s->current->config); /* forget those of the generation that failed */
+	list_issuers(s, s->current->config); /* frees those of the generation that failed */
 	reload_failed(s, why);
 }
 
@@ -358,7 +316,7 @@ static void stop(struct supervisor *s)
 	generation_drain(s->current, clock_mono_ms());
 }
 
-/* All generations are gone: the ledger sees the end of its control socket, writes its last record
+/* After all generations have ended, close the ledger's control socket: it writes its last record
  * and ends. */
 static void stop_ledger(struct supervisor *s, int64_t now_ms)
 {
@@ -379,29 +337,17 @@ static void stop_ledger(struct supervisor *s, int64_t now_ms)
 	}
 }
 
-/* ---- the clock ---- */
-
-static int64_t clock_offset_ms(void)
-{
-	struct timespec boot; /* counts a suspended machine's time, too: that is no step */
-
-	if (clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
-		KB_BUG();
-	return clock_wall_us() / 1000 - ((int64_t)boot.tv_sec * 1000 + boot.tv_nsec / 1000000);
-}
+/* ---- the loop ---- */
 
 static void check_clock(struct supervisor *s, int64_t now_ms)
 {
-	int64_t offset_ms = clock_offset_ms(), moved_ms = offset_ms - s->clock_offset_ms;
+	int64_t moved_ms = clock_step_check();
 
-	if (moved_ms >= CLOCK_STEP_MS || moved_ms <= -CLOCK_STEP_MS) {
-		log_event(LOG_WARN, "clock.step", "by_ms", log_i64(moved_ms), NULL);
-		atomic_store(&s->host.stats->clock_stepped_ms, now_ms);
-		s->clock_offset_ms = offset_ms;
-	}
+	if (moved_ms == 0)
+		return;
+	log_event(LOG_WARN, "clock.step", "by_ms", log_i64(moved_ms), NULL);
+	atomic_store(&s->host.shared->stats.clock_stepped_ms, now_ms);
 }
-
-/* ---- the loop ---- */
 
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
 {
@@ -435,7 +381,7 @@ static void on_signal(evutil_socket_t sig, short what, void *ctx)
 
 	(void)what;
 	if (sig == SIGHUP)
-		s->is_reload_wanted = true; /* any number of them is one reload */
+		s->is_reload_wanted = true; /* several signals are one reload */
 	else if (sig == SIGUSR1 && s->ledger.is_ready)
 		(void)!control_send(s->ledger.control, CONTROL_ROTATE, 0, 0);
 	else if (sig == SIGTERM || sig == SIGINT)
@@ -462,117 +408,49 @@ static enum kb_err make_events(struct supervisor *s)
 
 /* ---- start ---- */
 
-static enum kb_err choose_user(struct supervisor *s, const struct config *c)
+static enum kb_err make_shared(struct supervisor *s)
 {
-	if (geteuid() != 0)
-		return KB_OK; /* already somebody: `user` is for root */
-	if (c->user == NULL) {
-		fprintf(stderr,
-			"%s: started as root, and no \"user\" is named to become: add \"user\": "
-			"\"keybroker\" (useradd --system keybroker), or start "
-			"it as "
-			"that user\n",
-			c->path);
-		return KB_E_CONFIG;
-	}
-	if (sandbox_find_user(c->user, &s->host.user) == KB_OK)
-		return KB_OK;
-	fprintf(stderr, "%s: user \"%s\" does not exist or is root\n", c->path, c->user);
-	return KB_E_CONFIG;
-}
-
-/* Too small a limit is said at the start, not at the first request (SECURITY G7). */
-static enum kb_err check_limits(const struct config *c)
-{
-	const rlim_t wanted =
-		KB_MIN_PROCESSES +
-		2 * (rlim_t)(c->gateways +
-			     c->workers); /* while generations change there are twice as many */
-	struct rlimit files, locked, processes, memory;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 ||
-	    getrlimit(RLIMIT_NPROC, &processes) != 0 || getrlimit(RLIMIT_AS, &memory) != 0) {
-		fprintf(stderr, "the limits of resources cannot be read: %s\n", strerror(errno));
-		return KB_E_SYS;
-	}
-	if (processes.rlim_cur < wanted) {
-		fprintf(stderr,
-			"the limit of processes is %llu, too few for the processes: raise "
-			"LimitNPROC (ulimit -u) to %llu, and more for what else this "
-			"user runs\n",
-			(unsigned long long)processes.rlim_cur, (unsigned long long)wanted);
-		return KB_E_CONFIG;
-	}
-	if (memory.rlim_cur < (rlim_t)KB_MIN_MIB << 20) {
-		fprintf(stderr,
-			"the limit of address space is %llu MiB, too little for a process: raise "
-			"LimitAS (ulimit -v) to %d MiB, or bound memory with "
-			"MemoryMax\n",
-			(unsigned long long)memory.rlim_cur >> 20, KB_MIN_MIB);
-		return KB_E_CONFIG;
-	}
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
-		fprintf(stderr, "the limit of open files cannot be raised to %llu: %s\n",
-			(unsigned long long)files.rlim_max, strerror(errno));
-		return KB_E_SYS;
-	}
-	if (files.rlim_max < c->max_connections + 128u) {
-		fprintf(stderr,
-			"the limit of open files is %llu, too few for %u connections: raise "
-			"LimitNOFILE (ulimit -n) or lower limits.connections\n",
-			(unsigned long long)files.rlim_max, c->max_connections);
-		return KB_E_CONFIG;
-	}
-	if (locked.rlim_cur < 2 * KB_SECRET_ARENA) {
-		fprintf(stderr,
-			"the limit of locked memory is %llu bytes, too little for secrets: raise "
-			"LimitMEMLOCK (ulimit -l) to %d\n",
-			(unsigned long long)locked.rlim_cur, 2 * KB_SECRET_ARENA);
-		return KB_E_CONFIG;
-	}
-	return KB_OK;
-}
-
-static enum kb_err make_stats(struct supervisor *s)
-{
-	enum kb_err err = stats_create(&s->host.stats_fd, &s->host.stats);
+	enum kb_err err = shared_create(&s->host.shared_fd, &s->host.shared);
 
 	if (err != KB_OK)
 		return err;
-	s->own_slot = stats_take(s->host.stats, PROCESS_SUPERVISOR, 0);
-	struct slot *own = stats_slot(s->host.stats, (unsigned)s->own_slot);
-	atomic_store(&own->pid, getpid());
-	slot_set(own, SLOT_READY);
-	atomic_store(&s->host.stats->started_s, clock_wall_s());
+	int slot = shared_take(s->host.shared, PROCESS_SUPERVISOR, 0);
+	if (slot < 0)
+		KB_BUG();
+	struct process_health *health = &s->host.shared->health.process[slot];
+	s->own_stats = &s->host.shared->stats.process[slot];
+	atomic_store(&health->pid, getpid());
+	health_set(health, HEALTH_READY);
+	atomic_store(&s->host.shared->stats.started_s, clock_wall_s());
 	return KB_OK;
 }
 
-/* Everything before the first process.  On an error the operator has been told. */
+/* Everything before the first process.  Errors are printed. */
 static enum kb_err prepare(struct supervisor *s)
 {
 	struct snapshot *src;
 	struct config *config;
 	struct config_faults faults;
 	char why[512];
-	enum kb_err err = load(s->host.config_path, &src, &config, &faults);
+	enum kb_err err = load_config(s->host.config_path, &src, &config, &faults);
 
 	if (err != KB_OK)
-		print_faults(&faults, err);
+		load_print_faults(&faults, err);
 	config_faults_free(&faults);
 	if (err != KB_OK)
 		return err;
-	if ((err = choose_user(s, config)) != KB_OK || (err = check_limits(config)) != KB_OK)
+	if ((err = system_user(config, &s->host.user)) != KB_OK ||
+	    (err = system_limits(config)) != KB_OK)
 		goto fail;
 	if ((err = state_open(config, &s->host.user, &s->state, why)) != KB_OK) {
 		fprintf(stderr, "%s\n", why);
 		goto fail;
 	}
-	/* The name belongs to the configuration, which ends with its generation; the user stays. */
+	/* The configuration is freed with its generation, but the user's name is needed longer. */
 	bool has_name = s->host.user.name == NULL ||
 			(s->host.user.name = strdup(s->host.user.name)) != NULL;
 	s->host.exe = spawn_exe();
-	if (!has_name || s->host.exe < 0 || make_stats(s) != KB_OK || make_events(s) != KB_OK ||
+	if (!has_name || s->host.exe < 0 || make_shared(s) != KB_OK || make_events(s) != KB_OK ||
 	    sandbox_harden() != KB_OK || sandbox_enter_supervisor() != KB_OK) {
 		fprintf(stderr, "cannot start: %s\n", strerror(errno));
 		err = KB_E_SYS;
@@ -585,7 +463,7 @@ static enum kb_err prepare(struct supervisor *s)
 	}
 	s->current = s->generation[0];
 	s->last_number = 1;
-	announce(s, s->current);
+	report_generation(s, s->current);
 	return KB_OK;
 fail:
 	config_free(config);
@@ -618,10 +496,10 @@ int supervisor_run(const char *config_path)
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
 	s = (struct supervisor){.exit_code = 1,
 				.state = {.ledger_dir = -1, .pid_file = -1},
-				.host = {.config_path = path, .exe = -1, .stats_fd = -1}};
+				.host = {.config_path = path, .exe = -1, .shared_fd = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;
-	s.clock_offset_ms = clock_offset_ms();
+	clock_step_init();
 	notify_init();
 	signal(SIGPIPE, SIG_IGN);
 	child_init(&s.ledger, &s.host, PROCESS_LEDGER, 0, 0);
@@ -630,23 +508,23 @@ int supervisor_run(const char *config_path)
 			  s.current->config->digest, NULL);
 		if (sandbox_landlock() == 0)
 			log_event(LOG_WARN, "sandbox.landlock", "why",
-				  "this kernel has no Landlock: the processes may reach what their "
-				  "user may",
+				  "this kernel has no Landlock: the processes may reach all files "
+				  "of their user",
 				  "fix", "Linux 5.13 or later with landlock in lsm=", NULL);
 		if (!sandbox_is_complete())
 			log_event(LOG_WARN, "sandbox.incomplete", "why",
 				  "this build has a sanitizer or counts coverage: it is for tests",
 				  NULL);
 		on_tick(-1, 0, &s);    /* ledger, fetcher, vault, gateways */
-		if (s.ledger.pid == 0) /* the very first process: it would be the same for all */
+		if (s.ledger.pid == 0) /* the first process: no other would start either */
 			fprintf(stderr, "no process can be started: is the limit of processes "
 					"reached (LimitNPROC, TasksMax, ulimit -u)?\n");
 		else if (event_base_dispatch(s.host.base) < 0)
 			log_event(LOG_ERROR, "broker.loop", NULL);
 		log_event(LOG_INFO, "broker.end", "exit_code", log_i64(s.exit_code), NULL);
 	}
-	/* What still runs dies with us (sandbox_die_with_parent), or ends at the end of its control
-	 * socket: the ledger. */
+	/* Processes that still run are killed with us (sandbox_die_with_parent); the ledger ends
+	 * when its control socket is closed. */
 	state_close(&s.state);
 	free(path);
 	return s.exit_code;

@@ -11,15 +11,15 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/sign.h"
+#include "keystore/softhsm.h"
 #include "keystore/wrap.h"
 #include "process/process.h"
-#include "supervisor/state.h"
 
 static enum kb_err open_session(struct vault *v, const struct process_start *start)
 {
 	const struct config *c = v->config;
 	KB_AUTO(secret) struct secret *pin = NULL;
-	char token_dir[STATE_TOKEN_DIR];
+	char token_dir[SOFTHSM_TOKEN_DIR];
 
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
 		if (putenv(*e) != 0)
@@ -40,9 +40,9 @@ static enum kb_err open_session(struct vault *v, const struct process_start *sta
 		.token = c->hsm_token,
 		.pin = pin,
 		.login_lock = FD_VAULT_PIN,
-		.token_dir = state_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
-		.call_since_ms = &v->self->call_since_ms,
-		.pin_refused = &start->stats->pin_refused,
+		.token_dir = softhsm_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
+		.call_since_ms = &v->health->call_since_ms,
+		.pin_refused = &start->shared->health.pin_refused,
 		.turn = start->generation,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
@@ -177,7 +177,7 @@ void vault_hsm_check(struct vault *v)
 
 void vault_hsm_failed(struct vault *v, enum kb_err err)
 {
-	slot_count(v->self, COUNT_HSM_ERRORS, 1);
+	stats_count(v->self, COUNT_HSM_ERRORS, 1);
 	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
 		  NULL);
 	vault_hsm_check(v);

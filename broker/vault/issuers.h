@@ -13,7 +13,7 @@ struct vault_issuer {
 	struct jwks *keys; /* NULL: none yet, or none that parses */
 	uint64_t stamp;    /* of the file that was read last */
 	int64_t fetched_s;
-	struct issuer_slot *slot; /* the fetcher's attempts; NULL: the statistics are full */
+	struct issuer_stats *slot; /* the fetcher's attempts; NULL: the statistics are full */
 };
 
 /* An error only when a pinned key set does not parse: that is a fault of the configuration. */

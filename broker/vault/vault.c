@@ -32,7 +32,8 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 	if (v->issuers == NULL || v->headers == NULL || v->keys == NULL || v->explain == NULL)
 		return KB_E_NOMEM;
 	for (size_t i = 0; i < c->n_issuers; i++) {
-		enum kb_err err = vault_issuer_open(&v->issuers[i], &c->issuers[i], start->stats);
+		enum kb_err err =
+			vault_issuer_open(&v->issuers[i], &c->issuers[i], &start->shared->stats);
 		if (err != KB_OK)
 			return err;
 	}
@@ -70,7 +71,7 @@ static enum step serve_frame(struct vault *v, struct span message, struct buf *o
 	/* The ledger could not deliver a reply to a gateway that does not exist. */
 	if (message.len > KB_MAX_FRAME || frame_get_request(message, &rq) != KB_OK ||
 	    rq.id >> 56 >= v->config->gateways) {
-		slot_count(v->self, COUNT_FRAMES_BAD, 1);
+		stats_count(v->self, COUNT_FRAMES_BAD, 1);
 		/* Logged when their number doubles: otherwise the sender could fill the log. */
 		if ((v->bad_frames & (v->bad_frames + 1)) == 0)
 			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64((int64_t)message.len),
@@ -81,7 +82,7 @@ static enum step serve_frame(struct vault *v, struct span message, struct buf *o
 	if (clock_mono_ms() > rq.deadline_ms)
 		return STEP_SERVED; /* the gateway has answered 503; nothing was released */
 	const int64_t from = clock_mono_us();
-	slot_busy(v->self, rq.id);
+	health_busy(v->health, rq.id);
 	vault_answer(v, &rq, &reply);
 	const int64_t took = clock_mono_us() - from;
 	reply.outcome.total_us = (uint32_t)took;
@@ -95,11 +96,11 @@ static enum step serve_frame(struct vault *v, struct span message, struct buf *o
 		log_event(LOG_ERROR, "reply.unsendable", "err", kb_err_name(err), NULL);
 		return STEP_BROKEN; /* the gateway learns from the supervisor that it is lost */
 	}
-	slot_set(v->self, SLOT_HANDOVER);
+	health_set(v->health, HEALTH_HANDOVER);
 	if (frame_send(FD_VAULT_LEDGER, buf_span(out)) != KB_OK)
 		return STEP_BROKEN;
-	atomic_store(&v->self->request_id, 0);
-	slot_count(v->self, COUNT_REQUESTS, 1);
+	atomic_store(&v->health->request_id, 0);
+	stats_count(v->self, COUNT_REQUESTS, 1);
 	return STEP_SERVED;
 }
 
@@ -131,7 +132,7 @@ static int serve(struct vault *v)
 		return PROCESS_EXIT_RESTART;
 	}
 	for (;;) {
-		slot_set(v->self, SLOT_READY);
+		health_set(v->health, HEALTH_READY);
 		enum step step = serve_one(v, in, &out);
 		if (step == STEP_IDLE)
 			vault_hsm_check(v);
@@ -150,8 +151,7 @@ static int serve(struct vault *v)
 
 static void report_failure(const struct process_start *start, enum kb_err err)
 {
-	atomic_store(&start->self->fault, err);
-	slot_set(start->self, SLOT_FAILED);
+	health_fail(start->health, err);
 	log_event(LOG_ERROR, "vault.start", "err", kb_err_name(err), NULL);
 	if (control_send(FD_CONTROL, CONTROL_FAILED, start->generation, err) != KB_OK)
 		log_event(LOG_WARN, "control.lost", NULL);
@@ -162,7 +162,7 @@ int vault_main(const struct process_start *start)
 	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults = {0};
-	struct vault v = {.self = start->self};
+	struct vault v = {.self = start->stats, .health = start->health};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
@@ -181,7 +181,7 @@ int vault_main(const struct process_start *start)
 		report_failure(start, err);
 		/* The PIN counts as refused only when the login recorded it. */
 		bool is_pin = err == KB_E_HSM_PIN &&
-			      atomic_load(&start->stats->pin_refused) == start->generation;
+			      atomic_load(&start->shared->health.pin_refused) == start->generation;
 		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM;
 		_exit(is_pin      ? PROCESS_EXIT_PIN
 		      : is_config ? PROCESS_EXIT_CONFIG

@@ -3,6 +3,7 @@
 #define KB_VAULT_VAULT_H
 #include "config/config.h"
 #include "process/frame.h"
+#include "process/health.h"
 #include "process/stats.h"
 
 struct explain;
@@ -18,7 +19,8 @@ struct vault_key { /* of config->keys[i]: what is the same in every reply */
 
 struct vault {
 	const struct config *config;
-	struct slot *self;
+	struct process_stats *self;
+	struct process_health *health;
 	struct keystore *hsm;
 	const struct hsm_key *signer;
 	struct buf *headers; /* by listener: what its dialect prepared for signed answers */

@@ -28,22 +28,22 @@
 #include "vault/nonce.h"
 
 static struct event_base *base;
-static struct stats *board;
+static struct shared *shared;
 
 /* libevent keeps room for a descriptor that it has seen once. */
 static int make(void **state)
 {
 	(void)state;
 	base = event_base_new();
-	board = calloc(1, sizeof *board);
-	return base != NULL && board != NULL ? 0 : -1;
+	shared = calloc(1, sizeof *shared);
+	return base != NULL && shared != NULL ? 0 : -1;
 }
 
 static int unmake(void **state)
 {
 	(void)state;
 	event_base_free(base);
-	free(board);
+	free(shared);
 	return 0;
 }
 
@@ -81,7 +81,7 @@ static enum kb_err open_exchange(unsigned window, struct exchange **x)
 		.on_response = on_response, .on_refused = on_refused, .on_broken = on_broken};
 	const struct exchange_config cfg = {.pool_fd = {[POOL_VAULT] = vault[0]},
 					    .ledger_fd = ledger[0],
-					    .self = &board->slot[0],
+					    .self = &shared->stats.process[0],
 					    .window = window,
 					    .max_queue = 4,
 					    .max_pending = 16};
@@ -197,7 +197,7 @@ static int listener = -1;
 static enum kb_err metrics_once(void)
 {
 	struct metrics_http *m = NULL;
-	enum kb_err err = metrics_http_new(base, listener, board, &m);
+	enum kb_err err = metrics_http_new(base, listener, shared, &m);
 
 	assert_true((err == KB_OK) == (m != NULL));
 	metrics_http_free(m);

@@ -23,7 +23,7 @@
 enum { MODE_GOOD, MODE_DOWN };
 
 static struct stub stub;
-static struct stats *board;
+static struct shared *memory;
 static char dir[40], good_keys[2048], other_keys[2048];
 static int control, fetch_requests;
 static pid_t process;
@@ -142,8 +142,9 @@ static void run_process(int archive, int control_end, int requests_end)
 {
 	struct process_start start = {.process = PROCESS_FETCHER,
 				      .generation = 7,
-				      .stats = board,
-				      .self = stats_slot(board, 0)};
+				      .shared = memory,
+				      .stats = &memory->stats.process[0],
+				      .health = &memory->health.process[0]};
 	static char path[64];
 	int fds[] = {control_end, archive, requests_end},
 	    to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_REQUESTS};
@@ -154,7 +155,7 @@ static void run_process(int archive, int control_end, int requests_end)
 		fds[i] = fcntl(fds[i], F_DUPFD, 100);
 	for (size_t i = 0; i < 3; i++)
 		dup2(fds[i], to[i]);
-	close(FD_STATS); /* it is mapped; its number may be reused for a pair */
+	close(FD_SHARED); /* it is mapped; its number may be reused for a pair */
 	for (int fd = FD_FETCHER_REQUESTS + 1; fd < 200; fd++)
 		close(fd);
 	log_init("fetcher", LOG_ERROR);
@@ -168,19 +169,20 @@ static void start_process(bool is_torn)
 	struct config *c = NULL;
 	struct config_faults faults = {0};
 	char path[64];
-	int archive, control_pair[2], poke_pair[2], board_fd;
+	int archive, control_pair[2], poke_pair[2], shared_fd;
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	assert_int_equal(snapshot_files(&src), KB_OK);
-	assert_int_equal(stats_create(&board_fd, &board), KB_OK);
-	close(board_fd);
+	assert_int_equal(shared_create(&shared_fd, &memory), KB_OK);
+	close(shared_fd);
 	if (!is_torn) {
 		assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
 		for (size_t i = 0; i < c->n_issuers;
 		     i++) { /* as the supervisor does, before any process */
 			struct keyset_origin o;
 			config_origin(&c->issuers[i], &o);
-			assert_non_null(stats_issuer(board, c->issuers[i].rules.name, o.id));
+			assert_non_null(
+				stats_issuer(&memory->stats, c->issuers[i].rules.name, o.id));
 		}
 		config_free(c);
 	}
@@ -255,9 +257,9 @@ static enum kb_err get_set(const char *name, struct keyset *k)
 	return keyset_read(state_dir, name, &o, k);
 }
 
-static struct issuer_slot *slot_of(const char *name)
+static struct issuer_stats *slot_of(const char *name)
 {
-	struct issuer_slot *s = stats_issuer(board, name, origin_of(name).id);
+	struct issuer_stats *s = stats_issuer(&memory->stats, name, origin_of(name).id);
 
 	assert_non_null(s);
 	return s;
@@ -266,7 +268,7 @@ static struct issuer_slot *slot_of(const char *name)
 /* Wait until the slot shows it, at most `ms`; returns the time it took. */
 static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, int64_t ms)
 {
-	struct issuer_slot *s = slot_of(name);
+	struct issuer_stats *s = slot_of(name);
 	int64_t from_ms = clock_mono_ms();
 
 	while (clock_mono_ms() - from_ms < ms &&
@@ -320,11 +322,11 @@ static void end_process(void)
 		waitpid(process, NULL, 0);
 		process = 0;
 	}
-	if (board != NULL) {
+	if (memory != NULL) {
 		close(control);
 		close(fetch_requests);
-		munmap(board, sizeof *board);
-		board = NULL;
+		munmap(memory, sizeof *memory);
+		memory = NULL;
 	}
 }
 
@@ -360,8 +362,8 @@ static void test_fetcher_ready_and_fetched(void **state)
 	assert_true(span_eq_cstr(k.document, good_keys));
 	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* max-age=10 is clamped */
 	keyset_free(&k);
-	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCHES]), 1);
-	assert_int_equal(atomic_load(&board->slot[0].counter[COUNT_FETCH_ERRORS]), 0);
+	assert_int_equal(atomic_load(&memory->stats.process[0].counter[COUNT_FETCHES]), 1);
+	assert_int_equal(atomic_load(&memory->stats.process[0].counter[COUNT_FETCH_ERRORS]), 0);
 }
 
 /* Nine faulty issuers, one of which does not answer: each has its own fault, and the good one is
@@ -566,7 +568,7 @@ static void test_h05_many_requests_one_fetch(void **state)
 	assert_int_equal(get_set("good", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
 	keyset_free(&k);
-	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);
+	assert_true(atomic_load(&memory->stats.process[0].counter[COUNT_FRAMES_BAD]) > 0);
 	/* The requests that came too early cause one more fetch when the interval is over. */
 	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
 		usleep(100000);
@@ -656,7 +658,7 @@ static void test_fetcher_without_configuration(void **state)
 	assert_int_equal(m.type, CONTROL_FAILED);
 	assert_int_equal(m.value, KB_E_CONFIG);
 	assert_int_equal(wait_process(), PROCESS_EXIT_CONFIG);
-	assert_int_equal(board->slot[0].state, SLOT_FAILED);
+	assert_int_equal(memory->health.process[0].state, HEALTH_FAILED);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* tests/unit/gateway/test_conn.c — whole connections: real TLS through a socket pair, the test
- * plays client, vault and ledger.  SECURITY B1–B11, G6. */
+ * plays client, vault and ledger. */
 #include "gateway/conn.h"
 
 #include <event2/event.h>
@@ -25,8 +25,8 @@ static unsigned window = KB_MAX_WINDOW;
 
 static struct tls_pair *ca, *server_cert, *client_cert;
 static SSL_CTX *server_ctx, *client_ctx;
-static struct stats *board;
-static struct slot *self;
+static struct stats *stats;
+static struct process_stats *self;
 static struct conn_shared shared;
 static char base_url[] = "https://keys.example";
 static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
@@ -53,9 +53,9 @@ static int open_shared(void **state)
 				     .on_broken = on_broken};
 
 	(void)state;
-	memset(board, 0, sizeof *board);
-	self = &board->slot[0];
-	shared = (struct conn_shared){.stats = board, .self = self};
+	memset(stats, 0, sizeof *stats);
+	self = &stats->process[0];
+	shared = (struct conn_shared){.stats = stats, .self = self};
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		shared.listener[i] = (struct conn_listener){&keyvault_api, base_url};
 	conn_shared_init(&shared);
@@ -111,8 +111,8 @@ static int make(void **state)
 	struct tls_server t = {.certificate = buf_span(&server_cert->cert_pem),
 			       .key = buf_span(&server_cert->key_pem),
 			       .client_ca = buf_span(&ca->cert_pem)};
-	board = calloc(1, sizeof *board);
-	return board != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
+	stats = calloc(1, sizeof *stats);
+	return stats != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
 }
 
 static int unmake(void **state)
@@ -123,7 +123,7 @@ static int unmake(void **state)
 	tls_mint_free(ca);
 	tls_mint_free(server_cert);
 	tls_mint_free(client_cert);
-	free(board);
+	free(stats);
 	return 0;
 }
 
@@ -134,7 +134,7 @@ static uint64_t count(enum counter c)
 
 static uint64_t refused(enum kb_err e)
 {
-	return atomic_load(&board->refused[e]);
+	return atomic_load(&stats->refused[e]);
 }
 
 /* ---- the client ---- */
@@ -193,13 +193,13 @@ static void say_span(struct client *c, struct span s)
 	}
 }
 
-static void say(struct client *c, const char *text)
+static void send_text(struct client *c, const char *text)
 {
 	say_span(c, span_str(text));
 }
 
-/* All that the server has said since the last call, as a string; good until the next call. */
-static const char *hear(struct client *c)
+/* All that the server has sent since the last call, as a string; valid until the next call. */
+static const char *receive(struct client *c)
 {
 	char part[16384];
 
@@ -225,7 +225,7 @@ static const char *hear(struct client *c)
 
 static void expect(struct client *c, const char *start, const char *part)
 {
-	const char *said = hear(c);
+	const char *said = receive(c);
 
 	assert_true(strncmp(said, start, strlen(start)) == 0);
 	assert_non_null(strstr(said, part));
@@ -248,7 +248,7 @@ static bool vault_takes(void)
 	return true;
 }
 
-static void ledger_says(uint64_t id, const char *body)
+static void ledger_replies(uint64_t id, const char *body)
 {
 	KB_AUTO(buf) struct buf b;
 	struct frame_response r = {.id = id, .status = 200, .body = span_str(body)};
@@ -263,9 +263,9 @@ static void ledger_says(uint64_t id, const char *body)
 
 static void one_request(struct client *c)
 {
-	say(c, GET("/one"));
+	send_text(c, GET("/one"));
 	assert_true(vault_takes());
-	ledger_says(taken.id, "{\"n\":1}");
+	ledger_replies(taken.id, "{\"n\":1}");
 	expect(c, "HTTP/1.1 200 OK\r\n", "\r\n\r\n{\"n\":1}");
 	assert_false(c->is_closed);
 }
@@ -302,8 +302,9 @@ static void test_conn_passes_the_response_on(void **state)
 
 	(void)state;
 	buf_init(&b, KB_MAX_FRAME);
-	say(&c, "POST /k HTTP/1.1\r\nHost: h\r\nx-ms-client-request-id: me\r\nContent-Length: "
-		"0\r\n\r\n");
+	send_text(&c,
+		  "POST /k HTTP/1.1\r\nHost: h\r\nx-ms-client-request-id: me\r\nContent-Length: "
+		  "0\r\n\r\n");
 	assert_true(vault_takes());
 	frame_uuid_text(taken.uuid, id);
 	assert_true(id[14] == '4'); /* a random UUID */
@@ -313,7 +314,7 @@ static void test_conn_passes_the_response_on(void **state)
 				   .body = span_str("{}")};
 	assert_int_equal(frame_put_response(&r, &b), KB_OK);
 	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
-	const char *said = hear(&c);
+	const char *said = receive(&c);
 	assert_non_null(strstr(said, "HTTP/1.1 401 Unauthorized\r\n"));
 	assert_non_null(strstr(said, "WWW-Authenticate: Bearer x\r\n"));
 	assert_non_null(strstr(said, "x-ms-client-request-id: me\r\n"));
@@ -329,7 +330,7 @@ static void test_d01_conn_fills_in_the_body_of_a_refusal(void **state)
 
 	(void)state;
 	buf_init(&b, KB_MAX_FRAME);
-	say(&c, GET("/one"));
+	send_text(&c, GET("/one"));
 	assert_true(vault_takes());
 	struct frame_response r = {
 		.id = taken.id, .status = 503, .code = KB_E_LEDGER, .retry_after_s = 1};
@@ -353,17 +354,17 @@ static void test_conn_has_the_limits_of_its_dialect(void **state)
 	(void)state;
 	shared.listener[5].api = &dialect;
 	c = dial();
-	say(&c, "GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en\r\n\r\n");
+	send_text(&c, "GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en\r\n\r\n");
 	assert_true(vault_takes());
 	assert_true(span_eq_cstr(taken.bearer, "tok.en"));
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
-	say(&c, "GET /abc HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en\r\n\r\n");
+	send_text(&c, "GET /abc HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en\r\n\r\n");
 	expect(&c, "HTTP/1.1 431 ", "\r\n\r\nno");
 	assert_false(vault_takes());
 	hang_up(&c);
 	c = dial();
-	say(&c, "GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en7\r\n\r\n");
+	send_text(&c, "GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer tok.en7\r\n\r\n");
 	expect(&c, "HTTP/1.1 431 ", "\r\n\r\nno");
 	assert_false(vault_takes());
 	hang_up(&c);
@@ -378,14 +379,14 @@ static void test_request_right_behind_the_handshake(void **state)
 	assert_int_equal(try_dial(&c), KB_OK);
 	while (SSL_do_handshake(c.ssl) != 1) /* the server sees nothing of the last flight yet */
 		turn();
-	say(&c, GET("/one"));
+	send_text(&c, GET("/one"));
 	assert_true(vault_takes());
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
 	hang_up(&c);
 }
 
-/* A handshake that stops half-way counts as service for a while; then it is the client who is slow.
+/* A handshake that stops half-way counts as active for a while; then the client is the slow side.
  */
 static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
 {
@@ -404,27 +405,27 @@ static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
 	hang_up(&c);
 }
 
-/* Who has done his handshake keeps his seat until his first request is there, or for a moment: in a
- * storm nobody is given memory for TLS whose request could not be served yet.  A request counts for
- * as long as it takes, what comes between requests does not. */
+/* After its handshake a connection stays active until its first request is complete, or for a
+ * moment. So in a storm no connection gets memory for TLS before its request could be served.  A
+ * request counts as long as it takes; the time between requests does not count. */
 static void test_b11_a_seat_until_the_first_request(void **state)
 {
 	struct client a = dial(), b = dial();
 
 	(void)state;
 	assert_int_equal(shared.admission.active, 2);
-	say(&a, GET("/first"));
+	send_text(&a, GET("/first"));
 	assert_true(vault_takes());
 	conn_expire(&shared, clock_mono_ms());
 	assert_int_equal(shared.admission.active, 2);
-	conn_expire(&shared, clock_mono_ms() + KB_FIRST_MS); /* b said nothing */
+	conn_expire(&shared, clock_mono_ms() + KB_FIRST_MS); /* b sent nothing */
 	assert_int_equal(shared.admission.active, 1);
 	conn_expire(&shared, clock_mono_ms() + KB_ACTIVE_MS + KB_FIRST_MS);
 	assert_int_equal(shared.admission.active, 1);
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&a, "HTTP/1.1 200 OK\r\n", "{}");
 	assert_int_equal(shared.admission.active, 0);
-	say(&a, "GET /half");
+	send_text(&a, "GET /half");
 	assert_int_equal(shared.admission.active, 0);
 	hang_up(&b);
 	hang_up(&a);
@@ -437,21 +438,20 @@ static void test_b05_pipelined_requests_are_served_in_order(void **state)
 	uint64_t last = 0;
 
 	(void)state;
-	say(&c, GET("/0") GET("/1") GET("/2"));
+	send_text(&c, GET("/0") GET("/1") GET("/2"));
 	for (int i = 0; i < 3; i++) {
 		const char path[] = {'/', (char)('0' + i), '\0'};
 		assert_true(vault_takes());
 		assert_true(span_eq_cstr(taken.target, path) && taken.id > last);
 		last = taken.id;
 		assert_false(vault_takes()); /* the next waits for this one's reply */
-		ledger_says(taken.id, path);
+		ledger_replies(taken.id, path);
 		expect(&c, "HTTP/1.1 200 OK\r\n", path);
 	}
 	hang_up(&c);
 }
 
-/* Bodies that end in the middle of TLS records: what OpenSSL has already decrypted must not be
- * forgotten. */
+/* Bodies that end in the middle of TLS records: what OpenSSL has already decrypted must be read. */
 static void test_b05_pipelined_bodies(void **state)
 {
 	KB_AUTO(buf) struct buf b;
@@ -469,7 +469,7 @@ static void test_b05_pipelined_bodies(void **state)
 		assert_true(vault_takes());
 		assert_true(taken.body.len == 9000 && taken.body.p[0] == 'a' + i &&
 			    taken.body.p[8999] == 'a' + i);
-		ledger_says(taken.id, "{}");
+		ledger_replies(taken.id, "{}");
 		expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
 	}
 	hang_up(&c);
@@ -490,7 +490,7 @@ static void test_b03_b04_refused_before_the_vault(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		struct client c = dial();
-		say(&c, bad[i]);
+		send_text(&c, bad[i]);
 		expect(&c, "HTTP/1.1 400 Bad Request\r\n", "Connection: close\r\n");
 		assert_true(c.is_closed && c.had_notify);
 		assert_false(vault_takes());
@@ -521,7 +521,7 @@ static void test_b06_body_at_cap_and_over(void **state)
 	post(&c, KB_MAX_BODY, KB_MAX_BODY);
 	assert_true(vault_takes());
 	assert_int_equal(taken.body.len, KB_MAX_BODY);
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
 	post(&c, KB_MAX_BODY + 1, 100);
 	expect(&c, "HTTP/1.1 413 ", "Connection: close\r\n");
@@ -557,16 +557,18 @@ static void test_b06_expect_continue(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
-	assert_string_equal(hear(&c), "HTTP/1.1 100 Continue\r\n\r\n");
+	send_text(
+		&c,
+		"POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+	assert_string_equal(receive(&c), "HTTP/1.1 100 Continue\r\n\r\n");
 	assert_false(vault_takes());
-	say(&c, "body");
+	send_text(&c, "body");
 	assert_true(vault_takes());
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
-	say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: "
-		"999999\r\n\r\n");
-	expect(&c, "HTTP/1.1 413 ", "Connection: close\r\n"); /* no word to go on */
+	send_text(&c, "POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: "
+		      "999999\r\n\r\n");
+	expect(&c, "HTTP/1.1 413 ", "Connection: close\r\n"); /* no 100 Continue */
 	hang_up(&c);
 }
 
@@ -608,7 +610,7 @@ static void test_b08_every_split_point(void **state)
 			say_span(&c, span_sub(span_of(text, sizeof text - 1), at, step));
 		assert_true(vault_takes());
 		assert_true(span_eq_cstr(taken.body, "{body}") && span_eq_cstr(taken.target, "/s"));
-		ledger_says(taken.id, "{}");
+		ledger_replies(taken.id, "{}");
 		expect(&c, "HTTP/1.1 200 OK\r\n", "\r\n\r\n{}");
 	}
 	hang_up(&c);
@@ -635,10 +637,10 @@ static void slow(const char *text, int64_t limit_ms)
 {
 	struct client c = dial();
 
-	say(&c, text);
+	send_text(&c, text);
 	int64_t now = clock_mono_ms();
 	conn_expire(&shared, now + limit_ms - 100);
-	assert_string_equal(hear(&c), "");
+	assert_string_equal(receive(&c), "");
 	conn_expire(&shared, now + limit_ms + 1);
 	expect(&c, "HTTP/1.1 408 ", "Connection: close\r\n");
 	assert_true(c.is_closed);
@@ -660,10 +662,10 @@ static void test_b01_deadline_is_absolute(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, "GET / HT");
+	send_text(&c, "GET / HT");
 	int64_t now = clock_mono_ms();
-	say(&c, "T");
-	say(&c, "P");
+	send_text(&c, "T");
+	send_text(&c, "P");
 	conn_expire(&shared, now + KB_HEADER_MS + 1);
 	expect(&c, "HTTP/1.1 408 ", "Connection: close\r\n");
 	hang_up(&c);
@@ -677,10 +679,10 @@ static void test_idle_connection_is_closed_with_notify(void **state)
 	one_request(&c);
 	int64_t now = clock_mono_ms();
 	conn_expire(&shared, now + KB_IDLE_MS - 100);
-	assert_string_equal(hear(&c), "");
+	assert_string_equal(receive(&c), "");
 	assert_false(c.is_closed);
 	conn_expire(&shared, now + KB_IDLE_MS + 1);
-	assert_string_equal(hear(&c), "");
+	assert_string_equal(receive(&c), "");
 	assert_true(c.is_closed && c.had_notify);
 	hang_up(&c);
 }
@@ -690,7 +692,7 @@ static void test_linger_ends(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, "BAD\r\n");
+	send_text(&c, "BAD\r\n");
 	assert_int_equal(shared.connections, 1);
 	conn_expire(&shared, clock_mono_ms() + KB_LINGER_MS + 1);
 	turn();
@@ -709,9 +711,9 @@ static void test_b02_client_that_never_reads(void **state)
 	memset(big, 'x', sizeof big - 1);
 	for (int i = 0; i < 3 && atomic_load(&self->total.n) == (uint64_t)i;
 	     i++) { /* until the socket is full */
-		say(&c, GET("/big"));
+		send_text(&c, GET("/big"));
 		assert_true(vault_takes());
-		ledger_says(taken.id, big);
+		ledger_replies(taken.id, big);
 	}
 	assert_int_equal(shared.connections, 1);
 	conn_expire(&shared, clock_mono_ms() + KB_WRITE_MS + 1);
@@ -731,9 +733,9 @@ static void test_b02_large_reply_is_resumed(void **state)
 	for (size_t i = 0; i < sizeof big - 1; i++)
 		big[i] = (char)('a' + i % 26);
 	for (int i = 0; i < 3; i++) {
-		say(&c, GET("/big"));
+		send_text(&c, GET("/big"));
 		assert_true(vault_takes());
-		ledger_says(taken.id, big);
+		ledger_replies(taken.id, big);
 		expect(&c, "HTTP/1.1 200 OK\r\n", big);
 	}
 	hang_up(&c);
@@ -744,15 +746,15 @@ static void test_request_deadline_and_late_reply(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, GET("/late"));
+	send_text(&c, GET("/late"));
 	assert_true(vault_takes());
 	uint64_t id = taken.id;
 	conn_expire(&shared, clock_mono_ms() + KB_REQUEST_MS + 1);
 	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_false(c.is_closed);
 	assert_int_equal(refused(KB_E_DEADLINE), 1);
-	ledger_says(id, "{\"late\":1}");
-	assert_string_equal(hear(&c), ""); /* never taken for the answer to anything else */
+	ledger_replies(id, "{\"late\":1}");
+	assert_string_equal(receive(&c), ""); /* not taken for the answer to another request */
 	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
 	one_request(&c);
 	hang_up(&c);
@@ -763,10 +765,10 @@ static void test_request_of_a_lost_worker(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, GET("/lost"));
+	send_text(&c, GET("/lost"));
 	assert_true(vault_takes());
 	conn_lost(&shared, taken.id + 1); /* not ours */
-	assert_string_equal(hear(&c), "");
+	assert_string_equal(receive(&c), "");
 	conn_lost(&shared, taken.id);
 	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_int_equal(refused(KB_E_PROCESS_LOST), 1);
@@ -792,7 +794,7 @@ static void test_g06_queue_is_bounded_and_fifo(void **state)
 	narrow_vault();
 	for (; n < MAX_CONNECTIONS && refused(KB_E_QUEUE_FULL) == 0; n++) {
 		c[n] = dial();
-		say(&c[n], GET("/q"));
+		send_text(&c[n], GET("/q"));
 	}
 	assert_true(n > MAX_QUEUE + 1 && n < MAX_CONNECTIONS);
 	expect(&c[n - 1], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
@@ -803,7 +805,7 @@ static void test_g06_queue_is_bounded_and_fifo(void **state)
 		assert_true(vault_takes());
 		assert_true(taken.id > last);
 		last = taken.id;
-		ledger_says(taken.id, "{}");
+		ledger_replies(taken.id, "{}");
 		expect(&c[i], "HTTP/1.1 200 OK\r\n", "{}");
 	}
 	assert_false(vault_takes());
@@ -812,7 +814,7 @@ static void test_g06_queue_is_bounded_and_fifo(void **state)
 		hang_up(&c[i]);
 }
 
-/* What waits in the queue when its client goes, or its time is over, is never sent. */
+/* A request in the queue whose client is gone or whose deadline is over is never sent. */
 static void test_g06_queued_request_is_forgotten(void **state)
 {
 	static struct client c[MAX_CONNECTIONS];
@@ -822,7 +824,7 @@ static void test_g06_queued_request_is_forgotten(void **state)
 	narrow_vault();
 	while (n < MAX_CONNECTIONS && count(COUNT_QUEUE) < MAX_QUEUE) {
 		c[n] = dial();
-		say(&c[n], GET("/q"));
+		send_text(&c[n], GET("/q"));
 		n++;
 	}
 	assert_int_equal(count(COUNT_QUEUE), MAX_QUEUE);
@@ -837,8 +839,8 @@ static void test_g06_queued_request_is_forgotten(void **state)
 		hang_up(&c[i]);
 }
 
-/* A place in the window belongs to the request until its response, even when nobody waits for it
- * any more: who asks and runs away gains nothing. */
+/* A place in the window belongs to the request until its response, even when its client is gone: a
+ * client that leaves early gains nothing. */
 static void test_b11_window_is_kept(void **state)
 {
 	struct client c[4];
@@ -846,7 +848,7 @@ static void test_b11_window_is_kept(void **state)
 	(void)state;
 	for (int i = 0; i < 4; i++) {
 		c[i] = dial();
-		say(&c[i], GET("/w"));
+		send_text(&c[i], GET("/w"));
 	}
 	assert_int_equal(count(COUNT_QUEUE), 2);
 	assert_true(vault_takes());
@@ -855,7 +857,7 @@ static void test_b11_window_is_kept(void **state)
 	assert_false(vault_takes());
 	hang_up(&c[0]);
 	assert_false(vault_takes());
-	ledger_says(first, "{}"); /* the response nobody waits for */
+	ledger_replies(first, "{}"); /* the response for which no client waits */
 	assert_true(vault_takes());
 	uint64_t third = taken.id;
 	assert_false(vault_takes());
@@ -863,13 +865,13 @@ static void test_b11_window_is_kept(void **state)
 	expect(&c[2], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_true(vault_takes());
 	assert_int_equal(count(COUNT_QUEUE), 0);
-	say(&c[2], GET("/w"));
+	send_text(&c[2], GET("/w"));
 	assert_false(vault_takes());
 	exchange_tick(shared.exchange, clock_mono_ms()); /* not due */
 	assert_false(vault_takes());
 	exchange_tick(shared.exchange,
 		      clock_mono_ms() + KB_REQUEST_MS +
-			      1); /* no response ever came: the places are free all the same */
+			      1); /* no response came: the places are free after the deadline */
 	assert_true(vault_takes());
 	for (int i = 1; i < 4; i++)
 		hang_up(&c[i]);
@@ -888,17 +890,17 @@ static void test_b09_client_gone_in_each_state(void **state)
 	assert_int_equal(refused(KB_E_TLS), 1);
 	for (size_t i = 0; i < 3; i++) {
 		c = dial();
-		say(&c, parts[i]);
+		send_text(&c, parts[i]);
 		hang_up(&c);
 		assert_int_equal(shared.connections, 0);
 	}
 	c = dial();
-	say(&c, GET("/gone"));
+	send_text(&c, GET("/gone"));
 	assert_true(vault_takes());
 	hang_up(&c);
 	assert_int_equal(shared.connections, 0);
 	assert_int_equal(count(COUNT_REPLIES_LOST), 0);
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
 }
 
@@ -910,27 +912,27 @@ static void test_b09_client_gone_while_reading(void **state)
 	(void)state;
 	memset(big, 'x', sizeof big - 1);
 	for (int i = 0; i < 3 && atomic_load(&self->total.n) == (uint64_t)i; i++) {
-		say(&c, GET("/big"));
+		send_text(&c, GET("/big"));
 		assert_true(vault_takes());
-		ledger_says(taken.id, big);
+		ledger_replies(taken.id, big);
 	}
 	hang_up(&c);
 	assert_int_equal(shared.connections, 0);
 	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
 }
 
-/* RFC 8446 §6.1: a client may say that it will send no more and still wait for its answer. */
+/* RFC 8446 §6.1: a client may end its side and still wait for its answer. */
 static void test_client_half_close_still_gets_its_reply(void **state)
 {
 	struct client c = dial();
 
 	(void)state;
-	say(&c, GET("/half"));
+	send_text(&c, GET("/half"));
 	assert_true(vault_takes());
 	(void)SSL_shutdown(c.ssl);
 	turn();
 	assert_int_equal(shared.connections, 1);
-	ledger_says(taken.id, "{\"h\":1}");
+	ledger_replies(taken.id, "{\"h\":1}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{\"h\":1}");
 	assert_true(c.is_closed);
 	hang_up(&c);
@@ -985,7 +987,7 @@ static void test_b15_methods_no_vault_sees(void **state)
 		buf_init(&b, 256);
 		buf_addf(&b, "%s / HTTP/1.1\r\nHost: h\r\n\r\n", methods[i]);
 		say_span(&c, buf_span(&b));
-		const char *said = hear(&c);
+		const char *said = receive(&c);
 		assert_non_null(strstr(said, "HTTP/1.1 405 Method Not Allowed\r\n"));
 		assert_non_null(strstr(said, "Allow: GET, POST, PUT, PATCH, DELETE\r\n"));
 		assert_int_equal(strstr(said, "{") == NULL, i == 0); /* HEAD: no body */
@@ -1000,9 +1002,9 @@ static void test_connection_close_is_honoured(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" GET("/never"));
+	send_text(&c, "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" GET("/never"));
 	assert_true(vault_takes());
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "Connection: close\r\n");
 	assert_true(c.is_closed && c.had_notify);
 	assert_false(vault_takes());
@@ -1015,13 +1017,13 @@ static void test_drain(void **state)
 	struct client busy = dial();
 
 	(void)state;
-	say(&busy, GET("/busy"));
+	send_text(&busy, GET("/busy"));
 	assert_true(vault_takes());
 	shared.is_draining = true;
 	conn_close_idle(&shared);
-	assert_string_equal(hear(&idle), "");
+	assert_string_equal(receive(&idle), "");
 	assert_true(idle.is_closed && idle.had_notify);
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&busy, "HTTP/1.1 200 OK\r\n", "Connection: close\r\n");
 	assert_true(busy.is_closed);
 	hang_up(&idle);
@@ -1034,14 +1036,14 @@ static void test_i06_frames_that_do_not_decode(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, GET("/x"));
+	send_text(&c, GET("/x"));
 	assert_true(vault_takes());
 	assert_int_equal(frame_send(ledger[1], span_str("rubbish")), KB_OK);
 	turn();
 	assert_int_equal(count(COUNT_FRAMES_BAD), 1);
-	ledger_says(UINT64_C(0x7700000000000001), "{}"); /* another gateway's */
+	ledger_replies(UINT64_C(0x7700000000000001), "{}"); /* another gateway's */
 	assert_int_equal(count(COUNT_REPLIES_LOST), 0);
-	ledger_says(taken.id, "{}");
+	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
 	hang_up(&c);
 }
@@ -1051,7 +1053,7 @@ static void test_closed_vault_is_noticed(void **state)
 	struct client c = dial();
 
 	(void)state;
-	say(&c, GET("/x"));
+	send_text(&c, GET("/x"));
 	close(vault[1]);
 	turn();
 	assert_true(is_broken);

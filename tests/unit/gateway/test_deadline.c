@@ -1,5 +1,4 @@
-/* tests/unit/gateway/test_deadline.c — deadlines fire at their time, not before, and in order
- * (SECURITY B1, B2, F1). */
+/* tests/unit/gateway/test_deadline.c — deadlines fire at their time, not before, and in order. */
 #include "gateway/deadline.h"
 
 #include <setjmp.h>

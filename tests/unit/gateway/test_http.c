@@ -1,4 +1,5 @@
-/* tests/unit/gateway/test_http.c — the request parser against SECURITY.md B3–B8, B15, B17. */
+/* tests/unit/gateway/test_http.c — the request parser: what it accepts, refuses, and at which size.
+ */
 #include "gateway/http.h"
 
 #include <setjmp.h>
@@ -22,8 +23,8 @@ static enum kb_err parse(const char *text, struct http_request *r, bool *done)
 	return http_parse(span_str(text), r, done);
 }
 
-/* The verdict on a head, which must be the same for every way to cut it: no prefix may be judged
- * otherwise, or be taken for whole. */
+/* The result for a head must be the same for every way to cut it: no prefix may give another result
+ * or be taken for a complete head. */
 static enum kb_err verdict_of(struct span in, struct http_request *r)
 {
 	bool done = false;
@@ -275,7 +276,7 @@ static void test_headers_that_stand_once(void **state)
 	assert_refused(GET("Expect: 100-continue\r\nExpect: 100-continue\r\n"));
 }
 
-/* B5: what follows the head is not looked at, whatever it is. */
+/* B5: what follows the head is not parsed, whatever it is. */
 static void test_b05_pipelined_request_is_left_alone(void **state)
 {
 	struct http_request r;
@@ -406,7 +407,7 @@ static void test_b07_length_of_lines(void **state)
 	assert_int_equal(http_status(KB_E_HTTP_URI), 414);
 }
 
-/* Too much is seen without a line end, too: nobody may fill the buffer by never ending a line. */
+/* Too long is found without a line end, too: a line that never ends must not fill the buffer. */
 static void test_b07_endless_line(void **state)
 {
 	static char text[KB_MAX_HEADER_BYTES + 2];
@@ -444,7 +445,7 @@ static void test_b15_target_text(void **state)
 {
 	(void)state;
 	assert_int_equal(verdict("GET /keys/%00 HTTP/1.1\r\nHost: h\r\n\r\n"),
-			 KB_OK); /* well-formed; what it means is the dialect's matter */
+			 KB_OK); /* well-formed; the dialect decides what it means */
 	assert_int_equal(verdict("GET //a/../b?%2F HTTP/1.1\r\nHost: h\r\n\r\n"), KB_OK);
 	assert_refused("GET /%0 HTTP/1.1\r\nHost: h\r\n\r\n");
 	assert_refused("GET /% HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -455,7 +456,7 @@ static void test_b15_target_text(void **state)
 	assert_refused("GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n");
 }
 
-/* B17: what comes back in a header, or goes to a log, is printable and short, or nothing. */
+/* B17: what is echoed in a header or logged is printable and short, or empty. */
 static void test_b17_client_request_id(void **state)
 {
 	char text[512];

@@ -1,5 +1,5 @@
-/* tests/unit/gateway/test_metrics.c — the operator's listener: three paths, bounded, nothing else
- * (SECURITY B19). */
+/* tests/unit/gateway/test_metrics.c — the operator's listener: three paths, bounded, nothing else.
+ */
 #include "gateway/metrics.h"
 
 #include <event2/event.h>
@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 static struct event_base *base;
-static struct stats *board;
+static struct shared *shared;
 static struct metrics_http *metrics;
 static int listener = -1;
 static struct sockaddr_un where;
@@ -25,17 +25,17 @@ static int make(void **state)
 
 	(void)state;
 	base = event_base_new();
-	board = calloc(1, sizeof *board);
+	shared = calloc(1, sizeof *shared);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	where = (struct sockaddr_un){.sun_family = AF_UNIX};
 	/* A bind without a name: the kernel chooses one in its abstract space. */
-	if (base == NULL || board == NULL ||
+	if (base == NULL || shared == NULL ||
 	    bind(listener, (struct sockaddr *)&where, sizeof(sa_family_t)) != 0 ||
 	    listen(listener, 128) != 0 ||
 	    getsockname(listener, (struct sockaddr *)&where, &len) != 0)
 		return -1;
-	return metrics_http_new(base, listener, board, &metrics) == KB_OK && metrics != NULL ? 0
-											     : -1;
+	return metrics_http_new(base, listener, shared, &metrics) == KB_OK && metrics != NULL ? 0
+											      : -1;
 }
 
 static int unmake(void **state)
@@ -43,12 +43,12 @@ static int unmake(void **state)
 	(void)state;
 	metrics_http_free(metrics);
 	event_base_free(base);
-	free(board);
+	free(shared);
 	close(listener);
 	return 0;
 }
 
-static void turn(void)
+static void run_loop(void)
 {
 	for (int i = 0; i < 6; i++)
 		(void)event_base_loop(base, EVLOOP_NONBLOCK);
@@ -60,11 +60,11 @@ static int dial(void)
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&where, sizeof(sa_family_t) + 6),
 			 0); /* NUL and five digits */
-	turn();
+	run_loop();
 	return fd;
 }
 
-/* What is answered to `text`, until the server ends; good until the next call. */
+/* The answer to `text`, until the server closes; valid until the next call. */
 static const char *ask(const char *text)
 {
 	static char said[65536];
@@ -73,7 +73,7 @@ static const char *ask(const char *text)
 
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 	for (int i = 0; i < 50; i++) {
-		turn();
+		run_loop();
 		ssize_t n = read(fd, said + len, sizeof said - 1 - len);
 		if (n == 0)
 			break;
@@ -81,7 +81,7 @@ static const char *ask(const char *text)
 	}
 	said[len] = '\0';
 	close(fd);
-	turn();
+	run_loop();
 	return said;
 }
 
@@ -127,16 +127,16 @@ static void test_b08_in_two_pieces(void **state)
 
 	(void)state;
 	assert_int_equal(write(fd, "GET /hea", 8), 8);
-	turn();
+	run_loop();
 	assert_int_equal(read(fd, said, sizeof said), -1);
 	assert_int_equal(write(fd, "lthz HTTP/1.1\r\nHost: h\r\n\r\nrest", 30), 30);
-	turn();
+	run_loop();
 	assert_true(read(fd, said, sizeof said) > 100);
 	assert_int_equal(write(fd, "more", 4), 4); /* read and dropped */
-	turn();
+	run_loop();
 	assert_int_equal(read(fd, said, sizeof said), 0);
 	close(fd);
-	turn();
+	run_loop();
 }
 
 static void test_b10_connections_are_bounded(void **state)
@@ -151,7 +151,7 @@ static void test_b10_connections_are_bounded(void **state)
 	assert_int_equal(read(fd[KB_METRICS_CONNECTIONS], &byte, 1), 0); /* closed at once */
 	for (int i = 0; i <= KB_METRICS_CONNECTIONS; i++)
 		close(fd[i]);
-	turn();
+	run_loop();
 	expect("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 OK\r\n", "ok\n");
 }
 
@@ -161,19 +161,19 @@ static void test_no_listener_configured(void **state)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	(void)state;
-	assert_int_equal(metrics_http_new(base, fd, board, &none), KB_OK);
+	assert_int_equal(metrics_http_new(base, fd, shared, &none), KB_OK);
 	assert_null(none);
 	metrics_http_free(none);
 	close(fd);
 }
 
-/* What cannot even be asked whether it is one is not "none is configured". */
-static void test_no_silence_about_a_broken_listener(void **state)
+/* A broken descriptor is an error, not "none is configured". */
+static void test_broken_listener_is_an_error(void **state)
 {
 	struct metrics_http *none = metrics;
 
 	(void)state;
-	assert_int_equal(metrics_http_new(base, -1, board, &none), KB_E_SYS);
+	assert_int_equal(metrics_http_new(base, -1, shared, &none), KB_E_SYS);
 	assert_null(none);
 }
 
@@ -185,7 +185,7 @@ int main(void)
 		cmocka_unit_test(test_b08_in_two_pieces),
 		cmocka_unit_test(test_b10_connections_are_bounded),
 		cmocka_unit_test(test_no_listener_configured),
-		cmocka_unit_test(test_no_silence_about_a_broken_listener),
+		cmocka_unit_test(test_broken_listener_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, make, unmake);

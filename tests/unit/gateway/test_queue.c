@@ -1,5 +1,4 @@
-/* tests/unit/gateway/test_queue.c — who waits, who is next, who is turned away (SECURITY G6, B11).
- */
+/* tests/unit/gateway/test_queue.c — which item waits, is next, is removed. */
 #include "gateway/queue.h"
 
 #include <setjmp.h>
@@ -111,12 +110,12 @@ static void test_b11_full_by_one_source_makes_room_for_another(void **state)
 	assert_true(queue_push(&q, &b, &item[12], &evicted));
 	assert_ptr_equal(evicted, &item[3]);
 	assert_false(queue_push(&q, &b, &item[13],
-				&evicted)); /* three each: nobody has more than a fair share */
+				&evicted)); /* three each: none has more than its fair share */
 	assert_null(evicted);
 	assert_int_equal(q.n, 6);
 }
 
-/* One more is no injustice: two sources do not turn each other out in turns. */
+/* A difference of one evicts nothing, else two sources would evict each other for ever. */
 static void test_g06_no_eviction_for_a_difference_of_one(void **state)
 {
 	struct queue_item *evicted;

@@ -1,5 +1,5 @@
-/* tests/unit/gateway/test_request.c — HTTP bytes become a frame: what the vault sees, and what
- * stays behind (SECURITY B5, B8, I3). */
+/* tests/unit/gateway/test_request.c — HTTP bytes become a frame: what the vault gets, and what
+ * is wiped. */
 #include "gateway/request.h"
 
 #include <event2/buffer.h>
@@ -194,7 +194,7 @@ static void test_request_methods(void **state)
 	assert_int_equal(request_method(HTTP_OTHER), 0);
 }
 
-/* I3: the bytes are gone from the very memory they stood in. */
+/* I3: the bytes are wiped in the memory where they were. */
 static void test_i3_wiped_from_memory(void **state)
 {
 	static uint8_t memory[64];

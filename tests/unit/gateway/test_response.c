@@ -1,4 +1,4 @@
-/* tests/unit/gateway/test_response.c — responses, byte for byte (SECURITY B16). */
+/* tests/unit/gateway/test_response.c — responses, byte for byte. */
 #include "gateway/response.h"
 
 #include <setjmp.h>

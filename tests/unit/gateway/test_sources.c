@@ -1,4 +1,4 @@
-/* tests/unit/gateway/test_sources.c — caps in all and per source (SECURITY B10, B11, B6). */
+/* tests/unit/gateway/test_sources.c — limits in all and per source. */
 #include "gateway/sources.h"
 
 #include <arpa/inet.h>
@@ -42,19 +42,19 @@ static const struct sockaddr *local(void)
 
 static struct source *enter(struct sources *p, const struct sockaddr *addr)
 {
-	struct source *peer;
+	struct source *source;
 
-	assert_int_equal(sources_enter(p, addr, &peer), KB_OK);
-	assert_non_null(peer);
-	return peer;
+	assert_int_equal(sources_enter(p, addr, &source), KB_OK);
+	assert_non_null(source);
+	return source;
 }
 
 static void refused(struct sources *p, const struct sockaddr *addr)
 {
-	struct source *peer;
+	struct source *source;
 
-	assert_int_equal(sources_enter(p, addr, &peer), KB_E_CONN_LIMIT);
-	assert_null(peer);
+	assert_int_equal(sources_enter(p, addr, &source), KB_E_CONN_LIMIT);
+	assert_null(source);
 }
 
 static void test_b11_cap_of_one_source(void **state)
@@ -105,7 +105,7 @@ static void test_peers_families_differ(void **state)
 static void test_b10_cap_in_all(void **state)
 {
 	struct sources *p = sources_new(1000, 1, 0, 0);
-	static struct source *peer[1000];
+	static struct source *source[1000];
 
 	(void)state;
 	assert_non_null(p);
@@ -113,14 +113,14 @@ static void test_b10_cap_in_all(void **state)
 		memset(&at, 0, sizeof at);
 		at.in.sin_family = AF_INET;
 		at.in.sin_addr.s_addr = htonl(0x0a000000 + i * 7);
-		peer[i] = enter(p, &at.any);
+		source[i] = enter(p, &at.any);
 	}
 	refused(p, v4("192.0.2.1"));
-	sources_leave(p, peer[500]);
-	peer[500] = enter(p, v4("192.0.2.1"));
+	sources_leave(p, source[500]);
+	source[500] = enter(p, v4("192.0.2.1"));
 	refused(p, v4("192.0.2.2"));
-	for (unsigned i = 0; i < 1000; i++) /* in another order than they came */
-		sources_leave(p, peer[(i * 7) % 1000]);
+	for (unsigned i = 0; i < 1000; i++) /* in another order */
+		sources_leave(p, source[(i * 7) % 1000]);
 	(void)enter(p, v4("192.0.2.2"));
 	sources_free(p);
 	sources_free(NULL);

@@ -1,4 +1,4 @@
-/* tests/unit/gateway/test_tls.c — which TLS is spoken, with whom (SECURITY B12, B13, B14).  Client
+/* tests/unit/gateway/test_tls.c — TLS versions, ciphers and client certificates.  Client
  * and server talk through memory. */
 #include "gateway/tls.h"
 
@@ -78,8 +78,8 @@ static struct talk talk_new(SSL_CTX *server, SSL_CTX *client)
 	return t;
 }
 
-/* Both hands move until nothing changes.  The server's view decides: in TLS 1.3 a client is done
- * before its certificate is judged. */
+/* Both sides run until nothing changes.  The server's result counts: in TLS 1.3 a client is done
+ * before its certificate is checked. */
 static bool shake(struct talk *t)
 {
 	for (int i = 0; i < 10; i++) {
@@ -190,17 +190,16 @@ static void test_b12_renegotiation(void **state)
 	SSL_CTX_free(server);
 }
 
-static SSL_SESSION *kept;
+static SSL_SESSION *ticket;
 static int keep_session(SSL *ssl, SSL_SESSION *s)
 {
 	(void)ssl;
-	SSL_SESSION_free(kept);
-	kept = s;
+	SSL_SESSION_free(ticket);
+	ticket = s;
 	return 1;
 }
 
-/* A session is resumed, without a bit of early data and with the client's certificate still known.
- */
+/* A session is resumed, without early data and with the client's certificate still known. */
 static void check_resumption(int version)
 {
 	SSL_CTX *server = mtls_server(true);
@@ -214,21 +213,21 @@ static void check_resumption(int version)
 	struct talk t = talk_new(server, client);
 	assert_true(shake(&t));
 	(void)SSL_read(t.client, &byte, 1); /* takes the ticket */
-	assert_non_null(kept);
-	assert_int_equal(SSL_SESSION_get_max_early_data(kept), 0);
+	assert_non_null(ticket);
+	assert_int_equal(SSL_SESSION_get_max_early_data(ticket), 0);
 	(void)SSL_shutdown(t.server); /* without close_notify a client may not resume */
 	(void)SSL_read(t.client, &byte, 1);
 	(void)SSL_shutdown(t.client);
 	talk_free(&t);
 	t = talk_new(server, client);
-	assert_int_equal(SSL_set_session(t.client, kept), 1);
+	assert_int_equal(SSL_set_session(t.client, ticket), 1);
 	assert_true(shake(&t));
 	assert_true(SSL_session_reused(t.server));
 	assert_true(tls_client_verified(t.server));
 	assert_int_equal(SSL_get_early_data_status(t.server), SSL_EARLY_DATA_NOT_SENT);
 	talk_free(&t);
-	SSL_SESSION_free(kept);
-	kept = NULL;
+	SSL_SESSION_free(ticket);
+	ticket = NULL;
 	SSL_CTX_free(client);
 	SSL_CTX_free(server);
 }
@@ -264,7 +263,7 @@ static bool client_passes(bool is_required, const struct tls_pair *shown, int ve
 static void test_b14_client_certificates(void **state)
 {
 	struct tls_pair *expired = tls_mint("expired", ca, "clientAuth", -60);
-	struct tls_pair *wrong_ca = tls_mint("stranger", other_ca, "clientAuth", 3600);
+	struct tls_pair *wrong_ca = tls_mint("another CA", other_ca, "clientAuth", 3600);
 	struct tls_pair *wrong_use = tls_mint("server", ca, "serverAuth", 3600);
 	const struct {
 		const struct tls_pair *shown;

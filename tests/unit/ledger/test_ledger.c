@@ -27,8 +27,8 @@
 enum { WAIT_MS = 5000, GATEWAYS = 2 };
 
 static char root[64], config_path[96], ledger_path[96];
-static struct stats *stats;
-static int stats_fd = -1, archive_fd = -1, dir_fd = -1, control = -1;
+static struct shared *shared;
+static int shared_fd = -1, archive_fd = -1, dir_fd = -1, control = -1;
 static int replies[2], responses[GATEWAYS][2];
 static pid_t process;
 static struct process_start start;
@@ -77,10 +77,12 @@ static void begin(rlim_t file_limit)
 	start = (struct process_start){.process = PROCESS_LEDGER,
 				       .slot = 0,
 				       .config_path = config_path,
-				       .stats = stats,
-				       .self = &stats->slot[0]};
-	memset(&stats->slot[0], 0, sizeof stats->slot[0]);
-	atomic_store(&stats->slot[0].process, PROCESS_LEDGER);
+				       .shared = shared,
+				       .stats = &shared->stats.process[0],
+				       .health = &shared->health.process[0]};
+	stats_start(&shared->stats, 0, PROCESS_LEDGER);
+	memset(&shared->health.process[0], 0, sizeof shared->health.process[0]);
+	atomic_store(&shared->health.process[0].kind, PROCESS_LEDGER);
 	process = fork();
 	assert_true(process >= 0);
 	if (process == 0) {
@@ -151,7 +153,7 @@ static int set_up(void **state)
 		return -1;
 	snprintf(config_path, sizeof config_path, "%s/keybroker.json", root);
 	snprintf(ledger_path, sizeof ledger_path, "%s/ledger", root);
-	if (mkdir(ledger_path, 0750) != 0 || stats_create(&stats_fd, &stats) != KB_OK ||
+	if (mkdir(ledger_path, 0750) != 0 || shared_create(&shared_fd, &shared) != KB_OK ||
 	    frame_pair(replies) != KB_OK)
 		return -1;
 	for (size_t i = 0; i < GATEWAYS; i++)
@@ -179,8 +181,8 @@ static int tear_down(void **state)
 	close(dir_fd);
 	close(archive_fd);
 	archive_fd = -1;
-	close(stats_fd);
-	munmap(stats, sizeof *stats);
+	close(shared_fd);
+	munmap(shared, sizeof *shared);
 	for (size_t i = 0; i < 2; i++) {
 		close(replies[i]);
 		close(responses[0][i]);
@@ -296,7 +298,7 @@ static void test_ledger_record_is_there_when_the_answer_comes(void **state)
 	assert_int_equal(count_lines("\"event\":\"start\""), 1);
 	assert_int_equal(
 		count_lines("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
-	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_RECORDS]), 3);
+	assert_int_equal(atomic_load(&shared->stats.process[0].counter[COUNT_RECORDS]), 3);
 }
 
 static void test_ledger_preserves_order_and_passes_unrecorded_answers(void **state)
@@ -316,7 +318,7 @@ static void test_ledger_preserves_order_and_passes_unrecorded_answers(void **sta
 	}
 	assert_int_equal(count_lines("\"event\":\"release\""), 26);
 	/* Perhaps fewer syncs than records, never more. */
-	assert_true(atomic_load(&stats->slot[0].counter[COUNT_SYNCS]) <= 28);
+	assert_true(atomic_load(&shared->stats.process[0].counter[COUNT_SYNCS]) <= 28);
 }
 
 enum { FEW = 20, MANY = 1000 };
@@ -324,20 +326,20 @@ enum { FEW = 20, MANY = 1000 };
 /* The shortest time from submitting to the answer.  Other load on the machine only makes a time
  * longer, so measure until one is below `enough_us`; at least FEW times and at most MANY.  Worker 1
  * is set to `then` while its record waits. */
-static int64_t quickest_us(int64_t enough_us, enum slot_state then)
+static int64_t quickest_us(int64_t enough_us, enum health_state then)
 {
 	static uint32_t id;
-	const enum slot_state before = atomic_load(&stats->slot[1].state);
+	const enum health_state before = atomic_load(&shared->health.process[1].state);
 	int64_t least = INT64_MAX;
 
 	for (unsigned i = 0; i < FEW || (i < MANY && least >= enough_us); i++) {
 		struct frame_reply r = released(id_of(0, ++id));
-		slot_set(&stats->slot[1], before);
+		health_set(&shared->health.process[1], before);
 		const int64_t from = clock_mono_us();
 		submit(&r);
 		if (then != before) {
 			usleep(300);
-			slot_set(&stats->slot[1], then);
+			health_set(&shared->health.process[1], then);
 		}
 		assert_true(response_of(0).id == id_of(0, id));
 		const int64_t took = clock_mono_us() - from;
@@ -352,20 +354,20 @@ static void test_ledger_waits_only_for_a_busy_worker(void **state)
 
 	(void)state;
 	run();
-	const int64_t alone = quickest_us(at_once, atomic_load(&stats->slot[1].state));
-	atomic_store(&stats->slot[1].process, PROCESS_VAULT);
-	slot_set(&stats->slot[1], SLOT_BUSY);
-	assert_true(quickest_us(INT64_MAX, SLOT_BUSY) >= KB_COMMIT_WAIT_BUSY_US);
+	const int64_t alone = quickest_us(at_once, atomic_load(&shared->health.process[1].state));
+	atomic_store(&shared->health.process[1].kind, PROCESS_VAULT);
+	health_set(&shared->health.process[1], HEALTH_BUSY);
+	assert_true(quickest_us(INT64_MAX, HEALTH_BUSY) >= KB_COMMIT_WAIT_BUSY_US);
 	/* It checks before that is over whether the worker is still busy. */
 	const int64_t soon = KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US;
-	assert_true(quickest_us(soon, SLOT_HANDOVER) < soon);
-	slot_set(&stats->slot[1], SLOT_BUSY);
-	atomic_store(&stats->slot[2].process, PROCESS_VAULT);
-	slot_set(&stats->slot[2], SLOT_READY);
-	const int64_t beside = quickest_us(KB_COMMIT_WAIT_BUSY_US, SLOT_BUSY);
+	assert_true(quickest_us(soon, HEALTH_HANDOVER) < soon);
+	health_set(&shared->health.process[1], HEALTH_BUSY);
+	atomic_store(&shared->health.process[2].kind, PROCESS_VAULT);
+	health_set(&shared->health.process[2], HEALTH_READY);
+	const int64_t beside = quickest_us(KB_COMMIT_WAIT_BUSY_US, HEALTH_BUSY);
 	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
-	slot_set(&stats->slot[1], SLOT_HANDOVER); /* its record has been received */
-	const int64_t after = quickest_us(at_once, SLOT_HANDOVER);
+	health_set(&shared->health.process[1], HEALTH_HANDOVER); /* its record has been received */
+	const int64_t after = quickest_us(at_once, HEALTH_HANDOVER);
 	assert_true(alone + at_once < beside && after + at_once < beside);
 }
 
@@ -410,7 +412,7 @@ static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
 	r = released(5);
 	submit(&r);
 	assert_true(response_of(0).id == 5);
-	assert_int_equal(atomic_load(&stats->slot[0].counter[COUNT_FRAMES_BAD]), 2);
+	assert_int_equal(atomic_load(&shared->stats.process[0].counter[COUNT_FRAMES_BAD]), 2);
 	assert_int_equal(count_lines("\"event\":\"release\""), 1);
 }
 
@@ -575,8 +577,8 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	submit(&r);
 	got = response_of(0);
 	is_unavailable(&got);
-	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_FAILED);
-	assert_int_equal(atomic_load(&stats->slot[0].fault), KB_E_LEDGER);
+	assert_int_equal(atomic_load(&shared->health.process[0].state), HEALTH_FAILED);
+	assert_int_equal(atomic_load(&shared->health.process[0].fault), KB_E_LEDGER);
 	/* an answer without a record passes */
 	struct frame_reply plain = released(id_of(0, 3));
 	plain.outcome.is_release = false;
@@ -585,9 +587,10 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	assert_int_equal(response_of(0).status, 200);
 	/* space returns */
 	assert_int_equal(prlimit(process, RLIMIT_FSIZE, &none, NULL), 0);
-	for (int i = 0; i < 50 && atomic_load(&stats->slot[0].state) != SLOT_READY; i++)
+	for (int i = 0; i < 50 && atomic_load(&shared->health.process[0].state) != HEALTH_READY;
+	     i++)
 		usleep(100000);
-	assert_int_equal(atomic_load(&stats->slot[0].state), SLOT_READY);
+	assert_int_equal(atomic_load(&shared->health.process[0].state), HEALTH_READY);
 	assert_int_equal(count_lines("\"why\":\"write failed\""), 1);
 	assert_int_equal(status_of_use(9, until_s),
 			 200); /* the refused attempt did not use the token */
@@ -676,7 +679,7 @@ static void test_ledger_gateway_that_does_not_read_delays_no_other(void **state)
 	submit(&r);
 	assert_true(response_of(0).id == id_of(0, 1));
 	assert_true(clock_mono_ms() - from_ms < 3000);
-	assert_true(atomic_load(&stats->slot[0].counter[COUNT_REPLIES_LOST]) > 0);
+	assert_true(atomic_load(&shared->stats.process[0].counter[COUNT_REPLIES_LOST]) > 0);
 	assert_int_equal(count_lines("\"event\":\"release\""), sent + 1);
 }
 

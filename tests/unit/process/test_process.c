@@ -154,7 +154,7 @@ static void test_control_never_waits_for_a_deaf_process(void **state)
 
 /* In a child: descriptors as the supervisor places them, then process_begin(), then `look`. Returns
  * its exit code. */
-static int begin(enum process_kind process, unsigned slot, int stats_fd,
+static int begin(enum process_kind process, unsigned slot, int shared_fd,
 		 int (*look)(const struct process_start *))
 {
 	int status;
@@ -163,12 +163,12 @@ static int begin(enum process_kind process, unsigned slot, int stats_fd,
 	if (pid == 0) {
 		struct process_start start = {
 			.process = process, .slot = slot, .generation = 3, .config_path = "/x"};
-		int control = fcntl(pair[1], F_DUPFD, 50), stats = fcntl(stats_fd, F_DUPFD, 60);
+		int control = fcntl(pair[1], F_DUPFD, 50), stats = fcntl(shared_fd, F_DUPFD, 60);
 		close(pair[0] == FD_CONTROL ? -1 : pair[0]);
-		if (dup2(control, FD_CONTROL) < 0 || (stats >= 0 && dup2(stats, FD_STATS) < 0))
+		if (dup2(control, FD_CONTROL) < 0 || (stats >= 0 && dup2(stats, FD_SHARED) < 0))
 			_exit(99);
 		if (stats < 0)
-			close(FD_STATS);
+			close(FD_SHARED);
 		enum kb_err err = process_begin(&start);
 		_exit(err != KB_OK ? 100 + (err == KB_E_SYS ? 1 : 2) : look(&start));
 	}
@@ -199,25 +199,27 @@ static int look_at_all(const struct process_start *start)
 	if (!is_ignored(SIGPIPE) || !is_ignored(SIGINT) || !is_ignored(SIGHUP) ||
 	    is_ignored(SIGTERM) != (start->process != PROCESS_FETCHER))
 		return 4;
-	if (atomic_load(&start->self->pid) != getpid() || start->self != &start->stats->slot[5])
+	if (atomic_load(&start->health->pid) != getpid() ||
+	    start->health != &start->shared->health.process[5] ||
+	    start->stats != &start->shared->stats.process[5])
 		return 5;
-	if (fstat(FD_STATS, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped, not kept open */
+	if (fstat(FD_SHARED, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped and closed */
 		return 6;
 	return 0;
 }
 
-static int stats_memfd(void)
+static int shared_memfd(void)
 {
-	struct stats *stats;
+	struct shared *shared;
 	int fd = -1;
 
-	assert_int_equal(stats_create(&fd, &stats), KB_OK);
+	assert_int_equal(shared_create(&fd, &shared), KB_OK);
 	return fd;
 }
 
 static void test_i04_process_begins_with_its_rights_taken(void **state)
 {
-	int fd = stats_memfd();
+	int fd = shared_memfd();
 
 	(void)state;
 	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
@@ -225,20 +227,20 @@ static void test_i04_process_begins_with_its_rights_taken(void **state)
 	close(fd);
 }
 
-static void test_process_needs_its_stats(void **state)
+static void test_process_needs_its_shared_memory(void **state)
 {
-	int fd = stats_memfd(), not_one = memfd_create("x", 0);
+	int fd = shared_memfd(), not_one = memfd_create("x", 0);
 
 	(void)state;
 	assert_int_equal(begin(PROCESS_VAULT, 5, not_one, look_at_all), 101);
-	assert_int_equal(begin(PROCESS_VAULT, STATS_SLOTS, fd, look_at_all), 102);
+	assert_int_equal(begin(PROCESS_VAULT, PROCESS_SLOTS, fd, look_at_all), 102);
 	close(fd);
 	close(not_one);
 }
 
 static void test_process_ends_when_its_supervisor_is_gone(void **state)
 {
-	int fd = stats_memfd();
+	int fd = shared_memfd();
 
 	(void)state;
 	close(pair[0]);
@@ -259,7 +261,7 @@ int main(void)
 		T(test_control_end_of_file),
 		T(test_control_never_waits_for_a_deaf_process),
 		T(test_i04_process_begins_with_its_rights_taken),
-		T(test_process_needs_its_stats),
+		T(test_process_needs_its_shared_memory),
 		T(test_process_ends_when_its_supervisor_is_gone),
 	};
 

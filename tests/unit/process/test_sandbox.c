@@ -1,7 +1,7 @@
-/* tests/unit/process/test_sandbox.c — what each process can do once its door is closed: every act
- * in a child of its own, which enters by the product's own function.  A forbidden call must end it
- * with SIGSYS, a forbidden file must be EACCES; the same act outside must not, or the test could
- * not fail. */
+/* tests/unit/process/test_sandbox.c — what each process can do in its sandbox.  Each act runs in a
+ * child of its own, which enters the sandbox by the product's own function.  A forbidden call must
+ * end it with SIGSYS, a forbidden file must be EACCES; outside the same act must succeed, or the
+ * test could not fail. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +41,7 @@ static int dir_fd = -1, stream = -1;
 static bool has_landlock;
 static struct sockaddr_in listening; /* a socket of the test on loopback */
 
-/* Nobody accepts: the backlog takes all connections of the tests. */
+/* No accept: the backlog takes all connections of the tests. */
 static int set_up(void **state)
 {
 	socklen_t len = sizeof listening;
@@ -319,11 +319,11 @@ static int in_process(enum process_kind process, int (*act)(void))
 	return WEXITSTATUS(status);
 }
 
-enum { OUT = 99, NO_FILE = EACCES }; /* OUT: not looked at */
+enum { OUT = 99, NO_FILE = EACCES }; /* OUT: not tested */
 static const struct {
 	const char *name;
 	int (*act)(void);
-	int gateway, vault, ledger, fetcher, supervisor; /* what must come of it */
+	int gateway, vault, ledger, fetcher, supervisor; /* the expected result */
 } acts[] = {
 	{"open", open_passwd, KILLED, NO_FILE, NO_FILE, NO_FILE, 0},
 	{"openat of a path with dots", openat_passwd, KILLED, NO_FILE, NO_FILE, NO_FILE, 0},
@@ -419,8 +419,8 @@ static void test_i02_supervisor_forbidden_acts(void **state)
 	each_act(PROCESS_SUPERVISOR, COLUMN(supervisor));
 }
 
-/* The planted failure: these acts, done by a process that entered nothing, do what they are for. If
- * they did not, being killed would prove nothing. */
+/* The planted failure: outside of a sandbox these acts succeed.  If they did not, being killed
+ * would prove nothing. */
 static void test_i02_control_outside_acts_succeed(void **state)
 {
 	static int (*const possible[])(void) = {
@@ -435,8 +435,8 @@ static void test_i02_control_outside_acts_succeed(void **state)
 		assert_int_equal(in_process(PROCESS_NONE, possible[i]), 0);
 }
 
-/* A call by another architecture's number must not come through: the 32-bit getpid is 20, which is
- * writev here. */
+/* A call by another architecture's number must be refused: the 32-bit getpid is 20, which is writev
+ * here. */
 static void test_i02_other_architecture_is_killed(void **state)
 {
 	(void)state;
@@ -537,8 +537,8 @@ static void test_i02_processes_can_do_their_work(void **state)
 	assert_int_equal(in_process(PROCESS_GATEWAY, serve_a_client), 0);
 }
 
-/* A vault whose module is a network HSM's: wide, and still no way to start or trace a process, or
- * to make code. */
+/* A vault with a network HSM's module: a wide list, and still no way to start or trace a process,
+ * or to map code. */
 static int network_vault(void)
 {
 	const struct sandbox_needs needs = {.has_network = true};
@@ -584,7 +584,7 @@ static int crash_it(void)
 	return 0;
 }
 
-/* A process that finds a fault in itself ends as such, not as a breach of its sandbox. */
+/* A process that finds a bug in itself ends by abort(), not as a breach of its sandbox. */
 static void test_i02_abort_is_still_an_abort(void **state)
 {
 	(void)state;

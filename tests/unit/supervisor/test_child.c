@@ -1,6 +1,6 @@
 /* tests/unit/supervisor/test_child.c — how the supervisor starts, watches and holds a process.  The
- * processes are this program again: spawn executes /proc/self/exe, and main() below acts as its
- * --config says. */
+ * processes are this program again: spawn executes /proc/self/exe, and main() below acts as
+ * --config names. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +37,7 @@ static int look_at_descriptors(void)
 	if (size_of(FD_ARCHIVE) != ARCHIVE_SIZE || size_of(FD_FIRST) != FIRST_SIZE ||
 	    size_of(FD_FIRST + 1) != SECOND_SIZE)
 		return 1;
-	if (size_of(FD_STATS) != (off_t)sizeof(struct stats))
+	if (size_of(FD_SHARED) != (off_t)sizeof(struct shared))
 		return 2;
 	for (int i = FD_FIRST + 2; i < 256; i++)
 		if (fcntl(i, F_GETFD) >= 0)
@@ -78,7 +78,7 @@ static int act(char **argv)
 
 /* ---- the supervisor's side ---- */
 
-static bool is_requests_closed; /* what processes say cannot be received */
+static bool is_requests_closed; /* what processes send cannot be received */
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
@@ -120,7 +120,7 @@ static int set_up(void **state)
 	fds[0] = sized(FIRST_SIZE);
 	fds[1] = sized(SECOND_SIZE);
 	child_init(&child, &host, PROCESS_VAULT, 3, 0);
-	return stats_create(&host.stats_fd, &host.stats) == KB_OK && host.exe >= 0 ? 0 : -1;
+	return shared_create(&host.shared_fd, &host.shared) == KB_OK && host.exe >= 0 ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -133,8 +133,8 @@ static int tear_down(void **state)
 	}
 	child_release(&child);
 	event_base_free(host.base);
-	munmap(host.stats, sizeof *host.stats);
-	close(host.stats_fd);
+	munmap(host.shared, sizeof *host.shared);
+	close(host.shared_fd);
 	close(host.exe);
 	close(archive);
 	close(fds[0]);
@@ -166,9 +166,10 @@ static void run_until_ready(void)
 	assert_true(child.is_ready);
 }
 
-static struct slot *slot(void)
+static struct process_health *health(void)
 {
-	return stats_slot(host.stats, (unsigned)child.slot);
+	assert_in_range(child.slot, 0, PROCESS_SLOTS - 1);
+	return &host.shared->health.process[child.slot];
 }
 
 static void test_i05_child_gets_exactly_its_descriptors(void **state)
@@ -189,9 +190,9 @@ static void test_child_reports_ready(void **state)
 {
 	(void)state;
 	start("ready");
-	assert_int_equal(atomic_load(&slot()->pid), child.pid);
-	assert_int_equal(atomic_load(&slot()->process), PROCESS_VAULT);
-	assert_int_equal(atomic_load(&slot()->generation), 3);
+	assert_int_equal(atomic_load(&health()->pid), child.pid);
+	assert_int_equal(atomic_load(&health()->kind), PROCESS_VAULT);
+	assert_int_equal(atomic_load(&health()->generation), 3);
 	run_until_ready();
 	assert_int_equal(readies, 1);
 	assert_false(child_is_due(&child, clock_mono_ms()));
@@ -200,14 +201,14 @@ static void test_child_reports_ready(void **state)
 static void test_child_failed_message_is_not_ready(void **state)
 {
 	(void)state;
-	start("failed"); /* says READY afterwards */
+	start("failed"); /* sends READY afterwards */
 	run_until_ready();
 	child_signal(&child, SIGKILL);
 	(void)child_ended(&child, wait_status(), true);
 	assert_int_equal(readies, 1);
 }
 
-/* It is started as `how`, and killed for what it says. */
+/* It is started as `how`, and killed for what it sends. */
 static void assert_killed(const char *how)
 {
 	int status = 0;
@@ -224,14 +225,15 @@ static void assert_killed(const char *how)
 static void test_i06_child_that_sends_garbage_is_killed(void **state)
 {
 	(void)state;
-	assert_killed("garbage"); /* no room says such a thing: it is broken, or captured */
+	assert_killed("garbage"); /* no process sends such a message: it is faulty, or an attacker
+				     runs it */
 }
 
 static void test_i06_child_that_cannot_be_heard_is_killed(void **state)
 {
 	(void)state;
 	is_requests_closed = true;
-	assert_killed("ready"); /* what was lost is perhaps just that word */
+	assert_killed("ready"); /* the lost message may be just that one */
 	assert_int_equal(readies, 0);
 }
 
@@ -249,8 +251,8 @@ static void test_i07_child_backs_off_and_resets(void **state)
 		assert_false(child_is_due(&child, child.next_ms - 1));
 		assert_true(child_is_due(&child, child.next_ms));
 	}
-	assert_int_equal(atomic_load(&host.stats->retired[PROCESS_VAULT].counter[COUNT_RESTARTS]),
-			 8);
+	assert_int_equal(
+		atomic_load(&host.shared->stats.retired[PROCESS_VAULT].counter[COUNT_RESTARTS]), 8);
 	start("ready");
 	run_until_ready();
 	child.ready_ms -= 30000; /* healthy for long enough */
@@ -265,7 +267,7 @@ static void test_c04_child_with_a_refused_pin_is_never_started_again(void **stat
 	start("exit:40");
 	(void)child_ended(&child, wait_status(), false);
 	assert_int_equal(child.held, KB_E_HSM_PIN);
-	assert_int_equal(atomic_load(&slot()->fault), KB_E_HSM_PIN);
+	assert_int_equal(atomic_load(&health()->fault), KB_E_HSM_PIN);
 	assert_false(child_is_due(&child, INT64_MAX));
 }
 
@@ -278,7 +280,7 @@ static void test_child_with_a_bad_configuration_is_held(void **state)
 	assert_false(child_is_due(&child, INT64_MAX));
 }
 
-/* What it was ready with before is no bad configuration: its HSM is not well. */
+/* It was ready with this configuration before, so its HSM has a fault, not the configuration. */
 static void test_c03_child_that_was_ready_is_not_held(void **state)
 {
 	(void)state;
@@ -297,11 +299,11 @@ static void test_c08_child_takes_its_request_along(void **state)
 	(void)state;
 	start("ready");
 	run_until_ready();
-	slot_busy(slot(), 0x0102);
+	health_busy(health(), 0x0102);
 	child_signal(&child, SIGKILL);
 	assert_true(child_ended(&child, wait_status(), false) == 0x0102);
-	assert_int_equal(atomic_load(&slot()->request_id), 0);
-	assert_int_equal(atomic_load(&slot()->pid), 0);
+	assert_int_equal(atomic_load(&health()->request_id), 0);
+	assert_int_equal(atomic_load(&health()->pid), 0);
 	start("ready");
 	child_signal(&child, SIGKILL);
 	assert_true(child_ended(&child, wait_status(), false) == 0);
@@ -311,11 +313,11 @@ static void test_child_fault_is_kept_until_it_is_ready_again(void **state)
 {
 	(void)state;
 	start("ready");
-	atomic_store(&slot()->fault, KB_E_HSM_TOKEN);
+	atomic_store(&health()->fault, KB_E_HSM_TOKEN);
 	child_signal(&child, SIGKILL);
 	(void)child_ended(&child, wait_status(), false);
 	start("ready");
-	assert_int_equal(atomic_load(&slot()->fault), KB_E_HSM_TOKEN);
+	assert_int_equal(atomic_load(&health()->fault), KB_E_HSM_TOKEN);
 }
 
 static void test_c06_child_hung_in_a_request_is_killed(void **state)
@@ -325,11 +327,11 @@ static void test_c06_child_hung_in_a_request_is_killed(void **state)
 	run_until_ready();
 	int64_t now_ms = clock_mono_ms();
 	assert_false(child_watch(&child, now_ms + 60000)); /* idle is not hung */
-	slot_busy(slot(), 5);
+	health_busy(health(), 5);
 	assert_false(child_watch(&child, clock_mono_ms() + KB_HSM_CALL_MS - 1000));
-	slot_set(slot(), SLOT_HANDOVER); /* waiting for the ledger is not hung */
+	health_set(health(), HEALTH_HANDOVER); /* waiting for the ledger is not hung */
 	assert_false(child_watch(&child, now_ms + 60000));
-	slot_busy(slot(), 5);
+	health_busy(health(), 5);
 	assert_true(child_watch(&child, clock_mono_ms() + KB_HSM_CALL_MS + 1));
 	int status = wait_status();
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
@@ -337,7 +339,7 @@ static void test_c06_child_hung_in_a_request_is_killed(void **state)
 	assert_false(child_watch(&child, now_ms + 60000));
 }
 
-/* At the start, or between requests: the state says nothing, the call does. */
+/* At the start and between requests not the state but the call shows that it hangs. */
 static void test_c06_child_hung_in_a_call_is_killed(void **state)
 {
 	(void)state;
@@ -346,17 +348,18 @@ static void test_c06_child_hung_in_a_call_is_killed(void **state)
 		if (is_started)
 			run_until_ready();
 		int64_t now_ms = clock_mono_ms();
-		atomic_store(&slot()->call_since_ms, now_ms);
+		atomic_store(&health()->call_since_ms, now_ms);
 		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS - 1000));
-		atomic_store(&slot()->call_since_ms, 0);
+		atomic_store(&health()->call_since_ms, 0);
 		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS + 1));
-		atomic_store(&slot()->call_since_ms, now_ms);
+		atomic_store(&health()->call_since_ms, now_ms);
 		assert_true(child_watch(
-			&child, now_ms + KB_HSM_CALL_MS)); /* a promise to the client: not later */
+			&child,
+			now_ms + KB_HSM_CALL_MS)); /* the client must have its answer by then */
 		int status = wait_status();
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		(void)child_ended(&child, status, false);
-		assert_int_equal(atomic_load(&slot()->fault), KB_E_HSM_DEVICE);
+		assert_int_equal(atomic_load(&health()->fault), KB_E_HSM_DEVICE);
 	}
 }
 
@@ -375,8 +378,8 @@ static void test_child_that_never_gets_ready_is_killed(void **state)
 static void test_g08_child_without_a_slot_backs_off(void **state)
 {
 	(void)state;
-	for (int i = 0; i < STATS_SLOTS; i++)
-		assert_int_equal(stats_take(host.stats, PROCESS_VAULT, 1), i);
+	for (int i = 0; i < PROCESS_SLOTS; i++)
+		assert_int_equal(shared_take(host.shared, PROCESS_VAULT, 1), i);
 	child_start(&child, archive, fds, 2);
 	assert_int_equal(child.pid, 0);
 	assert_false(child_is_due(&child, clock_mono_ms()));

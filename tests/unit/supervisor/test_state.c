@@ -84,7 +84,7 @@ static void test_state_is_made_and_names_its_owner(void **state)
 	assert_true(read(fd, pid, sizeof pid - 1) > 0);
 	assert_int_equal(atoi(pid), getpid());
 	state_close(&s);
-	assert_int_equal(pread(fd, pid, 1, 0), 0); /* an ended broker names nobody */
+	assert_int_equal(pread(fd, pid, 1, 0), 0); /* after the end it is empty */
 	close(fd);
 	assert_int_equal(open_state(), KB_OK);
 }
@@ -141,7 +141,7 @@ static void test_state_no_parent(void **state)
 	assert_int_equal(open_state(), KB_E_FILE);
 }
 
-/* As root: what the processes' user cannot use is said before a process starts. */
+/* As root: what the processes' user cannot use is reported before a process starts. */
 static void test_state_of_another_user(void **state)
 {
 	(void)state;
@@ -173,7 +173,7 @@ static void test_state_token_directory_must_be_usable(void **state)
 	assert_int_equal(mkdir(token_dir, 0700), 0);
 	assert_int_equal(open_state(), KB_OK);
 	f = fopen(conf_path, "w");
-	fprintf(f, "objectstore.backend = file\n"); /* it does not say where: its own affair */
+	fprintf(f, "objectstore.backend = file\n"); /* it names no directory: no check */
 	fclose(f);
 	assert_int_equal(open_state(), KB_OK);
 }
@@ -261,7 +261,7 @@ static int become_nobody(void)
 		return 2;
 	if (setuid(0) == 0)
 		return 3;
-	return sandbox_become(&u) == KB_E_SYS ? 0 : 4; /* only root can give a right away */
+	return sandbox_become(&u) == KB_E_SYS ? 0 : 4; /* only root can drop to another user */
 }
 
 static void test_i04_sandbox_becomes_its_user_for_good(void **state)
@@ -319,7 +319,7 @@ static void test_notify_speaks_to_the_manager(void **state)
 	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
 
 	(void)state;
-	notify_init(); /* nobody asked: nothing happens */
+	notify_init(); /* no NOTIFY_SOCKET: nothing happens */
 	notify_ready("x");
 	snprintf(a.sun_path, sizeof a.sun_path, "%s/notify", root);
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
@@ -336,7 +336,7 @@ static void test_notify_speaks_to_the_manager(void **state)
 	notify_stopping();
 	expect_text(fd, "STOPPING=1\n");
 	close(fd);
-	notify_stopping(); /* nobody listens: nothing happens */
+	notify_stopping(); /* no listener: nothing happens */
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

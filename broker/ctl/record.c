@@ -1,0 +1,84 @@
+/* broker/ctl/record.c — key records on disk.  A record that the whole configuration does not accept
+ * is undone at once. */
+#include "ctl/record.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "ctl/broker.h"
+#include "ctl/files.h"
+#include "ctl/open.h"
+#include "ctl/output.h"
+
+enum { RECORD_MODE = 0640 };
+
+char *ctl_record_path(const struct config *cfg, const char *name)
+{
+	char *path = NULL;
+
+	return asprintf(&path, "%s/%s.json", cfg->keys_dir, name) < 0 ? NULL : path;
+}
+
+/* Does the configuration load with the record as it is on disk now? */
+static bool config_still_good(const struct ctl *c)
+{
+	struct ctl_config again;
+	enum kb_err err = ctl_config_open(c, CONFIG_VAULT, false, &again);
+
+	ctl_config_cleanup(&again);
+	return err == KB_OK;
+}
+
+enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
+			   const struct key_record *r, const struct buf *before)
+{
+	enum kb_err err = KB_E_BUG;
+	KB_AUTO(cstr) char *path = ctl_record_path(cfg, r->name);
+	KB_AUTO(buf) struct buf text = {0};
+
+	buf_init(&text, KB_MAX_CONFIG);
+	key_record_write(r, &text);
+	if (path == NULL || buf_ok(&text) != KB_OK)
+		return KB_E_NOMEM;
+	if ((err = ctl_write(path, RECORD_MODE, before == NULL, buf_span(&text))) != KB_OK)
+		return err;
+	if (config_still_good(c))
+		return KB_OK;
+	if (before == NULL ? unlink(path) != 0
+			   : ctl_write(path, RECORD_MODE, false, buf_span(before)) != KB_OK)
+		ctl_fail(CTL_FAILED, "%s cannot be undone: remove it by hand", path);
+	ctl_fail(CTL_FAILED, "%s: nothing was changed", r->name);
+	return KB_E_CONFIG;
+}
+
+int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,
+		    const char *name, bool with_reload)
+{
+	ctl_say("%s: %s", name, what);
+	if (with_reload)
+		return ctl_reload(c, cfg);
+	if (ctl_broker_pid(cfg) != 0)
+		ctl_say("The running broker loads it with: keybrokerctl -c %s reload",
+			c->config_path);
+	return CTL_OK;
+}
+
+enum kb_err ctl_record_find(const struct ctl *c, const struct config *cfg, struct key_record **out,
+			    struct buf *before)
+{
+	struct record_fault fault;
+	const struct key_config *found = config_key(cfg, span_str(c->arg));
+
+	buf_init(before, KB_MAX_CONFIG);
+	*out = NULL;
+	if (found == NULL) {
+		ctl_fail(CTL_FAILED,
+			 "there is no key '%s'; `keybrokerctl key list` shows what there is",
+			 c->arg);
+		return KB_E_KEY_NOT_FOUND;
+	}
+	key_record_write(found->record, before);
+	if (buf_ok(before) != KB_OK)
+		return KB_E_NOMEM;
+	return key_record_parse(span_str(found->record->name), buf_span(before), out, &fault);
+}

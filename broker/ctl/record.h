@@ -1,0 +1,27 @@
+/* broker/ctl/record.h — key records on disk.  Each function reports what went wrong. */
+#ifndef KB_CTL_RECORD_H
+#define KB_CTL_RECORD_H
+#include "config/config.h"
+#include "ctl/ctl.h"
+
+struct keystore;
+
+char *ctl_record_path(const struct config *cfg, const char *name); /* caller frees */
+/* The key of the command line, as a copy that may be changed, and its text as it is now. */
+KB_MUST_CHECK enum kb_err ctl_record_find(const struct ctl *c, const struct config *cfg,
+					  struct key_record **out, struct buf *before);
+/* Write the record, and undo that when the configuration is refused with it.  `before`: its text
+ * until now; NULL: it is new. */
+KB_MUST_CHECK enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
+					 const struct key_record *r, const struct buf *before);
+/* Report `what` was done, and reload, or print how to reload. */
+int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,
+		    const char *name, bool with_reload);
+
+/* version.c: add the object `made` (taken over; NULL when the HSM failed with `err`) to the record
+ * and write the record, or undo all of it. */
+KB_MUST_CHECK enum kb_err ctl_version_commit(const struct ctl *c, const struct config *cfg,
+					     struct keystore *ks, struct key_record *r,
+					     enum kb_err err, char *made, const struct buf *before);
+
+#endif

@@ -1,0 +1,44 @@
+/* broker/supervisor/load.c — loads the whole configuration from its files, for a start, a reload,
+ * or only a check. */
+#include "supervisor/load.h"
+
+#include <stdio.h>
+
+#include "supervisor/supervisor.h"
+
+enum kb_err load_config(const char *path, struct snapshot **src, struct config **config,
+			struct config_faults *faults)
+{
+	enum kb_err err = snapshot_files(src);
+
+	*config = NULL;
+	*faults = (struct config_faults){0};
+	if (err == KB_OK)
+		err = config_load(*src, path, CONFIG_ALL, config, faults);
+	if (err != KB_OK) {
+		snapshot_free(*src);
+		*src = NULL;
+	}
+	return err;
+}
+
+void load_print_faults(const struct config_faults *f, enum kb_err err)
+{
+	for (size_t i = 0; i < f->n; i++)
+		fprintf(stderr, "%s\n", f->text[i]);
+	if (f->n == 0)
+		fprintf(stderr, "the configuration cannot be loaded: %s\n", kb_err_name(err));
+}
+
+int supervisor_check(const char *config_path)
+{
+	KB_AUTO(snapshot) struct snapshot *src = NULL;
+	KB_AUTO(config) struct config *config = NULL;
+	struct config_faults faults;
+	enum kb_err err = load_config(config_path, &src, &config, &faults);
+
+	if (err != KB_OK)
+		load_print_faults(&faults, err);
+	config_faults_free(&faults);
+	return err == KB_OK ? 0 : 1;
+}

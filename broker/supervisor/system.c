@@ -1,0 +1,77 @@
+/* broker/supervisor/system.c — checks before the first process starts, so that a missing user or
+ * too low a limit is one clear message at the start and not a failure under load. */
+#include "supervisor/system.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum kb_err system_user(const struct config *c, struct sandbox_user *user)
+{
+	if (geteuid() != 0)
+		return KB_OK; /* "user" is for root */
+	if (c->user == NULL) {
+		fprintf(stderr,
+			"%s: started as root, and no \"user\" is named for the processes: "
+			"add \"user\": \"keybroker\" (useradd --system keybroker), or start it as "
+			"that user\n",
+			c->path);
+		return KB_E_CONFIG;
+	}
+	if (sandbox_find_user(c->user, user) == KB_OK)
+		return KB_OK;
+	fprintf(stderr, "%s: user \"%s\" does not exist or is root\n", c->path, c->user);
+	return KB_E_CONFIG;
+}
+
+enum kb_err system_limits(const struct config *c)
+{
+	/* Twice as many processes while a reload changes generations. */
+	const rlim_t wanted = KB_MIN_PROCESSES + 2 * (rlim_t)(c->gateways + c->workers);
+	struct rlimit files, locked, processes, memory;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0 ||
+	    getrlimit(RLIMIT_NPROC, &processes) != 0 || getrlimit(RLIMIT_AS, &memory) != 0) {
+		fprintf(stderr, "the limits of resources cannot be read: %s\n", strerror(errno));
+		return KB_E_SYS;
+	}
+	if (processes.rlim_cur < wanted) {
+		fprintf(stderr,
+			"the limit of processes is %llu, too few for the broker: raise "
+			"LimitNPROC (ulimit -u) to %llu, and more if the user runs other "
+			"processes\n",
+			(unsigned long long)processes.rlim_cur, (unsigned long long)wanted);
+		return KB_E_CONFIG;
+	}
+	if (memory.rlim_cur < (rlim_t)KB_MIN_MIB << 20) {
+		fprintf(stderr,
+			"the limit of address space is %llu MiB, too little for a process: raise "
+			"LimitAS (ulimit -v) to %d MiB, or bound memory with "
+			"MemoryMax\n",
+			(unsigned long long)memory.rlim_cur >> 20, KB_MIN_MIB);
+		return KB_E_CONFIG;
+	}
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
+		fprintf(stderr, "the limit of open files cannot be raised to %llu: %s\n",
+			(unsigned long long)files.rlim_max, strerror(errno));
+		return KB_E_SYS;
+	}
+	if (files.rlim_max < c->max_connections + 128u) {
+		fprintf(stderr,
+			"the limit of open files is %llu, too few for %u connections: raise "
+			"LimitNOFILE (ulimit -n) or lower limits.connections\n",
+			(unsigned long long)files.rlim_max, c->max_connections);
+		return KB_E_CONFIG;
+	}
+	if (locked.rlim_cur < 2 * KB_SECRET_ARENA) {
+		fprintf(stderr,
+			"the limit of locked memory is %llu bytes, too little for secrets: raise "
+			"LimitMEMLOCK (ulimit -l) to %d\n",
+			(unsigned long long)locked.rlim_cur, 2 * KB_SECRET_ARENA);
+		return KB_E_CONFIG;
+	}
+	return KB_OK;
+}

@@ -1,0 +1,186 @@
+/* tests/unit/gateway/test_ready_text.c — when /readyz is ready, and the reason when it is not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "gateway/ready_text.h"
+
+#define NOW (KB_EPOCH_MIN_S + 1000000)
+
+static struct shared *shared;
+static int fd = -1;
+
+static int set_up(void **state)
+{
+	(void)state;
+	return shared_create(&fd, &shared) == KB_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	close(fd);
+	return munmap(shared, sizeof *shared);
+}
+
+static struct process_health *health(int i)
+{
+	return &shared->health.process[i];
+}
+
+/* The index of a process of `kind` in `state`. */
+static int take(enum process_kind kind, enum health_state state)
+{
+	int i = shared_take(shared, kind, 1);
+
+	assert_true(i >= 0);
+	atomic_store(&health(i)->pid, 1);
+	health_set(health(i), state);
+	return i;
+}
+
+static bool has(const struct buf *b, const char *text)
+{
+	return strstr((const char *)b->p, text) != NULL;
+}
+
+static bool ready(int64_t now_s, const char *expected_part)
+{
+	bool is_ready;
+	KB_AUTO(json) struct json_t *doc = NULL;
+	struct span status;
+
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 1 << 20);
+	ready_text(shared, now_s, &b, &is_ready);
+	assert_int_equal(json_load_strict(buf_span(&b), 1 << 20, &doc, NULL), KB_OK);
+	assert_int_equal(json_get_str(doc, "status", 32, &status), KB_OK);
+	assert_true(span_eq_cstr(status, is_ready ? "ready" : "not ready"));
+	buf_add(&b, "", 1);
+	if (expected_part != NULL && !has(&b, expected_part))
+		fail_msg("%s is not in %s", expected_part, (const char *)b.p);
+	return is_ready;
+}
+
+static void serve_all(void)
+{
+	atomic_store(&shared->stats.generation, 1);
+	(void)take(PROCESS_VAULT, HEALTH_READY);
+	(void)take(PROCESS_LEDGER, HEALTH_BUSY);
+}
+
+static void test_ready_when_all_is_well(void **state)
+{
+	(void)state;
+	serve_all();
+	assert_true(ready(NOW, "\"workers\":{\"serving\":1,\"configured\":1}"));
+	struct issuer_stats *is = stats_issuer(&shared->stats, "maa", "o"),
+			    *other = stats_issuer(&shared->stats, "other", "o");
+	stats_keep_issuers(&shared->stats, (struct issuer_stats *[]){is, NULL, other}, 3);
+	assert_false(
+		ready(NOW, "{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}"));
+	atomic_store(&is->fetched_s, NOW - 10);
+	atomic_store(&is->stale_at_s, NOW);
+	assert_true(ready(NOW, "{\"name\":\"maa\",\"ready\":true,\"age\":10}"));
+	assert_false(ready(NOW + 1, "\"reason\":\"stale\""));
+	atomic_store(&is->fault, KB_E_FETCH_TLS);
+	assert_false(ready(NOW + 1, "\"reason\":\"FETCH_TLS\""));
+	atomic_store(&other->stale_at_s, NOW + 9);
+	atomic_store(&other->fetched_s, NOW);
+	assert_true(ready(NOW + 1, NULL)); /* one usable issuer is enough */
+}
+
+static void test_not_ready_with_an_issuer_of_another_origin(void **state)
+{
+	struct issuer_stats *a = stats_issuer(&shared->stats, "maa", "a"), *b;
+
+	(void)state;
+	serve_all();
+	atomic_store(&a->fetched_s, NOW);
+	atomic_store(&a->stale_at_s, NOW + 100);
+	stats_keep_issuers(&shared->stats, &a, 1);
+	assert_true(ready(NOW, NULL));
+	b = stats_issuer(&shared->stats, "maa", "b");
+	stats_keep_issuers(&shared->stats, &b, 1);
+	assert_false(
+		ready(NOW, "[{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}]"));
+}
+
+static void test_not_ready_without_vault(void **state)
+{
+	(void)state;
+	atomic_store(&shared->stats.generation, 1);
+	(void)take(PROCESS_LEDGER, HEALTH_READY);
+	assert_false(ready(NOW, "\"hsm\":{\"ready\":false,\"reason\":\"not running\"}"));
+	struct process_health *v = health(take(PROCESS_VAULT, HEALTH_STARTING));
+	assert_false(ready(NOW, "\"hsm\":{\"ready\":false,\"reason\":\"starting\"}"));
+	health_fail(v, KB_E_HSM_PIN);
+	assert_false(ready(NOW, "\"hsm\":{\"ready\":false,\"reason\":\"HSM_PIN\"}"));
+	health_set(v, HEALTH_HANDOVER);
+	assert_true(ready(NOW, NULL));
+	atomic_store(&shared->stats.generation,
+		     2); /* an older configuration's worker does not count */
+	assert_false(ready(NOW, NULL));
+}
+
+static void test_not_ready_without_ledger(void **state)
+{
+	(void)state;
+	atomic_store(&shared->stats.generation, 1);
+	(void)take(PROCESS_VAULT, HEALTH_READY);
+	assert_false(ready(NOW, "\"ledger\":{\"ready\":false"));
+	struct process_health *l = health(take(PROCESS_LEDGER, HEALTH_FAILED));
+	atomic_store(&l->fault, KB_E_LEDGER);
+	assert_false(ready(NOW, "\"ledger\":{\"ready\":false,\"reason\":\"LEDGER\"}"));
+	health_set(l, HEALTH_READY);
+	assert_true(ready(NOW, NULL));
+	atomic_store(&l->pid, 0);
+	assert_false(ready(NOW, NULL));
+}
+
+static void test_f01_f04_not_ready_while_the_clock_is_wrong(void **state)
+{
+	(void)state;
+	serve_all();
+	assert_false(ready(KB_EPOCH_MIN_S - 1,
+			   "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_UNSET\"}"));
+	atomic_store(&shared->stats.clock_stepped_ms, clock_mono_ms());
+	assert_false(ready(NOW, "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_STEP\"}"));
+	atomic_store(&shared->stats.clock_stepped_ms, clock_mono_ms() - 11000);
+	assert_true(ready(NOW, NULL));
+}
+
+static void test_ready_needs_space_for_its_text(void **state)
+{
+	bool is_ready = true;
+
+	(void)state;
+	serve_all();
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 20);
+	ready_text(shared, NOW, &b, &is_ready);
+	assert_false(is_ready);
+	assert_int_equal(buf_ok(&b), KB_E_NOMEM);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_ready_when_all_is_well),
+		T(test_not_ready_with_an_issuer_of_another_origin),
+		T(test_not_ready_without_vault),
+		T(test_not_ready_without_ledger),
+		T(test_f01_f04_not_ready_while_the_clock_is_wrong),
+		T(test_ready_needs_space_for_its_text),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

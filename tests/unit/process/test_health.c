@@ -1,0 +1,56 @@
+/* tests/unit/process/test_health.c — the states of a process, and the names of its kinds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "process/health.h"
+
+static void test_health_states(void **state)
+{
+	struct process_health h = {.pid = 1, .state = HEALTH_STARTING};
+
+	(void)state;
+	assert_false(health_is_serving(&h));
+	health_busy(&h, 42);
+	assert_int_equal(atomic_load(&h.state), HEALTH_BUSY);
+	assert_int_equal(atomic_load(&h.request_id), 42);
+	assert_true(clock_mono_ms() - atomic_load(&h.busy_since_ms) < 1000);
+	assert_true(health_is_serving(&h));
+	health_set(&h, HEALTH_HANDOVER);
+	assert_int_equal(atomic_load(&h.request_id), 42);
+	assert_true(health_is_serving(&h));
+	health_fail(&h, KB_E_HSM);
+	assert_int_equal(atomic_load(&h.state), HEALTH_FAILED);
+	assert_int_equal(atomic_load(&h.fault), KB_E_HSM);
+	/* lost with its worker: the supervisor has to see it */
+	assert_int_equal(atomic_load(&h.request_id), 42);
+	assert_false(health_is_serving(&h));
+	health_set(&h, HEALTH_READY);
+	assert_int_equal(atomic_load(&h.request_id), 0);
+	assert_int_equal(atomic_load(&h.fault), KB_OK);
+	assert_true(health_is_serving(&h));
+	atomic_store(&h.pid, 0);
+	assert_false(health_is_serving(&h));
+}
+
+static void test_process_names(void **state)
+{
+	(void)state;
+	assert_string_equal(process_name(PROCESS_VAULT), "vault");
+	assert_string_equal(process_name(PROCESS_NONE), "none");
+	assert_string_equal(process_name((enum process_kind)99), "none");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_health_states),
+		cmocka_unit_test(test_process_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
