@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "keystore/keystore.h"
-#include "supervisor/state.h"
+#include "keystore/softhsm.h"
 
 /* ---- what is said ---- */
 
@@ -454,7 +454,7 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 {
 	enum kb_err err = KB_E_BUG;
 	KB_AUTO(secret) struct secret *pin = NULL;
-	char token_dir[STATE_TOKEN_DIR];
+	char token_dir[SOFTHSM_TOKEN_DIR];
 
 	*out = NULL;
 	if ((err = secret_arena_init()) != KB_OK) {
@@ -479,7 +479,7 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 		.pin = pin,
 		.is_writable = is_writable,
 		.login_lock = pin_fd,
-		.token_dir = state_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
+		.token_dir = softhsm_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
 	if ((err = keystore_open(&params, out)) != KB_OK) {
 		pin_close();
 		ctl_user_leave();

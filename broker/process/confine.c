@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "keystore/softhsm.h"
 #include "process/sandbox.h"
-#include "supervisor/state.h"
 
 enum { MAX_PATH = 4096 };
 
@@ -85,12 +85,12 @@ static void need_of_module(struct sandbox_needs *needs, const char *path)
 }
 
 static void need_hsm(struct sandbox_needs *needs, const struct config *c,
-		     char token_dir[static STATE_TOKEN_DIR], char module_dir[static MAX_PATH])
+		     char token_dir[static SOFTHSM_TOKEN_DIR], char module_dir[static MAX_PATH])
 {
 	static const char softhsm[] = "SOFTHSM2_CONF";
 	char *slash;
 
-	if (state_own_token_dir(c->hsm_module, token_dir))
+	if (softhsm_own_token_dir(c->hsm_module, token_dir))
 		sandbox_need(needs, token_dir, true);
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
 		if (strncmp(*e, softhsm, sizeof softhsm - 1) != 0) /* a file it has read by now */
@@ -108,7 +108,7 @@ static void need_hsm(struct sandbox_needs *needs, const struct config *c,
 static enum kb_err confine_vault(const struct config *c)
 {
 	struct sandbox_needs needs = {0};
-	char token_dir[STATE_TOKEN_DIR], module_dir[MAX_PATH], issuers[MAX_PATH];
+	char token_dir[SOFTHSM_TOKEN_DIR], module_dir[MAX_PATH], issuers[MAX_PATH];
 
 	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers)
 		return KB_E_FILE;

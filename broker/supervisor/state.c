@@ -1,15 +1,16 @@
-/* broker/supervisor/state.c — prepares and checks directories before any process starts, so that a
- * wrong owner is one clear message and not a process that dies.  Trusts the configuration's paths.
- * Never follows a symlink at their end, never changes an owner of what was there. */
+/* broker/supervisor/state.c — makes and checks the directories before any process starts, so that a
+ * wrong owner is one clear message and not a process that fails.  Trusts the configuration's paths.
+ * Never follows a symlink at their end, never changes the owner of what exists. */
 #include "supervisor/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "keystore/softhsm.h"
 
 static enum kb_err open_dir(const char *path, const struct sandbox_user *user, int *fd,
 			    char why[static 512])
@@ -49,36 +50,13 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 	return KB_OK;
 }
 
-/* Where SoftHSM keeps its token, if its configuration names it: "directories.tokendir = DIR". */
-bool state_token_dir(const char *conf, char dir[static STATE_TOKEN_DIR])
-{
-	char line[512];
-	bool found = false;
-	FILE *f = fopen(conf, "re");
-
-	if (f == NULL)
-		return false;
-	while (!found && fgets(line, sizeof line, f) != NULL)
-		found = sscanf(line, " directories.tokendir = %255s", dir) == 1;
-	fclose(f);
-	return found;
-}
-
-bool state_own_token_dir(const char *module, char dir[static STATE_TOKEN_DIR])
-{
-	const char *conf = getenv("SOFTHSM2_CONF");
-
-	if (conf == NULL && strstr(module, "softhsm") != NULL)
-		conf = "/etc/softhsm/softhsm2.conf";
-	return conf != NULL && state_token_dir(conf, dir);
-}
-
-/* An HSM in files must be usable by the user of the vaults; any other module is its own affair. */
+/* The vaults' user must be able to use SoftHSM's token directory.  Of other modules we know no
+ * files. */
 static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user,
 				   char why[static 512])
 {
 	static const char name[] = "SOFTHSM2_CONF=";
-	char dir[STATE_TOKEN_DIR];
+	char dir[SOFTHSM_TOKEN_DIR];
 
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++) {
 		if (strncmp(*e, name, sizeof name - 1) != 0)
@@ -88,7 +66,8 @@ static enum kb_err check_token_dir(const struct config *c, const struct sandbox_
 			snprintf(why, 512, "%s: cannot be read by the broker's user", conf);
 			return KB_E_FILE_MODE;
 		}
-		if (state_token_dir(conf, dir) && !sandbox_can_use(user, dir, R_OK | W_OK | X_OK)) {
+		if (softhsm_token_dir(conf, dir) &&
+		    !sandbox_can_use(user, dir, R_OK | W_OK | X_OK)) {
 			snprintf(why, 512,
 				 "%s: the HSM's token directory cannot be used by the broker's "
 				 "user%s%s; chown -R it",
@@ -167,9 +146,8 @@ out:
 void state_close(struct state *s)
 {
 	if (s->pid_file >= 0) {
-		(void)!ftruncate(
-			s->pid_file,
-			0); /* an empty pid file names nobody; the lock ends with the descriptor */
+		/* The lock ends with the descriptor. */
+		(void)!ftruncate(s->pid_file, 0);
 		close(s->pid_file);
 	}
 	if (s->ledger_dir >= 0)

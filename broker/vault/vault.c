@@ -19,13 +19,13 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/sign.h"
+#include "keystore/softhsm.h"
 #include "keystore/wrap.h"
 #include "policy/explain.h"
 #include "policy/jwks.h"
 #include "process/confine.h"
 #include "process/keyset.h"
 #include "process/process.h"
-#include "supervisor/state.h"
 
 /* ---- issuers' keys ---- */
 
@@ -94,7 +94,7 @@ static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 {
 	const struct config *c = v->config;
 	KB_AUTO(secret) struct secret *pin = NULL;
-	char token_dir[STATE_TOKEN_DIR];
+	char token_dir[SOFTHSM_TOKEN_DIR];
 
 	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
 		if (putenv(*e) != 0)
@@ -115,7 +115,7 @@ static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 		.token = c->hsm_token,
 		.pin = pin,
 		.login_lock = FD_VAULT_PIN,
-		.token_dir = state_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
+		.token_dir = softhsm_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
 		.call_since_ms = &v->self->call_since_ms,
 		.pin_refused = &start->stats->pin_refused,
 		.turn = start->generation,
