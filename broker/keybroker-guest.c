@@ -124,7 +124,6 @@ static bool is_made_of(const char *text, const char *letters, size_t max)
 
 static const char *check(const struct release_options *o)
 {
-	enum guest_hash hash;
 	const char *slash = o->key == NULL ? NULL : strchr(o->key, '/');
 
 	if (o->urls == NULL || o->key == NULL || o->ca == NULL || o->out == NULL)
@@ -134,7 +133,7 @@ static const char *check(const struct release_options *o)
 		return "--key: NAME or NAME/VERSION";
 	if (!is_made_of(o->api_version, PLAIN, 32))
 		return "--api-version: not one";
-	if (!enc_known(span_str(o->enc), &hash))
+	if (scheme_find(span_str(o->enc)) == NULL)
 		return "--enc: CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 or RSA_AES_KEY_WRAP_384";
 	if (o->nonce != NULL && (o->nonce[0] == '\0' || strlen(o->nonce) > KB_MAX_NONCE))
 		return "--nonce: 1 to 256 bytes";

@@ -3,14 +3,9 @@
 #ifndef KB_KEYSTORE_WRAP_H
 #define KB_KEYSTORE_WRAP_H
 #include "keystore/keystore.h"
+#include "keystore/scheme.h"
 
 struct grant;
-
-enum kb_enc { KB_ENC_NONE, KB_ENC_SHA1, KB_ENC_SHA256, KB_ENC_SHA384, KB_ENC_COUNT };
-/* CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256, RSA_AES_KEY_WRAP_384; KB_ENC_NONE for anything else.
- */
-enum kb_enc enc_from_name(struct span name);
-const char *enc_name(enum kb_enc e);
 
 enum wrap_engine {
 	WRAP_NONE,   /* neither way was proved right: this scheme is refused */
@@ -18,9 +13,10 @@ enum wrap_engine {
 	WRAP_WORKER, /* the module hands the key to this process under a session AES key; OAEP and
 			KWP are done here */
 };
-struct wrap_plan { /* decided by proof at start, by keystore_self_test(); indexed [enum kb_enc][enum
-		      kb_kty] */
-	enum wrap_engine engine[KB_ENC_COUNT][KB_KTY_OCT + 1];
+/* Decided by proof at start, by keystore_self_test().  Indexed by row of schemes[] and enum kb_kty.
+ */
+struct wrap_plan {
+	enum wrap_engine engine[WRAP_SCHEMES][KB_KTY_OCT + 1];
 };
 
 /* Wrap session keys made for the purpose and unwrap them with OpenSSL, per scheme and key type,
@@ -37,6 +33,7 @@ const struct wrap_plan *keystore_plan(const struct keystore *ks);
  */
 KB_MUST_CHECK enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key,
 					const struct grant *g, struct span name,
-					struct span version, enum kb_enc enc, struct buf *wrapped);
+					struct span version, const struct wrap_scheme *scheme,
+					struct buf *wrapped);
 
 #endif

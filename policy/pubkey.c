@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "policy/issuer.h"
 #include "policy/jws.h"
+#include "policy/wrapping_key.h"
 
 struct pubkey {
 	EVP_PKEY *evp;
@@ -559,4 +560,13 @@ enum kb_err pubkey_thumbprint(const struct pubkey *k, uint8_t out[static 32])
 	if (err == KB_OK)
 		digest_sha256(buf_span(&b), out);
 	return err;
+}
+
+enum kb_err pubkey_wrapping(const struct pubkey *k, struct wrapping_key *out)
+{
+	*out = (struct wrapping_key){0};
+	if (k->num.kind != PUBKEY_RSA)
+		return KB_E_KEY_TYPE;
+	*out = (struct wrapping_key){.kind = KEK_RSA, .evp = k->evp, .kid = pubkey_kid(k)};
+	return pubkey_thumbprint(k, out->thumbprint);
 }

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 
 struct json_t;
+struct wrapping_key;
 struct pubkey; /* opaque, immutable */
 
 enum pubkey_use {
@@ -41,5 +42,8 @@ unsigned pubkey_bits(const struct pubkey *k);
 struct span pubkey_kid(const struct pubkey *k); /* the JWK's kid, borrowed; empty when absent */
 /* RFC 7638 thumbprint, SHA-256 over the required members. */
 KB_MUST_CHECK enum kb_err pubkey_thumbprint(const struct pubkey *k, uint8_t out[static 32]);
+/* The same key for the wrapping schemes; borrows from `k`.  KB_E_KEY_TYPE: no scheme wraps to a key
+ * of this kind. */
+KB_MUST_CHECK enum kb_err pubkey_wrapping(const struct pubkey *k, struct wrapping_key *out);
 
 #endif

@@ -132,7 +132,7 @@ enum kb_err keyvault_route(const struct frame_request *rq, const struct listener
 	struct span part[5];
 	size_t n = 0, used = 0;
 
-	*call = (struct keyvault_call){.enc = KB_ENC_SHA1};
+	*call = (struct keyvault_call){.scheme = SCHEME_DEFAULT};
 	struct span path = below_base(rq->target, listener->base_url);
 	if (path.len == 0 || path.p[0] != '/')
 		return KB_E_PATH;
@@ -213,7 +213,7 @@ enum kb_err keyvault_body(const struct frame_request *rq, struct keyvault_call *
 	    call->nonce.len > KB_MAX_NONCE)
 		return KB_E_BODY_MEMBER;
 	enum member m = body_member(call, pairs, n, "enc", &enc);
-	if (m != MEMBER_ABSENT && (call->enc = enc_from_name(enc)) == KB_ENC_NONE)
+	if (m != MEMBER_ABSENT && (call->scheme = scheme_find(enc)) == NULL)
 		return KB_E_ENC;
 	if (body_member(call, pairs, n, "target", &call->token) != MEMBER_STRING)
 		return KB_E_BODY_MEMBER;
@@ -563,7 +563,8 @@ enum kb_err keyvault_jws_header(struct span pem, struct buf *header_b64, struct 
 	return buf_ok(header_b64);
 }
 
-static void add_key_hsm(struct buf *b, struct span kek_kid, enum kb_enc enc, struct span wrapped)
+static void add_key_hsm(struct buf *b, struct span kek_kid, const struct wrap_scheme *scheme,
+			struct span wrapped)
 {
 	KB_AUTO(buf) struct buf hsm;
 
@@ -571,7 +572,7 @@ static void add_key_hsm(struct buf *b, struct span kek_kid, enum kb_enc enc, str
 	buf_add_str(&hsm, "{\"schema_version\":\"1.0\",\"header\":{");
 	json_add_member(&hsm, "kid", kek_kid);
 	json_add_member(&hsm, "alg", span_str("dir"));
-	json_add_member(&hsm, "enc", span_str(enc_name(enc)));
+	json_add_member(&hsm, "enc", span_str(scheme->name));
 	buf_add_str(&hsm, "},\"ciphertext\":\"");
 	b64url_encode(&hsm, wrapped);
 	buf_add_str(&hsm, "\"}");
@@ -587,13 +588,13 @@ void keyvault_jws_input(const struct keyvault_call *call, const struct keyvault_
 	buf_reset(payload);
 	buf_add_str(payload, "{\"request\":{");
 	json_add_member(payload, "api-version", call->api_version);
-	json_add_member(payload, "enc", span_str(enc_name(call->enc)));
+	json_add_member(payload, "enc", span_str(call->scheme->name));
 	add_kid(payload, key, call->version); /* as the URL had it: versioned or not */
 	if (call->nonce.len > 0)
 		json_add_member(payload, "nonce", call->nonce);
 	buf_add_str(payload, "},\"response\":{\"key\":{\"key\":");
 	add_jwk(payload, key);
-	add_key_hsm(payload, kek_kid, call->enc, wrapped);
+	add_key_hsm(payload, kek_kid, call->scheme, wrapped);
 	buf_add_str(payload, "}");
 	add_rest(payload, key, false);
 	buf_add_str(payload, "}}}");

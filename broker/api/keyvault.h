@@ -14,7 +14,7 @@ struct keyvault_call { /* spans point into the frame, the parsed body or `text` 
 	struct span api_version;   /* decoded, one we know */
 	bool is_release_version;   /* the api-version knows release (7.3 and later) */
 	struct span token, nonce;  /* nonce empty: none was sent */
-	enum kb_enc enc;
+	const struct wrap_scheme *scheme;
 	struct json_t *body; /* owned */
 	char text[512];      /* decoded names */
 };

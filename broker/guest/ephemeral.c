@@ -8,7 +8,6 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/rsa.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,6 +16,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "guest/tpm.h"
+#include "keystore/scheme_rsa_aes.h"
 
 enum { RUNTIME_DATA_MAX = 16384, N_BYTES = KB_RSA_MIN_BITS / 8 };
 
@@ -184,47 +184,9 @@ enum kb_err ephemeral_runtime_data(const struct ephemeral *e, const struct buf *
 	return buf_ok(out);
 }
 
-static const EVP_MD *md_of(enum guest_hash hash)
-{
-	switch (hash) {
-	case GUEST_SHA1:
-		return EVP_sha1();
-	case GUEST_SHA256:
-		return EVP_sha256();
-	case GUEST_SHA384:
-		return EVP_sha384();
-	}
-	KB_BUG();
-}
-
-enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash, struct span ciphertext,
+enum kb_err ephemeral_decrypt(struct ephemeral *e, enum oaep_hash hash, struct span ciphertext,
 			      struct secret **out)
 {
-	enum kb_err err = KB_E_WRAP;
-	size_t len = N_BYTES;
-
-	*out = NULL;
-	if (e->tpm != NULL)
-		return tpm_decrypt(e->tpm, hash, ciphertext, out);
-	struct secret *s = secret_new(len);
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(e->key, NULL);
-	if (s == NULL || ctx == NULL) {
-		err = KB_E_NOMEM;
-		goto out;
-	}
-	if (EVP_PKEY_decrypt_init(ctx) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md_of(hash)) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md_of(hash)) != 1 ||
-	    EVP_PKEY_decrypt(ctx, secret_bytes(s), &len, ciphertext.p, ciphertext.len) != 1)
-		goto out;
-	secret_trim(s, len);
-	*out = s;
-	s = NULL;
-	err = KB_OK;
-out:
-	ERR_clear_error();
-	EVP_PKEY_CTX_free(ctx);
-	secret_free(s);
-	return err;
+	return e->tpm != NULL ? tpm_decrypt(e->tpm, hash, ciphertext, out)
+			      : rsa_oaep_open(e->key, hash, ciphertext, out);
 }

@@ -3,7 +3,7 @@
 #ifndef KB_GUEST_EPHEMERAL_H
 #define KB_GUEST_EPHEMERAL_H
 #include "base/secret.h"
-#include "guest/hash.h"
+#include "keystore/scheme.h"
 
 struct ephemeral; /* opaque */
 struct guest_tpm;
@@ -31,7 +31,7 @@ KB_MUST_CHECK enum kb_err ephemeral_runtime_data(const struct ephemeral *e,
 						 const struct buf *certify,
 						 const struct buf *signature, struct buf *out);
 /* Undo RSA-OAEP (MGF1 with the same hash, no label).  KB_E_WRAP when the padding is not right. */
-KB_MUST_CHECK enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash,
+KB_MUST_CHECK enum kb_err ephemeral_decrypt(struct ephemeral *e, enum oaep_hash hash,
 					    struct span ciphertext, struct secret **out);
 
 #endif

@@ -14,23 +14,8 @@
 #include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "keystore/kwp.h"
 
-enum { KEK_BYTES = KB_RSA_MIN_BITS / 8, AES_BYTES = 32, NUMBER_MAX = 1024, KID_MAX = 1024 };
-
-bool enc_known(struct span enc, enum guest_hash *hash)
-{
-	static const char *const names[] = {[GUEST_SHA1] = "CKM_RSA_AES_KEY_WRAP",
-					    [GUEST_SHA256] = "RSA_AES_KEY_WRAP_256",
-					    [GUEST_SHA384] = "RSA_AES_KEY_WRAP_384"};
-
-	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (span_eq_cstr(enc, names[i])) {
-			*hash = (enum guest_hash)i;
-			return true;
-		}
-	return false;
-}
+enum { NUMBER_MAX = 1024, KID_MAX = 1024 };
 
 void released_free(struct released *r)
 {
@@ -85,7 +70,7 @@ static enum kb_err check_request(const struct json_t *payload, const struct aske
 		return KB_E_PATH;
 	if (!member_is(request, "nonce", a->nonce))
 		return KB_E_NONCE;
-	return member_is(request, "enc", a->enc) ? KB_OK : KB_E_ENC;
+	return member_is(request, "enc", span_str(a->scheme->name)) ? KB_OK : KB_E_ENC;
 }
 
 static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a,
@@ -119,7 +104,8 @@ static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a,
 		return KB_E_FETCH_CONTENT;
 	if (!member_is(header, "kid", a->kid))
 		return KB_E_KEY_BINDING;
-	if (!member_is(header, "enc", a->enc) || !member_is(header, "alg", span_str("dir")))
+	if (!member_is(header, "enc", span_str(a->scheme->name)) ||
+	    !member_is(header, "alg", span_str("dir")))
 		return KB_E_ENC;
 	if (json_get_str(blob, "ciphertext", 4 * KB_MAX_SECRET, &b64) != KB_OK ||
 	    b64url_decode(b64, ciphertext) != KB_OK)
@@ -129,33 +115,20 @@ static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a,
 
 /* ---- the key ---- */
 
-/* RSA-OAEP(our key, AES key) ‖ AES-KWP(AES key, plaintext); the first part is exactly our modulus'
- * size. */
+static enum kb_err oaep_open(void *key, enum oaep_hash hash, struct span ciphertext,
+			     struct secret **out)
+{
+	return ephemeral_decrypt(key, hash, ciphertext, out);
+}
+
 static enum kb_err unwrap(const struct asked *a, struct span ciphertext, struct secret **out)
 {
-	KB_AUTO(secret) struct secret *aes = NULL, *plain = NULL;
-	enum guest_hash hash;
-	size_t len;
+	const struct unwrapping_key own = {.kind = KEK_RSA,
+					   .bytes = ephemeral_n(a->key).len,
+					   .holder = a->key,
+					   .oaep_open = oaep_open};
 
-	if (!enc_known(a->enc, &hash))
-		return KB_E_ENC;
-	if (ciphertext.len < KEK_BYTES + 16 || ciphertext.len > KEK_BYTES + KB_MAX_SECRET)
-		return KB_E_WRAP;
-	enum kb_err err = ephemeral_decrypt(a->key, hash, span_sub(ciphertext, 0, KEK_BYTES), &aes);
-	if (err != KB_OK)
-		return err;
-	if (secret_len(aes) != AES_BYTES)
-		return KB_E_WRAP;
-	struct span wrapped = span_sub(ciphertext, KEK_BYTES, ciphertext.len);
-	if ((plain = secret_new(wrapped.len - 8)) == NULL)
-		return KB_E_NOMEM;
-	if ((err = kwp_unwrap(secret_bytes(aes), wrapped, secret_bytes(plain), secret_len(plain),
-			      &len)) != KB_OK)
-		return err;
-	secret_trim(plain, len);
-	*out = plain;
-	plain = NULL;
-	return KB_OK;
+	return a->scheme->open(a->scheme, &own, ciphertext, out);
 }
 
 static bool number_is(const EVP_PKEY *key, const char *param, const struct json_t *jwk,
@@ -239,6 +212,8 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	struct span jws;
 
 	*out = (struct released){0};
+	if (a->scheme == NULL)
+		return KB_E_ENC;
 	buf_init(&ciphertext, 2 * KB_MAX_SECRET);
 	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
 	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)

@@ -9,8 +9,9 @@
 struct asked {
 	struct signer signer;
 	struct span name, version; /* version empty: the current one */
-	struct span enc, nonce;    /* nonce empty: none was sent, and none may come back */
-	struct span kid;           /* of our key, in the token */
+	const struct wrap_scheme *scheme;
+	struct span nonce; /* empty: none was sent, and none may come back */
+	struct span kid;   /* of our key, in the token */
 	struct ephemeral *key;
 };
 
@@ -19,8 +20,6 @@ struct released {
 	EVP_PKEY *key;        /* NULL for an oct key */
 	char version[33];
 };
-
-bool enc_known(struct span enc, enum guest_hash *hash); /* the three schemes of Key Vault */
 
 /* {"value":JWS}.  `out` is the caller's in any case: released_free().
  * KB_E_FETCH_CONTENT: not a release; those of jws_open(); KB_E_KID_UNKNOWN … see there; KB_E_PATH:

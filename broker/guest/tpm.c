@@ -360,20 +360,22 @@ out:
 	return err;
 }
 
-static TPMI_ALG_HASH hash_alg(enum guest_hash hash)
+static TPMI_ALG_HASH hash_alg(enum oaep_hash hash)
 {
 	switch (hash) {
-	case GUEST_SHA1:
+	case OAEP_NONE:
+		break;
+	case OAEP_SHA1:
 		return TPM2_ALG_SHA1;
-	case GUEST_SHA256:
+	case OAEP_SHA256:
 		return TPM2_ALG_SHA256;
-	case GUEST_SHA384:
+	case OAEP_SHA384:
 		return TPM2_ALG_SHA384;
 	}
 	KB_BUG();
 }
 
-enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash, struct span ciphertext,
+enum kb_err tpm_decrypt(struct guest_tpm *t, enum oaep_hash hash, struct span ciphertext,
 			struct secret **out)
 {
 	const TPMT_RSA_DECRYPT oaep = {.scheme = TPM2_ALG_OAEP,

@@ -7,7 +7,7 @@
 #define KB_GUEST_TPM_H
 #include "base/bytes.h"
 #include "base/secret.h"
-#include "guest/hash.h"
+#include "keystore/scheme.h"
 
 struct guest_tpm; /* opaque */
 
@@ -33,7 +33,7 @@ KB_MUST_CHECK enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle,
 				      struct buf *signature);
 /* RSA-OAEP (label empty, MGF1 of the same hash) undone inside the TPM.  KB_E_WRAP: not something
  * that this key can open. */
-KB_MUST_CHECK enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash,
+KB_MUST_CHECK enum kb_err tpm_decrypt(struct guest_tpm *t, enum oaep_hash hash,
 				      struct span ciphertext, struct secret **out);
 
 #endif

@@ -267,7 +267,7 @@ static enum kb_err open_with(const struct made *m, X509 *trusted, const char *ve
 		.signer = {.roots = roots, .host = "broker.test", .now_s = NOW},
 		.name = span_str("Disk"), /* names have no case */
 		.version = span_str(version),
-		.enc = span_str("RSA_AES_KEY_WRAP_256"),
+		.scheme = scheme_find(span_str("RSA_AES_KEY_WRAP_256")),
 		.nonce = span_str("n1"),
 		.kid = span_str("k"),
 		.key = eph,
@@ -409,7 +409,8 @@ static void test_reply_is_no_reply(void **state)
 		{"{\"value\":\"*.e30.e30\"}", KB_E_TOKEN_FORMAT},
 		{"{\"value\":\"e30.e30.e30\"}", KB_E_TOKEN_ALG},
 	};
-	const struct asked asked = {.signer = {.host = "broker.test", .now_s = NOW},
+	const struct asked asked = {.scheme = SCHEME_DEFAULT,
+				    .signer = {.host = "broker.test", .now_s = NOW},
 				    .name = span_str("disk"),
 				    .key = eph};
 	struct released got;
