@@ -123,7 +123,7 @@ static enum kb_err generate_pair(struct keystore *ks, const struct keystore_temp
 		add(&pub, CKA_MODULUS_BITS, &bits, sizeof bits);
 		add(&pub, CKA_PUBLIC_EXPONENT, e, sizeof e);
 	} else {
-		const struct curve *c = crv_curve(t->crv);
+		const struct curve *c = curve_of(t->crv);
 		if (c == NULL)
 			return KB_E_HSM_KEY_ATTR;
 		add(&pub, CKA_EC_PARAMS, c->oid, c->oid_len);
@@ -210,7 +210,7 @@ static enum kb_err public_put(struct keystore *ks, const struct key_place *w,
 		add(&t, CKA_MODULUS, p->n, p->n_len);
 		add(&t, CKA_PUBLIC_EXPONENT, p->e, p->e_len);
 	} else {
-		const struct curve *c = crv_curve(p->crv);
+		const struct curve *c = curve_of(p->crv);
 		if (c == NULL)
 			return KB_E_BUG;
 		size_t len = 1 + 2 * p->xy_len, at = 0;

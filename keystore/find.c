@@ -121,7 +121,7 @@ static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct 
 		    KB_OK ||
 	    (err = attr_get(ks, object, CKA_ID, id, sizeof id, &id_len)) != KB_OK)
 		return err;
-	const struct curve *c = curve_of_params(span_of(params, params_len));
+	const struct curve *c = curve_by_oid(span_of(params, params_len));
 	if (c == NULL || id_len == 0)
 		return KB_E_HSM_KEY_ATTR;
 	CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof class},

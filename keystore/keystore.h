@@ -5,14 +5,13 @@
 #define KB_KEYSTORE_KEYSTORE_H
 #include <stdatomic.h>
 
-#include "base/bytes.h"
+#include "base/curve.h"
 
 struct secret;
 struct keystore;
 struct hsm_key; /* a found key: cached handle; owned by the keystore, good until keystore_close() */
 
 enum kb_kty { KB_KTY_RSA = 1, KB_KTY_EC, KB_KTY_OCT };
-enum kb_crv { KB_CRV_NONE, KB_CRV_P256, KB_CRV_P384, KB_CRV_P521 };
 
 struct keystore_params {    /* borrowed during the call */
 	const char *module; /* absolute path; the file must be ours or root's and not writable by
@@ -95,6 +94,5 @@ KB_MUST_CHECK enum kb_err keystore_import(struct keystore *ks, const struct keys
 KB_MUST_CHECK enum kb_err keystore_destroy(struct keystore *ks, const char *object);
 
 const char *kty_name(enum kb_kty kty); /* "RSA", "EC", "oct" */
-const char *crv_name(enum kb_crv crv); /* "P-256" … */
 
 #endif

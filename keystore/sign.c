@@ -9,8 +9,8 @@
 #include <openssl/x509.h>
 
 #include "base/digest.h"
+#include "base/evp.h"
 #include "keystore/module.h"
-#include "keystore/public.h"
 
 enum { DIGEST_BYTES = 32 };
 
@@ -23,7 +23,11 @@ static enum kb_err verifier(const struct hsm_key *signer)
 {
 	struct hsm_key *own = (struct hsm_key *)signer; /* ours: the const is for our callers */
 
-	return own->verifier != NULL ? KB_OK : public_rsa_evp(&signer->public, &own->verifier);
+	return own->verifier != NULL
+		       ? KB_OK
+		       : evp_rsa_public(span_of(signer->public.n, signer->public.n_len),
+					span_of(signer->public.e, signer->public.e_len),
+					&own->verifier);
 }
 
 static enum kb_err signature_check(const struct hsm_key *signer, const uint8_t *digest,

@@ -2,26 +2,7 @@
  * names algorithms and bounds; the token can only agree. */
 #ifndef KB_POLICY_ISSUER_H
 #define KB_POLICY_ISSUER_H
-#include "base/bytes.h"
-
-enum kb_alg { /* RFC 7518 §3.1; zero is no algorithm */
-	      KB_ALG_NONE,
-	      KB_RS256,
-	      KB_RS384,
-	      KB_RS512,
-	      KB_PS256,
-	      KB_PS384,
-	      KB_PS512,
-	      KB_ES256,
-	      KB_ES384,
-	      KB_ES512,
-	      KB_ALG_COUNT
-};
-
-/* The algorithm of a name ("RS256", case-sensitive), KB_ALG_NONE for everything else, "none" and
- * HS* among it. */
-enum kb_alg alg_from_name(struct span name);
-const char *alg_name(enum kb_alg a);
+#include "policy/alg.h"
 
 enum issuer_nonce {
 	NONCE_IGNORED, /* the token's nonce is left to the policy */

@@ -148,35 +148,6 @@ void jws_close(struct jws *j)
 
 /* ---- the signature ---- */
 
-enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind)
-{
-	switch (alg) {
-	case KB_RS256:
-	case KB_RS384:
-	case KB_RS512:
-	case KB_PS256:
-	case KB_PS384:
-	case KB_PS512:
-		return kind == PUBKEY_RSA ? KB_OK : KB_E_TOKEN_ALG;
-	case KB_ES256:
-		return kind == PUBKEY_P256  ? KB_OK
-		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
-					    : KB_E_TOKEN_CURVE;
-	case KB_ES384:
-		return kind == PUBKEY_P384  ? KB_OK
-		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
-					    : KB_E_TOKEN_CURVE;
-	case KB_ES512:
-		return kind == PUBKEY_P521  ? KB_OK
-		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
-					    : KB_E_TOKEN_CURVE;
-	case KB_ALG_NONE:
-	case KB_ALG_COUNT:
-		break;
-	}
-	return KB_E_TOKEN_ALG;
-}
-
 static bool read_order(const struct curve *curve, uint8_t *out)
 {
 	EC_GROUP *group = EC_GROUP_new_by_curve_name(curve->nid);
@@ -190,7 +161,7 @@ static bool read_order(const struct curve *curve, uint8_t *out)
 enum kb_err jws_key_new(const struct pubkey *pub, struct jws_key **out)
 {
 	const struct key_numbers *num = pubkey_numbers(pub);
-	const struct curve *curve = curve_of(num->kind);
+	const struct curve *curve = pubkey_curve(num->kind);
 	struct jws_key *k = calloc(1, sizeof *k);
 
 	*out = NULL;
@@ -256,7 +227,7 @@ static enum kb_err validate_once(struct jws_key *key)
 
 enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 {
-	enum kb_err err = jws_alg_fits(j->alg, pubkey_kind(key->pub));
+	enum kb_err err = alg_fits(j->alg, pubkey_kind(key->pub));
 
 	if (err != KB_OK)
 		return err;

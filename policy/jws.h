@@ -22,10 +22,6 @@ struct jws {
 KB_MUST_CHECK enum kb_err jws_open(struct span compact, struct jws *out);
 void jws_close(struct jws *j);
 
-/* Does an algorithm go with a key?  KB_E_TOKEN_ALG: other family; KB_E_TOKEN_CURVE: other curve
- * (RFC 7518 §3.4 ties them). */
-KB_MUST_CHECK enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind);
-
 struct jws_key; /* a public key made ready for cjose, once per key set and not per token */
 /* `k` is borrowed for as long as the result lives. */
 KB_MUST_CHECK enum kb_err jws_key_new(const struct pubkey *k, struct jws_key **out);

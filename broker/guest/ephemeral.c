@@ -12,9 +12,9 @@
 #include <stdlib.h>
 
 #include "base/b64url.h"
-#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/thumbprint.h"
 #include "guest/tpm.h"
 #include "keystore/scheme_rsa_aes.h"
 
@@ -134,17 +134,10 @@ struct span ephemeral_e(const struct ephemeral *e)
 enum kb_err ephemeral_thumbprint(const struct ephemeral *e, struct buf *out)
 {
 	uint8_t digest[32];
-	KB_AUTO(buf) struct buf b;
+	enum kb_err err = thumbprint_rsa(ephemeral_n(e), ephemeral_e(e), digest);
 
-	buf_init(&b, 1024);
-	buf_add_str(&b, "{\"e\":\"");
-	b64url_encode(&b, ephemeral_e(e));
-	buf_add_str(&b, "\",\"kty\":\"RSA\",\"n\":\"");
-	b64url_encode(&b, ephemeral_n(e));
-	buf_add_str(&b, "\"}");
-	if (buf_ok(&b) != KB_OK)
-		return KB_E_NOMEM;
-	digest_sha256(buf_span(&b), digest);
+	if (err != KB_OK)
+		return err;
 	b64url_encode(out, span_of(digest, sizeof digest));
 	return buf_ok(out);
 }

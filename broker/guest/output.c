@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/curve.h"
 #include "base/limits.h"
 #include "guest/fd.h"
 
@@ -124,27 +125,22 @@ static void put_rsa(struct text *t, const EVP_PKEY *key)
 
 static void put_ec(struct text *t, const EVP_PKEY *key)
 {
-	static const struct {
-		const char *group, *crv;
-		int bytes; /* RFC 7518 §6.2: coordinates have the field's size */
-	} curves[] = {{"prime256v1", "P-256", 32},
-		      {"secp384r1", "P-384", 48},
-		      {"secp521r1", "P-521", 66},
-		      {"secp256k1", "secp256k1", 32}};
 	char group[32] = "", head[64];
 
 	(void)EVP_PKEY_get_group_name(key, group, sizeof group, NULL);
-	for (unsigned i = 0; i < sizeof curves / sizeof curves[0]; i++)
-		if (strcmp(group, curves[i].group) == 0) {
-			int n = snprintf(head, sizeof head, "{\"kty\":\"EC\",\"crv\":\"%s\"",
-					 curves[i].crv);
-			put(t, head, (size_t)n);
-			put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_X, "x", curves[i].bytes);
-			put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", curves[i].bytes);
-			put_number(t, key, OSSL_PKEY_PARAM_PRIV_KEY, "d", curves[i].bytes);
-			return;
-		}
-	t->failed = true;
+	bool is_k = strcmp(group, "secp256k1") == 0; /* RFC 8812; the broker has no such keys */
+	const struct curve *curve = curve_by_group(group);
+	if (curve == NULL && !is_k) {
+		t->failed = true;
+		return;
+	}
+	int bytes = is_k ? 32 : (int)curve->bytes; /* RFC 7518 section 6.2: full width */
+	int n = snprintf(head, sizeof head, "{\"kty\":\"EC\",\"crv\":\"%s\"",
+			 is_k ? group : curve->name);
+	put(t, head, (size_t)n);
+	put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_X, "x", bytes);
+	put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", bytes);
+	put_number(t, key, OSSL_PKEY_PARAM_PRIV_KEY, "d", bytes);
 }
 
 static enum kb_err finish(struct text *t, struct secret **out)

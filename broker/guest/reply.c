@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "base/b64url.h"
+#include "base/curve.h"
 #include "base/json.h"
 #include "base/limits.h"
 
@@ -151,20 +152,16 @@ static bool number_is(const EVP_PKEY *key, const char *param, const struct json_
 
 static bool curve_is(const EVP_PKEY *key, const struct json_t *jwk)
 {
-	static const char *const curves[][2] = {{"P-256", "prime256v1"},
-						{"P-384", "secp384r1"},
-						{"P-521", "secp521r1"},
-						{"P-256K", "secp256k1"}};
 	char group[32];
 	struct span crv;
 
 	if (json_get_str(jwk, "crv", 16, &crv) != KB_OK ||
 	    EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1)
 		return false;
-	for (unsigned i = 0; i < sizeof curves / sizeof curves[0]; i++)
-		if (span_eq_cstr(crv, curves[i][0]))
-			return strcmp(group, curves[i][1]) == 0;
-	return false;
+	if (strcmp(group, "secp256k1") == 0) /* Key Vault's name; the broker has no such keys */
+		return span_eq_cstr(crv, "P-256K");
+	const struct curve *curve = curve_by_group(group);
+	return curve != NULL && span_eq_cstr(crv, curve->name);
 }
 
 /* PKCS#8 to its last byte, and the private half of the very key that the reply names. */

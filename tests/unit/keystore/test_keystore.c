@@ -895,10 +895,10 @@ static void test_public_ec_points(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
-		const struct curve *c = crv_curve(all[i]);
+		const struct curve *c = curve_of(all[i]);
 		EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", c->name);
 		assert_int_equal(public_of_evp(key, &p), KB_OK);
-		size_t w = c->width, head = 1 + 2 * w < 0x80 ? 2 : 3;
+		size_t w = c->bytes, head = 1 + 2 * w < 0x80 ? 2 : 3;
 		uint8_t *bare = point + head;
 		point[0] = 0x04;
 		point[1] = 0x81;
@@ -925,8 +925,8 @@ static void test_public_ec_points(void **state)
 				 KB_E_HSM_KEY_ATTR);
 		EVP_PKEY_free(key);
 	}
-	assert_null(crv_curve(KB_CRV_NONE));
-	assert_null(curve_of_params(span_of("\x06\x05\x2b\x81\x04\x00\x0a", 7))); /* secp256k1 */
+	assert_null(curve_of(KB_CRV_NONE));
+	assert_null(curve_by_oid(span_of("\x06\x05\x2b\x81\x04\x00\x0a", 7))); /* secp256k1 */
 	assert_string_equal(crv_name(KB_CRV_P521), "P-521");
 	assert_string_equal(crv_name(KB_CRV_NONE), "");
 	assert_string_equal(kty_name(KB_KTY_OCT), "oct");

@@ -45,7 +45,7 @@ static void test_alg_fits_its_own_keys_only(void **state)
 					? KB_OK
 				: wants_ec && !is_rsa ? KB_E_TOKEN_CURVE
 						      : KB_E_TOKEN_ALG;
-			ASSERT_ERR(want, jws_alg_fits((enum kb_alg)a, (enum pubkey_kind)kind));
+			ASSERT_ERR(want, alg_fits((enum kb_alg)a, (enum pubkey_kind)kind));
 		}
 	}
 }
