@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/thumbprint.h"
 #include "policy/alg.h"
+#include "policy/rsa_weak.h"
 #include "policy/wrapping_key.h"
 
 struct pubkey {
@@ -293,71 +294,6 @@ static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers
 
 /* ---- numbers judged ---- */
 
-/* Odd primes to 751, the bound of SP 800-56B's own test.  Those to 167 carry the ROCA fingerprint
- * (CVE-2017-15361). */
-static const uint16_t primes[] = {
-	3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,
-	67,  71,  73,  79,  83,  89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149,
-	151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239,
-	241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347,
-	349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443,
-	449, 457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563,
-	569, 571, 577, 587, 593, 599, 601, 607, 613, 617, 619, 631, 641, 643, 647, 653, 659,
-	661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,
-};
-#define N_PRIMES      (sizeof primes / sizeof *primes)
-#define N_ROCA_PRIMES 38
-
-/* Is r a power of 65537 modulo p?  So for every p of the fingerprint is a modulus of the broken
- * generator: its primes are k·M + (65537^a mod M). */
-static bool roca_residue(unsigned r, unsigned p)
-{
-	unsigned power = 1;
-
-	do {
-		if (power == r)
-			return true;
-		power = power * (65537 % p) % p;
-	} while (power != 1);
-	return false;
-}
-
-static bool is_square_modulo(unsigned r, unsigned p)
-{
-	for (unsigned root = 0; root <= p / 2; root++)
-		if (root * root % p == r)
-			return true;
-	return false;
-}
-
-/* A factor among the first `n_primes` odd primes, the ROCA fingerprint, or a square, as of a
- * generator that drew the same prime twice: it is one modulo every prime, and of other numbers one
- * in 2^N_PRIMES is that too; fewer primes are too few to tell.  Primes are taken as many at a time
- * as fit a machine word: one division of the big number serves all of them. */
-static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
-{
-	bool roca = true, square = n_primes == N_PRIMES;
-
-	for (size_t i = 0, from = 0; i < n_primes; from = i) {
-		BN_ULONG product = 1, next;
-		while (i < n_primes &&
-		       !__builtin_mul_overflow(product, (BN_ULONG)primes[i], &next)) {
-			product = next;
-			i++;
-		}
-		BN_ULONG rest = BN_mod_word(n, product);
-		for (size_t j = from; j < i; j++) {
-			unsigned r = (unsigned)(rest % primes[j]);
-			if (r == 0)
-				return true;
-			if (roca && j < N_ROCA_PRIMES)
-				roca = roca_residue(r, primes[j]);
-			square = square && is_square_modulo(r, primes[j]);
-		}
-	}
-	return roca || square;
-}
-
 static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enum pubkey_use use)
 {
 	uint32_t e = 0;
@@ -370,7 +306,7 @@ static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enu
 		return KB_E_KEY_EXPONENT;
 	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good
 	 * for everybody. */
-	if (!BN_is_odd(n) || is_weak_modulus(n, use == PUBKEY_WRAP ? N_ROCA_PRIMES : N_PRIMES))
+	if (!BN_is_odd(n) || rsa_is_weak(n, use == PUBKEY_WRAP))
 		return KB_E_KEY_WEAK;
 	return KB_OK;
 }

@@ -109,7 +109,8 @@ static enum kb_err part(struct span text, size_t max_bytes, struct json_t **out)
 	return KB_OK;
 }
 
-enum kb_err jws_open(struct span compact, const struct signer *signer, struct json_t **payload)
+enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
+			      struct json_t **payload)
 {
 	__attribute__((cleanup(chain_cleanup))) STACK_OF(X509) *chain = NULL;
 	KB_AUTO(json) struct json_t *header = NULL, *body = NULL;

@@ -19,7 +19,7 @@ struct signer {
  * KB_E_TOKEN_FORMAT, _HEADER, _ALG, _SIGNATURE: the JWS; KB_E_KEY_TYPE, KB_E_KEY_SIZE: the leaf's
  * key; KB_E_KID_UNKNOWN: the chain is not to be believed; KB_E_EXPIRED: one of it is not valid now;
  * KB_E_ISSUER: the leaf is another host's. */
-KB_MUST_CHECK enum kb_err jws_open(struct span compact, const struct signer *signer,
-				   struct json_t **payload);
+KB_MUST_CHECK enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
+					    struct json_t **payload);
 
 #endif

@@ -283,8 +283,8 @@ static enum guest_exit get_token(struct run *r)
 
 static enum guest_exit match_token(struct run *r)
 {
-	enum kb_err err =
-		token_kid(buf_span(&r->token), ephemeral_n(r->key), ephemeral_e(r->key), &r->kid);
+	enum kb_err err = token_wrapping_kid(buf_span(&r->token), ephemeral_n(r->key),
+					     ephemeral_e(r->key), &r->kid);
 
 	if (err == KB_OK)
 		return GUEST_OK;

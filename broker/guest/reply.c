@@ -1,7 +1,7 @@
 /* guest/reply.c — decides whether a reply answers this request, and unwraps the key in it.
- * Trusts what jws_open() verified, and even then only what matches what was asked: key, version,
- * nonce, scheme, our own key's kid, and public parts that fit the private ones.  Must never hand
- * out a key of which any of that is not so. */
+ * Trusts what signed_reply_open() verified, and even then only what matches what was asked: key,
+ * version, nonce, scheme, our own key's kid, and public parts that fit the private ones.  Must
+ * never hand out a key of which any of that is not so. */
 #include "guest/reply.h"
 
 #include <openssl/bn.h>
@@ -215,7 +215,7 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
 	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
 		return KB_E_FETCH_CONTENT;
-	if ((err = jws_open(jws, &a->signer, &payload)) != KB_OK ||
+	if ((err = signed_reply_open(jws, &a->signer, &payload)) != KB_OK ||
 	    (err = check_request(payload, a)) != KB_OK)
 		goto out;
 	err = KB_E_FETCH_CONTENT;

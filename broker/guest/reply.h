@@ -22,9 +22,9 @@ struct released {
 };
 
 /* {"value":JWS}.  `out` is the caller's in any case: released_free().
- * KB_E_FETCH_CONTENT: not a release; those of jws_open(); KB_E_KID_UNKNOWN … see there; KB_E_PATH:
- * another key or version; KB_E_NONCE; KB_E_ENC; KB_E_KEY_BINDING: wrapped to another key;
- * KB_E_WRAP: does not unwrap; KB_E_KEY_TYPE, KB_E_KEY_FORMAT, KB_E_KEY_SIZE: what was in it;
+ * KB_E_FETCH_CONTENT: not a release; those of signed_reply_open(); KB_E_KID_UNKNOWN … see there;
+ * KB_E_PATH: another key or version; KB_E_NONCE; KB_E_ENC; KB_E_KEY_BINDING: wrapped to another
+ * key; KB_E_WRAP: does not unwrap; KB_E_KEY_TYPE, KB_E_KEY_FORMAT, KB_E_KEY_SIZE: what was in it;
  * KB_E_TPM*. */
 KB_MUST_CHECK enum kb_err reply_open(struct span body, const struct asked *asked,
 				     struct released *out);

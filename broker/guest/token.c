@@ -70,12 +70,12 @@ enum kb_err token_read(const char *source, struct buf *token)
 
 /* ---- a program ---- */
 
-struct child {
+struct program {
 	pid_t pid;
 	int to, from;
 };
 
-static void child_main(const char *program, struct span nonce, int in, int out)
+static void program_main(const char *program, struct span nonce, int in, int out)
 {
 	const char *const argv[] = {program, NULL};
 	char *text = span_dup(nonce);
@@ -92,7 +92,7 @@ static void child_main(const char *program, struct span nonce, int in, int out)
 	_exit(127);
 }
 
-static enum kb_err child_start(const char *program, struct span nonce, struct child *c)
+static enum kb_err program_start(const char *program, struct span nonce, struct program *c)
 {
 	int to[2], from[2];
 
@@ -105,7 +105,7 @@ static enum kb_err child_start(const char *program, struct span nonce, struct ch
 	}
 	c->pid = fork();
 	if (c->pid == 0)
-		child_main(program, nonce, to[0], from[1]);
+		program_main(program, nonce, to[0], from[1]);
 	else if (c->pid > 0)
 		(void)setpgid(c->pid, c->pid); /* whoever is first: a group of its own, so that what
 						  the program starts ends with it */
@@ -123,8 +123,8 @@ static enum kb_err child_start(const char *program, struct span nonce, struct ch
 }
 
 /* Feed it and read it until it closes its output. */
-static enum kb_err child_talk(struct child *c, struct span input, int64_t deadline_ms,
-			      struct buf *token)
+static enum kb_err program_talk(struct program *c, struct span input, int64_t deadline_ms,
+				struct buf *token)
 {
 	enum kb_err err = KB_OK;
 
@@ -151,7 +151,7 @@ static enum kb_err child_talk(struct child *c, struct span input, int64_t deadli
 }
 
 /* Closes its pipes and waits for it: it has until the deadline; `is_over` ends it now. */
-static bool child_end(struct child *c, bool is_over, int64_t deadline_ms)
+static bool program_end(struct program *c, bool is_over, int64_t deadline_ms)
 {
 	int status = 0;
 	pid_t got;
@@ -173,15 +173,15 @@ static bool child_end(struct child *c, bool is_over, int64_t deadline_ms)
 enum kb_err token_command(const char *program, struct span runtime_data, struct span nonce,
 			  int64_t deadline_ms, struct buf *token)
 {
-	struct child c;
+	struct program c;
 
 	buf_init(token, KB_MAX_TOKEN + 64);
-	enum kb_err err = child_start(program, nonce, &c);
+	enum kb_err err = program_start(program, nonce, &c);
 	if (err != KB_OK)
 		return err;
-	err = child_talk(&c, runtime_data, deadline_ms, token);
+	err = program_talk(&c, runtime_data, deadline_ms, token);
 	/* A program that printed nothing usually failed, and that says more than an empty token. */
-	if (!child_end(&c, err == KB_E_FETCH_TIMEOUT, deadline_ms) && err != KB_E_FETCH_TIMEOUT)
+	if (!program_end(&c, err == KB_E_FETCH_TIMEOUT, deadline_ms) && err != KB_E_FETCH_TIMEOUT)
 		err = KB_E_SYS;
 	return err;
 }
@@ -202,7 +202,7 @@ static bool number_is(const struct json_t *jwk, const char *name, struct span wa
 	return span_eq(bytes, want);
 }
 
-enum kb_err token_kid(struct span token, struct span n, struct span e, struct buf *kid)
+enum kb_err token_wrapping_kid(struct span token, struct span n, struct span e, struct buf *kid)
 {
 	KB_AUTO(buf) struct buf claims;
 	KB_AUTO(json) struct json_t *doc = NULL;

@@ -14,7 +14,7 @@ KB_MUST_CHECK enum kb_err token_command(const char *program, struct span runtime
 /* The kid under which the token's x-ms-runtime.keys hold the RSA key n, e.  Nothing is verified:
  * the token is our own, the broker judges it. KB_E_TOKEN_FORMAT, KB_E_KEY_BINDING (it speaks of
  * another key). */
-KB_MUST_CHECK enum kb_err token_kid(struct span token, struct span n, struct span e,
-				    struct buf *kid);
+KB_MUST_CHECK enum kb_err token_wrapping_kid(struct span token, struct span n, struct span e,
+					     struct buf *kid);
 
 #endif
