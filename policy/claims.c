@@ -3,9 +3,12 @@
  * one, nor a number that is not an integer. */
 #include "policy/claims.h"
 
+#include <jansson.h>
+
 #include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "policy/pointer.h"
 #include "policy/pubkey.h"
 
 /* ---- times ---- */
@@ -102,8 +105,8 @@ enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_
 
 /* ---- the wrapping key ---- */
 
-/* contracts: kty RSA and (use "enc" or key_ops holds "encrypt").  pubkey.c then judges whether it
- * is also a good one. */
+/* kty RSA, and use "enc" or key_ops with "encrypt", as Azure's services choose.  pubkey.c then
+ * judges whether it is a good one. */
 static bool is_for_wrapping(const struct json_t *jwk)
 {
 	const struct json_t *ops;
@@ -122,13 +125,13 @@ static bool is_for_wrapping(const struct json_t *jwk)
 	return false;
 }
 
-enum kb_err claims_wrapping_key(const struct json_t *claims, struct pubkey **out)
+enum kb_err claims_wrapping_key(const struct json_t *claims, const struct issuer_rules *issuer,
+				struct pubkey **out)
 {
-	const struct json_t *runtime, *keys;
+	const struct json_t *keys = pointer_find(claims, span_str(issuer->wrapping_key));
 
 	*out = NULL;
-	if (json_get_obj(claims, "x-ms-runtime", &runtime) != KB_OK ||
-	    json_get_arr(runtime, "keys", &keys) != KB_OK)
+	if (!json_is_array(keys))
 		return KB_E_KEY_BINDING;
 	if (json_len(keys) > KB_MAX_RUNTIME_KEYS)
 		return KB_E_KEY_BINDING;

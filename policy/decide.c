@@ -161,7 +161,7 @@ static enum kb_err check_wrapping_key(const struct release_case *c, struct expla
 {
 	char text[128];
 
-	enum kb_err err = claims_wrapping_key(token_claims(c->token), kek);
+	enum kb_err err = claims_wrapping_key(token_claims(c->token), c->issuer, kek);
 	if (err != KB_OK)
 		return note(ex, STEP_WRAPPING_KEY, err, NULL);
 	struct span kid = pubkey_kid(*kek);

@@ -320,8 +320,9 @@ static const char *advice(enum kb_err e)
 		{KB_E_POLICY, "every ✗ line above that stands under ✗ lines only must become ✓"},
 		{KB_E_DEBUG_EVIDENCE, "the guest can be debugged; only a condition without which "
 				      "the policy does not hold allows that: see the policy step"},
-		{KB_E_KEY_BINDING, "x-ms-runtime.keys has no RSA key for encryption with a kid: "
-				   "there is nothing to wrap to"},
+		{KB_E_KEY_BINDING, "the token has no RSA key for encryption with a kid where the "
+				   "issuer's file has \"wrapping_key\" (by default in "
+				   "x-ms-runtime.keys): there is nothing to wrap to"},
 	};
 
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)

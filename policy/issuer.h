@@ -12,6 +12,8 @@ enum issuer_nonce {
 			  checks it: see decide.h) */
 };
 
+#define ISSUER_WRAPPING_KEY "/x-ms-runtime/keys" /* of the profiles "maa" and "generic" */
+
 struct issuer_rules {
 	char *name;             /* of the file in issuers.d, without .json */
 	char *issuer;           /* `iss`, compared byte for byte */
@@ -21,6 +23,7 @@ struct issuer_rules {
 	int64_t skew_s;         /* tolerated difference of clocks, 0 … KB_MAX_SKEW_S */
 	char *audience;         /* NULL: not checked */
 	enum issuer_nonce nonce;
+	char *wrapping_key; /* JSON Pointer to the keys in the claims; NULL: the tokens hold none */
 	bool is_single_use; /* one release per token and key */
 	bool is_maa;        /* profile "maa": tokens shaped like Azure Attestation's */
 };

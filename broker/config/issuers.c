@@ -6,6 +6,7 @@
 
 #include "config/document.h"
 #include "policy/jwks.h"
+#include "policy/pointer.h"
 #include "process/x509.h"
 
 enum {
@@ -149,21 +150,30 @@ static void nonce_load(const struct node *n, struct issuer_rules *rules)
 	node_fault(n, "nonce", "\"nonce\" must be \"ignored\", \"request\" or \"broker\"");
 }
 
+/* Both profiles have Azure Attestation's place by default. */
+static void wrapping_key_load(const struct node *n, struct issuer_rules *rules)
+{
+	if (!node_str_opt(n, "wrapping_key", KB_MAX_CLAIM_PATH, &rules->wrapping_key))
+		return;
+	if (rules->wrapping_key == NULL &&
+	    (rules->wrapping_key = strdup(ISSUER_WRAPPING_KEY)) == NULL)
+		node_fault(n, "wrapping_key", "no memory");
+	else if (!pointer_ok(span_str(rules->wrapping_key)))
+		node_fault(n, "wrapping_key",
+			   "\"wrapping_key\" must be a JSON Pointer to an array of keys in the "
+			   "claims: \"%s\"",
+			   ISSUER_WRAPPING_KEY);
+}
+
 static void issuer_load(const struct node *n, struct issuer_config *out)
 {
-	static const char *const known[] = {"issuer",
-					    "profile",
-					    "keys",
-					    "algorithms",
-					    "max_token_age",
-					    "max_token_lifetime",
-					    "clock_skew",
-					    "audience",
-					    "max_stale",
-					    "private_addresses",
-					    "single_use",
-					    "nonce",
-					    NULL};
+	static const char *const known[] = {"issuer",        "profile",
+					    "keys",          "algorithms",
+					    "max_token_age", "max_token_lifetime",
+					    "clock_skew",    "audience",
+					    "max_stale",     "private_addresses",
+					    "single_use",    "nonce",
+					    "wrapping_key",  NULL};
 	struct issuer_rules *r = &out->rules;
 	KB_AUTO(cstr) char *profile = NULL;
 
@@ -188,6 +198,7 @@ static void issuer_load(const struct node *n, struct issuer_config *out)
 	(void)node_bool_opt(n, "private_addresses", &out->allow_private_addresses);
 	(void)node_bool_opt(n, "single_use", &r->is_single_use);
 	nonce_load(n, r);
+	wrapping_key_load(n, r);
 	keys_source_load(n, out);
 }
 
@@ -255,6 +266,7 @@ void issuers_free(struct config *c)
 		free(one->rules.name);
 		free(one->rules.issuer);
 		free(one->rules.audience);
+		free(one->rules.wrapping_key);
 		free(one->jwks_uri);
 	}
 	free(c->issuers);

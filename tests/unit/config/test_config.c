@@ -223,6 +223,7 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(weu->source, KEYS_DISCOVERY);
 	assert_int_equal(weu->min_interval_s, KB_FETCH_MIN_S);
 	assert_null(weu->rules.audience);
+	assert_string_equal(weu->rules.wrapping_key, "/x-ms-runtime/keys");
 	assert_null(config_issuer(
 		c, span_str("https://sharedweu.weu.attest.azure.net/"))); /* byte for byte */
 	unload(&l);
@@ -723,6 +724,10 @@ static void test_e07_issuer_faults(void **state)
 		 "\"nonce\" must be"},
 		{"\"audience\": null", "\"audience\": \"\"", "issuers.d/sharedweu.json:9",
 		 "must be a text"},
+		{"\"audience\": null", "\"wrapping_key\": [\"x-ms-runtime\"]",
+		 "issuers.d/sharedweu.json:9", "must be a text"},
+		{"\"audience\": null", "\"wrapping_key\": \"x-ms-runtime.keys\"",
+		 "issuers.d/sharedweu.json:9", "must be a JSON Pointer"},
 		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9",
 		 "must be true or false"},
 		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9",
@@ -754,7 +759,7 @@ static void test_config_issuer_options(void **state)
 	    "{\"issuer\": \"confidentialcomputing\", \"profile\": \"generic\", \"keys\": "
 	    "{\"jwks_uri\": \"https://keys.example/jwks\", "
 	    "\"ca_file\": \"../tls/signer-chain.pem\", \"min_interval\": \"5s\"}, \"algorithms\": "
-	    "[\"ES256\", \"PS384\"], \"audience\": \"us\", "
+	    "[\"ES256\", \"PS384\"], \"audience\": \"us\", \"wrapping_key\": \"/a/keys\", "
 	    "\"private_addresses\": true, \"single_use\": true, \"nonce\": \"broker\", "
 	    "\"max_stale\": \"10s\"}");
 	struct loaded l = load(CONFIG_ALL);
@@ -769,6 +774,7 @@ static void test_config_issuer_options(void **state)
 	assert_int_equal(i->max_stale_s, 10);
 	assert_int_equal(i->rules.algorithms, 1U << KB_ES256 | 1U << KB_PS384);
 	assert_string_equal(i->rules.audience, "us");
+	assert_string_equal(i->rules.wrapping_key, "/a/keys");
 	assert_true(i->allow_private_addresses);
 	assert_true(i->rules.is_single_use);
 	assert_int_equal(i->rules.nonce, NONCE_BROKER);
