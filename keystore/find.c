@@ -200,7 +200,7 @@ static enum kb_err find_new(struct keystore *ks, const char *object, enum kb_kty
 	for (unsigned attempt = 1;; attempt++) {
 		err = find_and_describe(ks, object, kty, key);
 		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
-		    (err = session_recover(ks, NULL, err)) != KB_OK)
+		    (err = session_recover(ks, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)
@@ -252,6 +252,22 @@ enum kb_err key_refind(struct keystore *ks, const struct hsm_key *key)
 		return KB_E_HSM_KEY_ATTR; /* replaced under the same name */
 	cached->handle = now.handle;
 	return KB_OK;
+}
+
+enum kb_err key_recover(struct keystore *ks, const struct hsm_key *key, enum kb_err err)
+{
+	bool is_handle = err == KB_E_HSM_HANDLE;
+
+	if ((err = session_recover(ks, err)) != KB_OK)
+		return err;
+	err = key_refind(ks, key);
+	if (!is_handle || err != KB_E_HSM_SESSION)
+		return err;
+	/* An operation that the failed call left active is in the way: it ends with its session
+	 * (PKCS#11 v2.40 section 5.6). */
+	if ((err = session_recover(ks, err)) != KB_OK)
+		return err;
+	return key_refind(ks, key);
 }
 
 const struct hsm_public *keystore_public(const struct hsm_key *key)

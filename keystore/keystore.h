@@ -13,26 +13,25 @@ struct hsm_key; /* a found key: cached handle; owned by the keystore, good until
 
 enum kb_kty { KB_KTY_RSA = 1, KB_KTY_EC, KB_KTY_OCT };
 
-struct keystore_params {    /* borrowed during the call */
-	const char *module; /* absolute path; the file must be ours or root's and not writable by
-			       others */
-	const char *token;  /* pkcs11:token=… URI; must match exactly one token; pin-value and
-			       pin-source are refused */
+struct keystore_params { /* borrowed during the call */
+	/* Absolute path.  The file belongs to root or to this user and is not writable by others.
+	 */
+	const char *module;
+	/* pkcs11:token=… URI that fits exactly one token; pin-value and pin-source are refused. */
+	const char *token;
 	const struct secret *pin; /* NULL: no login (public objects only) */
 	bool is_writable;         /* read-write session, for keybrokerctl */
-	/* A descriptor of its own on a file that all have who log in to this token (the PIN's), 0:
-	 * none.  Locked while the module starts and logs in: SoftHSM rewrites its token then, and
-	 * who reads it at that moment finds no token, or a PIN that was never set. */
+	/* For SoftHSM (softhsm.c says why).  A descriptor of this process on a file that all
+	 * processes have which log in to the token: locked during a login.  0: none. */
 	int login_lock;
-	const char *token_dir; /* where SoftHSM keeps its tokens: a copy of what a login may tear is
-				  kept there; NULL: another module */
-	/* Of a process that is one of many and is watched; borrowed until keystore_close(), NULL
-	 * for the others. */
-	_Atomic int64_t *call_since_ms; /* clock_mono_ms() when the call of the module began that
-					   runs now, 0: none runs */
-	_Atomic uint32_t *pin_refused;  /* whoever is refused writes its `turn` there; who finds its
-					   own turn there does not try */
-	uint32_t turn;
+	const char *token_dir; /* where SoftHSM keeps its tokens; NULL: another module */
+	/* For a process of a pool that is watched; borrowed until keystore_close(), NULL for the
+	 * others. */
+	_Atomic int64_t *call_since_ms; /* clock_mono_ms() at which the running call of the module
+					   began, 0: none runs */
+	_Atomic uint32_t *pin_refused;  /* the generation whose PIN was refused: no process of it
+					   tries again */
+	uint32_t generation;
 };
 
 /* Load, C_Initialize, find the token, open one session, log in once.  A failed login is

@@ -75,7 +75,7 @@ enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
 	for (unsigned attempt = 1;; attempt++) {
 		err = sign_once(ks, signer, text, sizeof text, out, sizeof out);
 		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
-		    (err = session_recover(ks, signer, err)) != KB_OK)
+		    (err = key_recover(ks, signer, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)

@@ -66,7 +66,7 @@ enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const 
 		job.target = key->handle;
 		err = engine_run(ks, engine, &job, wrapped);
 		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
-		    (err = session_recover(ks, key, err)) != KB_OK)
+		    (err = key_recover(ks, key, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)

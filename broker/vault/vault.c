@@ -118,7 +118,7 @@ static enum kb_err open_hsm(struct vault *v, const struct process_start *start)
 		.token_dir = softhsm_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
 		.call_since_ms = &v->self->call_since_ms,
 		.pin_refused = &start->stats->pin_refused,
-		.turn = start->generation,
+		.generation = start->generation,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module,

@@ -496,7 +496,7 @@ static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 
 	(void)state;
 	ks->pin_refused = &refused;
-	ks->turn = 3;
+	ks->generation = 3;
 	ks->call_since_ms = &since;
 	atomic_store(&refused, 2); /* that was another configuration's PIN */
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
