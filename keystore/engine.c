@@ -1,8 +1,8 @@
-/* keystore/engine.c — the two ways of wrapping a key for a client (PKCS#11 v3.0 §6.1.20: OAEP(kek,
- * aes) ‖ AES-KWP(aes, key)). WRAP_MODULE: everything inside, nothing to repair outside, so only
- * where it is proved exact.  WRAP_WORKER: the module hands the key out under the transport key,
- * this process makes it exact and wraps it.  Plaintext and AES bytes live in struct secret alone
- * and die with the call. */
+/* keystore/engine.c — the two engines that wrap a key for a client. WRAP_MODULE: everything inside
+ * the module; nothing can be repaired outside, so only where it is proved exact. WRAP_WORKER: the
+ * module hands the key out under the transport key, this process makes its plaintext exact
+ * (pkcs8.c) and seals it by the scheme. Plaintext stands in struct secret alone and is wiped with
+ * the call. */
 #include "keystore/engine.h"
 
 #include <openssl/bn.h>
@@ -16,8 +16,9 @@
 
 /* ---- worker ---- */
 
-/* A token's file may be damaged where the key lies: the module decrypts it to another one without
- * an error, and for RSA and EC alone do the numbers tell. */
+/* If the token's file is damaged where a key is stored, the module decrypts it to another key
+ * without an error. RSA and EC keys are compared by their public numbers, symmetric keys by the
+ * check value. */
 bool check_value_fits(const struct keystore *ks, const struct hsm_public *p,
 		      const struct secret *plain)
 {
@@ -52,9 +53,9 @@ static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *s
 	return KB_OK;
 }
 
-/* The same, and not what the module gave for another key a moment ago: of two symmetric keys
- * nothing else could tell.  Two objects may hold the same key; under a new transport key an old
- * answer does not unwrap. */
+/* Detect a module that returns the answer of the previous call: for symmetric keys nothing else
+ * would show it. Two objects may hold the same key, so ask again under a new transport key: an old
+ * answer does not unwrap under it. */
 static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed,
 			      size_t cap, size_t *len)
 {
@@ -73,7 +74,7 @@ static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint
 	return buf_ok(&ks->last_sealed);
 }
 
-/* The key's exact plaintext: unwrapped and made exact here. */
+/* The key's exact plaintext. */
 static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, struct secret **out)
 {
 	uint8_t sealed[KB_MAX_SECRET + 8];
@@ -177,7 +178,8 @@ static enum kb_err destroy(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb
 	enum kb_err err =
 		object == CK_INVALID_HANDLE ? KB_OK : P11(ks, C_DestroyObject, ks->session, object);
 
-	return so_far != KB_OK ? so_far : err; /* one that stays would be the first of many */
+	/* An object left behind at each call would fill the module. */
+	return so_far != KB_OK ? so_far : err;
 }
 
 /* False: a scheme without OAEP, which the module is not asked to do. */

@@ -1,5 +1,5 @@
 /* keystore/engine.h — private to wrap.c (which demands a grant) and self_test.c (which wraps keys
- * of its own): nobody else includes it. */
+ * of its own): no other file includes it. */
 #ifndef KB_KEYSTORE_ENGINE_H
 #define KB_KEYSTORE_ENGINE_H
 #include "keystore/module.h"

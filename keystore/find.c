@@ -1,6 +1,6 @@
 /* keystore/find.c — decides which object a pkcs11: URI means: exactly one, of the right class and
- * type, the same key as ever. Trusts the token's attributes once they were read and bounded.  Must
- * never say "no such key" when it is the token that is gone. */
+ * type, and the same key as before. Trusts the token's attributes after it has read and bounded
+ * them. Must never report a missing key when the token is gone. */
 #include <openssl/evp.h>
 #include <search.h>
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 
 enum { MAX_ATTR = KB_RSA_MAX_BITS / 8 + 1, MAX_ID = 256 };
 
-/* ---- the cache: handles by URI.  A search costs 0.1 ms with ten objects and 100 ms with ten
- * thousand (FACTS §1). ---- */
+/* ---- the cache: handles by URI.  In SoftHSM a search takes 0.1 ms with ten objects, 100 ms with
+ * ten thousand. ---- */
 
 static int by_uri(const void *a, const void *b)
 {
@@ -55,7 +55,7 @@ static enum kb_err find_one(struct keystore *ks, CK_ATTRIBUTE *t, CK_ULONG n, CK
 		return end;
 	if (hits > 1)
 		return KB_E_HSM_KEY_AMBIGUOUS;
-	if (hits == 0) { /* SoftHSM finds nothing, without an error, when its directory is gone */
+	if (hits == 0) { /* SoftHSM returns no object and CKR_OK when its token directory is gone */
 		if ((err = session_check(ks)) != KB_OK)
 			return err;
 		return KB_E_HSM_KEY_MISSING;
@@ -107,7 +107,7 @@ static enum kb_err read_rsa(struct keystore *ks, CK_OBJECT_HANDLE object, struct
 	return public_rsa(span_of(n, n_len), span_of(e, e_len), p);
 }
 
-/* The point stands only in the public object, which shares its id with the private one. */
+/* CKA_EC_POINT is an attribute of the public object alone, which has the same CKA_ID. */
 static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p)
 {
 	uint8_t params[MAX_ATTR], id[MAX_ID], point[MAX_ATTR];

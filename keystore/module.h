@@ -33,27 +33,27 @@ struct keystore {
 	struct secret *pin; /* for the one login that a reopened session may need; NULL: no login */
 	int login_lock;     /* as in keystore_params */
 	char *token_dir;    /* as in keystore_params; NULL: none */
-	enum kb_err login_err; /* KB_OK until a login failed; then every later one fails with it,
-				  untried */
+	/* KB_OK until a login failed; then every later one fails with it, untried. */
+	enum kb_err login_err;
 	bool is_writable, is_loaded; /* is_loaded: C_Initialize was ours to undo */
-	bool has_check_values; /* proved at start: this module's check values of symmetric keys are
-				  right */
+	/* Proved at start: this module's check values of symmetric keys are right. */
+	bool has_check_values;
 	bool is_probing; /* in the self-test a refused call is an answer, not a fault to report */
 	_Atomic int64_t *call_since_ms; /* as in keystore_params */
 	_Atomic uint32_t *pin_refused;
 	uint32_t generation;
 	pid_t owner; /* a forked child inherits sessions and login: it must not use them */
-	struct secret *transport; /* AES-256 key under which a key comes out of the module, good for
-				     this session */
+	/* AES-256 key under which a key comes out of the module, good for this session. */
+	struct secret *transport;
 	CK_OBJECT_HANDLE transport_key; /* the same inside the module; CK_INVALID_HANDLE: none */
 	void *keys;                     /* tsearch() tree of struct hsm_key, by URI */
 	struct wrap_plan plan;
-	EVP_PKEY *sample;       /* of the self-test, kept for the next one: it is dear to make */
-	struct buf last_sealed; /* the previous key as it came out under the transport key, and
-				   whose it was */
+	EVP_PKEY *sample; /* the self-test's RSA key, kept for the next run: slow to generate */
+	/* The previous key as it came out under the transport key, and whose it was. */
+	struct buf last_sealed;
 	CK_OBJECT_HANDLE last_sealed_key;
-	struct buf last_wrapped; /* the previous blob: the same one twice means that randomness is
-				    broken */
+	/* The previous blob: the same one twice means that randomness is broken. */
+	struct buf last_wrapped;
 	char fault[96];
 };
 

@@ -1,7 +1,7 @@
-/* keystore/pkcs8.c — decides what the plaintext of a released key is, to the byte.  Trusts nothing
- * the module gave but that it is meant to be DER. Written by hand because every byte here is
- * secret: OpenSSL's ASN.1 would copy it through the ordinary heap. Must never find an end by
- * stripping zeros: a key may end in zeros. */
+/* keystore/pkcs8.c — decides what the plaintext of a released key is, to the byte. Trusts nothing
+ * of what the module returned. A DER reader of its own, because every byte here is secret:
+ * OpenSSL's ASN.1 would copy it through the ordinary heap. Must never find the end by stripping
+ * zeros: a key may end in zeros. */
 #include "keystore/pkcs8.h"
 
 #include "base/secret.h"
@@ -73,7 +73,8 @@ static bool pkcs8_open(struct span in, size_t *der_len, struct span *alg, struct
 	       der_next(&body, TAG_OCTETS, key) && body.len == 0;
 }
 
-/* What stands behind `len` is the module's padding and nothing else. */
+/* Behind `len` there is only the module's padding: SoftHSM 2.6.1 fills up to a multiple of eight.
+ */
 static bool is_padding(struct span s, size_t len)
 {
 	uint8_t any = 0;
@@ -120,7 +121,7 @@ static bool ec_open(struct span in, const struct curve *c, const struct hsm_publ
 	if (!der_next(&key, TAG_SEQUENCE, &ec) || key.len != 0 || !der_small(&ec, 1) ||
 	    !der_next(&ec, TAG_OCTETS, d))
 		return false;
-	(void)der_next(&ec, TAG_EC_PARAMS, &skip); /* optional, and said already */
+	(void)der_next(&ec, TAG_EC_PARAMS, &skip); /* optional: the algorithm has named the curve */
 	if (der_next(&ec, TAG_EC_PUBLIC, &tagged)) {
 		size_t w = c->bytes;
 		if (!der_next(&tagged, TAG_BITS, &bits) || bits.len != 2 + 2 * w ||
@@ -132,7 +133,7 @@ static bool ec_open(struct span in, const struct curve *c, const struct hsm_publ
 	return ec.len == 0 && d->len > 0 && d->len <= c->bytes;
 }
 
-/* Writing: the longest of all, P-521, is 241 bytes, so a length takes one byte or two. */
+/* Writing. The longest form, P-521, has 241 bytes, so a length takes one byte or two. */
 static size_t der_size(size_t len) /* of an element with `len` bytes in it */
 {
 	return len + (len < 0x80 ? 2 : 3);

@@ -1,6 +1,5 @@
-/* keystore/public.c — decides which public keys the broker handles (RSA 2048–4096, three NIST
- * curves) and what their fingerprint is. Trusts no attribute's length or shape.  Never sees a
- * private number. */
+/* keystore/public.c — decides which public keys the broker handles: RSA of 2048 to 4096 bits and
+ * three NIST curves. Trusts no attribute's length or form. Never reads a private number. */
 #include "keystore/public.h"
 
 #include <openssl/bn.h>

@@ -6,8 +6,8 @@
 
 #include "keystore/keystore.h"
 
-/* Each fills *p whole, fingerprint included.  KB_E_HSM_KEY_ATTR when the numbers are out of what
- * the broker takes. */
+/* Each fills *p whole, fingerprint included.  KB_E_HSM_KEY_ATTR when the broker does not handle
+ * such a key. */
 KB_MUST_CHECK enum kb_err public_rsa(struct span n, struct span e, struct hsm_public *p);
 /* `point`: 04 ‖ x ‖ y, bare or as a DER OCTET STRING (PKCS#11 v2.40 §2.3.3 wants the latter,
  * modules give either).  It must be on the curve. */

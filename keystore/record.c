@@ -1,4 +1,4 @@
-/* keystore/record.c — decides whether a key record may be believed: every member known, typed and
+/* keystore/record.c — decides whether a key record is valid: every member known, typed and
  * bounded, exportable exactly when it has a policy. Trusts base/json for the text.  Pure: no file,
  * no clock, no HSM.  Must never guess a missing attribute into permission. */
 #include "keystore/record.h"
@@ -477,8 +477,8 @@ static void write_policy(const struct key_record *r, struct buf *b)
 	buf_add_str(b, "{");
 	if (r->policy_file != NULL) {
 		json_add_member(b, "file", span_str(r->policy_file));
-	} else { /* base64url: the bytes stay those that were given, their digest is in the ledger
-		  */
+	} else {
+		/* base64url: the bytes stay as given, because their digest is in the ledger. */
 		json_add_name(b, "data");
 		buf_add_str(b, "\"");
 		b64url_encode(b, buf_span(&r->policy));

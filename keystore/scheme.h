@@ -20,10 +20,11 @@ struct unwrapping_key {
 };
 
 struct wrap_scheme {
-	const char *name;    /* as on the wire */
-	enum kek_kind kek;   /* kind of wrapping key */
-	enum oaep_hash oaep; /* hash of RSA-OAEP.  OAEP_NONE: another layout, in which the PKCS#11
-				module is not asked to wrap */
+	const char *name;  /* as on the wire */
+	enum kek_kind kek; /* kind of wrapping key */
+	/* Hash of RSA-OAEP. OAEP_NONE: another layout, in which the PKCS#11 module is not asked to
+	 * wrap. */
+	enum oaep_hash oaep;
 	/* Wrap `plain`; the blob is appended to `wrapped`, which is left as it was on error.  Call
 	 * scheme_accepts() first. */
 	enum kb_err (*seal)(const struct wrap_scheme *s, const struct wrapping_key *kek,

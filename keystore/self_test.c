@@ -1,7 +1,7 @@
-/* keystore/self_test.c — decides, by proof, which way of wrapping may be used for which scheme and
- * key type: wrap session keys made for the purpose, unwrap strictly with OpenSSL, compare every
- * byte.  Trusts no mechanism list and no version number. The lengths are chosen to show what is
- * known to go wrong (FACTS §1): an RSA PKCS#8 and an oct key that are no multiples of eight. */
+/* keystore/self_test.c — decides, by proof, which engine may wrap for which scheme and key type:
+ * wrap session keys made for the purpose, unwrap them strictly with OpenSSL, compare every byte.
+ * Trusts no mechanism list and no version number. The sample RSA and oct keys have lengths that are
+ * no multiples of eight, because SoftHSM 2.6.1 pads those wrongly. */
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -90,15 +90,15 @@ static enum kb_err prove(struct keystore *ks, enum wrap_engine engine,
 	return client_check(kek, scheme, buf_span(&blob), s->plain);
 }
 
-/* A failure that says nothing about a mechanism: the token, the session or memory is what fails. */
+/* The token, the session or memory fails: no result about the mechanism. */
 static bool is_outage(enum kb_err err)
 {
 	return err == KB_E_HSM_TOKEN || err == KB_E_HSM_SESSION || err == KB_E_HSM_PIN ||
 	       err == KB_E_HSM_MODULE || err == KB_E_HSM_MEMORY || err == KB_E_NOMEM;
 }
 
-/* Says perhaps nothing about it: some modules answer "general error" to what they do not know.
- * Where another way works it was an answer; where none does, it is tried again by the next process.
+/* Perhaps no result: some modules return CKR_GENERAL_ERROR for a mechanism they do not know. If
+ * another engine works, count it as a refusal; if none does, the next process tries again.
  */
 static bool is_doubtful(enum kb_err err)
 {
@@ -127,16 +127,17 @@ static enum kb_err samples_make(struct keystore *ks, struct sample sample[static
 		err = key_put(ks, &where, (enum kb_kty)t, sample[t].plain, &sample[t].handle);
 		if (is_outage(err))
 			return err;
+		/* The module does not accept this type: no engine. */
 		if (err != KB_OK)
-			sample[t].handle = CK_INVALID_HANDLE; /* a type this module does not take:
-								 no engine for it */
+			sample[t].handle = CK_INVALID_HANDLE;
 		if (is_doubtful(err))
 			*doubt = err;
 	}
 	return KB_OK;
 }
 
-/* A check value is of use where it is what the standard says, and where a wrong one is seen. */
+/* Use check values only if this module's are those of the standard.
+ */
 static enum kb_err prove_check_value(struct keystore *ks, const struct sample *oct)
 {
 	struct hsm_public p = oct->public;
@@ -152,7 +153,7 @@ static enum kb_err prove_check_value(struct keystore *ks, const struct sample *o
 	return KB_OK;
 }
 
-/* Both ways are tried; inside the module is preferred, as then nothing secret is outside. */
+/* Both engines are tried. The module's is preferred: then nothing secret is outside of it. */
 static enum kb_err choose(struct keystore *ks, const struct wrap_scheme *scheme,
 			  const struct sample *s, EVP_PKEY *kek, enum wrap_engine *out,
 			  enum kb_err *doubt)

@@ -70,7 +70,7 @@ static enum kb_err login(struct keystore *ks)
 		return err;
 	if ((info.flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)) != 0) {
 		snprintf(ks->fault, sizeof ks->fault,
-			 "the token says that its PIN is locked or has one try left: not tried");
+			 "the token reports that its PIN is locked or has one try left: not tried");
 		log_event(LOG_ERROR, "hsm.login", "why", ks->fault, NULL);
 		if (ks->pin_refused != NULL)
 			atomic_store(ks->pin_refused, ks->generation);
@@ -116,7 +116,7 @@ enum kb_err session_check(struct keystore *ks)
 	enum kb_err err;
 
 	if (P11(ks, C_GetTokenInfo, ks->slot, &info) != KB_OK)
-		return KB_E_HSM_TOKEN; /* whatever the call said: the token does not answer */
+		return KB_E_HSM_TOKEN; /* whatever the code: the token does not answer */
 	if (memcmp(info.serialNumber, ks->token.serialNumber, sizeof info.serialNumber) != 0)
 		return token_fault(ks, "another token is in the slot");
 	if ((err = session_state(ks, &is_user)) != KB_OK)

@@ -1,7 +1,7 @@
-/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  The hash is ours:
- * CKM_RSA_PKCS over 51 bytes costs the module the same as hashing itself (FACTS §1).  Must never
- * sign anything but a DigestInfo made here, nor give a signature that does not verify: one fault in
- * an RSA-CRT computation, seen by a stranger, is the private key (Boneh, DeMillo, Lipton 1997). */
+/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  This process hashes:
+ * CKM_RSA_PKCS over 51 bytes costs the module the same as hashing inside. Must never sign anything
+ * but a DigestInfo made here, nor return a signature that does not verify: one faulty RSA-CRT
+ * signature reveals the private key (Boneh, DeMillo, Lipton 1997). */
 #include "keystore/sign.h"
 
 #include <openssl/evp.h>
@@ -18,7 +18,7 @@ enum { DIGEST_BYTES = 32 };
 static const uint8_t digest_info[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
 				      0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
 
-/* A way to verify with the key's public numbers, made once. */
+/* The key's public part for OpenSSL, made once. */
 static enum kb_err verifier(const struct hsm_key *signer)
 {
 	struct hsm_key *own = (struct hsm_key *)signer; /* ours: the const is for our callers */

@@ -1,6 +1,6 @@
-/* keystore/wrap.c — the only way a key leaves: with a grant, by a way proved at start, checked
- * before it is given. Trusts the grant (policy/decide made it) for who and what; trusts no output
- * of the module.  Must never give a blob twice. */
+/* keystore/wrap.c — the only way a key leaves: with a grant, by an engine that was proved at start.
+ * Trusts the grant, which policy/decide.c made, for which key and which wrapping key. Trusts no
+ * output of the module. Must never return the same blob twice. */
 #include "keystore/wrap.h"
 
 #include <openssl/evp.h>
@@ -22,8 +22,8 @@ static bool is_all_zero(struct span s)
 	return any == 0;
 }
 
-/* The shape of the whole (the engines checked the parts), and that neither part is a constant or
- * the one before. */
+/* The engines have checked the parts. Here: the length of the whole, and that neither part is all
+ * zero or the same as in the previous blob. */
 static enum kb_err blob_check(struct keystore *ks, const struct wrap_job *job, struct span blob)
 {
 	size_t kek_bytes = (size_t)EVP_PKEY_get_size(job->kek->evp);

@@ -1,6 +1,6 @@
-/* policy/claims.c — what every token must say, whatever the key's policy.  Trusts: the claims are
- * verified, `now` is the wall clock. Must never take a later wrapping key instead of a bad first
- * one, nor a number that is not an integer. */
+/* policy/claims.c — checks that every token must pass, whatever the key's policy.  Trusts: the
+ * claims are verified, `now` is the wall clock. Must never use a later wrapping key instead of a
+ * bad first one, nor accept a number that is not an integer. */
 #include "policy/claims.h"
 
 #include <jansson.h>
@@ -26,15 +26,15 @@ static enum kb_err claim_time(const struct json_t *claims, const char *name, int
 enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer,
 			      int64_t now_s)
 {
-	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which has always been */
+	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which is in the past */
 
 	enum kb_err err = claim_time(claims, "exp", &exp);
 	if (err != KB_OK || (err = claim_time(claims, "iat", &iat)) != KB_OK)
 		return err;
 	if (json_has(claims, "nbf") && (err = claim_time(claims, "nbf", &nbf)) != KB_OK)
 		return err;
-	/* The skew moves our own clock, never the token's numbers: those are a stranger's and could
-	 * overflow. */
+	/* The skew moves our own clock, never the token's numbers: those come from outside and
+	 * could overflow. */
 	if (now_s - issuer->skew_s > exp)
 		return KB_E_EXPIRED;
 	if (nbf > now_s + issuer->skew_s || iat > now_s + issuer->skew_s)

@@ -1,5 +1,5 @@
-/* policy/claims.h — what every token must say, whatever the policy: times, audience, nonce, and the
- * ephemeral key in the evidence. */
+/* policy/claims.h — claims that are checked whatever the policy: times, audience, nonce, and the
+ * wrapping key bound in the evidence. */
 #ifndef KB_POLICY_CLAIMS_H
 #define KB_POLICY_CLAIMS_H
 #include "policy/issuer.h"

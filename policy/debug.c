@@ -10,19 +10,22 @@
 #include "base/json.h"
 #include "policy/rules_priv.h"
 
-/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for people ----
+/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for operators
+ * ----
  */
 
 enum level {
 	TOP,
 	ISOLATION_TEE, /* Azure: the hardware's claims in a guest's token */
-	ITA_SEVSNP, /* Intel Trust Authority: one object per kind of evidence; its first version has
-		       the same names at the top */
+	/* Intel Trust Authority: one object per kind of evidence; its first version has the same
+	   names at the top. */
+	ITA_SEVSNP,
 	ITA_TDX,
 	ITA_SGX,
 	ITA_NVGPU,
-	EAR_SNP, /* Confidential Containers: per submodule, one object per kind of evidence; three
-		    spellings of a vTPM's kind */
+	/* Confidential Containers: per submodule, one object per kind of evidence; three spellings
+	   of a vTPM's kind. */
+	EAR_SNP,
 	EAR_AZ_SNP,
 	EAR_AZSNP,
 	EAR_TDX,
@@ -40,8 +43,8 @@ enum level {
 	LEVEL_COUNT
 };
 
-static const char each[] =
-	"*"; /* every member: known by this address, so that no member of this name is meant */
+/* Stands for every member; compared by address, so a member of this name is not meant. */
+static const char each[] = "*";
 #define EAR         "submods", each, "ear.veraison.annotated-evidence"
 #define LEVEL_NAMES 6
 
@@ -94,8 +97,8 @@ static const char *const harmless_texts[][HARMLESS_TEXTS] = {
 	 AT(TCB_AZTDX))
 _Static_assert(LEVEL_COUNT <= 32, "a level is a bit of an unsigned int");
 
-/* `twins` are names of one fact.  The policy that needs a condition on one that says "debuggable"
- * speaks of the others in the same object, too. */
+/* `twins` are names of one fact.  A policy that needs a condition on one that means "debuggable"
+ * covers the others in the same object, too. */
 #define TWINS 3
 static const struct debug_claim {
 	unsigned levels;
@@ -155,7 +158,7 @@ static bool is_sgx_production(struct span hex)
 	return (digit_value(hex.p[1]) & 2) == 0;
 }
 
-/* What is no scalar has an empty text, which no row knows. */
+/* A value that is no scalar has an empty text, which is in no row. */
 static bool is_harmless(const struct json_t *value, enum harmless harmless)
 {
 	const char *const *texts = harmless_texts[harmless];
@@ -169,7 +172,7 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 	return false;
 }
 
-/* ---- what the explanation says ---- */
+/* ---- the note of the explanation ---- */
 
 #define NAME_BYTES                                                                                 \
 	32 /* of each object on the way: a submodule's name is the issuer's or the guest's, and    \
@@ -258,8 +261,8 @@ struct judged { /* everything borrowed */
 	char *note;
 };
 
-/* One object in which the row's names may stand.  Only the twins that say "debuggable" count: who
- * demands that the one is false does not allow the other. */
+/* One object in which the row's names may stand.  Only the twins that mean "debuggable" count: a
+ * condition that one is false does not allow the other. */
 static enum kb_err check_object(const struct judged *j, const struct debug_claim *row,
 				const char *const *level, const char *submodule,
 				const struct json_t *object)
@@ -299,8 +302,8 @@ static enum kb_err check_level(const struct judged *j, const struct debug_claim 
 		rest++;
 	if (*rest == NULL)
 		return check_object(j, row, level, NULL, object);
-	/* As many as the token has.  The first that says "debuggable" ends the decision: below
-	 * here, no policy names it. */
+	/* As many as the token has. The first that means "debuggable" is final: no policy can name
+	 * a claim below here. */
 	while (json_next(object, &it, &name, &member)) {
 		enum kb_err err = check_object(j, row, level, name, walk(member, rest + 1));
 		if (err != KB_OK)

@@ -1,7 +1,7 @@
 /* policy/decide.c — may this key be released to this guest?  The coordinator: every check of
  * policy/ in one order, one result, and the only place where a struct grant is made.  Trusts: the
- * case is filled by the vault from its own configuration, only the token is a stranger's. Must
- * never make a grant on a path where a check was left out: there is one path. */
+ * vault has filled the case from its own configuration; only the token comes from outside. Must
+ * never make a grant on a path that leaves out a check: there is one path. */
 #include "policy/decide.h"
 
 #include <stdio.h>

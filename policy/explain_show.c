@@ -1,6 +1,7 @@
-/* policy/explain_show.c — shows what one decision was: as text for people, as JSON for programs, as
- * the ledger's list of failing conditions.  Judges nothing: it only shows what decide.c and rules.c
- * recorded.  Values of tokens are escaped, so that a claim cannot write to an admin's terminal. */
+/* policy/explain_show.c — shows what one decision was: as text for operators, as JSON for programs,
+ * as the ledger's list of failing conditions.  Judges nothing: it only shows what decide.c and
+ * rules.c recorded.  Values of tokens are escaped, so that a claim cannot write to an admin's
+ * terminal. */
 #include <jansson.h>
 #include <stdio.h>
 
@@ -31,7 +32,7 @@ static struct span cut(struct span s)
 	return span_sub(s, 0, VALUE_BYTES);
 }
 
-/* What the token says, as text; objects and arrays by their kind alone. */
+/* The claim's value as text; objects and arrays by their kind alone. */
 static struct span actual_text(const struct json_t *j, struct scalar *text)
 {
 	*text = scalar_of(j);
@@ -43,8 +44,8 @@ static struct span actual_text(const struct json_t *j, struct scalar *text)
 					   : "(a number too large to compare)");
 }
 
-/* An array of failing conditions: those that keep their authority from holding, so none below a
- * group that holds all the same. */
+/* The failing conditions because of which the authority does not hold: none below a group that
+ * holds. */
 static void add_failings(struct buf *out, const struct explain *ex, size_t authority,
 			 unsigned *left)
 {
@@ -193,7 +194,7 @@ static void add_actual(struct buf *out, const struct json_t *j)
 		add_value(out, &s);
 }
 
-/* What the token says instead.  The usual mistake is the level: a guest's token holds the
+/* What the token has instead. The usual mistake is the level: a guest's token holds the
  * hardware's claims in x-ms-isolation-tee, a platform's token at the top. */
 static void add_token_side(struct buf *out, const struct explain *ex, size_t i)
 {

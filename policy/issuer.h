@@ -1,4 +1,4 @@
-/* policy/issuer.h — what the configuration says of one token issuer.  The issuer's configuration
+/* policy/issuer.h — the configuration of one token issuer.  The issuer's configuration
  * names algorithms and bounds; the token can only agree. */
 #ifndef KB_POLICY_ISSUER_H
 #define KB_POLICY_ISSUER_H
@@ -6,10 +6,12 @@
 
 enum issuer_nonce {
 	NONCE_IGNORED, /* the token's nonce is left to the policy */
-	NONCE_REQUEST, /* the token must carry the nonce of the call (`nonce`, or
-			  x-ms-runtime.client-payload.nonce in base64) */
-	NONCE_BROKER,  /* the token must carry a nonce this broker gave out for this key (the vault
-			  checks it: see decide.h) */
+	/* The token must carry the nonce of the call (`nonce`, or x-ms-runtime.client-payload.nonce
+	   in base64). */
+	NONCE_REQUEST,
+	/* The token must carry a nonce that this broker issued for this key; the vault checks it
+	   (decide.h). */
+	NONCE_BROKER,
 };
 
 #define ISSUER_WRAPPING_KEY "/x-ms-runtime/keys" /* of the profiles "maa" and "generic" */

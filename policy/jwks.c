@@ -71,9 +71,9 @@ static enum kb_err read_keys(const struct json_t *keys, struct jwks *s, struct j
 			continue;
 		}
 		jwk_clear(&s->keys[s->n]);
+		/* An issuer that publishes a private key has lost control of its keys. */
 		if (err == KB_E_KEY_PRIVATE || err == KB_E_NOMEM)
-			return err; /* an issuer that publishes private keys has lost control of
-				       them all */
+			return err;
 		if (count->dropped++ == 0)
 			count->first_drop = err;
 	}

@@ -1,8 +1,8 @@
-/* policy/jws.c — the gate before cjose, and cjose behind it.  cjose by itself takes `=` and trash
- * after the signature, unknown `crit`, ECDSA signatures with bytes to spare and ES256 with any
- * curve, and lets the token choose the verifier: all of that is decided here first. Trusts: the key
- * (checked by pubkey.c, wholly once it has signed something).  Must never follow a URL of the
- * header or take a key from it. */
+/* policy/jws.c — the strict check of form and header, then cjose for the signature. cjose alone
+ * accepts `=` and anything after the signature, unknown `crit`, ECDSA signatures with extra bytes
+ * and ES256 with any curve, and lets the token choose the algorithm: so all of that is refused here
+ * first. Trusts: the key (checked by pubkey.c, and validated once it has verified a signature).
+ * Must never follow a URL of the header or use a key in it. */
 #include "policy/jws.h"
 
 #include <cjose/cjose.h>
@@ -28,8 +28,8 @@ struct jws_key {
 	cjose_jwk_t *jwk;
 };
 
-/* cjose does not look at what it allocates (base/scarce.h); OpenSSL below it does, and says so in
- * errno. */
+/* cjose does not look at what it allocates (base/scarce.h); OpenSSL below it does, and sets errno.
+ */
 static void cjose_begin(void)
 {
 	cjose_set_alloc_funcs(scarce_malloc, scarce_realloc, scarce_free);
@@ -86,9 +86,9 @@ static enum kb_err split(struct span compact, struct span part[static 3])
 
 static enum kb_err check_header(struct jws *j)
 {
-	/* Members that change what the bytes mean or which key is meant.  jku, x5u, x5t are hints,
-	 * and not followed; members nobody defined are ignored (RFC 7515 §4) – unless `crit` says
-	 * otherwise, and `crit` is refused. */
+	/* Members that change the meaning of the bytes or choose the key.  jku, x5u, x5t are hints,
+	 * and not followed; undefined members are ignored (RFC 7515 section 4), unless `crit` lists
+	 * them, and `crit` is refused. */
 	static const char *const refused[] = {"crit", "b64", "zip", "cty", "jwk", "x5c", "enc",
 					      "epk",  "apu", "apv", "iv",  "tag", "p2s", "p2c"};
 	struct span text;
@@ -204,7 +204,7 @@ void jws_key_free(struct jws_key *k)
 	free(k);
 }
 
-/* 0 < v < order, both as wide as the order.  FIPS 186-5 §6.4.2 step 1; forgotten, it is
+/* 0 < v < order, both as wide as the order.  FIPS 186-5 section 6.4.2 step 1; without this check:
  * CVE-2022-21449. */
 static bool is_in_range(const uint8_t *v, const struct jws_key *key)
 {
@@ -215,7 +215,7 @@ static bool is_in_range(const uint8_t *v, const struct jws_key *key)
 	return any != 0 && memcmp(v, key->order, key->order_bytes) < 0;
 }
 
-/* What could not be judged for want of memory is judged again. */
+/* A validation that failed for lack of memory is repeated. */
 static enum kb_err validate_once(struct jws_key *key)
 {
 	if (!key->is_validated) {
@@ -237,8 +237,8 @@ enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 				     !is_in_range(j->signature.p + key->order_bytes, key)))
 		return KB_E_TOKEN_SIGNATURE;
 	/* cjose decodes the text and reads the header a second time, which costs 4 µs of 28 for a
-	 * token of 4 KiB.  It sees what the gate saw: the text is canonical and has no duplicate
-	 * member, so its `alg` is ours. */
+	 * token of 4 KiB.  It reads the same as the checks above: the text is canonical and has no
+	 * duplicate member, so its `alg` is ours. */
 	cjose_begin();
 	cjose_jws_t *jws = cjose_jws_import((const char *)j->compact.p, j->compact.len, NULL);
 	bool is_right = jws != NULL && cjose_jws_verify(jws, key->jwk, NULL);

@@ -1,6 +1,5 @@
-/* policy/jws.h — JWS compact serialisation (RFC 7515 §7.1): the strict gate over form and header,
- * and the signature behind it. Private to policy/: token.c adds what makes a JWS an attestation
- * token. */
+/* policy/jws.h — JWS compact serialisation (RFC 7515 §7.1): strict checks of form and header, then
+ * the signature. Private to policy/: token.c adds what makes a JWS an attestation token. */
 #ifndef KB_POLICY_JWS_H
 #define KB_POLICY_JWS_H
 #include "policy/issuer.h"
@@ -28,8 +27,8 @@ KB_MUST_CHECK enum kb_err jws_key_new(const struct pubkey *k, struct jws_key **o
 void jws_key_free(struct jws_key *k);
 
 /* KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE}.  The first signature that is right has its key
- * validated (pubkey_validate(), which is slow): KB_E_KEY_{WEAK,CURVE}, then and for ever after.  A
- * set of many keys so costs nothing that is not used, and only its issuer can make it be. */
+ * validated (pubkey_validate(), which is slow): KB_E_KEY_{WEAK,CURVE}, then and at every later
+ * call. So unused keys of a set cost nothing, and only the issuer can cause a validation. */
 KB_MUST_CHECK enum kb_err jws_verify(const struct jws *j, struct jws_key *key);
 
 struct jwk;

@@ -1,7 +1,7 @@
-/* policy/pubkey.c — is this stranger's public key one we may use?  Trusts OpenSSL's arithmetic,
- * nothing of the key. However a key arrives (JWK or certificate) it is reduced to its numbers, the
- * numbers are checked, and the key is built from them anew: no parameter but these ever reaches
- * OpenSSL.  Must never take a key that holds a private part, nor keep one. */
+/* policy/pubkey.c — may this public key from outside be used? Trusts OpenSSL's arithmetic, nothing
+ * of the key. However a key arrives (JWK or certificate) it is reduced to its numbers, the numbers
+ * are checked, and the key is built from them anew: no parameter but these ever reaches OpenSSL.
+ * Must never accept or store a private part. */
 #include "policy/pubkey_priv.h"
 
 #include <errno.h>
@@ -57,7 +57,7 @@ static void x509_cleanup(X509 **x)
 	X509_free(*x);
 }
 
-/* ---- what the JWK says of itself: no private member, and meant for our purpose ---- */
+/* ---- the JWK's own members: no private part, and meant for our purpose ---- */
 
 static bool has_private_part(const struct json_t *jwk)
 {
@@ -304,8 +304,8 @@ static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enu
 		e = e << 8 | num->e[i];
 	if (e < 3 || e % 2 == 0)
 		return KB_E_KEY_EXPONENT;
-	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good
-	 * for everybody. */
+	/* A guest that picks a key with a larger factor harms only itself; an issuer's key protects
+	 * every release. */
 	if (!BN_is_odd(n) || rsa_is_weak(n, use == PUBKEY_WRAP))
 		return KB_E_KEY_WEAK;
 	return KB_OK;
@@ -388,10 +388,10 @@ out:
 	pubkey_free(k);
 	if (err == KB_OK)
 		return KB_OK;
-	ERR_clear_error(); /* a stranger's bad key must not stand in the queue when the next call
-			      fails */
-	return kb_err_or_nomem(
-		err); /* OpenSSL's checks call a key bad that they had no memory for */
+	/* The error queue is per thread: the next failure must not report this key. */
+	ERR_clear_error();
+	/* OpenSSL also calls a key bad when it has no memory. */
+	return kb_err_or_nomem(err);
 }
 
 enum kb_err pubkey_validate(const struct pubkey *k)
@@ -404,10 +404,8 @@ enum kb_err pubkey_validate(const struct pubkey *k)
 	if (EVP_PKEY_public_check(ctx) == 1)
 		return KB_OK;
 	ERR_clear_error();
-	return kb_err_or_nomem(
-		k->num.kind == PUBKEY_RSA
-			? KB_E_KEY_WEAK
-			: KB_E_KEY_CURVE); /* it calls a key bad that it had no memory for */
+	/* OpenSSL also calls a key bad when it has no memory. */
+	return kb_err_or_nomem(k->num.kind == PUBKEY_RSA ? KB_E_KEY_WEAK : KB_E_KEY_CURVE);
 }
 
 void pubkey_free(struct pubkey *k)

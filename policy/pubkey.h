@@ -1,5 +1,4 @@
-/* policy/pubkey.h — a public key from a stranger (JWK or certificate), checked before anything is
- * done with it. */
+/* policy/pubkey.h — a public key from outside (JWK or certificate), checked before it is used. */
 #ifndef KB_POLICY_PUBKEY_H
 #define KB_POLICY_PUBKEY_H
 #include <openssl/types.h>
@@ -12,8 +11,8 @@ struct pubkey; /* opaque, immutable */
 
 enum pubkey_use {
 	PUBKEY_VERIFY, /* an issuer's: RSA or EC P-256/384/521; every check but pubkey_validate() */
-	PUBKEY_WRAP, /* a guest's ephemeral key: RSA; cheap checks, as it is judged at every release
-		      */
+	/* A guest's ephemeral key: RSA.  Cheap checks, because every release makes them. */
+	PUBKEY_WRAP,
 };
 enum pubkey_kind { PUBKEY_RSA = 1, PUBKEY_P256, PUBKEY_P384, PUBKEY_P521 };
 

@@ -6,8 +6,8 @@
 #include "base/limits.h"
 #include "policy/pubkey.h"
 
-struct key_numbers { /* big-endian; n and e without leading zeros, x and y as wide as the curve's
-			field */
+/* big-endian; n and e without leading zeros, x and y as wide as the curve's field. */
+struct key_numbers {
 	enum pubkey_kind kind;
 	uint8_t n[KB_RSA_MAX_BITS / 8], e[KB_RSA_MAX_E_BITS / 8];
 	size_t n_len, e_len;

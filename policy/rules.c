@@ -115,8 +115,8 @@ static bool condition_holds(const struct rule_node *n, const struct json_t *actu
 	if (n->op == OP_EXISTS)
 		return (actual != NULL) == span_eq_cstr(scalar_text(&n->value), "true");
 	struct scalar claim = scalar_of(actual);
-	if (claim.kind == SCALAR_NONE) /* absent, null, an object, an array: nothing to compare, not
-					  even as unequal */
+	/* absent, null, an object, an array: nothing to compare, not even as unequal. */
+	if (claim.kind == SCALAR_NONE)
 		return false;
 	bool ordered = scalar_order(&claim, &n->value, &order);
 	switch (n->op) {

@@ -1,6 +1,6 @@
-/* policy/scalar.c — what it means that a claim equals, or is less than, a policy's value.  Real
- * services compare text (a boolean claim satisfies "true"), so scalars are compared by canonical
- * text, and numbers exactly.  Must never let two different numbers look alike. */
+/* policy/scalar.c — when a claim equals a policy's value or is less. Azure's services compare text
+ * (a boolean claim satisfies "true"), so scalars are compared by canonical text, and numbers
+ * exactly. Must never give two different numbers the same text. */
 #include "policy/scalar.h"
 
 #include <errno.h>

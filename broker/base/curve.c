@@ -1,5 +1,5 @@
-/* base/curve.c — the one table of elliptic curves.  A curve that is not in it does not exist for
- * the broker. */
+/* broker/base/curve.c — the one table of elliptic curves.  A curve that is not in it does not exist
+ * for the broker. */
 #include "base/curve.h"
 
 #include <openssl/obj_mac.h>

@@ -1,5 +1,5 @@
-/* base/curve.h — the elliptic curves of the product, with every name that they have.  RFC 7518
- * section 6.2.1.1, SP 800-186. */
+/* broker/base/curve.h — the elliptic curves of the product, with every name that they have.  RFC
+ * 7518 section 6.2.1.1, SP 800-186. */
 #ifndef KB_BASE_CURVE_H
 #define KB_BASE_CURVE_H
 #include "base/bytes.h"

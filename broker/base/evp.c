@@ -1,5 +1,5 @@
-/* base/evp.c — builds OpenSSL public keys from numbers.  Judges nothing but what OpenSSL itself
- * refuses: a point off the curve, a number that is too long. */
+/* broker/base/evp.c — builds OpenSSL public keys from numbers.  Judges nothing but what OpenSSL
+ * itself refuses: a point off the curve, a number that is too long. */
 #include "base/evp.h"
 
 #include <openssl/bn.h>

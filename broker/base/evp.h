@@ -1,4 +1,4 @@
-/* base/evp.h — public keys for OpenSSL, built from their numbers alone. */
+/* broker/base/evp.h — public keys for OpenSSL, built from their numbers alone. */
 #ifndef KB_BASE_EVP_H
 #define KB_BASE_EVP_H
 #include <openssl/types.h>

@@ -1,5 +1,5 @@
-/* base/thumbprint.c — RFC 7638 section 3: the required members in lexical order, nothing else, no
- * white space. */
+/* broker/base/thumbprint.c — RFC 7638 section 3: the required members in lexical order, nothing
+ * else, no white space. */
 #include "base/thumbprint.h"
 
 #include "base/b64url.h"

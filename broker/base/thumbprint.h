@@ -1,4 +1,4 @@
-/* base/thumbprint.h — RFC 7638 thumbprints of public keys, SHA-256. */
+/* broker/base/thumbprint.h — RFC 7638 thumbprints of public keys, SHA-256. */
 #ifndef KB_BASE_THUMBPRINT_H
 #define KB_BASE_THUMBPRINT_H
 #include "base/curve.h"

@@ -1,6 +1,6 @@
-/* guest/ephemeral.c — the ephemeral key.  Decides nothing; trusts OpenSSL or the TPM with the
- * private half and never writes it anywhere. In software its numbers live in OpenSSL's secure heap:
- * once that is set up, OpenSSL itself puts an RSA key's secret numbers there. */
+/* broker/guest/ephemeral.c — the ephemeral key. Trusts OpenSSL or the TPM with the private half;
+ * never writes it anywhere. In software its secret numbers are in OpenSSL's secure heap, which
+ * OpenSSL uses for RSA keys once it is set up. */
 #include "guest/ephemeral.h"
 
 #include <openssl/bn.h>
@@ -42,7 +42,7 @@ static enum kb_err take_number(EVP_PKEY *key, const char *name, uint8_t *out, si
 	return err;
 }
 
-/* Takes the key over. */
+/* Takes ownership of the key. */
 static enum kb_err of_key(EVP_PKEY *key, struct ephemeral **out)
 {
 	struct ephemeral *e = calloc(1, sizeof *e);
@@ -53,7 +53,7 @@ static enum kb_err of_key(EVP_PKEY *key, struct ephemeral **out)
 		return err;
 	}
 	e->key = key;
-	/* Clients and brokers of this protocol split the blob at 256 bytes. */
+	/* Other clients and brokers of this protocol expect 256 bytes of OAEP ciphertext. */
 	err = EVP_PKEY_get_bits(key) == KB_RSA_MIN_BITS ? KB_OK : KB_E_KEY_SIZE;
 	if (err == KB_OK)
 		err = take_number(key, OSSL_PKEY_PARAM_RSA_N, e->n, sizeof e->n, &e->n_len);

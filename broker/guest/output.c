@@ -1,6 +1,6 @@
-/* guest/output.c — the last step.  Decides nothing about the key; must never leave it half written,
- * readable by others, behind a symbolic link or on a terminal.  Every byte of it stays in locked
- * memory until it is handed over. */
+/* broker/guest/output.c — writes the released key. Must never write half of it, nor where others
+ * can read it, nor through a symbolic link, nor to a terminal. It stays in locked memory until it
+ * is written. */
 #include "guest/output.h"
 
 #include <errno.h>
@@ -220,8 +220,8 @@ static enum kb_err write_all(int fd, struct span bytes, const char **why)
 	return KB_OK;
 }
 
-/* A new file beside the old one, then renamed over it: a reader sees all of the key or none, and a
- * link at the target's place is replaced, not followed. */
+/* Write a new file and rename it: a reader sees the whole key or none, and a symbolic link at the
+ * target is replaced, not followed. */
 static enum kb_err write_file(const char *path, struct span bytes, const char **why)
 {
 	char dir[4096], temporary[300];
@@ -246,19 +246,16 @@ static enum kb_err write_file(const char *path, struct span bytes, const char **
 		*why = strerror(errno);
 		goto out;
 	}
-	/* The umask may have taken rights away, never given any; 0600 is what is promised. */
+	/* The umask may have removed bits of the mode; set 0600. */
 	err = fchmod(fd, 0600) == 0 ? write_all(fd, bytes, why) : KB_E_FILE;
-	bool is_synced =
-		fsync(fd) == 0 ||
-		errno == EINVAL; /* a file system without sync keeps nothing over a crash anyway */
+	bool is_synced = fsync(fd) == 0 || errno == EINVAL; /* this file system has no sync */
 	if (close(fd) != 0 || !is_synced ||
 	    (err == KB_OK && renameat(at, temporary, at, name) != 0)) {
 		*why = strerror(errno);
 		err = KB_E_FILE;
 	}
 	if (err == KB_OK)
-		(void)fsync(
-			at); /* the name may be lost in a crash: then the next boot asks again */
+		(void)fsync(at); /* if a crash loses the name, the next boot asks again */
 	else
 		unlinkat(at, temporary, 0);
 out:
@@ -267,7 +264,7 @@ out:
 	return err;
 }
 
-/* The user keyring: all of root's sessions see it, and nothing of it outlives the boot. */
+/* The user keyring: every session of root has it, and it does not survive a reboot. */
 static enum kb_err write_keyring(const char *name, struct span bytes, const char **why)
 {
 	if (syscall(SYS_add_key, "user", name, bytes.p, bytes.len, KEY_SPEC_USER_KEYRING) >= 0)
@@ -290,5 +287,5 @@ enum kb_err output_write(const char *place, const struct secret *s, const char *
 		return write_file(rest, bytes, why);
 	if ((rest = after(place, "keyring:")) != NULL)
 		return write_keyring(rest, bytes, why);
-	KB_BUG(); /* output_check() came first */
+	KB_BUG(); /* output_check() accepts no other */
 }

@@ -1,7 +1,7 @@
-/* guest/reply.c — decides whether a reply answers this request, and unwraps the key in it.
- * Trusts what signed_reply_open() verified, and even then only what matches what was asked: key,
- * version, nonce, scheme, our own key's kid, and public parts that fit the private ones.  Must
- * never hand out a key of which any of that is not so. */
+/* broker/guest/reply.c — decides whether a reply answers this request, and unwraps the key in it.
+ * Trusts what signed_reply_open() verified, if it matches the request: key, version, nonce, scheme,
+ * kid of the ephemeral key, and public parts that fit the private ones. Must never return a key
+ * that fails one of these. */
 #include "guest/reply.h"
 
 #include <openssl/bn.h>
@@ -25,10 +25,10 @@ void released_free(struct released *r)
 	*r = (struct released){0};
 }
 
-/* ---- is it the answer? ---- */
+/* ---- does it answer the request? ---- */
 
-/* What follows "/keys/" in a key's URL, as name and version; the broker's public host may differ
- * from the name we call it by. */
+/* Name and version in a key's URL, behind "/keys/". The host is not compared: the broker's public
+ * name may differ from the one in --url. */
 static bool key_id_split(struct span id, struct span *name, struct span *version)
 {
 	static const char keys[] = "/keys/";
@@ -164,7 +164,7 @@ static bool curve_is(const EVP_PKEY *key, const struct json_t *jwk)
 	return curve != NULL && span_eq_cstr(crv, curve->name);
 }
 
-/* PKCS#8 to its last byte, and the private half of the very key that the reply names. */
+/* The whole is PKCS#8, and the private half of the key that the reply describes. */
 static enum kb_err check_private(const struct json_t *jwk, bool is_rsa, struct released *out)
 {
 	struct span der = secret_span(out->plain);

@@ -1,5 +1,4 @@
-/* guest/reply.h — the broker's answer to a release: is it the answer to what we asked, and the key
- * in it. */
+/* broker/guest/reply.h — the broker's reply to a release call: the checks, and the key in it. */
 #ifndef KB_GUEST_REPLY_H
 #define KB_GUEST_REPLY_H
 #include "base/secret.h"
@@ -24,7 +23,7 @@ struct released {
 /* {"value":JWS}.  `out` is the caller's in any case: released_free().
  * KB_E_FETCH_CONTENT: not a release; those of signed_reply_open(); KB_E_KID_UNKNOWN … see there;
  * KB_E_PATH: another key or version; KB_E_NONCE; KB_E_ENC; KB_E_KEY_BINDING: wrapped to another
- * key; KB_E_WRAP: does not unwrap; KB_E_KEY_TYPE, KB_E_KEY_FORMAT, KB_E_KEY_SIZE: what was in it;
+ * key; KB_E_WRAP: does not unwrap; KB_E_KEY_TYPE, KB_E_KEY_FORMAT, KB_E_KEY_SIZE: the key in it;
  * KB_E_TPM*. */
 KB_MUST_CHECK enum kb_err reply_open(struct span body, const struct asked *asked,
 				     struct released *out);

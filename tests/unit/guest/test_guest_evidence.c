@@ -1,5 +1,5 @@
-/* Evidence on its way: the kernel's certificate table, the attestation service's body, tokens and
- * which key they speak of. */
+/* tests/unit/guest/test_guest_evidence.c — the kernel's certificate table, the attestation
+ * service's body, tokens and the wrapping key in them. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* What the guest believes of a release: a reply made here by hand, and every way in which it can be
- * another one. */
+/* tests/unit/guest/test_guest_reply.c — the checks of a release: a reply made here by hand, and
+ * every way in which it can be another. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

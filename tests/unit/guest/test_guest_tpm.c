@@ -1,5 +1,5 @@
-/* The ephemeral key in a TPM: what it opens, what it does not, and that it works only while the
- * PCRs are as they were.  The TPM is swtpm. */
+/* tests/unit/guest/test_guest_tpm.c — the ephemeral key in a TPM (swtpm): what it opens, what it
+ * refuses, and that it works only while the PCRs have their values. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -196,7 +196,7 @@ static void test_tpm_key_dies_with_a_changed_pcr(void **state)
 	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_WRAP);
 }
 
-/* The TPM itself holds the line, not our comparison of policies: a key in use while somebody
+/* The TPM enforces it, not our comparison of policies: a key in use while somebody
  * extends. */
 static void test_tpm_refuses_in_the_middle(void **state)
 {

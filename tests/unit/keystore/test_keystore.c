@@ -1,4 +1,5 @@
-/* Opening, finding, describing, creating; the session and its one login. */
+/* tests/unit/keystore/test_keystore.c — open, find, describe and create; the session and its one
+ * login. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -487,8 +488,8 @@ static void test_c04_pin_refused_once_is_final(void **state)
 	}
 }
 
-/* One worker's refused PIN is everybody's: the others, whose sessions are lost later, do not spend
- * the token's tries. */
+/* A PIN refused to one worker counts for all: the others, whose sessions are lost later, do not
+ * spend the token's tries. */
 static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 {
 	_Atomic uint32_t refused = 0;
@@ -507,7 +508,7 @@ static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
 	assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
 	assert_int_equal(p11_fault.calls[FAULT_C_Login], before);
-	/* and who is refused says so */
+	/* and the refused worker records it */
 	ks->login_err = KB_OK;
 	atomic_store(&refused, 0);
 	fault_next(FAULT_C_Login, CKR_PIN_INCORRECT, 1);

@@ -1,5 +1,5 @@
-/* The only way a key leaves: what comes out is unwrapped as a client does, strictly, and compared
- * byte for byte. */
+/* tests/unit/keystore/test_wrap.c — the only way a key leaves: every blob is unwrapped strictly, as
+ * a client does, and compared byte for byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -278,8 +278,8 @@ static void test_wrap_refused_before_self_test(void **state)
 	assert_int_equal(b.len, 0);
 }
 
-/* SoftHSM 2.6.1 pads before RFC 5649 (FACTS §1).  When this fails after an upgrade, the fact has
- * changed: look at it, then here. */
+/* SoftHSM 2.6.1 pads before RFC 5649. When this fails after an upgrade, the module may have become
+ * exact. */
 static void test_self_test_softhsm_needs_worker(void **state)
 {
 	clock_t from = clock(); /* the CPU's time: others may want it, too */
@@ -645,7 +645,7 @@ static void test_c09_blob_of_another_key(void **state)
 	free(same_uri);
 }
 
-/* The object's value is damaged: of symmetric keys the check value tells. */
+/* The object's value is damaged: the check value of a symmetric key shows it. */
 static void test_c15_symmetric_key_that_is_another(void **state)
 {
 	struct hsm_public saved = keys[5].key->public,
@@ -666,7 +666,7 @@ static void test_c15_symmetric_key_that_is_another(void **state)
 	*p = saved;
 }
 
-/* A module that gives constants: both parts are looked at. */
+/* A module that returns constants: both parts are checked. */
 static uint8_t constant;
 static CK_MECHANISM_TYPE only = CKM_VENDOR_DEFINED; /* the one part that is constant */
 static CK_RV constant_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE by,

@@ -1,5 +1,4 @@
-/* tests/unit/policy/test_claims.c — times, audience, nonce and the wrapping key in the evidence
- * (SECURITY A14–A16, A18, A19, A25–A27). */
+/* tests/unit/policy/test_claims.c — times, audience, nonce and the wrapping key in the evidence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -378,7 +377,7 @@ static void test_a27_wrapping_key_not_bound(void **state)
 		ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(j, &issuer, &k));
 		assert_null(k);
 	}
-	/* A key elsewhere in the token is somebody else's: the hypervisor's, or whatever a claim
+	/* A key elsewhere in the token is not the guest's: the hypervisor's, or whatever a claim
 	 * was made to hold. */
 	const char *set = mint_text("{\"keys\":[%s]}", rsa("a", ",\"use\":\"enc\""));
 	const char *const elsewhere[] = {

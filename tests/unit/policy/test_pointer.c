@@ -1,4 +1,4 @@
-/* tests/unit/policy/test_pointer.c — places in the claims. */
+/* tests/unit/policy/test_pointer.c — places in the claims (RFC 6901). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
