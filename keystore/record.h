@@ -74,6 +74,7 @@ const struct key_version *key_record_version(const struct key_record *r, struct 
 /* enabled, exportable, nbf ≤ now < exp: KB_OK or
  * KB_E_KEY_{DISABLED,NOT_EXPORTABLE,NOT_YET,EXPIRED}. */
 KB_MUST_CHECK enum kb_err key_record_usable(const struct key_record *r, int64_t now_s);
+const char *key_kind_name(enum kb_kty kty, bool is_hsm); /* "RSA-HSM" … */
 const char *key_op_name(unsigned op);
 
 #endif
