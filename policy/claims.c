@@ -106,7 +106,7 @@ enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_
 /* ---- the wrapping key ---- */
 
 /* kty RSA, and use "enc" or key_ops with "encrypt", as Azure's services choose.  pubkey.c then
- * judges whether it is a good one. */
+ * checks the key itself. */
 static bool is_for_wrapping(const struct json_t *jwk)
 {
 	const struct json_t *ops;

@@ -1,7 +1,7 @@
-/* policy/debug.c — does the evidence say that the guest can be debugged, and does the policy allow
- * exactly that?  A debugger reads the guest's memory, and so the released key.  Trusts: the claims
- * are verified, the policy holds for them.  Must never pass a claim because of a condition that the
- * policy does not need, nor because of a value that is not known as harmless. */
+/* policy/debug.c — is the guest debuggable by its evidence, and does the policy allow exactly that?
+ * A debugger reads the guest's memory, and so the released key.  Trusts: the claims are verified,
+ * the policy holds for them.  Must never pass a claim because of a condition that the policy does
+ * not need, nor because of a value that is not known as harmless. */
 #include "policy/debug.h"
 
 #include <jansson.h>
@@ -128,7 +128,7 @@ static const struct debug_claim {
 	{AT(TOP) | AT(ITA_SGX), {{"sgx_is_debuggable", IS_FALSE}}},
 	{AT(EAR_SGX) | AT(TCB_SGX), {{"attributes.flags", IS_SGX_FLAGS}}},
 	{AT(TCB), {{"sgx.body.attributes.flags", IS_SGX_FLAGS}}},
-	/* the system inside a VM of Azure, as its TPM's log has it */
+	/* the operating system of an Azure VM, from its TPM's log */
 	{AZURE, {{"x-ms-azurevm-kerneldebug-enabled", IS_FALSE}}},
 	{AZURE, {{"x-ms-azurevm-bootdebug-enabled", IS_FALSE}}},
 	{AZURE, {{"x-ms-azurevm-hypervisordebug-enabled", IS_FALSE}}},
@@ -199,14 +199,14 @@ static bool write_path(char out[static PATH_BYTES], const char *const *level, co
 }
 
 /* The value as a condition writes it, NULL when it is no scalar or its text needs escapes. */
-static const char *value_text(const struct json_t *value, struct scalar *process,
+static const char *value_text(const struct json_t *value, struct scalar *scalar,
 			      char out[static 40])
 {
 	static const char plain[] =
 		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-+._";
 
-	*process = scalar_of(value);
-	struct span text = scalar_text(process);
+	*scalar = scalar_of(value);
+	struct span text = scalar_text(scalar);
 	if (text.len == 0 || text.len >= 40)
 		return NULL;
 	for (size_t i = 0; i < text.len; i++)
@@ -228,9 +228,9 @@ static const char *kind_text(const struct json_t *value)
 static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool is_nameable,
 		       const struct json_t *value)
 {
-	struct scalar process;
-	char process_text[40];
-	const char *text = value_text(value, &process, process_text);
+	struct scalar scalar;
+	char storage[40];
+	const char *text = value_text(value, &scalar, storage);
 	const char *shown = text != NULL ? text : kind_text(value);
 
 	if (!is_nameable)

@@ -19,7 +19,7 @@ enum explain_step {
 	STEP_COUNT
 };
 
-struct explain *explain_new(void); /* NULL on no memory; room for KB_MAX_POLICY_NODES */
+struct explain *explain_new(void); /* NULL: no memory */
 void explain_free(struct explain *ex);
 static inline void explain_cleanup(struct explain **ex)
 {

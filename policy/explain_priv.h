@@ -23,10 +23,10 @@ struct explain {
 	const struct json_t *actual[RULES_NODES];
 };
 
-/* NULL `ex` is fine.  The evaluation begins: no node has been judged. */
+/* NULL `ex` is fine.  The evaluation begins: no node has been evaluated. */
 void explain_policy(struct explain *ex, const struct rules *r, struct span iss,
 		    const struct json_t *claims);
-/* One node was judged; `actual` is the claim that a condition read, NULL when there is none. */
+/* One node was evaluated; `actual` is the claim that a condition read, NULL when there is none. */
 void explain_node(struct explain *ex, size_t node, bool holds, const struct json_t *actual);
 
 #endif

@@ -1,7 +1,6 @@
 /* policy/explain_show.c — shows what one decision was: as text for operators, as JSON for programs,
- * as the ledger's list of failing conditions.  Judges nothing: it only shows what decide.c and
- * rules.c recorded.  Values of tokens are escaped, so that a claim cannot write to an admin's
- * terminal. */
+ * as the ledger's list of failing conditions.  Decides nothing: it shows what decide.c and rules.c
+ * recorded.  Values of tokens are escaped, so that a claim cannot write to an admin's terminal. */
 #include <jansson.h>
 #include <stdio.h>
 

@@ -37,7 +37,7 @@ static void cjose_begin(void)
 	errno = 0;
 }
 
-/* Whatever cjose made since cjose_begin() is to be released, and counts for nothing. */
+/* An allocation of cjose failed since cjose_begin(): release what it made, and do not use it. */
 static bool cjose_was_short(void)
 {
 	return scarce_was_used() || errno == ENOMEM;
@@ -110,7 +110,7 @@ static enum kb_err check_header(struct jws *j)
 		return KB_E_TOKEN_HEADER;
 	if (err != KB_OK)
 		return err == KB_E_JSON_MISSING ? KB_E_KID_MISSING : KB_E_KID_LENGTH;
-	/* Last, so that a kid of 10 kB is refused for what it is. */
+	/* Last, so that a kid of 10 kB gets its own error code. */
 	return j->header_text.len <= KB_MAX_TOKEN_HEADER ? KB_OK : KB_E_TOKEN_HEADER;
 }
 

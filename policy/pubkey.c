@@ -70,7 +70,7 @@ static bool has_private_part(const struct json_t *jwk)
 	return false;
 }
 
-/* Is `name` (an optional string) absent or one of the two?  KB_E_KEY_USE when it is something else.
+/* `use` (RFC 7517 section 4.2), when there, is that of the purpose.
  */
 static enum kb_err check_use(const struct json_t *jwk, enum pubkey_use use)
 {
@@ -104,8 +104,8 @@ static enum kb_err check_key_ops(const struct json_t *jwk, enum pubkey_use use)
 	return fits ? KB_OK : KB_E_KEY_USE;
 }
 
-/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that we would use this kind of
- * key with. */
+/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that fits the purpose and this
+ * kind of key. */
 static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum pubkey_kind kind)
 {
 	static const char *const oaep[] = {"RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384",
@@ -126,8 +126,8 @@ static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum
 
 /* ---- numbers in ---- */
 
-/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer: the caller knows
- * what that means. */
+/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer; the caller
+ * translates it. */
 static enum kb_err member_bytes(const struct json_t *jwk, const char *name, uint8_t *out,
 				size_t cap, size_t *len)
 {

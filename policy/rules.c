@@ -71,7 +71,7 @@ bool rules_name_authority(const struct rules *r, struct span iss)
 	return false;
 }
 
-struct claim_place { /* where a path ends: a name in an object; NULL when the way there is none */
+struct claim_place { /* the object and the name at the end of a path; object NULL: there is none */
 	const struct json_t *object;
 	struct span name;
 };
@@ -154,8 +154,8 @@ static bool evaluate(const struct rules *r, struct span iss, const struct json_t
 	for (size_t a = 1; a < r->n; a = r->nodes[a].end) {
 		if (!is_authority(r->nodes[a].authority, iss))
 			continue;
-		/* Backwards through the preorder: every child is judged before its group, and each
-		 * exactly once. */
+		/* Backwards through the preorder: every child is evaluated before its group, and
+		 * each exactly once. */
 		for (size_t i = r->nodes[a].end; i-- > a;) {
 			const struct rule_node *n = &r->nodes[i];
 			const struct json_t *actual = NULL;

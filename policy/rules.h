@@ -40,7 +40,7 @@ struct claim_set { /* members of one object of the claims, by name; everything b
 	size_t n;
 };
 
-/* Would the policy hold if every condition that reads one of these members did not?  The same
+/* Does the policy hold if no condition that reads one of these members holds?  The same
  * evaluation, without an explanation.  A member is identified by its object and name, not by its
  * value: jansson has one value `true` for the whole program. */
 KB_MUST_CHECK bool rules_hold_without(const struct rules *r, struct span iss,

@@ -1,6 +1,6 @@
 /* policy/rules_compile.c — compiles a release policy in Azure's grammar into a flat array in
- * preorder, which rules.c evaluates.  Trusts nothing of the text.  Must never compile a policy that
- * is doubtful: an unknown member, operator or type is a fault with its line. */
+ * preorder, which rules.c evaluates.  Trusts nothing of the text.  Must never compile what it does
+ * not know: an unknown member, operator or type is a fault with its line. */
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ static enum kb_err too_large(struct compiler *c)
 		    KB_MAX_POLICY_NODES);
 }
 
-/* The object's one group member is entered: a node for it, and a level to read its entries.
+/* Open the object's one group member: a node for it, and a level of the stack to read its entries.
  * `authority` is empty but for a child of node 0. */
 static enum kb_err group_open(struct compiler *c, const struct json_t *obj, struct span authority)
 {

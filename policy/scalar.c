@@ -137,8 +137,8 @@ bool scalar_order(const struct scalar *a, const struct scalar *b, int *order)
 		*order = sign(a->integer<b->integer, a->integer> b->integer);
 		return true;
 	}
-	/* At least one is a real, smaller than 2^53 and not integral: rounding an integer beyond
-	 * that to a double cannot carry it past. */
+	/* At least one is a real below 2^53 and not integral: rounding a larger integer to a double
+	 * cannot change the order. */
 	double x = a->kind == SCALAR_INT ? (double)a->integer : a->real;
 	double y = b->kind == SCALAR_INT ? (double)b->integer : b->real;
 	*order = sign(x<y, x> y);

@@ -1,5 +1,5 @@
-/* policy/token.h — attestation token (JWS compact, RFC 7515): the strict gate, then the signature.
- * Never: I/O, clock. */
+/* policy/token.h — attestation token (JWS compact, RFC 7515): strict checks of its form, then the
+ * signature. No I/O, no clock. */
 #ifndef KB_POLICY_TOKEN_H
 #define KB_POLICY_TOKEN_H
 #include "policy/issuer.h"
@@ -25,7 +25,7 @@ struct span token_unverified_iss(const struct token *t); /* only to choose the i
 struct span token_kid(const struct token *t);
 enum kb_alg token_alg(const struct token *t);
 void token_digest(const struct token *t, uint8_t out[static 32]); /* SHA-256 of the compact form */
-/* SHA-256 of header and claims, without the signature: what single use must remember.  An ECDSA
+/* SHA-256 of header and claims, without the signature: what single use stores.  An ECDSA
  * signature (r, s) has a valid twin (r, n−s). */
 void token_replay_id(const struct token *t, uint8_t out[static 32]);
 

@@ -351,14 +351,14 @@ static void test_token_header_size(void **state)
 {
 	char *filler = mint_keep(calloc(1, 64 * 1024));
 	static const char frame[] = "{\"alg\":\"RS256\",\"kid\":\"k\",\"x\":\"%s\"}";
-	size_t process = KB_MAX_TOKEN_HEADER - (sizeof frame - 1 - 2);
+	size_t space = KB_MAX_TOKEN_HEADER - (sizeof frame - 1 - 2);
 
 	(void)state;
 	memset(filler, 'x', 10 * KB_MAX_TOKEN_HEADER);
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header(mint_text(frame, filler)));
-	filler[process + 1] = '\0';
+	filler[space + 1] = '\0';
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header(mint_text(frame, filler)));
-	filler[process] = '\0';
+	filler[space] = '\0';
 	ASSERT_ERR(KB_OK, judge_header(mint_text(frame, filler)));
 }
 
