@@ -59,7 +59,7 @@ struct token_file {
 	size_t len; /* 0: no such file, or one of a length that SoftHSM does not write */
 };
 
-static void file_read(int dir, const char *name, struct token_file *out)
+static void token_read(int dir, const char *name, struct token_file *out)
 {
 	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, out->bytes, sizeof out->bytes);
@@ -70,7 +70,7 @@ static void file_read(int dir, const char *name, struct token_file *out)
 }
 
 /* Atomic: a reader finds the old file or the new one. */
-static bool file_replace(int dir, const char *name, const struct token_file *f)
+static bool token_write(int dir, const char *name, const struct token_file *f)
 {
 	static const char temporary[] = "token.keep.new";
 	int fd =
@@ -87,13 +87,13 @@ static struct token_file now, saved; /* large, and a process has one thread */
 
 static void both_read(int dir)
 {
-	file_read(dir, object_name, &now);
-	file_read(dir, copy_name, &saved);
+	token_read(dir, object_name, &now);
+	token_read(dir, copy_name, &saved);
 }
 
 static void save(int dir, const char *token)
 {
-	if (!file_replace(dir, copy_name, &now))
+	if (!token_write(dir, copy_name, &now))
 		log_event(LOG_WARN, "hsm.token_keep", "token", token, "why", strerror(errno), NULL);
 }
 
@@ -105,7 +105,7 @@ static void restore_one(int dir, const char *token)
 		     token); /* before the first login, which may damage the file as any other */
 	if (now.len >= saved.len)
 		return;
-	bool good = file_replace(dir, object_name, &saved);
+	bool good = token_write(dir, object_name, &saved);
 	log_event(good ? LOG_WARN : LOG_ERROR, "hsm.token_restored", "token", token, "why",
 		  good ? "a process ended while it was logging in and left the file cut short"
 		       : strerror(errno),
