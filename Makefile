@@ -56,8 +56,9 @@ $(BUILD)/keybrokerd $(BUILD)/keybrokerctl:
 	@echo "  LD   $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# The guest program goes into an initramfs: of ours it takes base/ and the unwrap, of others TLS, JSON and the TPM stack.
-GUEST_LAYERS := $(BUILD)/libkeybroker-guest.a $(BUILD)/keystore/kwp.o $(BUILD)/libbase.a
+# The guest program goes into an initramfs: of ours it takes base/ and the wrapping schemes, of others TLS, JSON and the TPM stack.
+GUEST_SCHEMES := $(call objs,$(sort $(wildcard keystore/scheme*.c)) keystore/kwp.c)
+GUEST_LAYERS := $(BUILD)/libkeybroker-guest.a $(GUEST_SCHEMES) $(BUILD)/libbase.a
 GUEST_LDLIBS := $(shell pkg-config --libs libssl libcrypto jansson tss2-esys tss2-mu tss2-tctildr 2>/dev/null)
 $(BUILD)/keybroker-guest: $(BUILD)/broker/keybroker-guest.o $(GUEST_LAYERS)
 	@echo "  LD   $@"

@@ -1,4 +1,4 @@
-/* broker/keybroker-guest.c — the guest's side of a release, small enough for an initramfs: options,
+/* broker/keybroker-guest.c — the guest's program, small enough for an initramfs: options,
  * help, and the process itself (no core, no debugger, locked memory).  Trusts its command line.
  * Must never take a secret as an argument, nor wait without end. */
 #include <getopt.h>
@@ -53,8 +53,8 @@ static const char help[] =
 static int usage(const char *what)
 {
 	if (what != NULL)
-		say("%s", what);
-	say("`keybroker-guest --help` tells the options");
+		message("%s", what);
+	message("`keybroker-guest --help` tells the options");
 	return GUEST_USAGE;
 }
 
@@ -124,7 +124,6 @@ static bool is_made_of(const char *text, const char *letters, size_t max)
 
 static const char *check(const struct release_options *o)
 {
-	enum guest_hash hash;
 	const char *slash = o->key == NULL ? NULL : strchr(o->key, '/');
 
 	if (o->urls == NULL || o->key == NULL || o->ca == NULL || o->out == NULL)
@@ -134,7 +133,7 @@ static const char *check(const struct release_options *o)
 		return "--key: NAME or NAME/VERSION";
 	if (!is_made_of(o->api_version, PLAIN, 32))
 		return "--api-version: not one";
-	if (!enc_known(span_str(o->enc), &hash))
+	if (scheme_find(span_str(o->enc)) == NULL)
 		return "--enc: CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 or RSA_AES_KEY_WRAP_384";
 	if (o->nonce != NULL && (o->nonce[0] == '\0' || strlen(o->nonce) > KB_MAX_NONCE))
 		return "--nonce: 1 to 256 bytes";
@@ -150,7 +149,7 @@ static const char *check(const struct release_options *o)
 	return NULL;
 }
 
-/* 0: go on; else the exit code, with what is wrong said. */
+/* 0: go on; else the exit code, and the fault was reported. */
 static int parse(int argc, char **argv, struct release_options *o)
 {
 	enum {
@@ -200,7 +199,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 		{"timeout", 1, NULL, TIMEOUT},
 		{0},
 	};
-	/* The options whose value is kept as it is. */
+	/* The options whose value is stored as it is. */
 	const struct {
 		int option;
 		const char **to;
@@ -247,7 +246,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 	if ((why = check(o)) != NULL)
 		return usage(why);
 	if (output_check(o->out, &why) != KB_OK) {
-		say("--out %s: %s", o->out, why);
+		message("--out %s: %s", o->out, why);
 		return usage(NULL);
 	}
 	return 0;
@@ -288,8 +287,8 @@ int main(int argc, char **argv)
 	signal(SIGALRM, on_alarm);
 	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 ||
 	    secret_arena_init() != KB_OK) {
-		say("memory for the key cannot be locked");
-		say("check: `ulimit -l` is at least %d KiB", KB_SECRET_ARENA / 1024);
+		message("memory for the key cannot be locked");
+		message("check: `ulimit -l` is at least %d KiB", KB_SECRET_ARENA / 1024);
 		return GUEST_OUTPUT;
 	}
 	alarm((unsigned)o.timeout_s + BACKSTOP_S);

@@ -1,6 +1,6 @@
-/* keystore/create.c — makes, imports and destroys keys; keybrokerctl's half of the keystore (the
- * self-test borrows key_put for session keys). Decides their attributes: a key for release is
- * sensitive, extractable and good for nothing but being wrapped; a signer never leaves. */
+/* keystore/create.c — generates, imports and destroys keys for keybrokerctl; the self-test uses
+ * key_put() for session keys. Decides their attributes: a key for release is sensitive, extractable
+ * and has no other use than to be wrapped; a signing key is not extractable. */
 #include "keystore/create.h"
 
 #include <openssl/evp.h>
@@ -54,7 +54,7 @@ static void add_place(struct template *t, const struct key_place *w)
 	add(t, CKA_ID, w->id, sizeof w->id);
 }
 
-/* Defaults differ between modules, so every use is said. */
+/* Defaults differ between modules, so every use is stated. */
 static void add_private(struct template *t, const struct key_place *w, enum kb_kty kty)
 {
 	add_place(t, w);
@@ -123,7 +123,7 @@ static enum kb_err generate_pair(struct keystore *ks, const struct keystore_temp
 		add(&pub, CKA_MODULUS_BITS, &bits, sizeof bits);
 		add(&pub, CKA_PUBLIC_EXPONENT, e, sizeof e);
 	} else {
-		const struct curve *c = crv_curve(t->crv);
+		const struct curve *c = curve_of(t->crv);
 		if (c == NULL)
 			return KB_E_HSM_KEY_ATTR;
 		add(&pub, CKA_EC_PARAMS, c->oid, c->oid_len);
@@ -170,8 +170,8 @@ enum kb_err keystore_generate(struct keystore *ks, const struct keystore_templat
 
 /* ---- import ---- */
 
-/* A private key goes in as it comes out: under the transport key, so that no second form of its
- * numbers exists here. */
+/* A private key goes in under the transport key (C_UnwrapKey), so that its numbers need no second
+ * form in this process. */
 enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty kty,
 		    const struct secret *plain, CK_OBJECT_HANDLE *out)
 {
@@ -210,7 +210,7 @@ static enum kb_err public_put(struct keystore *ks, const struct key_place *w,
 		add(&t, CKA_MODULUS, p->n, p->n_len);
 		add(&t, CKA_PUBLIC_EXPONENT, p->e, p->e_len);
 	} else {
-		const struct curve *c = crv_curve(p->crv);
+		const struct curve *c = curve_of(p->crv);
 		if (c == NULL)
 			return KB_E_BUG;
 		size_t len = 1 + 2 * p->xy_len, at = 0;
@@ -227,8 +227,8 @@ static enum kb_err public_put(struct keystore *ks, const struct key_place *w,
 	return P11(ks, C_CreateObject, ks->session, t.a, t.n, &public);
 }
 
-/* Whole, of the type asked for, and a key pair that belongs together.  OpenSSL wipes its copies
- * when it frees them. */
+/* The DER is whole, of the type asked for, and its two halves belong together.  OpenSSL wipes its
+ * copies when it frees them. */
 static enum kb_err private_check(const struct secret *plain, enum kb_kty kty, struct hsm_public *p)
 {
 	struct span der = secret_span(plain);
@@ -273,7 +273,8 @@ enum kb_err keystore_import(struct keystore *ks, const struct keystore_template 
 	if ((err = key_put(ks, &w, t->kty, plain, &key)) != KB_OK)
 		return err;
 	if (t->kty != KB_KTY_OCT && (err = public_put(ks, &w, &p)) != KB_OK) {
-		(void)P11_RAW(ks, C_DestroyObject, ks->session, key); /* half a key is none */
+		/* A private key without its public object is unusable. */
+		(void)P11_RAW(ks, C_DestroyObject, ks->session, key);
 		return err;
 	}
 	*object = uri;
@@ -297,7 +298,7 @@ enum kb_err keystore_destroy(struct keystore *ks, const char *object)
 		return err;
 	const CK_ATTRIBUTE *id = p11_kit_uri_get_attribute(uri, CKA_ID);
 	if (id == NULL || id->ulValueLen == 0 || !p11_kit_uri_match_token_info(uri, &ks->token))
-		return KB_E_HSM_URI; /* a label may stand on keys of other people */
+		return KB_E_HSM_URI; /* other keys may have the same label */
 	keys_forget(ks);
 	for (size_t i = 0; i < sizeof class / sizeof class[0]; i++) {
 		CK_ATTRIBUTE t[] = {{CKA_CLASS, &class[i], sizeof class[i]},

@@ -3,7 +3,7 @@
 #define KB_KEYSTORE_CREATE_H
 #include "keystore/module.h"
 
-struct key_place { /* where a key goes and what it may do there */
+struct key_place { /* where a key is put, and its use */
 	const char *label;
 	uint8_t id[16];
 	bool is_token;  /* a token object; else it dies with the session */

@@ -1,8 +1,8 @@
-/* keystore/engine.c — the two ways of wrapping a key for a client (PKCS#11 v3.0 §6.1.20: OAEP(kek,
- * aes) ‖ AES-KWP(aes, key)). WRAP_MODULE: everything inside, nothing to repair outside, so only
- * where it is proved exact.  WRAP_WORKER: the module hands the key out under the transport key,
- * this process makes it exact and wraps it.  Plaintext and AES bytes live in struct secret alone
- * and die with the call. */
+/* keystore/engine.c — the two engines that wrap a key for a client. WRAP_MODULE: everything inside
+ * the module; nothing can be repaired outside, so only where it is proved exact. WRAP_WORKER: the
+ * module hands the key out under the transport key, this process makes its plaintext exact
+ * (pkcs8.c) and seals it by the scheme. Plaintext stands in struct secret alone and is wiped with
+ * the call. */
 #include "keystore/engine.h"
 
 #include <openssl/bn.h>
@@ -12,67 +12,13 @@
 #include "base/secret.h"
 #include "keystore/kwp.h"
 #include "keystore/pkcs8.h"
-
-static const struct {
-	const char *name, *digest;
-	CK_MECHANISM_TYPE hash;
-	CK_ULONG mgf;
-} scheme[KB_ENC_COUNT] = {
-	[KB_ENC_NONE] = {"", "", 0, 0},
-	[KB_ENC_SHA1] = {"CKM_RSA_AES_KEY_WRAP", "SHA1", CKM_SHA_1, CKG_MGF1_SHA1},
-	[KB_ENC_SHA256] = {"RSA_AES_KEY_WRAP_256", "SHA256", CKM_SHA256, CKG_MGF1_SHA256},
-	[KB_ENC_SHA384] = {"RSA_AES_KEY_WRAP_384", "SHA384", CKM_SHA384, CKG_MGF1_SHA384},
-};
-
-enum kb_enc enc_from_name(struct span name)
-{
-	for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
-		if (span_eq_cstr(name, scheme[e].name))
-			return (enum kb_enc)e;
-	return KB_ENC_NONE;
-}
-
-const char *enc_name(enum kb_enc e)
-{
-	return (unsigned)e < KB_ENC_COUNT ? scheme[e].name : "";
-}
-
-const char *enc_digest(enum kb_enc e)
-{
-	return scheme[e].digest;
-}
+#include "keystore/scheme_rsa_aes.h"
 
 /* ---- worker ---- */
 
-/* RFC 8017 §7.1 with the empty label; the mask's hash is the label's hash (contracts: keyvault
- * §1.3). */
-static enum kb_err oaep(const struct wrap_job *job, struct span aes, struct buf *wrapped)
-{
-	size_t size = (size_t)EVP_PKEY_get_size(job->kek), len = size, from = wrapped->len;
-	char *digest = (char *)scheme[job->enc].digest;
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE,
-						 (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST, digest, 0),
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST, digest, 0),
-		OSSL_PARAM_construct_end(),
-	};
-
-	uint8_t *out = buf_reserve(wrapped, size);
-	if (out == NULL)
-		return KB_E_NOMEM;
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, job->kek, NULL);
-	bool good = ctx != NULL && EVP_PKEY_encrypt_init_ex(ctx, params) == 1 &&
-		    EVP_PKEY_encrypt(ctx, out, &len, aes.p, aes.len) == 1 && len == size;
-	EVP_PKEY_CTX_free(ctx);
-	if (good)
-		return KB_OK;
-	wrapped->len = from;
-	return KB_E_WRAP;
-}
-
-/* A token's file may be damaged where the key lies: the module decrypts it to another one without
- * an error, and for RSA and EC alone do the numbers tell. */
+/* If the token's file is damaged where a key is stored, the module decrypts it to another key
+ * without an error. RSA and EC keys are compared by their public numbers, symmetric keys by the
+ * check value. */
 bool check_value_fits(const struct keystore *ks, const struct hsm_public *p,
 		      const struct secret *plain)
 {
@@ -107,9 +53,9 @@ static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *s
 	return KB_OK;
 }
 
-/* The same, and not what the module gave for another key a moment ago: of two symmetric keys
- * nothing else could tell.  Two objects may hold the same key; under a new transport key an old
- * answer does not unwrap. */
+/* Detect a module that returns the answer of the previous call: for symmetric keys nothing else
+ * would show it. Two objects may hold the same key, so ask again under a new transport key: an old
+ * answer does not unwrap under it. */
 static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *sealed,
 			      size_t cap, size_t *len)
 {
@@ -128,7 +74,7 @@ static enum kb_err seal_fresh(struct keystore *ks, CK_OBJECT_HANDLE target, uint
 	return buf_ok(&ks->last_sealed);
 }
 
-/* The key's exact plaintext: unwrapped and made exact here. */
+/* The key's exact plaintext. */
 static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, struct secret **out)
 {
 	uint8_t sealed[KB_MAX_SECRET + 8];
@@ -158,14 +104,10 @@ static enum kb_err run_worker(struct keystore *ks, const struct wrap_job *job, s
 {
 	enum kb_err err;
 	KB_AUTO(secret) struct secret *plain = NULL;
-	KB_AUTO(secret) struct secret *aes = NULL;
 
-	if ((err = fetch_plain(ks, job, &plain)) != KB_OK ||
-	    (err = secret_random(AES_BYTES, &aes)) != KB_OK)
+	if ((err = fetch_plain(ks, job, &plain)) != KB_OK)
 		return err;
-	if ((err = oaep(job, secret_span(aes), wrapped)) != KB_OK)
-		return err;
-	return kwp_wrap(secret_bytes(aes), secret_span(plain), wrapped);
+	return job->scheme->seal(job->scheme, job->kek, secret_span(plain), wrapped);
 }
 
 /* ---- module ---- */
@@ -174,7 +116,7 @@ static enum kb_err aes_generate(struct keystore *ks, CK_OBJECT_HANDLE *out)
 {
 	CK_MECHANISM mech = {CKM_AES_KEY_GEN, NULL, 0};
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-	CK_ULONG len = AES_BYTES;
+	CK_ULONG len = RSA_AES_KEY_BYTES;
 	CK_ATTRIBUTE t[] = {
 		{CKA_TOKEN, &no, sizeof no},       {CKA_PRIVATE, &yes, sizeof yes},
 		{CKA_SENSITIVE, &yes, sizeof yes}, {CKA_EXTRACTABLE, &yes, sizeof yes},
@@ -236,23 +178,47 @@ static enum kb_err destroy(struct keystore *ks, CK_OBJECT_HANDLE object, enum kb
 	enum kb_err err =
 		object == CK_INVALID_HANDLE ? KB_OK : P11(ks, C_DestroyObject, ks->session, object);
 
-	return so_far != KB_OK ? so_far : err; /* one that stays would be the first of many */
+	/* An object left behind at each call would fill the module. */
+	return so_far != KB_OK ? so_far : err;
+}
+
+/* False: a scheme without OAEP, which the module is not asked to do. */
+static bool oaep_params(enum oaep_hash hash, CK_RSA_PKCS_OAEP_PARAMS *out)
+{
+	switch (hash) {
+	case OAEP_NONE:
+		return false;
+	case OAEP_SHA1:
+		out->hashAlg = CKM_SHA_1;
+		out->mgf = CKG_MGF1_SHA1;
+		return true;
+	case OAEP_SHA256:
+		out->hashAlg = CKM_SHA256;
+		out->mgf = CKG_MGF1_SHA256;
+		return true;
+	case OAEP_SHA384:
+		out->hashAlg = CKM_SHA384;
+		out->mgf = CKG_MGF1_SHA384;
+		return true;
+	}
+	KB_BUG();
 }
 
 static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, struct buf *wrapped)
 {
-	CK_RSA_PKCS_OAEP_PARAMS params = {scheme[job->enc].hash, scheme[job->enc].mgf,
-					  CKZ_DATA_SPECIFIED, NULL, 0};
+	CK_RSA_PKCS_OAEP_PARAMS params = {.source = CKZ_DATA_SPECIFIED};
 	CK_MECHANISM mech_oaep = {CKM_RSA_PKCS_OAEP, &params, sizeof params},
 		     mech_kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE, kek = CK_INVALID_HANDLE;
-	size_t modulus = (size_t)EVP_PKEY_get_size(job->kek);
+	size_t modulus = (size_t)EVP_PKEY_get_size(job->kek->evp);
 	size_t exact = job->public->kty == KB_KTY_OCT ? kwp_wrapped_len(job->public->oct_len) : 0;
 	enum kb_err err;
 
+	if (!oaep_params(job->scheme->oaep, &params))
+		return KB_E_HSM_MECHANISM;
 	if ((err = aes_generate(ks, &aes)) != KB_OK)
 		aes = CK_INVALID_HANDLE;
-	else if ((err = kek_import(ks, job->kek, &kek)) != KB_OK)
+	else if ((err = kek_import(ks, job->kek->evp, &kek)) != KB_OK)
 		kek = CK_INVALID_HANDLE;
 	if (err == KB_OK)
 		err = wrap_into(ks, &mech_oaep, kek, aes, modulus, modulus, wrapped);
@@ -268,11 +234,11 @@ enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struc
 {
 	size_t from = wrapped->len;
 	bool had_failed = wrapped->failed;
-	enum kb_err err = KB_E_HSM_MECHANISM;
+	enum kb_err err;
 
-	if (!EVP_PKEY_is_a(job->kek, "RSA") || EVP_PKEY_get_bits(job->kek) < KB_RSA_MIN_BITS ||
-	    EVP_PKEY_get_bits(job->kek) > KB_RSA_MAX_BITS)
-		return KB_E_WRAP;
+	if ((err = scheme_accepts(job->scheme, job->kek)) != KB_OK)
+		return err;
+	err = KB_E_HSM_MECHANISM;
 	switch (engine) {
 	case WRAP_NONE:
 		break;

@@ -1,23 +1,18 @@
 /* keystore/engine.h — private to wrap.c (which demands a grant) and self_test.c (which wraps keys
- * of its own): nobody else includes it. */
+ * of its own): no other file includes it. */
 #ifndef KB_KEYSTORE_ENGINE_H
 #define KB_KEYSTORE_ENGINE_H
-#include <openssl/types.h>
-
 #include "keystore/module.h"
-
-enum { AES_BYTES = 32 };
 
 struct wrap_job {
 	CK_OBJECT_HANDLE target;
 	const struct hsm_public *public;
-	EVP_PKEY *kek; /* RSA */
-	enum kb_enc enc;
+	const struct wrapping_key *kek;
+	const struct wrap_scheme *scheme;
 };
 /* One try, no recovery.  `wrapped` is appended to, and left as it was on error. */
 KB_MUST_CHECK enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine,
 				     const struct wrap_job *job, struct buf *wrapped);
-const char *enc_digest(enum kb_enc enc); /* OpenSSL's name of the OAEP and MGF1 hash */
 
 /* Is this the symmetric key whose check value `p` has?  True when there is none, or none that this
  * module makes right. */

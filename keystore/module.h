@@ -11,7 +11,21 @@
 #include "keystore/keystore.h"
 #include "keystore/wrap.h"
 
+/* What one module needs beyond PKCS#11.  `limit_ms`: how long to wait for other processes. */
+struct module_hooks {
+	/* Before the module starts and before each login; KB_E_HSM_TOKEN when the limit is over. */
+	enum kb_err (*login_begin)(const struct keystore *ks, int64_t limit_ms);
+	/* After it, whether or not the login succeeded. */
+	void (*login_end)(const struct keystore *ks, bool is_logged_in);
+	/* The token does not answer.  KB_OK: ask again, then call recheck_end(); KB_E_HSM_TOKEN: it
+	 * is gone. */
+	enum kb_err (*recheck_begin)(const struct keystore *ks, int64_t limit_ms);
+	void (*recheck_end)(const struct keystore *ks);
+};
+extern const struct module_hooks softhsm_hooks;
+
 struct keystore {
+	const struct module_hooks *hooks; /* NULL: the module needs none */
 	CK_FUNCTION_LIST *p11;
 	CK_SLOT_ID slot;
 	CK_TOKEN_INFO token;       /* as it was when opened */
@@ -19,27 +33,27 @@ struct keystore {
 	struct secret *pin; /* for the one login that a reopened session may need; NULL: no login */
 	int login_lock;     /* as in keystore_params */
 	char *token_dir;    /* as in keystore_params; NULL: none */
-	enum kb_err login_err; /* KB_OK until a login failed; then every later one fails with it,
-				  untried */
+	/* KB_OK until a login failed; then every later one fails with it, untried. */
+	enum kb_err login_err;
 	bool is_writable, is_loaded; /* is_loaded: C_Initialize was ours to undo */
-	bool has_check_values; /* proved at start: this module's check values of symmetric keys are
-				  right */
+	/* Proved at start: this module's check values of symmetric keys are right. */
+	bool has_check_values;
 	bool is_probing; /* in the self-test a refused call is an answer, not a fault to report */
 	_Atomic int64_t *call_since_ms; /* as in keystore_params */
 	_Atomic uint32_t *pin_refused;
-	uint32_t turn;
+	uint32_t generation;
 	pid_t owner; /* a forked child inherits sessions and login: it must not use them */
-	struct secret *transport; /* AES-256 key under which a key comes out of the module, good for
-				     this session */
+	/* AES-256 key under which a key comes out of the module, good for this session. */
+	struct secret *transport;
 	CK_OBJECT_HANDLE transport_key; /* the same inside the module; CK_INVALID_HANDLE: none */
 	void *keys;                     /* tsearch() tree of struct hsm_key, by URI */
 	struct wrap_plan plan;
-	EVP_PKEY *sample;       /* of the self-test, kept for the next one: it is dear to make */
-	struct buf last_sealed; /* the previous key as it came out under the transport key, and
-				   whose it was */
+	EVP_PKEY *sample; /* the self-test's RSA key, kept for the next run: slow to generate */
+	/* The previous key as it came out under the transport key, and whose it was. */
+	struct buf last_sealed;
 	CK_OBJECT_HANDLE last_sealed_key;
-	struct buf last_wrapped; /* the previous blob: the same one twice means that randomness is
-				    broken */
+	/* The previous blob: the same one twice means that randomness is broken. */
+	struct buf last_wrapped;
 	char fault[96];
 };
 
@@ -74,15 +88,21 @@ static inline void uri_cleanup(P11KitUri **uri)
 	p11_kit_uri_free(*uri);
 }
 
-/* keystore.c: the session */
+/* session.c */
 KB_MUST_CHECK enum kb_err keystore_guard(
 	const struct keystore *ks); /* KB_E_BUG in a process that did not open it */
 /* The token answers and the session is one of a logged-in user. */
 KB_MUST_CHECK enum kb_err session_check(struct keystore *ks);
-/* After a call failed with `err`: KB_OK when it may be tried once more (session reopened, `key`
- * found again), else the reason why not. */
-KB_MUST_CHECK enum kb_err session_recover(struct keystore *ks, const struct hsm_key *key,
-					  enum kb_err err);
+/* Open and log in, between login_begin() and login_end(). */
+KB_MUST_CHECK enum kb_err session_open(struct keystore *ks);
+void session_close(struct keystore *ks);
+KB_MUST_CHECK enum kb_err login_begin(const struct keystore *ks, int64_t limit_ms);
+void login_end(const struct keystore *ks, bool is_logged_in);
+/* After a call without a key failed with `err`: KB_OK when it may be tried once more, in a new
+ * session if the old one was lost, else the reason why not. */
+KB_MUST_CHECK enum kb_err session_recover(struct keystore *ks, enum kb_err err);
+/* The token is not the one that was opened: report it, KB_E_HSM_TOKEN. */
+KB_MUST_CHECK enum kb_err token_fault(struct keystore *ks, const char *why);
 /* The session's transport key is there. */
 KB_MUST_CHECK enum kb_err transport_ready(struct keystore *ks);
 void transport_drop(struct keystore *ks);
@@ -95,9 +115,12 @@ struct hsm_key {
 	bool is_extractable;
 	struct hsm_public public;
 };
-KB_MUST_CHECK enum kb_err key_refind(
-	struct keystore *ks,
-	const struct hsm_key *key);    /* a new handle of the same key, or KB_E_HSM_KEY_* */
+/* A new handle of the same key.  KB_E_HSM_KEY_*: it is gone or another key now. */
+KB_MUST_CHECK enum kb_err key_refind(struct keystore *ks, const struct hsm_key *key);
+/* After a call with `key` failed with `err`: KB_OK when it may be tried once more (session
+ * reopened, key found again), else the reason why not. */
+KB_MUST_CHECK enum kb_err key_recover(struct keystore *ks, const struct hsm_key *key,
+				      enum kb_err err);
 void keys_forget(struct keystore *ks); /* every cached key */
 
 #endif

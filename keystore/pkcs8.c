@@ -1,7 +1,7 @@
-/* keystore/pkcs8.c — decides what the plaintext of a released key is, to the byte.  Trusts nothing
- * the module gave but that it is meant to be DER. Written by hand because every byte here is
- * secret: OpenSSL's ASN.1 would copy it through the ordinary heap. Must never find an end by
- * stripping zeros: a key may end in zeros. */
+/* keystore/pkcs8.c — decides what the plaintext of a released key is, to the byte. Trusts nothing
+ * of what the module returned. A DER reader of its own, because every byte here is secret:
+ * OpenSSL's ASN.1 would copy it through the ordinary heap. Must never find the end by stripping
+ * zeros: a key may end in zeros. */
 #include "keystore/pkcs8.h"
 
 #include "base/secret.h"
@@ -73,7 +73,8 @@ static bool pkcs8_open(struct span in, size_t *der_len, struct span *alg, struct
 	       der_next(&body, TAG_OCTETS, key) && body.len == 0;
 }
 
-/* What stands behind `len` is the module's padding and nothing else. */
+/* Behind `len` there is only the module's padding: SoftHSM 2.6.1 fills up to a multiple of eight.
+ */
 static bool is_padding(struct span s, size_t len)
 {
 	uint8_t any = 0;
@@ -120,19 +121,19 @@ static bool ec_open(struct span in, const struct curve *c, const struct hsm_publ
 	if (!der_next(&key, TAG_SEQUENCE, &ec) || key.len != 0 || !der_small(&ec, 1) ||
 	    !der_next(&ec, TAG_OCTETS, d))
 		return false;
-	(void)der_next(&ec, TAG_EC_PARAMS, &skip); /* optional, and said already */
+	(void)der_next(&ec, TAG_EC_PARAMS, &skip); /* optional: the algorithm has named the curve */
 	if (der_next(&ec, TAG_EC_PUBLIC, &tagged)) {
-		size_t w = c->width;
+		size_t w = c->bytes;
 		if (!der_next(&tagged, TAG_BITS, &bits) || bits.len != 2 + 2 * w ||
 		    bits.p[0] != 0 || bits.p[1] != 0x04 || memcmp(bits.p + 2, p->x, w) != 0 ||
 		    memcmp(bits.p + 2 + w, p->y, w) != 0)
 			return false;
 	}
 	*d = without_zeros(*d);
-	return ec.len == 0 && d->len > 0 && d->len <= c->width;
+	return ec.len == 0 && d->len > 0 && d->len <= c->bytes;
 }
 
-/* Writing: the longest of all, P-521, is 241 bytes, so a length takes one byte or two. */
+/* Writing. The longest form, P-521, has 241 bytes, so a length takes one byte or two. */
 static size_t der_size(size_t len) /* of an element with `len` bytes in it */
 {
 	return len + (len < 0x80 ? 2 : 3);
@@ -162,15 +163,15 @@ static uint8_t *put_small(uint8_t *p, uint8_t number)
  * key present. */
 static enum kb_err exact_ec(struct secret **plain, const struct hsm_public *p)
 {
-	const struct curve *c = crv_curve(p->crv);
+	const struct curve *c = curve_of(p->crv);
 	struct span d;
 
 	if (c == NULL)
 		return KB_E_BUG;
 	if (!ec_open(secret_span(*plain), c, p, &d))
 		return KB_E_HSM_OUTPUT;
-	size_t bits = 2 + 2 * c->width;
-	size_t ec = 3 + der_size(c->width) + der_size(der_size(bits));
+	size_t bits = 2 + 2 * c->bytes;
+	size_t ec = 3 + der_size(c->bytes) + der_size(der_size(bits));
 	size_t alg = sizeof alg_ec + c->oid_len;
 	size_t all = 3 + der_size(alg) + der_size(der_size(ec));
 	struct secret *full = secret_new(der_size(all));
@@ -184,14 +185,14 @@ static enum kb_err exact_ec(struct secret **plain, const struct hsm_public *p)
 	at = put_head(at, TAG_OCTETS, der_size(ec));
 	at = put_head(at, TAG_SEQUENCE, ec);
 	at = put_small(at, 1);
-	at = put_head(at, TAG_OCTETS, c->width);
-	at += c->width - d.len; /* a new secret is all zero */
+	at = put_head(at, TAG_OCTETS, c->bytes);
+	at += c->bytes - d.len; /* a new secret is all zero */
 	at = put(at, d.p, d.len);
 	at = put_head(at, TAG_EC_PUBLIC, der_size(bits));
 	at = put_head(at, TAG_BITS, bits);
 	at = put(at, (uint8_t[]){0, 0x04}, 2);
-	at = put(at, p->x, c->width);
-	at = put(at, p->y, c->width);
+	at = put(at, p->x, c->bytes);
+	at = put(at, p->y, c->bytes);
 	if (at != secret_bytes(full) + secret_len(full))
 		KB_BUG();
 	secret_free(*plain);

@@ -14,7 +14,7 @@ struct provision {
 	char *why; /* PROVISION_WHY bytes */
 };
 
-/* One PKCS#11 call's outcome; C_InitToken and its kin say "PIN" in four ways. */
+/* The outcome of one PKCS#11 call. Four codes mean that the PIN is refused. */
 static enum kb_err outcome(const struct provision *p, const char *call, CK_RV rv)
 {
 	if (rv == CKR_OK)
@@ -118,7 +118,7 @@ enum kb_err provision_token(struct _CK_FUNCTION_LIST *p11, const char *label_tex
 			   p11->C_InitToken(slot, (CK_UTF8CHAR *)secret_span(so_pin).p,
 					    secret_len(so_pin), label))) != KB_OK)
 		return err;
-	/* SoftHSM gives an initialised token another slot number: look again, by label. */
+	/* SoftHSM gives an initialised token another slot number: search again, by label. */
 	if ((err = slot_find(p, label, false, &slot)) != KB_OK) {
 		if (err == KB_E_HSM_TOKEN)
 			snprintf(why, PROVISION_WHY, "the new token is not found by its label");

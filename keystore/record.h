@@ -4,23 +4,24 @@
 #define KB_KEYSTORE_RECORD_H
 #include "keystore/keystore.h"
 
-enum key_op { /* bits */
-	      KB_OP_ENCRYPT = 1,
-	      KB_OP_DECRYPT = 2,
-	      KB_OP_SIGN = 4,
-	      KB_OP_VERIFY = 8,
-	      KB_OP_WRAP = 16,
-	      KB_OP_UNWRAP = 32,
-	      KB_OP_EXPORT = 64,
-	      KB_OP_IMPORT = 128
+/* Bits. */
+enum key_op {
+	KB_OP_ENCRYPT = 1,
+	KB_OP_DECRYPT = 2,
+	KB_OP_SIGN = 4,
+	KB_OP_VERIFY = 8,
+	KB_OP_WRAP = 16,
+	KB_OP_UNWRAP = 32,
+	KB_OP_EXPORT = 64,
+	KB_OP_IMPORT = 128
 };
 
 struct key_version {
 	char version[33]; /* 32 lower-case hex */
 	int64_t created;
-	char *object;            /* pkcs11: URI, without pin */
-	uint8_t fingerprint[32]; /* RFC 7638, hex or absent in the file: pins the object to the key
-				    it was */
+	char *object; /* pkcs11: URI, without pin */
+	/* RFC 7638, hex or absent in the file: pins the object to the key it was. */
+	uint8_t fingerprint[32];
 	bool has_fingerprint;
 };
 
@@ -31,19 +32,20 @@ struct key_tag {
 struct key_record {
 	char *name; /* of the file; ^[0-9a-zA-Z-]{1,127}$ */
 	enum kb_kty kty;
-	bool is_hsm;          /* "RSA-HSM" rather than "RSA": what clients are told */
+	bool is_hsm;          /* "RSA-HSM" rather than "RSA": the kty that clients get */
 	unsigned key_ops;     /* bits of enum key_op */
-	unsigned op_order[8]; /* the ops in the file's order, n_ops of them, as clients are told */
+	unsigned op_order[8]; /* the file's order, n_ops of them: clients get the same */
 	unsigned n_ops;
 	bool enabled, exportable;
 	int64_t created, updated;    /* updated 0: as created */
 	int64_t not_before, expires; /* 0: none ("nbf", "exp") */
 	struct key_tag *tags;
 	size_t n_tags;
-	char *policy_file; /* as written, relative to the record; NULL when the policy is in the
-			      record */
-	struct buf policy; /* the policy's bytes; from "data" (base64url text or a JSON object),
-			      else filled by whoever reads the file */
+	/* As written, relative to the record; NULL when the policy is in the record. */
+	char *policy_file;
+	/* The policy's bytes; from "data" (base64url text or a JSON object), else filled by the
+	 * reader of the file. */
+	struct buf policy;
 	bool policy_immutable;
 	struct key_version *versions; /* oldest first; the last one is current */
 	size_t n_versions;
@@ -63,8 +65,8 @@ static inline void key_record_cleanup(struct key_record **r)
 {
 	key_record_free(*r);
 }
-void key_record_write(const struct key_record *r,
-		      struct buf *text); /* readable JSON, what key_record_parse() takes */
+/* Readable JSON, which key_record_parse() accepts. */
+void key_record_write(const struct key_record *r, struct buf *text);
 
 bool key_name_ok(struct span name);
 /* Empty version: the current one.  NULL when there is none. */
@@ -72,6 +74,7 @@ const struct key_version *key_record_version(const struct key_record *r, struct 
 /* enabled, exportable, nbf ≤ now < exp: KB_OK or
  * KB_E_KEY_{DISABLED,NOT_EXPORTABLE,NOT_YET,EXPIRED}. */
 KB_MUST_CHECK enum kb_err key_record_usable(const struct key_record *r, int64_t now_s);
+const char *key_kind_name(enum kb_kty kty, bool is_hsm); /* "RSA-HSM" … */
 const char *key_op_name(unsigned op);
 
 #endif

@@ -1,18 +1,16 @@
-/* keystore/self_test.c — decides, by proof, which way of wrapping may be used for which scheme and
- * key type: wrap session keys made for the purpose, unwrap strictly with OpenSSL, compare every
- * byte.  Trusts no mechanism list and no version number. The lengths are chosen to show what is
- * known to go wrong (FACTS §1): an RSA PKCS#8 and an oct key that are no multiples of eight. */
-#include <openssl/core_names.h>
+/* keystore/self_test.c — decides, by proof, which engine may wrap for which scheme and key type:
+ * wrap session keys made for the purpose, unwrap them strictly with OpenSSL, compare every byte.
+ * Trusts no mechanism list and no version number. The sample RSA and oct keys have lengths that are
+ * no multiples of eight, because SoftHSM 2.6.1 pads those wrongly. */
 #include <openssl/evp.h>
-#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/create.h"
 #include "keystore/engine.h"
-#include "keystore/kwp.h"
 #include "keystore/public.h"
+#include "keystore/scheme_rsa_aes.h"
 
 enum { RSA_TRIES = 16, OCT_BYTES = 20 };
 
@@ -59,64 +57,48 @@ static enum kb_err rsa_make(struct keystore *ks, struct secret **plain)
 	return KB_E_BUG;
 }
 
-/* What the client does, strictly: split at the modulus, OAEP, KWP; then every byte. */
-static enum kb_err client_check(EVP_PKEY *kek, enum kb_enc enc, struct span blob,
+/* What the client does, strictly; then every byte is compared. */
+static enum kb_err client_check(EVP_PKEY *kek, const struct wrap_scheme *scheme, struct span blob,
 				const struct secret *want)
 {
-	size_t modulus = (size_t)EVP_PKEY_get_size(kek), len, aes_len;
-	char *digest = (char *)enc_digest(enc);
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE,
-						 (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST, digest, 0),
-		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST, digest, 0),
-		OSSL_PARAM_construct_end(),
-	};
+	const struct unwrapping_key own = {.kind = KEK_RSA,
+					   .bytes = (size_t)EVP_PKEY_get_size(kek),
+					   .holder = kek,
+					   .oaep_open = rsa_oaep_open};
 	enum kb_err err;
-	KB_AUTO(secret) struct secret *aes = secret_new(aes_len = modulus);
-	KB_AUTO(secret) struct secret *plain = secret_new(KB_MAX_SECRET);
+	KB_AUTO(secret) struct secret *plain = NULL;
 
-	if (aes == NULL || plain == NULL)
-		return KB_E_NOMEM;
-	if (blob.len != modulus + kwp_wrapped_len(secret_len(want)))
+	if (blob.len != scheme->size(own.bytes, secret_len(want)))
 		return KB_E_WRAP;
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, kek, NULL);
-	bool good = ctx != NULL && EVP_PKEY_decrypt_init_ex(ctx, params) == 1 &&
-		    EVP_PKEY_decrypt(ctx, secret_bytes(aes), &aes_len, blob.p, modulus) == 1 &&
-		    aes_len == AES_BYTES;
-	EVP_PKEY_CTX_free(ctx);
-	if (!good)
-		return KB_E_WRAP;
-	err = kwp_unwrap(secret_bytes(aes), span_sub(blob, modulus, blob.len), secret_bytes(plain),
-			 secret_len(plain), &len);
-	if (err != KB_OK)
+	if ((err = scheme->open(scheme, &own, blob, &plain)) != KB_OK)
 		return err;
-	secret_trim(plain, len);
 	return secret_equal(plain, want) ? KB_OK : KB_E_WRAP;
 }
 
-static enum kb_err prove(struct keystore *ks, enum wrap_engine engine, enum kb_enc enc,
-			 const struct sample *s, EVP_PKEY *kek)
+static enum kb_err prove(struct keystore *ks, enum wrap_engine engine,
+			 const struct wrap_scheme *scheme, const struct sample *s, EVP_PKEY *kek)
 {
-	struct wrap_job job = {.target = s->handle, .public = &s->public, .kek = kek, .enc = enc};
+	const struct wrapping_key to = {.kind = KEK_RSA, .evp = kek};
+	struct wrap_job job = {
+		.target = s->handle, .public = &s->public, .kek = &to, .scheme = scheme};
 	enum kb_err err;
 	KB_AUTO(buf) struct buf blob;
 	buf_init(&blob, KB_RSA_MAX_BITS / 8 + KB_MAX_SECRET + 8);
 
 	if ((err = engine_run(ks, engine, &job, &blob)) != KB_OK)
 		return err;
-	return client_check(kek, enc, buf_span(&blob), s->plain);
+	return client_check(kek, scheme, buf_span(&blob), s->plain);
 }
 
-/* A failure that says nothing about a mechanism: the token, the session or memory is what fails. */
+/* The token, the session or memory fails: no result about the mechanism. */
 static bool is_outage(enum kb_err err)
 {
 	return err == KB_E_HSM_TOKEN || err == KB_E_HSM_SESSION || err == KB_E_HSM_PIN ||
 	       err == KB_E_HSM_MODULE || err == KB_E_HSM_MEMORY || err == KB_E_NOMEM;
 }
 
-/* Says perhaps nothing about it: some modules answer "general error" to what they do not know.
- * Where another way works it was an answer; where none does, it is tried again by the next process.
+/* Perhaps no result: some modules return CKR_GENERAL_ERROR for a mechanism they do not know. If
+ * another engine works, count it as a refusal; if none does, the next process tries again.
  */
 static bool is_doubtful(enum kb_err err)
 {
@@ -145,16 +127,17 @@ static enum kb_err samples_make(struct keystore *ks, struct sample sample[static
 		err = key_put(ks, &where, (enum kb_kty)t, sample[t].plain, &sample[t].handle);
 		if (is_outage(err))
 			return err;
+		/* The module does not accept this type: no engine. */
 		if (err != KB_OK)
-			sample[t].handle = CK_INVALID_HANDLE; /* a type this module does not take:
-								 no engine for it */
+			sample[t].handle = CK_INVALID_HANDLE;
 		if (is_doubtful(err))
 			*doubt = err;
 	}
 	return KB_OK;
 }
 
-/* A check value is of use where it is what the standard says, and where a wrong one is seen. */
+/* Use check values only if this module's are those of the standard.
+ */
 static enum kb_err prove_check_value(struct keystore *ks, const struct sample *oct)
 {
 	struct hsm_public p = oct->public;
@@ -170,23 +153,24 @@ static enum kb_err prove_check_value(struct keystore *ks, const struct sample *o
 	return KB_OK;
 }
 
-/* Both ways are tried; inside the module is preferred, as then nothing secret is outside. */
-static enum kb_err choose(struct keystore *ks, enum kb_enc enc, const struct sample *s,
-			  EVP_PKEY *kek, enum wrap_engine *out, enum kb_err *doubt)
+/* Both engines are tried. The module's is preferred: then nothing secret is outside of it. */
+static enum kb_err choose(struct keystore *ks, const struct wrap_scheme *scheme,
+			  const struct sample *s, EVP_PKEY *kek, enum wrap_engine *out,
+			  enum kb_err *doubt)
 {
 	*out = WRAP_NONE;
 	if (s->handle == CK_INVALID_HANDLE)
 		return KB_OK;
-	enum kb_err worker = prove(ks, WRAP_WORKER, enc, s, kek);
+	enum kb_err worker = prove(ks, WRAP_WORKER, scheme, s, kek);
 	if (is_outage(worker))
 		return worker;
-	enum kb_err module = prove(ks, WRAP_MODULE, enc, s, kek);
+	enum kb_err module = prove(ks, WRAP_MODULE, scheme, s, kek);
 	if (is_outage(module))
 		return module;
 	*out = module == KB_OK ? WRAP_MODULE : worker == KB_OK ? WRAP_WORKER : WRAP_NONE;
 	if (*out == WRAP_NONE && (is_doubtful(worker) || is_doubtful(module)))
 		*doubt = is_doubtful(worker) ? worker : module;
-	log_event(*out == WRAP_NONE ? LOG_ERROR : LOG_DEBUG, "hsm.self_test", "enc", enc_name(enc),
+	log_event(*out == WRAP_NONE ? LOG_ERROR : LOG_DEBUG, "hsm.self_test", "enc", scheme->name,
 		  "kty", kty_name(s->public.kty), "module", kb_err_name(module), "worker",
 		  kb_err_name(worker), NULL);
 	return KB_OK;
@@ -205,12 +189,12 @@ enum kb_err keystore_self_test(struct keystore *ks)
 	if ((err = samples_make(ks, sample, &doubt)) != KB_OK ||
 	    (err = prove_check_value(ks, &sample[KB_KTY_OCT])) != KB_OK)
 		goto out;
-	for (unsigned enc = KB_ENC_NONE + 1; enc < KB_ENC_COUNT; enc++)
+	for (size_t row = 0; row < WRAP_SCHEMES; row++)
 		for (unsigned t = KB_KTY_RSA; t <= KB_KTY_OCT; t++) {
-			if ((err = choose(ks, (enum kb_enc)enc, &sample[t], ks->sample,
-					  &ks->plan.engine[enc][t], &doubt)) != KB_OK)
+			if ((err = choose(ks, &schemes[row], &sample[t], ks->sample,
+					  &ks->plan.engine[row][t], &doubt)) != KB_OK)
 				goto out;
-			is_whole = is_whole && ks->plan.engine[enc][t] != WRAP_NONE;
+			is_whole = is_whole && ks->plan.engine[row][t] != WRAP_NONE;
 		}
 	err = is_whole ? KB_OK : doubt != KB_OK ? doubt : KB_E_HSM_MECHANISM;
 out:

@@ -1,7 +1,7 @@
-/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  The hash is ours:
- * CKM_RSA_PKCS over 51 bytes costs the module the same as hashing itself (FACTS §1).  Must never
- * sign anything but a DigestInfo made here, nor give a signature that does not verify: one fault in
- * an RSA-CRT computation, seen by a stranger, is the private key (Boneh, DeMillo, Lipton 1997). */
+/* keystore/sign.c — RS256 by the release signer, which never leaves the HSM.  This process hashes:
+ * CKM_RSA_PKCS over 51 bytes costs the module the same as hashing inside. Must never sign anything
+ * but a DigestInfo made here, nor return a signature that does not verify: one faulty RSA-CRT
+ * signature reveals the private key (Boneh, DeMillo, Lipton 1997). */
 #include "keystore/sign.h"
 
 #include <openssl/evp.h>
@@ -9,8 +9,8 @@
 #include <openssl/x509.h>
 
 #include "base/digest.h"
+#include "base/evp.h"
 #include "keystore/module.h"
-#include "keystore/public.h"
 
 enum { DIGEST_BYTES = 32 };
 
@@ -18,12 +18,16 @@ enum { DIGEST_BYTES = 32 };
 static const uint8_t digest_info[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
 				      0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
 
-/* A way to verify with the key's public numbers, made once. */
+/* The key's public part for OpenSSL, made once. */
 static enum kb_err verifier(const struct hsm_key *signer)
 {
 	struct hsm_key *own = (struct hsm_key *)signer; /* ours: the const is for our callers */
 
-	return own->verifier != NULL ? KB_OK : public_rsa_evp(&signer->public, &own->verifier);
+	return own->verifier != NULL
+		       ? KB_OK
+		       : evp_rsa_public(span_of(signer->public.n, signer->public.n_len),
+					span_of(signer->public.e, signer->public.e_len),
+					&own->verifier);
 }
 
 static enum kb_err signature_check(const struct hsm_key *signer, const uint8_t *digest,
@@ -71,7 +75,7 @@ enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
 	for (unsigned attempt = 1;; attempt++) {
 		err = sign_once(ks, signer, text, sizeof text, out, sizeof out);
 		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
-		    (err = session_recover(ks, signer, err)) != KB_OK)
+		    (err = key_recover(ks, signer, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)

@@ -1,5 +1,5 @@
-/* keystore/sign.h — RS256 in the HSM (CKM_RSA_PKCS over a DigestInfo, PKCS#11 v2.40 §2.1.6),
- * checked with the public key at start. */
+/* keystore/sign.h — RS256 in the HSM: CKM_RSA_PKCS over a DigestInfo, PKCS#11 v2.40 section 2.1.6.
+ */
 #ifndef KB_KEYSTORE_SIGN_H
 #define KB_KEYSTORE_SIGN_H
 #include "keystore/keystore.h"
@@ -9,7 +9,7 @@
 KB_MUST_CHECK enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
 					const uint8_t digest[static 32], struct buf *signature);
 /* Sign a fixed text and verify it with the public key of certificate `leaf_der`: is this the key of
- * the chain?  KB_E_HSM_KEY_ATTR when not. */
+ * the certificate?  KB_E_HSM_KEY_ATTR when not. */
 KB_MUST_CHECK enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *signer,
 						struct span leaf_der);
 

@@ -1,6 +1,6 @@
-/* keystore/wrap.c — the only way a key leaves: with a grant, by a way proved at start, checked
- * before it is given. Trusts the grant (policy/decide made it) for who and what; trusts no output
- * of the module.  Must never give a blob twice. */
+/* keystore/wrap.c — the only way a key leaves: with a grant, by an engine that was proved at start.
+ * Trusts the grant, which policy/decide.c made, for which key and which wrapping key. Trusts no
+ * output of the module. Must never return the same blob twice. */
 #include "keystore/wrap.h"
 
 #include <openssl/evp.h>
@@ -22,17 +22,19 @@ static bool is_all_zero(struct span s)
 	return any == 0;
 }
 
-/* The shape of the whole (the engines checked the parts), and that neither part is a constant or
- * the one before. */
-static enum kb_err blob_check(struct keystore *ks, struct span blob, size_t modulus)
+/* The engines have checked the parts. Here: the length of the whole, and that neither part is all
+ * zero or the same as in the previous blob. */
+static enum kb_err blob_check(struct keystore *ks, const struct wrap_job *job, struct span blob)
 {
-	if (blob.len < modulus + 16 || (blob.len - modulus) % 8 != 0)
+	size_t kek_bytes = (size_t)EVP_PKEY_get_size(job->kek->evp);
+	struct span first, second;
+
+	if (!job->scheme->split(kek_bytes, blob, &first, &second))
 		return KB_E_HSM_OUTPUT;
-	struct span first = span_sub(blob, 0, modulus), second = span_sub(blob, modulus, blob.len);
 	if (is_all_zero(first) || is_all_zero(second))
 		return KB_E_HSM_OUTPUT;
 	struct span last = buf_span(&ks->last_wrapped);
-	if (span_eq(span_sub(last, 0, modulus), first) ||
+	if (span_eq(span_sub(last, 0, first.len), first) ||
 	    (last.len >= blob.len &&
 	     span_eq(span_sub(last, last.len - second.len, second.len), second)))
 		return KB_E_HSM_OUTPUT;
@@ -42,7 +44,7 @@ static enum kb_err blob_check(struct keystore *ks, struct span blob, size_t modu
 }
 
 enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g,
-			  struct span name, struct span version, enum kb_enc enc,
+			  struct span name, struct span version, const struct wrap_scheme *scheme,
 			  struct buf *wrapped)
 {
 	size_t from = wrapped->len;
@@ -53,22 +55,23 @@ enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const 
 	if (g == NULL || !span_eq(grant_key_name(g), name) ||
 	    !span_eq(grant_key_version(g), version))
 		return KB_E_BUG;
-	if (enc <= KB_ENC_NONE || enc >= KB_ENC_COUNT)
+	if (scheme == NULL)
 		return KB_E_ENC;
 	if (!key->is_extractable)
 		return KB_E_HSM_KEY_ATTR;
-	struct wrap_job job = {.public = &key->public, .kek = grant_kek(g), .enc = enc};
+	struct wrap_job job = {.public = &key->public, .kek = grant_kek(g), .scheme = scheme};
+	enum wrap_engine engine = ks->plan.engine[scheme - schemes][key->public.kty];
+
 	for (unsigned attempt = 1;; attempt++) {
 		job.target = key->handle;
-		err = engine_run(ks, ks->plan.engine[enc][key->public.kty], &job, wrapped);
+		err = engine_run(ks, engine, &job, wrapped);
 		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
-		    (err = session_recover(ks, key, err)) != KB_OK)
+		    (err = key_recover(ks, key, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)
 		return err;
-	if ((err = blob_check(ks, span_sub(buf_span(wrapped), from, wrapped->len),
-			      (size_t)EVP_PKEY_get_size(job.kek))) != KB_OK)
+	if ((err = blob_check(ks, &job, span_sub(buf_span(wrapped), from, wrapped->len))) != KB_OK)
 		wrapped->len = from;
 	return err;
 }

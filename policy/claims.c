@@ -1,11 +1,14 @@
-/* policy/claims.c — what every token must say, whatever the key's policy.  Trusts: the claims are
- * verified, `now` is the wall clock. Must never take a later wrapping key instead of a bad first
- * one, nor a number that is not an integer. */
+/* policy/claims.c — checks that every token must pass, whatever the key's policy.  Trusts: the
+ * claims are verified, `now` is the wall clock. Must never use a later wrapping key instead of a
+ * bad first one, nor accept a number that is not an integer. */
 #include "policy/claims.h"
+
+#include <jansson.h>
 
 #include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "policy/pointer.h"
 #include "policy/pubkey.h"
 
 /* ---- times ---- */
@@ -23,15 +26,15 @@ static enum kb_err claim_time(const struct json_t *claims, const char *name, int
 enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer,
 			      int64_t now_s)
 {
-	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which has always been */
+	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which is in the past */
 
 	enum kb_err err = claim_time(claims, "exp", &exp);
 	if (err != KB_OK || (err = claim_time(claims, "iat", &iat)) != KB_OK)
 		return err;
 	if (json_has(claims, "nbf") && (err = claim_time(claims, "nbf", &nbf)) != KB_OK)
 		return err;
-	/* The skew moves our own clock, never the token's numbers: those are a stranger's and could
-	 * overflow. */
+	/* The skew moves our own clock, never the token's numbers: those come from outside and
+	 * could overflow. */
 	if (now_s - issuer->skew_s > exp)
 		return KB_E_EXPIRED;
 	if (nbf > now_s + issuer->skew_s || iat > now_s + issuer->skew_s)
@@ -102,8 +105,8 @@ enum kb_err claims_check_nonce(const struct json_t *claims, const struct issuer_
 
 /* ---- the wrapping key ---- */
 
-/* contracts: kty RSA and (use "enc" or key_ops holds "encrypt").  pubkey.c then judges whether it
- * is also a good one. */
+/* kty RSA, and use "enc" or key_ops with "encrypt", as Azure's services choose.  pubkey.c then
+ * checks the key itself. */
 static bool is_for_wrapping(const struct json_t *jwk)
 {
 	const struct json_t *ops;
@@ -122,13 +125,13 @@ static bool is_for_wrapping(const struct json_t *jwk)
 	return false;
 }
 
-enum kb_err claims_wrapping_key(const struct json_t *claims, struct pubkey **out)
+enum kb_err claims_wrapping_key(const struct json_t *claims, const struct issuer_rules *issuer,
+				struct pubkey **out)
 {
-	const struct json_t *runtime, *keys;
+	const struct json_t *keys = pointer_find(claims, span_str(issuer->wrapping_key));
 
 	*out = NULL;
-	if (json_get_obj(claims, "x-ms-runtime", &runtime) != KB_OK ||
-	    json_get_arr(runtime, "keys", &keys) != KB_OK)
+	if (!json_is_array(keys))
 		return KB_E_KEY_BINDING;
 	if (json_len(keys) > KB_MAX_RUNTIME_KEYS)
 		return KB_E_KEY_BINDING;

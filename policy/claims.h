@@ -1,5 +1,5 @@
-/* policy/claims.h — what every token must say, whatever the policy: times, audience, nonce, and the
- * ephemeral key in the evidence. */
+/* policy/claims.h — claims that are checked whatever the policy: times, audience, nonce, and the
+ * wrapping key bound in the evidence. */
 #ifndef KB_POLICY_CLAIMS_H
 #define KB_POLICY_CLAIMS_H
 #include "policy/issuer.h"
@@ -25,10 +25,12 @@ KB_MUST_CHECK enum kb_err claims_check_nonce(const struct json_t *claims,
  * decoded into `out`.  KB_E_NONCE when none. */
 KB_MUST_CHECK enum kb_err claims_nonce(const struct json_t *claims, struct buf *out);
 
-/* The wrapping key bound in the evidence (contracts: keyvault §1.4): top-level x-ms-runtime.keys
- * only, the first entry in array order with kty RSA and (use == "enc" or key_ops holds "encrypt");
+/* The wrapping key bound in the evidence: the issuer's configuration says where the array of keys
+ * stands.  The first entry in array order with kty RSA and (use "enc" or key_ops with "encrypt");
  * it needs a kid.  KB_E_KEY_BINDING when there is none; KB_E_KEY_* when that one is not good: never
  * a later one instead.  On KB_OK *out is the caller's. */
-KB_MUST_CHECK enum kb_err claims_wrapping_key(const struct json_t *claims, struct pubkey **out);
+KB_MUST_CHECK enum kb_err claims_wrapping_key(const struct json_t *claims,
+					      const struct issuer_rules *issuer,
+					      struct pubkey **out);
 
 #endif

@@ -1,7 +1,7 @@
-/* policy/debug.c — does the evidence say that the guest can be debugged, and does the policy allow
- * exactly that?  A debugger reads the guest's memory, and so the released key.  Trusts: the claims
- * are verified, the policy holds for them.  Must never pass a claim because of a condition that the
- * policy does not need, nor because of a value that is not known as harmless. */
+/* policy/debug.c — is the guest debuggable by its evidence, and does the policy allow exactly that?
+ * A debugger reads the guest's memory, and so the released key.  Trusts: the claims are verified,
+ * the policy holds for them.  Must never pass a claim because of a condition that the policy does
+ * not need, nor because of a value that is not known as harmless. */
 #include "policy/debug.h"
 
 #include <jansson.h>
@@ -11,19 +11,22 @@
 #include "base/json.h"
 #include "policy/rules_priv.h"
 
-/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for people ----
+/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for operators
+ * ----
  */
 
 enum level {
 	TOP,
 	ISOLATION_TEE, /* Azure: the hardware's claims in a guest's token */
-	ITA_SEVSNP, /* Intel Trust Authority: one object per kind of evidence; its first version has
-		       the same names at the top */
+	/* Intel Trust Authority: one object per kind of evidence; its first version has the same
+	   names at the top. */
+	ITA_SEVSNP,
 	ITA_TDX,
 	ITA_SGX,
 	ITA_NVGPU,
-	EAR_SNP, /* Confidential Containers: per submodule, one object per kind of evidence; three
-		    spellings of a vTPM's kind */
+	/* Confidential Containers: per submodule, one object per kind of evidence; three spellings
+	   of a vTPM's kind. */
+	EAR_SNP,
 	EAR_AZ_SNP,
 	EAR_AZSNP,
 	EAR_TDX,
@@ -41,8 +44,8 @@ enum level {
 	LEVEL_COUNT
 };
 
-static const char each[] =
-	"*"; /* every member: known by this address, so that no member of this name is meant */
+/* Stands for every member; compared by address, so a member of this name is not meant. */
+static const char each[] = "*";
 #define EAR         "submods", each, "ear.veraison.annotated-evidence"
 #define LEVEL_NAMES 6
 
@@ -95,8 +98,8 @@ static const char *const harmless_texts[][HARMLESS_TEXTS] = {
 	 AT(TCB_AZTDX))
 _Static_assert(LEVEL_COUNT <= 32, "a level is a bit of an unsigned int");
 
-/* `twins` are names of one fact.  The policy that needs a condition on one that says "debuggable"
- * speaks of the others in the same object, too. */
+/* `twins` are names of one fact.  A policy that needs a condition on one that means "debuggable"
+ * covers the others in the same object, too. */
 #define TWINS 3
 static const struct debug_claim {
 	unsigned levels;
@@ -126,7 +129,7 @@ static const struct debug_claim {
 	{AT(TOP) | AT(ITA_SGX), {{"sgx_is_debuggable", IS_FALSE}}},
 	{AT(EAR_SGX) | AT(TCB_SGX), {{"attributes.flags", IS_SGX_FLAGS}}},
 	{AT(TCB), {{"sgx.body.attributes.flags", IS_SGX_FLAGS}}},
-	/* the system inside a VM of Azure, as its TPM's log has it */
+	/* the operating system of an Azure VM, from its TPM's log */
 	{AZURE, {{"x-ms-azurevm-kerneldebug-enabled", IS_FALSE}}},
 	{AZURE, {{"x-ms-azurevm-bootdebug-enabled", IS_FALSE}}},
 	{AZURE, {{"x-ms-azurevm-hypervisordebug-enabled", IS_FALSE}}},
@@ -148,7 +151,7 @@ static bool is_sgx_production(struct span hex)
 	return (hex_digit(hex.p[1]) & 2) == 0;
 }
 
-/* What is no scalar has an empty text, which no row knows. */
+/* A value that is no scalar has an empty text, which is in no row. */
 static bool is_harmless(const struct json_t *value, enum harmless harmless)
 {
 	const char *const *texts = harmless_texts[harmless];
@@ -162,7 +165,7 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 	return false;
 }
 
-/* ---- what the explanation says ---- */
+/* ---- the note of the explanation ---- */
 
 #define NAME_BYTES                                                                                 \
 	32 /* of each object on the way: a submodule's name is the issuer's or the guest's, and    \
@@ -189,14 +192,14 @@ static bool write_path(char out[static PATH_BYTES], const char *const *level, co
 }
 
 /* The value as a condition writes it, NULL when it is no scalar or its text needs escapes. */
-static const char *value_text(const struct json_t *value, struct scalar *process,
+static const char *value_text(const struct json_t *value, struct scalar *scalar,
 			      char out[static 40])
 {
 	static const char plain[] =
 		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-+._";
 
-	*process = scalar_of(value);
-	struct span text = scalar_text(process);
+	*scalar = scalar_of(value);
+	struct span text = scalar_text(scalar);
 	if (text.len == 0 || text.len >= 40)
 		return NULL;
 	for (size_t i = 0; i < text.len; i++)
@@ -218,9 +221,9 @@ static const char *kind_text(const struct json_t *value)
 static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool is_nameable,
 		       const struct json_t *value)
 {
-	struct scalar process;
-	char process_text[40];
-	const char *text = value_text(value, &process, process_text);
+	struct scalar scalar;
+	char storage[40];
+	const char *text = value_text(value, &scalar, storage);
 	const char *shown = text != NULL ? text : kind_text(value);
 
 	if (!is_nameable)
@@ -251,8 +254,8 @@ struct judged { /* everything borrowed */
 	char *note;
 };
 
-/* One object in which the row's names may stand.  Only the twins that say "debuggable" count: who
- * demands that the one is false does not allow the other. */
+/* One object in which the row's names may stand.  Only the twins that mean "debuggable" count: a
+ * condition that one is false does not allow the other. */
 static enum kb_err check_object(const struct judged *j, const struct debug_claim *row,
 				const char *const *level, const char *submodule,
 				const struct json_t *object)
@@ -292,8 +295,8 @@ static enum kb_err check_level(const struct judged *j, const struct debug_claim 
 		rest++;
 	if (*rest == NULL)
 		return check_object(j, row, level, NULL, object);
-	/* As many as the token has.  The first that says "debuggable" ends the decision: below
-	 * here, no policy names it. */
+	/* As many as the token has. The first that means "debuggable" is final: no policy can name
+	 * a claim below here. */
 	while (json_next(object, &it, &name, &member)) {
 		enum kb_err err = check_object(j, row, level, name, walk(member, rest + 1));
 		if (err != KB_OK)

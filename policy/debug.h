@@ -1,5 +1,5 @@
-/* policy/debug.h — the debug floor: evidence that says it can be debugged is refused unless the
- * policy needs a condition that reads that very claim. */
+/* policy/debug.h — the debug floor: evidence of a debuggable guest is refused unless the policy
+ * needs a condition that reads that very claim. */
 #ifndef KB_POLICY_DEBUG_H
 #define KB_POLICY_DEBUG_H
 #include "base/bytes.h"
@@ -10,7 +10,7 @@ struct rules;
 #define KB_DEBUG_NOTE 704 /* bytes of the text below: the longest path and value, twice each */
 
 /* For a policy that holds for verified claims of `iss`.  KB_OK: no claim of the table in debug.c
- * says "debuggable", or the policy does not hold without the conditions that read the claims that
+ * means "debuggable", or the policy does not hold without the conditions that read the claims that
  * do.  KB_E_DEBUG_EVIDENCE: `note` names the claim, its value and the condition that would allow
  * it; printable ASCII. */
 KB_MUST_CHECK enum kb_err debug_check(const struct rules *policy, struct span iss,

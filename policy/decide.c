@@ -1,7 +1,7 @@
 /* policy/decide.c — may this key be released to this guest?  The coordinator: every check of
  * policy/ in one order, one result, and the only place where a struct grant is made.  Trusts: the
- * case is filled by the vault from its own configuration, only the token is a stranger's. Must
- * never make a grant on a path where a check was left out: there is one path. */
+ * vault has filled the case from its own configuration; only the token comes from outside. Must
+ * never make a grant on a path that leaves out a check: there is one path. */
 #include "policy/decide.h"
 
 #include <stdio.h>
@@ -22,8 +22,8 @@
 
 struct grant {
 	char *key_name, *key_version;
-	struct pubkey *kek;
-	uint8_t kek_thumbprint[32];
+	struct pubkey *pub; /* owns what `kek` borrows */
+	struct wrapping_key kek;
 	int64_t issued_s, expires_s;
 };
 
@@ -37,19 +37,9 @@ struct span grant_key_version(const struct grant *g)
 	return span_str(g->key_version);
 }
 
-EVP_PKEY *grant_kek(const struct grant *g)
+const struct wrapping_key *grant_kek(const struct grant *g)
 {
-	return pubkey_evp(g->kek);
-}
-
-struct span grant_kek_kid(const struct grant *g)
-{
-	return pubkey_kid(g->kek);
-}
-
-const uint8_t *grant_kek_thumbprint(const struct grant *g)
-{
-	return g->kek_thumbprint;
+	return &g->kek;
 }
 
 int64_t grant_issued(const struct grant *g)
@@ -66,7 +56,7 @@ void grant_free(struct grant *g)
 {
 	if (g == NULL)
 		return;
-	pubkey_free(g->kek);
+	pubkey_free(g->pub);
 	free(g->key_name);
 	free(g->key_version);
 	free(g);
@@ -80,13 +70,13 @@ static enum kb_err grant_new(const struct release_case *c, struct pubkey **kek, 
 
 	if (g == NULL)
 		return KB_E_NOMEM;
-	g->kek = *kek;
+	g->pub = *kek;
 	*kek = NULL;
 	g->key_name = span_dup(c->key_name);
 	g->key_version = span_dup(c->key_version);
 	if (g->key_name == NULL || g->key_version == NULL)
 		goto out;
-	if ((err = pubkey_thumbprint(g->kek, g->kek_thumbprint)) != KB_OK ||
+	if ((err = pubkey_wrapping(g->pub, &g->kek)) != KB_OK ||
 	    (err = json_get_int(token_claims(c->token), "iat", &g->issued_s)) != KB_OK ||
 	    (err = json_get_int(token_claims(c->token), "exp", &g->expires_s)) != KB_OK)
 		goto out;
@@ -171,7 +161,7 @@ static enum kb_err check_wrapping_key(const struct release_case *c, struct expla
 {
 	char text[128];
 
-	enum kb_err err = claims_wrapping_key(token_claims(c->token), kek);
+	enum kb_err err = claims_wrapping_key(token_claims(c->token), c->issuer, kek);
 	if (err != KB_OK)
 		return note(ex, STEP_WRAPPING_KEY, err, NULL);
 	struct span kid = pubkey_kid(*kek);

@@ -15,17 +15,18 @@ struct release_case {                      /* everything borrowed */
 	const struct jwks *keys;           /* NULL: none within the stale limit */
 	const struct rules *policy;        /* NULL: the key has none */
 	struct span key_name, key_version; /* version never empty: the caller has resolved it */
-	struct span nonce; /* what the token must carry (NONCE_REQUEST, NONCE_BROKER); empty:
-			      nothing acceptable */
-	int64_t now_s;     /* wall clock */
-	bool is_rehearsal; /* "what if", for `keybrokerctl explain --at`: any time is believed, and
-			      KB_OK makes no grant: *out stays NULL */
+	/* What the token must carry (NONCE_REQUEST, NONCE_BROKER); empty: nothing acceptable. */
+	struct span nonce;
+	int64_t now_s; /* wall clock */
+	/* For `keybrokerctl explain --at`: the clock may be any, and KB_OK makes no grant: *out
+	 * stays NULL. */
+	bool is_rehearsal;
 };
 
 /* In this order: clock set, issuer, signature, time, audience, nonce, policy, debug floor, wrapping
  * key.  KB_OK and *out non-NULL (the caller's), or the code of the first check that failed and *out
- * NULL.  Debug floor: evidence that says it can be debugged (the table in debug.c) is
- * KB_E_DEBUG_EVIDENCE unless the policy needs, for this token, a condition that reads that very
+ * NULL.  Debug floor: evidence with a claim that the guest can be debugged (the table in debug.c)
+ * is KB_E_DEBUG_EVIDENCE unless the policy needs, for this token, a condition that reads that very
  * claim: without it, the policy would not hold.  `ex` may be NULL. */
 KB_MUST_CHECK enum kb_err decide(const struct release_case *c, struct explain *ex,
 				 struct grant **out);

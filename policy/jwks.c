@@ -1,6 +1,6 @@
-/* policy/jwks.c — an issuer's key set: which of its keys may verify tokens?  Trusts nothing of the
- * document but that it is the issuer's. A key that is weak, foreign or unnamed is dropped and
- * counted; a set that is doubtful as a whole is refused.  Must never guess a key. */
+/* policy/jwks.c — an issuer's key set: which of its keys may verify tokens?  Trusts that the
+ * document is the issuer's, and nothing in it. A key that is weak, of another kind or without kid
+ * is dropped and counted; an ambiguous set is refused whole. Must never guess a key. */
 #include "policy/jwks.h"
 
 #include <stdlib.h>
@@ -21,8 +21,8 @@ struct jwks {
 	struct jwk keys[KB_MAX_JWKS_KEYS];
 };
 
-/* Two entries of one kid, usable or not: which one is meant would be a guess (RFC 7517 §4.5 allows
- * it, we do not). */
+/* Two entries of one kid, usable or not: which one is meant would be a guess. RFC 7517 section 4.5
+ * allows it; refuse it. */
 static bool has_duplicate_kid(const struct json_t *keys)
 {
 	struct span a, b;
@@ -71,9 +71,9 @@ static enum kb_err read_keys(const struct json_t *keys, struct jwks *s, struct j
 			continue;
 		}
 		jwk_clear(&s->keys[s->n]);
+		/* An issuer that publishes a private key has lost control of its keys. */
 		if (err == KB_E_KEY_PRIVATE || err == KB_E_NOMEM)
-			return err; /* an issuer that publishes private keys has lost control of
-				       them all */
+			return err;
 		if (count->dropped++ == 0)
 			count->first_drop = err;
 	}

@@ -1,5 +1,5 @@
-/* policy/jwks.h — one issuer's key set (RFC 7517 §5).  Weak or foreign keys are dropped and
- * counted; a doubtful set is refused whole. */
+/* policy/jwks.h — one issuer's key set (RFC 7517 §5).  Keys that are weak or of other kinds are
+ * dropped and counted; an ambiguous set is refused whole. */
 #ifndef KB_POLICY_JWKS_H
 #define KB_POLICY_JWKS_H
 #include "policy/issuer.h"
@@ -8,7 +8,7 @@ struct jwks;
 struct jwk;
 struct pubkey;
 
-struct jwks_report { /* what became of the document's keys */
+struct jwks_report { /* how many of the document's keys are used */
 	unsigned kept, dropped;
 	enum kb_err first_drop; /* why the first one was dropped, KB_OK when none was */
 };
@@ -29,8 +29,7 @@ size_t jwks_count(const struct jwks *s);
 /* Exact match of the kid's bytes; NULL when there is none. */
 const struct jwk *jwks_find(const struct jwks *s, struct span kid);
 const struct pubkey *jwk_pubkey(const struct jwk *k);
-enum kb_alg jwk_alg(
-	const struct jwk *k); /* of its `alg` member; KB_ALG_NONE when it does not say */
+enum kb_alg jwk_alg(const struct jwk *k); /* of its `alg` member; KB_ALG_NONE when it has none */
 struct span jwk_kid(const struct jwk *k);
 
 #endif

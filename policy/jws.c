@@ -1,8 +1,8 @@
-/* policy/jws.c — the gate before cjose, and cjose behind it.  cjose by itself takes `=` and trash
- * after the signature, unknown `crit`, ECDSA signatures with bytes to spare and ES256 with any
- * curve, and lets the token choose the verifier: all of that is decided here first. Trusts: the key
- * (checked by pubkey.c, wholly once it has signed something).  Must never follow a URL of the
- * header or take a key from it. */
+/* policy/jws.c — the strict check of form and header, then cjose for the signature. cjose alone
+ * accepts `=` and anything after the signature, unknown `crit`, ECDSA signatures with extra bytes
+ * and ES256 with any curve, and lets the token choose the algorithm: so all of that is refused here
+ * first. Trusts: the key (checked by pubkey.c, and validated once it has verified a signature).
+ * Must never follow a URL of the header or use a key in it. */
 #include "policy/jws.h"
 
 #include <cjose/cjose.h>
@@ -28,8 +28,8 @@ struct jws_key {
 	cjose_jwk_t *jwk;
 };
 
-/* cjose does not look at what it allocates (base/reserve.h); OpenSSL below it does, and says so in
- * errno. */
+/* cjose does not look at what it allocates (base/reserve.h); OpenSSL below it does, and sets errno.
+ */
 static void cjose_begin(void)
 {
 	cjose_set_alloc_funcs(reserve_malloc, reserve_realloc, reserve_free);
@@ -37,7 +37,7 @@ static void cjose_begin(void)
 	errno = 0;
 }
 
-/* Whatever cjose made since cjose_begin() is to be released, and counts for nothing. */
+/* An allocation of cjose failed since cjose_begin(): release what it made, and do not use it. */
 static bool cjose_was_short(void)
 {
 	return reserve_was_used() || errno == ENOMEM;
@@ -86,9 +86,9 @@ static enum kb_err split(struct span compact, struct span part[static 3])
 
 static enum kb_err check_header(struct jws *j)
 {
-	/* Members that change what the bytes mean or which key is meant.  jku, x5u, x5t are hints,
-	 * and not followed; members nobody defined are ignored (RFC 7515 §4) – unless `crit` says
-	 * otherwise, and `crit` is refused. */
+	/* Members that change the meaning of the bytes or choose the key.  jku, x5u, x5t are hints,
+	 * and not followed; undefined members are ignored (RFC 7515 section 4), unless `crit` lists
+	 * them, and `crit` is refused. */
 	static const char *const refused[] = {"crit", "b64", "zip", "cty", "jwk", "x5c", "enc",
 					      "epk",  "apu", "apv", "iv",  "tag", "p2s", "p2c"};
 	struct span text;
@@ -110,7 +110,7 @@ static enum kb_err check_header(struct jws *j)
 		return KB_E_TOKEN_HEADER;
 	if (err != KB_OK)
 		return err == KB_E_JSON_MISSING ? KB_E_KID_MISSING : KB_E_KID_LENGTH;
-	/* Last, so that a kid of 10 kB is refused for what it is. */
+	/* Last, so that a kid of 10 kB gets its own error code. */
 	return j->header_text.len <= KB_MAX_TOKEN_HEADER ? KB_OK : KB_E_TOKEN_HEADER;
 }
 
@@ -148,35 +148,6 @@ void jws_close(struct jws *j)
 
 /* ---- the signature ---- */
 
-enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind)
-{
-	switch (alg) {
-	case KB_RS256:
-	case KB_RS384:
-	case KB_RS512:
-	case KB_PS256:
-	case KB_PS384:
-	case KB_PS512:
-		return kind == PUBKEY_RSA ? KB_OK : KB_E_TOKEN_ALG;
-	case KB_ES256:
-		return kind == PUBKEY_P256  ? KB_OK
-		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
-					    : KB_E_TOKEN_CURVE;
-	case KB_ES384:
-		return kind == PUBKEY_P384  ? KB_OK
-		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
-					    : KB_E_TOKEN_CURVE;
-	case KB_ES512:
-		return kind == PUBKEY_P521  ? KB_OK
-		       : kind == PUBKEY_RSA ? KB_E_TOKEN_ALG
-					    : KB_E_TOKEN_CURVE;
-	case KB_ALG_NONE:
-	case KB_ALG_COUNT:
-		break;
-	}
-	return KB_E_TOKEN_ALG;
-}
-
 static bool read_order(const struct curve *curve, uint8_t *out)
 {
 	EC_GROUP *group = EC_GROUP_new_by_curve_name(curve->nid);
@@ -190,7 +161,7 @@ static bool read_order(const struct curve *curve, uint8_t *out)
 enum kb_err jws_key_new(const struct pubkey *pub, struct jws_key **out)
 {
 	const struct key_numbers *num = pubkey_numbers(pub);
-	const struct curve *curve = curve_of(num->kind);
+	const struct curve *curve = pubkey_curve(num->kind);
 	struct jws_key *k = calloc(1, sizeof *k);
 
 	*out = NULL;
@@ -233,7 +204,7 @@ void jws_key_free(struct jws_key *k)
 	free(k);
 }
 
-/* 0 < v < order, both as wide as the order.  FIPS 186-5 §6.4.2 step 1; forgotten, it is
+/* 0 < v < order, both as wide as the order.  FIPS 186-5 section 6.4.2 step 1; without this check:
  * CVE-2022-21449. */
 static bool is_in_range(const uint8_t *v, const struct jws_key *key)
 {
@@ -244,7 +215,7 @@ static bool is_in_range(const uint8_t *v, const struct jws_key *key)
 	return any != 0 && memcmp(v, key->order, key->order_bytes) < 0;
 }
 
-/* What could not be judged for want of memory is judged again. */
+/* A validation that failed for lack of memory is repeated. */
 static enum kb_err validate_once(struct jws_key *key)
 {
 	if (!key->is_validated) {
@@ -256,7 +227,7 @@ static enum kb_err validate_once(struct jws_key *key)
 
 enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 {
-	enum kb_err err = jws_alg_fits(j->alg, pubkey_kind(key->pub));
+	enum kb_err err = alg_fits(j->alg, pubkey_kind(key->pub));
 
 	if (err != KB_OK)
 		return err;
@@ -266,8 +237,8 @@ enum kb_err jws_verify(const struct jws *j, struct jws_key *key)
 				     !is_in_range(j->signature.p + key->order_bytes, key)))
 		return KB_E_TOKEN_SIGNATURE;
 	/* cjose decodes the text and reads the header a second time, which costs 4 µs of 28 for a
-	 * token of 4 KiB.  It sees what the gate saw: the text is canonical and has no duplicate
-	 * member, so its `alg` is ours. */
+	 * token of 4 KiB.  It reads the same as the checks above: the text is canonical and has no
+	 * duplicate member, so its `alg` is ours. */
 	cjose_begin();
 	cjose_jws_t *jws = cjose_jws_import((const char *)j->compact.p, j->compact.len, NULL);
 	bool is_right = jws != NULL && cjose_jws_verify(jws, key->jwk, NULL);

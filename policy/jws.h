@@ -1,6 +1,5 @@
-/* policy/jws.h — JWS compact serialisation (RFC 7515 §7.1): the strict gate over form and header,
- * and the signature behind it. Private to policy/: token.c adds what makes a JWS an attestation
- * token. */
+/* policy/jws.h — JWS compact serialisation (RFC 7515 §7.1): strict checks of form and header, then
+ * the signature. Private to policy/: token.c adds what makes a JWS an attestation token. */
 #ifndef KB_POLICY_JWS_H
 #define KB_POLICY_JWS_H
 #include "policy/issuer.h"
@@ -16,24 +15,20 @@ struct jws {
 	struct span kid; /* into header */
 };
 
-/* KB_OK: three canonical parts, a header we understand, an algorithm of the table, a kid.  Proves
- * nothing.  jws_close() in any case. Errors: KB_E_TOKEN_{SIZE,FORMAT,TYPE,HEADER,ALG},
+/* KB_OK: three canonical parts, a header without refused members, an algorithm of the table, a kid.
+ * Proves nothing.  jws_close() in any case. Errors: KB_E_TOKEN_{SIZE,FORMAT,TYPE,HEADER,ALG},
  * KB_E_KID_{MISSING,LENGTH}, KB_E_JSON_*. */
 KB_MUST_CHECK enum kb_err jws_open(struct span compact, struct jws *out);
 void jws_close(struct jws *j);
-
-/* Does an algorithm go with a key?  KB_E_TOKEN_ALG: other family; KB_E_TOKEN_CURVE: other curve
- * (RFC 7518 §3.4 ties them). */
-KB_MUST_CHECK enum kb_err jws_alg_fits(enum kb_alg alg, enum pubkey_kind kind);
 
 struct jws_key; /* a public key made ready for cjose, once per key set and not per token */
 /* `k` is borrowed for as long as the result lives. */
 KB_MUST_CHECK enum kb_err jws_key_new(const struct pubkey *k, struct jws_key **out);
 void jws_key_free(struct jws_key *k);
 
-/* KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE}.  The first signature that is right has its key
- * validated (pubkey_validate(), which is slow): KB_E_KEY_{WEAK,CURVE}, then and for ever after.  A
- * set of many keys so costs nothing that is not used, and only its issuer can make it be. */
+/* KB_E_TOKEN_{ALG,CURVE,SIG_LENGTH,SIGNATURE}.  At the first correct signature its key is validated
+ * (pubkey_validate(), which is slow): KB_E_KEY_{WEAK,CURVE}, then and at every later call. So
+ * unused keys of a set cost nothing, and only the issuer can cause a validation. */
 KB_MUST_CHECK enum kb_err jws_verify(const struct jws *j, struct jws_key *key);
 
 struct jwk;

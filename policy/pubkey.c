@@ -1,7 +1,7 @@
-/* policy/pubkey.c — is this stranger's public key one we may use?  Trusts OpenSSL's arithmetic,
- * nothing of the key. However a key arrives (JWK or certificate) it is reduced to its numbers, the
- * numbers are checked, and the key is built from them anew: no parameter but these ever reaches
- * OpenSSL.  Must never take a key that holds a private part, nor keep one. */
+/* policy/pubkey.c — may this public key from outside be used? Trusts OpenSSL's arithmetic, nothing
+ * of the key. However a key arrives (JWK or certificate) it is reduced to its numbers, the numbers
+ * are checked, and the key is built from them anew: no parameter but these ever reaches OpenSSL.
+ * Must never accept or store a private part. */
 #include "policy/pubkey_priv.h"
 
 #include <errno.h>
@@ -9,16 +9,16 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/obj_mac.h>
-#include <openssl/params.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 
 #include "base/b64url.h"
-#include "base/digest.h"
+#include "base/evp.h"
 #include "base/json.h"
-#include "policy/issuer.h"
-#include "policy/jws.h"
+#include "base/thumbprint.h"
+#include "policy/alg.h"
+#include "policy/rsa_weak.h"
+#include "policy/wrapping_key.h"
 
 struct pubkey {
 	EVP_PKEY *evp;
@@ -28,20 +28,19 @@ struct pubkey {
 	uint8_t kid[KB_MAX_KID];
 };
 
-static const struct curve curves[] = {
-	{PUBKEY_P256, "P-256", "prime256v1", NID_X9_62_prime256v1, 32},
-	{PUBKEY_P384, "P-384", "secp384r1", NID_secp384r1, 48},
-	{PUBKEY_P521, "P-521", "secp521r1", NID_secp521r1, 66},
-};
-#define N_CURVES (sizeof curves / sizeof *curves)
-
-const struct curve *curve_of(enum pubkey_kind kind)
+/* The numbers of enum pubkey_kind and enum kb_crv, in the same order. */
+const struct curve *pubkey_curve(enum pubkey_kind kind)
 {
-	for (size_t i = 0; i < N_CURVES; i++)
-		if (curves[i].kind == kind)
-			return &curves[i];
-	return NULL;
+	return kind == PUBKEY_RSA ? NULL : curve_of((enum kb_crv)(kind - PUBKEY_RSA));
 }
+
+static enum pubkey_kind kind_of(const struct curve *curve)
+{
+	return (enum pubkey_kind)(PUBKEY_RSA + (unsigned)curve->crv);
+}
+_Static_assert(PUBKEY_P256 - PUBKEY_RSA == KB_CRV_P256 && PUBKEY_P384 - PUBKEY_RSA == KB_CRV_P384 &&
+		       PUBKEY_P521 - PUBKEY_RSA == KB_CRV_P521,
+	       "one order");
 
 static void bn_cleanup(BIGNUM **b)
 {
@@ -58,7 +57,7 @@ static void x509_cleanup(X509 **x)
 	X509_free(*x);
 }
 
-/* ---- what the JWK says of itself: no private member, and meant for our purpose ---- */
+/* ---- the JWK's own members: no private part, and meant for our purpose ---- */
 
 static bool has_private_part(const struct json_t *jwk)
 {
@@ -71,7 +70,7 @@ static bool has_private_part(const struct json_t *jwk)
 	return false;
 }
 
-/* Is `name` (an optional string) absent or one of the two?  KB_E_KEY_USE when it is something else.
+/* `use` (RFC 7517 section 4.2), when there, is that of the purpose.
  */
 static enum kb_err check_use(const struct json_t *jwk, enum pubkey_use use)
 {
@@ -105,8 +104,8 @@ static enum kb_err check_key_ops(const struct json_t *jwk, enum pubkey_use use)
 	return fits ? KB_OK : KB_E_KEY_USE;
 }
 
-/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that we would use this kind of
- * key with. */
+/* `alg` binds a key to one algorithm (RFC 7517 §4.4): it must be one that fits the purpose and this
+ * kind of key. */
 static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum pubkey_kind kind)
 {
 	static const char *const oaep[] = {"RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384",
@@ -118,7 +117,7 @@ static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum
 	if (json_get_str(jwk, "alg", KB_MAX_KID, &alg) != KB_OK)
 		return KB_E_KEY_FORMAT;
 	if (use == PUBKEY_VERIFY)
-		return jws_alg_fits(alg_from_name(alg), kind) == KB_OK ? KB_OK : KB_E_KEY_USE;
+		return alg_fits(alg_from_name(alg), kind) == KB_OK ? KB_OK : KB_E_KEY_USE;
 	for (size_t i = 0; i < sizeof oaep / sizeof *oaep; i++)
 		if (span_eq_cstr(alg, oaep[i]))
 			return KB_OK;
@@ -127,8 +126,8 @@ static enum kb_err check_alg(const struct json_t *jwk, enum pubkey_use use, enum
 
 /* ---- numbers in ---- */
 
-/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer: the caller knows
- * what that means. */
+/* A base64url member of at most `cap` bytes.  KB_E_KEY_SIZE when it is longer; the caller
+ * translates it. */
 static enum kb_err member_bytes(const struct json_t *jwk, const char *name, uint8_t *out,
 				size_t cap, size_t *len)
 {
@@ -163,18 +162,15 @@ static enum kb_err rsa_from_jwk(const struct json_t *jwk, struct key_numbers *nu
 
 static enum kb_err ec_from_jwk(const struct json_t *jwk, struct key_numbers *num)
 {
-	const struct curve *curve = NULL;
 	struct span crv;
 	size_t x_len, y_len;
 
 	if (json_get_str(jwk, "crv", KB_MAX_KID, &crv) != KB_OK)
 		return KB_E_KEY_FORMAT;
-	for (size_t i = 0; i < N_CURVES; i++)
-		if (span_eq_cstr(crv, curves[i].jwk_name))
-			curve = &curves[i];
+	const struct curve *curve = curve_by_name(crv);
 	if (curve == NULL)
 		return KB_E_KEY_CURVE;
-	num->kind = curve->kind;
+	num->kind = kind_of(curve);
 	num->xy_len = curve->bytes;
 	enum kb_err err = member_bytes(jwk, "x", num->x, curve->bytes, &x_len);
 	if (err == KB_OK)
@@ -219,18 +215,16 @@ static enum kb_err numbers_from_evp(const EVP_PKEY *key, struct key_numbers *num
 	if (EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group,
 					   NULL) != 1)
 		return KB_E_KEY_CURVE; /* explicit parameters that are no curve's (CVE-2020-0601) */
-	for (size_t i = 0; i < N_CURVES; i++) {
-		if (strcmp(group, curves[i].group) != 0)
-			continue;
-		num->kind = curves[i].kind;
-		num->xy_len = curves[i].bytes;
-		enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_EC_PUB_X, num->x, sizeof num->x,
-					     num->xy_len, &num->xy_len);
-		return err != KB_OK ? err
-				    : evp_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, num->y,
-						 sizeof num->y, num->xy_len, &num->xy_len);
-	}
-	return KB_E_KEY_CURVE;
+	const struct curve *curve = curve_by_group(group);
+	if (curve == NULL)
+		return KB_E_KEY_CURVE;
+	num->kind = kind_of(curve);
+	num->xy_len = curve->bytes;
+	enum kb_err err = evp_number(key, OSSL_PKEY_PARAM_EC_PUB_X, num->x, sizeof num->x,
+				     num->xy_len, &num->xy_len);
+	return err != KB_OK ? err
+			    : evp_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, num->y, sizeof num->y,
+					 num->xy_len, &num->xy_len);
 }
 
 /* The leaf's key.  The chain is not validated: the set itself came over TLS from the issuer, or
@@ -300,71 +294,6 @@ static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers
 
 /* ---- numbers judged ---- */
 
-/* Odd primes to 751, the bound of SP 800-56B's own test.  Those to 167 carry the ROCA fingerprint
- * (CVE-2017-15361). */
-static const uint16_t primes[] = {
-	3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,
-	67,  71,  73,  79,  83,  89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149,
-	151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239,
-	241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347,
-	349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443,
-	449, 457, 461, 463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563,
-	569, 571, 577, 587, 593, 599, 601, 607, 613, 617, 619, 631, 641, 643, 647, 653, 659,
-	661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751,
-};
-#define N_PRIMES      (sizeof primes / sizeof *primes)
-#define N_ROCA_PRIMES 38
-
-/* Is r a power of 65537 modulo p?  So for every p of the fingerprint is a modulus of the broken
- * generator: its primes are k·M + (65537^a mod M). */
-static bool roca_residue(unsigned r, unsigned p)
-{
-	unsigned power = 1;
-
-	do {
-		if (power == r)
-			return true;
-		power = power * (65537 % p) % p;
-	} while (power != 1);
-	return false;
-}
-
-static bool is_square_modulo(unsigned r, unsigned p)
-{
-	for (unsigned root = 0; root <= p / 2; root++)
-		if (root * root % p == r)
-			return true;
-	return false;
-}
-
-/* A factor among the first `n_primes` odd primes, the ROCA fingerprint, or a square, as of a
- * generator that drew the same prime twice: it is one modulo every prime, and of other numbers one
- * in 2^N_PRIMES is that too; fewer primes are too few to tell.  Primes are taken as many at a time
- * as fit a machine word: one division of the big number serves all of them. */
-static bool is_weak_modulus(const BIGNUM *n, size_t n_primes)
-{
-	bool roca = true, square = n_primes == N_PRIMES;
-
-	for (size_t i = 0, from = 0; i < n_primes; from = i) {
-		BN_ULONG product = 1, next;
-		while (i < n_primes &&
-		       !__builtin_mul_overflow(product, (BN_ULONG)primes[i], &next)) {
-			product = next;
-			i++;
-		}
-		BN_ULONG rest = BN_mod_word(n, product);
-		for (size_t j = from; j < i; j++) {
-			unsigned r = (unsigned)(rest % primes[j]);
-			if (r == 0)
-				return true;
-			if (roca && j < N_ROCA_PRIMES)
-				roca = roca_residue(r, primes[j]);
-			square = square && is_square_modulo(r, primes[j]);
-		}
-	}
-	return roca || square;
-}
-
 static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enum pubkey_use use)
 {
 	uint32_t e = 0;
@@ -375,68 +304,51 @@ static enum kb_err check_rsa(const struct key_numbers *num, const BIGNUM *n, enu
 		e = e << 8 | num->e[i];
 	if (e < 3 || e % 2 == 0)
 		return KB_E_KEY_EXPONENT;
-	/* A guest that picks a key with a larger factor harms itself; an issuer's key must be good
-	 * for everybody. */
-	if (!BN_is_odd(n) || is_weak_modulus(n, use == PUBKEY_WRAP ? N_ROCA_PRIMES : N_PRIMES))
+	/* A guest that picks a key with a larger factor harms only itself; an issuer's key protects
+	 * every release. */
+	if (!BN_is_odd(n) || rsa_is_weak(n, use == PUBKEY_WRAP))
 		return KB_E_KEY_WEAK;
 	return KB_OK;
 }
 
 /* ---- the key built anew ---- */
 
-static enum kb_err evp_build(const char *type, OSSL_PARAM *params, enum kb_err bad, EVP_PKEY **out)
+/* The numbers are well formed by now: if OpenSSL refuses them, the key is bad. */
+static enum kb_err refused_as(enum kb_err err, enum kb_err bad)
 {
-	KB_AUTO(evp_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
-
-	if (ctx == NULL || EVP_PKEY_fromdata_init(ctx) != 1)
-		return KB_E_NOMEM;
-	return EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) == 1 ? KB_OK : bad;
+	return err == KB_E_KEY_FORMAT ? bad : err;
 }
 
 static enum kb_err build_rsa(struct pubkey *k, enum pubkey_use use)
 {
 	KB_AUTO(bn) BIGNUM *n = BN_bin2bn(k->num.n, (int)k->num.n_len, NULL);
-	KB_AUTO(bn) BIGNUM *e = BN_bin2bn(k->num.e, (int)k->num.e_len, NULL);
-	uint8_t native_n[sizeof k->num.n],
-		native_e[sizeof k->num.e]; /* OSSL_PARAM takes numbers in the machine's order */
 
-	if (n == NULL || e == NULL)
+	if (n == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = check_rsa(&k->num, n, use);
 	if (err != KB_OK)
 		return err;
-	if (BN_bn2nativepad(n, native_n, (int)k->num.n_len) < 0 ||
-	    BN_bn2nativepad(e, native_e, (int)k->num.e_len) < 0)
-		KB_BUG(); /* they came from so many bytes */
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, native_n, k->num.n_len),
-		OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, native_e, k->num.e_len),
-		OSSL_PARAM_construct_end()};
 	k->bits = (unsigned)BN_num_bits(n);
-	return evp_build("RSA", params, KB_E_KEY_WEAK, &k->evp);
+	err = evp_rsa_public(span_of(k->num.n, k->num.n_len), span_of(k->num.e, k->num.e_len),
+			     &k->evp);
+	return refused_as(err, KB_E_KEY_WEAK);
 }
 
 static enum kb_err build_ec(struct pubkey *k)
 {
-	const struct curve *curve = curve_of(k->num.kind);
-	uint8_t point[1 + 2 * sizeof k->num.x] = {4}; /* uncompressed, SEC 1 §2.3.3 */
+	const struct curve *curve = pubkey_curve(k->num.kind);
+	uint8_t point[1 + 2 * CURVE_MAX_BYTES] = {4}; /* uncompressed, SEC 1 section 2.3.3 */
 
 	if (curve == NULL)
 		KB_BUG();
-	struct curve copy = *curve; /* OSSL_PARAM is not const */
 	memcpy(point + 1, k->num.x, curve->bytes);
 	memcpy(point + 1 + curve->bytes, k->num.y, curve->bytes);
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, copy.group, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point,
-						  1 + 2 * curve->bytes),
-		OSSL_PARAM_construct_end()};
-	/* The import refuses what is not a point of the curve: x or y ≥ p, off the curve (SEC 1
-	 * §3.2.2.1). */
-	enum kb_err err = evp_build("EC", params, KB_E_KEY_CURVE, &k->evp);
+	/* OpenSSL refuses what is not a point of the curve: x or y ≥ p, off the curve (SEC 1
+	 * section 3.2.2.1). */
+	enum kb_err err = evp_ec_public(curve, span_of(point, 1 + 2 * curve->bytes), &k->evp);
 	if (err == KB_OK)
 		k->bits = (unsigned)EVP_PKEY_get_bits(k->evp);
-	return err;
+	return refused_as(err, KB_E_KEY_CURVE);
 }
 
 enum kb_err pubkey_from_jwk(const struct json_t *jwk, enum pubkey_use use, struct pubkey **out)
@@ -476,10 +388,10 @@ out:
 	pubkey_free(k);
 	if (err == KB_OK)
 		return KB_OK;
-	ERR_clear_error(); /* a stranger's bad key must not stand in the queue when the next call
-			      fails */
-	return kb_err_or_nomem(
-		err); /* OpenSSL's checks call a key bad that they had no memory for */
+	/* The error queue is per thread: the next failure must not report this key. */
+	ERR_clear_error();
+	/* OpenSSL also calls a key bad when it has no memory. */
+	return kb_err_or_nomem(err);
 }
 
 enum kb_err pubkey_validate(const struct pubkey *k)
@@ -492,10 +404,8 @@ enum kb_err pubkey_validate(const struct pubkey *k)
 	if (EVP_PKEY_public_check(ctx) == 1)
 		return KB_OK;
 	ERR_clear_error();
-	return kb_err_or_nomem(
-		k->num.kind == PUBKEY_RSA
-			? KB_E_KEY_WEAK
-			: KB_E_KEY_CURVE); /* it calls a key bad that it had no memory for */
+	/* OpenSSL also calls a key bad when it has no memory. */
+	return kb_err_or_nomem(k->num.kind == PUBKEY_RSA ? KB_E_KEY_WEAK : KB_E_KEY_CURVE);
 }
 
 void pubkey_free(struct pubkey *k)
@@ -531,32 +441,23 @@ const struct key_numbers *pubkey_numbers(const struct pubkey *k)
 	return &k->num;
 }
 
-static void add_number(struct buf *b, const char *before, const uint8_t *p, size_t len)
-{
-	buf_add_str(b, before);
-	b64url_encode(b, span_of(p, len));
-}
-
-/* RFC 7638 §3: the required members in lexical order, nothing else, no white space. */
 enum kb_err pubkey_thumbprint(const struct pubkey *k, uint8_t out[static 32])
 {
-	KB_AUTO(buf) struct buf b;
-	const struct curve *curve = curve_of(k->num.kind);
+	const struct key_numbers *num = &k->num;
+	const struct curve *curve = pubkey_curve(num->kind);
 
-	memset(out, 0, 32);
-	buf_init(&b, 2048);
-	if (curve == NULL) {
-		add_number(&b, "{\"e\":\"", k->num.e, k->num.e_len);
-		add_number(&b, "\",\"kty\":\"RSA\",\"n\":\"", k->num.n, k->num.n_len);
-	} else {
-		buf_add_str(&b, "{\"crv\":\"");
-		buf_add_str(&b, curve->jwk_name);
-		add_number(&b, "\",\"kty\":\"EC\",\"x\":\"", k->num.x, k->num.xy_len);
-		add_number(&b, "\",\"y\":\"", k->num.y, k->num.xy_len);
-	}
-	buf_add_str(&b, "\"}");
-	enum kb_err err = buf_ok(&b);
-	if (err == KB_OK)
-		digest_sha256(buf_span(&b), out);
-	return err;
+	if (curve == NULL)
+		return thumbprint_rsa(span_of(num->n, num->n_len), span_of(num->e, num->e_len),
+				      out);
+	return thumbprint_ec(curve, span_of(num->x, num->xy_len), span_of(num->y, num->xy_len),
+			     out);
+}
+
+enum kb_err pubkey_wrapping(const struct pubkey *k, struct wrapping_key *out)
+{
+	*out = (struct wrapping_key){0};
+	if (k->num.kind != PUBKEY_RSA)
+		return KB_E_KEY_TYPE;
+	*out = (struct wrapping_key){.kind = KEK_RSA, .evp = k->evp, .kid = pubkey_kid(k)};
+	return pubkey_thumbprint(k, out->thumbprint);
 }

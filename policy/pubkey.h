@@ -1,5 +1,4 @@
-/* policy/pubkey.h — a public key from a stranger (JWK or certificate), checked before anything is
- * done with it. */
+/* policy/pubkey.h — a public key from outside (JWK or certificate), checked before it is used. */
 #ifndef KB_POLICY_PUBKEY_H
 #define KB_POLICY_PUBKEY_H
 #include <openssl/types.h>
@@ -7,12 +6,13 @@
 #include "base/bytes.h"
 
 struct json_t;
+struct wrapping_key;
 struct pubkey; /* opaque, immutable */
 
 enum pubkey_use {
 	PUBKEY_VERIFY, /* an issuer's: RSA or EC P-256/384/521; every check but pubkey_validate() */
-	PUBKEY_WRAP, /* a guest's ephemeral key: RSA; cheap checks, as it is judged at every release
-		      */
+	/* A guest's ephemeral key: RSA.  Cheap checks, because every release makes them. */
+	PUBKEY_WRAP,
 };
 enum pubkey_kind { PUBKEY_RSA = 1, PUBKEY_P256, PUBKEY_P384, PUBKEY_P521 };
 
@@ -41,5 +41,8 @@ unsigned pubkey_bits(const struct pubkey *k);
 struct span pubkey_kid(const struct pubkey *k); /* the JWK's kid, borrowed; empty when absent */
 /* RFC 7638 thumbprint, SHA-256 over the required members. */
 KB_MUST_CHECK enum kb_err pubkey_thumbprint(const struct pubkey *k, uint8_t out[static 32]);
+/* The same key for the wrapping schemes; borrows from `k`.  KB_E_KEY_TYPE: no scheme wraps to a key
+ * of this kind. */
+KB_MUST_CHECK enum kb_err pubkey_wrapping(const struct pubkey *k, struct wrapping_key *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* policy/rules.h — a release policy in Azure's grammar (contracts: keyvault §3), compiled once into
- * a flat, bounded array. */
+/* policy/rules.h — a release policy in the grammar of Azure Key Vault's secure key release,
+ * compiled once into a flat, bounded array. */
 #ifndef KB_POLICY_RULES_H
 #define KB_POLICY_RULES_H
 #include "base/bytes.h"
@@ -40,9 +40,9 @@ struct claim_set { /* members of one object of the claims, by name; everything b
 	size_t n;
 };
 
-/* Would the policy hold if every condition that reads one of these members did not?  The same
- * evaluation, without an explanation.  Members are told apart by the object they stand in: jansson
- * has one value "true" for a whole program. */
+/* Does the policy hold if no condition that reads one of these members holds?  The same
+ * evaluation, without an explanation.  A member is identified by its object and name, not by its
+ * value: jansson has one value `true` for the whole program. */
 KB_MUST_CHECK bool rules_hold_without(const struct rules *r, struct span iss,
 				      const struct json_t *claims, const struct claim_set *unread);
 

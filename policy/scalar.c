@@ -1,6 +1,6 @@
-/* policy/scalar.c — what it means that a claim equals, or is less than, a policy's value.  Real
- * services compare text (a boolean claim satisfies "true"), so scalars are compared by canonical
- * text, and numbers exactly.  Must never let two different numbers look alike. */
+/* policy/scalar.c — when a claim equals a policy's value or is less. Azure's services compare text
+ * (a boolean claim satisfies "true"), so scalars are compared by canonical text, and numbers
+ * exactly. Must never give two different numbers the same text. */
 #include "policy/scalar.h"
 
 #include <errno.h>
@@ -137,8 +137,8 @@ bool scalar_order(const struct scalar *a, const struct scalar *b, int *order)
 		*order = sign(a->integer<b->integer, a->integer> b->integer);
 		return true;
 	}
-	/* At least one is a real, smaller than 2^53 and not integral: rounding an integer beyond
-	 * that to a double cannot carry it past. */
+	/* At least one is a real below 2^53 and not integral: rounding a larger integer to a double
+	 * cannot change the order. */
 	double x = a->kind == SCALAR_INT ? (double)a->integer : a->real;
 	double y = b->kind == SCALAR_INT ? (double)b->integer : b->real;
 	*order = sign(x<y, x> y);

@@ -1,21 +1,20 @@
-/* policy/scalar.h — a JSON scalar as a policy sees it: one canonical text, and a number when it is
- * one.  Private to policy/. true, false          → that text integer              → decimal real,
- * |x| < 2^53     → shortest decimal that reads back the same; 1.0 is "1" string               →
- * itself; it is a number when it is one of JSON's grammar Everything else (null, object, array,
- * larger reals, where neighbours would look alike) is SCALAR_NONE, which equals nothing, not even
- * itself. */
+/* policy/scalar.h — a JSON scalar as a policy compares it: one canonical text, and a number when it
+ * is one.  Private to policy/.
+ *
+ * - true, false: that text.
+ * - An integer: decimal.
+ * - A real with |x| < 2^53: the shortest decimal that reads back the same; 1.0 is "1".
+ * - A string: itself; it is a number when it follows JSON's grammar of numbers.
+ * - Everything else is SCALAR_NONE, which equals nothing, not even itself: null, objects, arrays,
+ * and larger reals, because neighbours would have the same text. */
 #ifndef KB_POLICY_SCALAR_H
 #define KB_POLICY_SCALAR_H
 #include "base/bytes.h"
 
 struct json_t;
 
-enum scalar_kind {
-	SCALAR_NONE,
-	SCALAR_TEXT,
-	SCALAR_INT,
-	SCALAR_REAL
-}; /* TEXT: a string or boolean that is no number */
+/* SCALAR_TEXT: a string or boolean that is no number. */
+enum scalar_kind { SCALAR_NONE, SCALAR_TEXT, SCALAR_INT, SCALAR_REAL };
 struct scalar {
 	enum scalar_kind kind;
 	struct span string; /* of a string or boolean; borrowed */

@@ -1,6 +1,6 @@
 /* policy/token.c — is this an attestation token, and is it this issuer's?  Trusts: the issuer's
  * rules and key set, handed in. The issuer's configuration names the algorithms, the token can only
- * agree.  Must never give out claims of a token that it has not verified. */
+ * agree.  Must never return claims of a token that it has not verified. */
 #include "policy/token.h"
 
 #include <stdlib.h>
@@ -84,8 +84,8 @@ void token_replay_id(const struct token *t, uint8_t out[static 32])
 	digest_sha256(t->jws.signing_input, out);
 }
 
-/* The same issuer and key may sign other things (id tokens): an attestation says what was attested.
- * Old SGX tokens say it in other words. */
+/* The same issuer and key may sign other tokens, such as id tokens. An attestation token names what
+ * was attested; old SGX tokens have other claims for it. */
 static bool is_attestation(const struct json_t *claims)
 {
 	return json_has(claims, "x-ms-attestation-type") ||

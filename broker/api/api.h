@@ -6,7 +6,7 @@
 #define KB_API_API_H
 #include "api/operation.h"
 #include "keystore/record.h"
-#include "keystore/wrap.h"
+#include "keystore/scheme.h"
 
 struct json_t;
 
@@ -29,9 +29,9 @@ struct api_place {
 struct call {
 	enum verb verb;
 	enum record_kind record;
-	struct span key, version; /* version empty: the current one */
-	struct span token, nonce; /* nonce empty: none was sent */
-	enum kb_enc enc;          /* how the key is to be wrapped */
+	struct span key, version;         /* version empty: the current one */
+	struct span token, nonce;         /* nonce empty: none was sent */
+	const struct wrap_scheme *scheme; /* how the key is to be wrapped */
 	/* The dialect's own. */
 	struct span api_version; /* decoded */
 	bool is_release_version; /* that version of the API has the release call */

@@ -66,7 +66,7 @@ static enum kb_err route(const struct api_request *rq, const struct api_place *p
 {
 	struct operation_match m;
 
-	*call = (struct call){.enc = KB_ENC_SHA1};
+	*call = (struct call){.scheme = SCHEME_DEFAULT};
 	enum kb_err err = operation_find(keyvault_api.name, rq->method,
 					 url_below(rq->target, place->base_url), &call->text, &m);
 	if (m.operation == NULL)
@@ -130,7 +130,7 @@ static enum kb_err read_body(const struct api_request *rq, struct call *call)
 	    call->nonce.len > KB_MAX_NONCE)
 		return KB_E_BODY_MEMBER;
 	enum member m = body_member(call, pairs, n, "enc", &enc);
-	if (m != MEMBER_ABSENT && (call->enc = enc_from_name(enc)) == KB_ENC_NONE)
+	if (m != MEMBER_ABSENT && (call->scheme = scheme_find(enc)) == NULL)
 		return KB_E_ENC;
 	if (body_member(call, pairs, n, "target", &call->token) != MEMBER_STRING)
 		return KB_E_BODY_MEMBER;

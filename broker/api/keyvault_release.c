@@ -74,7 +74,8 @@ enum kb_err keyvault_prepare(struct span pem, struct buf *header_b64, struct buf
 	return buf_ok(header_b64);
 }
 
-static void add_key_hsm(struct buf *b, struct span kek_kid, enum kb_enc enc, struct span wrapped)
+static void add_key_hsm(struct buf *b, struct span kek_kid, const struct wrap_scheme *scheme,
+			struct span wrapped)
 {
 	KB_AUTO(buf) struct buf hsm;
 
@@ -82,7 +83,7 @@ static void add_key_hsm(struct buf *b, struct span kek_kid, enum kb_enc enc, str
 	buf_add_str(&hsm, "{\"schema_version\":\"1.0\",\"header\":{");
 	json_add_member(&hsm, "kid", kek_kid);
 	json_add_member(&hsm, "alg", span_str("dir"));
-	json_add_member(&hsm, "enc", span_str(enc_name(enc)));
+	json_add_member(&hsm, "enc", span_str(scheme->name));
 	buf_add_str(&hsm, "},\"ciphertext\":\"");
 	b64url_encode(&hsm, wrapped);
 	buf_add_str(&hsm, "\"}");
@@ -97,14 +98,14 @@ void keyvault_sign_input(const struct call *call, const struct api_release *r, s
 	buf_reset(payload);
 	buf_add_str(payload, "{\"request\":{");
 	json_add_member(payload, "api-version", call->api_version);
-	json_add_member(payload, "enc", span_str(enc_name(call->enc)));
+	json_add_member(payload, "enc", span_str(call->scheme->name));
 	keyvault_add_kid(payload, r->key,
 			 call->version); /* as in the URL: with version or without */
 	if (call->nonce.len > 0)
 		json_add_member(payload, "nonce", call->nonce);
 	buf_add_str(payload, "},\"response\":{\"key\":{\"key\":");
 	keyvault_add_jwk(payload, r->key);
-	add_key_hsm(payload, r->kek_kid, call->enc, r->wrapped);
+	add_key_hsm(payload, r->kek_kid, call->scheme, r->wrapped);
 	buf_add_str(payload, "}");
 	keyvault_add_rest(payload, r->key, false);
 	buf_add_str(payload, "}}}");

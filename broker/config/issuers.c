@@ -7,6 +7,7 @@
 #include "base/x509.h"
 #include "config/document.h"
 #include "policy/jwks.h"
+#include "policy/pointer.h"
 
 enum {
 	MAX_CA = 256 * 1024,
@@ -153,21 +154,30 @@ static void nonce_load(const struct section *n, struct issuer_rules *rules)
 	section_fault(n, "nonce", "\"nonce\" must be \"ignored\", \"request\" or \"broker\"");
 }
 
+/* Both profiles have Azure Attestation's place by default. */
+static void wrapping_key_load(const struct section *n, struct issuer_rules *rules)
+{
+	if (!section_str_opt(n, "wrapping_key", KB_MAX_CLAIM_PATH, &rules->wrapping_key))
+		return;
+	if (rules->wrapping_key == NULL &&
+	    (rules->wrapping_key = strdup(ISSUER_WRAPPING_KEY)) == NULL)
+		section_fault(n, "wrapping_key", "no memory");
+	else if (!pointer_ok(span_str(rules->wrapping_key)))
+		section_fault(n, "wrapping_key",
+			      "\"wrapping_key\" must be a JSON Pointer to an array of keys in the "
+			      "claims: \"%s\"",
+			      ISSUER_WRAPPING_KEY);
+}
+
 static void issuer_load(const struct section *n, struct issuer_config *out)
 {
-	static const char *const known[] = {"issuer",
-					    "profile",
-					    "keys",
-					    "algorithms",
-					    "max_token_age",
-					    "max_token_lifetime",
-					    "clock_skew",
-					    "audience",
-					    "max_stale",
-					    "private_addresses",
-					    "single_use",
-					    "nonce",
-					    NULL};
+	static const char *const known[] = {"issuer",        "profile",
+					    "keys",          "algorithms",
+					    "max_token_age", "max_token_lifetime",
+					    "clock_skew",    "audience",
+					    "max_stale",     "private_addresses",
+					    "single_use",    "nonce",
+					    "wrapping_key",  NULL};
 	struct issuer_rules *r = &out->rules;
 	KB_AUTO(cstr) char *profile = NULL;
 
@@ -192,6 +202,7 @@ static void issuer_load(const struct section *n, struct issuer_config *out)
 	(void)section_bool_opt(n, "private_addresses", &out->allow_private_addresses);
 	(void)section_bool_opt(n, "single_use", &r->is_single_use);
 	nonce_load(n, r);
+	wrapping_key_load(n, r);
 	keys_source_load(n, out);
 }
 

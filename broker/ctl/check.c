@@ -117,13 +117,13 @@ static void wrap_check(const struct config *cfg, struct keystore *ks, struct not
 	if (keystore_self_test(ks) == KB_OK)
 		return;
 	const struct wrap_plan *plan = keystore_plan(ks);
-	for (enum kb_enc enc = KB_ENC_SHA1; enc < KB_ENC_COUNT; enc++)
+	for (size_t s = 0; s < WRAP_SCHEMES; s++)
 		for (enum kb_kty kty = KB_KTY_RSA; kty <= KB_KTY_OCT; kty++)
-			if (plan->engine[enc][kty] == WRAP_NONE)
-				note(enc == KB_ENC_SHA1 ? faults : warnings,
+			if (plan->engine[s][kty] == WRAP_NONE)
+				note(&schemes[s] == SCHEME_DEFAULT ? faults : warnings,
 				     "%s: hsm.module: %s of %s keys does not work right: such "
 				     "releases are refused",
-				     cfg->path, enc_name(enc), kty_name(kty));
+				     cfg->path, schemes[s].name, kty_name(kty));
 }
 
 static void hsm_check(const struct config *cfg, struct notes *faults, struct notes *warnings)

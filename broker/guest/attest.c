@@ -1,5 +1,5 @@
-/* guest/attest.c — how an attestation service is asked about an SEV-SNP guest.  Decides nothing:
- * the service judges the report, the broker the token. */
+/* broker/guest/attest.c — the request to an attestation service for an SEV-SNP guest, and its
+ * reply. Checks nothing: the service checks the report, the broker the token. */
 #include "guest/attest.h"
 
 #include "base/digest.h"

@@ -1,6 +1,6 @@
-/* guest/client.c — decides who is asked next and when it is over.  Trusts nobody's word for a retry
- * beyond its own limits. Must never ask again after a refusal: the answer would be the same, and
- * the ledger would fill with it. */
+/* broker/guest/client.c — decides which server is asked next and when to stop. Follows Retry-After
+ * only within its own limits. Must never ask again after a refusal: the answer would be the same,
+ * and would fill the ledger. */
 #include "guest/client.h"
 
 #include <openssl/rand.h>
@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "guest/retry.h"
 
-/* error.code and error.message of a refusal, as {"error":{…}} says them. */
+/* error.code and error.message of a refusal: {"error":{…}}. */
 static void say_error(const struct http_reply *r)
 {
 	KB_AUTO(json) struct json_t *doc = NULL;
@@ -22,30 +22,30 @@ static void say_error(const struct http_reply *r)
 	    json_get_obj(doc, "error", &error) != KB_OK)
 		return;
 	if (json_get_str(error, "code", KB_GUEST_REPLY, &text) == KB_OK)
-		say("  it says: %s", plain(text));
+		message("  it says: %s", plain(text));
 	if (json_get_str(error, "message", KB_GUEST_REPLY, &text) == KB_OK)
-		say("  it says: %s", plain(text));
+		message("  it says: %s", plain(text));
 }
 
 static void say_refused(const struct url *url, const struct http_reply *r)
 {
-	say("%s refused: status %d", url->authority, r->status);
+	message("%s refused: status %d", url->authority, r->status);
 	say_error(r);
 	if (r->request_id[0] != '\0')
-		say("  request id: %s", r->request_id);
+		message("  request id: %s", r->request_id);
 	switch (r->status) {
 	case 400:
-		say("check: --api-version, and that the token is an attestation token");
+		message("check: --api-version, and that the token is an attestation token");
 		break;
 	case 401:
-		say("check: --bearer-file; the server wants a credential");
+		message("check: --bearer-file; the server wants a credential");
 		break;
 	case 403:
-		say("check: the server's ledger says which condition failed; its administrator "
-		    "finds it by the request id");
+		message("check: the server's ledger says which condition failed; its administrator "
+			"finds it by the request id");
 		break;
 	case 404:
-		say("check: --key and the path of the URL");
+		message("check: --key and the path of the URL");
 		break;
 	default:
 		break;
@@ -77,22 +77,22 @@ static enum guest_exit ask_one(const struct client *c, const struct url *url, co
 	enum kb_err err = http_post(&call, &r, why);
 	if (err == KB_E_FETCH_CONNECT || err == KB_E_FETCH_TLS || err == KB_E_FETCH_TIMEOUT ||
 	    err == KB_E_NOMEM) {
-		say("%s: %s", url->authority, why);
+		message("%s: %s", url->authority, why);
 		if (err == KB_E_FETCH_TLS)
-			say("check: --ca, the host name in the URL%s",
-			    clock_is_set(clock_wall_s())
-				    ? ""
-				    : ", and this machine's clock, which was never set");
+			message("check: --ca, the host name in the URL%s",
+				clock_is_set(clock_wall_s())
+					? ""
+					: ", and this machine's clock, which was never set");
 		return GUEST_UNREACHABLE;
 	}
 	if (err != KB_OK) {
-		say("%s: %s", url->authority, why);
+		message("%s: %s", url->authority, why);
 		return GUEST_BAD_REPLY;
 	}
 	if (r.status == 200)
 		return judge(ctx, url, &r);
 	if (is_busy(r.status)) {
-		say("%s cannot serve now: status %d", url->authority, r.status);
+		message("%s cannot serve now: status %d", url->authority, r.status);
 		*retry_after_s =
 			r.retry_after_s > *retry_after_s ? r.retry_after_s : *retry_after_s;
 		return GUEST_UNREACHABLE;
@@ -101,8 +101,8 @@ static enum guest_exit ask_one(const struct client *c, const struct url *url, co
 		say_refused(url, &r);
 		return GUEST_REFUSED;
 	}
-	say("%s answered with status %d, which is no answer to this call", url->authority,
-	    r.status);
+	message("%s answered with status %d, which is no answer to this call", url->authority,
+		r.status);
 	return GUEST_BAD_REPLY;
 }
 
@@ -116,8 +116,8 @@ static bool rest(const struct client *c, unsigned round, unsigned retry_after_s)
 	int64_t wait = retry_wait_ms(round, chance, retry_after_s);
 	if (clock_mono_ms() + wait >= c->deadline_ms)
 		return false;
-	say("next attempt in %lld.%lld s", (long long)(wait / 1000),
-	    (long long)(wait % 1000 / 100));
+	message("next attempt in %lld.%lld s", (long long)(wait / 1000),
+		(long long)(wait % 1000 / 100));
 	poll(NULL, 0, (int)wait);
 	return true;
 }
@@ -146,9 +146,9 @@ enum guest_exit client_ask(const struct client *c, const char *target, struct sp
 			return GUEST_BAD_REPLY;
 		if (clock_mono_ms() < c->deadline_ms && rest(c, round, retry_after_s))
 			continue;
-		say("gave up: no server answered within --timeout");
-		say("check: the network of this machine (address, route, name resolution), and "
-		    "that the server runs");
+		message("gave up: no server answered within --timeout");
+		message("check: the network of this machine (address, route, name resolution), and "
+			"that the server runs");
 		return n_bad > 0 ? GUEST_BAD_REPLY : GUEST_UNREACHABLE;
 	}
 }

@@ -1,5 +1,5 @@
-/* guest/client.h — one question to whichever of several servers answers it: order, retries, and
- * when to stop. */
+/* broker/guest/client.h — one request to the first of several servers that answers it: order,
+ * retries, and when to stop. */
 #ifndef KB_GUEST_CLIENT_H
 #define KB_GUEST_CLIENT_H
 #include "base/limits.h"
@@ -15,10 +15,10 @@ struct client {
 };
 
 /* A reply of status 200.  GUEST_OK: taken.  GUEST_BAD_REPLY: this server is not asked again.
- * Anything else ends the run.  It says why itself. */
+ * Anything else ends the run. The function reports the reason itself. */
 typedef enum guest_exit client_judge(void *ctx, const struct url *from, const struct http_reply *r);
 
-/* POST `body` to each URL in turn until one reply is taken.  A refusal (4xx) is final:
+/* POST `body` to one URL after the other until one reply is taken.  A refusal (4xx) is final:
  * GUEST_REFUSED.  No connection, 5xx, 408 and 429 move on to the next URL and, after a wait, to the
  * next round: GUEST_UNREACHABLE when the deadline comes first. */
 enum guest_exit client_ask(const struct client *c, const char *target, struct span body,

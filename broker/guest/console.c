@@ -1,12 +1,12 @@
-/* guest/console.c — lines for the console.  Decides nothing; must never pass on a control character
- * that a server sent. */
+/* broker/guest/console.c — writes lines to the console. Must never write a control character that a
+ * server sent. */
 #include "guest/console.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
-void say(const char *fmt, ...)
+void message(const char *fmt, ...)
 {
 	static const char prefix[] = "keybroker-guest: ";
 	char line[1024];
@@ -20,8 +20,8 @@ void say(const char *fmt, ...)
 		return;
 	size_t len = strlen(line);
 	line[len++] = '\n';
-	/* One write a line: lines of several guests on one console stay whole.  Nobody is left to
-	 * tell when it fails. */
+	/* One write per line, so that lines of several programs on one console stay whole. A
+	 * failure cannot be reported anywhere. */
 	if (write(STDERR_FILENO, line, len) < 0)
 		return;
 }

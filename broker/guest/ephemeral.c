@@ -1,6 +1,6 @@
-/* guest/ephemeral.c — the ephemeral key.  Decides nothing; trusts OpenSSL or the TPM with the
- * private half and never writes it anywhere. In software its numbers live in OpenSSL's secure heap:
- * once that is set up, OpenSSL itself puts an RSA key's secret numbers there. */
+/* broker/guest/ephemeral.c — the ephemeral key. Trusts OpenSSL or the TPM with the private half;
+ * never writes it anywhere. In software its secret numbers are in OpenSSL's secure heap, which
+ * OpenSSL uses for RSA keys once it is set up. */
 #include "guest/ephemeral.h"
 
 #include <openssl/bn.h>
@@ -8,15 +8,15 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/rsa.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/b64url.h"
-#include "base/digest.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/thumbprint.h"
 #include "guest/tpm.h"
+#include "keystore/scheme_rsa_aes.h"
 
 enum { RUNTIME_DATA_MAX = 16384, N_BYTES = KB_RSA_MIN_BITS / 8 };
 
@@ -42,7 +42,7 @@ static enum kb_err take_number(EVP_PKEY *key, const char *name, uint8_t *out, si
 	return err;
 }
 
-/* Takes the key over. */
+/* Takes ownership of the key. */
 static enum kb_err of_key(EVP_PKEY *key, struct ephemeral **out)
 {
 	struct ephemeral *e = calloc(1, sizeof *e);
@@ -53,7 +53,7 @@ static enum kb_err of_key(EVP_PKEY *key, struct ephemeral **out)
 		return err;
 	}
 	e->key = key;
-	/* Clients and brokers of this protocol split the blob at 256 bytes. */
+	/* Other clients and brokers of this protocol expect 256 bytes of OAEP ciphertext. */
 	err = EVP_PKEY_get_bits(key) == KB_RSA_MIN_BITS ? KB_OK : KB_E_KEY_SIZE;
 	if (err == KB_OK)
 		err = take_number(key, OSSL_PKEY_PARAM_RSA_N, e->n, sizeof e->n, &e->n_len);
@@ -134,17 +134,10 @@ struct span ephemeral_e(const struct ephemeral *e)
 enum kb_err ephemeral_thumbprint(const struct ephemeral *e, struct buf *out)
 {
 	uint8_t digest[32];
-	KB_AUTO(buf) struct buf b;
+	enum kb_err err = thumbprint_rsa(ephemeral_n(e), ephemeral_e(e), digest);
 
-	buf_init(&b, 1024);
-	buf_add_str(&b, "{\"e\":\"");
-	b64url_encode(&b, ephemeral_e(e));
-	buf_add_str(&b, "\",\"kty\":\"RSA\",\"n\":\"");
-	b64url_encode(&b, ephemeral_n(e));
-	buf_add_str(&b, "\"}");
-	if (buf_ok(&b) != KB_OK)
-		return KB_E_NOMEM;
-	digest_sha256(buf_span(&b), digest);
+	if (err != KB_OK)
+		return err;
 	b64url_encode(out, span_of(digest, sizeof digest));
 	return buf_ok(out);
 }
@@ -176,47 +169,9 @@ enum kb_err ephemeral_runtime_data(const struct ephemeral *e, const struct buf *
 	return buf_ok(out);
 }
 
-static const EVP_MD *md_of(enum guest_hash hash)
-{
-	switch (hash) {
-	case GUEST_SHA1:
-		return EVP_sha1();
-	case GUEST_SHA256:
-		return EVP_sha256();
-	case GUEST_SHA384:
-		return EVP_sha384();
-	}
-	KB_BUG();
-}
-
-enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash, struct span ciphertext,
+enum kb_err ephemeral_decrypt(struct ephemeral *e, enum oaep_hash hash, struct span ciphertext,
 			      struct secret **out)
 {
-	enum kb_err err = KB_E_WRAP;
-	size_t len = N_BYTES;
-
-	*out = NULL;
-	if (e->tpm != NULL)
-		return tpm_decrypt(e->tpm, hash, ciphertext, out);
-	struct secret *s = secret_new(len);
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(e->key, NULL);
-	if (s == NULL || ctx == NULL) {
-		err = KB_E_NOMEM;
-		goto out;
-	}
-	if (EVP_PKEY_decrypt_init(ctx) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md_of(hash)) != 1 ||
-	    EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md_of(hash)) != 1 ||
-	    EVP_PKEY_decrypt(ctx, secret_bytes(s), &len, ciphertext.p, ciphertext.len) != 1)
-		goto out;
-	secret_trim(s, len);
-	*out = s;
-	s = NULL;
-	err = KB_OK;
-out:
-	ERR_clear_error();
-	EVP_PKEY_CTX_free(ctx);
-	secret_free(s);
-	return err;
+	return e->tpm != NULL ? tpm_decrypt(e->tpm, hash, ciphertext, out)
+			      : rsa_oaep_open(e->key, hash, ciphertext, out);
 }

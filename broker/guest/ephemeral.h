@@ -1,9 +1,9 @@
-/* guest/ephemeral.h — the RSA-2048 key that a release is wrapped to: made for this run, read from a
- * file, or living in the TPM. */
+/* broker/guest/ephemeral.h — the RSA-2048 key that a release is wrapped to: generated for this run,
+ * read from a file, or in the TPM. */
 #ifndef KB_GUEST_EPHEMERAL_H
 #define KB_GUEST_EPHEMERAL_H
 #include "base/secret.h"
-#include "guest/hash.h"
+#include "keystore/scheme.h"
 
 struct ephemeral; /* opaque */
 struct guest_tpm;
@@ -20,18 +20,18 @@ static inline void ephemeral_cleanup(struct ephemeral **e)
 	ephemeral_free(*e);
 }
 
-struct span ephemeral_n(const struct ephemeral *e); /* modulus and exponent, big-endian without
-						       leading zeros; borrowed */
+/* Modulus and exponent, big-endian without leading zeros; borrowed. */
+struct span ephemeral_n(const struct ephemeral *e);
 struct span ephemeral_e(const struct ephemeral *e);
 /* RFC 7638 §3, SHA-256, base64url: the key's kid. */
 KB_MUST_CHECK enum kb_err ephemeral_thumbprint(const struct ephemeral *e, struct buf *out);
-/* The runtime data that evidence is made for: {"keys":[JWK]}; with `certify` (its AK's
+/* The runtime data that the evidence covers: {"keys":[JWK]}; with `certify` (its AK's
  * certification, see tpm.h) also "tpm":{"certifyInfo":…,"certifyInfoSignature":…}, base64url. */
 KB_MUST_CHECK enum kb_err ephemeral_runtime_data(const struct ephemeral *e,
 						 const struct buf *certify,
 						 const struct buf *signature, struct buf *out);
-/* Undo RSA-OAEP (MGF1 with the same hash, no label).  KB_E_WRAP when the padding is not right. */
-KB_MUST_CHECK enum kb_err ephemeral_decrypt(struct ephemeral *e, enum guest_hash hash,
+/* Undo RSA-OAEP (MGF1 with the same hash, no label).  KB_E_WRAP when the padding is wrong. */
+KB_MUST_CHECK enum kb_err ephemeral_decrypt(struct ephemeral *e, enum oaep_hash hash,
 					    struct span ciphertext, struct secret **out);
 
 #endif

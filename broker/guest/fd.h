@@ -1,10 +1,10 @@
-/* guest/fd.h — "fd:N", as --token and --out write it. */
+/* broker/guest/fd.h — "fd:N", as --token and --out write it. */
 #ifndef KB_GUEST_FD_H
 #define KB_GUEST_FD_H
 #include <stdbool.h>
 #include <string.h>
 
-/* At most three digits: a descriptor that someone opened for us. */
+/* At most three digits: a descriptor that the parent opened. */
 static inline bool fd_named(const char *text, int *fd)
 {
 	size_t len = strlen(text);

@@ -1,6 +1,6 @@
-/* guest/http_client.c — connect, TLS, one request, one reply.  Decides whom to believe by the given
- * CA and the URL's host alone. Trusts the resolver for nothing but reachability.  Never waits
- * beyond its deadline (name resolution aside), never follows a redirect. */
+/* broker/guest/http_client.c — connect, TLS, one request, one reply.  Authenticates the server by
+ * the given CA and the URL's host alone; DNS is not trusted. Never waits beyond its deadline (name
+ * resolution excepted), never follows a redirect. */
 #include "guest/http_client.h"
 
 #include <errno.h>
@@ -44,7 +44,7 @@ enum kb_err http_trust(const char *ca_file, SSL_CTX **out)
 		return KB_E_FILE;
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	/* The file names the anchor: an intermediate in it is one, too. */
+	/* Every certificate of the file is a trust anchor, also an intermediate. */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	*out = ctx;
 	return KB_OK;

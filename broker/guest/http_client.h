@@ -1,6 +1,6 @@
-/* guest/http_client.h — one HTTPS POST to one server, with deadlines.  A client of its own because
- * libcurl would bring some twenty libraries into an initramfs, and a release needs one verb, one
- * reply and no redirect. */
+/* broker/guest/http_client.h — one HTTPS POST to one server, with deadlines.  Not libcurl, which
+ * brings some twenty libraries into an initramfs: a release needs one verb, one reply and no
+ * redirect. */
 #ifndef KB_GUEST_HTTP_CLIENT_H
 #define KB_GUEST_HTTP_CLIENT_H
 #include <openssl/types.h>
@@ -23,9 +23,9 @@ struct http_call {
 	int64_t deadline_ms; /* of clock_mono_ms() */
 };
 
-/* `out` was initialised by the caller.  On an error `why` says what happened, in words without
- * secrets: KB_E_FETCH_CONNECT, KB_E_FETCH_TLS, KB_E_FETCH_TIMEOUT; KB_E_HTTP_* and KB_E_FETCH_SIZE
- * for a reply that is none. */
+/* `out` was initialised by the caller.  On an error `why` is the reason, without secrets:
+ * KB_E_FETCH_CONNECT, KB_E_FETCH_TLS, KB_E_FETCH_TIMEOUT; KB_E_HTTP_* and KB_E_FETCH_SIZE for a
+ * reply that is none. */
 KB_MUST_CHECK enum kb_err http_post(const struct http_call *call, struct http_reply *out,
 				    char why[static HTTP_WHY]);
 

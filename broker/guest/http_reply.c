@@ -1,6 +1,6 @@
-/* guest/http_reply.c — reads a response of a server that is not yet believed.  Decides where it
- * ends; trusts nothing in it. Never accepts two readings of one message: bare LF, folded lines, two
- * lengths and trailing bytes are errors. */
+/* broker/guest/http_reply.c — parses an HTTP/1.1 response. Trusts nothing in it. Never accepts a
+ * message that could be read in two ways: bare LF, folded lines, two lengths and trailing bytes are
+ * errors. */
 #include "guest/http_reply.h"
 
 #include <strings.h>
@@ -122,8 +122,8 @@ static enum kb_err status_line(struct span line, struct http_reply *out)
 	if (line.len < 12 || memcmp(line.p, version, 9) != 0 ||
 	    !number(span_sub(line, 9, 3), &status) || (line.len > 12 && line.p[12] != ' '))
 		return KB_E_HTTP_SYNTAX;
-	if (status < 200 ||
-	    status > 599) /* we send no Expect, so nothing may come before the answer */
+	/* No Expect was sent, so no interim response is due (RFC 9110 section 15.2). */
+	if (status < 200 || status > 599)
 		return KB_E_HTTP_SYNTAX;
 	out->status = (int)status;
 	return KB_OK;
@@ -199,9 +199,9 @@ enum kb_err http_reply_parse(struct span wire, struct http_reply *out, bool *is_
 	}
 	if (f.is_chunked)
 		return chunks(wire, at, out, is_complete);
+	/* A body that ends with the connection could be cut short on the way. */
 	if (!f.has_length && out->status != 204)
-		return KB_E_HTTP_HEADERS; /* a body that ends with the connection could be cut by
-					     anyone */
+		return KB_E_HTTP_HEADERS;
 	if (f.length > KB_GUEST_REPLY)
 		return KB_E_FETCH_SIZE;
 	if (wire.len - at < f.length)

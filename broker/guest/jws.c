@@ -1,6 +1,6 @@
-/* guest/jws.c — decides whether a reply was signed by someone the given CA vouches for as this
- * host.  Trusts that CA and nothing in the reply. Never lets the reply choose: RS256 is the one
- * algorithm, x5c is believed only as far as the chain reaches. */
+/* broker/guest/jws.c — decides whether a reply is signed by a key that the given CA certifies for
+ * this host. Trusts that CA and nothing in the reply. The reply cannot choose: RS256 is the only
+ * algorithm, and x5c counts only with a chain to the CA. */
 #include "guest/jws.h"
 
 #include <openssl/err.h>
@@ -44,7 +44,8 @@ static enum kb_err chain_load(const struct json_t *header, STACK_OF(X509) * *out
 	return KB_OK;
 }
 
-/* The order is part of the contract: clients that exist read x5c pairwise. */
+/* RFC 7515 section 4.1.6: each certificate certifies the one before it. Other clients rely on this
+ * order. */
 static enum kb_err chain_in_order(STACK_OF(X509) * chain)
 {
 	for (int i = 0; i + 1 < sk_X509_num(chain); i++) {
@@ -109,7 +110,8 @@ static enum kb_err part(struct span text, size_t max_bytes, struct json_t **out)
 	return KB_OK;
 }
 
-enum kb_err jws_open(struct span compact, const struct signer *signer, struct json_t **payload)
+enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
+			      struct json_t **payload)
 {
 	__attribute__((cleanup(chain_cleanup))) STACK_OF(X509) *chain = NULL;
 	KB_AUTO(json) struct json_t *header = NULL, *body = NULL;
@@ -127,8 +129,8 @@ enum kb_err jws_open(struct span compact, const struct signer *signer, struct js
 		return err;
 	if (json_get_str(header, "alg", 16, &alg) != KB_OK || !span_eq_cstr(alg, "RS256"))
 		return KB_E_TOKEN_ALG;
-	if (json_has(header, "crit")) /* RFC 7515 §4.1.11: extensions that must be understood, and
-					 we know none */
+	/* RFC 7515 section 4.1.11: extensions that must be understood; none is. */
+	if (json_has(header, "crit"))
 		return KB_E_TOKEN_HEADER;
 	if ((err = chain_load(header, &chain)) != KB_OK || (err = chain_in_order(chain)) != KB_OK ||
 	    (err = chain_verify(chain, signer)) != KB_OK ||

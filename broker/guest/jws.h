@@ -1,4 +1,4 @@
-/* guest/jws.h — the signature of a release: a compact JWS whose signer names itself by x5c. */
+/* broker/guest/jws.h — the signature of a release: a compact JWS with the signer's chain in x5c. */
 #ifndef KB_GUEST_JWS_H
 #define KB_GUEST_JWS_H
 #include <openssl/types.h>
@@ -9,7 +9,7 @@ struct json_t;
 
 struct signer {
 	X509_STORE *roots;
-	const char *host; /* a name (or address) that the leaf must have */
+	const char *host; /* name or address that the leaf must have */
 	bool is_ip;
 	int64_t now_s;
 };
@@ -17,9 +17,9 @@ struct signer {
 /* RS256 by x5c[0]; every certificate issued by the next one, the chain ending at one of `roots`,
  * all valid now; the leaf named for `host`. On KB_OK *payload is the caller's: json_free().
  * KB_E_TOKEN_FORMAT, _HEADER, _ALG, _SIGNATURE: the JWS; KB_E_KEY_TYPE, KB_E_KEY_SIZE: the leaf's
- * key; KB_E_KID_UNKNOWN: the chain is not to be believed; KB_E_EXPIRED: one of it is not valid now;
- * KB_E_ISSUER: the leaf is another host's. */
-KB_MUST_CHECK enum kb_err jws_open(struct span compact, const struct signer *signer,
-				   struct json_t **payload);
+ * key; KB_E_KID_UNKNOWN: the chain does not end at one of `roots`; KB_E_EXPIRED: a certificate is
+ * not valid now; KB_E_ISSUER: the leaf is for another host. */
+KB_MUST_CHECK enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
+					    struct json_t **payload);
 
 #endif

@@ -1,6 +1,6 @@
-/* guest/output.c — the last step.  Decides nothing about the key; must never leave it half written,
- * readable by others, behind a symbolic link or on a terminal.  Every byte of it stays in locked
- * memory until it is handed over. */
+/* broker/guest/output.c — writes the released key. Must never write half of it, nor where others
+ * can read it, nor through a symbolic link, nor to a terminal. It stays in locked memory until it
+ * is written. */
 #include "guest/output.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/curve.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "guest/fd.h"
@@ -125,27 +126,22 @@ static void put_rsa(struct text *t, const EVP_PKEY *key)
 
 static void put_ec(struct text *t, const EVP_PKEY *key)
 {
-	static const struct {
-		const char *group, *crv;
-		int bytes; /* RFC 7518 §6.2: coordinates have the field's size */
-	} curves[] = {{"prime256v1", "P-256", 32},
-		      {"secp384r1", "P-384", 48},
-		      {"secp521r1", "P-521", 66},
-		      {"secp256k1", "secp256k1", 32}};
 	char group[32] = "", head[64];
 
 	(void)EVP_PKEY_get_group_name(key, group, sizeof group, NULL);
-	for (unsigned i = 0; i < sizeof curves / sizeof curves[0]; i++)
-		if (strcmp(group, curves[i].group) == 0) {
-			int n = snprintf(head, sizeof head, "{\"kty\":\"EC\",\"crv\":\"%s\"",
-					 curves[i].crv);
-			put(t, head, (size_t)n);
-			put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_X, "x", curves[i].bytes);
-			put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", curves[i].bytes);
-			put_number(t, key, OSSL_PKEY_PARAM_PRIV_KEY, "d", curves[i].bytes);
-			return;
-		}
-	t->failed = true;
+	bool is_k = strcmp(group, "secp256k1") == 0; /* RFC 8812; the broker has no such keys */
+	const struct curve *curve = curve_by_group(group);
+	if (curve == NULL && !is_k) {
+		t->failed = true;
+		return;
+	}
+	int bytes = is_k ? 32 : (int)curve->bytes; /* RFC 7518 section 6.2: full width */
+	int n = snprintf(head, sizeof head, "{\"kty\":\"EC\",\"crv\":\"%s\"",
+			 is_k ? group : curve->name);
+	put(t, head, (size_t)n);
+	put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_X, "x", bytes);
+	put_number(t, key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", bytes);
+	put_number(t, key, OSSL_PKEY_PARAM_PRIV_KEY, "d", bytes);
 }
 
 static enum kb_err finish(struct text *t, struct secret **out)
@@ -217,7 +213,7 @@ static enum kb_err explain(enum kb_err err, const char **why)
 	return err;
 }
 
-/* The user keyring: all of root's sessions see it, and nothing of it outlives the boot. */
+/* The user keyring: every session of root has it, and it does not survive a reboot. */
 static enum kb_err write_keyring(const char *name, struct span bytes, const char **why)
 {
 	if (syscall(SYS_add_key, "user", name, bytes.p, bytes.len, KEY_SPEC_USER_KEYRING) >= 0)
@@ -240,5 +236,5 @@ enum kb_err output_write(const char *place, const struct secret *s, const char *
 		return explain(file_replace_path(rest, 0600, FILE_UNSYNCED, bytes), why);
 	if ((rest = after(place, "keyring:")) != NULL)
 		return write_keyring(rest, bytes, why);
-	KB_BUG(); /* output_check() came first */
+	KB_BUG(); /* output_check() accepts no other */
 }

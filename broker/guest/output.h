@@ -1,4 +1,4 @@
-/* guest/output.h — the released key, in the form and at the place that was asked for. */
+/* broker/guest/output.h — the released key, in the form and to the place of the options. */
 #ifndef KB_GUEST_OUTPUT_H
 #define KB_GUEST_OUTPUT_H
 #include <openssl/types.h>
@@ -8,7 +8,7 @@
 enum output_format { OUTPUT_RAW, OUTPUT_PEM, OUTPUT_JWK };
 
 /* "fd:N", "file:PATH", "keyring:NAME" or "stdout" that can be used: an open descriptor, no
- * terminal.  KB_E_CONFIG otherwise; *why says it.  To be called before anything is released. */
+ * terminal.  KB_E_CONFIG otherwise, with *why. Call it before anything is released. */
 KB_MUST_CHECK enum kb_err output_check(const char *place, const char **why);
 
 /* raw: PKCS#8 DER, or an oct key's bytes; pem: PKCS#8 (KB_E_KEY_TYPE for an oct key); jwk: RFC 7517

@@ -1,6 +1,6 @@
-/* guest/release.c — coordinates one release: key, nonce, evidence, token, reply, hand-over.
- * Decides only the order and which exit code a failure means; every check is made by the file that
- * it belongs to. Must never hand over anything but what reply_open() returned. */
+/* broker/guest/release.c — coordinates one release: key, nonce, evidence, token, reply, hand-over.
+ * Decides the order and the exit code of a failure; other files make the checks. Must never write
+ * anything but what reply_open() returned. */
 #include "guest/release.h"
 
 #include <fcntl.h>
@@ -74,15 +74,15 @@ static enum guest_exit prepare(struct run *r)
 	snprintf(r->key_path, sizeof r->key_path, "/keys/%s", o->key);
 	if (url_list(span_str(o->urls), r->broker.urls, KB_GUEST_URLS, &r->broker.n_urls) !=
 	    KB_OK) {
-		say("--url: not a list of https://HOST[:PORT][/PATH]");
+		message("--url: not a list of https://HOST[:PORT][/PATH]");
 		return GUEST_USAGE;
 	}
 	if (http_trust(o->ca, &r->broker.tls) != KB_OK) {
-		say("--ca %s: no certificate (PEM) could be read from it", o->ca);
+		message("--ca %s: no certificate (PEM) could be read from it", o->ca);
 		return GUEST_USAGE;
 	}
 	if (o->bearer_file != NULL && file_secret(o->bearer_file, &r->bearer) != KB_OK) {
-		say("--bearer-file %s: could not be read", o->bearer_file);
+		message("--bearer-file %s: could not be read", o->bearer_file);
 		return GUEST_USAGE;
 	}
 	r->broker.bearer = r->bearer;
@@ -90,12 +90,12 @@ static enum guest_exit prepare(struct run *r)
 		return GUEST_OK;
 	if (url_list(span_str(o->attest), r->attester.urls, KB_GUEST_URLS, &r->attester.n_urls) !=
 	    KB_OK) {
-		say("--attest: not a list of https://HOST[:PORT][/PATH]");
+		message("--attest: not a list of https://HOST[:PORT][/PATH]");
 		return GUEST_USAGE;
 	}
 	r->attester.tls = r->broker.tls;
 	if (o->attest_ca != NULL && http_trust(o->attest_ca, &r->attester.tls) != KB_OK) {
-		say("--attest-ca %s: no certificate (PEM) could be read from it", o->attest_ca);
+		message("--attest-ca %s: no certificate (PEM) could be read from it", o->attest_ca);
 		return GUEST_USAGE;
 	}
 	return GUEST_OK;
@@ -105,13 +105,14 @@ static enum guest_exit prepare(struct run *r)
 
 static enum guest_exit tpm_failed(const char *step, enum kb_err err)
 {
-	say("TPM: %s failed (%s)", step, kb_err_name(err));
+	message("TPM: %s failed (%s)", step, kb_err_name(err));
 	if (err == KB_E_TPM_PCR)
-		say("check: a PCR of --tpm-pcrs is not as it was when the key was made: firmware, "
-		    "boot loader or kernel changed");
+		message("check: a PCR of --tpm-pcrs is not as it was when the key was made: "
+			"firmware, "
+			"boot loader or kernel changed");
 	else if (err == KB_E_TPM_MISSING)
-		say("check: /dev/tpmrm0 is there (the tpm modules are loaded), the handles of "
-		    "--tpm-key and --tpm-ak, or --tpm=TCTI");
+		message("check: /dev/tpmrm0 is there (the tpm modules are loaded), the handles of "
+			"--tpm-key and --tpm-ak, or --tpm=TCTI");
 	return GUEST_TPM;
 }
 
@@ -121,19 +122,19 @@ static enum guest_exit make_key(struct run *r)
 	enum kb_err err;
 
 	if (!o->use_tpm) {
-		say(o->ephemeral_key == NULL ? "making an ephemeral RSA-2048 key"
-					     : "reading the ephemeral key");
+		message(o->ephemeral_key == NULL ? "making an ephemeral RSA-2048 key"
+						 : "reading the ephemeral key");
 		err = o->ephemeral_key == NULL ? ephemeral_make(&r->key)
 					       : ephemeral_load(o->ephemeral_key, &r->key);
 		if (err == KB_OK)
 			return GUEST_OK;
-		say("no ephemeral key: %s%s", kb_err_name(err),
-		    o->ephemeral_key == NULL
-			    ? ""
-			    : "; --ephemeral-key wants the PEM of an RSA key of 2048 bits");
+		message("no ephemeral key: %s%s", kb_err_name(err),
+			o->ephemeral_key == NULL
+				? ""
+				: "; --ephemeral-key wants the PEM of an RSA key of 2048 bits");
 		return o->ephemeral_key == NULL ? GUEST_NO_EVIDENCE : GUEST_USAGE;
 	}
-	say("using an ephemeral RSA-2048 key in the TPM");
+	message("using an ephemeral RSA-2048 key in the TPM");
 	if ((err = tpm_open(o->tcti, &r->tpm)) != KB_OK)
 		return tpm_failed("opening it", err);
 	if ((err = tpm_make_key(r->tpm, o->pcrs, o->n_pcrs, o->tpm_key)) != KB_OK ||
@@ -150,8 +151,7 @@ static enum guest_exit describe_key(struct run *r)
 	buf_init(&certify, 4096);
 	buf_init(&signature, 4096);
 	if (is_certified) {
-		/* The TPM signs at most 64 bytes of ours: the hash stands for a nonce of any
-		 * length. */
+		/* The TPM certifies at most 64 bytes of qualifying data, so hash the nonce. */
 		uint8_t digest[64];
 		attest_report_data(buf_span(&r->nonce), digest);
 		enum kb_err err = tpm_certify(r->tpm, r->o->tpm_ak, span_of(digest, 32), &certify,
@@ -162,7 +162,7 @@ static enum guest_exit describe_key(struct run *r)
 	if (ephemeral_runtime_data(r->key, is_certified ? &certify : NULL, &signature,
 				   &r->runtime_data) == KB_OK)
 		return GUEST_OK;
-	say("no memory");
+	message("no memory");
 	return GUEST_NO_EVIDENCE;
 }
 
@@ -176,7 +176,7 @@ static enum guest_exit take_nonce(void *ctx, const struct url *from, const struc
 
 	if (json_load_strict(buf_span(&reply->body), KB_GUEST_REPLY, &doc, NULL) != KB_OK ||
 	    json_get_str(doc, "value", KB_MAX_NONCE, &text) != KB_OK) {
-		say("%s: its answer holds no nonce", from->authority);
+		message("%s: its answer holds no nonce", from->authority);
 		return GUEST_BAD_REPLY;
 	}
 	buf_add_span(&r->nonce, text);
@@ -197,7 +197,7 @@ static enum guest_exit make_nonce(struct run *r)
 		buf_add_str(&r->nonce, r->o->nonce);
 		return GUEST_OK;
 	}
-	say("asking %s for a nonce", r->broker.urls[0].authority);
+	message("asking %s for a nonce", r->broker.urls[0].authority);
 	snprintf(target, sizeof target, "/keys/%.*s/nonce?api-version=%s", (int)r->name.len,
 		 (const char *)r->name.p, r->o->api_version);
 	return client_ask(&r->broker, target, span_str("{}"), take_nonce, r);
@@ -211,15 +211,15 @@ static enum guest_exit take_token(void *ctx, const struct url *from, const struc
 
 	if (attest_token(buf_span(&reply->body), &r->token) == KB_OK)
 		return GUEST_OK;
-	say("%s: its answer holds no token", from->authority);
+	message("%s: its answer holds no token", from->authority);
 	return GUEST_BAD_REPLY;
 }
 
 static enum guest_exit no_evidence(const char *why, enum kb_err err)
 {
-	say("no hardware report: %s (%s)", why, kb_err_name(err));
-	say("check: this VM runs under SEV-SNP; the module sev-guest is loaded; configfs is "
-	    "mounted at /sys/kernel/config");
+	message("no hardware report: %s (%s)", why, kb_err_name(err));
+	message("check: this VM runs under SEV-SNP; the module sev-guest is loaded; configfs is "
+		"mounted at /sys/kernel/config");
 	return GUEST_NO_EVIDENCE;
 }
 
@@ -232,7 +232,7 @@ static enum guest_exit attest(struct run *r)
 	uint8_t data[REPORT_DATA];
 	const char *why = "";
 
-	say("asking the kernel for a hardware report");
+	message("asking the kernel for a hardware report");
 	attest_report_data(buf_span(&r->runtime_data), data);
 	enum kb_err err = report_get(r->o->tsm, data, &report, &why);
 	if (err != KB_OK)
@@ -250,10 +250,10 @@ static enum guest_exit attest(struct run *r)
 	if ((err = attest_body(span_of(report.bytes, sizeof report.bytes), chain,
 			       buf_span(&r->runtime_data), buf_span(&r->nonce), &body)) != KB_OK)
 		return no_evidence("no memory", err);
-	say("asking %s for a token", r->attester.urls[0].authority);
+	message("asking %s for a token", r->attester.urls[0].authority);
 	enum guest_exit result =
 		client_ask(&r->attester, ATTEST_TARGET, buf_span(&body), take_token, r);
-	/* Refused or not understood by the attestation service is not refused by the broker. */
+	/* A refusal by the attestation service is not one by the broker: another exit code. */
 	return result == GUEST_REFUSED || result == GUEST_BAD_REPLY ? GUEST_NO_EVIDENCE : result;
 }
 
@@ -265,35 +265,36 @@ static enum guest_exit get_token(struct run *r)
 	if (o->attest != NULL)
 		return attest(r);
 	if (o->token != NULL) {
-		say("reading the token from %s", o->token);
+		message("reading the token from %s", o->token);
 		err = token_read(o->token, &r->token);
 	} else {
-		say("running %s for a token", o->token_command);
+		message("running %s for a token", o->token_command);
 		err = token_command(o->token_command, buf_span(&r->runtime_data),
 				    buf_span(&r->nonce), r->broker.deadline_ms, &r->token);
 	}
 	if (err == KB_OK)
 		return GUEST_OK;
-	say("no token: %s", err == KB_E_TOKEN_SIZE ? "it is empty or too large"
-			    : err == KB_E_FETCH_TIMEOUT
-				    ? "the program was still running at --timeout and was ended"
-			    : err == KB_E_SYS ? "the program could not be started, or failed"
-					      : "it could not be read");
+	message("no token: %s", err == KB_E_TOKEN_SIZE ? "it is empty or too large"
+				: err == KB_E_FETCH_TIMEOUT
+					? "the program was still running at --timeout and was ended"
+				: err == KB_E_SYS ? "the program could not be started, or failed"
+						  : "it could not be read");
 	return GUEST_NO_EVIDENCE;
 }
 
 static enum guest_exit match_token(struct run *r)
 {
-	enum kb_err err =
-		token_kid(buf_span(&r->token), ephemeral_n(r->key), ephemeral_e(r->key), &r->kid);
+	enum kb_err err = token_wrapping_kid(buf_span(&r->token), ephemeral_n(r->key),
+					     ephemeral_e(r->key), &r->kid);
 
 	if (err == KB_OK)
 		return GUEST_OK;
-	say(err == KB_E_KEY_BINDING ? "the token speaks of another ephemeral key: what it releases "
-				      "could not be unwrapped here"
-				    : "the token is none: three parts of base64url, separated by "
-				      "dots, were expected");
-	say("check: --ephemeral-key or --tpm-key against the key the token was made for");
+	message(err == KB_E_KEY_BINDING
+			? "the token holds another ephemeral key: a release to it could "
+			  "not be unwrapped here"
+			: "this is not a token: three parts of base64url, separated by "
+			  "dots, were expected");
+	message("check: --ephemeral-key or --tpm-key against the key the token was made for");
 	return GUEST_NO_EVIDENCE;
 }
 
@@ -308,7 +309,7 @@ static const char *bad_reply_hint(enum kb_err err)
 		return "check: this machine's clock, and the broker's release signer certificate";
 	if (err == KB_E_KEY_BINDING || err == KB_E_NONCE || err == KB_E_PATH || err == KB_E_ENC)
 		return "it answers another request: something between this machine and the broker "
-		       "is not honest";
+		       "may alter replies";
 	return "check: that this is a Key Vault or a Keybroker, and --api-version";
 }
 
@@ -323,7 +324,7 @@ static enum guest_exit take_release(void *ctx, const struct url *from,
 			   .now_s = clock_wall_s()},
 		.name = r->name,
 		.version = r->version,
-		.enc = span_str(r->o->enc),
+		.scheme = scheme_find(span_str(r->o->enc)),
 		.nonce = buf_span(&r->nonce),
 		.kid = buf_span(&r->kid),
 		.key = r->key,
@@ -334,10 +335,10 @@ static enum guest_exit take_release(void *ctx, const struct url *from,
 		return GUEST_OK;
 	if (err == KB_E_TPM || err == KB_E_TPM_PCR || err == KB_E_TPM_MISSING)
 		return tpm_failed("unwrapping", err);
-	say("%s: its reply is not to be believed (%s)", from->authority, kb_err_name(err));
+	message("%s: its reply fails a check (%s)", from->authority, kb_err_name(err));
 	if (reply->request_id[0] != '\0')
-		say("  request id: %s", reply->request_id);
-	say("%s", bad_reply_hint(err));
+		message("  request id: %s", reply->request_id);
+	message("%s", bad_reply_hint(err));
 	return GUEST_BAD_REPLY;
 }
 
@@ -353,12 +354,12 @@ static enum guest_exit ask_release(struct run *r)
 	json_add_member(&body, "nonce", buf_span(&r->nonce));
 	buf_add_str(&body, "}");
 	if (buf_ok(&body) != KB_OK) {
-		say("the token is too large");
+		message("the token is too large");
 		return GUEST_NO_EVIDENCE;
 	}
 	snprintf(target, sizeof target, "%s/release?api-version=%s", r->key_path,
 		 r->o->api_version);
-	say("asking %s for %s", r->broker.urls[0].authority, r->o->key);
+	message("asking %s for %s", r->broker.urls[0].authority, r->o->key);
 	return client_ask(&r->broker, target, buf_span(&body), take_release, r);
 }
 
@@ -367,20 +368,20 @@ static enum guest_exit hand_over(struct run *r)
 	KB_AUTO(secret) struct secret *text = NULL;
 	const char *why = "";
 
-	alarm(0); /* what was released is written whole, not cut off by the clock */
+	alarm(0); /* the time limit must not interrupt the writing */
 	enum kb_err err = output_encode(r->o->format, r->released.plain, r->released.key, &text);
 	if (err != KB_OK) {
-		say("the key cannot be written as asked (%s): %s", kb_err_name(err),
-		    err == KB_E_KEY_TYPE
-			    ? "a symmetric key has no PEM form; use --format raw or jwk"
-			    : "the form failed");
+		message("the key cannot be written as asked (%s): %s", kb_err_name(err),
+			err == KB_E_KEY_TYPE
+				? "a symmetric key has no PEM form; use --format raw or jwk"
+				: "the form failed");
 		return GUEST_OUTPUT;
 	}
 	if (output_write(r->o->out, text, &why) != KB_OK) {
-		say("--out %s: %s", r->o->out, why);
+		message("--out %s: %s", r->o->out, why);
 		return GUEST_OUTPUT;
 	}
-	say("%s, version %s: released and handed over", r->o->key, r->released.version);
+	message("%s, version %s: released and handed over", r->o->key, r->released.version);
 	return GUEST_OK;
 }
 

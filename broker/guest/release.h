@@ -1,4 +1,4 @@
-/* guest/release.h — one release from the first step to the last. */
+/* broker/guest/release.h — one release from the first step to the last. */
 #ifndef KB_GUEST_RELEASE_H
 #define KB_GUEST_RELEASE_H
 #include <stdbool.h>

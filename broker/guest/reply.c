@@ -1,7 +1,7 @@
-/* guest/reply.c — decides whether a reply answers this request, and unwraps the key in it.
- * Trusts what jws_open() verified, and even then only what matches what was asked: key, version,
- * nonce, scheme, our own key's kid, and public parts that fit the private ones.  Must never hand
- * out a key of which any of that is not so. */
+/* broker/guest/reply.c — decides whether a reply answers this request, and unwraps the key in it.
+ * Trusts what signed_reply_open() verified, if it matches the request: key, version, nonce, scheme,
+ * kid of the ephemeral key, and public parts that fit the private ones. Must never return a key
+ * that fails one of these. */
 #include "guest/reply.h"
 
 #include <openssl/bn.h>
@@ -12,25 +12,11 @@
 #include <strings.h>
 
 #include "base/b64url.h"
+#include "base/curve.h"
 #include "base/json.h"
 #include "base/limits.h"
-#include "keystore/kwp.h"
 
-enum { KEK_BYTES = KB_RSA_MIN_BITS / 8, AES_BYTES = 32, NUMBER_MAX = 1024, KID_MAX = 1024 };
-
-bool enc_known(struct span enc, enum guest_hash *hash)
-{
-	static const char *const names[] = {[GUEST_SHA1] = "CKM_RSA_AES_KEY_WRAP",
-					    [GUEST_SHA256] = "RSA_AES_KEY_WRAP_256",
-					    [GUEST_SHA384] = "RSA_AES_KEY_WRAP_384"};
-
-	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (span_eq_cstr(enc, names[i])) {
-			*hash = (enum guest_hash)i;
-			return true;
-		}
-	return false;
-}
+enum { NUMBER_MAX = 1024, KID_MAX = 1024 };
 
 void released_free(struct released *r)
 {
@@ -39,10 +25,10 @@ void released_free(struct released *r)
 	*r = (struct released){0};
 }
 
-/* ---- is it the answer? ---- */
+/* ---- does it answer the request? ---- */
 
-/* What follows "/keys/" in a key's URL, as name and version; the broker's public host may differ
- * from the name we call it by. */
+/* Name and version in a key's URL, behind "/keys/". The host is not compared: the broker's public
+ * name may differ from the one in --url. */
 static bool key_id_split(struct span id, struct span *name, struct span *version)
 {
 	static const char keys[] = "/keys/";
@@ -85,7 +71,7 @@ static enum kb_err check_request(const struct json_t *payload, const struct aske
 		return KB_E_PATH;
 	if (!member_is(request, "nonce", a->nonce))
 		return KB_E_NONCE;
-	return member_is(request, "enc", a->enc) ? KB_OK : KB_E_ENC;
+	return member_is(request, "enc", span_str(a->scheme->name)) ? KB_OK : KB_E_ENC;
 }
 
 static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a,
@@ -119,7 +105,8 @@ static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a,
 		return KB_E_FETCH_CONTENT;
 	if (!member_is(header, "kid", a->kid))
 		return KB_E_KEY_BINDING;
-	if (!member_is(header, "enc", a->enc) || !member_is(header, "alg", span_str("dir")))
+	if (!member_is(header, "enc", span_str(a->scheme->name)) ||
+	    !member_is(header, "alg", span_str("dir")))
 		return KB_E_ENC;
 	if (json_get_str(blob, "ciphertext", 4 * KB_MAX_SECRET, &b64) != KB_OK ||
 	    b64url_decode(b64, ciphertext) != KB_OK)
@@ -129,33 +116,20 @@ static enum kb_err check_blob(const struct json_t *jwk, const struct asked *a,
 
 /* ---- the key ---- */
 
-/* RSA-OAEP(our key, AES key) ‖ AES-KWP(AES key, plaintext); the first part is exactly our modulus'
- * size. */
+static enum kb_err oaep_open(void *key, enum oaep_hash hash, struct span ciphertext,
+			     struct secret **out)
+{
+	return ephemeral_decrypt(key, hash, ciphertext, out);
+}
+
 static enum kb_err unwrap(const struct asked *a, struct span ciphertext, struct secret **out)
 {
-	KB_AUTO(secret) struct secret *aes = NULL, *plain = NULL;
-	enum guest_hash hash;
-	size_t len;
+	const struct unwrapping_key own = {.kind = KEK_RSA,
+					   .bytes = ephemeral_n(a->key).len,
+					   .holder = a->key,
+					   .oaep_open = oaep_open};
 
-	if (!enc_known(a->enc, &hash))
-		return KB_E_ENC;
-	if (ciphertext.len < KEK_BYTES + 16 || ciphertext.len > KEK_BYTES + KB_MAX_SECRET)
-		return KB_E_WRAP;
-	enum kb_err err = ephemeral_decrypt(a->key, hash, span_sub(ciphertext, 0, KEK_BYTES), &aes);
-	if (err != KB_OK)
-		return err;
-	if (secret_len(aes) != AES_BYTES)
-		return KB_E_WRAP;
-	struct span wrapped = span_sub(ciphertext, KEK_BYTES, ciphertext.len);
-	if ((plain = secret_new(wrapped.len - 8)) == NULL)
-		return KB_E_NOMEM;
-	if ((err = kwp_unwrap(secret_bytes(aes), wrapped, secret_bytes(plain), secret_len(plain),
-			      &len)) != KB_OK)
-		return err;
-	secret_trim(plain, len);
-	*out = plain;
-	plain = NULL;
-	return KB_OK;
+	return a->scheme->open(a->scheme, &own, ciphertext, out);
 }
 
 static bool number_is(const EVP_PKEY *key, const char *param, const struct json_t *jwk,
@@ -178,23 +152,19 @@ static bool number_is(const EVP_PKEY *key, const char *param, const struct json_
 
 static bool curve_is(const EVP_PKEY *key, const struct json_t *jwk)
 {
-	static const char *const curves[][2] = {{"P-256", "prime256v1"},
-						{"P-384", "secp384r1"},
-						{"P-521", "secp521r1"},
-						{"P-256K", "secp256k1"}};
 	char group[32];
 	struct span crv;
 
 	if (json_get_str(jwk, "crv", 16, &crv) != KB_OK ||
 	    EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1)
 		return false;
-	for (unsigned i = 0; i < sizeof curves / sizeof curves[0]; i++)
-		if (span_eq_cstr(crv, curves[i][0]))
-			return strcmp(group, curves[i][1]) == 0;
-	return false;
+	if (strcmp(group, "secp256k1") == 0) /* Key Vault's name; the broker has no such keys */
+		return span_eq_cstr(crv, "P-256K");
+	const struct curve *curve = curve_by_group(group);
+	return curve != NULL && span_eq_cstr(crv, curve->name);
 }
 
-/* PKCS#8 to its last byte, and the private half of the very key that the reply names. */
+/* The whole is PKCS#8, and the private half of the key that the reply describes. */
 static enum kb_err check_private(const struct json_t *jwk, bool is_rsa, struct released *out)
 {
 	struct span der = secret_span(out->plain);
@@ -239,11 +209,13 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	struct span jws;
 
 	*out = (struct released){0};
+	if (a->scheme == NULL)
+		return KB_E_ENC;
 	buf_init(&ciphertext, 2 * KB_MAX_SECRET);
 	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
 	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
 		return KB_E_FETCH_CONTENT;
-	if ((err = jws_open(jws, &a->signer, &payload)) != KB_OK ||
+	if ((err = signed_reply_open(jws, &a->signer, &payload)) != KB_OK ||
 	    (err = check_request(payload, a)) != KB_OK)
 		goto out;
 	err = KB_E_FETCH_CONTENT;

@@ -1,5 +1,4 @@
-/* guest/reply.h — the broker's answer to a release: is it the answer to what we asked, and the key
- * in it. */
+/* broker/guest/reply.h — the broker's reply to a release call: the checks, and the key in it. */
 #ifndef KB_GUEST_REPLY_H
 #define KB_GUEST_REPLY_H
 #include "base/secret.h"
@@ -9,8 +8,9 @@
 struct asked {
 	struct signer signer;
 	struct span name, version; /* version empty: the current one */
-	struct span enc, nonce;    /* nonce empty: none was sent, and none may come back */
-	struct span kid;           /* of our key, in the token */
+	const struct wrap_scheme *scheme;
+	struct span nonce; /* empty: none was sent, and none may come back */
+	struct span kid;   /* of our key, in the token */
 	struct ephemeral *key;
 };
 
@@ -20,12 +20,10 @@ struct released {
 	char version[33];
 };
 
-bool enc_known(struct span enc, enum guest_hash *hash); /* the three schemes of Key Vault */
-
 /* {"value":JWS}.  `out` is the caller's in any case: released_free().
- * KB_E_FETCH_CONTENT: not a release; those of jws_open(); KB_E_KID_UNKNOWN … see there; KB_E_PATH:
- * another key or version; KB_E_NONCE; KB_E_ENC; KB_E_KEY_BINDING: wrapped to another key;
- * KB_E_WRAP: does not unwrap; KB_E_KEY_TYPE, KB_E_KEY_FORMAT, KB_E_KEY_SIZE: what was in it;
+ * KB_E_FETCH_CONTENT: not a release; those of signed_reply_open(); KB_E_KID_UNKNOWN … see there;
+ * KB_E_PATH: another key or version; KB_E_NONCE; KB_E_ENC; KB_E_KEY_BINDING: wrapped to another
+ * key; KB_E_WRAP: does not unwrap; KB_E_KEY_TYPE, KB_E_KEY_FORMAT, KB_E_KEY_SIZE: the key in it;
  * KB_E_TPM*. */
 KB_MUST_CHECK enum kb_err reply_open(struct span body, const struct asked *asked,
 				     struct released *out);

@@ -1,6 +1,5 @@
-/* guest/report.c — asks the kernel for an SEV-SNP report: configfs-tsm where it is, else the ioctl
- * of /dev/sev-guest. Trusts the kernel; the report itself is judged by the attestation service.
- * Never makes one up: what cannot be had is an error. */
+/* broker/guest/report.c — gets an SEV-SNP report from the kernel: by configfs-tsm, else by the
+ * ioctl of /dev/sev-guest. Trusts the kernel; the attestation service verifies the report. */
 #include "guest/report.h"
 
 #include <errno.h>
@@ -22,8 +21,8 @@ enum { OFFSET_DATA = 0x50, ENTRY_BYTES = 24, PAGE = 4096, ATTEMPTS = 3 };
 static enum kb_err check(const struct report *r, const uint8_t data[static REPORT_DATA],
 			 const char **why)
 {
-	/* Version 2 or later, little-endian, and made over our bytes: a stale report would only be
-	 * refused later and farther away. */
+	/* Version 2 or later, little-endian, and over our report data. The service would refuse a
+	 * stale report, but later and with less detail. */
 	if (r->bytes[0] >= 2 && (r->bytes[1] | r->bytes[2] | r->bytes[3]) == 0 &&
 	    memcmp(r->bytes + OFFSET_DATA, data, REPORT_DATA) == 0)
 		return KB_OK;
@@ -60,7 +59,8 @@ static uint32_t le32(const uint8_t *p)
 	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* DER becomes PEM, PEM is parsed and written anew: nothing else gets into the chain. */
+/* Convert DER to PEM; parse PEM and write it anew, so that nothing but certificates is in the
+ * chain. */
 static bool add_certificate(struct span bytes, struct buf *pem)
 {
 	const uint8_t *p = bytes.p;
@@ -123,13 +123,12 @@ static enum kb_err attribute_write(int dir, const char *name, struct span bytes)
 
 	if (fd < 0)
 		return KB_E_FILE;
-	ssize_t n = write(fd, bytes.p,
-			  bytes.len); /* a binary attribute takes effect when it is closed */
+	ssize_t n = write(fd, bytes.p, bytes.len); /* a binary attribute takes effect at close() */
 	bool is_closed = close(fd) == 0;
 	return n == (ssize_t)bytes.len && is_closed ? KB_OK : KB_E_SYS;
 }
 
-/* One question.  *is_stale: someone else used the entry meanwhile, ask again. */
+/* One request. *is_stale: another process used the entry meanwhile, ask again. */
 static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], struct report *out,
 			   bool *is_stale, const char **why)
 {
@@ -168,7 +167,7 @@ static enum kb_err tsm_ask(int dir, const uint8_t data[static REPORT_DATA], stru
 	if ((err = attribute_read(dir, "generation", &after)) != KB_OK)
 		return err;
 	*is_stale = !span_eq(buf_span(&before), buf_span(&after));
-	*why = "someone else kept asking at the same entry";
+	*why = "another process used the same entry all the time";
 	return *is_stale ? KB_E_SYS : check(out, data, why);
 }
 
@@ -183,8 +182,8 @@ static enum kb_err from_tsm(const char *base, const uint8_t data[static REPORT_D
 	int n = snprintf(path, sizeof path, "%s/keybroker-guest", base);
 	if (n < 0 || (size_t)n >= sizeof path)
 		return KB_E_FILE;
-	/* An entry of an earlier run that did not end well is as good as a new one: the generation
-	 * tells when it is shared. */
+	/* An entry that an earlier run left behind can be used: its generation shows when it is
+	 * shared. */
 	bool is_ours = mkdir(path, 0700) == 0;
 	int dir = is_ours || errno == EEXIST ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	for (unsigned i = 0; dir >= 0 && is_stale && i < ATTEMPTS; i++) {
@@ -215,7 +214,7 @@ static enum kb_err from_device(const uint8_t data[static REPORT_DATA], struct re
 		return KB_E_FILE;
 	*why = "the firmware gave no report";
 	memcpy(request.data.user_data, data, REPORT_DATA);
-	/* Once more when the host says that its certificates need more room. */
+	/* Once more when the host reports that its certificates need a larger buffer. */
 	for (unsigned i = 0; failed != 0 && i < 2 && request.certs_len <= KB_GUEST_CERTIFICATES;
 	     i++) {
 		free(table);

@@ -1,10 +1,10 @@
-/* guest/report.h — the hardware's report and the certificates that vouch for it, from the kernel.
+/* broker/guest/report.h — the hardware's report and its certificates, from the kernel.
  */
 #ifndef KB_GUEST_REPORT_H
 #define KB_GUEST_REPORT_H
 #include "base/bytes.h"
 
-#define REPORT_DATA  64   /* bytes that the caller has the report made over */
+#define REPORT_DATA  64   /* bytes of report data, from the caller */
 #define REPORT_BYTES 1184 /* of an SEV-SNP report (SEV-SNP ABI §7.3) */
 
 #define REPORT_TSM_DIR "/sys/kernel/config/tsm/report"
@@ -21,7 +21,7 @@ static inline void report_cleanup(struct report *r)
 
 /* `tsm_dir` NULL: the kernel's directory, else its device.  *why: what failed, for the console.
  * KB_E_FILE: no interface; KB_E_SYS: it failed; KB_E_TOKEN_TYPE: not SEV-SNP; KB_E_FETCH_CONTENT:
- * what it gave is no report over `data`. */
+ * not a report over `data`. */
 KB_MUST_CHECK enum kb_err report_get(const char *tsm_dir, const uint8_t data[static REPORT_DATA],
 				     struct report *out, const char **why);
 

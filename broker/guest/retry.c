@@ -1,5 +1,5 @@
-/* guest/retry.c — exponential back-off with full jitter.  Decides a duration and nothing else;
- * never sleeps. */
+/* broker/guest/retry.c — exponential back-off with full jitter. Computes a duration; never sleeps.
+ */
 #include "guest/retry.h"
 
 #include "base/limits.h"

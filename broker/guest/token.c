@@ -1,5 +1,5 @@
-/* guest/token.c — tokens from a file, a descriptor or a program.  Trusts the program that the
- * operator named; never judges a token. Must never leave that program behind. */
+/* broker/guest/token.c — tokens from a file, a descriptor or a program. Trusts the program that the
+ * operator named; does not verify tokens. Must never leave that program running. */
 #include "guest/token.h"
 
 #include <errno.h>
@@ -39,7 +39,7 @@ static enum kb_err fits(struct buf *token)
 	return token->len == 0 ? KB_E_TOKEN_SIZE : KB_OK;
 }
 
-/* What is there now; false at the end. */
+/* Read what is available; false at the end. */
 static bool read_some(int fd, struct buf *out, enum kb_err *err)
 {
 	uint8_t chunk[4096];
@@ -70,12 +70,12 @@ enum kb_err token_read(const char *source, struct buf *token)
 
 /* ---- a program ---- */
 
-struct child {
+struct program {
 	pid_t pid;
 	int to, from;
 };
 
-static void child_main(const char *program, struct span nonce, int in, int out)
+static void program_main(const char *program, struct span nonce, int in, int out)
 {
 	const char *const argv[] = {program, NULL};
 	char *text = span_dup(nonce);
@@ -92,7 +92,7 @@ static void child_main(const char *program, struct span nonce, int in, int out)
 	_exit(127);
 }
 
-static enum kb_err child_start(const char *program, struct span nonce, struct child *c)
+static enum kb_err program_start(const char *program, struct span nonce, struct program *c)
 {
 	int to[2], from[2];
 
@@ -103,12 +103,13 @@ static enum kb_err child_start(const char *program, struct span nonce, struct ch
 		close(to[1]);
 		return KB_E_SYS;
 	}
+	/* A process group of its own, so that a kill reaches its children.  Both processes call
+	 * setpgid(): it must have happened before either goes on. */
 	c->pid = fork();
 	if (c->pid == 0)
-		child_main(program, nonce, to[0], from[1]);
+		program_main(program, nonce, to[0], from[1]);
 	else if (c->pid > 0)
-		(void)setpgid(c->pid, c->pid); /* whoever is first: a group of its own, so that what
-						  the program starts ends with it */
+		(void)setpgid(c->pid, c->pid);
 	close(to[0]);
 	close(from[1]);
 	c->to = to[1];
@@ -122,9 +123,9 @@ static enum kb_err child_start(const char *program, struct span nonce, struct ch
 	return KB_E_SYS;
 }
 
-/* Feed it and read it until it closes its output. */
-static enum kb_err child_talk(struct child *c, struct span input, int64_t deadline_ms,
-			      struct buf *token)
+/* Write its input and read its output until it closes it. */
+static enum kb_err program_talk(struct program *c, struct span input, int64_t deadline_ms,
+				struct buf *token)
 {
 	enum kb_err err = KB_OK;
 
@@ -140,7 +141,7 @@ static enum kb_err child_talk(struct child *c, struct span input, int64_t deadli
 			ssize_t n = write(c->to, input.p, input.len);
 			input = span_sub(input, n > 0 ? (size_t)n : 0, input.len);
 			if (input.len == 0 || (n < 0 && errno != EAGAIN &&
-					       errno != EINTR)) { /* a program need not read it */
+					       errno != EINTR)) { /* it may ignore its input */
 				close(c->to);
 				c->to = -1;
 			}
@@ -150,8 +151,9 @@ static enum kb_err child_talk(struct child *c, struct span input, int64_t deadli
 	}
 }
 
-/* Closes its pipes and waits for it: it has until the deadline; `is_over` ends it now. */
-static bool child_end(struct child *c, bool is_over, int64_t deadline_ms)
+/* Close its pipes and wait for it until the deadline; `is_over`: kill it now. True: it succeeded.
+ */
+static bool program_end(struct program *c, bool is_over, int64_t deadline_ms)
 {
 	int status = 0;
 	pid_t got;
@@ -173,20 +175,20 @@ static bool child_end(struct child *c, bool is_over, int64_t deadline_ms)
 enum kb_err token_command(const char *program, struct span runtime_data, struct span nonce,
 			  int64_t deadline_ms, struct buf *token)
 {
-	struct child c;
+	struct program c;
 
 	buf_init(token, KB_MAX_TOKEN + 64);
-	enum kb_err err = child_start(program, nonce, &c);
+	enum kb_err err = program_start(program, nonce, &c);
 	if (err != KB_OK)
 		return err;
-	err = child_talk(&c, runtime_data, deadline_ms, token);
-	/* A program that printed nothing usually failed, and that says more than an empty token. */
-	if (!child_end(&c, err == KB_E_FETCH_TIMEOUT, deadline_ms) && err != KB_E_FETCH_TIMEOUT)
+	err = program_talk(&c, runtime_data, deadline_ms, token);
+	/* A program that printed nothing usually failed: report that, not the empty token. */
+	if (!program_end(&c, err == KB_E_FETCH_TIMEOUT, deadline_ms) && err != KB_E_FETCH_TIMEOUT)
 		err = KB_E_SYS;
 	return err;
 }
 
-/* ---- which key a token speaks of ---- */
+/* ---- the wrapping key in a token ---- */
 
 static bool number_is(const struct json_t *jwk, const char *name, struct span want)
 {
@@ -202,7 +204,7 @@ static bool number_is(const struct json_t *jwk, const char *name, struct span wa
 	return span_eq(bytes, want);
 }
 
-enum kb_err token_kid(struct span token, struct span n, struct span e, struct buf *kid)
+enum kb_err token_wrapping_kid(struct span token, struct span n, struct span e, struct buf *kid)
 {
 	KB_AUTO(buf) struct buf claims;
 	KB_AUTO(json) struct json_t *doc = NULL;

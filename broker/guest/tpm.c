@@ -1,9 +1,9 @@
 /* broker/guest/tpm.c — the ephemeral key in the TPM.
- * Decides which key a release may be wrapped to: one that was born in this TPM, never leaves it
- * and, when PCRs are given, works only while they are as they were.  Trusts the TPM's answers, as
- * its caller's attestation does; not the wire to it: what it decrypts comes back encrypted by a
- * session salted with the key itself.  Must never leave an object or a session in the TPM (slots
- * are few), nor use a persistent key that others could have made differently. */
+ * Decides which key a release may be wrapped to: one that this TPM generated, that never leaves it
+ * and, with PCRs, works only while they have their values.  Trusts the TPM's answers, as its
+ * caller's attestation does; not the wire to it: what it decrypts comes back encrypted by a session
+ * salted with the key itself.  Must never leave an object or a session in the TPM (slots are few),
+ * nor use a persistent key that others could have made differently. */
 #include "guest/tpm.h"
 
 #include <openssl/crypto.h>
@@ -27,13 +27,14 @@ struct guest_tpm {
 	TPM2B_PUBLIC public;
 };
 
-static const TPMA_OBJECT attributes =
-	TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |
-	TPMA_OBJECT_DECRYPT | TPMA_OBJECT_NODA; /* its authorisation is empty: a lockout would
-						   protect nothing and stop the boot */
+/* NODA: the authorisation is empty, so a dictionary lockout would protect nothing and stop the
+ * boot. */
+static const TPMA_OBJECT attributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+				      TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_DECRYPT |
+				      TPMA_OBJECT_NODA;
 
-/* A response code without the number of the parameter, handle or session that it speaks of (TPM 2.0
- * part 2, §6.6.3). */
+/* A response code without the number of the parameter, handle or session (TPM 2.0 part 2,
+ * section 6.6.3). */
 static TSS2_RC bare(TSS2_RC rc)
 {
 	return (rc & TSS2_RC_LAYER_MASK) == 0 && (rc & TPM2_RC_FMT1) != 0 ? rc & 0xbf : rc;
@@ -68,8 +69,8 @@ enum kb_err tpm_open(const char *tcti, struct guest_tpm **out)
 	if (t == NULL)
 		return KB_E_NOMEM;
 	t->key = ESYS_TR_NONE;
-	/* The library speaks on stderr of every code that is not success, expected ones too;
-	 * whoever wants that sets the variable. */
+	/* The library logs every code but success to stderr, also expected ones. An operator can
+	 * set the variable to have that. */
 	if (setenv("TSS2_LOG", "all+NONE", 0) != 0 ||
 	    Tss2_TctiLdr_Initialize(tcti == NULL ? DEVICE : tcti, &t->tcti) != TSS2_RC_SUCCESS)
 		goto out;
@@ -122,7 +123,7 @@ static enum kb_err session_begin(struct guest_tpm *t, TPM2_SE type, ESYS_TR salt
 	}
 	if (type == TPM2_SE_TRIAL)
 		return KB_OK;
-	/* Kept after use, so that one flush is right on every path. */
+	/* The session continues after use, so every path flushes it once. */
 	return tpm_err(Esys_TRSess_SetAttributes(
 		t->esys, *session, TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff));
 }
@@ -133,7 +134,7 @@ static void session_end(struct guest_tpm *t, ESYS_TR session)
 		Esys_FlushContext(t->esys, session);
 }
 
-/* The policy "these PCRs have the values they have now", asked of the TPM itself. */
+/* The digest of the policy "these PCRs have their present values", computed by the TPM. */
 static enum kb_err policy_now(struct guest_tpm *t, TPM2B_DIGEST *out)
 {
 	ESYS_TR session = ESYS_TR_NONE;
@@ -156,8 +157,8 @@ out:
 
 /* ---- the key ---- */
 
-/* A TPM drops PCRs of a bank it does not keep from a policy, silently: the key would be bound to
- * nothing. */
+/* A TPM silently leaves PCRs of a bank that it does not have out of a policy: the key would be
+ * bound to nothing. */
 static enum kb_err check_bank(struct guest_tpm *t)
 {
 	TPMI_YES_NO more;
@@ -214,8 +215,8 @@ static enum kb_err key_create(struct guest_tpm *t, ESYS_TR hierarchy, TPM2B_PUBL
 {
 	KB_AUTO(esys) TPM2B_PUBLIC *public = NULL;
 	TPM2B_PUBLIC_KEY_RSA *unique = &template->publicArea.unique.rsa;
-	/* A primary is a function of seed and template: without fresh bytes it would be the same
-	 * key again. */
+	/* A primary key is a function of seed and template: without random bytes it would be the
+	 * same key again. */
 	unique->size = KEY_BITS / 8;
 	if (RAND_bytes(unique->buffer, unique->size) != 1)
 		return KB_E_SYS;
@@ -237,8 +238,8 @@ static bool is_same_digest(const TPM2B_DIGEST *a, const TPM2B_DIGEST *b)
 	return span_eq(span_of(a->buffer, a->size), span_of(b->buffer, b->size));
 }
 
-/* The key at a handle, if it is what we would make: anyone who may write there could have put one
- * whose private half he knows. */
+/* The key at a handle, if it has our template: others who may write there could store a key whose
+ * private half they know. */
 static enum kb_err key_find(struct guest_tpm *t, TPM2_HANDLE handle, const TPM2B_PUBLIC *template)
 {
 	KB_AUTO(esys) TPM2B_PUBLIC *public = NULL;
@@ -327,7 +328,7 @@ enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle, struct span qua
 	ESYS_TR ak = ESYS_TR_NONE;
 	TPM2B_DATA extra = {.size = (UINT16)qualifying.len};
 	const TPMT_SIG_SCHEME of_key = {.scheme = TPM2_ALG_NULL};
-	KB_AUTO(esys) TPM2B_ATTEST *said = NULL;
+	KB_AUTO(esys) TPM2B_ATTEST *attested = NULL;
 	KB_AUTO(esys) TPMT_SIGNATURE *signed_by = NULL;
 	uint8_t bytes[sizeof *signed_by];
 	size_t len = 0;
@@ -341,16 +342,16 @@ enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle, struct span qua
 		ak = ESYS_TR_NONE;
 		goto out;
 	}
-	/* The key's own password does for its ADMIN role, PCRs or not: adminWithPolicy is clear
-	 * (part 3, §18.2). */
+	/* The key's own password authorises its ADMIN role, with or without PCRs: adminWithPolicy
+	 * is clear (part 3, section 18.2). */
 	if ((err = tpm_err(Esys_Certify(t->esys, t->key, ak, ESYS_TR_PASSWORD, ESYS_TR_PASSWORD,
-					ESYS_TR_NONE, &extra, &of_key, &said, &signed_by))) !=
+					ESYS_TR_NONE, &extra, &of_key, &attested, &signed_by))) !=
 	    KB_OK)
 		goto out;
 	err = KB_E_TPM;
 	if (Tss2_MU_TPMT_SIGNATURE_Marshal(signed_by, bytes, sizeof bytes, &len) != TSS2_RC_SUCCESS)
 		goto out;
-	buf_add(attest, said->attestationData, said->size);
+	buf_add(attest, attested->attestationData, attested->size);
 	buf_add(signature, bytes, len);
 	if ((err = buf_ok(attest)) == KB_OK)
 		err = buf_ok(signature);
@@ -360,20 +361,22 @@ out:
 	return err;
 }
 
-static TPMI_ALG_HASH hash_alg(enum guest_hash hash)
+static TPMI_ALG_HASH hash_alg(enum oaep_hash hash)
 {
 	switch (hash) {
-	case GUEST_SHA1:
+	case OAEP_NONE:
+		break;
+	case OAEP_SHA1:
 		return TPM2_ALG_SHA1;
-	case GUEST_SHA256:
+	case OAEP_SHA256:
 		return TPM2_ALG_SHA256;
-	case GUEST_SHA384:
+	case OAEP_SHA384:
 		return TPM2_ALG_SHA384;
 	}
 	KB_BUG();
 }
 
-enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash, struct span ciphertext,
+enum kb_err tpm_decrypt(struct guest_tpm *t, enum oaep_hash hash, struct span ciphertext,
 			struct secret **out)
 {
 	const TPMT_RSA_DECRYPT oaep = {.scheme = TPM2_ALG_OAEP,

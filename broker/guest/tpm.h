@@ -1,13 +1,12 @@
-/* broker/guest/tpm.h — an ephemeral RSA-2048 key that lives in the TPM (tpm2-tss ESAPI): made
- * there, certified there, OAEP undone there. One thread; needs secret_arena_init() before
- * tpm_decrypt().  KB_E_TPM_MISSING: no TPM answers, or no key at a handle; KB_E_TPM_PCR: the PCRs
- * are not those the key was made under, or not in the SHA-256 bank; KB_E_TPM: the TPM refused for
- * another reason. */
+/* broker/guest/tpm.h — an ephemeral RSA-2048 key in the TPM (tpm2-tss ESAPI): generated, certified
+ * and used there. One thread; needs secret_arena_init() before tpm_decrypt().  KB_E_TPM_MISSING: no
+ * TPM answers, or no key at a handle; KB_E_TPM_PCR: the PCRs are not those the key was made under,
+ * or not in the SHA-256 bank; KB_E_TPM: the TPM refused for another reason. */
 #ifndef KB_GUEST_TPM_H
 #define KB_GUEST_TPM_H
 #include "base/bytes.h"
 #include "base/secret.h"
-#include "guest/hash.h"
+#include "keystore/scheme.h"
 
 struct guest_tpm; /* opaque */
 
@@ -18,8 +17,8 @@ void tpm_close(struct guest_tpm *t); /* a transient key goes with it; NULL is fi
 /* The key of everything below.  `persistent_handle` 0: a new primary of the null hierarchy, another
  * one at every call, gone with tpm_close() or a reboot.  Else the key at that handle when it is one
  * of ours under these PCRs, or a new primary of the owner hierarchy (whose authorisation must be
- * empty), which stays there.  With PCRs (0 … 23, SHA-256 bank) the key works only while they keep
- * the values they have now. */
+ * empty), which stays there.  With PCRs (0 … 23, SHA-256 bank) the key works only while they have
+ * their present values. */
 KB_MUST_CHECK enum kb_err tpm_make_key(struct guest_tpm *t, const unsigned *pcrs, size_t n_pcrs,
 				       uint32_t persistent_handle);
 /* Modulus and exponent, big-endian, no leading zeros. */
@@ -31,9 +30,9 @@ KB_MUST_CHECK enum kb_err tpm_public(struct guest_tpm *t, uint8_t n[static 256],
 KB_MUST_CHECK enum kb_err tpm_certify(struct guest_tpm *t, uint32_t ak_handle,
 				      struct span qualifying, struct buf *attest,
 				      struct buf *signature);
-/* RSA-OAEP (label empty, MGF1 of the same hash) undone inside the TPM.  KB_E_WRAP: not something
- * that this key can open. */
-KB_MUST_CHECK enum kb_err tpm_decrypt(struct guest_tpm *t, enum guest_hash hash,
+/* RSA-OAEP (label empty, MGF1 of the same hash) undone inside the TPM.  KB_E_WRAP: not a ciphertext
+ * for this key and hash. */
+KB_MUST_CHECK enum kb_err tpm_decrypt(struct guest_tpm *t, enum oaep_hash hash,
 				      struct span ciphertext, struct secret **out);
 
 #endif

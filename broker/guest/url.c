@@ -1,5 +1,5 @@
-/* guest/url.c — takes a URL apart.  Decides only whether it is one of ours; never resolves, never
- * guesses a scheme. */
+/* broker/guest/url.c — parses the URLs of the command line. Never resolves a name, never assumes a
+ * scheme. */
 #include "guest/url.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,4 @@
-/* guest/url.h — the https URLs a guest is given.  Pure. */
+/* broker/guest/url.h — the https URLs of the command line. Pure. */
 #ifndef KB_GUEST_URL_H
 #define KB_GUEST_URL_H
 #include "base/bytes.h"

@@ -43,7 +43,7 @@ static enum kb_err open_session(struct vault *v, const struct process_start *sta
 		.token_dir = softhsm_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
 		.call_since_ms = &v->health->call_since_ms,
 		.pin_refused = &start->shared->health.pin_refused,
-		.turn = start->generation,
+		.generation = start->generation,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module,
@@ -57,8 +57,8 @@ static enum kb_err open_session(struct vault *v, const struct process_start *sta
 static const struct key_config *unfit_key(const struct vault *v, const struct wrap_plan *plan)
 {
 	for (size_t i = 0; i < v->config->n_keys; i++)
-		for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
-			if (plan->engine[e][v->config->keys[i].record->kty] == WRAP_NONE)
+		for (size_t s = 0; s < WRAP_SCHEMES; s++)
+			if (plan->engine[s][v->config->keys[i].record->kty] == WRAP_NONE)
 				return &v->config->keys[i];
 	return NULL;
 }
@@ -74,11 +74,11 @@ static enum kb_err test_wrapping(struct vault *v)
 		err = keystore_self_test(v->hsm);
 	const struct wrap_plan *plan = keystore_plan(v->hsm);
 
-	for (unsigned e = KB_ENC_NONE + 1; e < KB_ENC_COUNT; e++)
-		log_event(err == KB_OK ? LOG_INFO : LOG_ERROR, "wrap.plan", "enc",
-			  enc_name((enum kb_enc)e), "rsa", engine[plan->engine[e][KB_KTY_RSA]],
-			  "ec", engine[plan->engine[e][KB_KTY_EC]], "oct",
-			  engine[plan->engine[e][KB_KTY_OCT]], NULL);
+	for (size_t s = 0; s < WRAP_SCHEMES; s++)
+		log_event(err == KB_OK ? LOG_INFO : LOG_ERROR, "wrap.plan", "enc", schemes[s].name,
+			  "rsa", engine[plan->engine[s][KB_KTY_RSA]], "ec",
+			  engine[plan->engine[s][KB_KTY_EC]], "oct",
+			  engine[plan->engine[s][KB_KTY_OCT]], NULL);
 	if (err != KB_E_HSM_MECHANISM)
 		return err;
 	const struct key_config *key = unfit_key(v, plan);

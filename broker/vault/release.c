@@ -205,19 +205,19 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 	if (err != KB_OK)
 		return err;
 	err = keystore_wrap(v->hsm, key, j->grant, span_str(record->name),
-			    span_str(j->version->version), j->call.enc, &v->wrapped);
+			    span_str(j->version->version), j->call.scheme, &v->wrapped);
 	if (err != KB_OK)
 		return err;
 	digest_sha256(buf_span(&v->wrapped), j->blob_digest);
 	j->audit.blob_digest = j->blob_digest;
-	j->audit.kek_thumbprint = grant_kek_thumbprint(j->grant);
-	j->audit.kek_kid = grant_kek_kid(j->grant);
+	j->audit.kek_thumbprint = grant_kek(j->grant)->thumbprint;
+	j->audit.kek_kid = grant_kek(j->grant)->kid;
 
 	struct api_key k = describe(v, j, key);
 	struct api_release r = {
 		.key = &k,
 		.wrapped = buf_span(&v->wrapped),
-		.kek_kid = grant_kek_kid(j->grant),
+		.kek_kid = grant_kek(j->grant)->kid,
 		.header = buf_span(&v->headers[j->rq->listener]),
 	};
 	if (j->api->sign_input != NULL) {
@@ -273,7 +273,7 @@ static enum kb_err answer_release(struct vault *v, struct job *j, struct frame_r
 	enum kb_err err = j->api->read(&j->request, &j->call);
 
 	if (err == KB_OK) {
-		j->audit.enc = enc_name(j->call.enc);
+		j->audit.enc = j->call.scheme->name;
 		const int64_t from = clock_mono_us();
 		err = judge(v, j);
 		const int64_t judged = clock_mono_us();

@@ -79,11 +79,11 @@ static void check_nonce(const json_t *claims, const struct issuer_rules *issuer)
 			    : is_text(payload, "bm9uY2U=") || is_text(payload, "bm9uY2U"));
 }
 
-static void check_wrapping_key(const json_t *claims)
+static void check_wrapping_key(const json_t *claims, const struct issuer_rules *issuer)
 {
 	KB_AUTO(pubkey) struct pubkey *kek = NULL;
 
-	if (claims_wrapping_key(claims, &kek) != KB_OK) {
+	if (claims_wrapping_key(claims, issuer, &kek) != KB_OK) {
 		require(kek == NULL);
 		return;
 	}
@@ -95,7 +95,7 @@ static void check_wrapping_key(const json_t *claims)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static char audience[] = AUDIENCE;
+	static char audience[] = AUDIENCE, keys[] = ISSUER_WRAPPING_KEY;
 	KB_AUTO(json) struct json_t *claims = NULL;
 
 	if (size == 0 ||
@@ -105,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct issuer_rules issuer = {.max_age_s = (data[0] & 1) != 0 ? 28800 : 60,
 				      .max_lifetime_s = (data[0] & 2) != 0 ? 86400 : 60,
 				      .skew_s = (data[0] & 4) != 0 ? KB_MAX_SKEW_S : 0,
+				      .wrapping_key = keys,
 				      .audience = (data[0] & 8) != 0 ? audience : NULL,
 				      .nonce = (data[0] & 16) != 0   ? NONCE_REQUEST
 					       : (data[0] & 32) != 0 ? NONCE_BROKER
@@ -112,6 +113,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_time(claims, &issuer);
 	check_audience(claims, &issuer);
 	check_nonce(claims, &issuer);
-	check_wrapping_key(claims);
+	check_wrapping_key(claims, &issuer);
 	return 0;
 }

@@ -22,11 +22,11 @@
 
 /* The real one is made by decide() alone; here stands what the keystore reads of it. */
 struct grant {
-	EVP_PKEY *kek;
+	struct wrapping_key kek;
 };
 struct span grant_key_name(const struct grant *g);
 struct span grant_key_version(const struct grant *g);
-EVP_PKEY *grant_kek(const struct grant *g);
+const struct wrapping_key *grant_kek(const struct grant *g);
 
 struct span grant_key_name(const struct grant *g)
 {
@@ -40,9 +40,9 @@ struct span grant_key_version(const struct grant *g)
 	return span_str("version");
 }
 
-EVP_PKEY *grant_kek(const struct grant *g)
+const struct wrapping_key *grant_kek(const struct grant *g)
 {
-	return g->kek;
+	return &g->kek;
 }
 
 enum { KEYS = 10000, LIMIT_MS = 240000, RSA_EVERY = 251 };
@@ -81,11 +81,10 @@ static struct secret *random_key(unsigned i, struct hsm_public *p)
 	return s;
 }
 
-static void assert_unwraps(struct span blob, EVP_PKEY *key, enum kb_enc enc,
-			   const struct secret *want)
+static void assert_unwraps(struct span blob, EVP_PKEY *key, size_t row, const struct secret *want)
 {
-	static const char *const digests[] = {"", "SHA1", "SHA256", "SHA384"};
-	char *digest = (char *)digests[enc];
+	static const char *const digests[WRAP_SCHEMES] = {"SHA1", "SHA256", "SHA384"};
+	char *digest = (char *)digests[row];
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE,
 						 (char *)OSSL_PKEY_RSA_PAD_MODE_OAEP, 0),
@@ -120,18 +119,19 @@ static void test_c16_ten_thousand_random_keys(void **state)
 	assert_true(softhsm_start(&hsm));
 	assert_int_equal(softhsm_open(&ks), KB_OK);
 	assert_int_equal(keystore_self_test(ks), KB_OK);
-	struct grant grant = {EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)};
+	struct grant grant = {
+		{.kind = KEK_RSA, .evp = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)}};
 	for (; n < KEYS && clock_mono_ms() < end_ms; n++) {
-		enum kb_enc enc = (enum kb_enc)(KB_ENC_SHA1 + n / 2 % 3);
+		size_t row = n / 2 % WRAP_SCHEMES;
 		struct hsm_key key = {.is_extractable = true};
 		struct secret *plain = random_key(n, &key.public);
 		KB_AUTO(buf) struct buf b;
 		buf_init(&b, 2 * KB_MAX_SECRET);
 		assert_int_equal(key_put(ks, &where, key.public.kty, plain, &key.handle), KB_OK);
 		assert_int_equal(keystore_wrap(ks, &key, &grant, span_str("name"),
-					       span_str("version"), enc, &b),
+					       span_str("version"), &schemes[row], &b),
 				 KB_OK);
-		assert_unwraps(buf_span(&b), grant.kek, enc, plain);
+		assert_unwraps(buf_span(&b), grant.kek.evp, row, plain);
 		assert_int_equal(ks->p11->C_DestroyObject(ks->session, key.handle), CKR_OK);
 		keys[key.public.kty]++;
 		secret_free(plain);
@@ -139,7 +139,7 @@ static void test_c16_ten_thousand_random_keys(void **state)
 	print_message("%u RSA, %u EC, %u oct keys\n", keys[KB_KTY_RSA], keys[KB_KTY_EC],
 		      keys[KB_KTY_OCT]);
 	assert_int_equal(n, KEYS);
-	EVP_PKEY_free(grant.kek);
+	EVP_PKEY_free(grant.kek.evp);
 	keystore_close(ks);
 	softhsm_stop(&hsm);
 }

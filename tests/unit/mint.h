@@ -289,7 +289,7 @@ static inline char *mint_claims(EVP_PKEY *kek, const char *more)
 
 static inline struct issuer_rules mint_issuer(void)
 {
-	static char name[] = "issuer", iss[] = MINT_ISS;
+	static char name[] = "issuer", iss[] = MINT_ISS, keys[] = ISSUER_WRAPPING_KEY;
 
 	return (struct issuer_rules){.name = name,
 				     .issuer = iss,
@@ -297,6 +297,7 @@ static inline struct issuer_rules mint_issuer(void)
 				     .max_age_s = 28800,
 				     .max_lifetime_s = 86400,
 				     .skew_s = 60,
+				     .wrapping_key = keys,
 				     .is_maa = true};
 }
 

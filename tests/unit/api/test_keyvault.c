@@ -167,7 +167,7 @@ static enum kb_err body(const char *text, size_t len, struct call *call)
 	struct api_request rq = {
 		.method = KB_METHOD_POST, .is_json = true, .body = span_of(text, len)};
 
-	*call = (struct call){.enc = KB_ENC_SHA1};
+	*call = (struct call){.scheme = &schemes[0]};
 	return keyvault_api.read(&rq, call);
 }
 
@@ -191,10 +191,10 @@ static void test_body_members(void **state)
 	assert_int_equal(body(all, strlen(all), &call), KB_OK);
 	assert_true(span_eq_cstr(call.nonce, "ADE0101"));
 	assert_true(span_eq_cstr(call.token, "a.b.c"));
-	assert_int_equal(call.enc, KB_ENC_SHA256);
+	assert_ptr_equal(call.scheme, &schemes[1]);
 	call_free(&call);
 	assert_int_equal(body("{\"target\":\"a\"}", 14, &call), KB_OK);
-	assert_int_equal(call.enc, KB_ENC_SHA1); /* absent means SHA-1, as in Azure's service */
+	assert_ptr_equal(call.scheme, &schemes[0]); /* absent means SHA-1, as in Azure's service */
 	call_free(&call);
 	assert_body(KB_OK, "{\"target\":\"a\",\"nonce\":null,\"enc\":null}");
 	assert_body(KB_E_BODY_FORMAT, "");
@@ -251,7 +251,7 @@ static void test_body_must_be_json(void **state)
 {
 	struct api_request rq = {
 		.method = KB_METHOD_POST, .is_json = false, .body = span_str("{\"target\":\"a\"}")};
-	struct call call = {.enc = KB_ENC_SHA1};
+	struct call call = {.scheme = &schemes[0]};
 
 	(void)state;
 	assert_int_equal(keyvault_api.read(&rq, &call), KB_E_CONTENT_TYPE);
@@ -528,7 +528,7 @@ static void test_reply_has_the_shape_of_a_real_release(void **state)
 	struct hsm_public public = {
 		.kty = KB_KTY_EC, .crv = KB_CRV_P256, .x = {1}, .y = {2}, .xy_len = 32};
 	struct call call = {
-		.key = span_str("disk-1"), .api_version = span_str("7.3"), .enc = KB_ENC_SHA1};
+		.key = span_str("disk-1"), .api_version = span_str("7.3"), .scheme = &schemes[0]};
 	struct api_key key = {.record = ec_record(&version),
 			      .version = &version,
 			      .public = &public,
@@ -613,7 +613,7 @@ static void test_reply_mirrors_version_and_nonce_of_the_request(void **state)
 			    .version = span_str(VERSION),
 			    .api_version = span_str("7.4"),
 			    .nonce = span_str("n\"1"),
-			    .enc = KB_ENC_SHA384};
+			    .scheme = &schemes[2]};
 	struct api_key key = {.record = ec_record(&version),
 			      .version = &version,
 			      .public = &public,

@@ -1,5 +1,5 @@
-/* Evidence on its way: the kernel's certificate table, the attestation service's body, tokens and
- * which key they speak of. */
+/* tests/unit/guest/test_guest_evidence.c — the kernel's certificate table, the attestation
+ * service's body, tokens and the wrapping key in them. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -154,7 +154,7 @@ static enum kb_err kid_in(const char *claims, const struct ephemeral *e, struct 
 	b64url_encode(&token, span_str(claims));
 	buf_add_str(&token, ".AA");
 	buf_init(kid, KB_MAX_KID);
-	return token_kid(buf_span(&token), ephemeral_n(e), ephemeral_e(e), kid);
+	return token_wrapping_kid(buf_span(&token), ephemeral_n(e), ephemeral_e(e), kid);
 }
 
 static void test_token_kid(void **state)
@@ -181,8 +181,9 @@ static void test_token_kid(void **state)
 	buf_free(&kid);
 	assert_int_equal(kid_in("[", e, &kid), KB_E_TOKEN_FORMAT);
 	buf_free(&kid);
-	assert_int_equal(token_kid(span_str("no token"), ephemeral_n(e), ephemeral_e(e), &kid),
-			 KB_E_TOKEN_FORMAT);
+	assert_int_equal(
+		token_wrapping_kid(span_str("no token"), ephemeral_n(e), ephemeral_e(e), &kid),
+		KB_E_TOKEN_FORMAT);
 	ephemeral_free(e);
 	ephemeral_free(other);
 }

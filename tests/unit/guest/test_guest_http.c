@@ -1,5 +1,5 @@
-/* What the guest takes from a server that it does not yet believe: URLs, responses, and how long it
- * waits for the next attempt. */
+/* tests/unit/guest/test_guest_http.c — URLs, hostile responses, and the wait before the next
+ * attempt. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* What the guest believes of a release: a reply made here by hand, and every way in which it can be
- * another one. */
+/* tests/unit/guest/test_guest_reply.c — the checks of a release: a reply made here by hand, and
+ * every way in which it can be another. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -267,7 +267,7 @@ static enum kb_err open_with(const struct made *m, X509 *trusted, const char *ve
 		.signer = {.roots = roots, .host = "broker.test", .now_s = NOW},
 		.name = span_str("Disk"), /* names have no case */
 		.version = span_str(version),
-		.enc = span_str("RSA_AES_KEY_WRAP_256"),
+		.scheme = scheme_find(span_str("RSA_AES_KEY_WRAP_256")),
 		.nonce = span_str("n1"),
 		.kid = span_str("k"),
 		.key = eph,
@@ -409,7 +409,8 @@ static void test_reply_is_no_reply(void **state)
 		{"{\"value\":\"*.e30.e30\"}", KB_E_TOKEN_FORMAT},
 		{"{\"value\":\"e30.e30.e30\"}", KB_E_TOKEN_ALG},
 	};
-	const struct asked asked = {.signer = {.host = "broker.test", .now_s = NOW},
+	const struct asked asked = {.scheme = SCHEME_DEFAULT,
+				    .signer = {.host = "broker.test", .now_s = NOW},
 				    .name = span_str("disk"),
 				    .key = eph};
 	struct released got;

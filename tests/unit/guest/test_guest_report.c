@@ -1,6 +1,6 @@
-/* tests/unit/guest/test_guest_report.c — /dev/sev-guest, played at the kernel's own seam: what
- * SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest) and what the guest makes of it.
- * No machine of ours has the device. */
+/* tests/unit/guest/test_guest_report.c — /dev/sev-guest, replaced at the system call: what
+ * SNP_GET_EXT_REPORT may answer (Documentation/virt/coco/sev-guest). No test machine has the
+ * device. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@
 
 static struct {
 	bool is_absent;
-	uint32_t wants_room;   /* for certificates: a smaller request fails and is told so */
+	uint32_t wants_room;   /* for certificates: a smaller request fails and reports it */
 	uint32_t vmm_error;    /* any other failure */
 	uint32_t status, size; /* of the firmware's message; 0: that of a good one */
 	bool is_over_other_data;
@@ -174,7 +174,8 @@ static void test_device_report(void **state)
 	assert_true(chain > 0);
 }
 
-/* A host that needs more room says so: asked once more, not for ever, and not beyond the limit. */
+/* A host that needs a larger buffer reports it: ask once more, not without end, and not beyond the
+ * limit. */
 static void test_device_wants_room(void **state)
 {
 	size_t chain = 0;
@@ -217,7 +218,8 @@ static void test_device_tells_something_else(void **state)
 
 /* ---- the directory, where it is ---- */
 
-static unsigned generation, others; /* others: so many strangers ask at the same entry meanwhile */
+static unsigned generation,
+	others; /* others: so many other processes use the same entry meanwhile */
 
 /* "generation" counts what is written to "inblob", by whomever. */
 static int generation_now(void)
@@ -274,7 +276,7 @@ static void test_directory(void **state)
 	report_cleanup(&r);
 	others = 100;
 	assert_int_equal(report_get(dir, data, &r, &why), KB_E_SYS);
-	assert_non_null(strstr(why, "someone else"));
+	assert_non_null(strstr(why, "another process"));
 	report_cleanup(&r);
 	others = 0;
 	put_file(entry, names[2], report, sizeof report - 1);

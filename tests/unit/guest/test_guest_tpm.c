@@ -1,5 +1,5 @@
-/* The ephemeral key in a TPM: what it opens, what it does not, and that it works only while the
- * PCRs are as they were.  The TPM is swtpm. */
+/* tests/unit/guest/test_guest_tpm.c — the ephemeral key in a TPM (swtpm): what it opens, what it
+ * refuses, and that it works only while the PCRs have their values. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,7 +128,7 @@ static size_t wrap(const EVP_MD *md, const char *label, const void *plain, size_
 
 static const uint8_t aes[32] = {7, 0, 1, 2, 3, 4, 5, 6};
 
-static enum kb_err opens(enum guest_hash hash, const uint8_t *blob, size_t len)
+static enum kb_err opens(enum oaep_hash hash, const uint8_t *blob, size_t len)
 {
 	struct secret *s = (struct secret *)&s;
 	enum kb_err err = tpm_decrypt(t, hash, span_of(blob, len), &s);
@@ -148,11 +148,11 @@ static void test_tpm_undoes_oaep_of_every_hash(void **state)
 	(void)state;
 	for (unsigned with = 0; with < 2; with++) {
 		assert_int_equal(tpm_make_key(t, pcrs, with == 0 ? 0 : N_PCRS, 0), KB_OK);
-		assert_int_equal(opens(GUEST_SHA1, blob, wrap(EVP_sha1(), NULL, aes, 32, blob)),
+		assert_int_equal(opens(OAEP_SHA1, blob, wrap(EVP_sha1(), NULL, aes, 32, blob)),
 				 KB_OK);
-		assert_int_equal(opens(GUEST_SHA256, blob, wrap(EVP_sha256(), NULL, aes, 32, blob)),
+		assert_int_equal(opens(OAEP_SHA256, blob, wrap(EVP_sha256(), NULL, aes, 32, blob)),
 				 KB_OK);
-		assert_int_equal(opens(GUEST_SHA384, blob, wrap(EVP_sha384(), NULL, aes, 32, blob)),
+		assert_int_equal(opens(OAEP_SHA384, blob, wrap(EVP_sha384(), NULL, aes, 32, blob)),
 				 KB_OK);
 	}
 }
@@ -163,20 +163,20 @@ static void test_tpm_refuses_what_is_not_wrapped_to_it(void **state)
 	(void)state;
 	assert_int_equal(tpm_make_key(t, NULL, 0, 0), KB_OK);
 	wrap(EVP_sha256(), NULL, aes, 32, blob);
-	assert_int_equal(opens(GUEST_SHA1, blob, 256), KB_E_WRAP);
-	assert_int_equal(opens(GUEST_SHA256, blob, 255), KB_E_WRAP);
-	assert_int_equal(opens(GUEST_SHA256, blob, 257), KB_E_WRAP);
-	assert_int_equal(opens(GUEST_SHA256, blob, 0), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA1, blob, 256), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 255), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 257), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 0), KB_E_WRAP);
 	memcpy(old, blob, 256);
 	blob[200] ^= 1;
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_WRAP);
 	wrap(EVP_sha256(), "label", aes, 32, blob);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_WRAP);
 	wrap(EVP_sha256(), NULL, "", 0, blob);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_WRAP);
 	/* The next key is another one. */
 	assert_int_equal(tpm_make_key(t, NULL, 0, 0), KB_OK);
-	assert_int_equal(opens(GUEST_SHA256, old, 256), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, old, 256), KB_E_WRAP);
 }
 
 static void test_tpm_key_dies_with_a_changed_pcr(void **state)
@@ -187,16 +187,16 @@ static void test_tpm_key_dies_with_a_changed_pcr(void **state)
 	wrap(EVP_sha256(), NULL, aes, 32, blob);
 	extend(16); /* not one of them */
 	assert_int_equal(tpm_make_key(t, pcrs, N_PCRS, PERSISTENT), KB_OK);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_OK);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_OK);
 	extend(4);
 	assert_int_equal(tpm_make_key(t, pcrs, N_PCRS, PERSISTENT), KB_E_TPM_PCR);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_TPM);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_TPM);
 	/* Under the PCRs of now, another key would be made; the old one keeps its handle. */
 	assert_int_equal(tpm_make_key(t, pcrs, N_PCRS, 0), KB_OK);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_WRAP);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_WRAP);
 }
 
-/* The TPM itself holds the line, not our comparison of policies: a key in use while somebody
+/* The TPM enforces it, not our comparison of policies: a key in use while somebody
  * extends. */
 static void test_tpm_refuses_in_the_middle(void **state)
 {
@@ -204,9 +204,9 @@ static void test_tpm_refuses_in_the_middle(void **state)
 	(void)state;
 	assert_int_equal(tpm_make_key(t, pcrs, 1, 0), KB_OK);
 	wrap(EVP_sha256(), NULL, aes, 32, blob);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_OK);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_OK);
 	GOOD(vtpm_extend(&v, 0, "something else"));
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_E_TPM_PCR);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_E_TPM_PCR);
 }
 
 static void test_tpm_persistent_key_stays(void **state)
@@ -218,7 +218,7 @@ static void test_tpm_persistent_key_stays(void **state)
 	memcpy(first, modulus, 256);
 	reopen();
 	assert_int_equal(tpm_make_key(t, NULL, 0, PERSISTENT), KB_OK);
-	assert_int_equal(opens(GUEST_SHA256, blob, 256), KB_OK);
+	assert_int_equal(opens(OAEP_SHA256, blob, 256), KB_OK);
 	wrap(EVP_sha256(), NULL, aes, 32, blob);
 	assert_memory_equal(first, modulus, 256);
 	/* A key that is free of PCRs is not the one that is bound to them, and the attestation key
@@ -285,7 +285,7 @@ static void test_tpm_missing(void **state)
 	assert_null(none);
 	assert_int_equal(tpm_open("nonsense:", &none), KB_E_TPM_MISSING);
 	assert_int_equal(tpm_public(t, n, &n_len, e, &e_len), KB_E_TPM);
-	assert_int_equal(opens(GUEST_SHA256, n, 256), KB_E_TPM);
+	assert_int_equal(opens(OAEP_SHA256, n, 256), KB_E_TPM);
 }
 
 /* A PCR that no TPM has, and a TPM without the bank: a key must not come out bound to nothing. */

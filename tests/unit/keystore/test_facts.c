@@ -1,6 +1,6 @@
-/* tests/unit/keystore/test_facts.c — what was measured of the libraries and what the code relies
- * on, measured again (SECURITY J8).  A test that fails after an upgrade does not say that the
- * product is wrong: it says which check of ours has lost, or changed, its reason. */
+/* tests/unit/keystore/test_facts.c — measures again what the code relies on in libraries. A failure
+ * after an upgrade does not mean that the product is wrong: it names the check of ours whose reason
+ * has changed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* Opening, finding, describing, creating; the session and its one login. */
+/* tests/unit/keystore/test_keystore.c — open, find, describe and create; the session and its one
+ * login. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -487,8 +488,8 @@ static void test_c04_pin_refused_once_is_final(void **state)
 	}
 }
 
-/* One worker's refused PIN is everybody's: the others, whose sessions are lost later, do not spend
- * the token's tries. */
+/* A PIN refused to one worker counts for all: the others, whose sessions are lost later, do not
+ * spend the token's tries. */
 static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 {
 	_Atomic uint32_t refused = 0;
@@ -496,7 +497,7 @@ static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 
 	(void)state;
 	ks->pin_refused = &refused;
-	ks->turn = 3;
+	ks->generation = 3;
 	ks->call_since_ms = &since;
 	atomic_store(&refused, 2); /* that was another configuration's PIN */
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
@@ -507,7 +508,7 @@ static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
 	assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
 	assert_int_equal(p11_fault.calls[FAULT_C_Login], before);
-	/* and who is refused says so */
+	/* and the refused worker records it */
 	ks->login_err = KB_OK;
 	atomic_store(&refused, 0);
 	fault_next(FAULT_C_Login, CKR_PIN_INCORRECT, 1);
@@ -895,10 +896,10 @@ static void test_public_ec_points(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
-		const struct curve *c = crv_curve(all[i]);
+		const struct curve *c = curve_of(all[i]);
 		EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", c->name);
 		assert_int_equal(public_of_evp(key, &p), KB_OK);
-		size_t w = c->width, head = 1 + 2 * w < 0x80 ? 2 : 3;
+		size_t w = c->bytes, head = 1 + 2 * w < 0x80 ? 2 : 3;
 		uint8_t *bare = point + head;
 		point[0] = 0x04;
 		point[1] = 0x81;
@@ -925,8 +926,8 @@ static void test_public_ec_points(void **state)
 				 KB_E_HSM_KEY_ATTR);
 		EVP_PKEY_free(key);
 	}
-	assert_null(crv_curve(KB_CRV_NONE));
-	assert_null(curve_of_params(span_of("\x06\x05\x2b\x81\x04\x00\x0a", 7))); /* secp256k1 */
+	assert_null(curve_of(KB_CRV_NONE));
+	assert_null(curve_by_oid(span_of("\x06\x05\x2b\x81\x04\x00\x0a", 7))); /* secp256k1 */
 	assert_string_equal(crv_name(KB_CRV_P521), "P-521");
 	assert_string_equal(crv_name(KB_CRV_NONE), "");
 	assert_string_equal(kty_name(KB_KTY_OCT), "oct");

@@ -1,5 +1,5 @@
-/* RFC 5649 against OpenSSL's own cipher and Wycheproof's vectors, and every way a blob can be
- * wrong. */
+/* tests/unit/keystore/test_kwp.c — RFC 5649 against OpenSSL's own cipher and Wycheproof's vectors,
+ * and every way in which a blob can be wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -249,8 +249,8 @@ static void test_kwp_refuses_forged_headers(void **state)
 	}
 }
 
-/* A block that OpenSSL did not encrypt, whichever it is and however that is told: no blob, no key,
- * and nothing of it left. */
+/* A block that OpenSSL did not encrypt, whichever it is and however that is reported: no blob, no
+ * key, and nothing of it left. */
 static void test_kwp_cipher_fails(void **state)
 {
 	static const struct {

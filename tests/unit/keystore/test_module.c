@@ -1,4 +1,5 @@
-/* Which file may be the module, what its answers mean, which URIs are taken. */
+/* tests/unit/keystore/test_module.c — which file may be the module, what its return codes mean,
+ * which URIs are accepted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,8 +99,8 @@ static void test_c14_module_writable_by_others(void **state)
 	assert_int_equal(load(link), KB_E_FILE_MODE);
 }
 
-/* Who may write into a directory on the way can put another module there; who owns a link can turn
- * it. */
+/* A user who may write into a directory of the path can put another module there; the owner of a
+ * link can turn it. */
 static void test_c14_way_to_the_module_is_open_to_others(void **state)
 {
 	char path[128], dir[128], inner[160], link[128];

@@ -1,4 +1,5 @@
-/* keystore/provision: a fresh SoftHSM token, and every way it is refused. */
+/* tests/unit/keystore/test_provision.c — a new SoftHSM token, and every way in which it is refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

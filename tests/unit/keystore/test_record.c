@@ -1,5 +1,5 @@
-/* The key record: what is taken, what is refused and where, and that what is written can be read.
- */
+/* tests/unit/keystore/test_record.c — the key record: what is accepted, what is refused and where,
+ * and that what is written can be read. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* The only way a key leaves: what comes out is unwrapped as a client does, strictly, and compared
- * byte for byte. */
+/* tests/unit/keystore/test_wrap.c — the only way a key leaves: every blob is unwrapped strictly, as
+ * a client does, and compared byte for byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +28,7 @@
 /* The real one is made by decide() alone; here stands what the keystore reads of it. */
 struct grant {
 	struct span name, version;
-	EVP_PKEY *kek;
+	struct wrapping_key kek;
 };
 struct span grant_key_name(const struct grant *g)
 {
@@ -38,9 +38,14 @@ struct span grant_key_version(const struct grant *g)
 {
 	return g->version;
 }
-EVP_PKEY *grant_kek(const struct grant *g)
+const struct wrapping_key *grant_kek(const struct grant *g)
 {
-	return g->kek;
+	return &g->kek;
+}
+
+static struct grant grant_to(enum kek_kind kind, EVP_PKEY *key)
+{
+	return (struct grant){span_str("name"), span_str("version"), {.kind = kind, .evp = key}};
 }
 
 enum { KEYS = 6 };
@@ -108,7 +113,7 @@ static int setup(void **state)
 	if (!softhsm_start(&hsm) || softhsm_open(&ks) != KB_OK)
 		return -1;
 	kek = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
-	grant = (struct grant){span_str("name"), span_str("version"), kek};
+	grant = grant_to(KEK_RSA, kek);
 	for (size_t i = 0; i < KEYS; i++)
 		key_make(i);
 	keys_find();
@@ -171,16 +176,16 @@ static enum kb_err oaep_decrypt(EVP_PKEY *key, const char *digest, struct span l
 	return good ? KB_OK : KB_E_WRAP;
 }
 
-static void assert_unwraps(struct span blob, EVP_PKEY *key, enum kb_enc enc,
+static void assert_unwraps(struct span blob, EVP_PKEY *key, const struct wrap_scheme *scheme,
 			   const struct secret *want)
 {
-	static const char *const digest[] = {"", "SHA1", "SHA256", "SHA384"};
+	static const char *const digest[WRAP_SCHEMES] = {"SHA1", "SHA256", "SHA384"};
 	uint8_t aes[512], plain[KB_MAX_SECRET];
 	size_t modulus = (size_t)EVP_PKEY_get_size(key), aes_len = sizeof aes, len;
 
 	assert_int_equal(blob.len, modulus + kwp_wrapped_len(secret_len(want)));
-	assert_int_equal(oaep_decrypt(key, digest[enc], span_of("", 0), span_sub(blob, 0, modulus),
-				      aes, &aes_len),
+	assert_int_equal(oaep_decrypt(key, digest[scheme - schemes], span_of("", 0),
+				      span_sub(blob, 0, modulus), aes, &aes_len),
 			 KB_OK);
 	assert_int_equal(aes_len, 32);
 	assert_int_equal(
@@ -257,10 +262,10 @@ static void test_a33_wycheproof_rsa_oaep(void **state)
 
 /* ---- before the proof, and the proof ---- */
 
-static enum kb_err wrap_with(const struct hsm_key *key, const struct grant *g, enum kb_enc enc,
-			     struct buf *b)
+static enum kb_err wrap_with(const struct hsm_key *key, const struct grant *g,
+			     const struct wrap_scheme *scheme, struct buf *b)
 {
-	return keystore_wrap(ks, key, g, span_str("name"), span_str("version"), enc, b);
+	return keystore_wrap(ks, key, g, span_str("name"), span_str("version"), scheme, b);
 }
 
 static void test_wrap_refused_before_self_test(void **state)
@@ -269,12 +274,12 @@ static void test_wrap_refused_before_self_test(void **state)
 	buf_init(&b, 8192);
 
 	(void)state;
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_MECHANISM);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_HSM_MECHANISM);
 	assert_int_equal(b.len, 0);
 }
 
-/* SoftHSM 2.6.1 pads before RFC 5649 (FACTS §1).  When this fails after an upgrade, the fact has
- * changed: look at it, then here. */
+/* SoftHSM 2.6.1 pads before RFC 5649. When this fails after an upgrade, the module may have become
+ * exact. */
 static void test_self_test_softhsm_needs_worker(void **state)
 {
 	clock_t from = clock(); /* the CPU's time: others may want it, too */
@@ -282,24 +287,22 @@ static void test_self_test_softhsm_needs_worker(void **state)
 	(void)state;
 	assert_int_equal(keystore_self_test(ks), KB_OK);
 	assert_true(clock() - from < 3 * CLOCKS_PER_SEC);
-	for (unsigned enc = KB_ENC_SHA1; enc < KB_ENC_COUNT; enc++)
+	for (size_t row = 0; row < WRAP_SCHEMES; row++)
 		for (unsigned t = KB_KTY_RSA; t <= KB_KTY_OCT; t++)
-			assert_int_equal(keystore_plan(ks)->engine[enc][t], WRAP_WORKER);
+			assert_int_equal(keystore_plan(ks)->engine[row][t], WRAP_WORKER);
 	softhsm_plan = *keystore_plan(ks);
 }
 
-static void test_enc_names(void **state)
+static void test_scheme_names(void **state)
 {
 	(void)state;
-	assert_int_equal(enc_from_name(span_str("CKM_RSA_AES_KEY_WRAP")), KB_ENC_SHA1);
-	assert_int_equal(enc_from_name(span_str("RSA_AES_KEY_WRAP_256")), KB_ENC_SHA256);
-	assert_int_equal(enc_from_name(span_str("RSA_AES_KEY_WRAP_384")), KB_ENC_SHA384);
-	assert_int_equal(enc_from_name(span_str("RSA_AES_KEY_WRAP_512")), KB_ENC_NONE);
-	assert_int_equal(enc_from_name(span_str("ckm_rsa_aes_key_wrap")), KB_ENC_NONE);
-	assert_int_equal(enc_from_name(span_str("")), KB_ENC_NONE);
-	assert_string_equal(enc_name(KB_ENC_SHA384), "RSA_AES_KEY_WRAP_384");
-	assert_string_equal(enc_name(KB_ENC_NONE), "");
-	assert_string_equal(enc_name(KB_ENC_COUNT), "");
+	assert_ptr_equal(scheme_find(span_str("CKM_RSA_AES_KEY_WRAP")), &schemes[0]);
+	assert_ptr_equal(scheme_find(span_str("RSA_AES_KEY_WRAP_256")), &schemes[1]);
+	assert_ptr_equal(scheme_find(span_str("RSA_AES_KEY_WRAP_384")), &schemes[2]);
+	assert_ptr_equal(SCHEME_DEFAULT, &schemes[0]);
+	assert_null(scheme_find(span_str("RSA_AES_KEY_WRAP_512")));
+	assert_null(scheme_find(span_str("ckm_rsa_aes_key_wrap")));
+	assert_null(scheme_find(span_str("")));
 }
 
 /* ---- wrap ---- */
@@ -309,17 +312,17 @@ static void test_c16_wrap_round_trip(void **state)
 	(void)state;
 	for (size_t bits = 2048; bits <= 4096; bits += 1024) {
 		EVP_PKEY *to = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", bits);
-		struct grant g = {span_str("name"), span_str("version"), to};
-		for (unsigned enc = KB_ENC_SHA1; enc < KB_ENC_COUNT; enc++)
+		struct grant g = grant_to(KEK_RSA, to);
+		for (size_t row = 0; row < WRAP_SCHEMES; row++)
 			for (size_t i = 0; i < KEYS; i++) {
 				KB_AUTO(buf) struct buf b;
 				buf_init(&b, 8192);
 				buf_add_str(&b, "before");
-				assert_int_equal(wrap_with(keys[i].key, &g, (enum kb_enc)enc, &b),
+				assert_int_equal(wrap_with(keys[i].key, &g, &schemes[row], &b),
 						 KB_OK);
 				assert_memory_equal(b.p, "before", 6);
-				assert_unwraps(span_sub(buf_span(&b), 6, b.len), to,
-					       (enum kb_enc)enc, keys[i].plain);
+				assert_unwraps(span_sub(buf_span(&b), 6, b.len), to, &schemes[row],
+					       keys[i].plain);
 			}
 		EVP_PKEY_free(to);
 	}
@@ -350,8 +353,8 @@ static void test_c16_wrap_generated_keys(void **state)
 		}
 		assert_int_equal(keystore_import(ks, &t, plain, &uri), KB_OK);
 		assert_int_equal(keystore_find(ks, uri, t.kty, true, NULL, &key), KB_OK);
-		assert_int_equal(wrap_with(key, &grant, KB_ENC_SHA1, &b), KB_OK);
-		assert_unwraps(buf_span(&b), kek, KB_ENC_SHA1, plain);
+		assert_int_equal(wrap_with(key, &grant, &schemes[0], &b), KB_OK);
+		assert_unwraps(buf_span(&b), kek, &schemes[0], plain);
 		assert_int_equal(keystore_destroy(ks, uri), KB_OK);
 		secret_free(plain);
 		free(uri);
@@ -361,17 +364,17 @@ static void test_c16_wrap_generated_keys(void **state)
 
 static void test_wrap_demands_its_grant(void **state)
 {
-	struct grant other_name = {span_str("other"), span_str("version"), kek},
-		     other_version = {span_str("name"), span_str("v2"), kek};
+	struct grant other_name = grant, other_version = grant;
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 8192);
 
 	(void)state;
-	assert_int_equal(wrap_with(keys[0].key, NULL, KB_ENC_SHA256, &b), KB_E_BUG);
-	assert_int_equal(wrap_with(keys[0].key, &other_name, KB_ENC_SHA256, &b), KB_E_BUG);
-	assert_int_equal(wrap_with(keys[0].key, &other_version, KB_ENC_SHA256, &b), KB_E_BUG);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_NONE, &b), KB_E_ENC);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_COUNT, &b), KB_E_ENC);
+	other_name.name = span_str("other");
+	other_version.version = span_str("v2");
+	assert_int_equal(wrap_with(keys[0].key, NULL, &schemes[1], &b), KB_E_BUG);
+	assert_int_equal(wrap_with(keys[0].key, &other_name, &schemes[1], &b), KB_E_BUG);
+	assert_int_equal(wrap_with(keys[0].key, &other_version, &schemes[1], &b), KB_E_BUG);
+	assert_int_equal(wrap_with(keys[0].key, &grant, NULL, &b), KB_E_ENC);
 	assert_int_equal(b.len, 0);
 }
 
@@ -379,14 +382,17 @@ static void test_wrap_refuses_wrapping_keys(void **state)
 {
 	EVP_PKEY *small = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024),
 		 *ec = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
-	struct grant to_small = {span_str("name"), span_str("version"), small},
-		     to_ec = {span_str("name"), span_str("version"), ec};
+	struct grant to_small = grant_to(KEK_RSA, small), to_ec = grant_to(KEK_RSA, ec),
+		     to_none = grant_to(KEK_NONE, kek), to_nothing = grant_to(KEK_RSA, NULL);
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 8192);
 
 	(void)state;
-	assert_int_equal(wrap_with(keys[0].key, &to_small, KB_ENC_SHA256, &b), KB_E_WRAP);
-	assert_int_equal(wrap_with(keys[0].key, &to_ec, KB_ENC_SHA256, &b), KB_E_WRAP);
+	assert_int_equal(wrap_with(keys[0].key, &to_small, &schemes[1], &b), KB_E_WRAP);
+	assert_int_equal(wrap_with(keys[0].key, &to_ec, &schemes[1], &b), KB_E_WRAP);
+	assert_int_equal(wrap_with(keys[0].key, &to_nothing, &schemes[1], &b), KB_E_WRAP);
+	assert_int_equal(wrap_with(keys[0].key, &to_none, &schemes[1], &b), KB_E_KEY_TYPE);
+	assert_int_equal(b.len, 0);
 	EVP_PKEY_free(small);
 	EVP_PKEY_free(ec);
 }
@@ -403,11 +409,11 @@ static void test_c10_wrap_refuses_signer(void **state)
 	(void)state;
 	assert_int_equal(keystore_generate(ks, &t, &uri), KB_OK);
 	assert_int_equal(keystore_find(ks, uri, KB_KTY_RSA, false, NULL, &key), KB_OK);
-	assert_int_equal(wrap_with(key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(wrap_with(key, &grant, &schemes[1], &b), KB_E_HSM_KEY_ATTR);
 	assert_int_equal(p11_fault.calls[FAULT_C_WrapKey], 0);
 	/* and the module itself would not either */
 	((struct hsm_key *)key)->is_extractable = true;
-	assert_int_equal(wrap_with(key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(wrap_with(key, &grant, &schemes[1], &b), KB_E_HSM_KEY_ATTR);
 	assert_int_equal(b.len, 0);
 	assert_int_equal(keystore_destroy(ks, uri), KB_OK);
 	free(uri);
@@ -420,10 +426,10 @@ static void test_wrap_result_without_room(void **state)
 
 	(void)state;
 	buf_init(&b, 100);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_NOMEM);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_NOMEM);
 	buf_free(&b);
 	buf_init(&b, 300);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_NOMEM);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_NOMEM);
 	assert_int_equal(b.len, 0);
 }
 
@@ -436,7 +442,7 @@ static void test_c12_wrap_in_a_child(void **state)
 	if (child == 0) {
 		struct buf b;
 		buf_init(&b, 8192);
-		_exit(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b) == KB_E_BUG &&
+		_exit(wrap_with(keys[0].key, &grant, &schemes[1], &b) == KB_E_BUG &&
 				      keystore_self_test(ks) == KB_E_BUG
 			      ? 0
 			      : 1);
@@ -463,12 +469,12 @@ static void test_c01_wrap_matrix(void **state)
 			enum kb_err want = ckr_err(rv);
 			if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
-			assert_int_equal(wrap_with(keys[1].key, &grant, KB_ENC_SHA256, &b), want);
+			assert_int_equal(wrap_with(keys[1].key, &grant, &schemes[1], &b), want);
 			if (want == KB_OK)
-				assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, keys[1].plain);
+				assert_unwraps(buf_span(&b), kek, &schemes[1], keys[1].plain);
 			else
 				assert_int_equal(b.len, 0);
-			assert_int_equal(wrap_with(keys[1].key, &grant, KB_ENC_SHA256, &b), KB_OK);
+			assert_int_equal(wrap_with(keys[1].key, &grant, &schemes[1], &b), KB_OK);
 		}
 }
 
@@ -478,17 +484,17 @@ static void test_c02_wrap_survives_lost_session(void **state)
 	buf_init(&b, 8192);
 
 	(void)state;
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_OK);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_OK);
 	buf_reset(&b);
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_OK);
-	assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, keys[0].plain);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_OK);
+	assert_unwraps(buf_span(&b), kek, &schemes[1], keys[0].plain);
 	assert_int_equal(p11_fault.calls[FAULT_C_OpenSession], 1);
 	assert_int_equal(p11_fault.calls[FAULT_C_Login], 1);
 	/* a session that is never good: two tries */
 	fault_next(FAULT_C_WrapKey, CKR_SESSION_HANDLE_INVALID, 100);
 	buf_reset(&b);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_SESSION);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_HSM_SESSION);
 	assert_int_equal(p11_fault.calls[FAULT_C_WrapKey], KB_HSM_ATTEMPTS);
 	assert_int_equal(b.len, 0);
 	p11_fault.left[FAULT_C_WrapKey] = 0;
@@ -502,8 +508,8 @@ static void test_wrap_reports_refused_login(void **state)
 	(void)state;
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
 	fault_next(FAULT_C_Login, CKR_PIN_INCORRECT, 1);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_PIN);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_PIN);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_HSM_PIN);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_HSM_PIN);
 	assert_int_equal(p11_fault.calls[FAULT_C_Login], 1);
 	ks->login_err = KB_OK;
 }
@@ -518,9 +524,9 @@ static void test_c10_wrap_stale_handle(void **state)
 
 	(void)state;
 	key->handle = 0x7777;
-	assert_int_equal(wrap_with(key, &grant, KB_ENC_SHA256, &b), KB_OK);
+	assert_int_equal(wrap_with(key, &grant, &schemes[1], &b), KB_OK);
 	assert_int_equal(key->handle, good);
-	assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, keys[2].plain);
+	assert_unwraps(buf_span(&b), kek, &schemes[1], keys[2].plain);
 
 	struct keystore_template t = {.label = "gone", .kty = KB_KTY_OCT, .size = 32};
 	const struct hsm_key *gone;
@@ -529,7 +535,7 @@ static void test_c10_wrap_stale_handle(void **state)
 	assert_int_equal(keystore_find(ks, uri, KB_KTY_OCT, true, NULL, &gone), KB_OK);
 	assert_int_equal(ks->p11->C_DestroyObject(ks->session, gone->handle), CKR_OK);
 	buf_reset(&b);
-	assert_int_equal(wrap_with(gone, &grant, KB_ENC_SHA256, &b), KB_E_HSM_KEY_MISSING);
+	assert_int_equal(wrap_with(gone, &grant, &schemes[1], &b), KB_E_HSM_KEY_MISSING);
 	assert_int_equal(b.len, 0);
 	free(uri);
 }
@@ -563,18 +569,18 @@ static void test_c09_wrong_output_worker(void **state)
 	p11_fault.list.C_WrapKey = lying_wrap;
 	for (lie = LIE_EMPTY; lie <= LIE_OTHER_KEY; lie++)
 		for (size_t i = 1; i < KEYS; i++)
-			assert_int_equal(wrap_with(keys[i].key, &grant, KB_ENC_SHA256, &b),
+			assert_int_equal(wrap_with(keys[i].key, &grant, &schemes[1], &b),
 					 KB_E_HSM_OUTPUT);
 	/* another RSA key than the one asked for: its modulus says so */
 	EVP_PKEY *other = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
 	struct hsm_public saved = keys[0].key->public;
 	assert_int_equal(public_of_evp(other, &((struct hsm_key *)keys[0].key)->public), KB_OK);
-	assert_int_equal(wrap_with(keys[0].key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_OUTPUT);
+	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_HSM_OUTPUT);
 	((struct hsm_key *)keys[0].key)->public = saved;
 	EVP_PKEY_free(other);
 	assert_int_equal(b.len, 0);
 	lie = LIE_NONE;
-	assert_int_equal(wrap_with(keys[1].key, &grant, KB_ENC_SHA256, &b), KB_OK);
+	assert_int_equal(wrap_with(keys[1].key, &grant, &schemes[1], &b), KB_OK);
 }
 
 /* What the module gave for another symmetric key of the same length, given again. */
@@ -616,20 +622,20 @@ static void test_c09_blob_of_another_key(void **state)
 		ks->has_check_values = i == 1; /* it is seen without them, too */
 		is_stale = false;
 		buf_reset(&b);
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA256, &b), KB_OK);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[1], &b), KB_OK);
 		is_stale = true;
 		buf_reset(&b);
-		assert_int_equal(wrap_with(twin, &grant, KB_ENC_SHA256, &b), KB_E_HSM_OUTPUT);
+		assert_int_equal(wrap_with(twin, &grant, &schemes[1], &b), KB_E_HSM_OUTPUT);
 		assert_int_equal(b.len, 0);
 		is_stale = false;
-		assert_int_equal(wrap_with(twin, &grant, KB_ENC_SHA256, &b), KB_OK);
-		assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, other);
+		assert_int_equal(wrap_with(twin, &grant, &schemes[1], &b), KB_OK);
+		assert_unwraps(buf_span(&b), kek, &schemes[1], other);
 		/* two objects that hold the same key are no fault */
 		buf_reset(&b);
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA256, &b), KB_OK);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[1], &b), KB_OK);
 		buf_reset(&b);
-		assert_int_equal(wrap_with(same, &grant, KB_ENC_SHA256, &b), KB_OK);
-		assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, keys[5].plain);
+		assert_int_equal(wrap_with(same, &grant, &schemes[1], &b), KB_OK);
+		assert_unwraps(buf_span(&b), kek, &schemes[1], keys[5].plain);
 	}
 	ks->has_check_values = had;
 	assert_int_equal(keystore_destroy(ks, uri), KB_OK);
@@ -639,7 +645,7 @@ static void test_c09_blob_of_another_key(void **state)
 	free(same_uri);
 }
 
-/* The object's value is damaged: of symmetric keys the check value tells. */
+/* The object's value is damaged: the check value of a symmetric key shows it. */
 static void test_c15_symmetric_key_that_is_another(void **state)
 {
 	struct hsm_public saved = keys[5].key->public,
@@ -651,16 +657,16 @@ static void test_c15_symmetric_key_that_is_another(void **state)
 	assert_true(ks->has_check_values && p->has_check &&
 		    p->is_generic); /* SoftHSM's are right: proved at start */
 	p->check[2] ^= 1;
-	assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA256, &b), KB_E_HSM_OUTPUT);
+	assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[1], &b), KB_E_HSM_OUTPUT);
 	assert_false(public_eq(&saved, p));
 	ks->has_check_values =
 		false; /* a module that makes others is no worse than one that makes none */
-	assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA256, &b), KB_OK);
+	assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[1], &b), KB_OK);
 	ks->has_check_values = true;
 	*p = saved;
 }
 
-/* A module that gives constants: both parts are looked at. */
+/* A module that returns constants: both parts are checked. */
 static uint8_t constant;
 static CK_MECHANISM_TYPE only = CKM_VENDOR_DEFINED; /* the one part that is constant */
 static CK_RV constant_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE by,
@@ -692,26 +698,25 @@ static void test_c09_wrong_output_module(void **state)
 	buf_init(&b, 8192);
 
 	(void)state;
-	ks->plan.engine[KB_ENC_SHA1][KB_KTY_OCT] = ks->plan.engine[KB_ENC_SHA1][KB_KTY_EC] =
-		WRAP_MODULE;
+	ks->plan.engine[0][KB_KTY_OCT] = ks->plan.engine[0][KB_KTY_EC] = WRAP_MODULE;
 	p11_fault.list.C_WrapKey = lying_wrap;
 	for (lie = LIE_EMPTY; lie <= LIE_SHORT; lie++)
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_OUTPUT);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_E_HSM_OUTPUT);
 	lie = LIE_ODD; /* of the parts alone nothing is wrong: the whole is */
-	assert_int_equal(wrap_with(keys[1].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_OUTPUT);
+	assert_int_equal(wrap_with(keys[1].key, &grant, &schemes[0], &b), KB_E_HSM_OUTPUT);
 	lie = LIE_ZERO;
-	assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_OUTPUT);
+	assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_E_HSM_OUTPUT);
 	lie = LIE_NONE;
 	p11_fault.list.C_WrapKey = constant_wrap;
 	static const CK_MECHANISM_TYPE parts[] = {CKM_RSA_PKCS_OAEP, CKM_AES_KEY_WRAP_PAD};
 	for (size_t i = 0; i < 2; i++) {
 		only = parts[i];
 		constant = 0;
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_OUTPUT);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_E_HSM_OUTPUT);
 		constant = (uint8_t)(7 + i); /* once it may be chance, twice it is not */
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_OK);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_OK);
 		buf_reset(&b);
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_OUTPUT);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_E_HSM_OUTPUT);
 		assert_int_equal(b.len, 0);
 	}
 	transport_drop(ks);
@@ -726,16 +731,16 @@ static void test_c13_no_session_objects_left(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 200; i++) {
 		buf_reset(&b);
-		assert_int_equal(wrap_with(keys[i % KEYS].key, &grant, KB_ENC_SHA1, &b), KB_OK);
+		assert_int_equal(wrap_with(keys[i % KEYS].key, &grant, &schemes[0], &b), KB_OK);
 	}
 	assert_int_equal(session_objects(), 1); /* the transport key, however many wraps */
 	transport_drop(ks);
 	assert_int_equal(session_objects(), 0);
 	/* inside the module: none, be it well or not */
-	ks->plan.engine[KB_ENC_SHA1][KB_KTY_OCT] = WRAP_MODULE;
+	ks->plan.engine[0][KB_KTY_OCT] = WRAP_MODULE;
 	buf_reset(&b);
-	assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_OK);
-	assert_unwraps(buf_span(&b), kek, KB_ENC_SHA1,
+	assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_OK);
+	assert_unwraps(buf_span(&b), kek, &schemes[0],
 		       keys[5].plain); /* 64 bytes: a multiple of eight is right even here */
 	assert_int_equal(session_objects(), 0);
 	static const enum fault_call calls[] = {FAULT_C_GenerateKey, FAULT_C_CreateObject,
@@ -743,13 +748,13 @@ static void test_c13_no_session_objects_left(void **state)
 	for (size_t c = 0; c < 3; c++) {
 		buf_reset(&b);
 		fault_next(calls[c], CKR_DEVICE_ERROR, 1);
-		assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_DEVICE);
+		assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_E_HSM_DEVICE);
 		assert_int_equal(b.len, 0);
 		assert_int_equal(session_objects(), 0);
 	}
 	/* an object that cannot be destroyed would be the first of many */
 	fault_next(FAULT_C_DestroyObject, CKR_DEVICE_ERROR, 1);
-	assert_int_equal(wrap_with(keys[5].key, &grant, KB_ENC_SHA1, &b), KB_E_HSM_DEVICE);
+	assert_int_equal(wrap_with(keys[5].key, &grant, &schemes[0], &b), KB_E_HSM_DEVICE);
 	assert_int_equal(b.len, 0);
 	assert_int_equal(session_objects(), 1);
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
@@ -886,17 +891,16 @@ static void test_self_test_finds_a_right_module(void **state)
 	become_right();
 	right_hash = true;
 	assert_int_equal(keystore_self_test(ks), KB_OK);
-	for (unsigned enc = KB_ENC_SHA1; enc < KB_ENC_COUNT; enc++) {
-		assert_int_equal(ks->plan.engine[enc][KB_KTY_RSA], WRAP_MODULE);
-		assert_int_equal(ks->plan.engine[enc][KB_KTY_OCT], WRAP_MODULE);
-		assert_int_equal(ks->plan.engine[enc][KB_KTY_EC],
+	for (size_t row = 0; row < WRAP_SCHEMES; row++) {
+		assert_int_equal(ks->plan.engine[row][KB_KTY_RSA], WRAP_MODULE);
+		assert_int_equal(ks->plan.engine[row][KB_KTY_OCT], WRAP_MODULE);
+		assert_int_equal(ks->plan.engine[row][KB_KTY_EC],
 				 WRAP_WORKER); /* its PKCS#8 lacks the public key */
 		for (size_t i = 0; i < KEYS; i++) {
 			KB_AUTO(buf) struct buf b;
 			buf_init(&b, 8192);
-			assert_int_equal(wrap_with(keys[i].key, &grant, (enum kb_enc)enc, &b),
-					 KB_OK);
-			assert_unwraps(buf_span(&b), kek, (enum kb_enc)enc, keys[i].plain);
+			assert_int_equal(wrap_with(keys[i].key, &grant, &schemes[row], &b), KB_OK);
+			assert_unwraps(buf_span(&b), kek, &schemes[row], keys[i].plain);
 		}
 	}
 	EVP_PKEY_free(known_kek);
@@ -910,9 +914,9 @@ static void test_self_test_sees_through_a_wrong_hash(void **state)
 	become_right();
 	right_hash = false;
 	assert_int_equal(keystore_self_test(ks), KB_OK);
-	assert_int_equal(ks->plan.engine[KB_ENC_SHA1][KB_KTY_RSA], WRAP_MODULE);
-	assert_int_equal(ks->plan.engine[KB_ENC_SHA256][KB_KTY_RSA], WRAP_WORKER);
-	assert_int_equal(ks->plan.engine[KB_ENC_SHA384][KB_KTY_OCT], WRAP_WORKER);
+	assert_int_equal(ks->plan.engine[0][KB_KTY_RSA], WRAP_MODULE);
+	assert_int_equal(ks->plan.engine[1][KB_KTY_RSA], WRAP_WORKER);
+	assert_int_equal(ks->plan.engine[2][KB_KTY_OCT], WRAP_WORKER);
 	EVP_PKEY_free(known_kek);
 	known_kek = NULL;
 }
@@ -922,16 +926,16 @@ static void test_c11_mechanism_absent(void **state)
 	(void)state;
 	fault_next(FAULT_C_WrapKey, CKR_MECHANISM_INVALID, 1000);
 	assert_int_equal(keystore_self_test(ks), KB_E_HSM_MECHANISM);
-	for (unsigned enc = KB_ENC_SHA1; enc < KB_ENC_COUNT; enc++)
+	for (size_t row = 0; row < WRAP_SCHEMES; row++)
 		for (unsigned t = KB_KTY_RSA; t <= KB_KTY_OCT; t++)
-			assert_int_equal(ks->plan.engine[enc][t], WRAP_NONE);
+			assert_int_equal(ks->plan.engine[row][t], WRAP_NONE);
 	assert_int_equal(session_objects(), 1); /* the transport key */
 	p11_fault.left[FAULT_C_WrapKey] = 0;
 	/* no C_UnwrapKey: RSA and EC cannot be proved, oct can */
 	fault_next(FAULT_C_UnwrapKey, CKR_FUNCTION_NOT_SUPPORTED, 1000);
 	assert_int_equal(keystore_self_test(ks), KB_E_HSM_MECHANISM);
-	assert_int_equal(ks->plan.engine[KB_ENC_SHA256][KB_KTY_RSA], WRAP_NONE);
-	assert_int_equal(ks->plan.engine[KB_ENC_SHA256][KB_KTY_OCT], WRAP_WORKER);
+	assert_int_equal(ks->plan.engine[1][KB_KTY_RSA], WRAP_NONE);
+	assert_int_equal(ks->plan.engine[1][KB_KTY_OCT], WRAP_WORKER);
 }
 
 static void test_self_test_outage_is_no_verdict(void **state)
@@ -1063,12 +1067,12 @@ static enum kb_err wrap_once(void)
 {
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 8192);
-	enum kb_err err = wrap_with(keys[which].key, &grant, KB_ENC_SHA256, &b);
+	enum kb_err err = wrap_with(keys[which].key, &grant, &schemes[1], &b);
 	if (err == KB_OK) {
 		const long was =
 			fail_at; /* what it gave is a key, whatever there was no memory for */
 		fail_at = 0;
-		assert_unwraps(buf_span(&b), kek, KB_ENC_SHA256, keys[which].plain);
+		assert_unwraps(buf_span(&b), kek, &schemes[1], keys[which].plain);
 		fail_at = was;
 	} else {
 		assert_int_equal(b.len, 0);
@@ -1150,7 +1154,7 @@ static enum kb_err wrap_blindly(void)
 {
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 8192);
-	enum kb_err err = wrap_with(keys[which].key, &grant, KB_ENC_SHA256, &b);
+	enum kb_err err = wrap_with(keys[which].key, &grant, &schemes[1], &b);
 
 	assert_true((err == KB_OK) == (b.len > 0));
 	return err;
@@ -1172,7 +1176,7 @@ int main(void)
 		cmocka_unit_test(test_a33_wycheproof_rsa_oaep),
 		cmocka_unit_test(test_wrap_refused_before_self_test),
 		cmocka_unit_test(test_self_test_softhsm_needs_worker),
-		cmocka_unit_test(test_enc_names),
+		cmocka_unit_test(test_scheme_names),
 		cmocka_unit_test(test_c16_wrap_round_trip),
 		cmocka_unit_test(test_c16_wrap_generated_keys),
 		cmocka_unit_test(test_wrap_demands_its_grant),

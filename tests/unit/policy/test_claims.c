@@ -1,5 +1,4 @@
-/* tests/unit/policy/test_claims.c — times, audience, nonce and the wrapping key in the evidence
- * (SECURITY A14–A16, A18, A19, A25–A27). */
+/* tests/unit/policy/test_claims.c — times, audience, nonce and the wrapping key in the evidence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -285,8 +284,9 @@ static const char *choose(const char *keys)
 	KB_AUTO(json)
 	struct json_t *j = claims_of(mint_text("{\"x-ms-runtime\":{\"keys\":%s}}", keys));
 	KB_AUTO(pubkey) struct pubkey *k = NULL;
+	const struct issuer_rules issuer = mint_issuer();
 
-	enum kb_err err = claims_wrapping_key(j, &k);
+	enum kb_err err = claims_wrapping_key(j, &issuer, &k);
 	assert_true((k != NULL) == (err == KB_OK));
 	return err != KB_OK
 		       ? kb_err_name(err)
@@ -368,15 +368,16 @@ static void test_a27_wrapping_key_not_bound(void **state)
 	static const char *const bad[] = {"{}", "{\"x-ms-runtime\":1}", "{\"x-ms-runtime\":{}}",
 					  "{\"x-ms-runtime\":{\"keys\":{}}}",
 					  "{\"x-ms-runtime\":{\"keys\":[]}}"};
+	const struct issuer_rules issuer = mint_issuer();
 	struct pubkey *k = NULL;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		KB_AUTO(json) struct json_t *j = claims_of(bad[i]);
-		ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(j, &k));
+		ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(j, &issuer, &k));
 		assert_null(k);
 	}
-	/* A key elsewhere in the token is somebody else's: the hypervisor's, or whatever a claim
+	/* A key elsewhere in the token is not the guest's: the hypervisor's, or whatever a claim
 	 * was made to hold. */
 	const char *set = mint_text("{\"keys\":[%s]}", rsa("a", ",\"use\":\"enc\""));
 	const char *const elsewhere[] = {
@@ -388,8 +389,37 @@ static void test_a27_wrapping_key_not_bound(void **state)
 	};
 	for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
 		KB_AUTO(json) struct json_t *j = claims_of(elsewhere[i]);
-		ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(j, &k));
+		ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(j, &issuer, &k));
 	}
+}
+
+/* Where the keys stand is the issuer's configuration.  The default place counts no more then, and
+ * no place at all gives no key. */
+static void test_wrapping_key_place_is_configured(void **state)
+{
+	static char place[] = "/evidence/a~1b", object[] = "/evidence", bad[] = "evidence";
+	struct issuer_rules issuer = mint_issuer();
+	const char *key = rsa("a", ",\"use\":\"enc\"");
+	KB_AUTO(json)
+	struct json_t *there = claims_of(mint_text("{\"evidence\":{\"a/b\":[%s]}}", key));
+	KB_AUTO(json)
+	struct json_t *elsewhere = claims_of(mint_text("{\"x-ms-runtime\":{\"keys\":[%s]}}", key));
+	KB_AUTO(pubkey) struct pubkey *k = NULL;
+	struct pubkey *none = NULL;
+
+	(void)state;
+	ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(there, &issuer, &none));
+	issuer.wrapping_key = place;
+	ASSERT_ERR(KB_OK, claims_wrapping_key(there, &issuer, &k));
+	assert_true(span_eq_cstr(pubkey_kid(k), "a"));
+	ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(elsewhere, &issuer, &none));
+	issuer.wrapping_key = object;
+	ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(there, &issuer, &none));
+	issuer.wrapping_key = bad;
+	ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(there, &issuer, &none));
+	issuer.wrapping_key = NULL;
+	ASSERT_ERR(KB_E_KEY_BINDING, claims_wrapping_key(elsewhere, &issuer, &none));
+	assert_null(none);
 }
 
 static void test_wrapping_key_limit(void **state)
@@ -411,12 +441,13 @@ static void test_wrapping_key_of_real_guest_tokens(void **state)
 	static const char *const files[] = {
 		"tests/vectors/maa/cvm-guest-aks-token-with-client-payload.json",
 		"tests/vectors/maa/cvm-guest-sampleAttestationToken.json"};
+	const struct issuer_rules issuer = mint_issuer();
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		KB_AUTO(json) struct json_t *j = claims_of((const char *)mint_file(files[i]).p);
 		KB_AUTO(pubkey) struct pubkey *k = NULL;
-		ASSERT_ERR(KB_OK, claims_wrapping_key(j, &k));
+		ASSERT_ERR(KB_OK, claims_wrapping_key(j, &issuer, &k));
 		assert_true(span_eq_cstr(pubkey_kid(k), "TpmEphemeralEncryptionKey"));
 		assert_int_equal(pubkey_bits(k), 2048);
 	}
@@ -439,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_wrapping_key_is_never_a_later_one),
 		cmocka_unit_test(test_a25_wrapping_key_with_private_part),
 		cmocka_unit_test(test_a27_wrapping_key_not_bound),
+		cmocka_unit_test(test_wrapping_key_place_is_configured),
 		cmocka_unit_test(test_wrapping_key_limit),
 		cmocka_unit_test(test_wrapping_key_of_real_guest_tokens),
 	};

@@ -118,14 +118,15 @@ static void test_decide_grants(void **state)
 	ASSERT_ERR(KB_OK, decide(&w->c, NULL, &g));
 	assert_true(span_eq_cstr(grant_key_name(g), "disk"));
 	assert_true(span_eq_cstr(grant_key_version(g), "0123"));
-	assert_true(span_eq_cstr(grant_kek_kid(g), "HCLTransferKey"));
+	assert_true(span_eq_cstr(grant_kek(g)->kid, "HCLTransferKey"));
 	assert_int_equal(grant_expires(g), MINT_NOW + 28800);
-	assert_int_equal(EVP_PKEY_eq(grant_kek(g), mint_rsa(1)), 1);
+	assert_int_equal(EVP_PKEY_eq(grant_kek(g)->evp, mint_rsa(1)), 1);
+	assert_int_equal(grant_kek(g)->kind, KEK_RSA);
 	ASSERT_ERR(KB_OK,
 		   json_load_strict(span_str(mint_jwk(mint_rsa(1), "k", "")), 4096, &jwk, NULL));
 	ASSERT_ERR(KB_OK, pubkey_from_jwk(jwk, PUBKEY_WRAP, &kek));
 	ASSERT_ERR(KB_OK, pubkey_thumbprint(kek, print));
-	assert_memory_equal(grant_kek_thumbprint(g), print, 32);
+	assert_memory_equal(grant_kek(g)->thumbprint, print, 32);
 	grant_free(g);
 	grant_free(NULL);
 	g = mint_grant(mint_rsa(1), "name", "version");

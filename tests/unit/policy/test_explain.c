@@ -1,4 +1,4 @@
-/* tests/unit/policy/test_explain.c — the explanation says what was enforced, reads well, and lets
+/* tests/unit/policy/test_explain.c — the explanation shows what was enforced, is readable, and lets
  * no claim write to a terminal. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* tests/unit/policy/test_jwks.c — key sets of issuers: real ones, weak ones, poisoned ones. */
+/* tests/unit/policy/test_jwks.c — key sets of issuers: real, weak and hostile ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

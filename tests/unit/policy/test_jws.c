@@ -1,5 +1,5 @@
-/* tests/unit/policy/test_jws.c — names of algorithms, the gate and the signature against Wycheproof
- * (SECURITY A33). */
+/* tests/unit/policy/test_jws.c — names of algorithms, the strict checks of a JWS, and the signature
+ * against Wycheproof. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,7 +45,7 @@ static void test_alg_fits_its_own_keys_only(void **state)
 					? KB_OK
 				: wants_ec && !is_rsa ? KB_E_TOKEN_CURVE
 						      : KB_E_TOKEN_ALG;
-			ASSERT_ERR(want, jws_alg_fits((enum kb_alg)a, (enum pubkey_kind)kind));
+			ASSERT_ERR(want, alg_fits((enum kb_alg)a, (enum pubkey_kind)kind));
 		}
 	}
 }
@@ -324,8 +324,8 @@ static void test_a33_wycheproof_rsa(void **state)
 				   "keyJwk", "RS256") == 9);
 }
 
-/* A private key anybody can have of a modulus that is one prime: d is the inverse of e modulo n
- * − 1. */
+/* A private key that anyone can compute for a modulus that is one prime: d is the inverse of e
+ * modulo n − 1. */
 static EVP_PKEY *key_of_a_prime(void)
 {
 	BIGNUM *n = BN_get_rfc3526_prime_2048(NULL), *e = BN_new(), *d = BN_dup(n);

@@ -1,5 +1,5 @@
-/* tests/unit/policy/test_pubkey.c — public keys of strangers: what is weak, foreign, private or for
- * something else (SECURITY A22–A26). */
+/* tests/unit/policy/test_pubkey.c — public keys from outside: weak, of another kind, private, or
+ * for another use. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -718,7 +718,7 @@ static void test_a24_x5c_with_explicit_parameters(void **state)
 	}
 }
 
-/* The key's algorithm is one that nobody knows: its OID is changed in the certificate. */
+/* The key's algorithm is unknown: its OID is changed in the certificate. */
 static void test_pubkey_rejects_x5c_of_an_unknown_algorithm(void **state)
 {
 	static const uint8_t oid[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,

@@ -1,5 +1,5 @@
 /* tests/unit/policy/test_rules.c — release policies: what compiles, what each operator means, and
- * that absence never satisfies (SECURITY A30, A34–A36). */
+ * that absence never satisfies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -216,7 +216,7 @@ static void test_rules_name_the_line_of_a_fault(void **state)
 	ASSERT_ERR(KB_E_POLICY_FORMAT, compile(text, &fault));
 	assert_int_equal(fault.line, 11);
 	assert_non_null(strstr(fault.text, "\"equal\""));
-	/* A stranger's name is searched for only as long as a claim path may be. */
+	/* A name from outside is searched for only up to the length of a claim path. */
 	char name[KB_MAX_CLAIM_PATH + 2];
 	for (unsigned extra = 0; extra < 2; extra++) {
 		memset(name, 'n', sizeof name);
@@ -620,7 +620,7 @@ static bool holds_without(const char *condition, const struct json_t *claims,
 	return holds;
 }
 
-/* Members are told apart by object and name: their values are one `true` in memory. */
+/* A member is identified by object and name: their values are one `true` in memory. */
 static void test_rules_hold_without_a_claim(void **state)
 {
 	static const char top[] = "{\"claim\":\"x\",\"equals\":true}",

@@ -1,4 +1,4 @@
-/* tests/unit/policy/test_scalar.c — what equals what, and what is less than what (SECURITY A36). */
+/* tests/unit/policy/test_scalar.c — which scalars are equal, and which are less than others. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* tests/unit/policy/test_token.c — the attacks on tokens, SECURITY section A, each against the code
- * that must stop it. */
+/* tests/unit/policy/test_token.c — attacks on tokens, each against the error code that must stop
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,7 +104,7 @@ static void test_token_rejects_alg_absent_or_no_string(void **state)
 	ASSERT_ERR(KB_E_TOKEN_ALG, judge_header("{\"kid\":\"k\",\"alg\":\"\"}"));
 }
 
-/* HMAC with what everybody knows: the issuer's public key in three spellings. */
+/* HMAC with a public value: the issuer's public key in three spellings. */
 static void test_a02_hs256_by_the_public_key(void **state)
 {
 	BIO *pem = BIO_new(BIO_s_mem());
@@ -351,14 +351,14 @@ static void test_token_header_size(void **state)
 {
 	char *filler = mint_keep(calloc(1, 64 * 1024));
 	static const char frame[] = "{\"alg\":\"RS256\",\"kid\":\"k\",\"x\":\"%s\"}";
-	size_t process = KB_MAX_TOKEN_HEADER - (sizeof frame - 1 - 2);
+	size_t space = KB_MAX_TOKEN_HEADER - (sizeof frame - 1 - 2);
 
 	(void)state;
 	memset(filler, 'x', 10 * KB_MAX_TOKEN_HEADER);
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header(mint_text(frame, filler)));
-	filler[process + 1] = '\0';
+	filler[space + 1] = '\0';
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header(mint_text(frame, filler)));
-	filler[process] = '\0';
+	filler[space] = '\0';
 	ASSERT_ERR(KB_OK, judge_header(mint_text(frame, filler)));
 }
 
@@ -401,7 +401,7 @@ static void test_a10_key_in_the_tokens_own_header(void **state)
 	(void)state;
 	ASSERT_ERR(KB_E_TOKEN_HEADER,
 		   judge(mint_jws(mint_rsa(2), "RS256", header, span_str(CLAIMS))));
-	/* And by the stranger's key under a kid of the issuer's. */
+	/* And by the other key under a kid of the issuer's. */
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge(mint_token(mint_rsa(2), "RS256", "k", CLAIMS)));
 }
 
