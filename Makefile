@@ -102,8 +102,11 @@ $(UNIT_GUEST): $(GUEST_LAYERS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(GUEST_LDLIBS) -lcmocka
 
+# What takes longest starts first, so that no long program runs alone at the end.
+longest_first = $(foreach t,$(1),$(filter $(t),$(2))) $(filter-out $(1),$(2))
+UNIT_LONG := $(addprefix $(BUILD)/unit/,test_wrap test_fetcher test_nomem_processes test_nomem test_keystore)
 unit: $(UNIT)
-	$(Q)BUILD=$(BUILD) AGAIN=1 tests/run-unit $(UNIT)
+	$(Q)BUILD=$(BUILD) tests/run-unit $(call longest_first,$(UNIT_LONG),$(UNIT))
 
 # ---- checks ----------------------------------------------------------------------------------------------------------------
 C_FILES := $(sort $(wildcard broker/*.[ch] broker/*/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch]))

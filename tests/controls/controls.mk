@@ -7,6 +7,6 @@ $(BUILD)/controls/canary: $(call objs,tests/controls/canary.c) $(BUILD)/libguest
 controls: deps-lint
 	$(Q)$(MAKE) --no-print-directory run-controls
 run-controls: $(BUILD)/controls/canary $(BUILD)/coverage/gate $(BUILD)/mutation/mutate $(MUTATION_TESTS)
-	$(Q)BUILD=$(BUILD) CC=$(CC) tests/controls/run $(CONTROL)
+	$(Q)BUILD=$(BUILD) CC='$(CC)' tests/controls/run $(CONTROL)
 
 .PHONY: controls run-controls
