@@ -1,5 +1,5 @@
 #!/bin/sh
-# README's table of limits is base/limits.h, each name with its value; and the commands it shows exist.
+# README's table of limits is broker/base/limits.h, each name with its value; and the commands it shows exist.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 ctl=${BUILD:-build}/keybrokerctl

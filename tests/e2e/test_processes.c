@@ -251,7 +251,7 @@ static bool documented(const char *process, char *out, size_t size)
 {
 	char line[512], start[32];
 	bool found = false;
-	FILE *f = fopen("process/process.h", "r");
+	FILE *f = fopen("broker/process/process.h", "r");
 	snprintf(start, sizeof start, " *   %s: ", process);
 	while (f != NULL && !found && fgets(line, sizeof line, f) != NULL)
 		found = strncmp(line, start, strlen(start)) == 0;

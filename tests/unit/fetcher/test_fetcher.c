@@ -201,7 +201,7 @@ static int wait_process(void)
 {
 	int status = -1;
 
-	for (unsigned i = 0; i < 300 && waitpid(process, &status, WNOHANG) == 0; i++)
+	for (unsigned i = 0; i < 1500 && waitpid(process, &status, WNOHANG) == 0; i++)
 		usleep(10000);
 	process = 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -241,7 +241,6 @@ static enum kb_err put_set(const char *name, int64_t fetched_s, int64_t fresh_un
 	struct keyset_origin o = origin_of(name);
 	char state_dir[64];
 
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	return keyset_write(state_dir, name, &o, fetched_s, fresh_until_s, span_str(keys));
 }
 
@@ -250,7 +249,6 @@ static enum kb_err get_set(const char *name, struct keyset *k)
 	struct keyset_origin o = origin_of(name);
 	char state_dir[64];
 
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	return keyset_read(state_dir, name, &o, k);
 }
 
@@ -386,26 +384,38 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		trust(bad[i].kind, here);
 	start_process(false);
-	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
+	wait_fault("good", KB_OK, true, 15000);
+	assert_int_equal(slot_of("slow")->fault, KB_OK); /* not behind it: that one still waits */
 	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		wait_fault(bad[i].kind, bad[i].err, false, 15000);
 		assert_int_equal(get_set(bad[i].kind, &k), KB_E_FILE);
 	}
-	assert_int_equal(slot_of("slow")->fault, KB_OK); /* still waiting for it, alone */
+	/* Alone it waits until its own end. */
+	assert_true(slot_of("slow")->fault == KB_OK ||
+		    slot_of("slow")->fault == KB_E_FETCH_TIMEOUT);
 }
 
 static void test_h12_issuer_down_at_start(void **state)
 {
+	enum { COLD_MS = 2000 }; /* between attempts while there is no key set */
+	int64_t from_ms = clock_mono_ms();
+
 	(void)state;
 	trust("good", here);
 	stub.shared->mode = MODE_DOWN;
 	start_process(false);
 	wait_fault("good", KB_E_FETCH_STATUS, false, 15000);
-	usleep(2500000);
-	assert_in_range(stub.shared->requests, 2, 3); /* H11: asked again, not hammered */
+	for (unsigned i = 0; i < 1500 && stub.shared->requests < 2; i++)
+		usleep(10000);
+	/* H11: asked again, not hammered */
+	assert_int_equal(stub.shared->requests, 2);
+	assert_true(clock_mono_ms() - from_ms >= COLD_MS);
 	stub.shared->mode = MODE_GOOD;
-	assert_true(wait_fault("good", KB_OK, true, 6000) <= 5000);
+	wait_fault("good", KB_OK, true, 15000);
+	/* The next attempt is the one: metadata and keys (metadata alone when the second request
+	 * was answered after the change). */
+	assert_in_range(stub.shared->requests, 3, 4);
 }
 
 static void test_fetcher_keeps_sets_across_restart(void **state)
@@ -416,7 +426,9 @@ static void test_fetcher_keeps_sets_across_restart(void **state)
 	int64_t then_s = clock_wall_s() - 100;
 	assert_int_equal(put_set("good", then_s, then_s + 3600, other_keys), KB_OK);
 	start_process(false);
-	usleep(700000);
+	for (unsigned i = 0; i < 1500 && slot_of("good")->fetched_s == 0; i++)
+		usleep(10000);
+	usleep(300000);                                       /* for a fetch, which must not come */
 	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age is kept, not begun again */
 	assert_int_equal(slot_of("good")->keys, 1);
 	assert_int_equal(stub.shared->requests, 0);
@@ -443,8 +455,7 @@ static void test_h14_set_of_another_origin(void **state)
 		snprintf(was[2], sizeof was[2], "%s", a.source);
 		a.issuer = was[0], a.url = was[1], a.source = was[2];
 		int64_t then_s = clock_wall_s() - 5;
-		snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-		assert_int_equal(keyset_write(state_dir, "good", &a, then_s, then_s + 3600,
+			assert_int_equal(keyset_write(state_dir, "good", &a, then_s, then_s + 3600,
 					      span_str(other_keys)),
 				 KB_OK);
 		if (i == 0) {
@@ -555,24 +566,28 @@ static void test_h05_many_pokes_one_fetch(void **state)
 	int64_t now_s = clock_wall_s();
 	assert_int_equal(put_set("good", now_s, now_s + 3600, other_keys), KB_OK);
 	start_process(false);
-	usleep(300000);
+	for (unsigned i = 0; i < 1500 && slot_of("good")->fetched_s == 0; i++)
+		usleep(10000);
 	for (unsigned i = 0; i < 1000; i++) {
 		poke(0);
 		poke(5); /* no such issuer */
 		usleep(500);
 	}
-	wait_fault("good", KB_OK, true, 2000);
-	usleep(1000000);
+	bool is_new = false;
+	for (unsigned i = 0; i < 1500 && !is_new; i++) {
+		usleep(10000);
+		assert_int_equal(get_set("good", &k), KB_OK);
+		is_new = span_eq_cstr(k.document, good_keys);
+		keyset_free(&k);
+	}
+	assert_true(is_new);
 	assert_int_equal(stub.shared->requests, 2); /* metadata and keys, once */
-	assert_int_equal(get_set("good", &k), KB_OK);
-	assert_true(span_eq_cstr(k.document, good_keys));
-	keyset_free(&k);
 	assert_true(atomic_load(&board->slot[0].counter[COUNT_FRAMES_BAD]) > 0);
 	/* The fetch_requests that came too early are not forgotten: one more fetch when the
 	 * interval is over. */
-	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
-		usleep(100000);
-	usleep(300000);
+	for (unsigned i = 0; i < 1500 && stub.shared->requests < 4; i++)
+		usleep(10000);
+	usleep(300000); /* for one too many */
 	assert_int_equal(stub.shared->requests, 4);
 }
 
@@ -584,7 +599,7 @@ static void test_fetcher_pinned_keys_are_ready(void **state)
 	    "{\"issuer\":\"https://"
 	    "pinned\",\"keys\":{\"jwks_file\":\"a.jwks\"},\"algorithms\":[\"ES256\"]}");
 	start_process(false);
-	for (unsigned i = 0; i < 300 && slot_of("pinned")->fetched_s == 0; i++)
+	for (unsigned i = 0; i < 1500 && slot_of("pinned")->fetched_s == 0; i++)
 		usleep(10000);
 	assert_true(slot_of("pinned")->stale_at_s == INT64_MAX);
 	assert_int_equal(slot_of("pinned")->keys, 1);
@@ -615,7 +630,6 @@ static void test_fetcher_cannot_write_its_state(void **state)
 
 	(void)state;
 	trust("good", here);
-	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
 	assert_int_equal(rmdir(state_dir), 0);
 	start_process(false);
 	wait_fault("good", KB_E_FILE, false, 15000);
