@@ -296,7 +296,7 @@ static void test_h13_every_bit_of_a_frame(void **state)
 		give(line, frame, frame_len);
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	assert_true(metric(&in, "keybroker_process_restarts_total") <= restarts);
 	/* Of another listener than there is: refused, nothing behind it. */
 	put_deadline(frame);
@@ -352,7 +352,7 @@ static void test_h13_other_processes_do_not_listen(void **state)
 	for (unsigned long long end = now_ms() + 10000;
 	     broker_process(&in, "--process gateway", 0) == gateway && now_ms() < end;)
 		sleep_ms(10);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	assert_int_not_equal(broker_process(&in, "--process gateway", 0), gateway);
 	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	GOOD(invariants_hold(&in));
@@ -361,7 +361,7 @@ static void test_h13_other_processes_do_not_listen(void **state)
 	    0) /* and it still does what it is told by those it listens to */
 		GOOD(wrong("%s", out));
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 int main(void)

@@ -202,7 +202,7 @@ static void test_i07_kill_every_process_under_load(void **state)
 	assert_true(t->released > 100);
 	every_release_is_recorded(t);
 	verify_ledger();
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	munmap(t, sizeof *t);
 }
 
@@ -338,7 +338,7 @@ static void test_h02_known_keys_outlive_a_restart_without_issuer(void **state)
 	(void)state;
 	issuer_stop(&in);
 	restart();
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(release_once(token));
 }
 
@@ -400,7 +400,7 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 	json_object_set_new(config, "limits", json_pack("{s:i}", "queue", 4));
 	GOOD(instance_json_write(&in, "keybroker.json", config));
 	restart();
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	for (unsigned long long end = now_ms() + 5000;
 	     broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
 		sleep_ms(20);
@@ -450,7 +450,7 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 	free(large);
 	GOOD(instance_json_write(&in, "keybroker.json", before));
 	restart();
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 static int tcp_open(void)

@@ -28,7 +28,7 @@ static int well_again(void **state)
 	fake_clear();
 	if (in.broker == 0)
 		GOOD(broker_start(&in));
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	workers_are_up(WORKERS);
 	GOOD(invariants_hold(&in));
 	return 0;
@@ -194,7 +194,7 @@ static void test_c04_pin_refused_at_the_start(void **state)
 	fake_clear();
 	assert_int_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 /* While it runs: both workers lose their sessions, the token wants another PIN now.  One try for
@@ -422,7 +422,7 @@ static void test_c11_mechanism_absent(void **state)
 	/* an error of the device says nothing about mechanisms: it is tried again */
 	fake_next(FAKE_C_WrapKey, 40, FAKE_RETURN, CKR_DEVICE_ERROR);
 	GOOD(broker_start_unready(&in));
-	GOOD(broker_wait_ready(&in, 20000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 static void with_module(const char *path)

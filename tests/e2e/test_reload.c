@@ -246,7 +246,7 @@ static void test_e02_reloads_under_load(void **state)
 	char *out = NULL;
 	assert_int_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(invariants_begin(&in, &good));
 	GOOD(invariants_hold(&in));
 }
@@ -347,7 +347,7 @@ static void test_e09_storm_of_sighup(void **state)
 	     storm_fds(in.broker) > fds && now_ms() < end;)
 		sleep_ms(50);
 	assert_true(storm_fds(in.broker) <= fds);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(invariants_hold(&in));
 }
 

@@ -47,7 +47,7 @@ static int well_again(void **state)
 {
 	(void)state;
 	shell("cd \"$0/hsm\"; if [ -d away ]; then rm -rf tokens; cp -a away tokens; fi");
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	reload();
 	GOOD(invariants_hold(&in));
 	return 0;
@@ -104,7 +104,7 @@ static void test_c15_token_directory_goes_and_comes_back(void **state)
 		shell("cd \"$0/hsm\"; mv gone tokens");
 		unsigned long long from = now_ms();
 		GOOD(ask_within("key", 10000));
-		GOOD(broker_wait_ready(&in, 10000));
+		GOOD(broker_wait_ready(&in, READY_MS));
 		unsigned back_ms = (unsigned)(now_ms() - from);
 		stop_asking(asking);
 		if (red_ms > 3000 || back_ms > 10000)

@@ -25,7 +25,7 @@ static void test_d03_kill_at_each_step_of_a_repair(void **state)
 		GOOD(shim_start_unready(&in));
 		assert_true(shim_has_acted(r, 10000));
 		shim_disarm();
-		GOOD(broker_wait_ready(&in, 20000));
+		GOOD(broker_wait_ready(&in, READY_MS));
 		released();
 		GOOD(verifies());
 		unsigned repairs = ledger_count(&in, "\"event\":\"repair\"") - before;

@@ -28,7 +28,7 @@ static void test_e02_hundred_reloads_with_a_thousand_in_flight(void **state)
 	char *out = NULL;
 	assert_int_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(invariants_begin(&in, &good));
 	GOOD(invariants_hold(&in));
 }

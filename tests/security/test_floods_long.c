@@ -212,7 +212,7 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 		tls_free(sender[i]);
 	assert_int_equal(broker_process(&in, "vault", 0), vault);
 	assert_int_equal(broker_process(&in, "ledger", 0), ledger);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	/* Out of the group again, which must not be left behind. */
 	snprintf(path, sizeof path, "%s/cgroup.procs",
 		 is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory");

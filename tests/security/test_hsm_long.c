@@ -26,7 +26,7 @@ static int well_again(void **state)
 	fake_clear();
 	if (in.broker == 0)
 		GOOD(broker_start(&in));
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	workers_are_up(WORKERS);
 	GOOD(invariants_hold(&in));
 	return 0;
