@@ -23,7 +23,7 @@ CFLAGS   := -std=c11 $(OPT) $(WARN) $(HARDEN) -fPIE -fno-common -ffile-prefix-ma
 LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 LDLIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
 
-# ---- layers: each may use only what stands to its right (`make lint` checks the includes) ---------------------------------
+# ---- layers: each may use only what is to its right (`make lint` checks the includes) ---------------------------------
 MAINS    := broker/keybrokerd.c broker/keybrokerctl.c broker/keybroker-guest.c
 BASE     := $(sort $(wildcard broker/base/*.c))
 POLICY   := $(sort $(wildcard policy/*.c))

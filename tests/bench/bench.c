@@ -1,7 +1,10 @@
 /* tests/bench/bench.c — what a release costs and how many there are a second, against the floor
- * measured in the same run. bench [SECONDS]      (default 20; make bench SECONDS=20) Starts an
- * instance of its own, prints one table and nothing that it did not measure.  Exits 1 when a reply
- * was wrong or a goal that must hold is missed. */
+ * measured in the same run.
+ *
+ *   bench [SECONDS]      (default 20; make bench SECONDS=20)
+ *
+ * Starts an instance of its own, prints one table and nothing that it did not measure.  Exits 1
+ * when a reply was wrong or a goal that must hold is missed. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <openssl/pem.h>

@@ -1,5 +1,5 @@
 /* tests/bench/fleet.h — many guests that boot: each comes from an address, on a connection of its
- * own, for its keys; told to come back, it comes back. */
+ * own, for its keys; with Retry-After, it comes back. */
 #ifndef KB_TESTS_FLEET_H
 #define KB_TESTS_FLEET_H
 #include <sys/queue.h>
@@ -31,7 +31,7 @@ struct fleet_plan {
 	const struct place *at;
 	const char *key[FLEET_KEYS], *enc; /* asked for one after the other */
 	const struct expect *want;         /* name and kek are filled in */
-	double limit_s;                    /* who has not booted by then has failed */
+	double limit_s;                    /* a guest that has not booted by then has failed */
 };
 struct fleet_result {
 	unsigned booted, failed;

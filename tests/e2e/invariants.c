@@ -96,7 +96,7 @@ static const char *search_file(const char *path)
 	return found == NULL ? NULL : wrong("I3: %s in %s", found, path);
 }
 
-/* Root alone can look: processes are undumpable for everybody else (I-1). */
+/* Only root can look: the processes are undumpable. */
 static const char *search_memory(pid_t pid, const char *process)
 {
 	enum { LARGEST = 256 << 20 }; /* above that it is a sanitizer's shadow */
@@ -214,8 +214,8 @@ static double sum_of(const char *text, const char *name, const char *const *code
 	return sum;
 }
 
-/* Only who was granted a key gets as far as the HSM: then there is a release, or a refusal that
- * comes after the grant, or the process died on the way. */
+/* Only a request that was granted a key gets as far as the HSM: then there is a release, or a
+ * refusal that comes after the grant, or the process died on the way. */
 static const char *no_work_without_grant(struct instance *in)
 {
 	static const char *const after_grant[] = {"code=\"HSM",

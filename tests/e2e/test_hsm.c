@@ -115,7 +115,7 @@ static void test_c02_lost_session_is_one_record(void **state)
 /* ---- C3: the device goes and comes back ---- */
 
 /* Clients that ask for ever and never get a key, from another process: some of them wait while
- * nobody is there to answer. */
+ * no worker is there to answer. */
 static pid_t ask_in_vain(void)
 {
 	pid_t parent = getpid(), pid = fork();
@@ -475,8 +475,8 @@ static void test_c12_module_already_initialised(void **state)
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	for (unsigned long long end = now_ms() + 5000; fake_hits(0) == 0 && now_ms() < end;)
 		sleep_ms(10);
-	assert_int_equal(fake_hits(0), 1); /* somebody else's module is not ours: the process makes
-					      room for one that is alone with it */
+	assert_int_equal(fake_hits(0), 1); /* another program's module is not ours: the process
+					      makes memory for one that is alone with it */
 	workers_are_up(WORKERS);
 }
 

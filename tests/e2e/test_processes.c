@@ -117,7 +117,7 @@ static pid_t process_of(const char *name, unsigned nth)
 	return 0;
 }
 
-/* Another process of that name than `old`, and everybody ready. */
+/* Another process of that name than `old`, and the broker ready. */
 static void wait_for_another(const char *name, pid_t old)
 {
 	unsigned long long end = now_ms() + READY_MS;
@@ -211,7 +211,7 @@ static const char *kind_of(const char *target)
 }
 
 /* "null 1, log 2, …" of what the process has open, in the order of `kinds`; what is of no kind
- * stands at the end. */
+ * comes last. */
 static void describe(pid_t pid, char *out, size_t size)
 {
 	char path[64], link[96], target[512];
@@ -267,7 +267,7 @@ static void test_i05_descriptors_are_the_documented_ones(void **state)
 	(void)state;
 	char want[512], got[1024];
 	if (geteuid() != 0)
-		skip(); /* nobody but root can look: I-1 */
+		skip(); /* only root can look: the processes are undumpable */
 	for (unsigned i = 0; i < PROCESSES; i++) {
 		pid_t pid = process_of(processes[i], 0);
 		assert_true(documented(processes[i] + 5, want, sizeof want));
@@ -336,7 +336,7 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 	(void)state;
 	char pin[256], path[128];
 	if (geteuid() != 0)
-		skip(); /* nobody but root can look: I-1 */
+		skip(); /* only root can look: the processes are undumpable */
 	snprintf(path, sizeof path, "%s/hsm/pin", in.dir);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = read(fd, pin, sizeof pin - 1);
@@ -479,7 +479,7 @@ static void test_i01_crash_leaves_no_core(void **state)
 
 /* ---- I-2, on the running processes ---- */
 
-/* A process that is killed for a forbidden call is told as such, counted, and started again with
+/* A process that is killed for a forbidden call is logged as such, counted, and started again with
  * the same back-off as one that crashed. */
 static void test_i02_killed_process_is_seen(void **state)
 {
@@ -622,7 +622,7 @@ static void test_g07_limits_too_small_are_refused_at_start(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Root has somebody to become, or does not begin. */
+/* As root the broker needs a user for its processes, or does not start. */
 static void test_i04_root_without_a_user_is_refused_at_start(void **state)
 {
 	(void)state;

@@ -374,7 +374,7 @@ static inline void walk_guest(unsigned stride)
 
 /* ---- the broker ---- */
 
-/* Whatever failed on the way, no room serves as root. */
+/* Whatever failed on the way, no process serves as root. */
 static inline const char *no_process_is_root(void)
 {
 	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};

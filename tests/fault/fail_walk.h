@@ -57,7 +57,7 @@ static inline const char *start_with(const char *so, const char *(*start)(struct
 	return why;
 }
 
-/* The broker anew, with the shim in this room; "": in the supervisor. */
+/* The broker anew, with the shim in this process; "": in the supervisor. */
 static inline void script_in(const char *so, const char *process)
 {
 	char who[32];

@@ -70,8 +70,9 @@ struct soak {
 	struct instance in, once; /* once: only its issuer counts */
 	EVP_PKEY *vtpm, *disk;
 	uint8_t secret[KEY_BYTES], spare[KEY_BYTES], used_once[KEY_BYTES];
-	unsigned long long seed, seconds, tail_s; /* tail: at the end, when no room is replaced */
-	unsigned long long from_ms;               /* of the load */
+	unsigned long long seed, seconds,
+		tail_s;             /* tail: at the end, when no process is replaced */
+	unsigned long long from_ms; /* of the load */
 	struct shared *all;
 };
 
@@ -103,7 +104,7 @@ void watch_run(struct soak *s);
 struct fault {
 	const char *name;
 	const char *(*run)(struct soak *s, struct dice *d);
-	bool is_gentle; /* replaces no room */
+	bool is_gentle; /* replaces no process */
 };
 extern const struct fault fault_table[];
 extern const unsigned fault_count;

@@ -28,8 +28,8 @@ struct trial {
 	long stride;     /* between allocations past EVERY, where a slow trial only makes bignums */
 	long lost; /* blocks that a library loses at the most when its own allocation fails half-way
 		    */
-	bool is_local; /* a file of the operator's: any error will do, it is he who is told and
-			  nothing changes */
+	bool is_local; /* a file of the operator's: any error will do, because the operator sees it
+			  and nothing changes */
 };
 
 enum { GOES_ON = 40, IS_PAST, IS_BAD }; /* no codes that a program ends with by itself */
