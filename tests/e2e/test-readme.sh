@@ -11,8 +11,8 @@ t() {
 	fi
 }
 
-# NAME|value, from either file: parentheses, blanks and backslashes aside
-header() { sed -n 's/^#define \(KB_[A-Z0-9_]*\)  *\([^/]*[^/ ]\) *\(\/\*.*\)\{0,1\}$/\1|\2/p' broker/base/limits.h | tr -d '() '; }
+# NAME|value, from either file: parentheses, blanks and backslashes aside.  The preprocessor joins lines and takes comments out.
+header() { gcc -fpreprocessed -dD -E -P broker/base/limits.h | sed -n 's/^#define \(KB_[A-Z0-9_]*\)  *\(.*[^ ]\) *$/\1|\2/p' | tr -d '() '; }
 table() { sed -n 's/^| `\(KB_[A-Z0-9_]*\)` | \([^|]*[^| ]\) *|.*/\1|\2/p' README.md | tr -d '() \\'; }
 
 test_readme_limits_are_those_of_the_header() {
