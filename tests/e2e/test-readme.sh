@@ -12,7 +12,7 @@ t() {
 }
 
 # NAME|value, from either file: parentheses, blanks and backslashes aside.  The preprocessor joins lines and takes comments out.
-header() { gcc -fpreprocessed -dD -E -P broker/base/limits.h | sed -n 's/^#define \(KB_[A-Z0-9_]*\)  *\(.*[^ ]\) *$/\1|\2/p' | tr -d '() '; }
+header() { gcc -dD -E -P broker/base/limits.h | sed -n 's/^#define \(KB_[A-Z0-9_]*\)  *\(.*[^ ]\) *$/\1|\2/p' | tr -d '() '; }
 table() { sed -n 's/^| `\(KB_[A-Z0-9_]*\)` | \([^|]*[^| ]\) *|.*/\1|\2/p' README.md | tr -d '() \\'; }
 
 test_readme_limits_are_those_of_the_header() {
