@@ -172,9 +172,9 @@ static int write_request(struct fleet *f, const struct fleet_guest *g)
 			   "%zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
 			   plan->key[g->n_released], plan->at->host, plan->at->port, body_len,
 			   g->token, plan->enc);
+	/* an end of the connection that no retry mends: the run's limit ends it */
 	if (len >= (int)sizeof f->request)
-		return 0; /* an end of the connection that no retry mends: the run's limit ends it
-			   */
+		return 0;
 	return SSL_write(g->ssl, f->request, len); /* all of it or again: no partial writes */
 }
 

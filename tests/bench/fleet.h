@@ -35,12 +35,13 @@ struct fleet_plan {
 };
 struct fleet_result {
 	unsigned booted, failed;
-	unsigned long long turned_away, busy,
-		lost; /* connections refused or closed before TLS stood; 429 and 503; closed later.
-			 A retry follows each */
+	/* connections refused or closed before TLS stood; 429 and 503; closed later. A retry
+	 * follows each */
+	unsigned long long turned_away, busy, lost;
 	unsigned long long connections, handshakes;
-	unsigned checked; /* replies opened and verified to the key: those of every hundredth guest,
-			     after the last boot */
+	/* replies opened and verified to the key: those of every hundredth guest, after the last
+	 * boot */
+	unsigned checked;
 	int bad_status;   /* the last that a guest takes as final; 0: none */
 	double seconds;   /* until the last has booted */
 	double client_us; /* processor time of this process */

@@ -376,8 +376,8 @@ static void fairness(unsigned n_tokens, int per_source)
 int main(int argc, char **argv)
 {
 	static struct storm quarter, whole;
-	struct floor floor[3]; /* before, between and after the two: the machine's speed changes
-				  within minutes */
+	/* before, between and after the two: the machine's speed changes within minutes */
+	struct floor floor[3];
 	char *end = NULL;
 	unsigned long n = argc > 1 ? strtoul(argv[1], &end, 10) : 10000;
 	if (n < 100 || n > 60000 || (end != NULL && *end != '\0')) {

@@ -36,8 +36,8 @@ int ctl(struct instance *in, char **out, const char *const args[]);
 #define CTL(in, out, ...) ctl(in, out, (const char *const[]){__VA_ARGS__, NULL})
 /* The same with any program. */
 int run_program(char **out, const char *const argv[]);
-const char *program(const char *name); /* path of one of ours in the build directory (environment
-					  BUILD, else build) */
+/* path of one of ours in the build directory (environment BUILD, else build) */
+const char *program(const char *name);
 
 unsigned free_port(void); /* on loopback, a moment ago */
 

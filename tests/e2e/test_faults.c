@@ -216,8 +216,8 @@ static void test_d03_kill_everything_and_start_again(void **state)
 			sleep_ms(1);
 		broker_stop(&in, SIGKILL, 5000);
 		load_stop(t, load);
-		GOOD(broker_start(&in)); /* the processes of the dead supervisor must be gone, or
-					    the locks would hold */
+		/* the processes of the dead supervisor must be gone, or the locks would hold */
+		GOOD(broker_start(&in));
 		GOOD(release_once(token));
 		every_release_is_recorded(t);
 		verify_ledger();

@@ -245,8 +245,8 @@ static void test_b09_reset_in_every_state(void **state)
 		if (round > 2)
 			sleep_ms(20);
 		close_hard(fd);
-		for (unsigned part = 0; part < 4; part++) { /* no byte of a request; half a head;
-							       half a body; all but the last byte */
+		/* no byte of a request; half a head; half a body; all but the last byte */
+		for (unsigned part = 0; part < 4; part++) {
 			size_t len = part == 0   ? 0
 				     : part == 1 ? 40
 				     : part == 2 ? sizeof head + 200

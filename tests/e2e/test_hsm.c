@@ -475,8 +475,9 @@ static void test_c12_module_already_initialised(void **state)
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	for (unsigned long long end = now_ms() + 5000; fake_hits(0) == 0 && now_ms() < end;)
 		sleep_ms(10);
-	assert_int_equal(fake_hits(0), 1); /* another program's module is not ours: the process
-					      makes memory for one that is alone with it */
+	/* Another program's use of the module is not ours: the process ends for one that has the
+	 * module alone. */
+	assert_int_equal(fake_hits(0), 1);
 	workers_are_up(WORKERS);
 }
 

@@ -130,7 +130,7 @@ static void wait_for_another(const char *name, pid_t old)
 	GOOD(release_within(READY_MS));
 }
 
-/* ---- I-4 ---- */
+/* ---- rights ---- */
 
 /* A line of /proc/PID/status after its name and tab, in a static buffer. */
 static const char *status_of(pid_t pid, const char *name)
@@ -184,7 +184,7 @@ static void test_i04_every_process_has_no_rights(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* ---- I-5 ---- */
+/* ---- descriptors ---- */
 
 enum { KINDS = 8 };
 static const char *const kinds[KINDS] = {"null", "log", "socket", "eventpoll",
@@ -299,7 +299,7 @@ static void test_i05_descriptors_are_the_documented_ones(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* ---- I-3 ---- */
+/* ---- the PIN in memory ---- */
 
 struct hits {
 	unsigned locked, unlocked;
@@ -388,7 +388,7 @@ static void test_i03_pin_is_only_in_locked_memory(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* ---- I-1 ---- */
+/* ---- attaching, memory, cores ---- */
 
 /* By a process of the process's own user: 0, or errno, of attaching and of opening its memory. */
 static void try_to_look(pid_t pid, int *attached, int *opened)
@@ -493,7 +493,7 @@ static void test_i01_crash_leaves_no_core(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* ---- I-2, on the running processes ---- */
+/* ---- forbidden calls, in the running processes ---- */
 
 /* A process that is killed for a forbidden call is logged as such, counted, and started again with
  * the same back-off as one that crashed. */
@@ -594,7 +594,7 @@ static void test_i02_running_processes_are_killed(void **state)
 }
 #endif
 
-/* ---- G7, G8 ---- */
+/* ---- limits of the system ---- */
 
 /* The broker under `limits` (for bash), beside the one that runs and so has the state directory:
  * its exit status; *out what it said. */

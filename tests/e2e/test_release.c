@@ -573,8 +573,8 @@ static void test_bearer_credentials(void **state)
 		a.headers = refused[i];
 		REFUSED(&a, 401, "Unauthorized", NULL);
 	}
-	a.headers = "Authorization: bearer   let-me-in\r\n"; /* RFC 9110 §11.1: the scheme's case
-								does not matter */
+	/* RFC 9110 §11.1: the scheme's case does not matter */
+	a.headers = "Authorization: bearer   let-me-in\r\n";
 	released_once(&a);
 	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4",
 			"Authorization: Bearer guest\r\n", NULL, &r));

@@ -28,8 +28,9 @@ enum how { TEXT, HALF, MEMBER, TWICE, GONE, MODE, OWNER, LINK, COPY };
 struct fault {
 	const char *file;
 	enum how how;
-	const char *what; /* TEXT: the new text; MEMBER: a JSON object whose members are set; TWICE:
-			     text added before the last }; COPY: the other file */
+	/* TEXT: the new text; MEMBER: a JSON object whose members are set; TWICE: text added
+	 * before the last }; COPY: the other file */
+	const char *what;
 	const char *where; /* the fault's path, with its line where that is sure */
 };
 static const struct fault faults[] = {

@@ -345,8 +345,8 @@ static void test_c10_key_exchanged_while_running(void **state)
 	change(REPLACE); /* the same label and id, another key */
 	for (unsigned i = 0; i < 4; i++)
 		refused("HSM_KEY_ATTR");
-	reload(); /* nor by workers that never saw the old one: its fingerprint is in the record
-		   */
+	/* nor by workers that never saw the old one: its fingerprint is in the record */
+	reload();
 	refused("HSM_KEY_ATTR");
 	change(ADD_SECOND);
 	reload();

@@ -116,8 +116,8 @@ static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 	shim_arm(SHIM_LEDGER, SHIM_SYNC | SHIM_CUT, SHIM_FAIL, EIO, 0, -1);
 	int status;
 	char id[40];
-	GOOD(release(&status, id)); /* its record is in the file, in the page cache at least,
-				       and counts for nothing */
+	/* its record is in the file, in the page cache at least, and counts for nothing */
+	GOOD(release(&status, id));
 	assert_int_equal(status, 503);
 	pid_t ledger = broker_process(&in, "--process ledger", 0);
 	assert_true(ledger > 0);

@@ -198,8 +198,8 @@ static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **stat
 	for (unsigned i = 0; i < 3; i++) {
 		move_clock(i == 2 ? INT64_C(4291747200) - real_s() : 2 * DAY);
 		if (i > 0) {
-			signal_broker(SIGUSR1); /* the first line of a segment carries the greatest
-						   time seen */
+			/* the first line of a segment carries the greatest time seen */
+			signal_broker(SIGUSR1);
 			pid_t ledger = broker_process(&in, "--process ledger", 0);
 			sleep_ms(200);
 			kill(ledger, SIGKILL);

@@ -203,8 +203,9 @@ static void run_fault(unsigned which, struct dice *d)
 					    (now_ms() - s.from_ms) / 1000, why));
 	count->n++;
 	count->slowest_ms = took_ms > count->slowest_ms ? took_ms : count->slowest_ms;
-	sleep_ms(500); /* clients that come back after Retry-After belong to the fault; the rest of
-			  them have begun before its end */
+	/* clients that come back after Retry-After belong to the fault; the rest of them have
+	 * begun before its end */
+	sleep_ms(500);
 	s.all->fault++;
 	snprintf(s.all->fault_name, sizeof s.all->fault_name, "none");
 }

@@ -32,12 +32,12 @@ struct tally {
 	atomic_ullong requests, releases, gets, nonces, retries, connections, attestations;
 	atomic_ullong
 		lost; /* not succeeded RETRY_MS after the first attempt, or refused for good */
-	atomic_ullong wrong_keys;           /* a 200 that does not open to the very key */
-	atomic_ullong disabled, reattested; /* refused because the key was disabled; attested again
-					       because the first reply was lost */
-	atomic_ullong hostile, hostile_open,
-		hostile_wrong; /* requests; not judged, because the broker was busy or gone; not
-				  answered as they must be */
+	atomic_ullong wrong_keys; /* a 200 that does not open to the very key */
+	/* refused because the key was disabled; attested again because the first reply was lost */
+	atomic_ullong disabled, reattested;
+	/* requests; not judged, because the broker was busy or gone; not answered as they must be
+	 */
+	atomic_ullong hostile, hostile_open, hostile_wrong;
 	struct histogram quiet, faults; /* first attempt to success */
 	char why[WHYS][WHY_BYTES];
 	atomic_uint n_why;

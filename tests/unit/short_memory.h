@@ -20,8 +20,8 @@
 static long fail_at UNUSED, allocations UNUSED,
 	live UNUSED;         /* fail_at: which call from now on gets nothing; 0: none */
 static bool fails_on UNUSED; /* … and all that follow it */
-static int spared UNUSED; /* while it is not 0, every allocation succeeds: code whose memory is not
-			     what is tried */
+/* while it is not 0, every allocation succeeds: code whose memory is not what is tried */
+static int spared UNUSED;
 
 #ifndef IS_SANITIZED
 static bool is_refused(void)
