@@ -23,7 +23,7 @@ CFLAGS   := -std=c11 $(OPT) $(WARN) $(HARDEN) -fPIE -fno-common -ffile-prefix-ma
 LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 LDLIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
 
-# ---- layers: each may use only what stands to its right (`make lint` checks the includes) ---------------------------------
+# ---- layers: each may use only what is to its right (`make lint` checks the includes) ---------------------------------
 MAINS    := broker/keybrokerd.c broker/keybrokerctl.c broker/keybroker-guest.c
 BASE     := $(sort $(wildcard broker/base/*.c))
 POLICY   := $(sort $(wildcard policy/*.c))
@@ -103,8 +103,11 @@ $(UNIT_GUEST): $(GUEST_LAYERS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(GUEST_LDLIBS) -lcmocka
 
+# What takes longest starts first, so that no long program runs alone at the end.
+longest_first = $(foreach t,$(1),$(filter $(t),$(2))) $(filter-out $(1),$(2))
+UNIT_LONG := $(addprefix $(BUILD)/unit/,test_wrap test_fetcher test_nomem_processes test_nomem test_keystore)
 unit: $(UNIT)
-	$(Q)BUILD=$(BUILD) AGAIN=1 tests/run-unit $(UNIT)
+	$(Q)BUILD=$(BUILD) tests/run-unit $(call longest_first,$(UNIT_LONG),$(UNIT))
 
 # ---- checks ----------------------------------------------------------------------------------------------------------------
 C_FILES := $(sort $(wildcard broker/*.[ch] broker/*/*.[ch] policy/*.[ch] keystore/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch]))
@@ -169,23 +172,35 @@ install-guest: $(BUILD)/keybroker-guest
 	[ -e $(DESTDIR)/etc/keybroker/guest.conf ] || install -D -m 0644 -t $(DESTDIR)/etc/keybroker conf/guest/guest.conf
 
 help:
-	@echo 'make            build keybrokerd, keybrokerctl and keybroker-guest in $(BUILD)/'
-	@echo 'make demo       a throw-away instance, guests that fetch their keys, one that is refused (installs packages when root)'
-	@echo 'make demo-boot  a confidential VM boots: keys from the broker, swtpm as its vTPM, a LUKS2 disk; and six that do not boot'
-	@echo 'make test       unit and end-to-end tests (installs packages when root); make unit: only the quick ones'
-	@echo 'make interop    the official npm client against a running instance (brings Node.js 20 where it is older)'
-	@echo 'make bench      CPU per release against the floor of unavoidable crypto; SECONDS=20'
-	@echo 'make bench-storm  many guests that boot at once: how long, what it costs, who waits for whom; GUESTS=10000'
-	@echo 'make soak       under load for MINUTES=30, with a fault every ten seconds: nothing lost, no key without a record, no growth; SEED=n'
-	@echo 'make security   the list of attacks and faults, item by item: all tests, and the long ones; ONLY=C or ONLY=C06 for a part'
-	@echo 'make fuzz       libFuzzer over every parser; TIME=60 seconds each, TARGET=http for one, TIME=0 replays the seeds'
-	@echo 'make mutation   each check of policy/ and of the wrapping changed, one at a time: the tests must notice; SAMPLE=15, FILES=…'
-	@echo 'make differential  the token gate against a second implementation;  make controls: every detector meets a planted fault'
-	@echo 'make coverage   places where errors are made that no test reaches'
-	@echo 'make lint       formatting, clang-tidy, cppcheck, directions of includes, man pages'
-	@echo 'make limits-page  the manual page keybroker-limits(7), again from broker/base/limits.h'
-	@echo 'make asan       everything under AddressSanitizer and UBSan;  make clang: build and unit tests with clang'
-	@echo 'make install    to $$(DESTDIR)$$(PREFIX); make install-guest: what a guest needs;  make deps: only install what the build needs'
+	@echo 'make                build keybrokerd, keybrokerctl and keybroker-guest in $(BUILD)/'
+	@echo 'make demo           a throw-away instance: guests that fetch their keys, one that is refused'
+	@echo 'make demo-boot      a confidential VM boots: vTPM state and disk key from the broker; and six that do not boot'
+	@echo
+	@echo 'make test           unit and end-to-end tests'
+	@echo 'make unit           only the unit tests: seconds, no network, no root'
+	@echo 'make asan           both under AddressSanitizer and UBSan'
+	@echo 'make clang          build and unit tests with clang'
+	@echo 'make lint           formatting, clang-tidy, cppcheck, directions of includes, cycles, names, man pages'
+	@echo 'make limits-page    the manual page keybroker-limits(7), generated from broker/base/limits.h'
+	@echo 'make interop        the official npm client against a running instance (brings Node.js 20 where it is older)'
+	@echo 'make differential   the token gate against a second implementation; COUNT=20000 tokens, SEED=n'
+	@echo 'make fuzz           libFuzzer over every parser; TIME=60 seconds each, TARGET=http for one, TIME=0 replays the seeds'
+	@echo 'make mutation       each check of policy/ and of the wrapping changed: the tests must notice; SAMPLE=15, FILES=…'
+	@echo 'make coverage       places where errors are made that no test reaches'
+	@echo 'make controls       every detector meets a planted fault; CONTROL=lint for a part'
+	@echo 'make security       the list of attacks and faults, item by item, with the long tests; ONLY=C or ONLY=C06 for a part'
+	@echo 'make soak           mixed load and a fault every ten seconds for MINUTES=30; SEED=n, JSON=FILE'
+	@echo 'make bench          CPU of a release against the floor of unavoidable cryptography; SECONDS=20'
+	@echo 'make bench-storm    many guests that boot at once: how long, at what cost, who waits; GUESTS=10000'
+	@echo
+	@echo 'make install        the broker, to $$(DESTDIR)$$(PREFIX)'
+	@echo 'make install-guest  what a guest needs, to $$(DESTDIR)$$(PREFIX)'
+	@echo 'make deps           install the packages of the build when root, else print the one line that does'
+	@echo 'make deps-test      … and those of the tests'
+	@echo 'make deps-lint      … and those of lint, fuzz, coverage and controls'
+	@echo 'make clean          remove build and build-*'
+	@echo
+	@echo 'Everywhere: V=1 shows the commands, BUILD=DIR builds elsewhere.  tests/README.md has the rest.'
 
 clean:
 	rm -rf build build-*

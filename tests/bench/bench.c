@@ -1,7 +1,10 @@
 /* tests/bench/bench.c — what a release costs and how many there are a second, against the floor
- * measured in the same run. bench [SECONDS]      (default 20; make bench SECONDS=20) Starts an
- * instance of its own, prints one table and nothing that it did not measure.  Exits 1 when a reply
- * was wrong or a goal that must hold is missed. */
+ * measured in the same run.
+ *
+ *   bench [SECONDS]      (default 20; make bench SECONDS=20)
+ *
+ * Starts an instance of its own, prints one table and nothing that it did not measure.  Exits 1
+ * when a reply was wrong or a goal that must hold is missed. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
@@ -70,8 +73,8 @@ static void set_limits(struct instance *in)
  * the floor right before and after it, and of the turns the median counts. */
 enum { TURNS = 7 };
 struct turn {
-	double release, connect, process[PROCESS_NAMES]; /* µs of CPU of one release, all processes;
-							    with a new connection; by process */
+	/* µs of CPU of one release, all processes; with a new connection; by process */
+	double release, connect, process[PROCESS_NAMES];
 };
 struct comparison {
 	struct floor floor[TURNS + 1];
@@ -206,10 +209,10 @@ int main(int argc, char **argv)
 	       "%s\n\n",
 	       sysconf(_SC_NPROCESSORS_ONLN), seconds, GUESTS, corpus.item[0].len, ENC);
 	need(broker_start(&in), &in);
+	/* It is ready with its first worker; the load's warm-up is long enough for the second. */
 	for (unsigned long long end = now_ms() + 10000;
 	     broker_process(&in, "vault", 1) == 0 && now_ms() < end;)
-		sleep_ms(20); /* it is ready with its first worker; the load's warm-up is long
-				 enough for the second */
+		sleep_ms(20);
 	processes.in = &in;
 	struct expect want = {.root = in.root,
 			      .host = "localhost",

@@ -1,5 +1,5 @@
-/* tests/bench/fleet.c — the guests of a boot storm: one epoll loop, one wheel of those who wait.
- * Decides when a guest comes back, as real ones do: 0.1 s · 2^n with jitter, not before
+/* tests/bench/fleet.c — the guests of a boot storm: one epoll loop, one timer wheel of those that
+ * wait. Decides when a guest comes back, as real ones do: 0.1 s · 2^n with jitter, not before
  * Retry-After.  Trusts the instance's CA.  Must never take a refusal that is final for overload,
  * nor open a reply inside the measured time (a private-key operation each would measure us). */
 #include "tests/bench/fleet.h"
@@ -24,7 +24,7 @@ enum {
 	SAMPLES = 1024,
 	MAX_DOUBLINGS = 5
 };
-/* A wheel of waiting guests; nobody waits for more than a turn. */
+/* A timer wheel of waiting guests; none waits for more than one round. */
 enum { WHEEL_SPOKES = 1024, SPOKE_MS = 10, ARRIVE_BATCH = 256 };
 
 struct sample {
@@ -119,7 +119,7 @@ static void give_up(struct fleet *f, struct fleet_guest *g)
 
 /* ---- a connection ---- */
 
-/* Nobody waits here: with a full backlog the kernel answers a SYN when there is room again. */
+/* It does not block: with a full backlog the kernel answers a SYN when one place is free again. */
 static const char *connect_guest(struct fleet *f, struct fleet_guest *g)
 {
 	const struct place *at = f->plan->at;
@@ -172,9 +172,9 @@ static int write_request(struct fleet *f, const struct fleet_guest *g)
 			   "%zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
 			   plan->key[g->n_released], plan->at->host, plan->at->port, body_len,
 			   g->token, plan->enc);
+	/* an end of the connection that no retry mends: the run's limit ends it */
 	if (len >= (int)sizeof f->request)
-		return 0; /* an end of the connection that no retry mends: the run's limit ends it
-			   */
+		return 0;
 	return SSL_write(g->ssl, f->request, len); /* all of it or again: no partial writes */
 }
 
@@ -278,8 +278,8 @@ static const char *turn_wheel(struct fleet *f)
 		for (struct fleet_guest *g;
 		     why == NULL && (g = TAILQ_FIRST(&f->wheel[at])) != NULL;) {
 			TAILQ_REMOVE(&f->wheel[at], g, link);
-			why = connect_guest(f,
-					    g); /* who has to wait again waits at another spoke */
+			why = connect_guest(
+				f, g); /* one that has to wait again waits in another slot */
 		}
 	}
 	return why;

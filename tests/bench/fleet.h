@@ -1,5 +1,5 @@
 /* tests/bench/fleet.h — many guests that boot: each comes from an address, on a connection of its
- * own, for its keys; told to come back, it comes back. */
+ * own, for its keys; with Retry-After, it comes back. */
 #ifndef KB_TESTS_FLEET_H
 #define KB_TESTS_FLEET_H
 #include <sys/queue.h>
@@ -31,16 +31,17 @@ struct fleet_plan {
 	const struct place *at;
 	const char *key[FLEET_KEYS], *enc; /* asked for one after the other */
 	const struct expect *want;         /* name and kek are filled in */
-	double limit_s;                    /* who has not booted by then has failed */
+	double limit_s;                    /* a guest that has not booted by then has failed */
 };
 struct fleet_result {
 	unsigned booted, failed;
-	unsigned long long turned_away, busy,
-		lost; /* connections refused or closed before TLS stood; 429 and 503; closed later.
-			 A retry follows each */
+	/* connections refused or closed before TLS stood; 429 and 503; closed later. A retry
+	 * follows each */
+	unsigned long long turned_away, busy, lost;
 	unsigned long long connections, handshakes;
-	unsigned checked; /* replies opened and verified to the key: those of every hundredth guest,
-			     after the last boot */
+	/* replies opened and verified to the key: those of every hundredth guest, after the last
+	 * boot */
+	unsigned checked;
 	int bad_status;   /* the last that a guest takes as final; 0: none */
 	double seconds;   /* until the last has booted */
 	double client_us; /* processor time of this process */

@@ -1,9 +1,12 @@
 /* tests/bench/floor.c — the least a release can cost: one process, one plain loop over the work
- * that no design avoids, on the same HSM, with the same token. floor INSTANCE KEY TOKEN_FILE
- * SECONDS prints one JSON object of µs of CPU: "release" for the whole loop, then its parts, then a
- * TLS handshake's server side. Decides nothing; must never do less than a broker has to: RS256
- * verify, one parse of the claims, the ephemeral key's import, OAEP, the HSM's wrap of the key and
- * the HSM's signature. */
+ * that no design avoids, on the same HSM, with the same token.
+ *
+ *   floor INSTANCE KEY TOKEN_FILE SECONDS
+ *
+ * Prints one JSON object of µs of CPU: "release" for the whole loop, then its parts, then a TLS
+ * handshake's server side.  Decides nothing; must never do less than a broker has to: RS256 verify,
+ * one parse of the claims, the ephemeral key's import, OAEP, the HSM's wrap of the key and the
+ * HSM's signature. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -125,8 +128,8 @@ static void open_hsm(struct work *w, const char *dir, const char *key)
 	void *so = module == NULL ? NULL : dlopen(module, RTLD_NOW);
 	need(so != NULL, "the PKCS#11 module");
 	*(void **)&get = dlsym(so, "C_GetFunctionList");
-	/* SoftHSM rewrites its token at a login, and whoever looks at that moment finds none: the
-	 * broker's workers take turns by the PIN file's lock. */
+	/* SoftHSM rewrites its token at a login, and a process that reads it at that moment finds
+	 * none: the broker's workers take turns by the PIN file's lock. */
 	const char *pin_file = json_string_value(json_object_get(hsm, "pin_file"));
 	snprintf(path, sizeof path, "%s%s%s", pin_file[0] == '/' ? "" : dir,
 		 pin_file[0] == '/' ? "" : "/", pin_file);

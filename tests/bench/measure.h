@@ -23,8 +23,8 @@ void processes_mark(
 	bool is_start); /* a struct processes with its instance: note what was used so far */
 double processes_us(const struct processes *r,
 		    const char *name); /* processor time between the two marks; NULL: all */
-unsigned processes_lost(const struct processes *r); /* processes that ended in between: their time
-						       is missing from the sum */
+/* processes that ended in between: their time is missing from the sum */
+unsigned processes_lost(const struct processes *r);
 long rss_kib(pid_t pid);
 
 extern const char *const floor_part[FLOOR_PARTS];

@@ -1,9 +1,12 @@
 /* tests/bench/storm.c — a boot storm: many confidential VMs start at once, and every one wants the
- * key of its vTPM's state, then its disk's. storm [GUESTS]       (default 10,000; make bench-storm
- * GUESTS=500) Starts an instance of its own, prints nothing that it did not measure.  Exits 1 when
- * a guest did not boot, a process ended, or memory grew with the number of guests; the goals for
- * time are printed and decide nothing: the guests, and whoever else is on this machine, share the
- * broker's processors. */
+ * key of its vTPM's state, then its disk's.
+ *
+ *   storm [GUESTS]       (default 10,000; make bench-storm GUESTS=500)
+ *
+ * Starts an instance of its own, prints nothing that it did not measure.  Exits 1 when a guest did
+ * not boot, a process ended, or memory grew with the number of guests; the goals for time are
+ * printed and decide nothing: the guests, and other work on this machine, share the broker's
+ * processors. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -189,7 +192,7 @@ static void check(bool is_fine, const char *what)
 	is_good = false;
 }
 
-/* A broker that nobody used before: its peaks are this storm's. */
+/* A broker that was not used before: its peaks are this storm's. */
 static void storm_run(struct storm *s, unsigned n)
 {
 	s->n = n;
@@ -373,8 +376,8 @@ static void fairness(unsigned n_tokens, int per_source)
 int main(int argc, char **argv)
 {
 	static struct storm quarter, whole;
-	struct floor floor[3]; /* before, between and after the two: the machine's speed changes
-				  within minutes */
+	/* before, between and after the two: the machine's speed changes within minutes */
+	struct floor floor[3];
 	char *end = NULL;
 	unsigned long n = argc > 1 ? strtoul(argv[1], &end, 10) : 10000;
 	if (n < 100 || n > 60000 || (end != NULL && *end != '\0')) {

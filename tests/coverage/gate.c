@@ -1,9 +1,13 @@
 /* tests/coverage/gate.c — how many of the places where an error is made were reached by a test?
- * Reads what llvm-cov exports on standard input. gate SOURCE PREFIX=PERCENT…: a place is a KB_E_…
- * that is returned, set, chosen or handed on (not one that is compared with), or a `goto`: the way
- * out after a failed check.  The first value of a pessimistic `err = KB_E_BUG` is none.  Counts are
- * those of the innermost region at that very word, so the two sides of `good ? KB_OK : KB_E_X`
- * count apart.  Prints what was not reached, then a line per prefix; exit 1 below a gate. */
+ * Reads what llvm-cov exports on standard input.
+ *
+ *   gate SOURCE PREFIX=PERCENT…
+ *
+ * A place is a KB_E_… that is returned, set, chosen or handed on (not one that is compared with),
+ * or a `goto`: the way out after a failed check.  The first value of a pessimistic `err = KB_E_BUG`
+ * is none.  Counts are those of the innermost region at that very word, so the two sides of `good ?
+ * KB_OK : KB_E_X` count apart.  Prints what was not reached, then a line per prefix; exit 1 below a
+ * gate. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdbool.h>

@@ -48,7 +48,7 @@ bool machine_state_opens(struct machine *m, const uint8_t *key);
  * place of the machine's. */
 char *machine_token(struct machine *m);
 char *machine_token_forged(struct machine *m);
-/* A thief asks with his own client; the status he gets. */
+/* A stolen token or evidence, used by another client: the status that it gets. */
 const char *machine_rob(struct machine *m, const char *token, int *status);
 
 /* The ledger's last word on a key, by `keybrokerctl ledger show`: its code, and the claim that

@@ -93,7 +93,7 @@ static inline void check_refused(const struct ask *a, int status, const char *co
 				    audit_name == NULL ? "none" : audit_name);
 		free(record);
 	}
-	/* Which condition failed is never told. */
+	/* The client never learns which condition failed. */
 	if (why == NULL && audit_name != NULL && status == 403 &&
 	    strstr(r.body, audit_name) != NULL)
 		why = wrong("the client was told: %.300s", r.body);

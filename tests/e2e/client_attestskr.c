@@ -1,6 +1,6 @@
 /* tests/e2e/client_attestskr.c — AzureAttestSKR, the confidential VM's sample program, as its C++
- * code asks and reads (contracts: keyvault §7). Decides what that client accepts: it checks no
- * signature and no chain, and believes whoever has the server's certificate.  Trusts TLS alone.
+ * code asks and reads. Decides what that client accepts: it checks no
+ * signature and no chain, and believes any server with a good certificate.  Trusts TLS alone.
  * Must never be taken for an example. */
 #include "tests/e2e/clients.h"
 

@@ -1,5 +1,5 @@
 /* tests/e2e/client_openhcl.c — OpenHCL, which fetches the key of its vTPM's state before the VM
- * starts (contracts: keyvault §7). Decides what that client accepts: it has neither a clock nor
+ * starts. Decides what that client accepts: it has neither a clock nor
  * roots, so the chain need only hold together.  Trusts its host for the rest. Must never read more
  * of the reply than it does. */
 #include "tests/e2e/clients.h"

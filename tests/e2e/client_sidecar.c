@@ -1,6 +1,6 @@
 /* tests/e2e/client_sidecar.c — the SKR sidecar of confidential containers, as its Go code asks and
- * checks (contracts: keyvault §7). Decides what that client accepts.  Trusts the pool of roots that
- * it is given, in the place of the system's.  Must never check less than it does. */
+ * checks. Decides what that client accepts.  Trusts the pool of roots that it is given, in the
+ * place of the system's.  Must never check less than it does. */
 #include "tests/e2e/clients.h"
 
 #include <openssl/core_names.h>

@@ -116,11 +116,11 @@ static void play_thief(void)
 	char *token = machine_token(&vm), *forged = machine_token_forged(&vm);
 	why = machine_rob(&vm, token, &status);
 	step(why != NULL ? why : is_true(status == 403, wrong("status %d", status)),
-	     "he asks again with it: 403");
+	     "the thief asks again with it: 403");
 	ledger_says(BOOT_DISK_KEY, "REPLAY", "");
 	why = machine_rob(&vm, forged, &status);
 	step(why != NULL ? why : is_true(status == 403, wrong("status %d", status)),
-	     "he writes his own ephemeral key into it: 403");
+	     "the thief writes another ephemeral key into it: 403");
 	ledger_says(BOOT_DISK_KEY, "TOKEN_SIGNATURE", "");
 	free(token);
 	free(forged);

@@ -8,9 +8,8 @@
 /* Each returns the body of the issuer's POST /attest, {"claims":{…}}, or NULL on no memory. */
 json_t *evidence_platform(
 	EVP_PKEY *kek); /* a confidential VM's firmware: sevsnpvm, key HCLTransferKey */
-json_t *evidence_guest(EVP_PKEY *kek,
-		       const char *nonce); /* attested from inside: azurevm, key
-					      TpmEphemeralEncryptionKey; SNP claims nested */
+/* attested from inside: azurevm, key TpmEphemeralEncryptionKey; SNP claims nested */
+json_t *evidence_guest(EVP_PKEY *kek, const char *nonce);
 json_t *evidence_container(
 	EVP_PKEY *kek,
 	const char *host_data); /* a container group: sevsnpvm, key's kid its thumbprint */

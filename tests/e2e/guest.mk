@@ -15,7 +15,8 @@ run-demo: all $(BUILD)/e2e/test-issuer $(BUILD)/e2e/demo
 
 # What the end-to-end tests need to be there; other directories add their shared objects to it.
 ready-e2e: all $(BUILD)/e2e/test-issuer $(E2E)
+E2E_LONG := $(addprefix $(BUILD)/e2e/,$(addprefix test_,hsm softhsm calls history release reload rotation floods))
 run-e2e: ready-e2e
-	$(Q)BUILD=$(BUILD) AGAIN=1 TEST_TIMEOUT=600 LABEL=e2e tests/run-unit $(E2E) $(E2E_SH)
+	$(Q)BUILD=$(BUILD) TEST_TIMEOUT=600 LABEL=e2e tests/run-unit $(call longest_first,$(E2E_LONG),$(E2E)) $(E2E_SH)
 
 .PHONY: run-demo ready-e2e run-e2e

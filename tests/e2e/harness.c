@@ -18,8 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READY_MS = 20000 };
-
 unsigned long long now_ms(void)
 {
 	struct timespec t;

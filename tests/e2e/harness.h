@@ -36,8 +36,8 @@ int ctl(struct instance *in, char **out, const char *const args[]);
 #define CTL(in, out, ...) ctl(in, out, (const char *const[]){__VA_ARGS__, NULL})
 /* The same with any program. */
 int run_program(char **out, const char *const argv[]);
-const char *program(const char *name); /* path of one of ours in the build directory (environment
-					  BUILD, else build) */
+/* path of one of ours in the build directory (environment BUILD, else build) */
+const char *program(const char *name);
 
 unsigned free_port(void); /* on loopback, a moment ago */
 
@@ -49,7 +49,10 @@ const char *issuer_start(struct instance *in); /* on in->issuer_port, 0: any */
 void issuer_stop(struct instance *in);
 const char *broker_start(struct instance *in);         /* and wait until /readyz says 200 */
 const char *broker_start_unready(struct instance *in); /* without waiting */
-const char *broker_wait_ready(struct instance *in, unsigned ms); /* /readyz 200 */
+/* Until /readyz answers 200.  READY_MS is for a broker that never gets there: one that starts on a
+ * busy machine takes longer than any promise. */
+enum { READY_MS = 60000 };
+const char *broker_wait_ready(struct instance *in, unsigned ms);
 int broker_stop(struct instance *in, int sig,
 		unsigned ms); /* exit status, −1: killed by a signal, −2: had to be killed */
 pid_t broker_process(struct instance *in, const char *process,

@@ -13,8 +13,9 @@
 enum {
 	MOST_SECRETS = 16,
 	WARM_UP = 24,
-	PATIENCE_MS = 5000,
+	PATIENCE_MS = 10000,
 	GOOD_MS = 1000,
+	GOOD_TRIES = 4,
 	SLACK_KIB = 1536,
 	IN_FLIGHT = 128
 };
@@ -95,7 +96,7 @@ static const char *search_file(const char *path)
 	return found == NULL ? NULL : wrong("I3: %s in %s", found, path);
 }
 
-/* Root alone can look: processes are undumpable for everybody else (I-1). */
+/* Only root can look: the processes are undumpable. */
 static const char *search_memory(pid_t pid, const char *process)
 {
 	enum { LARGEST = 256 << 20 }; /* above that it is a sanitizer's shadow */
@@ -213,8 +214,8 @@ static double sum_of(const char *text, const char *name, const char *const *code
 	return sum;
 }
 
-/* Only who was granted a key gets as far as the HSM: then there is a release, or a refusal that
- * comes after the grant, or the process died on the way. */
+/* Only a request that was granted a key gets as far as the HSM: then there is a release, or a
+ * refusal that comes after the grant, or the process died on the way. */
 static const char *no_work_without_grant(struct instance *in)
 {
 	static const char *const after_grant[] = {"code=\"HSM",
@@ -275,18 +276,17 @@ static const char *one_release(struct instance *in, unsigned long long *took_ms)
 
 static const char *good_request_succeeds(struct instance *in)
 {
-	char first[512];
 	unsigned long long took = 0;
-	const char *why = one_release(in, &took);
-	if (why != NULL || took >= GOOD_MS) {
-		/* A busy machine may hold anybody up once: the second one decides. */
-		snprintf(first, sizeof first, "%s after %llu ms", why == NULL ? "slow" : why, took);
+	const char *why = NULL;
+	/* A busy machine may delay any of them: a broker that is in trouble is slow with all. */
+	for (unsigned i = 0; i < GOOD_TRIES; i++) {
 		why = one_release(in, &took);
-		if (why != NULL)
-			return wrong("I4: %s; before: %s", why, first);
+		if (why == NULL && took < GOOD_MS)
+			return NULL;
 	}
-	return took < GOOD_MS ? NULL
-			      : wrong("I4: a good request took %llu ms; before: %s", took, first);
+	return why != NULL ? wrong("I4: %s", why)
+			   : wrong("I4: %u good requests were slow, the last one took %llu ms",
+				   GOOD_TRIES, took);
 }
 
 static struct measure measure_process(pid_t pid)
@@ -376,6 +376,13 @@ const char *invariants_begin(struct instance *in, const struct good *g)
 	if (why == NULL)
 		measure_processes(in, before);
 	return why;
+}
+
+void invariants_allow(const char *process, unsigned fds)
+{
+	for (unsigned r = 0; r < PROCESSES; r++)
+		if (strcmp(process_names[r], process) == 0 && before[r].fds < fds)
+			before[r].fds = fds;
 }
 
 const char *invariants_hold(struct instance *in)

@@ -1,24 +1,28 @@
 /* tests/e2e/issuer.c — a test issuer shaped like Azure Attestation: metadata, key set, and a token
- * for whatever it is told to attest.
+ * for any claims that it is asked to attest.
  *
  *   test-issuer --dir TLS_DIR [--port N] [--state DIR] [--host NAME]
  *
  * TLS_DIR holds server.pem and server.key.  Prints "ready PORT"; ends on SIGTERM, or when its
- * standard input, if that is a pipe, is closed. GET  /.well-known/openid-configuration, /certs POST
- * /attest   {"claims":{…}} → {"token":"…"}; "alg" (RS256 …, "none"), "kid", "typ", "jku" (null:
- * left out), "header":{more members}, "iss", "iat", "nbf", "exp", "jti" (any JSON value),
- * "omit":["claim", …] POST /attest/SevSnpVm   as Azure Attestation takes it:
- * {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report must
- * be made over the runtime data, and its claims stand in the token POST /admin/rotate[?drop=1] a
- * new signing key; the old one leaves the set POST /admin/fault?mode=M[&on=certs|metadata]   a mode
- * of issuer_answer.h POST /admin/cache?control=TEXT    the Cache-Control of what follows ("" for
- * none) POST /admin/later                 from now on /later/M is as bad as /fault/M GET
- * /admin/count                 requests so far:
- * {"metadata":N,"certs":N,"attest":N,"flap":N,"counted":N,"connections":N} Key sets for tests that
- * want many faults at once, each at a path of its own: GET  /fault/M, /later/M (good at first),
- * /cache/CONTROL (with that Cache-Control), /flap (good and bad by turns), /counted Faults of TLS
- * go by the host's name: issuer_tls.h. One thread a connection: a slow answer holds up nobody else.
- */
+ * standard input, if that is a pipe, is closed.
+ * - GET /.well-known/openid-configuration, GET /certs
+ * - POST /attest {"claims":{…}} → {"token":"…"}; "alg" (RS256 …, "none"), "kid", "typ", "jku"
+ * (null: left out), "header":{more members}, "iss", "iat", "nbf", "exp", "jti" (any JSON value),
+ *   "omit":["claim", …]
+ * - POST /attest/SevSnpVm, as Azure Attestation takes it:
+ *   {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report
+ *   must be made over the runtime data, and its claims are in the token
+ * - POST /admin/rotate[?drop=1]: a new signing key; the old one leaves the set
+ * - POST /admin/fault?mode=M[&on=certs|metadata]: a mode of issuer_answer.h
+ * - POST /admin/cache?control=TEXT: the Cache-Control of what follows ("" for none)
+ * - POST /admin/later: from now on /later/M is as bad as /fault/M
+ * - GET /admin/count, requests so far:
+ *   {"metadata":N,"certs":N,"attest":N,"flap":N,"counted":N,"connections":N}
+ *
+ * Key sets for tests that want many faults at once, each at a path of its own: GET /fault/M,
+ * /later/M (good at first), /cache/CONTROL (with that Cache-Control), /flap (good and bad in turn),
+ * /counted. Faults of TLS go by the host's name: issuer_tls.h.  One thread a connection: a slow
+ * answer does not delay others. */
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <openssl/err.h>

@@ -101,7 +101,7 @@ static void add_bits(struct bits *b, unsigned code, unsigned len, bool is_huffma
 }
 
 /* One block of fixed codes: a zero, then copies of 258 zeros from one byte back, 13 bits each.  No
- * trailer: whoever undoes it is lost before. */
+ * trailer: a client that unpacks it runs out of memory before. */
 static void answer_bomb(SSL *s)
 {
 	static const char gzip[] = "\x1f\x8b\x08\0\0\0\0\0\0\xff";

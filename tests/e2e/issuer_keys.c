@@ -1,6 +1,6 @@
-/* tests/e2e/issuer_keys.c — keys and tokens of the test issuer, shaped like Azure Attestation's
- * (contracts: keyvault §4, §5): self-signed certificates named after the issuer, kid = base64 of
- * SHA-256 over the PEM public key with its NUL, keys without n and e. */
+/* tests/e2e/issuer_keys.c — keys and tokens of the test issuer, shaped like Azure Attestation's:
+ * self-signed certificates named after the issuer, kid = base64 of SHA-256 over the PEM public key
+ * with its NUL, keys without n and e. */
 #include "issuer_keys.h"
 
 #include <openssl/pem.h>

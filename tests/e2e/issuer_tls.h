@@ -1,5 +1,5 @@
-/* tests/e2e/issuer_tls.h — the test issuer's certificates: the good one, and bad ones for whoever
- * asks by their names. */
+/* tests/e2e/issuer_tls.h — the test issuer's certificates: the good one, and bad ones for clients
+ * that ask by their names. */
 #ifndef KB_TESTS_ISSUER_TLS_H
 #define KB_TESTS_ISSUER_TLS_H
 #include <openssl/ssl.h>

@@ -1,5 +1,5 @@
-/* tests/e2e/narrate.h — how a demo tells its story: a title, a line for every step that was done
- * and checked, and how many were wrong. */
+/* tests/e2e/narrate.h — how a demo prints what it does: a title, a line for every step that was
+ * done and checked, and how many were wrong. */
 #ifndef KB_TESTS_NARRATE_H
 #define KB_TESTS_NARRATE_H
 #include <stdarg.h>

@@ -449,8 +449,8 @@ static const char *check_pkcs8(const json_t *key, struct released *out)
 	X509_ALGOR_get0(NULL, &type, &value, algor);
 	if (type != V_ASN1_OBJECT)
 		goto out;
-	why = "the EC key lacks its public key"; /* RFC 5915 [1]; without it 1 + 32 + …: the private
-						    number and little else fit */
+	/* RFC 5915 [1]; without it 1 + 32 + …: the private number and little else fit */
+	why = "the EC key lacks its public key";
 	if ((size_t)inner_len < 3 * width + 10)
 		goto out;
 	why = NULL;

@@ -30,8 +30,8 @@ struct released {
 	char kty[16], version[33];
 	uint8_t plain[RELEASED_MAX];
 	size_t plain_len;
-	EVP_PKEY *pkey; /* RSA, EC: the plaintext as a key; its public part is the one in the bundle
-			 */
+	/* RSA, EC: the plaintext as a key; its public part is the one in the bundle */
+	EVP_PKEY *pkey;
 };
 
 /* Open a release's body.  `out` is the caller's in any case: released_free(). */

@@ -1,5 +1,5 @@
-/* tests/e2e/relay.h — stands between a guest and the broker, with the broker's own certificate, and
- * is honest or not. */
+/* tests/e2e/relay.h — a relay between a guest and the broker, with the broker's own certificate,
+ * and is honest or not. */
 #ifndef KB_TESTS_RELAY_H
 #define KB_TESTS_RELAY_H
 #include <pthread.h>

@@ -311,7 +311,7 @@ test_ctl_ledger_follow() {
 	is "$(cat "$tmp/followed")" "$(tail -n 2 "$ledger")"
 }
 
-# A segment that is gone, or that is no file any more, is told, and the command ends.
+# A segment that is gone, or that is no file any more, is reported, and the command ends.
 test_ctl_ledger_follow_loses_its_segment() {
 	for instead in nothing directory; do
 		ledger_make
@@ -337,7 +337,7 @@ test_ctl_status_and_reload_without_a_broker() {
 		echo x >>"$conf" && c 1 reload && says "$err" 'not reloaded' && sed -i '$d' "$conf" && c 0 check
 }
 
-# As root: the processes' user owns what his processes write and nothing else.
+# As root: the processes' user owns what the processes write and nothing else.
 test_ctl_init_for_another_user() {
 	[ "$(id -u)" = 0 ] || return 0
 	run 0 "$ctl" init "$tmp/other" --user nobody --issuer https://issuer.example &&

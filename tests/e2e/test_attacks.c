@@ -1,5 +1,5 @@
-/* tests/e2e/test_attacks.c — token attacks against the whole broker: each is refused, told nothing,
- * and stands in the ledger by its exact code. Long: an attack a test. */
+/* tests/e2e/test_attacks.c — token attacks against the whole broker: each is refused without a
+ * reason, and is in the ledger with its exact code. Long: an attack a test. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
 
@@ -451,7 +451,8 @@ static void test_a37_key_names(void **state)
 		struct ask a = {.path = calls[i].path, .token = good_token};
 		REFUSED(&a, calls[i].status, calls[i].code, calls[i].record);
 	}
-	/* Key Vault's names are the same in any case, and an escape is what it stands for. */
+	/* Key Vault's names are the same in any case, and an escape is the character that it means.
+	 */
 	static const char *const same[] = {"SecRet", "SECRET", "se%63ret"};
 	for (size_t i = 0; i < 3; i++) {
 		struct ask a = {.name = same[i], .token = good_token};

@@ -1,6 +1,6 @@
-/* tests/e2e/test_captured.c — the gateway is captured: whoever holds its sockets sends the other
- * processes whatever he likes.  He can ask, as any client can, and lie about who asked; he cannot
- * bring keys or decisions, and nobody else stops working. */
+/* tests/e2e/test_captured.c — the gateway is captured: the attacker sends the other processes
+ * anything through its sockets. That is enough to ask, as any client can, and to lie about the
+ * client's address; it brings no keys or decisions, and no other process stops working. */
 #include "tests/e2e/check.h"
 
 #include <errno.h>
@@ -49,7 +49,7 @@ static void wait_workers(void)
 	assert_true(are_there);
 }
 
-/* Stopped, not only told to: a process on its way there may still take a message. */
+/* Stopped, not only asked to: a process on its way there may still take a message. */
 static void stop(pid_t pid)
 {
 	char path[64], text[512], is_at = '?';
@@ -296,7 +296,7 @@ static void test_h13_every_bit_of_a_frame(void **state)
 		give(line, frame, frame_len);
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	assert_true(metric(&in, "keybroker_process_restarts_total") <= restarts);
 	/* Of another listener than there is: refused, nothing behind it. */
 	put_deadline(frame);
@@ -304,8 +304,8 @@ static void test_h13_every_bit_of_a_frame(void **state)
 	give(line, frame, frame_len);
 	frame[AT_LISTENER] = 0;
 	close(line);
-	/* Answers nobody waits for are released keys all the same: each has its record, and each is
-	 * wrapped to the guest of this token. */
+	/* Answers that no client waits for are released keys all the same: each has its record, and
+	 * each is wrapped to the guest of this token. */
 	char *text = ledger_text(&in), *end;
 	unsigned released = 0;
 	for (char *at = text; (end = strchr(at, '\n')) != NULL; at = end + 1) {
@@ -345,23 +345,23 @@ static void test_h13_other_processes_do_not_listen(void **state)
 	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	assert_int_equal(broker_process(&in, "--process gateway", 0), gateway);
 	GOOD(invariants_hold(&in));
-	/* What is no message at all no room sends: the supervisor ends it and starts another. */
+	/* No process of ours sends what is no message: the supervisor ends the sender and starts
+	 * another. */
 	give(control, junk, 5);
 	close(responses);
 	close(control);
 	for (unsigned long long end = now_ms() + 10000;
 	     broker_process(&in, "--process gateway", 0) == gateway && now_ms() < end;)
 		sleep_ms(10);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	assert_int_not_equal(broker_process(&in, "--process gateway", 0), gateway);
 	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	GOOD(invariants_hold(&in));
 	char *out = NULL;
-	if (CTL(&in, &out, "reload") !=
-	    0) /* and it still does what it is told by those it listens to */
+	if (CTL(&in, &out, "reload") != 0) /* and it still serves the others */
 		GOOD(wrong("%s", out));
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 int main(void)

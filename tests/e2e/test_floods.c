@@ -1,5 +1,5 @@
 /* tests/e2e/test_floods.c — clients that are slow, gone, many or greedy: each is cut off at its
- * limit, is counted, and nobody else waits for it. SECURITY B1, B2, B6, B9, B11, B12, G1, G6.  The
+ * limit, is counted, and no other client waits for it. The
  * floods that take minutes are in tests/security/test_floods_long.c. */
 #include "tests/e2e/flood.h"
 
@@ -159,13 +159,13 @@ static void test_b02_never_reads(void **state)
 
 /* ---- greedy ---- */
 
-/* Heads that announce the largest body and ask to be told to go on: until it comes, a connection is
+/* Heads that announce the largest body and wait for 100 Continue: until it comes, a connection is
  * not worth more than 64 KiB. */
 static void test_b06_memory_before_anyone_is_known(void **state)
 {
 	(void)state;
-	enum { CROWD = 400 };
-	static SSL *crowd[CROWD];
+	enum { CLIENTS = 400 };
+	static SSL *client[CLIENTS];
 	char announce[256], word[64] = "";
 	long before = status_kib(gateway(), "VmRSS:");
 	int n = snprintf(announce, sizeof announce,
@@ -173,20 +173,20 @@ static void test_b06_memory_before_anyone_is_known(void **state)
 			 "100-continue\r\nContent-Type: application/json\r\n"
 			 "Content-Length: %u\r\n\r\n",
 			 60000);
-	for (unsigned i = 0; i < CROWD; i++) {
-		crowd[i] = tls_from(SOURCE(20 + i % 4), NULL);
-		assert_int_equal(SSL_do_handshake(crowd[i]), 1);
-		assert_int_equal(SSL_write(crowd[i], announce, n), n);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		client[i] = tls_from(SOURCE(20 + i % 4), NULL);
+		assert_int_equal(SSL_do_handshake(client[i]), 1);
+		assert_int_equal(SSL_write(client[i], announce, n), n);
 	}
-	for (unsigned i = 0; i < CROWD; i++) {
-		assert_true(SSL_read(crowd[i], word, sizeof word - 1) > 0);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		assert_true(SSL_read(client[i], word, sizeof word - 1) > 0);
 		assert_int_equal(strncmp(word, "HTTP/1.1 100 ", 13), 0);
 	}
-	long each = (status_kib(gateway(), "VmRSS:") - before) / CROWD;
+	long each = (status_kib(gateway(), "VmRSS:") - before) / CLIENTS;
 	if (each > 64)
 		GOOD(wrong("%ld KiB for a connection that is nobody yet", each));
-	for (unsigned i = 0; i < CROWD; i++)
-		tls_free(crowd[i]);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		tls_free(client[i]);
 }
 
 /* The same, and the bodies come, but for their last byte: what one source may have stored here is
@@ -194,8 +194,8 @@ static void test_b06_memory_before_anyone_is_known(void **state)
 static void test_b06_bodies_of_one_source_are_bounded(void **state)
 {
 	(void)state;
-	enum { CROWD = 240, BODY = 190 * 1024, SOURCE_KIB = 32 * 1024 };
-	static SSL *crowd[CROWD];
+	enum { CLIENTS = 240, BODY = 190 * 1024, SOURCE_KIB = 32 * 1024 };
+	static SSL *client[CLIENTS];
 	static char body[BODY];
 	char text[256], said[64];
 	long before = status_kib(gateway(), "VmRSS:");
@@ -206,26 +206,26 @@ static void test_b06_bodies_of_one_source_are_bounded(void **state)
 			 "POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: "
 			 "x\r\nContent-Type: application/json\r\nContent-Length: %u\r\n\r\n",
 			 BODY);
-	for (unsigned i = 0; i < CROWD; i++) {
-		crowd[i] = tls_from(SOURCE(30), NULL);
-		assert_int_equal(SSL_do_handshake(crowd[i]), 1);
-		assert_int_equal(SSL_write(crowd[i], text, n), n);
-		(void)SSL_write(crowd[i], body,
-				BODY - 1); /* who was refused already does not take it */
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		client[i] = tls_from(SOURCE(30), NULL);
+		assert_int_equal(SSL_do_handshake(client[i]), 1);
+		assert_int_equal(SSL_write(client[i], text, n), n);
+		(void)SSL_write(client[i], body,
+				BODY - 1); /* a client that was refused already does not send it */
 		ERR_clear_error();
 	}
 	long grown = status_kib(gateway(), "VmRSS:") - before;
 	served_within(31, 1000);
-	for (unsigned i = 0; i < CROWD; i++) {
-		fcntl(SSL_get_fd(crowd[i]), F_SETFL, O_NONBLOCK);
-		int got = SSL_read(crowd[i], said, sizeof said - 1);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		fcntl(SSL_get_fd(client[i]), F_SETFL, O_NONBLOCK);
+		int got = SSL_read(client[i], said, sizeof said - 1);
 		busy += got > 12 && strncmp(said, "HTTP/1.1 503", 12) == 0;
-		tls_free(crowd[i]);
+		tls_free(client[i]);
 	}
 	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused),
-			 CROWD - SOURCE_KIB * 1024 / BODY);
-	assert_true(busy > 0 && busy <= CROWD - SOURCE_KIB * 1024 / BODY);
-	if (grown > SOURCE_KIB + 64 * CROWD)
+			 CLIENTS - SOURCE_KIB * 1024 / BODY);
+	assert_true(busy > 0 && busy <= CLIENTS - SOURCE_KIB * 1024 / BODY);
+	if (grown > SOURCE_KIB + 64 * CLIENTS)
 		GOOD(wrong("one source made the gateway grow by %ld KiB", grown));
 }
 
@@ -245,8 +245,8 @@ static void test_b09_reset_in_every_state(void **state)
 		if (round > 2)
 			sleep_ms(20);
 		close_hard(fd);
-		for (unsigned part = 0; part < 4; part++) { /* no byte of a request; half a head;
-							       half a body; all but the last byte */
+		/* no byte of a request; half a head; half a body; all but the last byte */
+		for (unsigned part = 0; part < 4; part++) {
 			size_t len = part == 0   ? 0
 				     : part == 1 ? 40
 				     : part == 2 ? sizeof head + 200
@@ -270,7 +270,7 @@ static void test_b09_reset_in_every_state(void **state)
 }
 
 /* While the workers stand still, so that the request is surely under way: the record is made all
- * the same, and that nobody read the reply is counted. */
+ * the same, and the reply that was not read is counted. */
 static void test_b09_reset_while_the_vault_works(void **state)
 {
 	(void)state;
@@ -315,23 +315,23 @@ static void test_b11_one_source_takes_what_it_may(void **state)
 {
 	(void)state;
 	enum { CAP = 1024, MORE = 40 };
-	static int crowd[CAP + MORE];
+	static int client[CAP + MORE];
 	uint8_t hello[4096];
 	size_t hello_len = client_hello(hello);
 	double refused = refused_as("CONN_LIMIT"), open = metric(&in, "keybroker_connections_open");
 	for (unsigned i = 0; i < CAP + MORE; i++) {
-		crowd[i] = tcp_from(SOURCE(50), in.port);
-		assert_true(crowd[i] >= 0);
+		client[i] = tcp_from(SOURCE(50), in.port);
+		assert_true(client[i] >= 0);
 		if (i % 3 > 0) /* nothing; half a hello; a whole one, and the server's answer is
 				  left alone */
-			(void)send(crowd[i], hello, hello_len / (i % 3), MSG_NOSIGNAL);
+			(void)send(client[i], hello, hello_len / (i % 3), MSG_NOSIGNAL);
 	}
 	wait_metric("keybroker_connections_open", open + CAP, 5000);
 	served_within(51, 1000);
 	assert_true(metric(&in, "keybroker_connections_open") <= open + CAP + 1);
 	assert_true(refused_as("CONN_LIMIT") - refused >= MORE);
 	for (unsigned i = 0; i < CAP + MORE; i++)
-		close_hard(crowd[i]);
+		close_hard(client[i]);
 }
 
 /* Whole handshakes, as many as a source can make, one after the other on sixteen connections. */
@@ -375,47 +375,46 @@ static void test_b11_b12_handshakes_of_one_source_against_the_rest(void **state)
 	waitpid(noisy, NULL, 0);
 }
 
-/* The house is full of many sources' silence: who comes waits in the kernel and is let in when
- * there is room; the operators' own door stays open. */
-static void test_b10_full_house_is_left_and_entered_again(void **state)
+/* All connections are taken by silent clients of many sources: a new one waits in the kernel's
+ * backlog and is accepted when one is free; the metrics port still answers. */
+static void test_b10_all_connections_taken_and_free_again(void **state)
 {
 	(void)state;
-	enum { HOUSE = 48, CROWD = 120 };
-	static int crowd[CROWD];
-	flood_limits(
-		json_pack("{s:i, s:i}", "connections", HOUSE, "connections_per_source", HOUSE));
-	for (unsigned i = 0; i < CROWD; i++)
-		crowd[i] = tcp_from(SOURCE(60 + i), in.port);
-	wait_metric("keybroker_connections_open", HOUSE, 5000);
+	enum { MOST = 48, CLIENTS = 120 };
+	static int client[CLIENTS];
+	flood_limits(json_pack("{s:i, s:i}", "connections", MOST, "connections_per_source", MOST));
+	for (unsigned i = 0; i < CLIENTS; i++)
+		client[i] = tcp_from(SOURCE(60 + i), in.port);
+	wait_metric("keybroker_connections_open", MOST, 5000);
 	unsigned long long from = now_ms();
 	assert_int_equal(metrics_get(&in, "/healthz", NULL), 200);
 	assert_true(now_ms() - from < 1000);
 	double cpu = cpu_ms(gateway());
 	sleep_ms(1000);
 	assert_true(cpu_ms(gateway()) - cpu < 200); /* full is no reason to spin */
-	assert_true(metric(&in, "keybroker_connections_open") <= HOUSE);
-	for (unsigned i = 0; i < CROWD; i++)
-		close_hard(crowd[i]);
+	assert_true(metric(&in, "keybroker_connections_open") <= MOST);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		close_hard(client[i]);
 	served_within(200, 1000);
 	GOOD(invariants_hold(&in));
 
-	/* The same with connections that have had their answer: the longest idle one makes room. */
-	static struct link *idle[HOUSE];
-	for (unsigned i = 0; i < HOUSE; i++) {
+	/* The same with connections that have had their answer: the longest idle one is closed. */
+	static struct link *idle[MOST];
+	for (unsigned i = 0; i < MOST; i++) {
 		struct place at = in.at;
 		at.from = 60 + i;
 		GOOD(link_open(&at, &idle[i]));
 	}
-	wait_metric("keybroker_connections_open", HOUSE, 5000);
+	wait_metric("keybroker_connections_open", MOST, 5000);
 	sleep_ms(1100);
 	served_within(200, 1000);
-	for (unsigned i = 0; i < HOUSE; i++)
+	for (unsigned i = 0; i < MOST; i++)
 		link_close(idle[i]);
 }
 
 /* ---- at the limit of descriptors ---- */
 
-/* A number "Uid:" or "Gid:" of a process: the kernel lets who has the same change its limits. */
+/* A number "Uid:" or "Gid:" of a process: a process with the same ids may change its limits. */
 static unsigned id_of(pid_t pid, const char *field)
 {
 	return (unsigned)status_kib(pid, field);
@@ -442,17 +441,17 @@ static void limit_files(pid_t process, const struct rlimit *to, struct rlimit *w
 static void test_g01_out_of_descriptors(void **state)
 {
 	(void)state;
-	enum { LIMIT = 60, CROWD = 150 };
-	static int crowd[CROWD];
+	enum { LIMIT = 60, CLIENTS = 150 };
+	static int client[CLIENTS];
 	struct rlimit usual, few;
 	limit_files(gateway(), NULL, &usual);
 	few = (struct rlimit){LIMIT, usual.rlim_max};
 	limit_files(gateway(), &few, &usual);
 	pid_t pid = gateway();
 	double refused = refused_as("CONN_LIMIT");
-	for (unsigned i = 0; i < CROWD; i++) {
-		crowd[i] = tcp_from(SOURCE(70), in.port);
-		assert_true(crowd[i] >= 0);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		client[i] = tcp_from(SOURCE(70), in.port);
+		assert_true(client[i] >= 0);
 	}
 	for (unsigned long long end = now_ms() + 5000;
 	     refused_as("CONN_LIMIT") == refused && now_ms() < end;)
@@ -462,18 +461,18 @@ static void test_g01_out_of_descriptors(void **state)
 	sleep_ms(2500);
 	double share = (cpu_ms(pid) - cpu) / (double)(now_ms() - from);
 	assert_int_equal(metrics_get(&in, "/healthz", NULL),
-			 200); /* the operators' door has a descriptor of its own */
+			 200); /* the metrics port has a descriptor of its own */
 	if (share > 0.2)
 		GOOD(wrong("the gateway used %.0f %% of a processor with no descriptor left",
 			   100 * share));
-	unsigned told = 0;
-	for (unsigned i = 0; i < CROWD; i++)
-		told += is_closed(crowd[i]);
-	if (told == 0 || told >= CROWD - LIMIT) /* the spare descriptor tells one each time
-						   accepting is tried; the others wait */
-		GOOD(wrong("%u of %u were told", told, CROWD));
-	for (unsigned i = 0; i < CROWD; i++)
-		close_hard(crowd[i]);
+	unsigned answered = 0;
+	for (unsigned i = 0; i < CLIENTS; i++)
+		answered += is_closed(client[i]);
+	if (answered == 0 || answered >= CLIENTS - LIMIT) /* the spare descriptor answers one each
+						   time accepting is tried; the others wait */
+		GOOD(wrong("%u of %u were answered", answered, CLIENTS));
+	for (unsigned i = 0; i < CLIENTS; i++)
+		close_hard(client[i]);
 	const char *why = "not yet";
 	for (unsigned long long end = now_ms() + 5000;
 	     why != NULL &&
@@ -532,7 +531,7 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	     refused_as("QUEUE_FULL") - refused < NOISY - 8 + QUIET && now_ms() < end;)
 		sleep_ms(20);
 	assert_int_equal((int)(refused_as("QUEUE_FULL") - refused),
-			 NOISY - 8 + QUIET); /* three of the noisy made room */
+			 NOISY - 8 + QUIET); /* three of the noisy ones were closed for them */
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGCONT);
 	for (unsigned i = 0; i < QUIET; i++) {
@@ -574,7 +573,7 @@ int main(void)
 		attack(test_b11_one_source_takes_what_it_may),
 		attack(test_b11_b12_handshakes_of_one_source_against_the_rest),
 		attack(test_g01_out_of_descriptors),
-		attack(test_b10_full_house_is_left_and_entered_again),
+		attack(test_b10_all_connections_taken_and_free_again),
 		attack(test_g06_full_queue_makes_room_for_another_source),
 	};
 	return cmocka_run_group_tests(tests, flood_setup_and_begin, flood_teardown);

@@ -311,7 +311,7 @@ static void test_guest_next_url_and_retry(void **state)
 	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
 	    "2");
 	assert_true(now_ms() - begin < 6000);
-	/* A server under another root, or another name, is nobody. */
+	/* A server under another root, or another name, is not believed. */
 	snprintf(urls, sizeof urls, "https://127.0.0.2:%u", in.port);
 	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
 	    "1");

@@ -1,5 +1,5 @@
 /* tests/e2e/test_history.c — what the ledger remembers over restarts, versions and restored
- * directories: used tokens (SECURITY D9), files of another version (J6), configurations that were
+ * directories: used tokens, files of another version, configurations that were
  * left and come back (J7). */
 #include "tests/fault/storage_test.h"
 

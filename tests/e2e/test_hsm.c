@@ -28,7 +28,7 @@ static int well_again(void **state)
 	fake_clear();
 	if (in.broker == 0)
 		GOOD(broker_start(&in));
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	workers_are_up(WORKERS);
 	GOOD(invariants_hold(&in));
 	return 0;
@@ -115,7 +115,7 @@ static void test_c02_lost_session_is_one_record(void **state)
 /* ---- C3: the device goes and comes back ---- */
 
 /* Clients that ask for ever and never get a key, from another process: some of them wait while
- * nobody is there to answer. */
+ * no worker is there to answer. */
 static pid_t ask_in_vain(void)
 {
 	pid_t parent = getpid(), pid = fork();
@@ -194,7 +194,7 @@ static void test_c04_pin_refused_at_the_start(void **state)
 	fake_clear();
 	assert_int_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 /* While it runs: both workers lose their sessions, the token wants another PIN now.  One try for
@@ -422,7 +422,7 @@ static void test_c11_mechanism_absent(void **state)
 	/* an error of the device says nothing about mechanisms: it is tried again */
 	fake_next(FAKE_C_WrapKey, 40, FAKE_RETURN, CKR_DEVICE_ERROR);
 	GOOD(broker_start_unready(&in));
-	GOOD(broker_wait_ready(&in, 20000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
 static void with_module(const char *path)
@@ -475,8 +475,9 @@ static void test_c12_module_already_initialised(void **state)
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	for (unsigned long long end = now_ms() + 5000; fake_hits(0) == 0 && now_ms() < end;)
 		sleep_ms(10);
-	assert_int_equal(fake_hits(0), 1); /* somebody else's module is not ours: the process makes
-					      room for one that is alone with it */
+	/* Another program's use of the module is not ours: the process ends for one that has the
+	 * module alone. */
+	assert_int_equal(fake_hits(0), 1);
 	workers_are_up(WORKERS);
 }
 

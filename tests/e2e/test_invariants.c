@@ -84,7 +84,7 @@ static void test_j05_control_secret_in_a_reply(void **state)
 	free(b64);
 }
 
-/* The gateway keeps what a stranger sent for as long as the connection lasts: a secret in its
+/* The gateway holds what a client sent for as long as the connection lasts: a secret in its
  * memory that is easily planted. */
 static void test_j05_control_secret_in_memory(void **state)
 {
@@ -92,7 +92,7 @@ static void test_j05_control_secret_in_memory(void **state)
 	struct link *l;
 	char head[256];
 	if (geteuid() != 0)
-		return; /* nobody else may look into a process: that is I-1 */
+		return; /* only root can look into a process: it is undumpable */
 	snprintf(head, sizeof head,
 		 "GET /keys/secret?api-version=7.4 HTTP/1.1\r\nHost: localhost\r\nX-Note: %.32s",
 		 (const char *)secret);

@@ -275,7 +275,7 @@ static void test_release_guest_token_uses_top_level_key(void **state)
 	free(t);
 }
 
-/* contracts: keyvault §1.1 — what real clients send. */
+/* What real clients send. */
 static void test_release_by_every_form_of_url(void **state)
 {
 	(void)state;
@@ -568,13 +568,13 @@ static void test_bearer_credentials(void **state)
 	GOOD(instance_write(&in, "bearers", text, (size_t)len));
 	listener_auth("bearer_file", "bearers");
 	REFUSED(&a, 401, "Unauthorized",
-		NULL); /* who may not ask has asked nothing: there is no record */
+		NULL); /* a caller without a credential has asked nothing: there is no record */
 	for (unsigned i = 0; i < sizeof refused / sizeof refused[0]; i++) {
 		a.headers = refused[i];
 		REFUSED(&a, 401, "Unauthorized", NULL);
 	}
-	a.headers = "Authorization: bearer   let-me-in\r\n"; /* RFC 9110 §11.1: the scheme's case
-								does not matter */
+	/* RFC 9110 §11.1: the scheme's case does not matter */
+	a.headers = "Authorization: bearer   let-me-in\r\n";
 	released_once(&a);
 	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4",
 			"Authorization: Bearer guest\r\n", NULL, &r));

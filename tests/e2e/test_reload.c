@@ -1,7 +1,7 @@
 /* tests/e2e/test_reload.c — configurations that change under a running broker: bad ones change
- * nothing, good ones are taken up whole, nobody waits for either.  Long: a table of faults, each
- * tried for real. */
-#include "tests/e2e/crowd.h"
+ * nothing, good ones are taken up whole, and no request waits for either.  Long: a table of faults,
+ * each tried for real. */
+#include "tests/e2e/reload_load.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,14 +11,14 @@
 static int setup(void **state)
 {
 	(void)state;
-	crowd_setup();
+	load_setup();
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	crowd_teardown();
+	load_teardown();
 	return 0;
 }
 
@@ -28,8 +28,9 @@ enum how { TEXT, HALF, MEMBER, TWICE, GONE, MODE, OWNER, LINK, COPY };
 struct fault {
 	const char *file;
 	enum how how;
-	const char *what; /* TEXT: the new text; MEMBER: a JSON object whose members are set; TWICE:
-			     text added before the last }; COPY: the other file */
+	/* TEXT: the new text; MEMBER: a JSON object whose members are set; TWICE: text added
+	 * before the last }; COPY: the other file */
+	const char *what;
 	const char *where; /* the fault's path, with its line where that is sure */
 };
 static const struct fault faults[] = {
@@ -151,7 +152,7 @@ static unsigned log_since(long from, const char *part, char line[static 2048])
 	return n;
 }
 
-/* The broker is told to reload, and the tool to check. */
+/* A reload of the broker, and a check by keybrokerctl. */
 static const char *refuses(const struct fault *t, long log_from, double failed, double taken)
 {
 	char line[2048], *out = NULL;
@@ -210,10 +211,10 @@ static bool one_fault(const struct fault *t)
 static void test_e01_e04_e07_bad_configuration_changes_nothing(void **state)
 {
 	(void)state;
-	struct crowd *c =
+	struct load *c =
 		mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(c != MAP_FAILED);
-	pid_t load = crowd_start(c, 4);
+	pid_t load = load_start(c, 4);
 	pid_t gateway = broker_process(&in, "--process gateway", 0),
 	      ledger = broker_process(&in, "--process ledger", 0);
 	bool all_good = true;
@@ -241,12 +242,12 @@ static void test_e01_e04_e07_bad_configuration_changes_nothing(void **state)
 static void test_e02_reloads_under_load(void **state)
 {
 	(void)state;
-	crowd_run(6, 2, 20);
-	crowd_policy(true);
+	load_run(6, 2, 20);
+	load_policy(true);
 	char *out = NULL;
 	assert_int_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(invariants_begin(&in, &good));
 	GOOD(invariants_hold(&in));
 }
@@ -319,10 +320,10 @@ static void test_e09_storm_of_sighup(void **state)
 	long cpu = cpu_ms(in.broker);
 	unsigned long long from = now_ms();
 	unsigned sent = 0;
-	struct crowd *c =
+	struct load *c =
 		mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(c != MAP_FAILED);
-	pid_t load = crowd_start(c, 4);
+	pid_t load = load_start(c, 4);
 	for (; now_ms() - from < STORM_MS; sent++) {
 		kill(in.broker, SIGHUP);
 		usleep(1000);
@@ -347,7 +348,7 @@ static void test_e09_storm_of_sighup(void **state)
 	     storm_fds(in.broker) > fds && now_ms() < end;)
 		sleep_ms(50);
 	assert_true(storm_fds(in.broker) <= fds);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(invariants_hold(&in));
 }
 

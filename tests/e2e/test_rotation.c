@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 15000, CROWD = 25, EACH = 40 };
+enum { PATIENCE_MS = 15000, CLIENTS = 25, EACH = 40 };
 
 static void wait_issuer(const char *name)
 {
@@ -44,7 +44,7 @@ static int setup(void **state)
 	static const struct {
 		const char *name, *path, *min_interval;
 	} issuers[] = {
-		{"crowd", "/counted", "30s"},
+		{"many", "/counted", "30s"},
 		{"flap", "/flap", "5s"},
 		{"cache-no", "/cache/no-store", "5s"},
 		{"cache-short", "/cache/max-age=0", "5s"},
@@ -82,22 +82,22 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* A thousand requests with key ids nobody published, many at once: one fetch at the most, and none
+/* A thousand requests with key ids that no set has, many at once: one fetch at the most, and none
  * of them gets anything. */
-static void test_h05_crowd_of_unknown_kids(void **state)
+static void test_h05_many_unknown_kids(void **state)
 {
 	(void)state;
-	static struct link *links[CROWD];
+	static struct link *links[CLIENTS];
 	unsigned pending = 0, unknown = 0;
-	wait_issuer("crowd");
+	wait_issuer("many");
 	int before = issuer_count("counted");
 	unsigned long long from = now_ms();
-	for (unsigned i = 0; i < CROWD; i++)
+	for (unsigned i = 0; i < CLIENTS; i++)
 		GOOD(link_open(&in.at, &links[i]));
-	for (unsigned i = 0; i < CROWD; i++) {
+	for (unsigned i = 0; i < CLIENTS; i++) {
 		char kid[32];
 		snprintf(kid, sizeof kid, "nosuch-%u", i);
-		char *token = token_of("crowd", kid), *request = malloc(strlen(token) + 512);
+		char *token = token_of("many", kid), *request = malloc(strlen(token) + 512);
 		int n = sprintf(request,
 				"POST /keys/any/release?api-version=7.4 HTTP/1.1\r\nHost: "
 				"x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
@@ -108,7 +108,7 @@ static void test_h05_crowd_of_unknown_kids(void **state)
 		free(request);
 		free(token);
 	}
-	for (unsigned i = 0; i < CROWD; i++) {
+	for (unsigned i = 0; i < CLIENTS; i++) {
 		for (unsigned k = 0; k < EACH; k++) {
 			struct reply r;
 			char wait[16];
@@ -121,7 +121,7 @@ static void test_h05_crowd_of_unknown_kids(void **state)
 		link_close(links[i]);
 	}
 	unsigned long long took = now_ms() - from;
-	assert_int_equal(pending + unknown, CROWD * EACH);
+	assert_int_equal(pending + unknown, CLIENTS * EACH);
 	int fetched = issuer_count("counted") - before;
 	/* One in 30 s, whatever asks; a machine on which this took longer may have seen another. */
 	if (fetched > 1 + (int)(took / 30000))
@@ -161,8 +161,8 @@ static void test_h10_freshness_is_clamped(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Good and bad by turns, and strangers who ask for a fetch all the time: it is fetched no more
- * often than its interval allows, and the log has a line a change at the most. */
+/* Good and bad in turn, while requests with unknown key ids ask for a fetch all the time: it is
+ * fetched no more often than its interval allows, and the log has a line a change at the most. */
 static void test_h11_flapping_issuer(void **state)
 {
 	(void)state;
@@ -217,7 +217,7 @@ static void test_h06_withdrawn_key(void **state)
 	GOOD(release(old));
 	issuer_do("/admin/rotate?drop=1");
 	char *fresh = token_of("cache-short", NULL);
-	GOOD(release(old)); /* nobody has asked the issuer yet */
+	GOOD(release(old)); /* no fetch since then */
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	end_freshness("cache-short", 3);
 	GOOD(broker_start(&in));
@@ -242,7 +242,7 @@ static void test_h06_withdrawn_key(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* No set from before and nobody there: it starts, says for which issuer it is not ready, and is
+/* No set from before and no issuer: it starts, says for which issuer it is not ready, and is
  * ready within 5 s after the issuer is. */
 static void test_h12_start_while_the_issuer_is_down(void **state)
 {
@@ -424,7 +424,7 @@ static void test_h14_another_jwks_uri(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_h05_crowd_of_unknown_kids),
+		cmocka_unit_test(test_h05_many_unknown_kids),
 		cmocka_unit_test(test_h10_freshness_is_clamped),
 		cmocka_unit_test(test_h14_name_given_to_another_issuer),
 		cmocka_unit_test(test_h14_another_ca_file),

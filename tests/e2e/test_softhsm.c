@@ -1,5 +1,5 @@
 /* tests/e2e/test_softhsm.c — the real SoftHSM behind the running broker: its directory goes and
- * comes back, its files are deleted, locked and damaged, and somebody exchanges keys in it.  Never
+ * comes back, its files are deleted, locked and damaged, and keys in it are exchanged.  Never
  * a wrong key. */
 #include <dlfcn.h>
 #include <ftw.h>
@@ -47,7 +47,7 @@ static int well_again(void **state)
 {
 	(void)state;
 	shell("cd \"$0/hsm\"; if [ -d away ]; then rm -rf tokens; cp -a away tokens; fi");
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	reload();
 	GOOD(invariants_hold(&in));
 	return 0;
@@ -104,7 +104,7 @@ static void test_c15_token_directory_goes_and_comes_back(void **state)
 		shell("cd \"$0/hsm\"; mv gone tokens");
 		unsigned long long from = now_ms();
 		GOOD(ask_within("key", 10000));
-		GOOD(broker_wait_ready(&in, 10000));
+		GOOD(broker_wait_ready(&in, READY_MS));
 		unsigned back_ms = (unsigned)(now_ms() - from);
 		stop_asking(asking);
 		if (red_ms > 3000 || back_ms > 10000)
@@ -219,7 +219,7 @@ static void test_c15_one_damaged_byte_is_no_other_key(void **state)
 	print_message("%u refused\n", refused);
 }
 
-/* ---- C10: somebody exchanges keys in the token ---- */
+/* ---- C10: keys in the token are exchanged ---- */
 
 enum change { REPLACE, ADD_SECOND, REMOVE, UNEXTRACTABLE };
 
@@ -345,8 +345,8 @@ static void test_c10_key_exchanged_while_running(void **state)
 	change(REPLACE); /* the same label and id, another key */
 	for (unsigned i = 0; i < 4; i++)
 		refused("HSM_KEY_ATTR");
-	reload(); /* nor by workers that never saw the old one: its fingerprint stands in the record
-		   */
+	/* nor by workers that never saw the old one: its fingerprint is in the record */
+	reload();
 	refused("HSM_KEY_ATTR");
 	change(ADD_SECOND);
 	reload();

@@ -1,5 +1,5 @@
 /* tests/e2e/test_storage.c — a disk that is full, slow or broken: no key without its record, and
- * service comes back by itself (SECURITY D1, D2, D8, D10, D11). The faults come from a small tmpfs
+ * service comes back by itself. The faults come from a small tmpfs
  * (as root) and from the shim of tests/fault. */
 #include "tests/fault/storage_test.h"
 
@@ -116,8 +116,8 @@ static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 	shim_arm(SHIM_LEDGER, SHIM_SYNC | SHIM_CUT, SHIM_FAIL, EIO, 0, -1);
 	int status;
 	char id[40];
-	GOOD(release(&status, id)); /* its record stands in the file, in the page cache at least,
-				       and counts for nothing */
+	/* its record is in the file, in the page cache at least, and counts for nothing */
+	GOOD(release(&status, id));
 	assert_int_equal(status, 503);
 	pid_t ledger = broker_process(&in, "--process ledger", 0);
 	assert_true(ledger > 0);
@@ -138,8 +138,8 @@ static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 
 /* ---- D8: a slow disk ---- */
 
-enum { CROWD = 110 };
-static struct link *crowd[CROWD];
+enum { CLIENTS = 110 };
+static struct link *client[CLIENTS];
 
 static void test_d08_slow_disk_bounded_queue_and_no_reply_before_the_sync(void **state)
 {
@@ -148,23 +148,23 @@ static void test_d08_slow_disk_bounded_queue_and_no_reply_before_the_sync(void *
 	json_object_set_new(config, "limits", json_pack("{s:i}", "queue", 4));
 	GOOD(instance_json_write(&in, "keybroker.json", config));
 	restart();
-	for (unsigned i = 0; i < CROWD; i++)
-		GOOD(link_open(&in.at, &crowd[i]));
+	for (unsigned i = 0; i < CLIENTS; i++)
+		GOOD(link_open(&in.at, &client[i]));
 	size_t n;
 	char *request = raw_request(&n);
 	shim_arm(SHIM_LEDGER, SHIM_SYNC, SHIM_SLOW, 2000, 0, -1);
 	unsigned long long from = now_ms(), first_key = 0, last = 0;
-	for (unsigned i = 0; i < CROWD; i++)
-		GOOD(link_send(crowd[i], request, n));
+	for (unsigned i = 0; i < CLIENTS; i++)
+		GOOD(link_send(client[i], request, n));
 	free(request);
-	unsigned left = CROWD, keys = 0, busy = 0, others = 0;
+	unsigned left = CLIENTS, keys = 0, busy = 0, others = 0;
 	while (left > 0 && now_ms() - from < 20000) {
-		for (unsigned i = 0; i < CROWD; i++) {
+		for (unsigned i = 0; i < CLIENTS; i++) {
 			struct reply r = {0};
 			char code[64];
-			if (crowd[i] == NULL || !link_has_reply(crowd[i]))
+			if (client[i] == NULL || !link_has_reply(client[i]))
 				continue;
-			GOOD(link_receive(crowd[i], &r));
+			GOOD(link_receive(client[i], &r));
 			last = now_ms() - from;
 			if (r.status == 200) {
 				/* I1, as the disk has it: the record is among the bytes that no
@@ -191,8 +191,8 @@ static void test_d08_slow_disk_bounded_queue_and_no_reply_before_the_sync(void *
 				others++;
 			}
 			reply_free(&r);
-			link_close(crowd[i]);
-			crowd[i] = NULL;
+			link_close(client[i]);
+			client[i] = NULL;
 			left--;
 		}
 		sleep_ms(5);
@@ -402,7 +402,7 @@ static void test_d11_no_secret_in_ledger_log_or_state(void **state)
 		free(out);
 	}
 	free(pin);
-	/* The search can find: what does stand in the ledger. */
+	/* The search can find: what is in the ledger. */
 	assert_int_equal(run_program(&out, (const char *const[]){"/bin/grep", "-rlaF", "--",
 								 KID_PLATFORM, state_dir, NULL}),
 			 0);

@@ -1,5 +1,5 @@
 /* tests/e2e/test_storage_files.c — the ledger's files altered, moved, replaced, shared: it is seen,
- * named and refused (SECURITY D5, D6, D7). */
+ * named and refused. */
 #include "tests/fault/storage_test.h"
 
 /* ---- D5: an altered ledger ---- */
@@ -35,7 +35,7 @@ static void test_d05_verify_names_the_line_and_the_broker_does_not_start(void **
 		verify_names(line);
 	}
 	for (unsigned line = 2; line < n;
-	     line++) { /* a line removed: the one that stands in its place does not follow */
+	     line++) { /* a line removed: the one in its place does not follow */
 		memcpy(bad, whole, start[line - 1]);
 		memcpy(bad + start[line - 1], whole + start[line], len - start[line]);
 		spill(newest(), bad, len - (start[line] - start[line - 1]));
@@ -59,7 +59,7 @@ static void test_d05_verify_names_the_line_and_the_broker_does_not_start(void **
 	}
 	spill(newest(), whole, len - 9); /* the last line cut */
 	verify_names((unsigned)n);
-	/* Whole lines cut from the end: only a head that was kept elsewhere tells. */
+	/* Whole lines cut from the end: only a copy of the head elsewhere shows it. */
 	char *out = NULL, head[128] = "";
 	spill(newest(), whole, len);
 	assert_int_equal(CTL(&in, &out, "ledger", "verify"), 0);

@@ -1,5 +1,5 @@
 /* tests/e2e/test_storage_kill.c — kill -9 at each step of a release and of a rotation: every reply
- * that a client got has its record, and service comes back (SECURITY D3). */
+ * that a client got has its record, and service comes back. */
 #include "tests/fault/storage_test.h"
 
 /* ---- D3: kill -9 at each step ---- */

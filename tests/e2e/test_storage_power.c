@@ -1,6 +1,6 @@
 /* tests/e2e/test_storage_power.c — what the disk holds after a torn write, after the ledger's
  * process died before it could reply, and after a power cut: every reply has its record, and the
- * rest is cut and recorded (SECURITY D3, D4, C8). */
+ * rest is cut and recorded. */
 #include "tests/fault/storage_test.h"
 
 static void tear(const char *text)
@@ -25,7 +25,7 @@ static void test_d03_kill_at_each_step_of_a_repair(void **state)
 		GOOD(shim_start_unready(&in));
 		assert_true(shim_has_acted(r, 10000));
 		shim_disarm();
-		GOOD(broker_wait_ready(&in, 20000));
+		GOOD(broker_wait_ready(&in, READY_MS));
 		released();
 		GOOD(verifies());
 		unsigned repairs = ledger_count(&in, "\"event\":\"repair\"") - before;
@@ -37,7 +37,7 @@ static void test_d03_kill_at_each_step_of_a_repair(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* ---- C8's half: the record stands, the reply was never sent ---- */
+/* ---- C8's half: the record is there, the reply was never sent ---- */
 
 static void test_c08_ledger_dies_between_sync_and_reply(void **state)
 {
@@ -57,7 +57,7 @@ static void test_c08_ledger_dies_between_sync_and_reply(void **state)
 	reply_free(&r);
 	link_close(l);
 	assert_int_equal(ledger_count(&in, "\"outcome\":\"released\""), before + 1);
-	/* What was synced before the process died stands right before the line that says that it
+	/* What was synced before the process died is right before the line that says that it
 	 * began again. */
 	char *text = ledger_text(&in), *start = NULL, *at;
 	for (at = text; (at = strstr(at, "\"event\":\"start\"")) != NULL; at++)

@@ -1,5 +1,5 @@
 /* tests/e2e/test_time.c — the wall clock jumps, goes back, was never set, lies beyond 2038:
- * timeouts do not notice, tokens do, and what was used stays used (SECURITY F).  The clock is the
+ * timeouts do not notice, tokens do, and what was used stays used. The clock is the
  * shim's: an offset that all processes see at once. */
 #include "tests/fault/storage_test.h"
 
@@ -131,7 +131,8 @@ static void test_f01_deadlines_do_not_notice(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Slewing, a leap second, a step within the skew: nobody is refused for it, and it is no step. */
+/* Slewing, a leap second, a step within the skew: no request is refused for it, and it is no step.
+ */
 static void test_f03_small_steps_are_none(void **state)
 {
 	(void)state;
@@ -197,8 +198,8 @@ static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **stat
 	for (unsigned i = 0; i < 3; i++) {
 		move_clock(i == 2 ? INT64_C(4291747200) - real_s() : 2 * DAY);
 		if (i > 0) {
-			signal_broker(SIGUSR1); /* the first line of a segment carries the greatest
-						   time seen */
+			/* the first line of a segment carries the greatest time seen */
+			signal_broker(SIGUSR1);
 			pid_t ledger = broker_process(&in, "--process ledger", 0);
 			sleep_ms(200);
 			kill(ledger, SIGKILL);

@@ -1,6 +1,6 @@
-/* tests/e2e/test_tls_wire.c — TLS as strangers may try to have it: old, weak, again, early, without
+/* tests/e2e/test_tls_wire.c — TLS as clients may try to have it: old, weak, again, early, without
  * or with a wrong certificate; what a refused handshake costs; and the server's own certificate
- * replaced while it serves.  SECURITY B12, B13, B14, B20. */
+ * replaced while it serves.   */
 #include "tests/e2e/flood.h"
 
 #include <openssl/pem.h>
@@ -306,7 +306,7 @@ static void test_b13_early_data(void **state)
 	sleep_ms(300);
 	assert_true(metric(&in, "keybroker_requests_total") == sent);
 	assert_int_equal(ledger_count(&in, "\"seq\""), records);
-	/* Bytes that were promised to nobody end the connection. */
+	/* Bytes after the request's end close the connection. */
 	if (shaken == 1)
 		assert_true(SSL_read(ssl, answer, sizeof answer - 1) <= 0);
 	tls_free(ssl);
@@ -405,7 +405,7 @@ static void test_b20_certificate_replaced_under_load(void **state)
 	assert_int_equal((int)serial_shown(), (int)serial);
 	GOOD(instance_write(&in, "tls/server.pem", "no certificate\n", 15));
 	assert_int_not_equal(reload(), 0);
-	kill(in.broker, SIGHUP); /* who does not ask keybrokerctl first */
+	kill(in.broker, SIGHUP); /* a reload without keybrokerctl's check before it */
 	wait_metric("keybroker_reloads_failed_total", refused + 1, 5000);
 	assert_int_equal((int)serial_shown(), (int)serial);
 	write_server(leaf, mine);

@@ -6,7 +6,7 @@
 
 #include <unistd.h>
 
-enum { FAULTS_MS = 20000, SAMPLES = 150 };
+enum { FAULTS_MS = 60000, SAMPLES = 150 };
 
 struct upstream {
 	const char *name, *uri; /* @: https://localhost:PORT, #: the port */
@@ -165,8 +165,9 @@ static int setup(void **state)
 	json_t *policy = json_pack("{s:s, s:O}", "version", "1.0.0", "anyOf", authorities);
 	GOOD(instance_json_write(&in, "policies/any.json", policy));
 	GOOD(broker_start(&in));
-	/* Each was tried once.  The measure of descriptors is taken while all of them are being
-	 * tried: the test issuer is made to sleep for it. */
+	/* Each was tried once.  Memory and descriptors are measured while all of them are being
+	 * tried: the test issuer is stopped for it.  How many are tried at one moment later is
+	 * chance, so the most that were seen count as "before". */
 	char line[2048];
 	unsigned long long end = now_ms() + FAULTS_MS;
 	while (log_count("issuer.fetch_failed", "", line) <
@@ -174,13 +175,17 @@ static int setup(void **state)
 			       COUNT(certified) + COUNT(redirected) + COUNT(inside) &&
 	       now_ms() < end)
 		sleep_ms(20);
+	unsigned fds, most = 0;
 	kill(in.issuer, SIGSTOP);
-	while (fetcher_fds() < idle_fds + COUNT(poisoned) + COUNT(oversize) + COUNT(slow) &&
-	       now_ms() < end)
+	while (most < idle_fds + COUNT(poisoned) + COUNT(oversize) + COUNT(slow) &&
+	       now_ms() < end) {
+		most = (fds = fetcher_fds()) > most ? fds : most;
 		sleep_ms(10);
+	}
 	const char *why = invariants_begin(&in, &good);
 	kill(in.issuer, SIGCONT);
 	GOOD(why);
+	invariants_allow("fetcher", most);
 	return 0;
 }
 
@@ -211,9 +216,13 @@ static void all_fail(const struct upstream *t, size_t n)
 			else
 				sleep_ms(20);
 		snprintf(part, sizeof part, "\"issuer\":\"%s\"", t[i].name);
-		if (log_count("issuer.fetch_failed", part, line) == 0 ||
-		    strstr(line, reason) == NULL ||
-		    (t[i].says != NULL && strstr(line, t[i].says) == NULL))
+		unsigned logged = log_count("issuer.fetch_failed", part, line);
+		/* Another reason of the same failure is logged once a minute: on a busy machine the
+		 * first one may have been a time-out. */
+		bool was_late = strstr(line, "FETCH_TIMEOUT") != NULL;
+		if (logged == 0 ||
+		    (!was_late && (strstr(line, reason) == NULL ||
+				   (t[i].says != NULL && strstr(line, t[i].says) == NULL))))
 			GOOD(wrong("issuer %s: the log says: %s", t[i].name, line));
 		char *token = token_of(t[i].name, NULL);
 		struct ask a = {.name = "any", .token = token};
@@ -227,17 +236,16 @@ static void test_h01_slow_issuers(void **state)
 {
 	(void)state;
 	all_fail(slow, COUNT(slow));
-	/* Who has fresh keys does not notice: while all of them are being asked, again and again.
-	 */
+	/* Releases with fresh keys do not notice, while all of these are asked again and again. One
+	 * that waited for a fetch would take 5 s; what a busy machine adds is less. */
 	unsigned long long p99, busy_ms = median_ms(&p99);
-	/* Whoever waited for a fetch would wait for seconds; a busy machine's noise is less. */
-	if (busy_ms > quiet_ms * 3 + 20 || p99 > quiet_p99_ms + 2000)
+	if (busy_ms > quiet_ms * 3 + 500 || p99 > quiet_p99_ms + 3000)
 		GOOD(wrong("%llu ms, p99 %llu ms beside slow issuers; %llu ms, p99 %llu ms without",
 			   busy_ms, p99, quiet_ms, quiet_p99_ms));
 }
 
-/* Connect to last byte 5 s in all, whatever an issuer does: the log has how long it took.  The same
- * reason again is no news. */
+/* Connect to last byte 5 s in all, whatever an issuer does: the log has how long it took.  A limit
+ * for each phase would add up to 10 s.  The same reason again is not logged again. */
 static void test_h01_total_deadline(void **state)
 {
 	(void)state;
@@ -249,7 +257,7 @@ static void test_h01_total_deadline(void **state)
 		const char *after = strstr(line, "timed out after ");
 		if (n != 1 || after == NULL ||
 		    sscanf(after, "timed out after %lu milliseconds", &took) != 1 || took < 5000 ||
-		    took > 6500)
+		    took > 9000)
 			GOOD(wrong("%u lines, %s", n, line));
 	}
 }

@@ -1,6 +1,6 @@
-/* tests/e2e/test_wire.c — what strangers may write on the wire, byte by byte: framings that are
+/* tests/e2e/test_wire.c — what clients may write on the wire, byte by byte: framings that are
  * read in two ways, requests in pieces, hostile text; and what they may read: exact headers, and no
- * name of anything.  SECURITY B3, B4, B5, B6, B7, B8, B15, B16, B17, B19.  Long: a rule a test. */
+ * name of anything.   Long: a rule a test. */
 #include "tests/e2e/flood.h"
 
 #include <dirent.h>
@@ -409,7 +409,7 @@ static void test_b16_headers_are_exactly_these(void **state)
 	link_close(l);
 }
 
-/* ---- text of strangers ---- */
+/* ---- text of clients in the log ---- */
 
 /* Every line is one JSON object of printable text, no longer than it may be; the number of lines.
  */
@@ -489,7 +489,7 @@ static void test_b17_ten_megabytes_of_hostile_text(void **state)
 			GOOD(link_open(&in.at, &l));
 		GOOD(link_send(l, text, len));
 		GOOD(link_receive(l, &r));
-		/* 503: a key id that nobody knows may be one that the issuer's keys do not hold
+		/* 503: an unknown key id may be one that the issuer's keys do not hold
 		 * yet. */
 		if (r.status < 400 || (r.status >= 500 && r.status != 503))
 			GOOD(wrong("request %u: status %d %.200s", asked, r.status, r.body));
@@ -519,7 +519,7 @@ static void test_b17_ten_megabytes_of_hostile_text(void **state)
 	free(log);
 }
 
-/* ---- doors ---- */
+/* ---- metrics, health, listening sockets ---- */
 
 static bool holds_socket(pid_t pid, unsigned long inode)
 {
@@ -597,7 +597,7 @@ static void test_b19_what_metrics_say(void **state)
 		if (body != NULL && invariants_search(body, strlen(body)) != NULL)
 			GOOD(wrong("%s tells a secret", paths[i]));
 		free(body);
-		/* Without a credential, on the port that strangers reach: the answer is the same
+		/* Without a credential, on the clients' port: the answer is the same
 		 * for what is there and what is not. */
 		GOOD(place_call(&in.at, "GET", paths[i], "", NULL, &r));
 		assert_true(r.status == 404 || r.status == 401);

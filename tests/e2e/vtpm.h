@@ -29,7 +29,7 @@ const char *vtpm_pcr_digest(const struct vtpm *v, char hex[static 65]);
 /* Make the attestation key at VTPM_AK if there is none; its name in hexadecimal, and whether it was
  * made. */
 const char *vtpm_ak(const struct vtpm *v, char name_hex[static 69], bool *is_new);
-/* How many transient objects and sessions lie in it: 0 when everybody cleaned up. */
+/* How many transient objects and sessions are in it: 0 when all were flushed. */
 const char *vtpm_loaded(const struct vtpm *v, unsigned *n);
 /* Keep the SHA-1 bank alone from the next start on. */
 const char *vtpm_drop_sha256(const struct vtpm *v);

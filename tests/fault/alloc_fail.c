@@ -7,7 +7,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* glibc's own, under the names that it keeps for those who stand before it. */
+/* glibc's own, under the names that it has for a malloc() before its own. */
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t n);

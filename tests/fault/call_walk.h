@@ -363,9 +363,9 @@ static inline void walk_guest(unsigned stride)
 		 key_is_whole},
 	};
 	for (unsigned i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-		unsigned all =
-			calls_of(&commands[i]); /* of an RSA key's nearly all are blocks of its
-						   unwrapping, which the first has, too */
+		/* of an RSA key's nearly all are blocks of its unwrapping, which the first has,
+		 * too */
+		unsigned all = calls_of(&commands[i]);
 		call_walk(&commands[i], all > LONG_RUN ? all - LAST_CALLS : 1, stride);
 	}
 	tsm_end(kernel);
@@ -374,7 +374,7 @@ static inline void walk_guest(unsigned stride)
 
 /* ---- the broker ---- */
 
-/* Whatever failed on the way, no room serves as root. */
+/* Whatever failed on the way, no process serves as root. */
 static inline const char *no_process_is_root(void)
 {
 	static const char *const processes[] = {"gateway", "vault", "ledger", "fetcher"};
@@ -412,8 +412,9 @@ static inline const char *start_failing(const char *who, unsigned n)
 		is_held = file_read(in.log, said, sizeof said) > 0 &&
 			  strstr(said, "\"event\":\"process.held\"") != NULL;
 	script_disarm();
-	if (is_held) { /* the configuration was what the process could not work with, for all it
-			  knows: the operator is told what to do */
+	/* the configuration was what the process could not work with, for all it knows: the
+	 * operator is told what to do */
+	if (is_held) {
 		assert_in_range(broker_stop(&in, SIGTERM, 40000), 0, 1);
 		return NULL;
 	}

@@ -15,8 +15,8 @@
 enum { FAIL_MAGIC = 0x6661696c };
 struct fail_script {
 	uint32_t magic;
-	char program[32];           /* whose calls count: the end of argv[0], as "keybrokerctl" or
-				       "keybrokerd: vault" */
+	/* whose calls count: the end of argv[0], as "keybrokerctl" or "keybrokerd: vault" */
+	char program[32];
 	char name[40];              /* of the last one that was made to fail */
 	_Atomic uint64_t armed;     /* 0: nothing counts, nothing fails */
 	_Atomic uint64_t fail_at;   /* this one fails, from 1 on */

@@ -57,7 +57,7 @@ static inline const char *start_with(const char *so, const char *(*start)(struct
 	return why;
 }
 
-/* The broker anew, with the shim in this room; "": in the supervisor. */
+/* The broker anew, with the shim in this process; "": in the supervisor. */
 static inline void script_in(const char *so, const char *process)
 {
 	char who[32];
@@ -121,7 +121,7 @@ static inline struct walk fail_walk(const char *so, const char *process, unsigne
 		      w.refused, w.silent);
 	assert_true(w.steps > 0 ||
 		    strcmp(process, "ledger") == 0); /* the ledger allocates nothing */
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	workers_are_up(2);
 	GOOD(invariants_hold(&in));
 	return w;

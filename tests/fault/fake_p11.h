@@ -25,7 +25,7 @@ enum fake_act {
 	FAKE_ABORT,
 	FAKE_SEGV,
 	FAKE_EXIT,
-	FAKE_KILL, /* the call, then SIGKILL to itself: the work is done and nobody learns of it */
+	FAKE_KILL, /* the call, then SIGKILL to itself: the work is done and no answer comes */
 	/* C_WrapKey and C_Sign: the call, and then something else in the place of its output */
 	FAKE_LEN_ZERO,
 	FAKE_LEN_BEYOND, /* longer than the buffer */

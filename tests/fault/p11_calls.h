@@ -1,4 +1,4 @@
-/* tests/fault/p11_calls.h — the PKCS#11 calls of the keystore, one list for all who stand between
+/* tests/fault/p11_calls.h — the PKCS#11 calls of the keystore, one list for all that is put between
  * it and the module: X(call, (parameters), (arguments)). */
 #ifndef KB_TESTS_P11_CALLS_H
 #define KB_TESTS_P11_CALLS_H

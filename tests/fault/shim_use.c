@@ -89,7 +89,7 @@ const char *shim_start(struct instance *in)
 	const char *why = NULL;
 	for (unsigned i = 0; i < 10; i++) {
 		if ((why = shim_start_unready(in)) != NULL ||
-		    (why = broker_wait_ready(in, 20000)) == NULL || in->broker != 0 ||
+		    (why = broker_wait_ready(in, READY_MS)) == NULL || in->broker != 0 ||
 		    !is_port_taken(in))
 			break;
 		sleep_ms(500);

@@ -52,8 +52,9 @@ struct shim_rule {
 	_Atomic int32_t number;            /* errno, or milliseconds */
 	_Atomic int32_t skip;              /* matching calls that pass first */
 	_Atomic int32_t times;             /* … then so many are acted on; -1: all */
-	_Atomic uint32_t is_asleep; /* matching calls count only once a message has come in: the
-				       first recv or read that brings something */
+	/* matching calls count only once a message has come in: the first recv or read that brings
+	 * something */
+	_Atomic uint32_t is_asleep;
 	_Atomic uint32_t acted;
 };
 

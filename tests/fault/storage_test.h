@@ -121,7 +121,7 @@ static inline void denied_by_ledger(void)
 		GOOD(wrong("refusals with LEDGER: %.0f, then %.0f", before, after));
 }
 
-/* The request as bytes, for those who do not wait for its answer; malloc'd. */
+/* The request as bytes, for tests that do not wait for its answer; malloc'd. */
 static inline char *raw_request(size_t *n)
 {
 	char *request = malloc(strlen(token) + 512);
@@ -226,7 +226,7 @@ static const struct {
 	{"ledger", SHIM_LEDGER, SHIM_RECV | SHIM_SEND | SHIM_FILES, 4},
 };
 
-/* Kill this room before (after) its nth call of a release.  False: the release has fewer. */
+/* Kill this process before (after) its nth call of a release.  False: the release has fewer. */
 static inline bool kill_at(unsigned process, enum shim_what what, int nth)
 {
 	struct link *l = NULL;
@@ -238,7 +238,7 @@ static inline bool kill_at(unsigned process, enum shim_what what, int nth)
 		shim_arm_asleep(walk[process].process, walk[process].calls, what, nth);
 	GOOD(link_send(l, request, n));
 	free(request);
-	/* A request whose reply was lost would be answered after 10 s: nobody waits for that here.
+	/* A request whose reply was lost would be answered after 10 s: no test waits for that here.
 	 */
 	for (unsigned long long end = now_ms() + 15000, soon = 0;
 	     now_ms() < end && !link_has_reply(l); sleep_ms(2)) {

@@ -11,8 +11,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char dir[] = "/dev/shm/keybroker-fuzz-XXXXXX"; /* in memory: a disk would be most of what an
-							 input costs */
+/* in memory: a disk would be most of what an input costs */
+static char dir[] = "/dev/shm/keybroker-fuzz-XXXXXX";
 
 static const struct {
 	const char *name, *text;

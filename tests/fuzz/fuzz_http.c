@@ -1,5 +1,5 @@
 /* tests/fuzz/fuzz_http.c — the request parser: never reads past its input, and says the same of
- * every prefix as of the whole (SECURITY B8). */
+ * every prefix as of the whole. */
 #include <stdlib.h>
 
 #include "base/limits.h"

@@ -1,4 +1,4 @@
-/* tests/fuzz/fuzz_pubkey.c — one JWK of a stranger, for both uses: whatever is taken lies within
+/* tests/fuzz/fuzz_pubkey.c — one JWK from outside, for both uses: whatever is taken lies within
  * the limits, has no private member, and has the thumbprint that its own members say (RFC 7638). */
 #include <openssl/evp.h>
 #include <openssl/sha.h>

@@ -1,5 +1,5 @@
-/* Key records: whatever the text, no crash; what is taken can be written, and what is written reads
- * back to the same text. */
+/* tests/fuzz/fuzz_record.c — key records: whatever the text, no crash; what is taken can be
+ * written, and what is written reads back to the same text. */
 #include <stdlib.h>
 
 #include "base/limits.h"

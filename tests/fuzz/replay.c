@@ -1,8 +1,11 @@
 /* tests/fuzz/replay.c — a fuzz target without the fuzzer and without sanitizers: every input of the
- * given files and directories once, and what it costs. replay FLOOR FILE|DIR…: an input that takes
- * more than 100 ms of CPU is a finding (a stranger could stop a worker with it), and so is a target
- * that runs fewer than FLOOR inputs a second of CPU (a slow target finds nothing).  CPU time, not
- * wall time: the machine may be busy. */
+ * given files and directories once, and what it costs.
+ *
+ *   replay FLOOR FILE|DIR…
+ *
+ * An input that takes more than 100 ms of CPU is a finding (a client could stop a worker with it),
+ * and so is a target that runs fewer than FLOOR inputs a second of CPU (a slow target finds
+ * nothing).  CPU time, not wall time: the machine may be busy. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

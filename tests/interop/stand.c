@@ -38,7 +38,7 @@ static json_t *import(const char *name, EVP_PKEY *key, const uint8_t *bytes, siz
 	return j;
 }
 
-/* A second door, under a name that is in the certificate. */
+/* A second listener, under a name that is in the certificate. */
 static unsigned add_listener(void)
 {
 	char text[64];

@@ -1,13 +1,17 @@
-/* tests/mutation/mutate.c — one wrong change at a time to a C file, for tests/mutation/run.  It
- * decides nothing: it knows C's tokens and this house's style, and makes the mistakes that a tired
- * programmer makes with a check: ignore   if (c) …        the condition is computed and not looked
- * at            invert  the condition is turned round drop     a && b, a || b  one term is computed
- * and not looked at                 bound   < and <=, > and >= change places equal    == and !=
- * change places                                                choose  c ? a : b takes the same
- * side always forgive  an error code that is returned or set becomes KB_OK                    flip
- * true and false that are returned change places forget   x |= y          y does not count, or only
- * the last one does mutate list FILE: "number TAB line TAB kind TAB the line as it will be"; mutate
- * apply FILE NUMBER: the whole file, changed (0: as it is). */
+/* tests/mutation/mutate.c — one wrong change at a time to a C file, for tests/mutation/run: the
+ * mistakes that a tired programmer makes with a check.  It decides nothing.  Kinds of change:
+ * - ignore: if (c) …; the condition is computed, and then taken as false
+ * - invert: the condition is negated
+ * - drop: a && b, a || b; one term is computed and has no effect
+ * - bound: < and <=, > and >= are exchanged
+ * - equal: == and != are exchanged
+ * - choose: c ? a : b always takes the same side
+ * - forgive: an error code that is returned or set becomes KB_OK
+ * - flip: true and false that are returned are exchanged
+ * - forget: x |= y; y has no effect, or only the last one has
+ *
+ * mutate list FILE: "number TAB line TAB kind TAB the statement as it will be", see list().
+ * mutate apply FILE NUMBER: the whole file with that change, 0: as it is. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -174,9 +178,8 @@ static size_t left_of(size_t op, bool stop_at_and)
 		size_t p = t - 1;
 		if (tok[p].depth < tok[op].depth)
 			break;
-		if (tok[p].depth == tok[op].depth &&
-		    (is(p, "(") || is(p, "["))) { /* of a group that lies to the left: the depth
-						     before it is opened */
+		/* of a group that lies to the left: the depth before it is opened */
+		if (tok[p].depth == tok[op].depth && (is(p, "(") || is(p, "["))) {
 			t = p;
 			continue;
 		}
@@ -281,38 +284,69 @@ static void mutate_token(size_t t)
 
 /* ---- out ---- */
 
-static void put(const char *from, size_t len)
-{
-	/* One line, one blank between words: what lists and tables can hold. */
-	bool was_space = true;
+static char last; /* what was printed last of a statement */
 
-	for (size_t i = 0; i < len; i++) {
-		bool is_space = isspace((unsigned char)from[i]) != 0;
-		if (!is_space)
-			putchar(from[i]);
-		else if (!was_space)
-			putchar(' ');
-		was_space = is_space;
-	}
+/* A blank that line breaks and comments come to; none inside of brackets, where a break may stand
+ * as well. */
+static void put_blank(char next)
+{
+	if (last != '\0' && strchr("([", last) == NULL && strchr(")],;", next) == NULL)
+		putchar(' ');
 }
 
+/* Text of the program in one line, without comments, whatever its line breaks are. */
+static void put(const char *p, size_t len)
+{
+	bool was_space = false;
+
+	for (size_t i = 0; i < len; i++) {
+		if (isspace((unsigned char)p[i])) {
+			was_space = true;
+		} else if (i + 1 < len && p[i] == '/' && p[i + 1] == '*') {
+			const char *end = strstr(p + i + 2, "*/");
+			i = end == NULL ? len : (size_t)(end + 1 - p);
+			was_space = true;
+		} else {
+			if (was_space)
+				put_blank(p[i]);
+			was_space = false;
+			putchar(last = p[i]);
+		}
+	}
+	if (was_space)
+		last = last == '\0' ? last : ' ';
+}
+
+/* Ends of statements are ; { and } outside of parentheses. */
+static bool is_edge(size_t t)
+{
+	return tok[t].depth == 0 && (is(t, ";") || is(t, "{") || is(t, "}"));
+}
+
+/* A mutant is named by its statement, with the change between « and »: neither a line number nor a
+ * line break is part of it. */
 static void list(void)
 {
 	for (size_t i = 0; i < n_mutant; i++) {
 		const struct mutant *m = &mutant[i];
-		size_t line = 1, from = m->from, to = m->to;
+		size_t line = 1, a = 0, b;
+
 		for (size_t k = 0; k < m->from; k++)
 			line += text[k] == '\n';
-		while (from > 0 && text[from - 1] != '\n')
-			from--;
-		while (to < text_len && text[to] != '\n')
-			to++;
+		for (size_t t = 0; t < n_tok && tok[t].at < m->from; t++)
+			if (is_edge(t))
+				a = t + 1;
+		for (b = a; b < n_tok && (tok[b].at < m->to || !is_edge(b)); b++)
+			continue;
+		size_t end = b < n_tok ? tok[b].at + tok[b].len : text_len;
 		printf("%zu\t%zu\t%s\t", i + 1, line, m->kind);
-		put(text + from, m->from - from);
-		printf("«");
+		last = '\0';
+		put(text + tok[a].at, m->from - tok[a].at);
+		printf("%s«", last == ' ' ? " " : "");
+		last = '\0';
 		put(m->with, strlen(m->with));
 		printf("»");
-		put(text + m->to, to - m->to);
+		put(text + m->to, end - m->to);
 		putchar('\n');
 	}
 }

@@ -26,6 +26,6 @@ SAMPLE ?= 1
 mutation: deps-test
 	$(Q)$(MAKE) --no-print-directory run-mutation
 run-mutation: $(BUILD)/mutation/mutate $(MUTATION_TESTS)
-	$(Q)BUILD=$(BUILD) SAMPLE=$(SAMPLE) CC=$(CC) tests/mutation/run $(FILES)
+	$(Q)BUILD=$(BUILD) SAMPLE=$(SAMPLE) CC='$(CC)' tests/mutation/run $(FILES)
 
 .PHONY: mutation run-mutation

@@ -1,6 +1,6 @@
 /* tests/security/constant_time.c — run by valgrind: the bytes of two secrets are marked as
- * undefined, so that every jump and every address that depends on one of them is told. Never run by
- * itself. */
+ * undefined, so that every jump and every address that depends on one of them is reported. Never
+ * run by itself. */
 #include <string.h>
 #include <valgrind/memcheck.h>
 

@@ -1,4 +1,4 @@
-# make security [ONLY=C06]: the list of attacks and faults, item by item; tests/security/list says what it holds.  Its long tests stand in this directory.
+# make security [ONLY=C06]: the list of attacks and faults, item by item; tests/security/list has the items. Its long tests are in this directory.
 SECURITY := $(patsubst tests/security/%.c,$(BUILD)/security/%,$(sort $(wildcard tests/security/test_*.c tests/security/alone-*.c)))
 ONLY     ?=
 

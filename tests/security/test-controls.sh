@@ -1,5 +1,5 @@
 #!/bin/sh
-# test-controls.sh — J5: every detector meets its planted fault.
+# Every detector meets its planted fault.
 cd "$(dirname "$0")/../.." || exit 1
-unset RESULTS PROGRESS # the runner is among what is controlled
+unset RESULTS PROGRESS # the test runner is among what is controlled
 make --no-print-directory BUILD="${BUILD:-build}" controls

@@ -2,33 +2,33 @@
  * while a thousand requests are in flight, and many damaged configurations. */
 #include <sys/stat.h>
 
-#include "tests/e2e/crowd.h"
+#include "tests/e2e/reload_load.h"
 
 enum { RELOADS = 100, PROCESSES = 4, LINKS = 250, ROUNDS = 1500 };
 
 static int setup(void **state)
 {
 	(void)state;
-	crowd_setup();
+	load_setup();
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	crowd_teardown();
+	load_teardown();
 	return 0;
 }
 
 static void test_e02_hundred_reloads_with_a_thousand_in_flight(void **state)
 {
 	(void)state;
-	crowd_run(RELOADS, PROCESSES, LINKS);
-	crowd_policy(true);
+	load_run(RELOADS, PROCESSES, LINKS);
+	load_policy(true);
 	char *out = NULL;
 	assert_int_equal(CTL(&in, &out, "reload"), 0);
 	free(out);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	GOOD(invariants_begin(&in, &good));
 	GOOD(invariants_hold(&in));
 }

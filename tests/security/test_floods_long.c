@@ -1,5 +1,5 @@
 /* tests/security/test_floods_long.c — ten thousand at once, memory at its end, and what a hostile
- * request can be made to cost.  SECURITY B10, G3, G4. */
+ * request can be made to cost. */
 #include "tests/e2e/flood.h"
 
 #include <limits.h>
@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { CROWD = 10000, PER_SOURCE = 500, HOUSE = 4096 };
+enum { CLIENTS = 10000, PER_SOURCE = 500, MOST = 4096 };
 
-static int crowd[CROWD];
+static int client[CLIENTS];
 
 static int setup(void **state)
 {
@@ -25,30 +25,30 @@ static int setup(void **state)
 /* Connects without waiting: with a full house the kernel lets some wait, too. */
 static void crowd_come(const uint8_t *first, size_t len)
 {
-	for (unsigned i = 0; i < CROWD; i++) {
+	for (unsigned i = 0; i < CLIENTS; i++) {
 		struct sockaddr_in from = {.sin_family = AF_INET,
 					   .sin_addr = {htonl(0x7f020000u + 1 + i / PER_SOURCE)}};
 		struct sockaddr_in to = {.sin_family = AF_INET,
 					 .sin_port = htons((uint16_t)in.port),
 					 .sin_addr = {htonl(INADDR_LOOPBACK)}};
-		crowd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		assert_true(crowd[i] >= 0);
-		setsockopt(crowd[i], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
-		assert_int_equal(bind(crowd[i], (struct sockaddr *)&from, sizeof from), 0);
-		if (connect(crowd[i], (struct sockaddr *)&to, sizeof to) != 0)
+		client[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		assert_true(client[i] >= 0);
+		setsockopt(client[i], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+		assert_int_equal(bind(client[i], (struct sockaddr *)&from, sizeof from), 0);
+		if (connect(client[i], (struct sockaddr *)&to, sizeof to) != 0)
 			assert_int_equal(errno, EINPROGRESS);
 		if (len > 0)
-			(void)send(crowd[i], first, len, MSG_NOSIGNAL);
+			(void)send(client[i], first, len, MSG_NOSIGNAL);
 	}
 }
 
 static void crowd_go(void)
 {
-	for (unsigned i = 0; i < CROWD; i++)
-		close_hard(crowd[i]);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		close_hard(client[i]);
 }
 
-/* The operators' door, with the house full. */
+/* The metrics port, with all connections taken. */
 static void health_is_quick(void)
 {
 	unsigned long long best = ULLONG_MAX;
@@ -66,15 +66,15 @@ static void ten_thousand(const uint8_t *first, size_t len)
 	pid_t pid = gateway();
 	long before = status_kib(pid, "VmRSS:");
 	crowd_come(first, len);
-	wait_metric("keybroker_connections_open", HOUSE * 0.9, 15000);
+	wait_metric("keybroker_connections_open", MOST * 0.9, 15000);
 	for (unsigned i = 0; i < 20; i++) {
 		double open = metric(&in, "keybroker_connections_open");
-		if (open > HOUSE)
-			GOOD(wrong("%.0f connections, %d allowed", open, HOUSE));
+		if (open > MOST)
+			GOOD(wrong("%.0f connections, %d allowed", open, MOST));
 		health_is_quick();
 		sleep_ms(50);
 	}
-	long each = (status_kib(pid, "VmRSS:") - before) / HOUSE;
+	long each = (status_kib(pid, "VmRSS:") - before) / MOST;
 	print_message("  %ld KiB for each of them\n", each);
 	if (each > (len == 0 ? 2 : 64))
 		GOOD(wrong("%ld KiB for each of them", each));
@@ -92,8 +92,8 @@ static void ten_thousand(const uint8_t *first, size_t len)
 static void test_b10_ten_thousand_idle(void **state)
 {
 	(void)state;
-	flood_limits(json_pack("{s:i, s:i}", "connections", HOUSE, "connections_per_source",
-			       PER_SOURCE));
+	flood_limits(
+		json_pack("{s:i, s:i}", "connections", MOST, "connections_per_source", PER_SOURCE));
 	ten_thousand(NULL, 0);
 }
 
@@ -142,7 +142,7 @@ static long oom_score(pid_t pid)
 	return score;
 }
 
-/* Whom the kernel takes first; and that the sum of all that strangers may have stored here fits the
+/* What the kernel kills first; and that the sum of all that clients may have stored here fits the
  * unit's MemoryMax several times, so that it need not. */
 static void test_g03_whom_the_kernel_takes(void **state)
 {
@@ -212,7 +212,7 @@ static void test_g03_memory_limit_under_hostile_load(void **state)
 		tls_free(sender[i]);
 	assert_int_equal(broker_process(&in, "vault", 0), vault);
 	assert_int_equal(broker_process(&in, "ledger", 0), ledger);
-	GOOD(broker_wait_ready(&in, 10000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	/* Out of the group again, which must not be left behind. */
 	snprintf(path, sizeof path, "%s/cgroup.procs",
 		 is_v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory");

@@ -26,7 +26,7 @@ static int well_again(void **state)
 	fake_clear();
 	if (in.broker == 0)
 		GOOD(broker_start(&in));
-	GOOD(broker_wait_ready(&in, 15000));
+	GOOD(broker_wait_ready(&in, READY_MS));
 	workers_are_up(WORKERS);
 	GOOD(invariants_hold(&in));
 	return 0;
@@ -232,8 +232,8 @@ static void test_c06_hung_at_the_start(void **state)
 		unsigned long long from = now_ms();
 		while (metric(&in, "keybroker_killed_hung_total") < killed + 1 &&
 		       now_ms() - from < 20000) {
-			struct outcome o = ask_key("key"); /* the other worker serves; it may be the
-							      one that meets C_SignInit */
+			/* the other worker serves; it may be the one that meets C_SignInit */
+			struct outcome o = ask_key("key");
 			if (o.status != 200 && calls[i] != FAKE_C_SignInit)
 				GOOD(wrong("call %u: status %d %s %s", calls[i], o.status, o.code,
 					   o.why));

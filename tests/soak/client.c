@@ -1,5 +1,5 @@
-/* tests/soak/client.c — guests that want their keys for hours: each asks, comes back when it is
- * told to or when the broker is gone, and believes no reply that does not open to the very key.
+/* tests/soak/client.c — guests that want their keys for hours: each asks, comes back after
+ * Retry-After or when the broker is gone, and believes no reply that does not open to the very key.
  * Must never give up before RETRY_MS, and never count as a success what is none. */
 #include "tests/soak/client.h"
 

@@ -29,7 +29,7 @@ struct client {
 /* NULL, or why there is no connection. */
 const char *client_connect(struct client *c, bool is_new);
 void client_disconnect(struct client *c);
-/* This answer must stand in the ledger with this code. */
+/* This answer must be in the ledger with this code. */
 void client_note(struct client *c, const struct reply *r, const char *code);
 /* A token over `attest` (consumed) from an issuer; counts it. */
 const char *client_attest(struct client *c, const struct place *issuer, json_t *attest,

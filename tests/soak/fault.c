@@ -137,8 +137,8 @@ static char state_of(pid_t pid)
 	return is_read && (at = strrchr(text, ')')) != NULL && at[1] != '\0' ? at[2] : 0;
 }
 
-/* A stopped worker that was about to take a request or had just handed one over: told by the call
- * that it stands in. */
+/* A stopped worker that was about to take a request or had just handed one over: seen by the call
+ * that it is in. */
 static bool is_between_requests(pid_t pid)
 {
 	char path[64];
@@ -146,7 +146,7 @@ static bool is_between_requests(pid_t pid)
 	snprintf(path, sizeof path, "/proc/%d/syscall", (int)pid);
 	FILE *f = fopen(path, "re");
 	if (f == NULL)
-		return false; /* not told: take it as it is */
+		return false; /* unknown: take it as it is */
 	if (fscanf(f, "%ld", &call) != 1)
 		call = -1;
 	fclose(f);
@@ -172,7 +172,7 @@ static const char *stop_vault(struct soak *s, struct dice *d)
 	}
 	for (unsigned long long end = now_ms() + 8000; now_ms() < end && kill(pid, 0) == 0;)
 		sleep_ms(20);
-	kill(pid, SIGCONT); /* one that harmed nobody, and so was left alone */
+	kill(pid, SIGCONT); /* one that did no harm, and so was left alone */
 	return heal(s);
 }
 
@@ -223,8 +223,8 @@ static const char *disable_key(struct soak *s, struct dice *d)
 	sleep_ms(1000);
 	if ((why = CALL(s, "key", "enable", KEY_SPARE, "--reload")) != NULL)
 		return why;
-	/* Who is connected to the generation that ends is answered by it, until it closes: after a
-	 * second without a request. */
+	/* A client that is connected to the generation that ends is answered by it, until it
+	 * closes: after a second without a request. */
 	sleep_ms(2000);
 	s->all->is_spare_off = false;
 	return heal(s);

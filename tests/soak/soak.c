@@ -1,7 +1,10 @@
 /* tests/soak/soak.c — the broker for minutes or days under half of what the machine can do, one
- * request in a hundred hostile, every ten seconds a fault. soak [--minutes N] [--seed N] [--json
- * FILE] [--gentle]      (default 30 minutes; make soak MINUTES=2 SEED=7)
- * --gentle: only faults that replace no room, so that growth is seen over the whole run.
+ * request in a hundred hostile, every ten seconds a fault.
+ *
+ *   soak [--minutes N] [--seed N] [--json FILE] [--gentle]   (30 minutes; make soak MINUTES=2
+ * SEED=7)
+ *
+ * --gentle: only faults that replace no process, so that growth is seen over the whole run.
  * Starts an instance of its own.  Exits 1 when a request was lost, a key was wrong, an answer has
  * no record, a hostile request got another answer than it must, memory or descriptors grow, the
  * slowest hundredth through the faults took 5 s or more, a process did not come back, crashed or
@@ -200,8 +203,9 @@ static void run_fault(unsigned which, struct dice *d)
 					    (now_ms() - s.from_ms) / 1000, why));
 	count->n++;
 	count->slowest_ms = took_ms > count->slowest_ms ? took_ms : count->slowest_ms;
-	sleep_ms(500); /* who was told to come back in a second belongs to the fault; the rest of
-			  them have begun before its end */
+	/* clients that come back after Retry-After belong to the fault; the rest of them have
+	 * begun before its end */
+	sleep_ms(500);
 	s.all->fault++;
 	snprintf(s.all->fault_name, sizeof s.all->fault_name, "none");
 }

@@ -32,12 +32,12 @@ struct tally {
 	atomic_ullong requests, releases, gets, nonces, retries, connections, attestations;
 	atomic_ullong
 		lost; /* not succeeded RETRY_MS after the first attempt, or refused for good */
-	atomic_ullong wrong_keys;           /* a 200 that does not open to the very key */
-	atomic_ullong disabled, reattested; /* refused because the key was disabled; attested again
-					       because the first reply was lost */
-	atomic_ullong hostile, hostile_open,
-		hostile_wrong; /* requests; not judged, because the broker was busy or gone; not
-				  answered as they must be */
+	atomic_ullong wrong_keys; /* a 200 that does not open to the very key */
+	/* refused because the key was disabled; attested again because the first reply was lost */
+	atomic_ullong disabled, reattested;
+	/* requests; not judged, because the broker was busy or gone; not answered as they must be
+	 */
+	atomic_ullong hostile, hostile_open, hostile_wrong;
 	struct histogram quiet, faults; /* first attempt to success */
 	char why[WHYS][WHY_BYTES];
 	atomic_uint n_why;
@@ -70,8 +70,9 @@ struct soak {
 	struct instance in, once; /* once: only its issuer counts */
 	EVP_PKEY *vtpm, *disk;
 	uint8_t secret[KEY_BYTES], spare[KEY_BYTES], used_once[KEY_BYTES];
-	unsigned long long seed, seconds, tail_s; /* tail: at the end, when no room is replaced */
-	unsigned long long from_ms;               /* of the load */
+	unsigned long long seed, seconds,
+		tail_s;             /* tail: at the end, when no process is replaced */
+	unsigned long long from_ms; /* of the load */
 	struct shared *all;
 };
 
@@ -103,7 +104,7 @@ void watch_run(struct soak *s);
 struct fault {
 	const char *name;
 	const char *(*run)(struct soak *s, struct dice *d);
-	bool is_gentle; /* replaces no room */
+	bool is_gentle; /* replaces no process */
 };
 extern const struct fault fault_table[];
 extern const unsigned fault_count;

@@ -20,7 +20,7 @@ enum {
 };
 /* A process fails when its own memory (RssAnon: pages of files it maps come and go) grows faster
  * than LIMIT, three standard errors of the fit beside, and by more than its floor in the time
- * looked at: an allocator's steps are as large.  The gateway's connections come in crowds, the
+ * looked at: an allocator's steps are as large.  The gateway's connections come in bursts, the
  * supervisor holds two or three configurations while they change, the ledger touches its table of
  * used tokens for the first time: what grows on shows in a longer run.  A process that could be
  * looked at for less than SHORT still fills its caches, and is allowed four times as much. */

@@ -21,6 +21,7 @@
 #include "policy/jwks.h"
 #include "policy/rules.h"
 #include "policy/token.h"
+#include "tests/unit/rsa_key.h"
 
 #define MINT_ISS "https://issuer.test"
 #define MINT_NOW 1790000000 /* "now" of minted tokens: 2026-09-21 */
@@ -102,47 +103,11 @@ static inline char *mint_b64(const void *p, size_t len)
 
 /* ---- keys ---- */
 
-static inline EVP_PKEY *mint_rsa_new(unsigned bits, unsigned e)
-{
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-	BIGNUM *exponent = BN_new();
-	EVP_PKEY *key = NULL;
-
-	mint_check(ctx != NULL && exponent != NULL && BN_set_word(exponent, e) == 1 &&
-			   EVP_PKEY_keygen_init(ctx) == 1 &&
-			   EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, (int)bits) == 1 &&
-			   EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, exponent) == 1 &&
-			   EVP_PKEY_generate(ctx, &key) == 1,
-		   "RSA key");
-	BN_free(exponent);
-	EVP_PKEY_CTX_free(ctx);
-	return key;
-}
-
-/* Whoever runs the same program a thousand times (tests/mutation) names a directory in MINT_KEYS:
- * keys are made once and kept there. */
 static inline EVP_PKEY *mint_rsa_e(unsigned bits, unsigned e)
 {
-	static unsigned count;
-	const char *dir = getenv("MINT_KEYS");
-	EVP_PKEY *key = NULL;
-	char path[512];
+	EVP_PKEY *key = rsa_key_e(bits, e);
 
-	if (dir == NULL)
-		return mint_rsa_new(bits, e);
-	snprintf(path, sizeof path, "%s/rsa-%u-%u-%u.pem", dir, bits, e, count++);
-	FILE *f = fopen(path, "r");
-	if (f != NULL) {
-		key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
-		fclose(f);
-		mint_check(key != NULL, "PEM_read_PrivateKey");
-		return key;
-	}
-	key = mint_rsa_new(bits, e);
-	mint_check((f = fopen(path, "w")) != NULL &&
-			   PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 &&
-			   fclose(f) == 0,
-		   path);
+	mint_check(key != NULL, "RSA key");
 	return key;
 }
 

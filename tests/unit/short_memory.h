@@ -1,6 +1,6 @@
-/* tests/unit/short_memory.h — a malloc() that gives nothing at the n-th call.  It is everybody's in
- * the program, OpenSSL's, jansson's and cjose's too.  The sanitizers bring one of their own:
- * IS_SANITIZED, and tests of this kind are skipped. */
+/* tests/unit/short_memory.h — a malloc() that gives nothing at the n-th call of the program: ours,
+ * OpenSSL's, jansson's and cjose's.  The sanitizers bring one of their own: IS_SANITIZED, and tests
+ * of this kind are skipped. */
 #ifndef KB_TESTS_SHORT_MEMORY_H
 #define KB_TESTS_SHORT_MEMORY_H
 #include <errno.h>
@@ -20,8 +20,8 @@
 static long fail_at UNUSED, allocations UNUSED,
 	live UNUSED;         /* fail_at: which call from now on gets nothing; 0: none */
 static bool fails_on UNUSED; /* … and all that follow it */
-static int spared UNUSED;    /* while it is not 0, whoever allocates has what he wants: code whose
-				memory is not what is tried */
+/* while it is not 0, every allocation succeeds: code whose memory is not what is tried */
+static int spared UNUSED;
 
 #ifndef IS_SANITIZED
 static bool is_refused(void)

@@ -23,13 +23,15 @@ enum { EVERY = 250 };
 struct trial {
 	const char *name;
 	enum kb_err (*run)(void);
-	unsigned deaths; /* at so many allocations at the most a library follows a NULL: nothing is
-			    released, the worker is replaced */
-	long stride;     /* between allocations past EVERY, where a slow trial only makes bignums */
-	long lost; /* blocks that a library loses at the most when its own allocation fails half-way
-		    */
-	bool is_local; /* a file of the operator's: any error will do, it is he who is told and
-			  nothing changes */
+	/* at so many allocations at the most a library follows a NULL: nothing is released, the
+	 * worker is replaced */
+	unsigned deaths;
+	long stride; /* between allocations past EVERY, where a slow trial only makes bignums */
+	/* blocks that a library loses at the most when its own allocation fails half-way */
+	long lost;
+	/* a file of the operator's: any error will do, because the operator sees it and nothing
+	 * changes */
+	bool is_local;
 };
 
 enum { GOES_ON = 40, IS_PAST, IS_BAD }; /* no codes that a program ends with by itself */

@@ -1,6 +1,5 @@
 /* tests/unit/short_system.h — the n-th call that wants something of a file fails with EIO, or finds
- * no memory; whoever's in the program it is.  The program must not be linked with a shim of its
- * own. */
+ * no memory, in any part of the program.  The program must not be linked with a shim of its own. */
 #ifndef KB_TESTS_SHORT_SYSTEM_H
 #define KB_TESTS_SHORT_SYSTEM_H
 #include <dlfcn.h>

@@ -1,5 +1,6 @@
 /* tests/unit/softhsm.h — a throw-away SoftHSM token in a directory of its own, and a keystore on
- * it. */
+ * it.  In memory where there is /dev/shm: SoftHSM truncates and rewrites a file for each attribute
+ * that it sets, and ext4 writes such a file to the disk at once (auto_da_alloc). */
 #ifndef KB_TESTS_SOFTHSM_H
 #define KB_TESTS_SOFTHSM_H
 #include <ftw.h>
@@ -61,9 +62,14 @@ static inline bool softhsm_start(struct softhsm *h)
 {
 	char path[128];
 
-	snprintf(h->dir, sizeof h->dir, "/tmp/kb-softhsm-XXXXXX");
-	if (secret_arena_init() != KB_OK || mkdtemp(h->dir) == NULL)
+	if (secret_arena_init() != KB_OK)
 		return false;
+	snprintf(h->dir, sizeof h->dir, "/dev/shm/kb-softhsm-XXXXXX");
+	if (mkdtemp(h->dir) == NULL) {
+		snprintf(h->dir, sizeof h->dir, "/tmp/kb-softhsm-XXXXXX");
+		if (mkdtemp(h->dir) == NULL)
+			return false;
+	}
 	snprintf(path, sizeof path, "%s/tokens", h->dir);
 	if (mkdir(path, 0700) != 0)
 		return false;

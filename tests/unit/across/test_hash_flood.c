@@ -1,7 +1,7 @@
-/* tests/unit/across/test_hash_flood.c — tables whose keys strangers choose stay quick whatever they
- * choose, and a document costs no more than its bytes are worth (SECURITY G4, G5).  Times are
- * compared with the same table's times for keys that nobody chose: the best of several runs,
- * because machines are busy. */
+/* tests/unit/across/test_hash_flood.c — tables whose keys clients and issuers choose stay quick
+ * with chosen keys, and a document costs no more than in proportion to its bytes. Times are
+ * compared with the same table's times for random keys: the best of several runs, because machines
+ * are busy. */
 #include <netinet/in.h>
 #include <openssl/rand.h>
 #include <setjmp.h>

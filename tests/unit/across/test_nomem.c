@@ -1,7 +1,7 @@
 /* tests/unit/across/test_nomem.c — memory runs out at the n-th allocation, for every n of a
- * judgement (SECURITY G2).  Each time there must be a clean end: what was asked for, or KB_E_NOMEM
- * and nothing; never a grant that a check did not see, never another code (the client would take it
- * for a final refusal), no leak. What memory is short for: short_memory.h. */
+ * judgement. Each time there must be a clean end: what was asked for, or KB_E_NOMEM and nothing;
+ * never a grant that a check did not see, never another code (the client would take it for a final
+ * refusal), no leak. What memory is short for: short_memory.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* tests/unit/across/test_nomem_processes.c — memory runs out at the n-th allocation, for every n of
  * what a process makes for itself: its way to the others, its listener, its fetches, the header of
- * its signatures (SECURITY G2).  A judgement is in test_nomem.c. */
+ * its signatures. A judgement is in test_nomem.c. */
 #include "tests/unit/short_sweep.h"
 
 #include <event2/buffer.h>
@@ -30,7 +30,7 @@
 static struct event_base *base;
 static struct shared *shared;
 
-/* libevent keeps room for a descriptor that it has seen once. */
+/* libevent never frees the memory of a descriptor that it has seen once. */
 static int make(void **state)
 {
 	(void)state;
@@ -140,7 +140,7 @@ static void test_g02_exchange_without_memory(void **state)
 	sweep_all(&t, 1);
 }
 
-/* What can be waited for by nobody: a file. */
+/* A file: epoll refuses it. */
 static void test_exchange_of_no_socket(void **state)
 {
 	struct exchange *x;
@@ -154,7 +154,7 @@ static void test_exchange_of_no_socket(void **state)
 	vault[0] = kept;
 }
 
-/* What no socket can carry is refused at once, or when its turn has come, and holds up nobody. */
+/* What no socket can carry is refused at once, or when it is next, and does not delay others. */
 static void test_exchange_refuses_what_cannot_be_sent(void **state)
 {
 	struct exchange *x;

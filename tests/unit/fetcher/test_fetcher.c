@@ -204,7 +204,7 @@ static int wait_process(void)
 {
 	int status = -1;
 
-	for (unsigned i = 0; i < 300 && waitpid(process, &status, WNOHANG) == 0; i++)
+	for (unsigned i = 0; i < 1500 && waitpid(process, &status, WNOHANG) == 0; i++)
 		usleep(10000);
 	process = 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -388,26 +388,38 @@ static void test_h04_each_issuer_has_its_own_fault(void **state)
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		put_issuer(bad[i].kind, here);
 	start_process(false);
-	assert_true(wait_fault("good", KB_OK, true, 3000) < 2500);
+	wait_fault("good", KB_OK, true, 15000);
+	assert_int_equal(slot_of("slow")->fault, KB_OK); /* not behind it: that one still waits */
 	wait_fault("loopback", KB_E_FETCH_ADDRESS, false, 15000);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		wait_fault(bad[i].kind, bad[i].err, false, 15000);
 		assert_int_equal(get_set(bad[i].kind, &k), KB_E_FILE);
 	}
-	assert_int_equal(slot_of("slow")->fault, KB_OK); /* the only one under way */
+	/* Alone it waits until its own end. */
+	assert_true(slot_of("slow")->fault == KB_OK ||
+		    slot_of("slow")->fault == KB_E_FETCH_TIMEOUT);
 }
 
 static void test_h12_issuer_down_at_start(void **state)
 {
+	enum { COLD_MS = 2000 }; /* between attempts while there is no key set */
+	int64_t from_ms = clock_mono_ms();
+
 	(void)state;
 	put_issuer("good", here);
 	stub.shared->mode = MODE_DOWN;
 	start_process(false);
 	wait_fault("good", KB_E_FETCH_STATUS, false, 15000);
-	usleep(2500000);
-	assert_in_range(stub.shared->requests, 2, 3); /* asked again, but not often */
+	for (unsigned i = 0; i < 1500 && stub.shared->requests < 2; i++)
+		usleep(10000);
+	/* H11: asked again, not hammered */
+	assert_int_equal(stub.shared->requests, 2);
+	assert_true(clock_mono_ms() - from_ms >= COLD_MS);
 	stub.shared->mode = MODE_GOOD;
-	assert_true(wait_fault("good", KB_OK, true, 6000) <= 5000);
+	assert_true(wait_fault("good", KB_OK, true, 15000) <= 5000);
+	/* The next attempt is the one: metadata and keys (metadata alone when the second request
+	 * was answered after the change). */
+	assert_in_range(stub.shared->requests, 3, 4);
 }
 
 static void test_fetcher_uses_sets_across_restart(void **state)
@@ -418,7 +430,9 @@ static void test_fetcher_uses_sets_across_restart(void **state)
 	int64_t then_s = clock_wall_s() - 100;
 	assert_int_equal(put_set("good", then_s, then_s + 3600, other_keys), KB_OK);
 	start_process(false);
-	usleep(700000);
+	for (unsigned i = 0; i < 1500 && slot_of("good")->fetched_s == 0; i++)
+		usleep(10000);
+	usleep(300000);                                       /* for a fetch, which must not come */
 	assert_int_equal(slot_of("good")->fetched_s, then_s); /* its age does not begin again */
 	assert_int_equal(slot_of("good")->keys, 1);
 	assert_int_equal(stub.shared->requests, 0);
@@ -556,23 +570,31 @@ static void test_h05_many_requests_one_fetch(void **state)
 	int64_t now_s = clock_wall_s();
 	assert_int_equal(put_set("good", now_s, now_s + 3600, other_keys), KB_OK);
 	start_process(false);
-	usleep(300000);
+	for (unsigned i = 0; i < 1500 && slot_of("good")->fetched_s == 0; i++)
+		usleep(10000);
+	int64_t from_ms = clock_mono_ms();
 	for (unsigned i = 0; i < 1000; i++) {
 		request_fetch(0);
 		request_fetch(5); /* no such issuer */
 		usleep(500);
 	}
-	wait_fault("good", KB_OK, true, 2000);
-	usleep(1000000);
-	assert_int_equal(stub.shared->requests, 2); /* metadata and keys, once */
-	assert_int_equal(get_set("good", &k), KB_OK);
-	assert_true(span_eq_cstr(k.document, good_keys));
-	keyset_free(&k);
+	bool is_new = false;
+	for (unsigned i = 0; i < 1500 && !is_new; i++) {
+		usleep(10000);
+		assert_int_equal(get_set("good", &k), KB_OK);
+		is_new = span_eq_cstr(k.document, good_keys);
+		keyset_free(&k);
+	}
+	assert_true(is_new);
+	/* Metadata and keys, once, while the interval of 5 s lasts. */
+	unsigned requests = stub.shared->requests;
+	if (clock_mono_ms() - from_ms < 4000)
+		assert_int_equal(requests, 2);
 	assert_true(atomic_load(&memory->stats.process[0].counter[COUNT_FRAMES_BAD]) > 0);
 	/* The requests that came too early cause one more fetch when the interval is over. */
-	for (unsigned i = 0; i < 60 && stub.shared->requests == 2; i++)
-		usleep(100000);
-	usleep(300000);
+	for (unsigned i = 0; i < 1500 && stub.shared->requests < 4; i++)
+		usleep(10000);
+	usleep(300000); /* for one too many */
 	assert_int_equal(stub.shared->requests, 4);
 }
 
@@ -584,7 +606,7 @@ static void test_fetcher_pinned_keys_are_ready(void **state)
 	    "{\"issuer\":\"https://"
 	    "pinned\",\"keys\":{\"jwks_file\":\"a.jwks\"},\"algorithms\":[\"ES256\"]}");
 	start_process(false);
-	for (unsigned i = 0; i < 300 && slot_of("pinned")->fetched_s == 0; i++)
+	for (unsigned i = 0; i < 1500 && slot_of("pinned")->fetched_s == 0; i++)
 		usleep(10000);
 	assert_true(slot_of("pinned")->stale_at_s == INT64_MAX);
 	assert_int_equal(slot_of("pinned")->keys, 1);

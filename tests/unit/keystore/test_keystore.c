@@ -14,6 +14,7 @@
 #include "base/b64url.h"
 #include "keystore/public.h"
 #include "tests/unit/p11_fault.h"
+#include "tests/unit/rsa_key.h"
 #include "tests/unit/softhsm.h"
 
 static struct softhsm hsm;
@@ -706,7 +707,7 @@ static void test_keystore_import(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
 		EVP_PKEY *key = kinds[i].group == NULL
-					? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
+					? rsa_key(2048)
 					: EVP_PKEY_Q_keygen(NULL, NULL, "EC", kinds[i].group);
 		struct keystore_template t = {.label = "imported",
 					      .kty = kinds[i].group == NULL ? KB_KTY_RSA
@@ -751,8 +752,7 @@ static void test_keystore_import_oct(void **state)
 static void test_keystore_import_refuses(void **state)
 {
 	struct keystore_template t = {.label = "imported", .kty = KB_KTY_RSA};
-	EVP_PKEY *small = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024),
-		 *ed = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	EVP_PKEY *small = rsa_key(1024), *ed = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	EVP_PKEY *k1 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "secp256k1"),
 		 *good = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 	struct secret *plain[] = {pkcs8(small), pkcs8(ed), pkcs8(k1)};

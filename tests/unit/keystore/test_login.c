@@ -1,10 +1,15 @@
 /* Many processes log in to one token at once: workers that start together, an admin's command
  * beside them.  SoftHSM rewrites its token at each login. */
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/softhsm.h"
@@ -13,57 +18,161 @@
 
 enum { PROCESSES = 5, LOGINS = 40 };
 
-/* How many logins of all fail.  Each process opens the lock's file itself, as those do that the
- * supervisor starts. */
-static unsigned failed_logins(bool is_locked)
+/* ---- calls of this program, of SoftHSM too, that a test stops at or hears of ---- */
+
+static int at_torn = -1, go_on = -1; /* ends of pipes: "the token is torn now", "go on" */
+static int at_wait = -1;             /* "another process has the lock" */
+static bool is_clock_still;
+
+/* SoftHSM cuts the token's file, unlocks it, and writes its new text when it closes it. */
+int fclose(FILE *f)
+{
+	static int (*real)(FILE *);
+	struct stat st;
+	char byte;
+
+	if (real == NULL)
+		real = (int (*)(FILE *))dlsym(RTLD_NEXT, "fclose");
+	if (at_torn >= 0 && fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 &&
+	    (fcntl(fileno(f), F_GETFL) & O_ACCMODE) == O_RDWR) {
+		int said = at_torn;
+		at_torn = -1;
+		if (write(said, "t", 1) != 1 || read(go_on, &byte, 1) != 1)
+			_exit(100);
+	}
+	return real(f);
+}
+
+int flock(int fd, int operation)
+{
+	long rc = syscall(SYS_flock, fd, operation);
+
+	if (rc != 0 && errno == EWOULDBLOCK && at_wait >= 0) {
+		if (write(at_wait, "w", 1) != 1)
+			_exit(101);
+		at_wait = -1;
+		errno = EWOULDBLOCK;
+	}
+	return (int)rc;
+}
+
+/* Many processes at one lock on a slow machine: each comes to it at some time, which is what
+ * counts. With a clock that stands still none of them gives up before. */
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+	*t = (struct timespec){1000, 0};
+	return is_clock_still ? 0 : (int)syscall(SYS_clock_gettime, id, t);
+}
+
+/* ---- many at once ---- */
+
+/* Opens the lock's file itself, as each process does that the supervisor starts. */
+static struct keystore_params params_of(const struct softhsm *hsm, bool is_locked)
+{
+	char lock[128];
+
+	snprintf(lock, sizeof lock, "%s/softhsm2.conf", hsm->dir);
+	return (struct keystore_params){.module = SOFTHSM_MODULE,
+					.token = SOFTHSM_TOKEN,
+					.pin = softhsm_secret(SOFTHSM_PIN),
+					.login_lock =
+						is_locked ? open(lock, O_RDONLY | O_CLOEXEC) : 0};
+}
+
+static unsigned failed_logins(const struct keystore_params *p, unsigned logins)
+{
+	unsigned bad = 0;
+
+	for (unsigned n = 0; n < logins; n++) {
+		struct keystore *ks;
+		bad += keystore_open(p, &ks) != KB_OK || keystore_alive(ks) != KB_OK;
+		keystore_close(ks);
+	}
+	return bad;
+}
+
+static unsigned status_of(pid_t pid)
+{
+	int status = -1;
+
+	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 255;
+}
+
+static void test_c04_logins_take_turns(void **state)
 {
 	struct softhsm hsm;
-	char lock[128];
-	unsigned failed = 0;
-
-	assert_true(softhsm_start(&hsm));
-	snprintf(lock, sizeof lock, "%s/softhsm2.conf", hsm.dir);
 	pid_t pid[PROCESSES];
+
+	(void)state;
+	assert_true(softhsm_start(&hsm));
 	for (unsigned i = 0; i < PROCESSES; i++) {
 		if ((pid[i] = fork()) != 0)
 			continue;
-		unsigned bad = 0;
-		int fd = open(lock, O_RDONLY | O_CLOEXEC);
-		struct secret *pin = softhsm_secret(SOFTHSM_PIN);
-		struct keystore_params p = {.module = SOFTHSM_MODULE,
-					    .token = SOFTHSM_TOKEN,
-					    .pin = pin,
-					    .login_lock = is_locked ? fd : 0};
-		for (unsigned n = 0; n < LOGINS; n++) {
-			struct keystore *ks;
-			bad += keystore_open(&p, &ks) != KB_OK || keystore_alive(ks) != KB_OK;
-			keystore_close(ks);
-		}
-		_exit(bad > 255 ? 255 : (int)bad);
+		struct keystore_params p = params_of(&hsm, true);
+		is_clock_still = true;
+		_exit((int)failed_logins(&p, LOGINS));
 	}
-	for (unsigned i = 0; i < PROCESSES; i++) {
-		int status = -1;
-		assert_true(pid[i] > 0 && waitpid(pid[i], &status, 0) == pid[i]);
-		failed += WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : LOGINS;
+	for (unsigned i = 0; i < PROCESSES; i++)
+		assert_int_equal(status_of(pid[i]), 0);
+	softhsm_stop(&hsm);
+}
+
+/* ---- one in the middle of its login, and another comes ---- */
+
+/* One process stops while its login has the token torn.  Does the login of another fail that comes
+ * then?  With the lock it waits, and the first goes on only then. */
+static unsigned failed_beside_a_torn_token(bool is_locked)
+{
+	struct softhsm hsm;
+	int torn[2], go[2], waits[2];
+	char byte;
+
+	assert_true(softhsm_start(&hsm));
+	assert_true(pipe(torn) == 0 && pipe(go) == 0 && pipe(waits) == 0);
+	pid_t first = fork();
+	if (first == 0) {
+		struct keystore_params p = params_of(&hsm, is_locked);
+		at_torn = torn[1];
+		go_on = go[0];
+		_exit((int)failed_logins(&p, 1));
+	}
+	assert_int_equal(read(torn[0], &byte, 1), 1);
+	pid_t second = fork();
+	if (second == 0) {
+		struct keystore_params p = params_of(&hsm, is_locked);
+		at_wait = waits[1];
+		_exit((int)failed_logins(&p, 1));
+	}
+	unsigned failed = 0;
+	if (is_locked)
+		assert_int_equal(read(waits[0], &byte, 1), 1);
+	else
+		failed = status_of(second);
+	assert_int_equal(write(go[1], "g", 1), 1);
+	assert_int_equal(status_of(first), 0);
+	if (is_locked)
+		failed = status_of(second);
+	for (unsigned i = 0; i < 2; i++) {
+		close(torn[i]);
+		close(go[i]);
+		close(waits[i]);
 	}
 	softhsm_stop(&hsm);
 	return failed;
 }
 
-static void test_c04_logins_take_turns(void **state)
+static void test_c04_login_waits_for_another(void **state)
 {
 	(void)state;
-	assert_int_equal(failed_logins(true), 0);
+	assert_int_equal(failed_beside_a_torn_token(true), 0);
 }
 
-/* The fault is there, and the lock is what keeps it away: without it some of many rounds fail. */
+/* The fault is there, and the lock is what prevents it. */
 static void test_c04_control_logins_at_once_fail(void **state)
 {
-	unsigned failed = 0;
 	(void)state;
-	for (unsigned round = 0; round < 20 && failed == 0; round++)
-		failed = failed_logins(false);
-	assert_true(failed > 0);
+	assert_int_equal(failed_beside_a_torn_token(false), 1);
 }
 
 /* ---- a process that ends in the middle of a login ---- */
@@ -147,6 +256,7 @@ static void test_c15_killed_while_logging_in(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_c04_logins_take_turns),
+					   cmocka_unit_test(test_c04_login_waits_for_another),
 					   cmocka_unit_test(test_c04_control_logins_at_once_fail),
 					   cmocka_unit_test(test_c15_torn_token_is_restored),
 					   cmocka_unit_test(test_c15_killed_while_logging_in)};

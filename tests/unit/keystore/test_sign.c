@@ -15,6 +15,7 @@
 
 #include "keystore/sign.h"
 #include "tests/unit/p11_fault.h"
+#include "tests/unit/rsa_key.h"
 #include "tests/unit/softhsm.h"
 
 static struct softhsm hsm;
@@ -44,7 +45,7 @@ static int setup(void **state)
 	(void)state;
 	if (!softhsm_start(&hsm) || softhsm_open(&ks) != KB_OK)
 		return -1;
-	pair = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
+	pair = rsa_key(2048);
 	struct secret *plain = pkcs8(pair);
 	if (keystore_import(ks, &t, plain, &uri) != KB_OK ||
 	    keystore_find(ks, uri, KB_KTY_RSA, false, NULL, &signer) != KB_OK)
@@ -239,8 +240,7 @@ static size_t certificate(EVP_PKEY *key, uint8_t *out)
 static void test_prove_signer(void **state)
 {
 	uint8_t der[4096];
-	EVP_PKEY *other = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048),
-		 *p256 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+	EVP_PKEY *other = rsa_key(2048), *p256 = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 
 	(void)state;
 	size_t len = certificate(pair, der);

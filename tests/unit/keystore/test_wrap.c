@@ -22,6 +22,7 @@
 #include "keystore/public.h"
 #include "policy/grant.h"
 #include "tests/unit/p11_fault.h"
+#include "tests/unit/rsa_key.h"
 #include "tests/unit/short_memory.h"
 #include "tests/unit/softhsm.h"
 
@@ -91,7 +92,7 @@ static void key_make(size_t i)
 			0; /* a key may end in zeros */
 	} else {
 		EVP_PKEY *key = keys[i].kty == KB_KTY_RSA
-					? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
+					? rsa_key(2048)
 					: EVP_PKEY_Q_keygen(NULL, NULL, "EC", keys[i].group);
 		keys[i].plain = pkcs8(key);
 		EVP_PKEY_free(key);
@@ -112,7 +113,7 @@ static int setup(void **state)
 	(void)state;
 	if (!softhsm_start(&hsm) || softhsm_open(&ks) != KB_OK)
 		return -1;
-	kek = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
+	kek = rsa_key(2048);
 	grant = grant_to(KEK_RSA, kek);
 	for (size_t i = 0; i < KEYS; i++)
 		key_make(i);
@@ -310,8 +311,8 @@ static void test_scheme_names(void **state)
 static void test_c16_wrap_round_trip(void **state)
 {
 	(void)state;
-	for (size_t bits = 2048; bits <= 4096; bits += 1024) {
-		EVP_PKEY *to = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", bits);
+	for (unsigned bits = 2048; bits <= 4096; bits += 1024) {
+		EVP_PKEY *to = rsa_key(bits);
 		struct grant g = grant_to(KEK_RSA, to);
 		for (size_t row = 0; row < WRAP_SCHEMES; row++)
 			for (size_t i = 0; i < KEYS; i++) {
@@ -358,8 +359,8 @@ static void test_c16_wrap_generated_keys(void **state)
 		assert_int_equal(keystore_destroy(ks, uri), KB_OK);
 		secret_free(plain);
 		free(uri);
-		keys_find();
 	}
+	keys_find();
 }
 
 static void test_wrap_demands_its_grant(void **state)
@@ -380,8 +381,7 @@ static void test_wrap_demands_its_grant(void **state)
 
 static void test_wrap_refuses_wrapping_keys(void **state)
 {
-	EVP_PKEY *small = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024),
-		 *ec = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+	EVP_PKEY *small = rsa_key(1024), *ec = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 	struct grant to_small = grant_to(KEK_RSA, small), to_ec = grant_to(KEK_RSA, ec),
 		     to_none = grant_to(KEK_NONE, kek), to_nothing = grant_to(KEK_RSA, NULL);
 	KB_AUTO(buf) struct buf b;
@@ -572,7 +572,7 @@ static void test_c09_wrong_output_worker(void **state)
 			assert_int_equal(wrap_with(keys[i].key, &grant, &schemes[1], &b),
 					 KB_E_HSM_OUTPUT);
 	/* another RSA key than the one asked for: its modulus says so */
-	EVP_PKEY *other = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
+	EVP_PKEY *other = rsa_key(2048);
 	struct hsm_public saved = keys[0].key->public;
 	assert_int_equal(public_of_evp(other, &((struct hsm_key *)keys[0].key)->public), KB_OK);
 	assert_int_equal(wrap_with(keys[0].key, &grant, &schemes[1], &b), KB_E_HSM_OUTPUT);

@@ -1,8 +1,8 @@
-/* tests/e2e/crowd.h — a key that two configurations judge differently, and a crowd that asks for it
- * while they take turns: whatever comes, each record names the one configuration it was judged by,
- * and the outcome is that configuration's. */
-#ifndef KB_TESTS_CROWD_H
-#define KB_TESTS_CROWD_H
+/* tests/e2e/reload_load.h — a key that two configurations judge differently, and many clients that
+ * ask for it while the configurations alternate: whatever comes, each record names the one
+ * configuration it was judged by, and the outcome is that configuration's. */
+#ifndef KB_TESTS_RELOAD_LOAD_H
+#define KB_TESTS_RELOAD_LOAD_H
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -13,16 +13,16 @@
 
 static EVP_PKEY *kek;
 static struct good good;
-static const uint8_t secret[32] = "crowd: thirty-two secret bytes..";
+static const uint8_t secret[32] = "reload: thirty-two secret bytes.";
 
-struct crowd { /* shared with its processes */
+struct load { /* shared with its processes */
 	volatile bool stop;
 	volatile unsigned asked, released, refused, lost;
 	char why[160];
 };
 
 /* The policy that the token satisfies, or one that it does not. */
-static inline void crowd_policy(bool permits)
+static inline void load_policy(bool permits)
 {
 	json_t *policy = json_pack("{s:s, s:[{s:s, s:[{s:s, s:s}]}]}", "version", "1.0.0", "anyOf",
 				   "authority", in.issuer_url, "allOf", "claim",
@@ -30,7 +30,7 @@ static inline void crowd_policy(bool permits)
 	GOOD(instance_json_write(&in, "policies/turn.json", policy));
 }
 
-static inline void crowd_setup(void)
+static inline void load_setup(void)
 {
 	static char kid[44];
 	char *token;
@@ -44,7 +44,7 @@ static inline void crowd_setup(void)
 	json_object_set_new(record, "release_policy",
 			    json_pack("{s:s}", "file", "../policies/turn.json"));
 	GOOD(instance_json_write(&in, "keys.d/turn.json", record));
-	crowd_policy(true);
+	load_policy(true);
 	kek = guest_key(2048);
 	GOOD(guest_attest(&in.issuer_at, evidence_container(kek, HOST_DATA), &token));
 	good = (struct good){.ask = {.name = "key", .token = token},
@@ -59,7 +59,7 @@ static inline void crowd_setup(void)
 	GOOD(invariants_begin(&in, &good));
 }
 
-static inline void crowd_teardown(void)
+static inline void load_teardown(void)
 {
 	if (in.broker > 0)
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
@@ -70,9 +70,9 @@ static inline void crowd_teardown(void)
 }
 
 /* One request a connection, all of them at once, again and again.  A connection that the old
- * processes close between two requests is opened anew, and the request that nobody took is asked
- * again, once. */
-static inline void crowd_ask(struct crowd *c, unsigned n_links)
+ * processes close between two requests is opened anew, and the request that no process took is
+ * asked again, once. */
+static inline void load_ask(struct load *c, unsigned n_links)
 {
 	struct link **links = calloc(n_links, sizeof *links);
 	bool *was_sent = calloc(n_links, sizeof *was_sent);
@@ -122,19 +122,19 @@ static inline void crowd_ask(struct crowd *c, unsigned n_links)
 }
 
 /* In a process of its own, which ends with the test. */
-static inline pid_t crowd_start(struct crowd *c, unsigned n_links)
+static inline pid_t load_start(struct load *c, unsigned n_links)
 {
 	pid_t pid = fork();
 	if (pid != 0)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	crowd_ask(c, n_links);
+	load_ask(c, n_links);
 	_exit(0);
 }
 
 /* What the ledger says of the key "turn": each configuration has one outcome only, and the other
  * one has the other. */
-static inline void crowd_judge(const struct crowd *c)
+static inline void load_judge(const struct load *c)
 {
 	char with_key[64] = "", without[64] = "", *text = ledger_text(&in), *end;
 	unsigned released = 0, refused = 0;
@@ -169,19 +169,19 @@ static inline void crowd_judge(const struct crowd *c)
 }
 
 /* `reloads` times the other policy, while `processes` × `n_links` requests are in flight. */
-static inline void crowd_run(unsigned reloads, unsigned processes, unsigned n_links)
+static inline void load_run(unsigned reloads, unsigned processes, unsigned n_links)
 {
-	struct crowd *c =
+	struct load *c =
 		mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid[8];
 	assert_true(c != MAP_FAILED && processes <= 8);
 	for (unsigned i = 0; i < processes; i++) {
-		pid[i] = crowd_start(c, n_links);
+		pid[i] = load_start(c, n_links);
 	}
 	for (unsigned i = 0; i < reloads; i++) {
 		unsigned before = c->asked;
 		char *out = NULL;
-		crowd_policy(i % 2 == 1);
+		load_policy(i % 2 == 1);
 		if (CTL(&in, &out, "reload") != 0)
 			GOOD(wrong("reload: %.300s", out));
 		free(out);
@@ -195,7 +195,7 @@ static inline void crowd_run(unsigned reloads, unsigned processes, unsigned n_li
 		assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
 		assert_int_equal(status, 0);
 	}
-	crowd_judge(c);
+	load_judge(c);
 	assert_true(c->released > 0 && c->refused > 0);
 	munmap(c, sizeof *c);
 }
