@@ -1,5 +1,5 @@
 /* broker/process/process.h — how a process is started and controlled.  The supervisor executes its
- *own binary again, with these descriptors and no others:
+ * own binary again, with these descriptors and no others:
  *
  *	keybrokerd --process NAME --slot N --index I --generation G --config PATH
  *

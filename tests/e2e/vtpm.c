@@ -114,8 +114,13 @@ const char *vtpm_start(struct vtpm *v, const char *dir, int key_fd)
 				     WEXITSTATUS(status), dir);
 		}
 		if ((why = call(v, &s)) == NULL) {
+			/* It listens before it has read its state: only an answer proves that. */
+			TPM2B_DIGEST *random = NULL;
+			why = failed("GetRandom", Esys_GetRandom(s.esys, NO_SESSIONS, 8, &random));
+			Esys_Free(random);
 			hang_up(&s);
-			return NULL;
+			if (why == NULL)
+				return NULL;
 		}
 		usleep(STEP_MS * 1000);
 	}

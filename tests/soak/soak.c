@@ -1,8 +1,8 @@
 /* tests/soak/soak.c — the broker for minutes or days under half of what the machine can do, one
  * request in a hundred hostile, every ten seconds a fault.
  *
- *   soak [--minutes N] [--seed N] [--json FILE] [--gentle]   (30 minutes; make soak MINUTES=2
- * SEED=7)
+ *   soak [--minutes N] [--seed N] [--json FILE] [--gentle]   (30 minutes)
+ *   make soak MINUTES=2 SEED=7
  *
  * --gentle: only faults that replace no process, so that growth is seen over the whole run.
  * Starts an instance of its own.  Exits 1 when a request was lost, a key was wrong, an answer has
