@@ -37,8 +37,8 @@ static bool label_pad(const char *label, CK_UTF8CHAR out[static TOKEN_LABEL_BYTE
 		if (label[i] <= ' ' || label[i] == 0x7f)
 			return false;
 	memset(out, ' ', TOKEN_LABEL_BYTES);
-	memcpy(out, label,
-	       len); /* NOLINT(bugprone-not-null-terminated-result): CK_TOKEN_INFO has no NUL */
+	/* CK_TOKEN_INFO has no NUL.  NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
+	memcpy(out, label, len);
 	return true;
 }
 

@@ -55,7 +55,7 @@ static struct issuer_stats *issuer_entry(struct supervisor *s, const struct issu
 
 static void list_issuers(struct supervisor *s, const struct config *c)
 {
-	struct issuer_stats **entries = calloc(c->n_issuers + 1, sizeof *entries);
+	struct issuer_stats **entries = calloc(c->n_issuers + 1, sizeof(struct issuer_stats *));
 
 	if (entries == NULL)
 		return;
