@@ -478,8 +478,8 @@ static void test_b05_pipelined_bodies(void **state)
 static void test_b03_b04_refused_before_the_vault(void **state)
 {
 	static const char *const bad[] = {
-		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: "
-		"chunked\r\n\r\n",
+		("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n"
+		 "Transfer-Encoding: chunked\r\n\r\n"),
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\n",
 		"GET / HTTP/1.1\nHost: h\n\n",
 		"GET / HTTP/1.1\r\n\r\n",

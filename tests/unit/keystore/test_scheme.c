@@ -80,6 +80,7 @@ static void test_scheme_refuses_other_blobs(void **state)
 	for (size_t row = 0; row < WRAP_SCHEMES; row++) {
 		KB_AUTO(buf) struct buf blob;
 		KB_AUTO(secret) struct secret *plain = sealed(&schemes[row], 20, &blob);
+		assert_int_equal(secret_len(plain), 20);
 		for (size_t with = 0; with < WRAP_SCHEMES; with++)
 			assert_int_equal(opens(with, &own, buf_span(&blob)),
 					 with == row ? KB_OK : KB_E_WRAP);

@@ -154,12 +154,11 @@ static void test_a34_malformed_conditions(void **state)
 		"{\"anyOf\":[]}",
 		"{\"allOf\":[]}",
 		"{\"anyOf\":1}",
-		"{\"anyOf\":[{\"claim\":\"c\",\"equals\":1}],\"allOf\":[{\"claim\":\"c\","
-		"\"equals\":1}]}",
+		("{\"anyOf\":[{\"claim\":\"c\",\"equals\":1}],"
+		 "\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}"),
 		"{\"not\":[{\"claim\":\"c\",\"equals\":1}]}",
-		"{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* no authority
-										       inside an
-										       authority */
+		/* no authority inside an authority */
+		"{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}",
 		"{\"anyOf\":[{\"allOf\":[{\"anyOf\":[{}]}]}]}",
 	};
 
