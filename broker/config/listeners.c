@@ -193,13 +193,13 @@ static void apis_load(const struct section *n, struct listener_config *out)
 	const struct json_t *apis;
 	KB_AUTO(buf) struct buf known;
 
+	buf_init(&known, 256);
 	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
 		section_fault(
 			n, "apis",
 			"\"apis\" must be an array that names at least one API: [\"keyvault\"]");
 		return;
 	}
-	buf_init(&known, 256);
 	api_names(&known);
 	for (size_t i = 0; i < json_len(apis); i++) {
 		struct span name;

@@ -209,9 +209,9 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	struct span jws;
 
 	*out = (struct released){0};
+	buf_init(&ciphertext, 2 * KB_MAX_SECRET);
 	if (a->scheme == NULL)
 		return KB_E_ENC;
-	buf_init(&ciphertext, 2 * KB_MAX_SECRET);
 	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
 	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
 		return KB_E_FETCH_CONTENT;

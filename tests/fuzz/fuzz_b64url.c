@@ -66,12 +66,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct span in = span_of(data, size);
 	KB_AUTO(buf) struct buf url, std, any, text;
 
-	if (size > sizeof slow)
-		return 0;
 	buf_init(&url, KB_MAX_TOKEN);
 	buf_init(&std, KB_MAX_TOKEN);
 	buf_init(&any, KB_MAX_TOKEN);
 	buf_init(&text, 2 * KB_MAX_TOKEN);
+	if (size > sizeof slow)
+		return 0;
 
 	enum kb_err url_err = b64url_decode(in, &url), std_err = b64_decode(in, &std),
 		    any_err = b64_decode_any(in, &any);

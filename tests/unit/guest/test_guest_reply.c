@@ -423,6 +423,10 @@ static void test_reply_is_no_reply(void **state)
 				 kb_err_name(cases[i].err));
 		assert_null(got.plain);
 	}
+	struct asked unknown = asked;
+	unknown.scheme = NULL; /* of a name that is no row of the table */
+	assert_int_equal(reply_open(span_str("{}"), &unknown, &got), KB_E_ENC);
+	assert_null(got.plain);
 }
 
 static void test_output_forms(void **state)
