@@ -270,6 +270,7 @@ void issuers_free(struct config *c)
 		free(one->rules.name);
 		free(one->rules.issuer);
 		free(one->rules.audience);
+		free(one->rules.wrapping_key);
 		free(one->jwks_uri);
 	}
 	free(c->issuers);
