@@ -45,9 +45,10 @@ struct file_trust file_trust_self(void); /* root and our own user */
 /* Every directory and symbolic link on the way to `path`, links followed, and `path` itself: each
  * must belong to a trusted user, and no directory may be writable by others.  Group 0 is root's.
  * A sticky directory such as /tmp may be writable: there nobody can rename or remove what is not
- * theirs (sudo and OpenSSH reason the same).  The mode of `path` is not looked at when it is a
- * file.  KB_E_FILE_MODE, or KB_E_FILE when something is not there; `why` names the directory and
- * says what to do. */
+ * theirs (sudo and OpenSSH reason the same).  `path` itself may not, when it is a directory:
+ * anybody could add files to it.  The mode of `path` is not looked at when it is a file.
+ * KB_E_FILE_MODE, or KB_E_FILE when something is not there; `why` names the directory and says what
+ * to do. */
 KB_MUST_CHECK enum kb_err file_check_way(const char *path, const struct file_trust *trust,
 					 char why[static FILE_WHY]);
 /* The same for the directories above `path` alone. */

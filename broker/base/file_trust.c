@@ -77,7 +77,15 @@ static bool others_write(const struct stat *st)
 {
 	bool by_group = (st->st_mode & S_IWGRP) != 0 && st->st_gid != 0;
 
-	return (by_group || (st->st_mode & S_IWOTH) != 0) && (st->st_mode & S_ISVTX) == 0;
+	return by_group || (st->st_mode & S_IWOTH) != 0;
+}
+
+static enum kb_err explain_open(const char *subject, const struct stat *st, const char *at,
+				char why[static FILE_WHY])
+{
+	snprintf(why, FILE_WHY, "%scan be written by others (mode %04o): chmod go-w %.150s",
+		 subject, st->st_mode & 07777U, at);
+	return KB_E_FILE_MODE;
 }
 
 static enum kb_err check_one(const struct way *w, const struct file_trust *trust, struct stat *st,
@@ -92,12 +100,21 @@ static enum kb_err check_one(const struct way *w, const struct file_trust *trust
 		snprintf(subject, sizeof subject, "is below %.250s, which ", at);
 	if (!is_trusted(trust, st->st_uid))
 		return explain_owner(st, subject, why);
-	if (S_ISDIR(st->st_mode) && others_write(st)) {
-		snprintf(why, FILE_WHY, "%scan be written by others (mode %04o): chmod go-w %.150s",
-			 subject, st->st_mode & 07777U, at);
-		return KB_E_FILE_MODE;
-	}
+	if (S_ISDIR(st->st_mode) && others_write(st) && (st->st_mode & S_ISVTX) == 0)
+		return explain_open(subject, st, at, why);
 	return KB_OK;
+}
+
+/* A sticky directory keeps its files from being replaced, not others from being added: that is
+ * enough above a file, and not for a directory whose list of files counts. */
+static enum kb_err check_list(const struct way *w, char why[static FILE_WHY])
+{
+	const char *at = w->len == 0 ? "/" : w->at;
+	struct stat st;
+
+	if (lstat(at, &st) != 0)
+		return explain_errno(why);
+	return S_ISDIR(st.st_mode) && others_write(&st) ? explain_open("", &st, at, why) : KB_OK;
 }
 
 /* `at` without its last name. */
@@ -180,7 +197,7 @@ static enum kb_err check_way(const char *path, bool is_above, const struct file_
 		if (is_new && S_ISLNK(st.st_mode) && (err = follow(&w, why)) != KB_OK)
 			return err;
 	}
-	return KB_OK;
+	return is_above ? KB_OK : check_list(&w, why);
 }
 
 enum kb_err file_check_way(const char *path, const struct file_trust *trust,

@@ -96,8 +96,9 @@ static void ca_load(const struct section *keys, struct issuer_config *out)
 	if (!json_has(keys->obj, "ca_file") || json_has_null(keys->obj, "ca_file") ||
 	    !section_file(keys, "ca_file", MAX_CA, false, CONFIG_VAULT | CONFIG_FETCHER,
 			  &out->ca) ||
-	    out->ca.len == 0)
+	    (keys->doc->l->parts & (CONFIG_VAULT | CONFIG_FETCHER)) == 0)
 		return;
+	/* Without bytes the system's CAs would be trusted: an empty file is no choice of that. */
 	if (x509_chain_read(out->ca, &leaf, &expires_s) != KB_OK)
 		section_fault(keys, "ca_file",
 			      "the file has no PEM certificate, or one that cannot be read");

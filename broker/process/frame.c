@@ -206,8 +206,12 @@ static bool status_ok(uint16_t status)
 
 static bool reply_ok(const struct frame_reply *r)
 {
-	return status_ok(r->status) && (r->replay_until_s == 0 || status_ok(r->replay_status)) &&
-	       r->outcome.code < KB_ERR_COUNT && is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
+	/* What the ledger sends instead of a key, under the record of a refusal, is one. */
+	bool replay_ok =
+		r->replay_until_s == 0 || (status_ok(r->replay_status) && r->replay_status >= 400);
+
+	return status_ok(r->status) && replay_ok && r->outcome.code < KB_ERR_COUNT &&
+	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
 	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME &&

@@ -342,6 +342,25 @@ static void test_trust_way_to_a_directory(void **state)
 	assert_int_equal(file_check_above(dir, &trust, why), KB_OK);
 }
 
+/* Sticky: nobody can replace a file, but anybody can add one. */
+static void test_trust_way_to_a_sticky_directory(void **state)
+{
+	const struct file_trust trust = file_trust_self();
+
+	(void)state;
+	put("a", "x", 0600);
+	assert_int_equal(symlink(".", in("link")), 0);
+	assert_int_equal(chmod(dir, 01777), 0);
+	assert_int_equal(file_check_way(in("a"), &trust, why), KB_OK);
+	assert_int_equal(file_check_above(in("a"), &trust, why), KB_OK);
+	const char *const ways[] = {dir, in("."), in("link"), in("link/"), in("link/.")};
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+		why[0] = '\0';
+		assert_int_equal(file_check_way(ways[i], &trust, why), KB_E_FILE_MODE);
+		assert_why("can be written by others (mode 1777): chmod go-w /tmp");
+	}
+}
+
 static void test_trust_relative_paths_begin_here(void **state)
 {
 	const struct file_trust trust = file_trust_self();
@@ -391,6 +410,7 @@ int main(void)
 		T(test_trust_owners),
 		T(test_trust_groups),
 		T(test_trust_way_to_a_directory),
+		T(test_trust_way_to_a_sticky_directory),
 		T(test_trust_relative_paths_begin_here),
 		T(test_trust_long_paths_are_refused),
 	};

@@ -726,6 +726,9 @@ static void test_e07_issuer_faults(void **state)
 		 "issuers.d/sharedweu.json:4", "have no effect"},
 		{"{\"discovery\": true}", "{\"discovery\": true, \"ca_file\": \"../hsm/pin\"}",
 		 "issuers.d/sharedweu.json:4", "no PEM certificate"},
+		{"{\"discovery\": true}",
+		 "{\"discovery\": true, \"ca_file\": \"../tls/empty.pem\"}",
+		 "issuers.d/sharedweu.json:4", "no PEM certificate"},
 		{"{\"discovery\": true}", "{\"discovery\": true, \"min_interval\": \"4s\"}",
 		 "issuers.d/sharedweu.json:4", "from 5s to 3600s"},
 		{"{\"discovery\": true}", "{\"discovery\": true, \"pin\": \"x\"}",
@@ -747,6 +750,7 @@ static void test_e07_issuer_faults(void **state)
 	};
 
 	(void)state;
+	put("tls/empty.pem", "");
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		static char before[65536];
 		snprintf(before, sizeof before, "%s", get("issuers.d/sharedweu.json"));

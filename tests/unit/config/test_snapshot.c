@@ -213,10 +213,14 @@ static void test_e04_writable_directory(void **state)
 {
 	const char *const *names, *why;
 
-	assert_int_equal(chmod(dir, 0777), 0);
-	assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why),
-			 KB_E_FILE_MODE);
-	assert_null(names[0]);
+	/* The sticky bit does not keep others from adding an issuer or a key. */
+	static const mode_t modes[] = {0777, 01777};
+	for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+		assert_int_equal(chmod(dir, modes[i]), 0);
+		assert_int_equal(snapshot_list(*state, dir, ".json", CONFIG_VAULT, &names, &why),
+				 KB_E_FILE_MODE);
+		assert_null(names[0]);
+	}
 }
 
 static void test_source_missing_directory(void **state)

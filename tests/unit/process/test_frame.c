@@ -270,6 +270,8 @@ static void test_frame_bounds(void **state)
 	REFUSES_REPLY(r.replay_from_s = -1);
 	REFUSES_REPLY(r.replay_until_s = -1);
 	REFUSES_REPLY(r.replay_status = 0);
+	REFUSES_REPLY(r.replay_status = 200);
+	REFUSES_REPLY(r.replay_status = 399);
 	REFUSES_REPLY(r.replay_status = 600);
 	REFUSES_REPLY(r.replay_body = bytes(KB_MAX_REFUSAL + 1));
 	REFUSES_REPLY(r.replay_record = bytes(KB_MAX_RECORD + 1));
