@@ -11,7 +11,7 @@ enum wrap_engine {
 	WRAP_NONE,   /* neither way was proved right: refuse */
 	WRAP_MODULE, /* all inside the module: AES key, OAEP, KWP */
 	/* The module hands the key to this process under a session AES key; OAEP and KWP are done
-	   here. */
+	 * here. */
 	WRAP_WORKER,
 };
 /* Decided by proof at start, by keystore_self_test().  Indexed by row of schemes[] and enum kb_kty.

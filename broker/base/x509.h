@@ -11,8 +11,9 @@ struct secret;
 enum x509_kind {
 	X509_ROOT = 1, /* self-signed, may sign one CA below it */
 	X509_ISSUING,  /* a CA that signs leaves only */
-	X509_LEAF, /* server and client authentication; names are required (RFC 6125: clients look
-		      at the SAN alone) */
+	/* server and client authentication; names are required (RFC 6125: clients look at the SAN
+	 * alone) */
+	X509_LEAF,
 };
 
 struct x509_template {

@@ -121,12 +121,12 @@ static void new_uuid(uint8_t uuid[static 16])
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
-/* Our own answer.  A request that was not read to its end cannot be followed by another. */
 static const struct conn_listener *listener_of(const struct conn *c)
 {
 	return &c->shared->listener[c->listener];
 }
 
+/* Our own answer.  A request that was not read to its end cannot be followed by another. */
 void conn_refuse(struct conn *c, enum kb_err err, int status)
 {
 	struct reply r = {.status = status,

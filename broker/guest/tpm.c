@@ -13,9 +13,8 @@
 #include <tss2/tss2_mu.h>
 #include <tss2/tss2_tctildr.h>
 
-#define DEVICE                                                                                     \
-	"device:/dev/tpmrm0" /* the kernel's resource manager: others may use the TPM at the same  \
-				time */
+/* the kernel's resource manager: others may use the TPM at the same time */
+#define DEVICE   "device:/dev/tpmrm0"
 #define KEY_BITS 2048
 
 struct guest_tpm {

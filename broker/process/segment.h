@@ -23,8 +23,9 @@ struct segment_fault { /* for people: "file:line: text" */
 	char file[SEGMENT_NAME];
 	uint64_t line;  /* from 1; 0: the file as a whole */
 	int64_t offset; /* of the line */
-	bool is_tail;   /* a torn write at the end of the last segment, with no good line after it:
-			   the   ledger process repairs it when it starts */
+	/* a torn write at the end of the last segment, with no good line after it: the ledger
+	 * process repairs it when it starts */
+	bool is_tail;
 	char text[160];
 };
 void segment_set_fault(struct segment_fault *f, uint32_t number, uint64_t line, int64_t offset,

@@ -8,9 +8,8 @@
 
 #define BOOT_VTPM_KEY "vtpm-state"
 #define BOOT_DISK_KEY "disk"
-#define BOOT_PCR_CLAIM                                                                             \
-	"pcr-digest" /* as an issuance rule of the attestation service may name it: SHA-256 over   \
-			PCRs 0 … 7 */
+/* as an issuance rule of the attestation service may name it: SHA-256 over PCRs 0 … 7 */
+#define BOOT_PCR_CLAIM "pcr-digest"
 
 struct machine {
 	struct instance *in;

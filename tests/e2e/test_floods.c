@@ -322,8 +322,8 @@ static void test_b11_one_source_takes_what_it_may(void **state)
 	for (unsigned i = 0; i < CAP + MORE; i++) {
 		client[i] = tcp_from(SOURCE(50), in.port);
 		assert_true(client[i] >= 0);
-		if (i % 3 > 0) /* nothing; half a hello; a whole one, and the server's answer is
-				  left alone */
+		/* nothing; half a hello; a whole one, and the server's answer is left alone */
+		if (i % 3 > 0)
 			(void)send(client[i], hello, hello_len / (i % 3), MSG_NOSIGNAL);
 	}
 	wait_metric("keybroker_connections_open", open + CAP, 5000);
@@ -468,8 +468,8 @@ static void test_g01_out_of_descriptors(void **state)
 	unsigned answered = 0;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		answered += is_closed(client[i]);
-	if (answered == 0 || answered >= CLIENTS - LIMIT) /* the spare descriptor answers one each
-						   time accepting is tried; the others wait */
+	/* the spare descriptor answers one each time accepting is tried; the others wait */
+	if (answered == 0 || answered >= CLIENTS - LIMIT)
 		GOOD(wrong("%u of %u were answered", answered, CLIENTS));
 	for (unsigned i = 0; i < CLIENTS; i++)
 		close_hard(client[i]);

@@ -29,8 +29,9 @@ static void test_d03_kill_at_each_step_of_a_repair(void **state)
 		released();
 		GOOD(verifies());
 		unsigned repairs = ledger_count(&in, "\"event\":\"repair\"") - before;
-		if (repairs < 1 || repairs > 2) /* killed between record and cut: the rest of the
-						   torn line is cut by a repair of its own */
+		/* killed between record and cut: the rest of the torn line is cut by a repair of
+		 * its own */
+		if (repairs < 1 || repairs > 2)
 			GOOD(wrong("killed at step %d: %u repairs recorded", nth, repairs));
 	}
 	GOOD(invariants_begin(&in, &good));

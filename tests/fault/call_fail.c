@@ -30,8 +30,8 @@ static long is_no_memory(void) /* −errno */
 	return -ENOMEM;
 }
 
-static long is_an_error(void) /* libraries whose 0 is success: CURLE_OUT_OF_MEMORY, and no success
-				 of PKCS#11 and the TPM */
+/* libraries whose 0 is success: CURLE_OUT_OF_MEMORY, and no success of PKCS#11 and the TPM */
+static long is_an_error(void)
 {
 	return 27;
 }

@@ -322,9 +322,9 @@ static void test_c01_find_matrix(void **state)
 			fault_next(calls[c], rv, 1);
 			enum kb_err want = ckr_err(rv);
 			if (want == KB_E_HSM_HANDLE && calls[c] == FAULT_C_FindObjectsFinal)
-				want = KB_E_HSM_SESSION; /* a second fault follows: the search is
-							    still open.  Two tries are all there
-							    are. */
+				/* a second fault follows: the search is still open.  Two tries are
+				 * all there are. */
+				want = KB_E_HSM_SESSION;
 			else if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
 			assert_int_equal(find(ec_uri, KB_KTY_EC, true, NULL), want);

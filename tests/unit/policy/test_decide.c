@@ -366,7 +366,7 @@ static void test_a38_debug_evidence(void **state)
 		{EAR("\"cpu0\"") "\"sgx\":{\"body\":{\"attributes.flags\":", "}}}}}",
 		 EAR_PATH "sgx.body.attributes.flags", SAYS_FLAGS},
 		/* a name with control characters, one that is too long, one with a dot, the sign
-		   for "every" */
+		 * for "every" */
 		{EAR("\"a \\u007f\\u001b[1m\xc3\xa9~\"") "\"snp\":{\"policy_debug_allowed\":",
 		 "}}}}",
 		 "submods.a???[1m??~.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
@@ -509,8 +509,8 @@ static void test_a38_only_a_needed_condition_allows_debugging(void **state)
 		 KB_E_DEBUG_EVIDENCE}, /* fails */
 		{SECUREBOOT ",{\"anyOf\":[" SECUREBOOT ",{\"allOf\":[" DEBUG_ALLOWED "]}]}",
 		 KB_E_DEBUG_EVIDENCE},
-		{SECUREBOOT, KB_E_DEBUG_EVIDENCE}, /* another claim with the same value: one `true`
-						      in memory, two places */
+		/* another claim with the same value: one `true` in memory, two places */
+		{SECUREBOOT, KB_E_DEBUG_EVIDENCE},
 		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"equals\":true}",
 		 KB_E_DEBUG_EVIDENCE}, /* another level */
 		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"exists\":true}",
@@ -574,12 +574,8 @@ static void test_a38_twins_of_a_debug_claim(void **state)
 	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-isolation-tee\":{\"is-debuggable\":"
 		     "true}"); /* beside it, no deeper */
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
-	set_debug(
-		w,
-		"\"x-ms-sgx-is-debuggable\":true,\"x-ms-sevsnpvm-is-debuggable\":true"); /* not the
-											    one that
-											    was
-											    meant */
+	/* not the one that was meant */
+	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-sevsnpvm-is-debuggable\":true");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_policy(w, mint_text("%s," DEBUG_ALLOWED, sgx));
 	ASSERT_ERR(KB_OK, run(w));
@@ -739,8 +735,8 @@ static void test_a38_real_guests_are_not_debuggable(void **state)
 			json_object_set_new(claims, flags[i], json_boolean(i == 3));
 		}
 		for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-			json_object_del(claims, flags[i]); /* another system's token without them
-							      says nothing of a debugger */
+			/* another system's token without them says nothing of a debugger */
+			json_object_del(claims, flags[i]);
 		set_claims(w, mint_keep(json_dumps(claims, 0)));
 		ASSERT_ERR(KB_OK, run(w));
 		json_decref(claims);

@@ -74,11 +74,8 @@ static void test_a34_malformed_policies(void **state)
 		"{\"version\":\"1.0.0\",\"anyOf\":[1]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{}]}",
 		"{\"version\":\"1.0.0\",\"oneOf\":[{}]}",
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* a
-											 condition
-											 without
-											 authority
-										       */
+		/* a condition without authority */
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"anyOf\":[{\"authority\":\"a\","
 		"\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\"}]}",
@@ -157,9 +154,8 @@ static void test_a34_malformed_conditions(void **state)
 		"{\"anyOf\":[{\"claim\":\"c\",\"equals\":1}],\"allOf\":[{\"claim\":\"c\","
 		"\"equals\":1}]}",
 		"{\"not\":[{\"claim\":\"c\",\"equals\":1}]}",
-		"{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* no authority
-										       inside an
-										       authority */
+		/* no authority inside an authority */
+		"{\"authority\":\"a\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}",
 		"{\"anyOf\":[{\"allOf\":[{\"anyOf\":[{}]}]}]}",
 	};
 
