@@ -36,8 +36,8 @@ static void set_state(struct conn *c, enum conn_state state)
 }
 
 /* Call back when `low` bytes are there, stop reading at `high`.  When libevent stopped in the
- * middle of a record, the rest is inside OpenSSL and the socket has no event for it: trigger one.
- */
+ * middle of a record, the rest is inside OpenSSL and the socket has no event for it: trigger
+ * one. */
 static void set_read_limits(struct conn *c, size_t low, size_t high)
 {
 	bufferevent_setwatermark(c->bev, EV_READ, low, high);
