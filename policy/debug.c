@@ -170,8 +170,8 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 #define NAME_BYTES 32
 #define PATH_BYTES (LEVEL_NAMES * (NAME_BYTES + 1) + 48)
 
-/* The claim's path.  False when one of its names has a dot, so that no path of a policy names it.
- */
+/* The claim's path.  False when one of its names has a dot, so that no path of a policy names
+ * it. */
 static bool write_path(char out[static PATH_BYTES], const char *const *level, const char *submodule,
 		       const char *name)
 {

@@ -175,7 +175,7 @@ static void test_rules_report_json_faults(void **state)
 	assert_int_equal(fault.line, 3);
 	assert_string_equal(fault.text, "this is not JSON");
 	ASSERT_ERR(KB_E_JSON_DUPLICATE, compile("{\"version\":\"1\",\"version\":\"2\"}", &fault));
-	assert_string_equal(fault.text, "a member stands twice in one object");
+	assert_string_equal(fault.text, "a member occurs twice in one object");
 	char *big = mint_keep(calloc(1, KB_MAX_POLICY + 2));
 	memset(big, ' ', KB_MAX_POLICY + 1);
 	const char *small = policy("{\"claim\":\"c\",\"equals\":1}");
