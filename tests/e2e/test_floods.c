@@ -159,8 +159,8 @@ static void test_b02_never_reads(void **state)
 
 /* ---- greedy ---- */
 
-/* Heads that announce the largest body and wait for 100 Continue: until it comes, a connection is
- * not worth more than 64 KiB. */
+/* Heads that announce the largest body and wait for 100 Continue: until it comes, a connection gets
+ * no more than 64 KiB. */
 static void test_b06_memory_before_anyone_is_known(void **state)
 {
 	(void)state;
@@ -375,8 +375,8 @@ static void test_b11_b12_handshakes_of_one_source_against_the_rest(void **state)
 	waitpid(noisy, NULL, 0);
 }
 
-/* All connections are taken by silent clients of many sources: a new one waits in the kernel's
- * backlog and is accepted when one is free; the metrics port still answers. */
+/* All connections are taken by clients of many sources that send nothing: a new one waits in the
+ * kernel's backlog and is accepted when one is free; the metrics port still answers. */
 static void test_b10_all_connections_taken_and_free_again(void **state)
 {
 	(void)state;
@@ -482,7 +482,7 @@ static void test_g01_out_of_descriptors(void **state)
 		link_close(l);
 	}
 	GOOD(why);
-	few.rlim_cur = few.rlim_max; /* as it raised it itself */
+	few.rlim_cur = few.rlim_max; /* as the process raised it itself */
 	limit_files(pid, &few, &usual);
 	assert_true(gateway() == pid);
 	assert_true(refused_as("CONN_LIMIT") > refused);
@@ -491,7 +491,7 @@ static void test_g01_out_of_descriptors(void **state)
 /* ---- the queue ---- */
 
 /* With no worker at work, one source's requests fill the queue; another's are still taken in, and
- * are served first in, first out, in turn. */
+ * are served first in, first out, sources in rotation. */
 static void test_g06_full_queue_makes_room_for_another_source(void **state)
 {
 	(void)state;
@@ -509,8 +509,8 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	}
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGSTOP);
-	/* The window is in the way of the queue: fill it first, on connections that ask more than
-	 * once. */
+	/* Requests fill the window before the queue: fill it first, on connections that ask more
+	 * than once. */
 	static struct link *window[100];
 	at.from = 80;
 	for (unsigned i = 0; i < 68; i++) {

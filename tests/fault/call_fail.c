@@ -129,9 +129,9 @@ __asm__(".text\n"
 		"	leaq call_" #function "(%rip), %r11\n"                                     \
 		"	jmp call_fail_stub\n");
 
-/* Every function of a library that keybrokerd, keybrokerctl and keybroker-guest call and that tells
- * a failure.  Not here: what closes or frees, what only looks at an object, clocks, and what fails
- * for a wrong argument alone. */
+/* Every function of a library that keybrokerd, keybrokerctl and keybroker-guest call and that
+ * reports a failure.  Not here: what closes or frees, what only looks at an object, clocks, and
+ * what fails for a wrong argument alone. */
 
 /* libc: memory and text */
 CALL(malloc, nothing)

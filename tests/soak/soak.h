@@ -34,8 +34,8 @@ struct tally {
 	atomic_ullong wrong_keys; /* a 200 that does not open to the very key */
 	/* refused because the key was disabled; attested again because the first reply was lost */
 	atomic_ullong disabled, reattested;
-	/* requests; not judged, because the broker was busy or gone; not answered as they must be
-	 */
+	/* requests; not judged, because the broker was busy or gone; not answered as they must
+	 * be */
 	atomic_ullong hostile, hostile_open, hostile_wrong;
 	struct histogram quiet, faults; /* first attempt to success */
 	char why[WHYS][WHY_BYTES];

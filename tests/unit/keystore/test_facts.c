@@ -75,7 +75,7 @@ static void *scarce(size_t size)
 	return ++asked == refuse_one ? NULL : malloc(size);
 }
 
-/* A string that loses bytes, and nobody says so: for this json_load_strict() watches every
+/* A string that loses bytes without an error: for this json_load_strict() watches every
  * allocation. */
 static void test_j08_jansson_drops_bytes_without_memory(void **state)
 {

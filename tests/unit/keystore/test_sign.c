@@ -1,5 +1,5 @@
-/* tests/unit/keystore/test_sign.c — RS256 in the HSM: what OpenSSL verifies, and what is refused.
- */
+/* tests/unit/keystore/test_sign.c — RS256 in the HSM: what OpenSSL verifies, and what is
+ * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -26,7 +26,7 @@
 #include "tests/unit/short_memory.h"
 #include "tests/unit/softhsm.h"
 
-/* The real one is made by decide() alone; here stands what the keystore reads of it. */
+/* The real one is made by decide() alone; here is what the keystore reads of it. */
 struct grant {
 	struct span name, version;
 	struct wrapping_key kek;

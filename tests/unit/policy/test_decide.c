@@ -222,7 +222,7 @@ static void test_decide_audience_and_nonce(void **state)
 	assert_non_null(strstr(w->text, "✓ audience      https://broker.test\n✓ nonce\n"));
 }
 
-/* What a stranger writes into iss and kid is shown cut, and a time that no calendar has is shown as
+/* What a client writes into iss and kid is shown cut, and a time that no calendar has is shown as
  * one. */
 static void test_decide_shows_long_texts_cut(void **state)
 {
@@ -291,8 +291,8 @@ static void set_debug(struct world *w, const char *members)
 		"\"05000000:0000000\" \"05000000`0000000\" \"05000000G0000000\" "                  \
 		"\"05000000000000000\" 0 false null {}"
 
-/* Every row of the table of debug.c, at every level: each harmless value passes a policy that is
- * silent, each other one is refused and named. */
+/* Every row of the table of debug.c, at every level: each harmless value passes a policy without a
+ * condition on it, each other one is refused and named. */
 static void test_a38_debug_evidence(void **state)
 {
 	struct world *w = *state;
@@ -474,7 +474,7 @@ static void test_a38_another_authority_does_not_allow_debugging(void **state)
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_authorities(w, "\"allOf\":[" DEBUG_ALLOWED "]", "\"allOf\":[" SECUREBOOT "]");
 	ASSERT_ERR(KB_OK, run(w));
-	/* the issuer is named twice, and once without a word of it */
+	/* the issuer is named twice, and once without a condition on it */
 	set_authorities(w,
 			"\"allOf\":[" DEBUG_ALLOWED "]},{\"authority\":\"" MINT_ISS
 			"/\",\"allOf\":[" SECUREBOOT "]",
@@ -561,8 +561,8 @@ static void test_a38_debugging_is_allowed_per_level(void **state)
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 }
 
-/* Two facts need two conditions; two names of one fact need one, on a name that says "debuggable".
- */
+/* Two facts need two conditions; two names of one fact need one, on a name that says
+ * "debuggable". */
 static void test_a38_twins_of_a_debug_claim(void **state)
 {
 	struct world *w = *state;
@@ -702,7 +702,7 @@ static void test_decide_explains_the_debug_floor(void **state)
 					"\nREFUSE DEBUG_EVIDENCE: the guest can be debugged"));
 }
 
-/* Real guests of Azure pass a policy that is silent about debugging, and no longer once one of
+/* Real guests of Azure pass a policy without a condition on debugging, and no longer once one of
  * their claims says otherwise. */
 static void test_a38_real_guests_are_not_debuggable(void **state)
 {
@@ -764,7 +764,7 @@ static void test_decide_checks_in_order(void **state)
 	struct world *w = *state;
 	static char ours[] = "https://broker.test";
 
-	/* Everything is wrong at once; mending it one by one shows the next. */
+	/* Everything is wrong at once; correcting it one by one shows the next. */
 	w->c.now_s = 1;
 	w->c.issuer = NULL;
 	w->c.keys = NULL;
@@ -812,7 +812,7 @@ static void test_decide_incomplete_case_is_a_bug(void **state)
 	ASSERT_ERR(KB_E_BUG, run(w));
 }
 
-/* A rehearsal judges at any time, all of it, and makes no grant. */
+/* `explain --at` judges at any time, all of it, and makes no grant. */
 static void test_decide_rehearsal_makes_no_grant(void **state)
 {
 	struct world *w = *state;

@@ -268,8 +268,8 @@ static void test_a06_psychic_signatures(void **state)
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge_es256(sig, 64));
 }
 
-/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with it.
- */
+/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with
+ * it. */
 static void test_token_accepts_numbers_that_end_in_zero(void **state)
 {
 	bool seen[2] = {false, false};
