@@ -43,7 +43,7 @@ static const char help[] =
 	"  --tpm-ak HANDLE         ... certified by the attestation key at this handle\n"
 	"  --attest-ca FILE        trust anchor for --attest (default: that of --ca)\n"
 	"  --vcek-chain FILE       PEM: VCEK, ASK, ARK, when the host gives none\n"
-	"  --tsm DIR               for tests: a directory that plays "
+	"  --tsm DIR               for tests: a directory in place of "
 	"/sys/kernel/config/tsm/report\n"
 	"  --timeout SECONDS       for all attempts together (default 120)\n\n"
 	"Exit: 0 done, 2 usage, 10 refused, 11 unreachable, 12 bad reply, 13 no evidence or token, "
@@ -54,7 +54,7 @@ static int usage(const char *what)
 {
 	if (what != NULL)
 		message("%s", what);
-	message("`keybroker-guest --help` tells the options");
+	message("`keybroker-guest --help` lists the options");
 	return GUEST_USAGE;
 }
 

@@ -6,7 +6,7 @@
 struct key_place { /* where a key is put, and its use */
 	const char *label;
 	uint8_t id[16];
-	bool is_token;  /* a token object; else it dies with the session */
+	bool is_token;  /* a token object; else it ends with the session */
 	bool is_signer; /* may sign, never leaves */
 };
 /* A private key from PKCS#8 DER, or a secret key from its bytes. */

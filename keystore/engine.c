@@ -1,8 +1,8 @@
 /* keystore/engine.c — the two engines that wrap a key for a client. WRAP_MODULE: everything inside
  * the module; nothing can be repaired outside, so only where it is proved exact. WRAP_WORKER: the
  * module hands the key out under the transport key, this process makes its plaintext exact
- * (pkcs8.c) and seals it by the scheme. Plaintext stands in struct secret alone and is wiped with
- * the call. */
+ * (pkcs8.c) and seals it by the scheme. Plaintext is only in struct secret and is wiped with the
+ * call. */
 #include "keystore/engine.h"
 
 #include <openssl/bn.h>

@@ -14,8 +14,8 @@ struct hsm_key; /* a found key; owned by the keystore, valid until keystore_clos
 enum kb_kty { KB_KTY_RSA = 1, KB_KTY_EC, KB_KTY_OCT };
 
 struct keystore_params { /* borrowed during the call */
-	/* Absolute path.  The file belongs to root or to this user and is not writable by others.
-	 */
+	/* Absolute path.  The file belongs to root or to this user and is not writable by
+	 * others. */
 	const char *module;
 	/* pkcs11:token=… URI that fits exactly one token; pin-value and pin-source are refused. */
 	const char *token;
@@ -37,8 +37,7 @@ struct keystore_params { /* borrowed during the call */
 /* Load, C_Initialize, find the token, open one session, log in once.  A failed login is
  * KB_E_HSM_PIN and is never repeated, also by no other process that shares `pin_refused`. A token
  * with CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the
- * caller's.
- */
+ * caller's. */
 KB_MUST_CHECK enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out);
 void keystore_close(struct keystore *ks); /* NULL is fine */
 /* C_GetTokenInfo and C_GetSessionInfo: is the token still there and the session logged in? */

@@ -96,8 +96,8 @@ enum kb_err kwp_wrap(const uint8_t kek[static 32], struct span plain, struct buf
 	uint8_t *out = buf_reserve(wrapped, len);
 	if (out == NULL)
 		return KB_E_NOMEM;
-	/* The plaintext stands in the output until it is encrypted in place: every way out below
-	 * either has done that or wipes it. */
+	/* The plaintext is in the output until it is encrypted in place: every exit below has
+	 * either encrypted it or wipes it. */
 	memset(out, 0, len);
 	memcpy(out, aiv, sizeof aiv);
 	for (unsigned i = 0; i < 4; i++)

@@ -80,11 +80,10 @@
 	X(CKR_UNWRAPPING_KEY_SIZE_RANGE, KB_E_HSM_KEY_ATTR)                                        \
 	X(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, KB_E_HSM_KEY_ATTR)                                 \
 	X(CKR_USER_ALREADY_LOGGED_IN, KB_E_HSM)                                                    \
-	X(CKR_USER_NOT_LOGGED_IN,                                                                  \
-	  KB_E_HSM_SESSION) /* the login went with another session: one reopening asks again */    \
-	X(CKR_USER_PIN_NOT_INITIALIZED,                                                            \
-	  KB_E_HSM_TOKEN) /* no try was counted: SoftHSM returns it while another process writes   \
-			     the token */                                                          \
+	/* the login went with another session: one reopening asks again */                        \
+	X(CKR_USER_NOT_LOGGED_IN, KB_E_HSM_SESSION)                                                \
+	/* no try was counted: SoftHSM returns it while another process writes the token */        \
+	X(CKR_USER_PIN_NOT_INITIALIZED, KB_E_HSM_TOKEN)                                            \
 	X(CKR_USER_TYPE_INVALID, KB_E_HSM_PIN)                                                     \
 	X(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KB_E_HSM)                                            \
 	X(CKR_USER_TOO_MANY_TYPES, KB_E_HSM)                                                       \
@@ -123,7 +122,7 @@ static const struct {
 	CKR_TABLE(X)
 #undef X
 	/* p11-kit's header numbers these five otherwise than PKCS#11 v2.40 does; a module returns
-	   the standard's. */
+	 * the standard's. */
 	{0x1b5, "CKR_EXCEEDED_MAX_ITERATIONS", KB_E_HSM},
 	{0x1b6, "CKR_FIPS_SELF_TEST_FAILED", KB_E_HSM_DEVICE},
 	{0x1b7, "CKR_LIBRARY_LOAD_FAILED", KB_E_HSM_MODULE},

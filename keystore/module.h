@@ -66,7 +66,7 @@ const char *ckr_name(CK_RV rv); /* "CKR_…", "CKR_?" for a value outside the ta
 /* The outcome of a call: translated, and when it is a failure remembered for keystore_fault() and
  * logged. */
 KB_MUST_CHECK enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv);
-/* Every call of the module stands between these: one that hangs is seen from outside. */
+/* Every call of the module is between these two, so that the supervisor sees one that hangs. */
 void p11_begin(struct keystore *ks);
 CK_RV p11_end(struct keystore *ks, CK_RV rv); /* gives rv back */
 #define P11_RAW(ks, call, ...) (p11_begin(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))

@@ -24,8 +24,8 @@ static const uint8_t alg_ec[] = {0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
 
 /* ---- reading ---- */
 
-/* The next element, which must have this tag; definite minimal lengths up to 65535 (X.690 §10.1).
- */
+/* The next element, which must have this tag; definite minimal lengths up to 65535 (X.690
+ * §10.1). */
 static bool der_next(struct span *in, uint8_t tag, struct span *value)
 {
 	if (in->len < 2 || in->p[0] != tag)
@@ -73,8 +73,8 @@ static bool pkcs8_open(struct span in, size_t *der_len, struct span *alg, struct
 	       der_next(&body, TAG_OCTETS, key) && body.len == 0;
 }
 
-/* Behind `len` there is only the module's padding: SoftHSM 2.6.1 fills up to a multiple of eight.
- */
+/* Behind `len` there is only the module's padding: SoftHSM 2.6.1 fills up to a multiple of
+ * eight. */
 static bool is_padding(struct span s, size_t len)
 {
 	uint8_t any = 0;

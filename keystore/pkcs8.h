@@ -9,7 +9,7 @@ struct secret;
 /* SoftHSM 2.6.1 pads with up to seven zero bytes before it wraps (RFC 5649 would restore the exact
  * length, SoftHSM encodes the padded one). Cut them, and make of the rest what a client expects:
  * RSA the PKCS#8 DER as it is, EC the PKCS#8 DER with a named curve and the public key, oct the raw
- * bytes.  Proves that it is the key of `p` as far as public numbers can tell.  *plain may be
+ * bytes.  Proves that it is the key of `p` as far as its public numbers show.  *plain may be
  * replaced.  KB_E_HSM_OUTPUT when it is anything else. */
 KB_MUST_CHECK enum kb_err plain_exact(struct secret **plain, const struct hsm_public *p);
 

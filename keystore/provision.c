@@ -42,7 +42,7 @@ static bool label_pad(const char *label, CK_UTF8CHAR out[static TOKEN_LABEL_BYTE
 	return true;
 }
 
-/* The slot whose token bears `label` (want_free false), or the first one whose token is not
+/* The slot whose token has `label` (want_free false), or the first one whose token is not
  * initialised (true). */
 static enum kb_err slot_find(const struct provision *p, const CK_UTF8CHAR *label, bool want_free,
 			     CK_SLOT_ID *slot)

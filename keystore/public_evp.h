@@ -1,5 +1,5 @@
-/* keystore/public_evp.h — a public key of the HSM as OpenSSL's type, to issue certificates for it.
- */
+/* keystore/public_evp.h — a public key of the HSM as OpenSSL's type, to issue certificates for
+ * it. */
 #ifndef KB_KEYSTORE_PUBLIC_EVP_H
 #define KB_KEYSTORE_PUBLIC_EVP_H
 #include <openssl/types.h>

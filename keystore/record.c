@@ -166,7 +166,7 @@ static enum kb_err read_ops(struct key_record *r, const struct json_t *doc, stru
 			return fault(f, KB_E_CONFIG, path, "unknown operation \"%.*s\"",
 				     (int)text.len, (const char *)text.p);
 		if ((r->key_ops & op) != 0)
-			return fault(f, KB_E_CONFIG, path, "operation \"%s\" stands there twice",
+			return fault(f, KB_E_CONFIG, path, "operation \"%s\" is there twice",
 				     key_op_name(op));
 		r->key_ops |= op;
 		r->op_order[r->n_ops++] = op;

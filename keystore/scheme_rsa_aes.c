@@ -1,5 +1,5 @@
 /* keystore/scheme_rsa_aes.c — seals and opens RSA-OAEP(kek, aes) ‖ AES-256-KWP(aes, key).  Trusts
- * OpenSSL's RSA.  AES key and plaintext stand in struct secret alone and are wiped with the call.
+ * OpenSSL's RSA.  AES key and plaintext are only in struct secret and are wiped with the call.
  * Must never open a blob that is not exactly of this layout. */
 #include "keystore/scheme_rsa_aes.h"
 

@@ -98,8 +98,7 @@ static bool is_outage(enum kb_err err)
 }
 
 /* Perhaps no result: some modules return CKR_GENERAL_ERROR for a mechanism they do not know. If
- * another engine works, count it as a refusal; if none does, the next process tries again.
- */
+ * another engine works, count it as a refusal; if none does, the next process tries again. */
 static bool is_doubtful(enum kb_err err)
 {
 	return err == KB_E_HSM_DEVICE || err == KB_E_HSM_HANDLE;
@@ -136,8 +135,7 @@ static enum kb_err samples_make(struct keystore *ks, struct sample sample[static
 	return KB_OK;
 }
 
-/* Use check values only if this module's are those of the standard.
- */
+/* Use check values only if this module's are those of the standard. */
 static enum kb_err prove_check_value(struct keystore *ks, const struct sample *oct)
 {
 	struct hsm_public p = oct->public;

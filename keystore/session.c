@@ -47,8 +47,8 @@ static enum kb_err session_state(struct keystore *ks, bool *is_user)
 	return KB_OK;
 }
 
-/* Tokens count refused logins, and lock.  So at most one in the life of a process, and of all
- * processes that share the PIN. */
+/* Tokens count refused logins, and lock.  So at most one in a process, and in all processes that
+ * share the PIN. */
 static enum kb_err login(struct keystore *ks)
 {
 	CK_TOKEN_INFO info;

@@ -1,5 +1,5 @@
-/* keystore/sign.h — RS256 in the HSM: CKM_RSA_PKCS over a DigestInfo, PKCS#11 v2.40 section 2.1.6.
- */
+/* keystore/sign.h — RS256 in the HSM: CKM_RSA_PKCS over a DigestInfo, PKCS#11 v2.40 section
+ * 2.1.6. */
 #ifndef KB_KEYSTORE_SIGN_H
 #define KB_KEYSTORE_SIGN_H
 #include "keystore/keystore.h"

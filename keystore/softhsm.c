@@ -50,10 +50,10 @@ bool softhsm_own_token_dir(const char *module, char dir[static SOFTHSM_TOKEN_DIR
  *
  * SoftHSM writes token.object anew, in place, at each login: it cuts the file to nothing and writes
  * it from the beginning.  A process that is killed then leaves it short, and no key of the token
- * can be read again, because the key that they are encrypted under stands in it.  So a copy stands
- * beside it, token.keep, made after a login that succeeded (and before the first one).  The file
- * has the same length whatever its flags and PIN: one that is shorter than its copy is damaged, and
- * is replaced by it before the next login. */
+ * can be read again, because that file holds the key under which they are encrypted.  So there is a
+ * copy beside it, token.keep, made after a login that succeeded (and before the first one).  The
+ * file has the same length whatever its flags and PIN: one that is shorter than its copy is
+ * damaged, and is replaced by it before the next login. */
 
 struct token_file {
 	unsigned char bytes[MAX_TOKEN_FILE];

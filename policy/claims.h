@@ -26,9 +26,9 @@ KB_MUST_CHECK enum kb_err claims_check_nonce(const struct json_t *claims,
 KB_MUST_CHECK enum kb_err claims_nonce(const struct json_t *claims, struct buf *out);
 
 /* The wrapping key bound in the evidence: the issuer's configuration says where the array of keys
- * stands.  The first entry in array order with kty RSA and (use "enc" or key_ops with "encrypt");
- * it needs a kid.  KB_E_KEY_BINDING when there is none; KB_E_KEY_* when that one is not good: never
- * a later one instead.  On KB_OK *out is the caller's. */
+ * is.  The first entry in array order with kty RSA and (use "enc" or key_ops with "encrypt"); it
+ * needs a kid.  KB_E_KEY_BINDING when there is none; KB_E_KEY_* when that one is not good: never a
+ * later one instead.  On KB_OK *out is the caller's. */
 KB_MUST_CHECK enum kb_err claims_wrapping_key(const struct json_t *claims,
 					      const struct issuer_rules *issuer,
 					      struct pubkey **out);

@@ -11,21 +11,19 @@
 #include "base/json.h"
 #include "policy/rules_priv.h"
 
-/* ---- the table: keybroker.json(5), "Evidence that can be debugged", is the same for operators
- * ----
- */
+/* ---- the table; keybroker.json(5), "Evidence that can be debugged", shows it to operators ---- */
 
 enum level {
 	TOP,
 	ISOLATION_TEE, /* Azure: the hardware's claims in a guest's token */
 	/* Intel Trust Authority: one object per kind of evidence; its first version has the same
-	   names at the top. */
+	 * names at the top. */
 	ITA_SEVSNP,
 	ITA_TDX,
 	ITA_SGX,
 	ITA_NVGPU,
 	/* Confidential Containers: per submodule, one object per kind of evidence; three spellings
-	   of a vTPM's kind. */
+	 * of a vTPM's kind. */
 	EAR_SNP,
 	EAR_AZ_SNP,
 	EAR_AZSNP,
@@ -167,13 +165,13 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 
 /* ---- the note of the explanation ---- */
 
-#define NAME_BYTES                                                                                 \
-	32 /* of each object on the way: a submodule's name is the issuer's or the guest's, and    \
-	      may be longer */
+/* of each object on the way: a submodule's name is the issuer's or the guest's, and may be
+ * longer */
+#define NAME_BYTES 32
 #define PATH_BYTES (LEVEL_NAMES * (NAME_BYTES + 1) + 48)
 
-/* The claim's path.  False when one of its names has a dot, so that no path of a policy names it.
- */
+/* The claim's path.  False when one of its names has a dot, so that no path of a policy names
+ * it. */
 static bool write_path(char out[static PATH_BYTES], const char *const *level, const char *submodule,
 		       const char *name)
 {

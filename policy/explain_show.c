@@ -16,8 +16,8 @@ static const char *const step_names[STEP_COUNT] = {
 
 /* ---- shared by the three forms ---- */
 
-/* The code of the decision: the first step that failed, else KB_OK when the last one was reached.
- */
+/* The code of the decision: the first step that failed, else KB_OK when the last one was
+ * reached. */
 static enum kb_err verdict(const struct explain *ex)
 {
 	for (unsigned i = 0; i < STEP_COUNT; i++)
@@ -310,9 +310,10 @@ static const char *advice(enum kb_err e)
 		{KB_E_CLOCK_UNSET, "this machine's clock was never set"},
 		{KB_E_EXPIRED, "the guest must ask for a fresh token; an old one can be explained "
 			       "at its own time with --at"},
-		{KB_E_NOT_YET, "the token is of the future: compare the clocks"},
+		{KB_E_NOT_YET, "the token was issued in the future: compare the clocks"},
 		{KB_E_TOO_OLD, "older than the issuer's \"max_token_age\" allows"},
-		{KB_E_LIFETIME, "it lives longer than the issuer's file allows, or not at all"},
+		{KB_E_LIFETIME, "its lifetime (exp - iat) is longer than the issuer's file allows, "
+				"or not positive"},
 		{KB_E_AUDIENCE, "`aud` is not the issuer file's \"audience\""},
 		{KB_E_NONCE,
 		 "the issuer's file demands a nonce, and the token has none or another one"},

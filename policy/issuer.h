@@ -7,10 +7,10 @@
 enum issuer_nonce {
 	NONCE_IGNORED, /* the token's nonce is left to the policy */
 	/* The token must carry the nonce of the call (`nonce`, or x-ms-runtime.client-payload.nonce
-	   in base64). */
+	 * in base64). */
 	NONCE_REQUEST,
 	/* The token must carry a nonce that this broker issued for this key; the vault checks it
-	   (decide.h). */
+	 * (decide.h). */
 	NONCE_BROKER,
 };
 

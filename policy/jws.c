@@ -28,8 +28,8 @@ struct jws_key {
 	cjose_jwk_t *jwk;
 };
 
-/* cjose does not look at what it allocates (base/reserve.h); OpenSSL below it does, and sets errno.
- */
+/* cjose does not look at what it allocates (base/reserve.h); OpenSSL below it does, and sets
+ * errno. */
 static void cjose_begin(void)
 {
 	cjose_set_alloc_funcs(reserve_malloc, reserve_realloc, reserve_free);

@@ -22,7 +22,7 @@ KB_MUST_CHECK enum kb_err jws_open(struct span compact, struct jws *out);
 void jws_close(struct jws *j);
 
 struct jws_key; /* a public key made ready for cjose, once per key set and not per token */
-/* `k` is borrowed for as long as the result lives. */
+/* `k` is borrowed until jws_key_free(). */
 KB_MUST_CHECK enum kb_err jws_key_new(const struct pubkey *k, struct jws_key **out);
 void jws_key_free(struct jws_key *k);
 

@@ -70,8 +70,7 @@ static bool has_private_part(const struct json_t *jwk)
 	return false;
 }
 
-/* `use` (RFC 7517 section 4.2), when there, is that of the purpose.
- */
+/* `use` (RFC 7517 section 4.2), when there, is that of the purpose. */
 static enum kb_err check_use(const struct json_t *jwk, enum pubkey_use use)
 {
 	struct span text;

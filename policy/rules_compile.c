@@ -166,7 +166,7 @@ static enum rule_op op_from_name(struct span name)
 }
 
 /* {"claim":c, OP:v}, or as older policies have it {"claim":c, "condition":OP, "value":v}.  *member
- * is where v stands. */
+ * names v. */
 static enum kb_err read_operator(struct compiler *c, const struct json_t *entry, enum rule_op *op,
 				 const char **member)
 {
@@ -298,7 +298,7 @@ static const char *json_fault(enum kb_err err)
 {
 	return err == KB_E_JSON_DEPTH       ? "nested too deep: at most 16 levels of { and ["
 	       : err == KB_E_JSON_SIZE      ? "the policy is larger than 64 KiB"
-	       : err == KB_E_JSON_DUPLICATE ? "a member stands twice in one object"
+	       : err == KB_E_JSON_DUPLICATE ? "a member occurs twice in one object"
 					    : "this is not JSON";
 }
 

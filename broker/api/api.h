@@ -1,7 +1,7 @@
-/* api/api.h — what every API dialect provides: how it reads a call and how it writes answers.  Pure
- * text work: no HSM, no clock, no judgement.  To add a dialect, write api/NAME.c with its `struct
- * api`, declare that below, and add it to the table in api.c and its calls to the one in
- * operation.c. */
+/* broker/api/api.h — what every API dialect provides: how it reads a call and how it writes
+ * answers.  Pure text work: no HSM, no clock, no judgement.  To add a dialect, write api/NAME.c
+ * with its `struct api`, declare that below, and add it to the table in api.c and its calls to the
+ * one in operation.c. */
 #ifndef KB_API_API_H
 #define KB_API_API_H
 #include "api/operation.h"

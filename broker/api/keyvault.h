@@ -1,4 +1,4 @@
-/* api/keyvault.h — the Key Vault dialect from the inside: what its files share.  Others use
+/* broker/api/keyvault.h — the Key Vault dialect from the inside: what its files share.  Others use
  * keyvault_api (api/api.h). */
 #ifndef KB_API_KEYVAULT_H
 #define KB_API_KEYVAULT_H

@@ -157,6 +157,6 @@ const struct api_body keyvault_bodies[] = {
 	{KB_OK, 431, FIXED("BadParameter", "The request headers are too many or too long.")},
 	{KB_OK, 503,
 	 FIXED("ServiceUnavailable", "The service is busy or not available: try again later.")},
-	{KB_OK, 505, FIXED("BadParameter", "Only HTTP/1.1 is spoken here.")},
+	{KB_OK, 505, FIXED("BadParameter", "Only HTTP/1.1 is supported.")},
 	{KB_OK, 0, FIXED("InternalServerError", "The request failed.")},
 };

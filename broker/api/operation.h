@@ -1,6 +1,6 @@
-/* api/operation.h — every call of every API dialect, as one table: method and path, the verb it
- * means, the pool of workers that serves it, and the kind of ledger record it makes.  A dialect's
- * route() and the gateway's choice of a pool read the same rows. */
+/* broker/api/operation.h — every call of every API dialect, as one table: method and path, the verb
+ * it means, the pool of workers that serves it, and the kind of ledger record it makes.  A
+ * dialect's route() and the gateway's choice of a pool read the same rows. */
 #ifndef KB_API_OPERATION_H
 #define KB_API_OPERATION_H
 #include "api/url.h"

@@ -1,4 +1,4 @@
-/* api/url.h — parts of a request's URL as text. */
+/* broker/api/url.h — parts of a request's URL as text. */
 #ifndef KB_API_URL_H
 #define KB_API_URL_H
 #include "base/bytes.h"

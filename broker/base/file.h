@@ -18,9 +18,10 @@ KB_MUST_CHECK enum kb_err file_read(int fd, uint8_t *p, size_t cap, size_t *len)
 KB_MUST_CHECK enum kb_err file_read_all(int fd, struct buf *out);
 
 enum {
-	FILE_NEW = 1,      /* fail with EEXIST when the name is taken */
-	FILE_UNSYNCED = 2, /* for file systems that cannot sync (EINVAL), and for what may be lost
-			      with the machine: the directory's sync may fail */
+	FILE_NEW = 1, /* fail with EEXIST when the name is taken */
+	/* for file systems that cannot sync (EINVAL), and for what may be lost with the machine:
+	 * the directory's sync may fail */
+	FILE_UNSYNCED = 2,
 };
 /* Write `bytes` as file `name` of directory `dir` with exactly this mode: a temporary file in the
  * same directory, fsync, rename, fsync of the directory.  A reader sees the old file, or the new

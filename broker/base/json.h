@@ -44,8 +44,8 @@ bool json_isa_obj(const struct json_t *j);
 size_t json_len(const struct json_t *arr); /* entries of an array or members of an object, else 0 */
 const struct json_t *json_at(const struct json_t *arr, size_t i); /* NULL past the end */
 KB_MUST_CHECK enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, struct span *out);
-/* Walk an object's members: `it` starts as NULL; false at the end.  *name and *value are borrowed.
- */
+/* Walk an object's members: `it` starts as NULL; false at the end.  *name and *value are
+ * borrowed. */
 bool json_next(const struct json_t *obj, void **it, const char **name, const struct json_t **value);
 /* The value as compact JSON text, members in their order. */
 void json_write(struct buf *b, const struct json_t *j);
@@ -64,7 +64,7 @@ struct json_pair {
  * accepts and reads the same. */
 size_t json_scan_plain(struct span text, struct json_pair *pairs, size_t cap);
 
-/* ---- where a value stands (json_line.c) ---- */
+/* ---- where a value is (json_line.c) ---- */
 
 /* Line (from 1) of the value at `path`, or of the nearest value above it that is there.  Path:
  * "listeners[0].tls.key", "" for the root. */

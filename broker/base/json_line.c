@@ -1,4 +1,4 @@
-/* broker/base/json_line.c — the line on which a value stands, for messages about configuration
+/* broker/base/json_line.c — the line on which a value is, for messages about configuration
  * files. Expects text that json_load_strict() has accepted; with any other text the line may be
  * wrong, but nothing outside the text is read. */
 #include <stdlib.h>

@@ -188,8 +188,8 @@
 /* descriptors: File descriptors beside one for each connection: listeners, sockets to the other
  * processes, the event loop. */
 #define KB_SPARE_DESCRIPTORS 64
-/* bytes: Size of a TLS client's certificate chain. Clients send it before they are authenticated.
- */
+/* bytes: Size of a TLS client's certificate chain. Clients send it before they are
+ * authenticated. */
 #define KB_MAX_CLIENT_CHAIN 32768
 
 /* ---- Fetcher ---- */
@@ -257,8 +257,8 @@
 /* ms: A starting worker waits this long for the logins of other workers. Logins run one at a time
  * because SoftHSM rewrites the token's file at each. */
 #define KB_LOGIN_TURN_MS 10000
-/* ms: A serving worker waits this long when it cannot read the token while another worker logs in.
- */
+/* ms: A serving worker waits this long when it cannot read the token while another worker logs
+ * in. */
 #define KB_LOGIN_LOOK_MS 2000
 /* attempts: One call, and one repetition after a lost session. */
 #define KB_HSM_ATTEMPTS 2

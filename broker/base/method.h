@@ -1,4 +1,4 @@
-/* base/method.h — HTTP methods as numbers: what the gateway reads, frames carry and the API
+/* broker/base/method.h — HTTP methods as numbers: what the gateway reads, frames carry and the API
  * dialects route by. */
 #ifndef KB_BASE_METHOD_H
 #define KB_BASE_METHOD_H

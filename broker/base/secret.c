@@ -86,8 +86,8 @@ enum kb_err secret_read_fd(int fd, struct secret **out)
 	for (;;) {
 		if (n == KB_MAX_SECRET)
 			return KB_E_FILE_SIZE;
-		/* pread(): workers share the descriptor and with it the offset.  A pipe has none.
-		 */
+		/* pread(): workers share the descriptor and with it the offset.  A pipe has
+		 * none. */
 		ssize_t got = pread(fd, s->bytes + n, KB_MAX_SECRET - n, (off_t)n);
 		if (got < 0 && errno == ESPIPE)
 			got = read(fd, s->bytes + n, KB_MAX_SECRET - n);

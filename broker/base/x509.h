@@ -11,8 +11,9 @@ struct secret;
 enum x509_kind {
 	X509_ROOT = 1, /* self-signed, may sign one CA below it */
 	X509_ISSUING,  /* a CA that signs leaves only */
-	X509_LEAF, /* server and client authentication; names are required (RFC 6125: clients look
-		      at the SAN alone) */
+	/* server and client authentication; names are required (RFC 6125: clients look at the SAN
+	 * alone) */
+	X509_LEAF,
 };
 
 struct x509_template {
@@ -61,8 +62,8 @@ KB_MUST_CHECK enum kb_err x509_chain_check(struct span pem);
  * all of them. */
 KB_MUST_CHECK enum kb_err x509_chain_read(struct span pem, struct buf *leaf_der,
 					  int64_t *expires_s);
-/* The first certificate of a PEM text, whatever follows it; NULL when there is none.  The caller's.
- */
+/* The first certificate of a PEM text, whatever follows it; NULL when there is none.  The
+ * caller's. */
 X509 *x509_first(struct span pem);
 KB_MUST_CHECK enum kb_err x509_der(struct buf *out, X509 *cert); /* appended */
 

@@ -1,7 +1,6 @@
 /* broker/config/snapshot.c — configuration bytes from files, and the table of them.  Decides which
  * files are trusted: those of root and of our user that nobody else can write.  Never reads a file
- * twice.
- */
+ * twice. */
 #include "config/snapshot_priv.h"
 
 #include <dirent.h>
@@ -31,7 +30,7 @@ void snapshot_entry_cleanup(struct snapshot_entry **e)
 	entry_free(*e);
 }
 
-/* The index of `key`, or the index at which to snapshot_insert it. */
+/* The index of `key`, or the index at which to insert it. */
 static bool find(const struct snapshot *s, const char *key, size_t *index)
 {
 	size_t low = 0, high = s->n;

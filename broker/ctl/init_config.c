@@ -95,8 +95,8 @@ static enum kb_err issuer_make(const struct instance *in)
 	return init_put_buf(in, "issuers.d/issuer.json", 0644, &b);
 }
 
-/* Any confidential VM that Azure calls compliant, AMD or Intel.  A start: the operator narrows it.
- */
+/* Any confidential VM that Azure calls compliant, AMD or Intel.  A start: the operator narrows
+ * it. */
 static enum kb_err policy_make(const struct instance *in)
 {
 	KB_AUTO(buf) struct buf b = {0};

@@ -1,5 +1,5 @@
-/* fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.  The
- * only user of libcurl; knows nothing of issuers. */
+/* broker/fetcher/fetch.h — documents over https, several at a time, each bounded in time and size.
+ * The only user of libcurl; knows nothing of issuers. */
 #ifndef KB_FETCHER_FETCH_H
 #define KB_FETCHER_FETCH_H
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* broker/gateway/conn.c — the life of a connection: its state and deadlines, whether it counts as
  * active, and how it ends.  Decides nothing about requests.  Every path that ends a connection
- * frees it at once or calls conn_finish(); after any of the functions that end it, it may be gone.
- */
+ * frees it at once or calls conn_finish(); after any of the functions that end it, it may be
+ * gone. */
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
 #include <stdlib.h>

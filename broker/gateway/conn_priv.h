@@ -49,7 +49,7 @@ static inline enum conn_state state_of(const struct conn *c)
 
 /* conn.c */
 void conn_count_refused(struct conn_shared *shared, enum kb_err err);
-/* Also starts the state's deadline and tells admission control. */
+/* Also starts the state's deadline, and informs admission control. */
 void conn_set_state(struct conn *c, enum conn_state state);
 void conn_end_request(struct conn *c); /* nothing of a request is held any more */
 void conn_free(struct conn *c);

@@ -36,8 +36,8 @@ static void set_state(struct conn *c, enum conn_state state)
 }
 
 /* Call back when `low` bytes are there, stop reading at `high`.  When libevent stopped in the
- * middle of a record, the rest is inside OpenSSL and the socket has no event for it: trigger one.
- */
+ * middle of a record, the rest is inside OpenSSL and the socket has no event for it: trigger
+ * one. */
 static void set_read_limits(struct conn *c, size_t low, size_t high)
 {
 	bufferevent_setwatermark(c->bev, EV_READ, low, high);
@@ -121,12 +121,12 @@ static void new_uuid(uint8_t uuid[static 16])
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
-/* Our own answer.  A request that was not read to its end cannot be followed by another. */
 static const struct conn_listener *listener_of(const struct conn *c)
 {
 	return &c->shared->listener[c->listener];
 }
 
+/* Our own answer.  A request that was not read to its end cannot be followed by another. */
 void conn_refuse(struct conn *c, enum kb_err err, int status)
 {
 	struct reply r = {.status = status,

@@ -17,8 +17,8 @@
 
 enum {
 	RESPONSES_AT_ONCE = 32, /* received before connections are served again */
-	/* The window grows by this and shrinks by 1: an idle worker costs more than a longer queue.
-	 */
+	/* The window grows by this and shrinks by 1: an idle worker costs more than a longer
+	 * queue. */
 	WINDOW_STEP = 8,
 };
 
@@ -193,8 +193,8 @@ enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p,
 			  struct queue_source *source, struct span frame)
 {
 	p->pool = pool;
-	/* While requests are queued, a new one is queued, too: the next place is the first one's.
-	 */
+	/* While requests are queued, a new one is queued, too: the next place is the first
+	 * one's. */
 	if (x->queue.n > 0)
 		return enqueue(x, p, id, source, frame);
 	switch (try_send(x, pool, id, frame)) {

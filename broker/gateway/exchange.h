@@ -1,6 +1,6 @@
-/* gateway/exchange.h — requests to the pools of workers, responses from the ledger, and the table
- * of requests under way.  Never blocks: what a socket does not take waits in a bounded, fair queue.
- */
+/* broker/gateway/exchange.h — requests to the pools of workers, responses from the ledger, and the
+ * table of requests under way.  Never blocks: what a socket does not take waits in a bounded, fair
+ * queue. */
 #ifndef KB_GATEWAY_EXCHANGE_H
 #define KB_GATEWAY_EXCHANGE_H
 #include "api/operation.h"

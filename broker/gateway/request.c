@@ -86,8 +86,8 @@ enum kb_err request_frame(struct frame_request *r, struct evbuffer *in, size_t h
 	uint8_t *body;
 	bool done;
 
-	/* Parse the head again: the spans of the first time are invalid when the buffer has grown.
-	 */
+	/* Parse the head again: the spans of the first time are invalid when the buffer has
+	 * grown. */
 	const uint8_t *bytes = evbuffer_pullup(in, (ev_ssize_t)head_len);
 	if (bytes == NULL)
 		return KB_E_NOMEM;

@@ -1,4 +1,4 @@
-/* gateway/request.h — from HTTP bytes in a buffer to the frame for a worker. */
+/* broker/gateway/request.h — from HTTP bytes in a buffer to the frame for a worker. */
 #ifndef KB_GATEWAY_REQUEST_H
 #define KB_GATEWAY_REQUEST_H
 #include "gateway/http.h"

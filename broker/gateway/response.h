@@ -1,4 +1,5 @@
-/* gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server version. */
+/* broker/gateway/response.h — an HTTP response as bytes: a fixed set of headers, no server
+ * version. */
 #ifndef KB_GATEWAY_RESPONSE_H
 #define KB_GATEWAY_RESPONSE_H
 #include "base/bytes.h"

@@ -18,8 +18,8 @@ enum guest_exit {
 
 /* One line on stderr, "keybroker-guest: …".  Never pass a secret or a token. */
 void message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Text from outside for a terminal: printable ASCII, cut to 200 bytes. Valid until the next call.
- */
+/* Text from outside for a terminal: printable ASCII, cut to 200 bytes. Valid until the next
+ * call. */
 const char *plain(struct span s);
 
 #endif

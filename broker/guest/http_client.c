@@ -190,7 +190,7 @@ static enum kb_err send_all(SSL *s, struct span bytes, int64_t deadline_ms,
 	return KB_OK;
 }
 
-/* The head holds the bearer token, so it lives where secrets do. */
+/* The head holds the bearer token, so it is a secret, too. */
 static enum kb_err send_request(SSL *s, const struct http_call *c, char why[static HTTP_WHY])
 {
 	KB_AUTO(secret) struct secret *head = secret_new(KB_MAX_SECRET);

@@ -1,6 +1,5 @@
 /* broker/guest/http_reply.h — one HTTP/1.1 response, strictly.  Pure: bytes in, a reply or an error
- * out.
- */
+ * out. */
 #ifndef KB_GUEST_HTTP_REPLY_H
 #define KB_GUEST_HTTP_REPLY_H
 #include "base/bytes.h"

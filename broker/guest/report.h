@@ -1,5 +1,4 @@
-/* broker/guest/report.h — the hardware's report and its certificates, from the kernel.
- */
+/* broker/guest/report.h — the hardware's report and its certificates, from the kernel. */
 #ifndef KB_GUEST_REPORT_H
 #define KB_GUEST_REPORT_H
 #include "base/bytes.h"

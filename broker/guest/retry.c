@@ -1,5 +1,5 @@
-/* broker/guest/retry.c — exponential back-off with full jitter. Computes a duration; never sleeps.
- */
+/* broker/guest/retry.c — exponential back-off with full jitter. Computes a duration; never
+ * sleeps. */
 #include "guest/retry.h"
 
 #include "base/limits.h"

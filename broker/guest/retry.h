@@ -1,6 +1,5 @@
 /* broker/guest/retry.h — how long to wait before the next round of attempts. Pure: the random
- * number is an argument.
- */
+ * number is an argument. */
 #ifndef KB_GUEST_RETRY_H
 #define KB_GUEST_RETRY_H
 #include <stdint.h>

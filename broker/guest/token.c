@@ -151,8 +151,8 @@ static enum kb_err program_talk(struct program *c, struct span input, int64_t de
 	}
 }
 
-/* Close its pipes and wait for it until the deadline; `is_over`: kill it now. True: it succeeded.
- */
+/* Close its pipes and wait for it until the deadline; `is_over`: kill it now. True: it
+ * succeeded. */
 static bool program_end(struct program *c, bool is_over, int64_t deadline_ms)
 {
 	int status = 0;

@@ -13,9 +13,8 @@
 #include <tss2/tss2_mu.h>
 #include <tss2/tss2_tctildr.h>
 
-#define DEVICE                                                                                     \
-	"device:/dev/tpmrm0" /* the kernel's resource manager: others may use the TPM at the same  \
-				time */
+/* the kernel's resource manager: others may use the TPM at the same time */
+#define DEVICE   "device:/dev/tpmrm0"
 #define KEY_BITS 2048
 
 struct guest_tpm {
@@ -108,8 +107,8 @@ void tpm_close(struct guest_tpm *t)
 
 /* ---- sessions ---- */
 
-/* A session that authorises (policy or empty password) and encrypts the response's first parameter.
- */
+/* A session that authorises (policy or empty password) and encrypts the response's first
+ * parameter. */
 static enum kb_err session_begin(struct guest_tpm *t, TPM2_SE type, ESYS_TR salt, ESYS_TR *session)
 {
 	const TPMT_SYM_DEF aes = {
@@ -195,8 +194,8 @@ static enum kb_err select_pcrs(struct guest_tpm *t, const unsigned *pcrs, size_t
 	return t->has_pcrs ? check_bank(t) : KB_OK;
 }
 
-/* What the key must be.  Its scheme is left open, so that the release's wrapping chooses the hash.
- */
+/* What the key must be.  Its scheme is left open, so that the release's wrapping chooses the
+ * hash. */
 static enum kb_err key_template(struct guest_tpm *t, TPM2B_PUBLIC *out)
 {
 	*out = (TPM2B_PUBLIC){

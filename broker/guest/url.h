@@ -6,7 +6,7 @@
 struct url {
 	char host[254]; /* as it is resolved and verified: no brackets round IPv6 */
 	char port[6];
-	char authority[264]; /* as it stands in the Host header */
+	char authority[264]; /* as in the Host header */
 	char path[512];      /* "" or "/prefix", no slash at the end */
 	bool is_ip;
 };

@@ -1,5 +1,6 @@
-/* ledger/configs.h — which configurations were in force, so that an old one that comes back (a
- * restored directory, a reverted policy) is noticed.  Each segment's first line holds the list. */
+/* broker/ledger/configs.h — which configurations were in force, so that an old one that comes back
+ * (a restored directory, a reverted policy) is noticed.  Each segment's first line holds the
+ * list. */
 #ifndef KB_LEDGER_CONFIGS_H
 #define KB_LEDGER_CONFIGS_H
 #include "base/bytes.h"

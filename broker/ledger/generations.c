@@ -29,8 +29,8 @@ void ledger_generation_record(struct ledger *l, struct ledger_generation *g)
 	struct configs before = l->configs;
 	uint64_t returned = 0;
 
-	/* An older generation only finishes its requests.  After our own restart it is added again.
-	 */
+	/* An older generation only finishes its requests.  After our own restart it is added
+	 * again. */
 	if (g->number >= l->newest) {
 		l->newest = g->number;
 		returned = configs_take(&l->configs, span_str(g->digest), l->log.chain.seq + 1);

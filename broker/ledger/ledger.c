@@ -1,7 +1,7 @@
 /* broker/ledger/ledger.c — the ledger process: receives replies from the vaults, has batch.c record
  * and answer them, and obeys the supervisor.  Decides how long a batch waits for more records.
- * Trusts the supervisor for its sockets.  Must never end while vaults still send, unless it waited.
- */
+ * Trusts the supervisor for its sockets.  Must never end while vaults still send, unless it
+ * waited. */
 #include "ledger/ledger.h"
 
 #include <errno.h>

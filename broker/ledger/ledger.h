@@ -1,4 +1,5 @@
-/* ledger/ledger.h — the state of the ledger process, and what its files do for each other. */
+/* broker/ledger/ledger.h — the state of the ledger process, and what its files do for each
+ * other. */
 #ifndef KB_LEDGER_LEDGER_H
 #define KB_LEDGER_LEDGER_H
 #include "ledger/configs.h"

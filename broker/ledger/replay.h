@@ -1,7 +1,7 @@
-/* ledger/replay.h — used tokens of issuers with single_use: the pairs of token and key that were
- * released.  Rebuilt from the ledger at start.  Of the entries that it drops it stores the latest
- * expiry, and refuses every token that expires no later: a clock set forward and back must not
- * permit a second use. */
+/* broker/ledger/replay.h — used tokens of issuers with single_use: the pairs of token and key that
+ * were released.  Rebuilt from the ledger at start.  Of the entries that it drops it stores the
+ * latest expiry, and refuses every token that expires no later: a clock set forward and back must
+ * not permit a second use. */
 #ifndef KB_LEDGER_REPLAY_H
 #define KB_LEDGER_REPLAY_H
 #include "base/bytes.h"

@@ -263,7 +263,7 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 	if (err == KB_OK)
 		err = confirm(s, fd);
 
-	/* The name, too: the process that renamed the file may have died before it synced the
+	/* The name, too: the process that renamed the file may have ended before it synced the
 	 * directory, and a power cut would then lose records of replies that were sent. */
 	if (err == KB_OK && fsync(s->dir) != 0)
 		err = KB_E_LEDGER;

@@ -1,7 +1,7 @@
 /* broker/process/frame.c — encodes and decodes the messages between processes.  Decides nothing.
  * Trusts nothing that it decodes: the sender may have been taken over, so every length, enum and
- * flag is checked, and trailing bytes are an error.  Must never return a span outside the message.
- */
+ * flag is checked, and trailing bytes are an error.  Must never return a span outside the
+ * message. */
 #include "process/frame.h"
 
 #include <errno.h>
@@ -44,8 +44,8 @@ static void put_type(struct buf *b, enum frame_type type)
 	put_u64(b, FRAME_VERSION, 1);
 }
 
-/* Text for an HTTP header: printable ASCII and spaces only, so that no process can inject a line.
- */
+/* Text for an HTTP header: printable ASCII and spaces only, so that no process can inject a
+ * line. */
 static bool is_header_text(struct span s, size_t max)
 {
 	if (s.len > max)

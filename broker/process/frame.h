@@ -1,6 +1,6 @@
-/* process/frame.h — the messages between processes: typed, bounded, one SOCK_SEQPACKET message
- * each. Decoding trusts nothing: every length is checked, trailing bytes are an error.  Decoded
- * spans point into the message. */
+/* broker/process/frame.h — the messages between processes: typed, bounded, one SOCK_SEQPACKET
+ * message each. Decoding trusts nothing: every length is checked, trailing bytes are an error.
+ * Decoded spans point into the message. */
 #ifndef KB_PROCESS_FRAME_H
 #define KB_PROCESS_FRAME_H
 #include "base/bytes.h"

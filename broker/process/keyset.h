@@ -27,8 +27,8 @@ struct keyset {
 };
 /* Replace atomically (base/file.h).  `state_dir` is config->state_dir; its subdirectory is created
  * when missing.  Each origin has a file of its own: during a reload, the fetchers of the old and
- * the new configuration do not overwrite each other's set.  KB_E_FILE, KB_E_FILE_SIZE, KB_E_NOMEM.
- */
+ * the new configuration do not overwrite each other's set.  KB_E_FILE, KB_E_FILE_SIZE,
+ * KB_E_NOMEM. */
 KB_MUST_CHECK enum kb_err keyset_write(const char *state_dir, const char *name,
 				       const struct keyset_origin *origin, int64_t fetched_s,
 				       int64_t fresh_until_s, struct span document);

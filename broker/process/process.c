@@ -149,7 +149,7 @@ enum kb_err process_begin(struct process_start *start)
 	sandbox_oom(oom_score(start->process));
 	if ((err = sandbox_harden()) != KB_OK || (err = ignore_signals(start->process)) != KB_OK)
 		return err;
-	/* If the supervisor dies, the ledger continues until it has written what is in flight.  The
+	/* If the supervisor ends, the ledger continues until it has written what is in flight.  The
 	 * others must not run unwatched. */
 	if (start->process != PROCESS_LEDGER && (err = sandbox_die_with_parent()) != KB_OK)
 		return err;

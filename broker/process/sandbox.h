@@ -22,8 +22,8 @@ KB_MUST_CHECK enum kb_err sandbox_become(const struct sandbox_user *u);
  * directories above count. */
 bool sandbox_can_use(const struct sandbox_user *u, const char *path, int mode);
 
-/* No new privileges, no core file, not dumpable (no ptrace, no /proc/PID/mem), umask 027. KB_E_SYS.
- */
+/* No new privileges, no core file, not dumpable (no ptrace, no /proc/PID/mem), umask 027.
+ * KB_E_SYS. */
 KB_MUST_CHECK enum kb_err sandbox_harden(void);
 /* Mark every descriptor from `first` on to be closed at exec.  KB_E_SYS. */
 KB_MUST_CHECK enum kb_err sandbox_close_from(int first);

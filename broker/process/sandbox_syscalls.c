@@ -156,8 +156,8 @@ static const struct rule rules[] = {
 	{V | N, CALL1(fcntl, IS(1, F_SETLK))},
 	{V | N, CALL1(fcntl, IS(1, F_SETLKW))},
 	{V | N, CALL(flock)}, /* of the PIN file: one login at a time */
-	/* syslog() opens its socket for each line while nobody listens.  SoftHSM's messages are
-	   lost then; our log has the CKR_ code of the call. */
+	/* syslog() opens its socket for each line while syslogd does not run.  SoftHSM's messages
+	 * are lost then; our log has the CKR_ code of the call. */
 	{V, FAIL3(socket, IS(0, AF_UNIX), IS(1, SOCK_DGRAM | SOCK_CLOEXEC), IS(2, 0), EACCES)},
 	/* the network: issuers, or a network HSM */
 	{F | N, CALL2(socket, IS(0, AF_INET), BITS(1, TYPE_MASK, SOCK_STREAM))},
@@ -185,7 +185,7 @@ static const struct rule rules[] = {
 	{F | N, CALL(rseq)},
 	{F | N, CALL(sched_getaffinity)},
 	/* more that client libraries of network HSMs and drivers of built-in ones are known to
-	   call */
+	 * call */
 	{N, CALL1(socket, IS(0, AF_UNIX))},
 	{N, CALL(bind)},
 	{N, CALL(recvmmsg)},

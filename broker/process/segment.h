@@ -23,14 +23,15 @@ struct segment_fault { /* for people: "file:line: text" */
 	char file[SEGMENT_NAME];
 	uint64_t line;  /* from 1; 0: the file as a whole */
 	int64_t offset; /* of the line */
-	bool is_tail;   /* a torn write at the end of the last segment, with no good line after it:
-			   the   ledger process repairs it when it starts */
+	/* a torn write at the end of the last segment, with no good line after it: the ledger
+	 * process repairs it when it starts */
+	bool is_tail;
 	char text[160];
 };
 void segment_set_fault(struct segment_fault *f, uint32_t number, uint64_t line, int64_t offset,
 		       const char *text);
 
-struct segment_line { /* one good line, and where it stands */
+struct segment_line { /* one good line, and where it is */
 	uint32_t segment;
 	uint64_t line;
 	struct span text; /* without newline */
@@ -43,8 +44,7 @@ typedef enum kb_err segment_visit(void *ctx, const struct segment_line *line);
  * line says about the line before it is not checked: `visit` gets that line first, and must judge a
  * chain that does not begin at seq 1.  *end (may be NULL): where the chain ends. KB_E_LEDGER_CHAIN,
  * or KB_E_FILE when a file cannot be read, with *fault filled; or the result of `visit` (may be
- * NULL).
- */
+ * NULL). */
 KB_MUST_CHECK enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx,
 				       struct chain *end, struct segment_fault *fault);
 

@@ -71,8 +71,8 @@ enum { ENTRY_FREE, ENTRY_USED, ENTRY_CLAIMED };
 struct issuer_stats {
 	_Atomic uint32_t used;
 	char name[128];
-	/* struct keyset_origin's id: an issuer that has the name of another gets its own figures.
-	 */
+	/* struct keyset_origin's id: an issuer that has the name of another gets its own
+	 * figures. */
 	char origin[65];
 	_Atomic uint32_t in_force; /* in the accepting generation's configuration */
 	_Atomic int64_t fetched_s, stale_at_s, attempt_s; /* wall clock; 0: never */

@@ -75,8 +75,8 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	enum kb_err err = control_recv(fd, &m, NULL, NULL);
 	if (err != KB_OK && err != KB_E_FILE) {
-		/* None of our processes sends such a message: it is faulty or an attacker runs it.
-		 */
+		/* None of our processes sends such a message: it is faulty or an attacker runs
+		 * it. */
 		log_event(LOG_ERROR, "control.bad", "name", process_name(c->process), "child",
 			  log_i64(c->pid), "err", kb_err_name(err), NULL);
 		child_signal(c, SIGKILL);
@@ -201,7 +201,7 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 		c->held = KB_E_CONFIG;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
 			  "it cannot work with this configuration", "fix",
-			  "mend what it logged above, then reload", NULL);
+			  "correct what it logged above, then reload", NULL);
 	}
 	if (c->held != KB_OK && atomic_load(&h->fault) == KB_OK)
 		atomic_store(&h->fault, c->held);

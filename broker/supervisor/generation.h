@@ -10,9 +10,9 @@ enum generation_stage {
 	GENERATION_STARTING, /* beside the one that serves */
 	GENERATION_SERVING,
 	GENERATION_DRAINING, /* its gateways finish their requests */
-	GENERATION_EMPTYING, /* its gateways have ended; the vaults read to the end of their socket
-			      */
-	GENERATION_DYING,    /* killed */
+	/* its gateways have ended; the vaults read to the end of their socket */
+	GENERATION_EMPTYING,
+	GENERATION_DYING, /* killed */
 };
 
 struct generation {

@@ -132,8 +132,8 @@ static void on_ready(void *ctx, struct child *c)
 		for (size_t i = 0; i < MAX_GENERATIONS; i++)
 			if (s->generation[i] != NULL && s->generation[i]->number == number &&
 			    generation_introduce(s->generation[i], c) != KB_OK)
-				child_signal(c, SIGKILL); /* it gets the sockets when it is
-							     started again */
+				/* it gets the sockets when it is started again */
+				child_signal(c, SIGKILL);
 }
 
 static void end_loop(struct supervisor *s, int exit_code)

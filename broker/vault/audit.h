@@ -1,4 +1,4 @@
-/* vault/audit.h — the record of one release call.  It holds nothing secret. */
+/* broker/vault/audit.h — the record of one release call.  It holds nothing secret. */
 #ifndef KB_VAULT_AUDIT_H
 #define KB_VAULT_AUDIT_H
 #include "base/bytes.h"
@@ -30,8 +30,8 @@ struct audit { /* all borrowed; empty spans and NULL are left out of the record 
 };
 
 /* One JSON object without control characters, at most KB_MAX_RECORD − 128 bytes: the ledger adds
- * seq and prev.  `line` is reset first.  When the failing conditions do not fit, a note stands in
- * their place.  KB_E_NOMEM when even that does not fit. */
+ * seq and prev.  `line` is reset first.  When the failing conditions do not fit, a note replaces
+ * them.  KB_E_NOMEM when even that does not fit. */
 KB_MUST_CHECK enum kb_err audit_line(const struct audit *a, struct buf *line);
 
 #endif

@@ -1,7 +1,7 @@
 /* broker/vault/hsm.c — the vault's HSM session.  Decides whether this HSM, with these keys, can
  * serve the configuration, and when a worker must be restarted because of it.  Trusts nothing that
- * the module says of itself: wrapping and signing are tested.  Must never try a refused PIN again.
- */
+ * the module says of itself: wrapping and signing are tested.  Must never try a refused PIN
+ * again. */
 #include "vault/hsm.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* vault/hsm.h — the vault's HSM session: opened and proved at start, watched afterwards. */
+/* broker/vault/hsm.h — the vault's HSM session: opened and proved at start, watched afterwards. */
 #ifndef KB_VAULT_HSM_H
 #define KB_VAULT_HSM_H
 #include "vault/vault.h"

@@ -1,4 +1,4 @@
-/* vault/issuers.h — the key sets of the token issuers, as a vault uses them: read from the
+/* broker/vault/issuers.h — the key sets of the token issuers, as a vault uses them: read from the
  * fetcher's files, or pinned in the configuration. */
 #ifndef KB_VAULT_ISSUERS_H
 #define KB_VAULT_ISSUERS_H

@@ -1,5 +1,5 @@
-/* vault/nonce.h — nonces of this broker, for issuers with "nonce": "broker": a time and a MAC over
- * it and the key's name. */
+/* broker/vault/nonce.h — nonces of this broker, for issuers with "nonce": "broker": a time and a
+ * MAC over it and the key's name. */
 #ifndef KB_VAULT_NONCE_H
 #define KB_VAULT_NONCE_H
 #include "base/bytes.h"

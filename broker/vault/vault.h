@@ -1,4 +1,4 @@
-/* vault/vault.h — the state of a vault process, and the call that answers one request. */
+/* broker/vault/vault.h — the state of a vault process, and the call that answers one request. */
 #ifndef KB_VAULT_VAULT_H
 #define KB_VAULT_VAULT_H
 #include "config/config.h"

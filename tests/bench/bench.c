@@ -69,8 +69,8 @@ static void set_limits(struct instance *in)
 /* ---- against the floor ---- */
 
 /* The speed of a machine that others use changes within seconds, by more than the difference that
- * is looked for.  So the floor and the broker take turns, each turn of the broker is compared with
- * the floor right before and after it, and of the turns the median counts. */
+ * is looked for.  So floor and broker run alternately, each run of the broker is compared with the
+ * floor right before and after it, and the median of the runs counts. */
 enum { TURNS = 7 };
 struct turn {
 	/* µs of CPU of one release, all processes; with a new connection; by process */
@@ -120,7 +120,7 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Of each turn's ratio. */
+/* Of each run's ratio. */
 static double ratio(const struct comparison *c, bool is_new_connection, double *least, double *most)
 {
 	double r[TURNS];
@@ -153,7 +153,8 @@ static void print_comparison(const struct comparison *c)
 		for (unsigned k = 0; k < PROCESS_NAMES; k++)
 			process[k] += c->turn[i].process[k] / TURNS;
 	}
-	printf("\nCPU of one release, µs; floor and broker by turns, %u each\n  floor, one process "
+	printf("\nCPU of one release, µs; floor and broker alternately, %u runs each\n  floor, one "
+	       "process "
 	       "in a plain loop  %8.1f  ",
 	       TURNS, floor);
 	for (unsigned k = 0; k < FLOOR_PARTS; k++)

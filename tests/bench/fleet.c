@@ -143,8 +143,8 @@ static const char *connect_guest(struct fleet *f, struct fleet_guest *g)
 		return "SSL_new";
 	}
 	SSL_set_connect_state(g->ssl);
-	/* The same bytes, written anew.  And thousands that wait should not wash the caches that
-	 * the broker works in: real ones have their own. */
+	/* The same bytes, written anew.  And thousands of waiting guests should not displace the
+	 * broker's data from the caches: real ones have their own. */
 	SSL_set_mode(g->ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	setsockopt(g->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
 	setsockopt(g->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
@@ -172,7 +172,7 @@ static int write_request(struct fleet *f, const struct fleet_guest *g)
 			   "%zu\r\n\r\n{\"target\":\"%s\",\"enc\":\"%s\"}",
 			   plan->key[g->n_released], plan->at->host, plan->at->port, body_len,
 			   g->token, plan->enc);
-	/* an end of the connection that no retry mends: the run's limit ends it */
+	/* an end of the connection that no retry corrects: the run's limit ends it */
 	if (len >= (int)sizeof f->request)
 		return 0;
 	return SSL_write(g->ssl, f->request, len); /* all of it or again: no partial writes */
@@ -285,9 +285,9 @@ static const char *turn_wheel(struct fleet *f)
 	return why;
 }
 
-/* Those whose arrival is now, a batch between two turns of the loop: each guest of a real storm has
- * a processor of its own, and none of them waits with its handshake until all the others have
- * connected. */
+/* Those whose arrival is now, a batch between two iterations of the loop: each guest of a real
+ * storm has a processor of its own, and none of them waits with its handshake until all the others
+ * have connected. */
 static const char *arrive(struct fleet *f, unsigned n)
 {
 	const char *why = NULL;

@@ -129,7 +129,7 @@ static void open_hsm(struct work *w, const char *dir, const char *key)
 	need(so != NULL, "the PKCS#11 module");
 	*(void **)&get = dlsym(so, "C_GetFunctionList");
 	/* SoftHSM rewrites its token at a login, and a process that reads it at that moment finds
-	 * none: the broker's workers take turns by the PIN file's lock. */
+	 * none: the broker's workers log in one at a time, by the PIN file's lock. */
 	const char *pin_file = json_string_value(json_object_get(hsm, "pin_file"));
 	snprintf(path, sizeof path, "%s%s%s", pin_file[0] == '/' ? "" : dir,
 		 pin_file[0] == '/' ? "" : "/", pin_file);

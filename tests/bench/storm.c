@@ -343,8 +343,8 @@ static void neighbours_run(bool is_noisy, unsigned n_tokens, struct neighbours *
 	check(failed == 0, wrong("%u guests did not boot", failed));
 }
 
-/* Handshakes and requests take turns by source.  Shown with the usual number of connections a
- * source may hold, and with a small one. */
+/* Handshakes and requests are served by source, in rotation.  Shown with the usual number of
+ * connections a source may hold, and with a small one. */
 static void fairness(unsigned n_tokens, int per_source)
 {
 	struct neighbours *at = mmap(NULL, 2 * sizeof *at, PROT_READ | PROT_WRITE,

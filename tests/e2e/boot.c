@@ -76,7 +76,7 @@ static int run(const struct machine *m, const char *const argv[], int key_fd)
 
 /* ---- what an administrator does before ---- */
 
-/* What PCRs 0 … 7 will come to, reckoned from what firmware is known to measure. */
+/* The values that PCRs 0 … 7 will have, computed from what firmware is known to measure. */
 static const struct {
 	unsigned pcr;
 	const char *event;
@@ -211,7 +211,7 @@ static const char *fetch(struct machine *m, const char *key, const char *const o
 	argv[9] = path_of(m, "service");
 	for (unsigned i = 0; options[i] != NULL && i < 18; i++)
 		argv[12 + i] = options[i];
-	*key_fd = memfd_create("key", 0); /* goes to programs by number */
+	*key_fd = memfd_create("key", 0); /* programs get it by its number */
 	out->exit_status = run(m, argv, *key_fd);
 	char *said = slurp(path_of(m, "said"));
 	snprintf(out->said, sizeof out->said, "%s", said == NULL ? "" : said);
@@ -365,7 +365,7 @@ bool machine_state_opens(struct machine *m, const uint8_t *key)
 	return opens;
 }
 
-/* ---- a thief ---- */
+/* ---- a stolen token ---- */
 
 char *machine_token(struct machine *m)
 {

@@ -1,4 +1,4 @@
-/* tests/e2e/check.h — what the end-to-end tests share: assertions with a sentence, and one question
+/* tests/e2e/check.h — what the end-to-end tests share: assertions with a message, and one request
  * with its record in the ledger. */
 #ifndef KB_TESTS_CHECK_H
 #define KB_TESTS_CHECK_H
@@ -12,12 +12,12 @@
 #include "tests/e2e/evidence.h"
 #include "tests/e2e/harness.h"
 
-#include <cmocka.h> /* after the headers: it redefines nothing of theirs this way */
+#include <cmocka.h> /* after the headers, so that it redefines nothing in them */
 
 static struct instance in;
 
-/* The call went as it must, or the test fails with what went wrong and the end of the broker's log.
- */
+/* The call went as it must, or the test fails with what went wrong and the end of the broker's
+ * log. */
 #define GOOD(call) check_good((call), #call, __FILE__, __LINE__)
 static inline void check_good(const char *why, const char *call, const char *file, int line)
 {
@@ -96,7 +96,7 @@ static inline void check_refused(const struct ask *a, int status, const char *co
 	/* The client never learns which condition failed. */
 	if (why == NULL && audit_name != NULL && status == 403 &&
 	    strstr(r.body, audit_name) != NULL)
-		why = wrong("the client was told: %.300s", r.body);
+		why = wrong("the reply to the client: %.300s", r.body);
 	reply_free(&r);
 	check_good(why, audit_name == NULL ? "refused without a record" : audit_name, file, line);
 }

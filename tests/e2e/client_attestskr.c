@@ -1,7 +1,7 @@
 /* tests/e2e/client_attestskr.c — AzureAttestSKR, the confidential VM's sample program, as its C++
  * code asks and reads. Decides what that client accepts: it checks no
- * signature and no chain, and believes any server with a good certificate.  Trusts TLS alone.
- * Must never be taken for an example. */
+ * signature and no chain, and accepts any server with a good certificate.  Trusts TLS alone.
+ * Must never be used as an example. */
 #include "tests/e2e/clients.h"
 
 #include <openssl/bio.h>

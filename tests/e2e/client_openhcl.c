@@ -1,7 +1,7 @@
 /* tests/e2e/client_openhcl.c — OpenHCL, which fetches the key of its vTPM's state before the VM
  * starts. Decides what that client accepts: it has neither a clock nor
- * roots, so the chain need only hold together.  Trusts its host for the rest. Must never read more
- * of the reply than it does. */
+ * roots, so the chain must only be consistent in itself.  Trusts its host for the rest. Must never
+ * read more of the reply than OpenHCL does. */
 #include "tests/e2e/clients.h"
 
 #include <openssl/err.h>
@@ -64,7 +64,7 @@ static const char *check_signature(const struct jws *j)
 	if (alg == NULL || strcmp(alg, "RS256") != 0)
 		goto out;
 	why = NULL;
-	if (j->len[2] == 0) /* unsigned is fine, says this client */
+	if (j->len[2] == 0) /* this client accepts an unsigned one */
 		goto out;
 	if ((why = check_chain(json_object_get(header, "x5c"), &key)) == NULL &&
 	    !client_verify(key, "SHA256", RSA_PKCS1_PADDING, j))

@@ -1,6 +1,6 @@
 /* tests/e2e/client_sidecar.c — the SKR sidecar of confidential containers, as its Go code asks and
  * checks. Decides what that client accepts.  Trusts the pool of roots that it is given, in the
- * place of the system's.  Must never check less than it does. */
+ * place of the system's.  Must never check less than the sidecar does. */
 #include "tests/e2e/clients.h"
 
 #include <openssl/core_names.h>
@@ -16,7 +16,7 @@ const char *sidecar_ask(const struct place *at, const char *endpoint, const char
 			const char *token, struct reply *out)
 {
 	static const uint8_t protocols[] =
-		"\x02h2\x08http/1.1"; /* Go offers both, and speaks what is chosen */
+		"\x02h2\x08http/1.1"; /* Go offers both, and uses what is chosen */
 	size_t cap = strlen(token) + 32;
 	char head[1024], *body = malloc(cap);
 	memset(out, 0, sizeof *out);
@@ -38,7 +38,7 @@ const char *sidecar_ask(const struct place *at, const char *endpoint, const char
 }
 
 /* Go's Certificate.Verify: names from SAN alone, EKU serverAuth, now.  Of x5c it takes [1 … len −
- * 2]: the last one is believed to be the root. */
+ * 2]: the last one is taken for the root. */
 static const char *check_chain(X509 *leaf, const json_t *x5c, const char *endpoint,
 			       X509_STORE *pool)
 {
@@ -68,7 +68,7 @@ out:
 	return why;
 }
 
-/* Signature first, by the algorithm that the header names; then whose it is. */
+/* Signature first, by the algorithm that the header names; then its chain. */
 static const char *check_signature(const struct jws *j, const char *endpoint, X509_STORE *pool)
 {
 	static const struct {

@@ -1,4 +1,4 @@
-/* tests/e2e/clients.c — the arithmetic under the clients that exist: HTTP bytes out and in, base64,
+/* tests/e2e/clients.c — the arithmetic of the emulated clients: HTTP bytes out and in, base64,
  * RSA, AES. Decides nothing: which algorithm, which check and which order are each client's own
  * file.  Trusts OpenSSL.  Must never use the product's code. */
 #include "tests/e2e/clients.h"

@@ -33,7 +33,7 @@ const char *openhcl_host_ask(const struct place *at, const char *key, const char
 			     struct reply *out);
 const char *openhcl_open(const char *jws, EVP_PKEY *kek, struct client_key *out);
 
-/* ---- what is arithmetic and no client's choice (clients.c) ---- */
+/* ---- arithmetic, which no client chooses (clients.c) ---- */
 
 /* Request line and headers, then the body, on a new connection. */
 const char *client_call(const struct place *at, const char *head, const char *body,

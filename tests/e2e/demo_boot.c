@@ -24,10 +24,10 @@ static bool prepare(void)
 	     "a test issuer shaped like Azure Attestation runs at %s; its tokens can be used once",
 	     in.issuer_url);
 	step(machine_make(&vm, &in),
-	     "key create vtpm-state, disk: 32 bytes each, born in the HSM, known to nobody");
+	     "key create vtpm-state, disk: 32 bytes each, generated in the HSM, known to nobody");
 	step(NULL, "vtpm-state is for one VM by its unique id, compliant, not debuggable");
 	step(NULL, "disk is for the same VM and one state of it: the digest of PCRs 0 … 7, "
-		   "reckoned from what firmware will measure");
+		   "computed from what firmware will measure");
 	return step(broker_start(&in), "keybrokerd serves %s", in.base_url) && n_bad == 0;
 }
 
@@ -68,7 +68,7 @@ static void play_boots(void)
 	step(is_true(!second.is_new_disk, "it is new"), "the same disk opens");
 }
 
-/* The ledger's last word on a key. */
+/* The ledger's last record of a key. */
 static void ledger_says(const char *key, const char *code, const char *claim)
 {
 	struct verdict v;
@@ -112,15 +112,15 @@ static void play_thief(void)
 	int status = 0;
 	title("A stolen token, and another ephemeral key");
 	const char *why = machine_boot(&vm, &as_usual, &b);
-	step(why != NULL ? why : has_booted(&b), "the VM boots; a thief reads its token");
+	step(why != NULL ? why : has_booted(&b), "the VM boots; an attacker copies its token");
 	char *token = machine_token(&vm), *forged = machine_token_forged(&vm);
 	why = machine_rob(&vm, token, &status);
 	step(why != NULL ? why : is_true(status == 403, wrong("status %d", status)),
-	     "the thief asks again with it: 403");
+	     "the attacker asks again with it: 403");
 	ledger_says(BOOT_DISK_KEY, "REPLAY", "");
 	why = machine_rob(&vm, forged, &status);
 	step(why != NULL ? why : is_true(status == 403, wrong("status %d", status)),
-	     "the thief writes another ephemeral key into it: 403");
+	     "the attacker writes another ephemeral key into it: 403");
 	ledger_says(BOOT_DISK_KEY, "TOKEN_SIGNATURE", "");
 	free(token);
 	free(forged);

@@ -1,6 +1,6 @@
 /* tests/e2e/evidence.c — three kinds of evidence and the policies that admins write for them.
- * Decides nothing.  Names, types and nesting are those of real tokens: the traps in them are the
- * point (a signing key that says "encrypt" in the nested runtime data, booleans compared with
+ * Decides nothing.  Names, types and nesting are those of real tokens: their pitfalls are what is
+ * tested (a signing key that says "encrypt" in the nested runtime data, booleans compared with
  * text). */
 #include "tests/e2e/evidence.h"
 

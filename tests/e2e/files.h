@@ -1,4 +1,4 @@
-/* tests/e2e/files.h — small files that a test lays down for a program, and reads back. */
+/* tests/e2e/files.h — small files that a test writes for a program, and reads back. */
 #ifndef KB_TESTS_FILES_H
 #define KB_TESTS_FILES_H
 #include <fcntl.h>

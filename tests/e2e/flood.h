@@ -1,6 +1,6 @@
 /* tests/e2e/flood.h — what the tests of floods and of the wire share: one instance with its
- * standing invariants, clients that do not do as they should, from any address within 127/8, and
- * what the gateway says and costs. */
+ * standing invariants, clients that misbehave, from any address within 127/8, and what the gateway
+ * reports and uses. */
 #ifndef KB_TESTS_FLOOD_H
 #define KB_TESTS_FLOOD_H
 #include <arpa/inet.h>
@@ -85,7 +85,7 @@ static inline void flood_limits(json_t *limits)
 	flood_begin();
 }
 
-/* ---- what the broker says of itself, and what it costs ---- */
+/* ---- what the broker reports, and what it uses ---- */
 
 static inline double refused_as(const char *code) /* without a request: REFUSE(code) */
 {
@@ -95,7 +95,7 @@ static inline double refused_as(const char *code) /* without a request: REFUSE(c
 	return n < 0 ? 0 : n;
 }
 
-/* A counter or gauge of the metrics comes to be at least this much, within `ms`. */
+/* A counter or gauge of the metrics reaches at least this value within `ms`. */
 static inline void wait_metric(const char *name, double least, unsigned ms)
 {
 	double n = metric(&in, name);
@@ -139,7 +139,7 @@ static inline long status_kib(pid_t pid, const char *field) /* "VmRSS:", "VmHWM:
 	return kib;
 }
 
-static inline void peak_reset(pid_t pid) /* VmHWM starts anew; only root may */
+static inline void peak_reset(pid_t pid) /* reset VmHWM; only root may */
 {
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/clear_refs", (int)pid);
@@ -179,7 +179,7 @@ static inline void close_hard(int fd) /* with a reset */
 	close(fd);
 }
 
-/* The peer has closed: nothing is read but what it said before. */
+/* The peer has closed: nothing is read but what it sent before. */
 static inline bool is_closed(int fd)
 {
 	char bytes[4096];
@@ -189,7 +189,7 @@ static inline bool is_closed(int fd)
 	return n == 0 || (errno != EAGAIN && errno != EINTR);
 }
 
-/* … within `ms`; what it said is in `said`, if it wants to know: the number of bytes. */
+/* … within `ms`.  What it sent before is stored in `said`, its length in *len; both may be NULL. */
 static inline bool closes_within(int fd, unsigned ms, uint8_t *said, size_t size, size_t *len)
 {
 	uint8_t bytes[4096];
@@ -279,7 +279,7 @@ static inline unsigned release_ms(unsigned source)
 	return (unsigned)(now_ms() - from);
 }
 
-/* Another busy program may hold one try up; three it must not. */
+/* Another busy program may delay one try, but not three. */
 static inline void served_within(unsigned source, unsigned ms)
 {
 	unsigned took = 0;
@@ -296,9 +296,9 @@ static inline int hold(void **state)
 	GOOD(invariants_hold(&in));
 	return 0;
 }
-/* I5 is against what was before this attack, not before all of them: what several floods leave in
- * the heap's cracks comes to an end at about a megabyte, and a baseline may be taken right after
- * the heap was trimmed. */
+/* I5 compares with the state before this attack, not before all of them: the fragments that several
+ * floods leave in the heap stop at about a megabyte, and a baseline may be taken right after the
+ * heap was trimmed. */
 static inline int measure(void **state)
 {
 	(void)state;

@@ -1,6 +1,6 @@
 /* tests/e2e/guest.h — a guest: TLS and HTTP/1.1 as clients speak them (blocking, keep-alive), an
  * ephemeral key, a token, a release. Functions return NULL, or what went wrong; a status that is
- * not 200 is no fault of theirs. */
+ * not 200 is no error for them. */
 #ifndef KB_TESTS_GUEST_H
 #define KB_TESTS_GUEST_H
 #include <openssl/ssl.h>
@@ -8,7 +8,7 @@
 
 #include "tests/e2e/proof.h"
 
-/* A server and what it takes to believe it. */
+/* A server and what verifies it. */
 struct place {
 	char host[64];
 	unsigned port;

@@ -69,7 +69,7 @@ static int reap(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* As reap(), with an end to patience. */
+/* As reap(), with a time limit. */
 static int reap_within(pid_t pid, unsigned ms)
 {
 	int status;
@@ -203,8 +203,8 @@ void issuer_stop(struct instance *in)
 	in->issuer = 0;
 }
 
-/* The test issuer instead of Azure: found by discovery, on loopback, under the instance's own root.
- */
+/* The test issuer instead of Azure: found by discovery, on loopback, under the instance's own
+ * root. */
 static const char *trust_issuer(struct instance *in)
 {
 	json_t *issuer = json_pack("{s:s, s:s, s:{s:b, s:s, s:s}, s:[s], s:s, s:s, s:n, s:b}",

@@ -1,5 +1,5 @@
 /* tests/e2e/harness.h — a throw-away instance: made by keybrokerctl, with the test issuer and the
- * real broker on free loopback ports. Functions return NULL, or what went wrong.  Everything lies
+ * real broker on free loopback ports. Functions return NULL, or what went wrong.  Everything is
  * below one temporary directory and ends with instance_free(). */
 #ifndef KB_TESTS_HARNESS_H
 #define KB_TESTS_HARNESS_H
@@ -49,8 +49,8 @@ const char *issuer_start(struct instance *in); /* on in->issuer_port, 0: any */
 void issuer_stop(struct instance *in);
 const char *broker_start(struct instance *in);         /* and wait until /readyz says 200 */
 const char *broker_start_unready(struct instance *in); /* without waiting */
-/* Until /readyz answers 200.  READY_MS is for a broker that never gets there: one that starts on a
- * busy machine takes longer than any promise. */
+/* Until /readyz answers 200.  READY_MS is for a broker that never gets there: a start on a busy
+ * machine may take long. */
 enum { READY_MS = 60000 };
 const char *broker_wait_ready(struct instance *in, unsigned ms);
 int broker_stop(struct instance *in, int sig,
@@ -64,8 +64,8 @@ const char *broker_log_clean(
 const char *instance_end(struct instance *in);
 void broker_log_tail(struct instance *in); /* last lines to stderr: for failures */
 
-/* Plain HTTP GET on the metrics port: status, 0 when nobody answers; *body (NULL allowed) malloc'd.
- */
+/* Plain HTTP GET on the metrics port: status, 0 when nobody answers; *body (NULL allowed)
+ * malloc'd. */
 int metrics_get(struct instance *in, const char *path, char **body);
 /* A metric's value, "name{labels}" as it is printed; −1 when it is not there. */
 double metric(struct instance *in, const char *name);

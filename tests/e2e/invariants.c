@@ -215,7 +215,7 @@ static double sum_of(const char *text, const char *name, const char *const *code
 }
 
 /* Only a request that was granted a key gets as far as the HSM: then there is a release, or a
- * refusal that comes after the grant, or the process died on the way. */
+ * refusal that comes after the grant, or the process ended before its answer. */
 static const char *no_work_without_grant(struct instance *in)
 {
 	static const char *const after_grant[] = {"code=\"HSM",

@@ -1,4 +1,4 @@
-/* tests/e2e/proof.h — what a careful guest checks before it believes a release: signature, chain,
+/* tests/e2e/proof.h — what a careful guest checks before it accepts a release: signature, chain,
  * every member, exact lengths; then it unwraps. Shares no line with the product: own base64url, own
  * RFC 5649 unwrap, OpenSSL for the rest.  Functions return NULL, or what is wrong. */
 #ifndef KB_TESTS_PROOF_H

@@ -1,6 +1,6 @@
 /* tests/e2e/relay.c — a thread that takes one connection after the other, asks the broker the same,
- * and answers by its mode. Decides nothing about the product: it only shows it what a dishonest
- * network could. */
+ * and answers by its mode. Decides nothing about the product: it only sends it what a hostile
+ * network could send. */
 #include "tests/e2e/relay.h"
 
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
-/* tests/e2e/relay.h — a relay between a guest and the broker, with the broker's own certificate,
- * and is honest or not. */
+/* tests/e2e/relay.h — a relay between a guest and the broker, with the broker's own certificate: it
+ * passes answers on, or falsifies them, by its mode. */
 #ifndef KB_TESTS_RELAY_H
 #define KB_TESTS_RELAY_H
 #include <pthread.h>
@@ -25,7 +25,7 @@ struct relay {
 	int listener;
 	unsigned port, calls;
 	enum relay_mode mode;
-	char *old; /* the last honest answer's body */
+	char *old; /* the body of the last answer that was passed on */
 	pthread_t thread;
 	pthread_mutex_t lock;
 };

@@ -27,7 +27,7 @@ static int setup(void **state)
 	char *policy = policy_container(in.issuer_url);
 	GOOD(instance_import(&in, "secret", NULL, secret, sizeof secret, policy));
 	free(policy);
-	policy = policy_platform(in.issuer_url); /* silent on debugging */
+	policy = policy_platform(in.issuer_url); /* has no condition on debugging */
 	GOOD(instance_import(&in, "vtpm", NULL, secret, sizeof secret, policy));
 	free(policy);
 	kek = guest_key(2048);
@@ -372,7 +372,7 @@ static void test_a29_sizes(void **state)
 	link_close(l);
 	free(token);
 	free(pad);
-	/* Ten megabytes are no request: refused by what is announced, unread, and counted. */
+	/* A body of ten megabytes is refused by its announced length, not read, and counted. */
 	static const char huge[] =
 		"POST /keys/secret/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: "
 		"Bearer x\r\n"
@@ -451,8 +451,8 @@ static void test_a37_key_names(void **state)
 		struct ask a = {.path = calls[i].path, .token = good_token};
 		REFUSED(&a, calls[i].status, calls[i].code, calls[i].record);
 	}
-	/* Key Vault's names are the same in any case, and an escape is the character that it means.
-	 */
+	/* Key Vault's names are the same in any case, and an escape is the character that it
+	 * means. */
 	static const char *const same[] = {"SecRet", "SECRET", "se%63ret"};
 	for (size_t i = 0; i < 3; i++) {
 		struct ask a = {.name = same[i], .token = good_token};

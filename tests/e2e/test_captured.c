@@ -49,7 +49,7 @@ static void wait_workers(void)
 	assert_true(are_there);
 }
 
-/* Stopped, not only asked to: a process on its way there may still take a message. */
+/* Wait until it has stopped: before that it may still take a message. */
 static void stop(pid_t pid)
 {
 	char path[64], text[512], is_at = '?';
@@ -158,9 +158,8 @@ static void wait_bad(double bad)
 		GOOD(wrong("%.0f bad frames, expected %.0f", got, bad));
 }
 
-/* A genuine request, taken off the line while the workers sleep, and put back by another hand:
- * answered as if nothing had been.  So what follows is tried with frames that are right but for one
- * thing. */
+/* A genuine request, taken from the socket while the workers are stopped and sent again by the
+ * attacker, is answered as usual.  So the frames of the other tests are right but for one thing. */
 static void test_h13_a_genuine_frame(void **state)
 {
 	(void)state;
@@ -201,7 +200,7 @@ static void test_h13_a_genuine_frame(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* No type of message but one is listened to: there is none that brings keys, none that decides. */
+/* One type of message is accepted and no other: none brings keys, none decides. */
 static void test_h13_other_types_of_message(void **state)
 {
 	(void)state;
@@ -237,7 +236,7 @@ static void test_h13_other_types_of_message(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Cut anywhere, with more behind it, with lengths that lie, of another version, too long, empty. */
+/* Cut anywhere, with more behind it, with wrong lengths, of another version, too long, empty. */
 static void test_h13_i06_malformed_frames(void **state)
 {
 	(void)state;
@@ -273,13 +272,13 @@ static void test_h13_i06_malformed_frames(void **state)
 	assert_int_equal(ledger_count(&in, "\"seq\":"), lines);
 	assert_true(metric(&in, "keybroker_process_restarts_total") <= restarts);
 	close(line);
-	/* Told when their number doubles, by each of two workers. */
+	/* Logged when their number doubles, by each of two workers. */
 	assert_true(log_lines("frame.bad") <= 2 * 12);
 	GOOD(invariants_hold(&in));
 }
 
 /* Every bit of what is not the token: whatever it asks for then, no key leaves that the token does
- * not open, and no worker dies of it. */
+ * not open, and no worker ends because of it. */
 static void test_h13_every_bit_of_a_frame(void **state)
 {
 	(void)state;
@@ -321,7 +320,7 @@ static void test_h13_every_bit_of_a_frame(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Against the stream: the ledger and the supervisor listen to no gateway. */
+/* In the wrong direction: the ledger and the supervisor read nothing that a gateway sends there. */
 static void test_h13_other_processes_do_not_listen(void **state)
 {
 	(void)state;

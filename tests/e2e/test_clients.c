@@ -1,4 +1,4 @@
-/* tests/e2e/test_clients.c — the clients that exist, played against the broker: the SKR sidecar,
+/* tests/e2e/test_clients.c — the clients that exist, emulated, against the broker: the SKR sidecar,
  * AzureAttestSKR, OpenHCL. Each finds the key that was put in, and each stops where its original
  * does: a checker that cannot fail proves nothing. */
 #include "tests/e2e/check.h"
@@ -184,7 +184,7 @@ static json_t *header_of(const char *jws)
 }
 
 /* ---- the sidecar: it hands its endpoint to Go as a DNS name, where a port matches no certificate;
- * so it is played with the name alone, as a deployment has it that serves on 443 ---- */
+ * so it is emulated with the name alone, as a deployment on port 443 has it ---- */
 
 static void test_sidecar_gets_every_type(void **state)
 {

@@ -1,6 +1,6 @@
-/* tests/e2e/test_faults.c — processes that die, configurations that change, issuers that go away,
- * disks that tore, many clients and slow ones: no key without a record, no lost record, and service
- * comes back by itself.  Long: every fault is a test of its own, on one instance. */
+/* tests/e2e/test_faults.c — processes that are killed, configurations that change, issuers that do
+ * not answer, torn writes, many clients and slow ones: no key without a record, no lost record, and
+ * service comes back by itself.  Long: every fault is a test of its own, on one instance. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
 
@@ -170,7 +170,7 @@ static void every_release_is_recorded(const struct tally *t)
 	free(text);
 }
 
-/* ---- processes that die ---- */
+/* ---- processes that are killed ---- */
 
 static void test_i07_kill_every_process_under_load(void **state)
 {
@@ -216,7 +216,8 @@ static void test_d03_kill_everything_and_start_again(void **state)
 			sleep_ms(1);
 		broker_stop(&in, SIGKILL, 5000);
 		load_stop(t, load);
-		/* the processes of the dead supervisor must be gone, or the locks would hold */
+		/* the processes of the killed supervisor must have ended, or they would hold the
+		 * locks */
 		GOOD(broker_start(&in));
 		GOOD(release_once(token));
 		every_release_is_recorded(t);
@@ -379,7 +380,7 @@ static void test_h12_cold_start_with_issuer_down(void **state)
 	GOOD(release_once(token));
 }
 
-/* ---- crowds ---- */
+/* ---- many clients ---- */
 
 static void test_g06_full_queue_says_503_at_once(void **state)
 {
@@ -444,7 +445,7 @@ static void test_g06_full_queue_says_503_at_once(void **state)
 		link_close(links[i]);
 	}
 	if (busy == 0 || busy == CLIENTS)
-		GOOD(wrong("%u of %u were told to come back", busy, CLIENTS));
+		GOOD(wrong("%u of %u got Retry-After", busy, CLIENTS));
 	assert_int_equal(released, CLIENTS - busy);
 	free(request);
 	free(large);
@@ -463,8 +464,8 @@ static int tcp_open(void)
 	return fd;
 }
 
-/* A silent handshake, half a head and half a body: each is closed at its deadline, and no other
- * client waits for them. */
+/* A handshake without a byte, half a head and half a body: each is closed at its deadline, and no
+ * other client waits for them. */
 static void test_b01_slow_clients_meet_their_deadline(void **state)
 {
 	(void)state;

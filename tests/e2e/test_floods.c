@@ -159,8 +159,8 @@ static void test_b02_never_reads(void **state)
 
 /* ---- greedy ---- */
 
-/* Heads that announce the largest body and wait for 100 Continue: until it comes, a connection is
- * not worth more than 64 KiB. */
+/* Heads that announce the largest body and wait for 100 Continue: until it comes, a connection gets
+ * no more than 64 KiB. */
 static void test_b06_memory_before_anyone_is_known(void **state)
 {
 	(void)state;
@@ -322,8 +322,8 @@ static void test_b11_one_source_takes_what_it_may(void **state)
 	for (unsigned i = 0; i < CAP + MORE; i++) {
 		client[i] = tcp_from(SOURCE(50), in.port);
 		assert_true(client[i] >= 0);
-		if (i % 3 > 0) /* nothing; half a hello; a whole one, and the server's answer is
-				  left alone */
+		/* nothing; half a hello; a whole one, and the server's answer is left alone */
+		if (i % 3 > 0)
 			(void)send(client[i], hello, hello_len / (i % 3), MSG_NOSIGNAL);
 	}
 	wait_metric("keybroker_connections_open", open + CAP, 5000);
@@ -375,8 +375,8 @@ static void test_b11_b12_handshakes_of_one_source_against_the_rest(void **state)
 	waitpid(noisy, NULL, 0);
 }
 
-/* All connections are taken by silent clients of many sources: a new one waits in the kernel's
- * backlog and is accepted when one is free; the metrics port still answers. */
+/* All connections are taken by clients of many sources that send nothing: a new one waits in the
+ * kernel's backlog and is accepted when one is free; the metrics port still answers. */
 static void test_b10_all_connections_taken_and_free_again(void **state)
 {
 	(void)state;
@@ -468,8 +468,8 @@ static void test_g01_out_of_descriptors(void **state)
 	unsigned answered = 0;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		answered += is_closed(client[i]);
-	if (answered == 0 || answered >= CLIENTS - LIMIT) /* the spare descriptor answers one each
-						   time accepting is tried; the others wait */
+	/* the spare descriptor answers one each time accepting is tried; the others wait */
+	if (answered == 0 || answered >= CLIENTS - LIMIT)
 		GOOD(wrong("%u of %u were answered", answered, CLIENTS));
 	for (unsigned i = 0; i < CLIENTS; i++)
 		close_hard(client[i]);
@@ -482,7 +482,7 @@ static void test_g01_out_of_descriptors(void **state)
 		link_close(l);
 	}
 	GOOD(why);
-	few.rlim_cur = few.rlim_max; /* as it raised it itself */
+	few.rlim_cur = few.rlim_max; /* as the process raised it itself */
 	limit_files(pid, &few, &usual);
 	assert_true(gateway() == pid);
 	assert_true(refused_as("CONN_LIMIT") > refused);
@@ -491,7 +491,7 @@ static void test_g01_out_of_descriptors(void **state)
 /* ---- the queue ---- */
 
 /* With no worker at work, one source's requests fill the queue; another's are still taken in, and
- * are served first in, first out, in turn. */
+ * are served first in, first out, sources in rotation. */
 static void test_g06_full_queue_makes_room_for_another_source(void **state)
 {
 	(void)state;
@@ -509,8 +509,8 @@ static void test_g06_full_queue_makes_room_for_another_source(void **state)
 	}
 	for (unsigned i = 0; i < 2; i++)
 		kill(vault[i], SIGSTOP);
-	/* The window is in the way of the queue: fill it first, on connections that ask more than
-	 * once. */
+	/* Requests fill the window before the queue: fill it first, on connections that ask more
+	 * than once. */
 	static struct link *window[100];
 	at.from = 80;
 	for (unsigned i = 0; i < 68; i++) {

@@ -1,7 +1,7 @@
 /* tests/e2e/test_guest.c — keybroker-guest against the real broker and the test issuer: every
- * source of a token, every place and form of the key, every exit code, and that nothing is believed
- * that does not answer the very request.  A relay between guest and broker plays the dishonest
- * ones. */
+ * source of a token, every place and form of the key, every exit code, and that no reply is
+ * accepted that does not answer this very request.  A relay between guest and broker falsifies
+ * replies. */
 #include "tests/e2e/check.h"
 
 #include <fcntl.h>
@@ -311,7 +311,7 @@ static void test_guest_next_url_and_retry(void **state)
 	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
 	    "2");
 	assert_true(now_ms() - begin < 6000);
-	/* A server under another root, or another name, is not believed. */
+	/* A server under another root, or another name, is not accepted. */
 	snprintf(urls, sizeof urls, "https://127.0.0.2:%u", in.port);
 	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
 	    "1");
@@ -335,7 +335,8 @@ static void test_guest_believes_only_the_answer(void **state)
 	for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
 		relay_mode(&relay, lies[i].mode);
 		RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout");
-		assert_int_equal(relay_calls(&relay), 1); /* a liar is not asked twice */
+		assert_int_equal(relay_calls(&relay),
+				 1); /* a server that sent a bad reply is not asked again */
 		assert_int_equal(out_len, 0);
 		SAYS(lies[i].says);
 	}
@@ -417,8 +418,8 @@ static void test_guest_without_evidence(void **state)
 	SAYS("not sev_guest");
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
 	    "/nonexistent", "--out", "stdout");
-	/* The broker is no attestation service: its refusal is not the broker's refusal of a key.
-	 */
+	/* The broker is no attestation service: its refusal is not the broker's refusal of a
+	 * key. */
 	tsm_make(path_of("tsm"), "sev_guest\n", in.root);
 	kernel = tsm_play(path_of("tsm"), false);
 	RUN(NO_EVIDENCE, "--url", in.base_url, "--key", "disk", "--attest", in.base_url, "--tsm",

@@ -117,7 +117,7 @@ static void test_j07_restored_key_record_is_recorded_and_alarmed(void **state)
 }
 
 /* The ledger itself put back to yesterday's: it verifies, and only a head that was kept elsewhere
- * tells. */
+ * shows it. */
 static void test_j07_restored_ledger_is_seen_by_its_head(void **state)
 {
 	(void)state;

@@ -1,6 +1,7 @@
-/* tests/e2e/test_hsm.c — section C of the list against the running broker: a scripted module lies,
- * fails, forgets, hangs and dies.  The fake passes everything to the real SoftHSM but for what its
- * script says; tests/security/test_hsm_long.c does the same at length. */
+/* tests/e2e/test_hsm.c — section C of the list against the running broker: a scripted module that
+ * returns wrong results, fails, loses sessions, hangs and is killed.  The fake passes everything to
+ * the real SoftHSM but for what its script says; tests/security/test_hsm_long.c does the same at
+ * length. */
 #include "tests/fault/hsm_stand.h"
 
 #include <sys/wait.h>
@@ -136,7 +137,7 @@ static void device_goes(unsigned call, CK_RV rv, unsigned limit_ms)
 	fake_next(call, FOR_EVER, FAKE_RETURN, rv);
 	pid_t asking = ask_in_vain();
 	unsigned red_ms = until_ready_is(503, 10000);
-	sleep_ms(1500); /* it stays red, and restarts go on */
+	sleep_ms(1500); /* /readyz stays 503, and restarts go on */
 	assert_int_equal(metrics_get(&in, "/readyz", NULL), 503);
 	if (waitpid(asking, &status, WNOHANG) == asking)
 		GOOD(wrong("call %u, 0x%lx: a client got a key, or nothing", call, rv));
@@ -308,7 +309,7 @@ static void test_c06_hung_between_requests(void **state)
 	GOOD(ask_within("key", 1000));
 }
 
-/* ---- C7, C8: a worker dies ---- */
+/* ---- C7, C8: a worker is killed ---- */
 
 static void test_c07_module_dies_in_a_call(void **state)
 {
@@ -331,8 +332,8 @@ static void test_c07_module_dies_in_a_call(void **state)
 	assert_int_equal(broker_process(&in, "gateway", 0), gateway);
 }
 
-/* The key is wrapped, the reply signed, and the worker dies before it hands them over: no key, no
- * record. */
+/* The key is wrapped, the reply signed, and the worker is killed before it hands them over: no key,
+ * no record. */
 static void test_c08_worker_dies_before_the_hand_over(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
 /* tests/e2e/test_processes.c — the processes of a running broker, looked at from outside: their
- * rights, their descriptors, where the PIN lies, and what becomes of one that does what it must
+ * rights, their descriptors, where the PIN is, and what becomes of one that does what it must
  * not.  Long: one instance serves all. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
@@ -513,7 +513,7 @@ static void test_i02_killed_process_is_seen(void **state)
 
 #if defined(__x86_64__)
 /* Have a process make a call that it would never make: the debugger's right to do so is root's
- * alone.  Returns the signal that ended it, 0 when it lives. */
+ * alone.  Returns the signal that ended it, 0 when it still runs. */
 static int make_it_call(pid_t pid, long call, long a, long b, long c)
 {
 	struct user_regs_struct r;
@@ -541,7 +541,7 @@ static int make_it_call(pid_t pid, long call, long a, long b, long c)
 		if (WIFEXITED(status))
 			return 0;
 		int sig = WSTOPSIG(status);
-		if (sig == SIGTRAP && stops >= 2) { /* the call is over, and it lives */
+		if (sig == SIGTRAP && stops >= 2) { /* the call is over, and it still runs */
 			kill(pid, SIGKILL);
 			waitpid(pid, &status, __WALL);
 			return 0;
@@ -587,8 +587,8 @@ static void test_i02_running_processes_are_killed(void **state)
 			fail_msg("%s, call %ld: ended by signal %d", processes[acts[i].process],
 				 acts[i].call, sig);
 	}
-	/* The control: a call that is allowed goes through the same way, and the process lives
-	 * until it is killed for that. */
+	/* The control: a call that is allowed goes through the same way, and the process runs on
+	 * until the test kills it. */
 	assert_int_equal(call_in(0, SYS_getppid, 0, 0, 0), 0);
 	GOOD(invariants_hold(&in));
 }

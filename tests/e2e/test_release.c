@@ -480,7 +480,7 @@ static void test_disabled_key_is_refused(void **state)
 	REFUSED(&a, 403, "Forbidden", "KEY_DISABLED");
 }
 
-/* Keys that were born in the HSM: what is released is the private half of what GET shows. */
+/* Keys that were generated in the HSM: what is released is the private half of what GET shows. */
 static void test_release_keys_made_in_the_hsm(void **state)
 {
 	(void)state;
@@ -519,7 +519,7 @@ static void test_release_keys_made_in_the_hsm(void **state)
 	link_close(l);
 }
 
-/* A listener that knows its callers: of a credential, its digest is in a file. */
+/* A listener with "bearer_file": the file holds digests of credentials. */
 static void listener_auth(const char *auth, const char *file)
 {
 	json_t *config = instance_json(&in, "keybroker.json"),

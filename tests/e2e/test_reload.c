@@ -232,7 +232,7 @@ static void test_e01_e04_e07_bad_configuration_changes_nothing(void **state)
 	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
 	char *out = NULL;
 	if (CTL(&in, &out, "check") != 0)
-		GOOD(wrong("not mended: %s", out));
+		GOOD(wrong("not corrected: %s", out));
 	free(out);
 	GOOD(invariants_hold(&in));
 }
@@ -254,8 +254,8 @@ static void test_e02_reloads_under_load(void **state)
 
 /* A record without the policy of its exportable key is a fault of the configuration: a running
  * broker keeps the old one and says so, none starts with it. (Were one to get by, decide() says
- * NO_POLICY: tests/unit/policy/test_decide.c.)  What stops releases at once is to disable the key.
- */
+ * NO_POLICY: tests/unit/policy/test_decide.c.)  What stops releases at once is to disable the
+ * key. */
 static void test_e03_policy_taken_away(void **state)
 {
 	(void)state;

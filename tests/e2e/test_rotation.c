@@ -209,7 +209,7 @@ static void end_freshness(const char *name, long long seconds)
 }
 
 /* The issuer withdraws its key: once the set's freshness ends the set is fetched again, and the
- * key's tokens are worth nothing. */
+ * key's tokens are refused. */
 static void test_h06_withdrawn_key(void **state)
 {
 	(void)state;
@@ -226,7 +226,7 @@ static void test_h06_withdrawn_key(void **state)
 	       now_ms() < end)
 		sleep_ms(50);
 	if (now_ms() > end)
-		GOOD(wrong("a withdrawn key is believed: %s", code));
+		GOOD(wrong("a withdrawn key is accepted: %s", code));
 	GOOD(release(fresh));
 	while (strcmp(code_of(old, code), "KID_UNKNOWN") != 0 && now_ms() < end + PATIENCE_MS)
 		sleep_ms(50);
@@ -318,7 +318,7 @@ static char *forged_token(void)
 	return token;
 }
 
-/* No key set: not released, not refused for good, and nobody is told that the set is fresh. */
+/* No key set: not released, not refused for good, and nothing reports the set as fresh. */
 static void no_set(const char *token)
 {
 	char reason[64];
@@ -331,7 +331,7 @@ static void no_set(const char *token)
 }
 
 /* issuers.d/turn.json is edited from one issuer to another that does not answer: a token in the
- * name of the new one, signed by a key of the old one, is worth nothing, after a reload and after a
+ * name of the new one, signed by a key of the old one, is refused, after a reload and after a
  * restart, though the old one's set is young and has that key. */
 static void test_h14_name_given_to_another_issuer(void **state)
 {
@@ -368,8 +368,7 @@ static void test_h14_name_given_to_another_issuer(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* The issuer stays, and the CA that vouched for its keys does not: what the old CA vouched for is
- * no set. */
+/* The issuer stays and its CA changes: a set that was fetched with the old CA is not used. */
 static void test_h14_another_ca_file(void **state)
 {
 	(void)state;

@@ -186,7 +186,8 @@ static void test_c15_token_files_empty_or_garbage(void **state)
 		false);
 }
 
-/* One bit of one key's value, in the file: the module decrypts it to another key without a word. */
+/* One bit of one key's value, in the file: the module decrypts it to another key without an
+ * error. */
 static void test_c15_one_damaged_byte_is_no_other_key(void **state)
 {
 	(void)state;

@@ -19,7 +19,7 @@ static void fails_then_recovers(uint32_t call, int error, int times)
 	shim_disarm();
 	assert_int_equal(stat(old, &was), 0);
 	wait_released(5000);
-	/* The file that failed is done with. */
+	/* The file that failed is never written again. */
 	if (newest_number() != before + 1)
 		GOOD(wrong("segment %u goes on after a failed write", before));
 	newest_begins_with("\"why\":\"write failed\"");
@@ -105,8 +105,8 @@ static void test_d02_each_call_of_a_rotation_fails(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* A failed sync whose bytes could not be cut away, and the process dies before it could begin a new
- * segment: the next one must not take the page cache's word for what is on the disk. */
+/* A failed sync whose bytes could not be cut away, and the process is killed before it could begin
+ * a new segment: the next one must not trust the page cache about what is on the disk. */
 static void test_d02_failed_sync_then_kill_then_power_cut(void **state)
 {
 	(void)state;
@@ -226,8 +226,8 @@ static void test_d01_full_disk_refuses_and_recovers(void **state)
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	snprintf(dir, sizeof dir, "%s/state/ledger", in.dir);
 	assert_int_equal(stat(dir, &st), 0);
-	/* In a mount namespace of our own: whatever becomes of this process, nothing stays mounted.
-	 */
+	/* In a mount namespace of our own: whatever becomes of this process, nothing stays
+	 * mounted. */
 	if (geteuid() == 0 &&
 	    (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0))
 		print_message("             no mount namespace: %s\n", strerror(errno));

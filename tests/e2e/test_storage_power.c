@@ -1,6 +1,6 @@
 /* tests/e2e/test_storage_power.c — what the disk holds after a torn write, after the ledger's
- * process died before it could reply, and after a power cut: every reply has its record, and the
- * rest is cut and recorded. */
+ * process was killed before it could reply, and after a power cut: every reply has its record, and
+ * the rest is cut and recorded. */
 #include "tests/fault/storage_test.h"
 
 static void tear(const char *text)
@@ -11,8 +11,8 @@ static void tear(const char *text)
 	close(fd);
 }
 
-/* A torn line is cut and recorded, once, although the repair itself is killed at each of its steps.
- */
+/* A torn line is cut and recorded, once, although the repair itself is killed at each of its
+ * steps. */
 static void test_d03_kill_at_each_step_of_a_repair(void **state)
 {
 	(void)state;
@@ -29,8 +29,9 @@ static void test_d03_kill_at_each_step_of_a_repair(void **state)
 		released();
 		GOOD(verifies());
 		unsigned repairs = ledger_count(&in, "\"event\":\"repair\"") - before;
-		if (repairs < 1 || repairs > 2) /* killed between record and cut: the rest of the
-						   torn line is cut by a repair of its own */
+		/* killed between record and cut: the rest of the torn line is cut by a repair of
+		 * its own */
+		if (repairs < 1 || repairs > 2)
 			GOOD(wrong("killed at step %d: %u repairs recorded", nth, repairs));
 	}
 	GOOD(invariants_begin(&in, &good));
@@ -57,7 +58,7 @@ static void test_c08_ledger_dies_between_sync_and_reply(void **state)
 	reply_free(&r);
 	link_close(l);
 	assert_int_equal(ledger_count(&in, "\"outcome\":\"released\""), before + 1);
-	/* What was synced before the process died is right before the line that says that it
+	/* What was synced before the process was killed is right before the line that says that it
 	 * began again. */
 	char *text = ledger_text(&in), *start = NULL, *at;
 	for (at = text; (at = strstr(at, "\"event\":\"start\"")) != NULL; at++)

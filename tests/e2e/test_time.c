@@ -1,5 +1,5 @@
 /* tests/e2e/test_time.c — the wall clock jumps, goes back, was never set, lies beyond 2038:
- * timeouts do not notice, tokens do, and what was used stays used. The clock is the
+ * timeouts are not affected, tokens are, and what was used stays used. The clock is the
  * shim's: an offset that all processes see at once. */
 #include "tests/fault/storage_test.h"
 
@@ -19,7 +19,7 @@ static int64_t real_s(void)
 	return t.tv_sec;
 }
 
-/* /readyz must say so within `ms`: the part of it that speaks of the clock. */
+/* /readyz must say so within `ms`: the part about the clock. */
 static void clock_is_said(const char *part, unsigned ms)
 {
 	char *body = NULL;
@@ -61,7 +61,7 @@ static void refused(const char *audit_name)
 	REFUSED(&good.ask, 403, "Forbidden", audit_name);
 }
 
-/* A jump: it is logged once, /readyz is red until the clock has been stable, judgement goes by the
+/* A jump: it is logged once, /readyz is 503 until the clock has been stable, judgement goes by the
  * new time at once. */
 static void test_f01_jumps_are_seen_and_tokens_judged_by_the_new_time(void **state)
 {
@@ -83,7 +83,7 @@ static void test_f01_jumps_are_seen_and_tokens_judged_by_the_new_time(void **sta
 	clock_is_said("CLOCK_STEP", 3000);
 	released();
 	GOOD(broker_wait_ready(&in, 90000));
-	assert_true(now_ms() - from >= 9000); /* red until it has been stable */
+	assert_true(now_ms() - from >= 9000); /* 503 until it has been stable */
 	GOOD(invariants_hold(&in));
 }
 
@@ -131,8 +131,8 @@ static void test_f01_deadlines_do_not_notice(void **state)
 	GOOD(invariants_hold(&in));
 }
 
-/* Slewing, a leap second, a step within the skew: no request is refused for it, and it is no step.
- */
+/* Slewing, a leap second, a step within the skew: no request is refused for it, and it is no
+ * step. */
 static void test_f03_small_steps_are_none(void **state)
 {
 	(void)state;
@@ -181,8 +181,8 @@ static const char *ask_with(const char *with, int *status)
 }
 
 /* A used token stays used when the clock goes past its end and comes back, the ledger's process
- * starting anew in between; and a bogus time far ahead does not make every later token a used one.
- */
+ * starting anew in between; and a bogus time far ahead does not make every later token a used
+ * one. */
 static void test_f02_used_token_stays_used_when_the_clock_comes_back(void **state)
 {
 	(void)state;

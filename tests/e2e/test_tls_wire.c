@@ -1,6 +1,6 @@
 /* tests/e2e/test_tls_wire.c — TLS as clients may try to have it: old, weak, again, early, without
  * or with a wrong certificate; what a refused handshake costs; and the server's own certificate
- * replaced while it serves.   */
+ * replaced while it serves. */
 #include "tests/e2e/flood.h"
 
 #include <openssl/pem.h>
@@ -103,7 +103,7 @@ static SSL_CTX *client_context(int least, int most, const char *ciphers)
 	SSL_CTX_set_max_proto_version(ctx, most);
 	if (ciphers != NULL && SSL_CTX_set_cipher_list(ctx, ciphers) != 1) {
 		SSL_CTX_free(ctx);
-		return NULL; /* not even this OpenSSL can speak them */
+		return NULL; /* this OpenSSL does not have them, either */
 	}
 	return ctx;
 }
@@ -205,7 +205,7 @@ static void test_b12_old_and_weak(void **state)
 		tls_free(ssl);
 		SSL_CTX_free(ctx);
 	}
-	/* And the control: what is good is taken, by the same hand. */
+	/* And the control: what is good is accepted, in the same way. */
 	SSL_CTX *ctx = client_context(TLS1_2_VERSION, TLS1_2_VERSION, "ECDHE+AESGCM");
 	SSL *ssl = tls_from(SOURCE(1), ctx);
 	assert_int_equal(SSL_do_handshake(ssl), 1);
@@ -395,8 +395,8 @@ static void test_b20_certificate_replaced_under_load(void **state)
 		X509_free(leaf);
 		EVP_PKEY_free(key);
 	}
-	/* Bad ones: no PEM, the key of another, over long ago is the clients' matter and not ours.
-	 */
+	/* Bad ones: no PEM, the key of another, over long ago is the clients' matter and not
+	 * ours. */
 	double refused = metric(&in, "keybroker_reloads_failed_total");
 	EVP_PKEY *mine = EVP_EC_gen("P-256"), *other = EVP_EC_gen("P-256");
 	X509 *leaf = certificate(mine, ca_cert, ca_key, "serverAuth", 30);

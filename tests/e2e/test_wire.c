@@ -1,6 +1,6 @@
 /* tests/e2e/test_wire.c — what clients may write on the wire, byte by byte: framings that are
  * read in two ways, requests in pieces, hostile text; and what they may read: exact headers, and no
- * name of anything.   Long: a rule a test. */
+ * name of a program.  Long: a rule a test. */
 #include "tests/e2e/flood.h"
 
 #include <dirent.h>
@@ -11,8 +11,8 @@
 
 /* ---- refused before anybody handles it ---- */
 
-/* Sent as it is; the status, the connection's end, the counter of its code +1, and no vault heard
- * of it. */
+/* Sent as it is; the status, the connection's end, the counter of its code +1, and no vault
+ * received it. */
 static void refused_at_once(const void *text, size_t len, int status, const char *code)
 {
 	struct link *l;
@@ -411,8 +411,8 @@ static void test_b16_headers_are_exactly_these(void **state)
 
 /* ---- text of clients in the log ---- */
 
-/* Every line is one JSON object of printable text, no longer than it may be; the number of lines.
- */
+/* Every line is one JSON object of printable text, no longer than it may be; the number of
+ * lines. */
 static unsigned lines_are_sound(const char *text, size_t most)
 {
 	unsigned n = 0;
@@ -450,8 +450,8 @@ static void test_b17_ten_megabytes_of_hostile_text(void **state)
 	while (sent < BYTES) {
 		struct reply r;
 		size_t len;
-		/* By turns: in the path and the user agent, in the key's name, in the token's kid,
-		 * in the whole token. */
+		/* One after the other: in the path and the user agent, in the key's name, in the
+		 * token's kid, in the whole token. */
 		if (asked % 4 == 0) {
 			len = (size_t)sprintf(text, "GET /keys/");
 			while (len < 3500)
@@ -595,7 +595,7 @@ static void test_b19_what_metrics_say(void **state)
 			if (body != NULL && strstr(body, secret[k]) != NULL)
 				GOOD(wrong("%s tells %s", paths[i], secret[k]));
 		if (body != NULL && invariants_search(body, strlen(body)) != NULL)
-			GOOD(wrong("%s tells a secret", paths[i]));
+			GOOD(wrong("%s contains a secret", paths[i]));
 		free(body);
 		/* Without a credential, on the clients' port: the answer is the same
 		 * for what is there and what is not. */

@@ -1,5 +1,5 @@
-/* tests/e2e/tsm.h — a directory that plays the kernel's configfs-tsm, with a process behind it that
- * answers as the security processor would. */
+/* tests/e2e/tsm.h — a directory in place of the kernel's configfs-tsm, with a process behind it
+ * that answers as the security processor would. */
 #ifndef KB_TESTS_TSM_H
 #define KB_TESTS_TSM_H
 #include <fcntl.h>
@@ -28,8 +28,8 @@ static inline const char *tsm_path(const char *dir, const char *name)
 	return path;
 }
 
-/* `provider` with its newline; `certificate` as the host's VCEK and ARK, NULL: the host gives none.
- */
+/* `provider` with its newline; `certificate` as the host's VCEK and ARK, NULL: the host gives
+ * none. */
 static inline void tsm_make(const char *dir, const char *provider, X509 *certificate)
 {
 	static const char *const left[] = {"inblob", "outblob", "auxblob"};
@@ -54,7 +54,7 @@ static inline void tsm_make(const char *dir, const char *provider, X509 *certifi
 	OPENSSL_free(der);
 }
 
-/* The kernel's side of one question; `lies`: about other data. */
+/* The kernel's side of one request; `lies`: the report is over other data. */
 static inline pid_t tsm_play(const char *dir, bool lies)
 {
 	pid_t parent = getpid(), pid = fork();

@@ -1,6 +1,6 @@
 /* tests/e2e/vtpm.c — swtpm as a vTPM, and the other users of it: firmware that measures, an
- * attestation service that believes its AK. Decides whether a certification is right.  Trusts
- * swtpm.  Must never use the product's code, nor end a process that it did not start. */
+ * attestation service that trusts its AK. Decides whether a certification is right.  Trusts swtpm.
+ * Must never use the product's code, nor end a process that it did not start. */
 #include "tests/e2e/vtpm.h"
 
 #include <errno.h>

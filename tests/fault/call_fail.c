@@ -30,8 +30,8 @@ static long is_no_memory(void) /* −errno */
 	return -ENOMEM;
 }
 
-static long is_an_error(void) /* libraries whose 0 is success: CURLE_OUT_OF_MEMORY, and no success
-				 of PKCS#11 and the TPM */
+/* libraries whose 0 is success: CURLE_OUT_OF_MEMORY, and no success of PKCS#11 and the TPM */
+static long is_an_error(void)
 {
 	return 27;
 }
@@ -129,9 +129,9 @@ __asm__(".text\n"
 		"	leaq call_" #function "(%rip), %r11\n"                                     \
 		"	jmp call_fail_stub\n");
 
-/* Every function of a library that keybrokerd, keybrokerctl and keybroker-guest call and that tells
- * a failure.  Not here: what closes or frees, what only looks at an object, clocks, and what fails
- * for a wrong argument alone. */
+/* Every function of a library that keybrokerd, keybrokerctl and keybroker-guest call and that
+ * reports a failure.  Not here: what closes or frees, what only looks at an object, clocks, and
+ * what fails for a wrong argument alone. */
 
 /* libc: memory and text */
 CALL(malloc, nothing)

@@ -1,7 +1,7 @@
 /* tests/fault/call_walk.h — programs and processes in which the 1st, 2nd … nth call of their own to
- * a library fails, one run for each (call_fail.so). A command never dies of it and never fails
- * without a word; what it calls done is done; what it leaves is an instance that passes `check`. A
- * process is started again until it serves, or the broker ends and says why. */
+ * a library fails, one run for each (call_fail.so). A command never crashes because of it and never
+ * fails without a message; what it reports as done is done; the instance that it leaves passes
+ * `check`. A process is started again until it serves, or the broker ends and says why. */
 #ifndef KB_TESTS_CALL_WALK_H
 #define KB_TESTS_CALL_WALK_H
 #include <ftw.h>
@@ -36,7 +36,7 @@ static inline void remove_all(const char *path)
 }
 
 /* argv with the n-th call of `who` failing (0: none): the exit status; `said` holds what it wrote
- * to stderr.  Killed, or not at an end in time: the test fails. */
+ * to stderr.  Killed, or not ended in time: the test fails. */
 static inline int run_failing(const char *who, unsigned n, const char *const argv[])
 {
 	char *so = realpath(program("fault/call_fail.so"), NULL);
@@ -115,8 +115,8 @@ static inline const char *words(const struct command *c)
 	return text;
 }
 
-/* Every `stride`th call from `first` on, each in a run of its own, until one needs no more of them.
- */
+/* Every `stride`th call from `first` on, each in a run of its own, until one needs no more of
+ * them. */
 static inline void call_walk(const struct command *c, unsigned first, unsigned stride)
 {
 	unsigned failed = 0, worked = 0;
@@ -214,8 +214,8 @@ static inline void restore_instance(void)
 	assert_int_equal(system(text), 0);
 }
 
-/* The commands that change something, from where each begins to differ from one that looks for a
- * key in vain. */
+/* The commands that change something, from the call at which each begins to differ from a command
+ * that does not find its key. */
 static inline void walk_keys(unsigned stride)
 {
 	const struct command in_vain = {
@@ -385,7 +385,7 @@ static inline const char *no_process_is_root(void)
 		pid_t pid = broker_process(&in, processes[i], 0);
 		snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 		if (pid == 0 ||
-		    file_read(path, text, sizeof text) == 0) /* between two of its lives */
+		    file_read(path, text, sizeof text) == 0) /* between its end and its restart */
 			continue;
 		const char *line = strstr(text, "\nUid:");
 		if (line == NULL ||
@@ -396,8 +396,8 @@ static inline const char *no_process_is_root(void)
 	return NULL;
 }
 
-/* The broker with the shim, as far as it gets.  What is wrong, NULL: it serves, or in.broker is 0.
- */
+/* The broker with the shim, as far as it gets.  What is wrong, NULL: it serves, or in.broker is
+ * 0. */
 static inline const char *start_failing(const char *who, unsigned n)
 {
 	const char *why = NULL;
@@ -412,8 +412,8 @@ static inline const char *start_failing(const char *who, unsigned n)
 		is_held = file_read(in.log, said, sizeof said) > 0 &&
 			  strstr(said, "\"event\":\"process.held\"") != NULL;
 	script_disarm();
-	/* the configuration was what the process could not work with, for all it knows: the
-	 * operator is told what to do */
+	/* the process had to conclude that it cannot work with this configuration: the log says
+	 * what to do */
 	if (is_held) {
 		assert_in_range(broker_stop(&in, SIGTERM, 40000), 0, 1);
 		return NULL;

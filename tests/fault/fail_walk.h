@@ -73,7 +73,7 @@ static inline void script_in(const char *so, const char *process)
 
 struct walk {
 	unsigned steps, last, released, refused,
-		silent; /* silent: the process died, or its connection did */
+		silent; /* no answer: the process or its connection ended */
 };
 
 /* Every `stride`th of what `so` counts, until a release needs no more of them, or the time is over.
@@ -90,8 +90,8 @@ static inline struct walk fail_walk(const char *so, const char *process, unsigne
 		script_arm(n);
 		struct outcome o = ask_key("key");
 		script_disarm();
-		/* Requests that could be given no number of their own are recorded under the same.
-		 */
+		/* Requests that could be given no number of their own are recorded under the
+		 * same. */
 		if (o.status == 200 &&
 		    (o.why[0] != '\0' || o.records == 0 ||
 		     ledger_count(&in, "\"outcome\":\"released\"") != records + 1))

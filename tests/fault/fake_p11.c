@@ -157,7 +157,7 @@ static void keep_max(_Atomic uint64_t *max, uint64_t n)
 		;
 }
 
-/* What a release leaves in the module: sessions of this process, and objects that live in them. */
+/* What a release leaves in the module: sessions of this process, and their session objects. */
 static void census(CK_SESSION_HANDLE session)
 {
 	CK_BBOOL no = CK_FALSE;

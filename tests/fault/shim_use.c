@@ -1,4 +1,4 @@
-/* tests/fault/shim_use.c — starts the broker under the shim and plays the power cut.  Decides
+/* tests/fault/shim_use.c — starts the broker under the shim and simulates the power cut.  Decides
  * nothing about the product. */
 #include "tests/fault/shim_use.h"
 
@@ -143,7 +143,7 @@ void shim_disarm(void)
 		atomic_store(&shim->rule[i].what, SHIM_NOTHING);
 }
 
-/* ---- the end of everything ---- */
+/* ---- kill, and power cut ---- */
 
 void shim_kill_all(struct instance *in)
 {

@@ -24,7 +24,7 @@ struct shim_rule *shim_arm_asleep(uint32_t processes, uint32_t calls, enum shim_
 bool shim_has_acted(const struct shim_rule *r, unsigned ms);
 void shim_disarm(void);
 
-/* kill -9 of all of the broker at once: none of it gets to say or write another word. */
+/* kill -9 of all processes of the broker at once: none of them writes another byte. */
 void shim_kill_all(struct instance *in);
 /* After that: what the disk would hold had the power gone.  Of what was not synced a random part is
  * there, part of it garbled, and new names may not be. */

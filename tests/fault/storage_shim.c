@@ -1,5 +1,5 @@
 /* tests/fault/storage_shim.c — preloaded into the broker: calls on the ledger's files and sockets
- * fail, linger, or are the process's last, as a test asks, and the wall clock is another one.
+ * fail, are delayed, or are the process's last, as a test asks, and the wall clock has an offset.
  * Trusts the test.  After its constructor it opens nothing: the processes' sandboxes are on. */
 #include "tests/fault/storage_shim.h"
 
@@ -200,8 +200,8 @@ static void was_cut(int fd, off_t len)
 		atomic_store(&f->lost_to, 0);
 }
 
-/* The ledger renames what it made last, and nothing else; asking by name is more than its sandbox
- * lets it do. */
+/* The ledger renames what it made last, and nothing else; its sandbox does not allow stat() by
+ * name. */
 static void name_is_loose(void)
 {
 	struct shim_file *f = made_last == 0 ? NULL : account(made_last);

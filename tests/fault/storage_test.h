@@ -108,8 +108,8 @@ static inline void wait_released(unsigned ms)
 		GOOD(wrong("status %d, %u ms after the fault", status, ms));
 }
 
-/* A release that cannot be recorded: 503, no key, no record, one more refusal with the code LEDGER.
- */
+/* A release that cannot be recorded: 503, no key, no record, one more refusal with the code
+ * LEDGER. */
 static inline void denied_by_ledger(void)
 {
 	static const char counter[] =
@@ -238,8 +238,8 @@ static inline bool kill_at(unsigned process, enum shim_what what, int nth)
 		shim_arm_asleep(walk[process].process, walk[process].calls, what, nth);
 	GOOD(link_send(l, request, n));
 	free(request);
-	/* A request whose reply was lost would be answered after 10 s: no test waits for that here.
-	 */
+	/* A request whose reply was lost would be answered after 10 s: no test waits for that
+	 * here. */
 	for (unsigned long long end = now_ms() + 15000, soon = 0;
 	     now_ms() < end && !link_has_reply(l); sleep_ms(2)) {
 		soon = soon == 0 && atomic_load(&rule->acted) != 0 ? now_ms() + 150 : soon;

@@ -1,7 +1,7 @@
 /* tests/fuzz/fuzz_b64url.c — base64 against a second, slow reader: a text decodes exactly when it
  * is what our encoder makes of the bytes (one spelling for each value), and bytes survive the way
- * there and back.  The lenient decoder, for a client's payload, takes what either strict one takes.
- */
+ * there and back.  The lenient decoder, for a client's payload, takes what either strict one
+ * takes. */
 #include <stdlib.h>
 
 #include "base/b64url.h"

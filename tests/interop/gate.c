@@ -1,8 +1,8 @@
 /* tests/interop/gate.c — the product's token gate as a filter, for tests/interop/differential.mjs.
  * Lines in: `K` and a key set, or `T` and a token, both in base64url (their bytes may be anything).
  * For each T one line out: OK, or the code that the ledger has. The issuer is the one that the
- * token names and allows every algorithm: what is compared is the form, the key and the signature.
- */
+ * token names and allows every algorithm: what is compared is the form, the key and the
+ * signature. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

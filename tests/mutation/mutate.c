@@ -178,7 +178,7 @@ static size_t left_of(size_t op, bool stop_at_and)
 		size_t p = t - 1;
 		if (tok[p].depth < tok[op].depth)
 			break;
-		/* of a group that lies to the left: the depth before it is opened */
+		/* of a group to the left: the depth before it is opened */
 		if (tok[p].depth == tok[op].depth && (is(p, "(") || is(p, "["))) {
 			t = p;
 			continue;

@@ -1,5 +1,5 @@
 /* tests/security/alone-timing.c — how long a refusal takes must not say which condition of the
- * policy failed.  Measured on the wire, the kinds taking turns, medians compared: a busy machine
+ * policy failed.  Measured on the wire, the kinds in alternation, medians compared: a busy machine
  * slows all of them. */
 #include "tests/e2e/check.h"
 #include "tests/e2e/invariants.h"
@@ -96,7 +96,7 @@ static double now_us(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-/* The medians of two tokens' calls that take turns; answers 403, or 200 where the token is the good
+/* The medians of two tokens' alternating calls; answers 403, or 200 where the token is the good
  * one. */
 static double measure(struct link *l, const char *one, const char *other)
 {

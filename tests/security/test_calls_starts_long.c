@@ -2,8 +2,8 @@
  * library fail once each. */
 #include "tests/fault/call_walk.h"
 
-/* What comes before these is reading the configuration, as in the gateway; what lies between them
- * is an entry of the ledger's table, a block of a self-test's wrapping. */
+/* What comes before these is reading the configuration, as in the gateway; what is between them is
+ * an entry of the ledger's table, a block of a self-test's wrapping. */
 static void test_g02_calls_at_the_start_of_other_processes(void **state)
 {
 	(void)state;

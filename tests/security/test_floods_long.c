@@ -22,7 +22,7 @@ static int setup(void **state)
 
 /* ---- ten thousand ---- */
 
-/* Connects without waiting: with a full house the kernel lets some wait, too. */
+/* Connects without waiting: when all connections are taken the kernel lets some wait, too. */
 static void crowd_come(const uint8_t *first, size_t len)
 {
 	for (unsigned i = 0; i < CLIENTS; i++) {
@@ -105,7 +105,7 @@ static void test_b10_ten_thousand_half_handshakes(void **state)
 	ten_thousand(hello, len); /* a whole hello; the server's answer is never read */
 }
 
-/* While they are there, in a house that is large enough: a quiet source is served. */
+/* While they are there and the limit is not reached, a quiet source is served. */
 static void test_b10_b11_served_beside_ten_thousand(void **state)
 {
 	(void)state;
@@ -155,8 +155,8 @@ static void test_g03_whom_the_kernel_takes(void **state)
 }
 
 /* The broker in a control group with little more memory than it has, and bodies that together are
- * ten times that: connections are turned away or cut off, the gateway at the worst is taken by the
- * kernel and started again; the vaults and the ledger live through it. */
+ * ten times that: connections are refused or cut off; at worst the kernel kills the gateway, which
+ * is started again; the vaults and the ledger keep running. */
 static void test_g03_memory_limit_under_hostile_load(void **state)
 {
 	(void)state;

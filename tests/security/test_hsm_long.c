@@ -33,8 +33,8 @@ static int well_again(void **state)
 }
 
 /* PKCS#11 v2.40 §5.1, every value, and what it means to a release that gets it from C_WrapKey;
- * NULL: it is tried again and succeeds.  Written from the standard, not from the product's table.
- */
+ * NULL: it is tried again and succeeds.  Written from the standard, not from the product's
+ * table. */
 static const struct {
 	CK_RV rv;
 	const char *code;
@@ -273,7 +273,7 @@ static void test_c06_hung_at_the_end(void **state)
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	assert_true(now_ms() - from < 12000);
 	struct reply r = {0};
-	GOOD(link_receive(l, &r)); /* and its client was told */
+	GOOD(link_receive(l, &r)); /* and its client had an answer */
 	assert_int_equal(r.status, 503);
 	reply_free(&r);
 	link_close(l);

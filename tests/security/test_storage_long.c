@@ -7,7 +7,7 @@ enum { KILLS = 100, CUTS = 300, CUTS_AT_ONCE = 20, LIMIT_MS = 140000 };
 
 static unsigned seed;
 
-/* A process dies before or after a call of a release, or the ledger's of a rotation. */
+/* A process is killed before or after a call of a release, or the ledger's of a rotation. */
 static void kill_somewhere(unsigned i)
 {
 	unsigned process = (unsigned)rand_r(&seed) % 4;

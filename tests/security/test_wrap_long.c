@@ -20,7 +20,7 @@
 #include "keystore/wrap.h"
 #include "tests/unit/softhsm.h"
 
-/* The real one is made by decide() alone; here stands what the keystore reads of it. */
+/* The real one is made by decide() alone; here is what the keystore reads of it. */
 struct grant {
 	struct wrapping_key kek;
 };

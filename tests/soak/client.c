@@ -1,5 +1,5 @@
 /* tests/soak/client.c — guests that want their keys for hours: each asks, comes back after
- * Retry-After or when the broker is gone, and believes no reply that does not open to the very key.
+ * Retry-After or when the broker is gone, and accepts no reply that does not open to the very key.
  * Must never give up before RETRY_MS, and never count as a success what is none. */
 #include "tests/soak/client.h"
 
@@ -124,7 +124,7 @@ static enum end open_reply(struct client *c, unsigned kind, const struct ask *a,
 	return FINAL;
 }
 
-/* How long the server wants us to stay away. */
+/* How long the server wants us to wait. */
 static unsigned retry_after_ms(const struct reply *r)
 {
 	char value[16];

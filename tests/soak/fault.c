@@ -58,7 +58,7 @@ static const char *call(struct soak *s, const char *const args[])
 }
 #define CALL(s, ...) call((s), (const char *const[]){__VA_ARGS__, NULL})
 
-/* ---- processes that die ---- */
+/* ---- processes that are killed ---- */
 
 /* Which generation a process belongs to, by its command line; 0: it is gone. */
 static unsigned generation_of(pid_t pid)
@@ -75,8 +75,8 @@ static unsigned generation_of(pid_t pid)
 	return at == NULL ? 0 : (unsigned)strtoul(at + 13, NULL, 10);
 }
 
-/* Any of this kind that serves: the processes of an old generation, which end anyway, do not count.
- */
+/* Any of this kind that serves: the processes of an old generation, which end anyway, do not
+ * count. */
 static pid_t pick(struct soak *s, struct dice *d, const char *process)
 {
 	pid_t found[8], pid;

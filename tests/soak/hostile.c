@@ -1,4 +1,4 @@
-/* tests/soak/hostile.c — one request in a hundred means no good: forged and misused tokens, broken
+/* tests/soak/hostile.c — one request in a hundred is hostile: forged and misused tokens, broken
  * HTTP, no TLS, clients that are slow on purpose. Each must get exactly its answer, in the middle
  * of everything else.  While processes die an answer may be missing; a wrong one never is right. */
 #include <arpa/inet.h>
@@ -187,8 +187,8 @@ static void bad_token(struct client *c)
 		ask(c, b->what, &a, b->status, b->record);
 }
 
-/* A token that was used is used for ever, whatever died since; but not before it expires, or that
- * would be said of it. */
+/* A token that was used stays used, whatever process ended since.  It must not have expired, or the
+ * code would be EXPIRED. */
 static void used_token(struct client *c)
 {
 	struct ask a = {.name = KEY_ONCE, .nonce = c->used_nonce, .token = c->used_token};
@@ -328,7 +328,7 @@ static void slow_open(struct client *c, struct slow *s)
 	unsigned kind = (unsigned)dice_roll(&c->dice, 4);
 	*s = (struct slow){.fd = -1, .drips = kind >= 2, .from_ms = now_ms(), .drip_ms = now_ms()};
 	c->t->hostile++;
-	if (kind < 2) { /* says nothing, or begins a handshake and stops */
+	if (kind < 2) { /* sends nothing, or begins a handshake and stops */
 		s->fd = tcp_open(c, 66);
 		if (kind == 1 && s->fd >= 0)
 			(void)!send(s->fd, "\x16\x03\x01\x02\x00\x01", 6, MSG_NOSIGNAL);

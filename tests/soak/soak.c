@@ -41,7 +41,7 @@ static void need(const char *why)
 		return;
 	fprintf(stderr, "soak: %s\n", why);
 	if (s.all != NULL)
-		s.all->stop = true; /* the children die with us */
+		s.all->stop = true; /* the children end with us */
 	broker_log_tail(&s.in);
 	issuer_stop(&s.once);
 	instance_free(&s.in);
@@ -165,9 +165,9 @@ static void stop_clients(void)
 
 /* ---- faults ---- */
 
-/* A deck without the gentle ones first, so that a short run sees every kind of process die; then
- * decks of all.  Near the end only gentle ones, which replace no process: memory that grows is seen
- * in processes that live. */
+/* A shuffled list without the gentle ones first, so that in a short run every kind of process is
+ * killed; then shuffled lists of all.  Near the end only gentle ones, which replace no process:
+ * growth of memory shows in processes that stay. */
 struct deck {
 	unsigned card[MAX_FAULTS], n;
 	bool was_first;

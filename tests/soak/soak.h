@@ -18,9 +18,8 @@ enum { CLIENTS = 12, RETRY_MS = 30000, BUCKETS = 320, WHYS = 4, WHY_BYTES = 200,
 #define KEY_DISK   "disk"       /* RSA-3072, a guest's token: the claims are nested */
 #define KEY_SECRET "secret"     /* 32 bytes, a container's token */
 #define KEY_SPARE  "spare"      /* 32 bytes, the same policy; disabled now and then */
-#define KEY_ONCE                                                                                   \
-	"once" /* 32 bytes, by an issuer whose tokens work once and bring a nonce of the broker's  \
-		*/
+/* 32 bytes, by an issuer whose tokens work once and bring a nonce of the broker's */
+#define KEY_ONCE  "once"
 #define KEY_BYTES 32
 
 /* Latency in µs, eight buckets to a doubling. */
@@ -35,8 +34,8 @@ struct tally {
 	atomic_ullong wrong_keys; /* a 200 that does not open to the very key */
 	/* refused because the key was disabled; attested again because the first reply was lost */
 	atomic_ullong disabled, reattested;
-	/* requests; not judged, because the broker was busy or gone; not answered as they must be
-	 */
+	/* requests; not judged, because the broker was busy or gone; not answered as they must
+	 * be */
 	atomic_ullong hostile, hostile_open, hostile_wrong;
 	struct histogram quiet, faults; /* first attempt to success */
 	char why[WHYS][WHY_BYTES];

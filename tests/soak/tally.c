@@ -1,5 +1,5 @@
-/* tests/soak/tally.c — small things that all processes of the soak share: dice, clocks, histograms,
- * the first few sentences of what went wrong. */
+/* tests/soak/tally.c — small things that all processes of the soak share: random numbers, clocks,
+ * histograms, the first few sentences of what went wrong. */
 #include <stdio.h>
 #include <time.h>
 

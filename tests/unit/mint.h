@@ -1,5 +1,5 @@
 /* tests/unit/mint.h — issuers, guests and tokens for tests, made on the spot: keys, JWKs, signed
- * tokens, a grant. Everything returned belongs to mint and lives until the program ends, so tests
+ * tokens, a grant. Everything returned belongs to mint and exists until the program ends, so tests
  * need no cleanup.  A failure aborts the program. */
 #ifndef KB_TESTS_MINT_H
 #define KB_TESTS_MINT_H

@@ -1,4 +1,4 @@
-/* tests/unit/p11_fault.h — faults at the standard's own seam: a copy of the module's function list
+/* tests/unit/p11_fault.h — faults at the PKCS#11 interface: a copy of the module's function list
  * in which named calls fail when told to. The fake module of the end-to-end tests
  * (tests/fault/fake_p11.c) stands between two processes and is scripted through a file; here both
  * are one, and a test also puts functions of its own into the list: they share the list of calls,

@@ -59,8 +59,8 @@ static inline int trial_once(const struct trial *t, long n, bool forever)
 	return !is_good || live > before + t->lost ? IS_BAD : is_past ? IS_PAST : GOES_ON;
 }
 
-/* Libraries with a fault of their own: a child tries each n.  It may die, but never end otherwise
- * than well. */
+/* Libraries with a fault of their own: a child tries each n.  It may crash, but must not end with a
+ * wrong result. */
 static inline void sweep_in_children(const struct trial *t)
 {
 	unsigned deaths = 0;

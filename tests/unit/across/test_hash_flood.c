@@ -178,7 +178,7 @@ static void test_g04_number_of_json_values(void **state)
 	assert_int_equal(load_values(KB_MAX_JSON_VALUES + 2, "1"), KB_E_JSON_SIZE);
 	assert_int_equal(load_values((size_t)10 * KB_MAX_JSON_VALUES, "1"), KB_E_JSON_SIZE);
 	assert_int_equal(load_values(KB_MAX_JSON_VALUES / 2, "\",,,,,[[[[{{{{\""),
-			 KB_OK); /* what stands in strings is no value */
+			 KB_OK); /* what is in strings is no value */
 	assert_int_equal(load_values(KB_MAX_JSON_VALUES, "{}"), KB_E_JSON_SIZE);
 }
 

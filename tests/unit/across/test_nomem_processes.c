@@ -178,7 +178,7 @@ static void test_exchange_refuses_what_cannot_be_sent(void **state)
 		exchange_send(x, POOL_VAULT, &last, exchange_next_id(x), &lane, span_str("last")),
 		KB_OK);
 	given_back = NULL;
-	exchange_lost(x, id); /* its place is free: the next two have their turn */
+	exchange_lost(x, id); /* its place is free: the next two are sent */
 	assert_ptr_equal(given_back, &large);
 	assert_int_equal(given_back_as, KB_E_FRAME);
 	assert_int_equal(large.id, 0);

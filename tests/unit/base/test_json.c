@@ -1,5 +1,5 @@
-/* tests/unit/base/test_json.c — the strict reader, the fast scanner, the line locator, the writer.
- */
+/* tests/unit/base/test_json.c — the strict reader, the fast scanner, the line locator, the
+ * writer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

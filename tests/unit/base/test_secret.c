@@ -76,7 +76,7 @@ static void test_secret_is_zero_and_wiped(void **state)
 	for (size_t i = 0; i < 256; i++)
 		assert_int_equal(at[i], i < 100 ? 'x' : 0);
 	secret_free(s);
-	s = secret_new(256); /* the same block again, without what stood there */
+	s = secret_new(256); /* the same block again, without what was there */
 	assert_memory_equal(secret_bytes(s), zero, 256);
 	secret_free(s);
 }

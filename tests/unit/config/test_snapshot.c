@@ -390,8 +390,8 @@ static void test_archive_holds_what_was_read(void **state)
 			 KB_E_FILE);
 }
 
-/* Whatever fails while files are read, packed and handed over, it is an error and no half of them.
- */
+/* Whatever fails while files are read, packed and handed over, it is an error and no half of
+ * them. */
 static void test_source_each_call_fails_once(void **state)
 {
 	bool is_past = false;

@@ -649,8 +649,8 @@ static void test_fetcher_ends_with_the_supervisor(void **state)
 	put_issuer("good", here);
 	start_process(false);
 	wait_fault("good", KB_OK, true, 15000);
-	close(fetch_requests); /* when all vaults have ended, the fetcher goes on, without a busy
-				  loop */
+	/* when all vaults have ended, the fetcher goes on, without a busy loop */
+	close(fetch_requests);
 	fetch_requests = -1;
 	usleep(200000);
 	assert_int_equal(waitpid(process, NULL, WNOHANG), 0);

@@ -1,5 +1,5 @@
-/* tests/unit/gateway/test_conn.c — whole connections: real TLS through a socket pair, the test
- * plays client, vault and ledger. */
+/* tests/unit/gateway/test_conn.c — whole connections: real TLS through a socket pair, the test is
+ * client, vault and ledger. */
 #include "gateway/conn.h"
 
 #include <event2/event.h>
@@ -386,8 +386,8 @@ static void test_request_right_behind_the_handshake(void **state)
 	hang_up(&c);
 }
 
-/* A handshake that stops half-way counts as active for a while; then the client is the slow side.
- */
+/* A handshake that stops half-way counts as active for a while; then the client is the slow
+ * side. */
 static void test_b11_a_handshake_has_its_seat_for_a_while(void **state)
 {
 	struct client c;
@@ -861,7 +861,7 @@ static void test_b11_window_is_kept(void **state)
 	assert_true(vault_takes());
 	uint64_t third = taken.id;
 	assert_false(vault_takes());
-	conn_lost(&shared, third); /* its worker died */
+	conn_lost(&shared, third); /* its worker ended */
 	expect(&c[2], "HTTP/1.1 503 ", "Retry-After: 1\r\n");
 	assert_true(vault_takes());
 	assert_int_equal(count(COUNT_QUEUE), 0);

@@ -1,5 +1,5 @@
-/* tests/unit/gateway/test_http.c — the request parser: what it accepts, refuses, and at which size.
- */
+/* tests/unit/gateway/test_http.c — the request parser: what it accepts, refuses, and at which
+ * size. */
 #include "gateway/http.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-/* tests/unit/gateway/test_metrics.c — the operator's listener: three paths, bounded, nothing else.
- */
+/* tests/unit/gateway/test_metrics.c — the operator's listener: three paths, bounded, nothing
+ * else. */
 #include "gateway/metrics.h"
 
 #include <event2/event.h>

@@ -381,7 +381,7 @@ static void test_reply_is_not_the_answer(void **state)
 	for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
 		enum kb_err err = open_with(&lies[i].made, root, NULL, &got);
 		if (err != lies[i].err)
-			fail_msg("lie %u: %s, expected %s", i, kb_err_name(err),
+			fail_msg("case %u: %s, expected %s", i, kb_err_name(err),
 				 kb_err_name(lies[i].err));
 		assert_null(got.plain);
 		assert_null(got.key);

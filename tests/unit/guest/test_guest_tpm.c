@@ -58,7 +58,7 @@ static void reopen(void)
 	assert_int_equal(tpm_open(v.tcti, &t), KB_OK);
 }
 
-/* Whatever a test did, nothing of it lies in the TPM afterwards. */
+/* Whatever a test did, nothing of it is in the TPM afterwards. */
 static int teardown(void **state)
 {
 	unsigned n = 1;

@@ -75,7 +75,7 @@ static void *scarce(size_t size)
 	return ++asked == refuse_one ? NULL : malloc(size);
 }
 
-/* A string that loses bytes, and nobody says so: for this json_load_strict() watches every
+/* A string that loses bytes without an error: for this json_load_strict() watches every
  * allocation. */
 static void test_j08_jansson_drops_bytes_without_memory(void **state)
 {
@@ -250,8 +250,8 @@ static void test_j08_softhsm_pads_before_it_wraps(void **state)
 	assert_int_equal(kwp_unwrap(kek, span_of(wrapped, wrapped_len), back, sizeof back, &len),
 			 KB_OK);
 	assert_memory_equal(back, secret, sizeof secret);
-	assert_int_equal(len, 24); /* 20 would be right: then the module may wrap
-				      (keystore/self_test), and this test goes */
+	/* 20 would be right: then the module may wrap (keystore/self_test), and this test goes */
+	assert_int_equal(len, 24);
 	assert_int_equal(p11->C_CloseSession(s), CKR_OK);
 	assert_int_equal(p11_kit_module_finalize(p11), CKR_OK);
 	p11_kit_module_release(p11);

@@ -322,9 +322,9 @@ static void test_c01_find_matrix(void **state)
 			fault_next(calls[c], rv, 1);
 			enum kb_err want = ckr_err(rv);
 			if (want == KB_E_HSM_HANDLE && calls[c] == FAULT_C_FindObjectsFinal)
-				want = KB_E_HSM_SESSION; /* a second fault follows: the search is
-							    still open.  Two tries are all there
-							    are. */
+				/* a second fault follows: the search is still open.  Two tries are
+				 * all there are. */
+				want = KB_E_HSM_SESSION;
 			else if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
 			assert_int_equal(find(ec_uri, KB_KTY_EC, true, NULL), want);
@@ -401,7 +401,7 @@ static void test_c09_find_empty_attributes(void **state)
 	}
 }
 
-/* A curve the broker does not speak, in the token. */
+/* A curve that the broker does not support, in the token. */
 static void test_c10_find_foreign_curve(void **state)
 {
 	static uint8_t secp256k1[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a};
@@ -424,7 +424,7 @@ static void test_c10_find_foreign_curve(void **state)
 	assert_int_equal(keystore_destroy(ks, "pkcs11:id=k1"), KB_OK);
 }
 
-/* A secret key that is for a cipher of old. */
+/* A secret key for an old cipher. */
 static void test_c10_find_foreign_secret(void **state)
 {
 	CK_BBOOL yes = CK_TRUE;

@@ -153,8 +153,8 @@ static void test_kwp_refuses_lengths(void **state)
 			assert_int_equal(kwp_unwrap(kek, span_of(in, n), out, sizeof out, &len),
 					 KB_E_WRAP);
 	assert_int_equal(len, 0);
-	/* what is right up to a stray byte behind it, and what is right but too long for any secret
-	 */
+	/* what is right up to a stray byte behind it, and what is right but too long for any
+	 * secret */
 	static uint8_t whole[KB_MAX_SECRET + 8], sealed[KB_MAX_SECRET + 24];
 	for (size_t n = openssl_wrap(whole, 24, sealed) + 1; n % 8 != 0; n++)
 		assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), out, sizeof out, &len),
@@ -187,8 +187,8 @@ static void test_kwp_refuses_flipped_bits(void **state)
 	}
 }
 
-/* The rules of §3, one by one, under the right key: wrap by hand what kwp_wrap() would never make.
- */
+/* The rules of §3, one by one, under the right key: wrap by hand what kwp_wrap() would never
+ * make. */
 static void forge(const uint8_t header[static 8], const uint8_t *plain, size_t halves, uint8_t *out)
 {
 	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
@@ -309,8 +309,8 @@ static void test_kwp_fetches_its_cipher_once(void **state)
 	assert_int_equal(crypto.fetches, 0);
 }
 
-/* Nothing is read or written past the caller's bytes: they end where a page without rights begins.
- */
+/* Nothing is read or written past the caller's bytes: they end where a page without rights
+ * begins. */
 static void test_kwp_stays_in_its_bytes(void **state)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), len;

@@ -1,5 +1,5 @@
-/* Many processes log in to one token at once: workers that start together, an admin's command
- * beside them.  SoftHSM rewrites its token at each login. */
+/* tests/unit/keystore/test_login.c — many processes log in to one token at once: workers that start
+ * together, an admin's command beside them.  SoftHSM rewrites its token at each login. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 enum { PROCESSES = 5, LOGINS = 40 };
 
-/* ---- calls of this program, of SoftHSM too, that a test stops at or hears of ---- */
+/* ---- calls of this program, of SoftHSM too, that a test stops at or is informed of ---- */
 
 static int at_torn = -1, go_on = -1; /* ends of pipes: "the token is torn now", "go on" */
 static int at_wait = -1;             /* "another process has the lock" */

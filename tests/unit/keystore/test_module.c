@@ -62,8 +62,8 @@ static void test_module_loads_through_symlink(void **state)
 
 	(void)state;
 	assert_int_equal(lstat(SOFTHSM_MODULE, &st), 0);
-	assert_true(S_ISLNK(st.st_mode)); /* Debian's own path is a symlink: what is checked is the
-					     file behind it */
+	/* Debian's own path is a symlink: what is checked is the file behind it */
+	assert_true(S_ISLNK(st.st_mode));
 	assert_int_equal(load(SOFTHSM_MODULE), KB_OK);
 }
 
@@ -190,8 +190,8 @@ static void test_c01_ckr_table(void **state)
 		{CKR_KEY_UNEXTRACTABLE, KB_E_HSM_KEY_ATTR},
 		{CKR_BUFFER_TOO_SMALL, KB_E_HSM_OUTPUT},
 		{CKR_CRYPTOKI_NOT_INITIALIZED, KB_E_HSM_MODULE},
-		{0x1b6, KB_E_HSM_DEVICE}, /* the standard's numbers, which p11-kit's header does not
-					     have */
+		/* the standard's numbers, which p11-kit's header does not have */
+		{0x1b6, KB_E_HSM_DEVICE},
 		{0x1b8, KB_E_HSM_PIN},
 		{CKR_VENDOR_DEFINED | 7, KB_E_HSM},
 		{0x7fffffff, KB_E_HSM},

@@ -1,5 +1,5 @@
-/* tests/unit/keystore/test_provision.c — a new SoftHSM token, and every way in which it is refused.
- */
+/* tests/unit/keystore/test_provision.c — a new SoftHSM token, and every way in which it is
+ * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -170,7 +170,7 @@ static void test_provision_reports_a_module_that_does_not_start(void **state)
 	assert_int_equal(setenv("SOFTHSM2_CONF", good, 1), 0);
 }
 
-/* ---- a module of our own, at the standard's seam ---- */
+/* ---- a module of our own, behind the PKCS#11 interface ---- */
 
 static struct {
 	CK_RV rv[8];            /* by call, below */

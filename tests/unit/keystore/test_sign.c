@@ -1,5 +1,5 @@
-/* tests/unit/keystore/test_sign.c — RS256 in the HSM: what OpenSSL verifies, and what is refused.
- */
+/* tests/unit/keystore/test_sign.c — RS256 in the HSM: what OpenSSL verifies, and what is
+ * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,9 +140,9 @@ static void test_c01_sign_matrix(void **state)
 				continue;
 			fault_next(calls[c], rv, 1);
 			enum kb_err want = ckr_err(rv);
-			if (want == KB_E_HSM_SESSION ||
-			    want == KB_E_HSM_HANDLE) /* also when the signature begun is still open
-							and stands in the way of a search */
+			/* also when the signature begun is still open and stands in the way of a
+			 * search */
+			if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
 			assert_int_equal(keystore_sign(ks, signer, digest, &b), want);
 			assert_int_equal(b.len, want == KB_OK ? 256 : 0);

@@ -26,7 +26,7 @@
 #include "tests/unit/short_memory.h"
 #include "tests/unit/softhsm.h"
 
-/* The real one is made by decide() alone; here stands what the keystore reads of it. */
+/* The real one is made by decide() alone; here is what the keystore reads of it. */
 struct grant {
 	struct span name, version;
 	struct wrapping_key kek;
@@ -869,8 +869,8 @@ static CK_RV right_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDL
 	} else if (type == CKK_RSA) {
 		len = 4 + ((size_t)plain[2] << 8 | plain[3]);
 	} else {
-		len = 2 + (size_t)plain[1]; /* exact, but without the public key: right for a
-					       module, not for our clients */
+		/* exact, but without the public key: right for a module, not for our clients */
+		len = 2 + (size_t)plain[1];
 	}
 	assert_int_equal(kwp_wrap(known_aes, span_of(plain, len), &b), KB_OK);
 	memcpy(out, b.p, b.len);

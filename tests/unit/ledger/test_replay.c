@@ -1,5 +1,5 @@
-/* tests/unit/ledger/test_replay.c — a token is used once; the table refuses what it cannot store.
- */
+/* tests/unit/ledger/test_replay.c — a token is used once; the table refuses what it cannot
+ * store. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -208,7 +208,7 @@ static void test_a18_nonce(void **state)
 		"\"x-ms-isolation-tee\":{\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA=="
 		"\"}}}",
 		"\"nonce\":\"other\",\"x-ms-runtime\":{\"client-payload\":{\"nonce\":\"MTIzNA==\"}"
-		"}", /* the top level speaks first */
+		"}", /* the top level counts first */
 	};
 
 	(void)state;
@@ -393,7 +393,7 @@ static void test_a27_wrapping_key_not_bound(void **state)
 	}
 }
 
-/* Where the keys stand is the issuer's configuration.  The default place counts no more then, and
+/* Where the keys are is the issuer's configuration.  The default place counts no more then, and
  * no place at all gives no key. */
 static void test_wrapping_key_place_is_configured(void **state)
 {

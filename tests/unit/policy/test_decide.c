@@ -222,7 +222,7 @@ static void test_decide_audience_and_nonce(void **state)
 	assert_non_null(strstr(w->text, "✓ audience      https://broker.test\n✓ nonce\n"));
 }
 
-/* What a stranger writes into iss and kid is shown cut, and a time that no calendar has is shown as
+/* What a client writes into iss and kid is shown cut, and a time that no calendar has is shown as
  * one. */
 static void test_decide_shows_long_texts_cut(void **state)
 {
@@ -291,8 +291,8 @@ static void set_debug(struct world *w, const char *members)
 		"\"05000000:0000000\" \"05000000`0000000\" \"05000000G0000000\" "                  \
 		"\"05000000000000000\" 0 false null {}"
 
-/* Every row of the table of debug.c, at every level: each harmless value passes a policy that is
- * silent, each other one is refused and named. */
+/* Every row of the table of debug.c, at every level: each harmless value passes a policy without a
+ * condition on it, each other one is refused and named. */
 static void test_a38_debug_evidence(void **state)
 {
 	struct world *w = *state;
@@ -366,7 +366,7 @@ static void test_a38_debug_evidence(void **state)
 		{EAR("\"cpu0\"") "\"sgx\":{\"body\":{\"attributes.flags\":", "}}}}}",
 		 EAR_PATH "sgx.body.attributes.flags", SAYS_FLAGS},
 		/* a name with control characters, one that is too long, one with a dot, the sign
-		   for "every" */
+		 * for "every" */
 		{EAR("\"a \\u007f\\u001b[1m\xc3\xa9~\"") "\"snp\":{\"policy_debug_allowed\":",
 		 "}}}}",
 		 "submods.a???[1m??~.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
@@ -474,7 +474,7 @@ static void test_a38_another_authority_does_not_allow_debugging(void **state)
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_authorities(w, "\"allOf\":[" DEBUG_ALLOWED "]", "\"allOf\":[" SECUREBOOT "]");
 	ASSERT_ERR(KB_OK, run(w));
-	/* the issuer is named twice, and once without a word of it */
+	/* the issuer is named twice, and once without a condition on it */
 	set_authorities(w,
 			"\"allOf\":[" DEBUG_ALLOWED "]},{\"authority\":\"" MINT_ISS
 			"/\",\"allOf\":[" SECUREBOOT "]",
@@ -509,8 +509,8 @@ static void test_a38_only_a_needed_condition_allows_debugging(void **state)
 		 KB_E_DEBUG_EVIDENCE}, /* fails */
 		{SECUREBOOT ",{\"anyOf\":[" SECUREBOOT ",{\"allOf\":[" DEBUG_ALLOWED "]}]}",
 		 KB_E_DEBUG_EVIDENCE},
-		{SECUREBOOT, KB_E_DEBUG_EVIDENCE}, /* another claim with the same value: one `true`
-						      in memory, two places */
+		/* another claim with the same value: one `true` in memory, two places */
+		{SECUREBOOT, KB_E_DEBUG_EVIDENCE},
 		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"equals\":true}",
 		 KB_E_DEBUG_EVIDENCE}, /* another level */
 		{"{\"claim\":\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\",\"exists\":true}",
@@ -561,8 +561,8 @@ static void test_a38_debugging_is_allowed_per_level(void **state)
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 }
 
-/* Two facts need two conditions; two names of one fact need one, on a name that says "debuggable".
- */
+/* Two facts need two conditions; two names of one fact need one, on a name that says
+ * "debuggable". */
 static void test_a38_twins_of_a_debug_claim(void **state)
 {
 	struct world *w = *state;
@@ -574,12 +574,8 @@ static void test_a38_twins_of_a_debug_claim(void **state)
 	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-isolation-tee\":{\"is-debuggable\":"
 		     "true}"); /* beside it, no deeper */
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
-	set_debug(
-		w,
-		"\"x-ms-sgx-is-debuggable\":true,\"x-ms-sevsnpvm-is-debuggable\":true"); /* not the
-											    one that
-											    was
-											    meant */
+	/* not the one that was meant */
+	set_debug(w, "\"x-ms-sgx-is-debuggable\":true,\"x-ms-sevsnpvm-is-debuggable\":true");
 	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
 	set_policy(w, mint_text("%s," DEBUG_ALLOWED, sgx));
 	ASSERT_ERR(KB_OK, run(w));
@@ -706,7 +702,7 @@ static void test_decide_explains_the_debug_floor(void **state)
 					"\nREFUSE DEBUG_EVIDENCE: the guest can be debugged"));
 }
 
-/* Real guests of Azure pass a policy that is silent about debugging, and no longer once one of
+/* Real guests of Azure pass a policy without a condition on debugging, and no longer once one of
  * their claims says otherwise. */
 static void test_a38_real_guests_are_not_debuggable(void **state)
 {
@@ -739,8 +735,8 @@ static void test_a38_real_guests_are_not_debuggable(void **state)
 			json_object_set_new(claims, flags[i], json_boolean(i == 3));
 		}
 		for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-			json_object_del(claims, flags[i]); /* another system's token without them
-							      says nothing of a debugger */
+			/* another system's token without them says nothing of a debugger */
+			json_object_del(claims, flags[i]);
 		set_claims(w, mint_keep(json_dumps(claims, 0)));
 		ASSERT_ERR(KB_OK, run(w));
 		json_decref(claims);
@@ -768,7 +764,7 @@ static void test_decide_checks_in_order(void **state)
 	struct world *w = *state;
 	static char ours[] = "https://broker.test";
 
-	/* Everything is wrong at once; mending it one by one shows the next. */
+	/* Everything is wrong at once; correcting it one by one shows the next. */
 	w->c.now_s = 1;
 	w->c.issuer = NULL;
 	w->c.keys = NULL;
@@ -816,7 +812,7 @@ static void test_decide_incomplete_case_is_a_bug(void **state)
 	ASSERT_ERR(KB_E_BUG, run(w));
 }
 
-/* A rehearsal judges at any time, all of it, and makes no grant. */
+/* `explain --at` judges at any time, all of it, and makes no grant. */
 static void test_decide_rehearsal_makes_no_grant(void **state)
 {
 	struct world *w = *state;

@@ -63,9 +63,9 @@ static void test_a22_real_set_with_weak_keys(void **state)
 	jwks_free(s);
 }
 
-/* An issuer whose server is not its own any more: as many keys as a set may hold, each the dearest
- * there is to judge, a prime.  Every vault worker reads the set at a release of that issuer; none
- * may stand still over it. */
+/* An issuer whose server was taken over: as many keys as a set may hold, each the most expensive to
+ * check, a prime.  Every vault worker reads the set at a release of that issuer; none may be
+ * blocked by it. */
 static void test_a22_the_dearest_set_takes_no_time(void **state)
 {
 	BIGNUM *p = BN_get_rfc3526_prime_4096(NULL);

@@ -202,8 +202,8 @@ static enum kb_err validate(const char *jwk)
 	return pubkey_validate(k);
 }
 
-/* What only the full validation sees: a modulus with one prime in it.  Whoever reads it can sign.
- */
+/* What only the full validation sees: a modulus with one prime in it.  Whoever reads it can
+ * sign. */
 static void test_a22_rsa_modulus_of_one_prime(void **state)
 {
 	BIGNUM *n = BN_new(), *p = BN_new(), *three = BN_new();

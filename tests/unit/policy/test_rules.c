@@ -74,11 +74,8 @@ static void test_a34_malformed_policies(void **state)
 		"{\"version\":\"1.0.0\",\"anyOf\":[1]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{}]}",
 		"{\"version\":\"1.0.0\",\"oneOf\":[{}]}",
-		"{\"version\":\"1.0.0\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}", /* a
-											 condition
-											 without
-											 authority
-										       */
+		/* a condition without authority */
+		"{\"version\":\"1.0.0\",\"anyOf\":[{\"claim\":\"c\",\"equals\":1}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"anyOf\":[{\"authority\":\"a\","
 		"\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}]}]}",
 		"{\"version\":\"1.0.0\",\"anyOf\":[{\"authority\":\"a\"}]}",
@@ -178,7 +175,7 @@ static void test_rules_report_json_faults(void **state)
 	assert_int_equal(fault.line, 3);
 	assert_string_equal(fault.text, "this is not JSON");
 	ASSERT_ERR(KB_E_JSON_DUPLICATE, compile("{\"version\":\"1\",\"version\":\"2\"}", &fault));
-	assert_string_equal(fault.text, "a member stands twice in one object");
+	assert_string_equal(fault.text, "a member occurs twice in one object");
 	char *big = mint_keep(calloc(1, KB_MAX_POLICY + 2));
 	memset(big, ' ', KB_MAX_POLICY + 1);
 	const char *small = policy("{\"claim\":\"c\",\"equals\":1}");

@@ -268,8 +268,8 @@ static void test_a06_psychic_signatures(void **state)
 	ASSERT_ERR(KB_E_TOKEN_SIGNATURE, judge_es256(sig, 64));
 }
 
-/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with it.
- */
+/* Zero is refused as a number, not as a byte of one: one good signature in 128 ends r or s with
+ * it. */
 static void test_token_accepts_numbers_that_end_in_zero(void **state)
 {
 	bool seen[2] = {false, false};
@@ -334,9 +334,8 @@ static void test_a08_kid(void **state)
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header("{\"alg\":\"RS256\",\"kid\":1}"));
 	ASSERT_ERR(KB_E_TOKEN_HEADER, judge_header("{\"alg\":\"RS256\",\"kid\":null}"));
 	ASSERT_ERR(KB_E_KID_LENGTH, judge_header("{\"alg\":\"RS256\",\"kid\":\"\"}"));
-	ASSERT_ERR(KB_E_JSON_SYNTAX,
-		   judge_header("{\"alg\":\"RS256\",\"kid\":\"k\\u0000\"}")); /* A13: no NUL in any
-										 string */
+	/* A13: no NUL in any string */
+	ASSERT_ERR(KB_E_JSON_SYNTAX, judge_header("{\"alg\":\"RS256\",\"kid\":\"k\\u0000\"}"));
 	memset(long_kid, 'k', 10 * 1024);
 	ASSERT_ERR(KB_E_KID_LENGTH, judge(mint_token(mint_rsa(0), "RS256", long_kid, CLAIMS)));
 	long_kid[10 * KB_MAX_KID] = '\0';

@@ -225,8 +225,8 @@ static void assert_killed(const char *how)
 static void test_i06_child_that_sends_garbage_is_killed(void **state)
 {
 	(void)state;
-	assert_killed("garbage"); /* no process sends such a message: it is faulty, or an attacker
-				     runs it */
+	/* no process sends such a message: it is faulty, or an attacker runs it */
+	assert_killed("garbage");
 }
 
 static void test_i06_child_that_cannot_be_heard_is_killed(void **state)
@@ -421,8 +421,9 @@ int main(int argc, char **argv)
 		T(test_child_exec_that_fails_is_an_exit),
 	};
 
-	if (argc > 1) /* started as a process: never run the tests again in it, whatever the
-			 arguments have become */
+	/* started as a process: never run the tests again in it, whatever the arguments have
+	 * become */
+	if (argc > 1)
 		return argc == 11 && strcmp(argv[1], "--process") == 0 ? act(argv) : 127;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
