@@ -29,6 +29,7 @@ static void test_pointer_forms(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_int_equal(pointer_ok(span_str(cases[i].text)), cases[i].is_ok);
 	assert_false(pointer_ok(span_of("/a~0", 3))); /* what follows is no part of it */
+	assert_false(pointer_ok(span_of("/a", 0)));
 }
 
 static void test_pointer_limits(void **state)
