@@ -1,7 +1,8 @@
-# make mutation [FILES=policy/claims.c] [SAMPLE=10]: each check of policy/ and of the wrapping changed, one at a time; the unit tests must notice.
+# make mutation [FILES=policy/claims.c] [SAMPLE=10]: each check of policy/, of the wrapping and of the keys of base/ changed, one at a time; the unit tests must notice.
 # The layers below the broker are one shared object here, so that a changed file is laid over it (LD_PRELOAD) without linking anything anew.
 MUTATION_LIB   := $(BUILD)/mutation/liblayers.so
-MUTATION_TESTS := $(addprefix $(BUILD)/mutation/test_,token jws jwks pubkey claims rules scalar decide explain nomem kwp wrap keystore)
+MUTATION_TESTS := $(addprefix $(BUILD)/mutation/test_,\
+	token jws jwks pubkey curve claims pointer rules scalar decide explain nomem kwp scheme wrap keystore public_evp)
 
 $(BUILD)/mutation/%.o: %.c
 	@mkdir -p $(@D)
@@ -21,7 +22,7 @@ $(BUILD)/mutation/mutate: $(BUILD)/tests/mutation/mutate.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
-FILES  ?= $(POLICY) keystore/wrap.c keystore/kwp.c
+FILES  ?= $(POLICY) $(addprefix keystore/,wrap.c kwp.c scheme.c scheme_rsa_aes.c) $(addprefix broker/base/,curve.c evp.c thumbprint.c)
 SAMPLE ?= 1
 mutation: deps-test
 	$(Q)$(MAKE) --no-print-directory run-mutation

@@ -10,6 +10,7 @@
 
 #include "base/b64url.h"
 #include "base/evp.h"
+#include "base/limits.h"
 #include "base/thumbprint.h"
 
 static const enum kb_crv all[] = {KB_CRV_P256, KB_CRV_P384, KB_CRV_P521};
@@ -77,7 +78,8 @@ static void test_thumbprint_ec_members(void **state)
 static void test_evp_rsa_from_numbers(void **state)
 {
 	EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048), *made = NULL;
-	uint8_t n[513] = {0x80}, e[9] = {1};
+	static uint8_t n[10 * KB_RSA_MAX_BITS / 8] = {0x80}, e[10 * 8] = {1};
+	static const size_t too_long[] = {KB_RSA_MAX_BITS / 8 + 1, sizeof n};
 	BIGNUM *bn = NULL;
 
 	(void)state;
@@ -89,11 +91,14 @@ static void test_evp_rsa_from_numbers(void **state)
 	assert_int_equal(EVP_PKEY_eq(key, made), 1);
 	EVP_PKEY_free(made);
 	EVP_PKEY_free(key);
-	assert_int_equal(evp_rsa_public(span_of(n, sizeof n), span_of("\3", 1), &made),
-			 KB_E_KEY_FORMAT);
-	assert_null(made);
-	assert_int_equal(evp_rsa_public(span_of(n, 256), span_of(e, sizeof e), &made),
-			 KB_E_KEY_FORMAT);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(evp_rsa_public(span_of(n, too_long[i]), span_of("\3", 1), &made),
+				 KB_E_KEY_FORMAT);
+		assert_null(made);
+		assert_int_equal(
+			evp_rsa_public(span_of(n, 256), span_of(e, i == 0 ? 9 : sizeof e), &made),
+			KB_E_KEY_FORMAT);
+	}
 	assert_int_equal(evp_rsa_public(span_of(NULL, 0), span_of("\3", 1), &made),
 			 KB_E_KEY_FORMAT);
 	assert_int_equal(evp_rsa_public(span_of(n, 256), span_of(NULL, 0), &made), KB_E_KEY_FORMAT);

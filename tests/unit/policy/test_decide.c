@@ -702,6 +702,22 @@ static void test_decide_explains_the_debug_floor(void **state)
 					"\nREFUSE DEBUG_EVIDENCE: the guest can be debugged"));
 }
 
+/* A submodule's name is from outside: its control characters are gone before the note is shown in
+ * whatever form. */
+static void test_decide_debug_note_is_printable(void **state)
+{
+	struct world *w = *state;
+	KB_AUTO(buf) struct buf json;
+
+	set_debug(w, EAR("\"a\\u007f\\u001f \"") "\"snp\":{\"policy_debug_allowed\":true}}}}");
+	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
+	buf_init(&json, 64 * 1024);
+	explain_json(w->ex, &json);
+	buf_add(&json, "", 1);
+	ASSERT_ERR(KB_OK, buf_ok(&json));
+	assert_non_null(strstr((const char *)json.p, "holds, but submods.a???.ear.veraison."));
+}
+
 /* Real guests of Azure pass a policy without a condition on debugging, and no longer once one of
  * their claims says otherwise. */
 static void test_a38_real_guests_are_not_debuggable(void **state)
@@ -893,6 +909,7 @@ int main(void)
 		T(test_a38_twins_of_a_debug_claim),
 		T(test_a38_names_with_dots_cannot_be_allowed),
 		T(test_decide_explains_the_debug_floor),
+		T(test_decide_debug_note_is_printable),
 		T(test_a38_real_guests_are_not_debuggable),
 		T(test_a27_wrapping_key),
 		T(test_decide_checks_in_order),

@@ -139,6 +139,72 @@ static void test_explain_failings_are_none(void **state)
 	finish(&foreign);
 }
 
+/* An authority is written with and without its slash: one fails, the other holds, and so does the
+ * policy. */
+static void test_explain_failings_of_a_release_are_none(void **state)
+{
+	struct case_ c =
+		evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+			 "\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]},{\"authority\":\"" ISS
+			 "/\",\"allOf\":[{\"claim\":\"c\",\"equals\":2}]}]}",
+			 "{\"c\":2}");
+
+	(void)state;
+	assert_string_equal(rendered(c.ex, explain_failings), "[]");
+	finish(&c);
+}
+
+/* The ledger's buffer is full: nothing is written before its first byte. */
+static void test_explain_failings_without_room(void **state)
+{
+	struct case_ c = evaluate(policy, "{}");
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 0);
+	explain_failings(c.ex, &b);
+	ASSERT_ERR(KB_E_NOMEM, buf_ok(&b));
+	assert_int_equal(b.len, 0);
+	buf_free(&b);
+	finish(&c);
+}
+
+/* Values of an earlier evaluation are not shown beside conditions that this one did not look at. */
+static void test_explain_of_another_issuer_shows_no_value(void **state)
+{
+	struct case_ c = evaluate(policy, "{\"svn\":2,\"debug\":true}");
+
+	(void)state;
+	assert_non_null(strstr(rendered(c.ex, explain_json), "\"actual\":\"2\""));
+	explain_step(c.ex, STEP_POLICY,
+		     rules_evaluate(c.rules, span_str("https://third.test"), c.claims, c.ex), NULL);
+	assert_null(strstr(rendered(c.ex, explain_json), "\"actual\""));
+	finish(&c);
+}
+
+static void test_explain_lists_three_other_issuers(void **state)
+{
+#define OTHER(n) "{\"authority\":\"https://" n ".test\",\"allOf\":[{\"claim\":\"c\",\"equals\":1}]}"
+	struct case_ three = evaluate(
+		"{\"version\":\"1\",\"anyOf\":[" OTHER("a") "," OTHER("b") "," OTHER("c") "]}",
+		"{}");
+	struct case_ four = evaluate("{\"version\":\"1\",\"anyOf\":[" OTHER("a") "," OTHER(
+					     "b") "," OTHER("c") "," OTHER("d") "]}",
+				     "{}");
+
+	(void)state;
+	assert_non_null(strstr(rendered(three.ex, explain_text),
+			       "✗ policy: any of\n"
+			       "    – https://a.test is another issuer\n"
+			       "    – https://b.test is another issuer\n"
+			       "    – https://c.test is another issuer\n\n"));
+	assert_non_null(strstr(rendered(four.ex, explain_text),
+			       "✗ policy: any of\n"
+			       "    – 4 authorities are other issuers\n\n"));
+	finish(&three);
+	finish(&four);
+}
+
 static void test_explain_failings_limits(void **state)
 {
 	char *list = mint_text("{\"claim\":\"c0\",\"equals\":1}"),
@@ -167,6 +233,15 @@ static void test_explain_failings_limits(void **state)
 		rendered(wide.ex, explain_text),
 		mint_text("equals \"w%.127s\"…   the token says \"%s\"…\n", longest, longest)));
 	finish(&wide);
+	struct case_ exact =
+		evaluate(mint_text("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+				   "\",\"anyOf\":[{\"claim\":\"c0\",\"equals\":\"w%.127s\"}]}]}",
+				   longest),
+			 mint_text("{\"c0\":\"%s\"}", longest));
+	assert_non_null(strstr(
+		rendered(exact.ex, explain_text),
+		mint_text("equals \"w%.127s\"   the token says \"%s\"\n", longest, longest)));
+	finish(&exact);
 }
 
 static void test_explain_json_parses_and_tells_the_same(void **state)
@@ -276,6 +351,24 @@ static void test_explain_claims_of_the_wrong_level(void **state)
 	finish(&c);
 }
 
+/* Only a path through x-ms-isolation-tee is looked for without it. */
+static void test_explain_guesses_no_other_level(void **state)
+{
+	struct case_ c =
+		evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS "\",\"allOf\":["
+			 "{\"claim\":\"x-ms-isolation-tea.c\",\"equals\":1},"
+			 "{\"claim\":\"x-ms-isolation-tee-c\",\"equals\":1},"
+			 "{\"claim\":\"x-ms-isolation-tee\",\"equals\":1}]}]}",
+			 "{\"c\":1}");
+
+	(void)state;
+	char *text = rendered(c.ex, explain_text);
+	assert_non_null(strstr(text, "x-ms-isolation-tea.c equals 1   not in the token\n"));
+	assert_non_null(strstr(text, "x-ms-isolation-tee-c equals 1   not in the token\n"));
+	assert_non_null(strstr(text, "x-ms-isolation-tee equals 1   not in the token\n"));
+	finish(&c);
+}
+
 static void test_explain_kinds_of_values(void **state)
 {
 	struct case_ c = evaluate("{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
@@ -298,8 +391,8 @@ static void test_b17_values_cannot_write_to_a_terminal(void **state)
 {
 	struct case_ c = evaluate(
 		"{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
-		"\",\"anyOf\":[{\"claim\":\"a\\u001b[2Jb\",\"equals\":\"\\u001b[31m\"}]}]}",
-		"{\"a\\u001b[2Jb\":\"\\u001b]0;x\\u0007\\r\\n\\u007f\"}");
+		"\",\"anyOf\":[{\"claim\":\"a\\u001b[2Jb\\u007f\",\"equals\":\"\\u001b[31m\"}]}]}",
+		"{\"a\\u001b[2Jb\\u007f\":\"\\u001b]0;x\\u0007\\r\\n\\u007f\"}");
 
 	(void)state;
 	explain_step(c.ex, STEP_ISSUER, KB_OK, "\x1b[31mnote\n");
@@ -320,12 +413,17 @@ int main(void)
 		cmocka_unit_test(test_explain_text),
 		cmocka_unit_test(test_explain_failings),
 		cmocka_unit_test(test_explain_failings_are_none),
+		cmocka_unit_test(test_explain_failings_of_a_release_are_none),
+		cmocka_unit_test(test_explain_failings_without_room),
+		cmocka_unit_test(test_explain_of_another_issuer_shows_no_value),
+		cmocka_unit_test(test_explain_lists_three_other_issuers),
 		cmocka_unit_test(test_explain_failings_limits),
 		cmocka_unit_test(test_explain_json_parses_and_tells_the_same),
 		cmocka_unit_test(test_explain_json_before_the_policy),
 		cmocka_unit_test(test_explain_of_nothing_is_a_refusal),
 		cmocka_unit_test(test_explain_no_authority_for_the_issuer),
 		cmocka_unit_test(test_explain_claims_of_the_wrong_level),
+		cmocka_unit_test(test_explain_guesses_no_other_level),
 		cmocka_unit_test(test_explain_kinds_of_values),
 		cmocka_unit_test(test_b17_values_cannot_write_to_a_terminal),
 	};

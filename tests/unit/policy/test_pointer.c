@@ -22,11 +22,14 @@ static void test_pointer_forms(void **state)
 		     {"/", false},       {"//a", false},
 		     {"/a/", false},     {"/a//b", false},
 		     {"/~", false},      {"/a~2", false},
-		     {"/~/a", false}};
+		     {"/~/a", false},    {"ab", false},
+		     {"a/b", false}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_int_equal(pointer_ok(span_str(cases[i].text)), cases[i].is_ok);
+	assert_false(pointer_ok(span_of("/a~0", 3))); /* what follows is no part of it */
+	assert_false(pointer_ok(span_of("/a", 0)));
 }
 
 static void test_pointer_limits(void **state)

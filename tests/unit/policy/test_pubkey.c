@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "policy/pubkey.h"
+#include "policy/wrapping_key.h"
 #include "tests/unit/mint.h"
 
 #define ASSERT_ERR(want, call) assert_string_equal(kb_err_name(call), kb_err_name(want))
@@ -796,6 +797,31 @@ static void test_pubkey_thumbprint_of_ec(void **state)
 	assert_memory_equal(print, want, 32);
 }
 
+static void test_pubkey_wraps_with_rsa_alone(void **state)
+{
+	struct wrapping_key out;
+
+	(void)state;
+	for (unsigned is_rsa = 0; is_rsa < 2; is_rsa++) {
+		KB_AUTO(json) struct json_t *j = NULL;
+		KB_AUTO(pubkey) struct pubkey *k = NULL;
+		uint8_t print[32];
+		EVP_PKEY *key = is_rsa ? mint_rsa(0) : mint_ec("P-256");
+		ASSERT_ERR(KB_OK,
+			   json_load_strict(span_str(mint_jwk(key, "k", "")), 4096, &j, NULL));
+		ASSERT_ERR(KB_OK, pubkey_from_jwk(j, PUBKEY_VERIFY, &k));
+		memset(&out, 0xa5, sizeof out);
+		ASSERT_ERR(is_rsa ? KB_OK : KB_E_KEY_TYPE, pubkey_wrapping(k, &out));
+		assert_int_equal(out.kind, is_rsa ? KEK_RSA : KEK_NONE);
+		assert_ptr_equal(out.evp, is_rsa ? pubkey_evp(k) : NULL);
+		if (!is_rsa)
+			continue;
+		assert_true(span_eq_cstr(out.kid, "k"));
+		ASSERT_ERR(KB_OK, pubkey_thumbprint(k, print));
+		assert_memory_equal(out.thumbprint, print, 32);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -823,6 +849,7 @@ int main(void)
 		cmocka_unit_test(test_pubkey_rejects_other_certificates),
 		cmocka_unit_test(test_pubkey_thumbprint_rfc7638),
 		cmocka_unit_test(test_pubkey_thumbprint_of_ec),
+		cmocka_unit_test(test_pubkey_wraps_with_rsa_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
