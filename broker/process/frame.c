@@ -12,7 +12,10 @@
 #include "base/hex.h"
 #include "base/limits.h"
 
-enum { FRAME_VERSION = 1 };
+enum {
+	FRAME_VERSION = 1,
+	FIXED_BYTES = 128, /* at least what a request has beside its spans' bytes */
+};
 
 _Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME,
 	       "the greatest reply fits a frame");
@@ -143,6 +146,11 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 	*body = NULL;
 	if (!request_ok(r, body_len))
 		return KB_E_FRAME;
+	/* All of the memory at once: a block that realloc() gave up would keep the bearer token. */
+	buf_reset(out);
+	if (buf_reserve(out, FIXED_BYTES + r->peer.len + r->target.len + r->query.len +
+				     r->client_request_id.len + r->bearer.len + body_len) == NULL)
+		return KB_E_NOMEM;
 	put_type(out, TYPE_REQUEST);
 	put_u64(out, r->id, 8);
 	buf_add(out, r->uuid, sizeof r->uuid);

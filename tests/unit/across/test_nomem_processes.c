@@ -465,6 +465,33 @@ static void test_g02_request_without_memory(void **state)
 	sweep_all(&t, 1);
 }
 
+/* No block with a bearer token is given up, half-written, for a larger one. */
+static void test_request_takes_its_memory_at_once(void **state)
+{
+	static uint8_t bytes[20000];
+	struct frame_request r = {.id = 1,
+				  .method = KB_METHOD_POST,
+				  .has_authorization = true,
+				  .has_bearer = true,
+				  .peer = span_str("192.0.2.1"),
+				  .target = span_of(bytes, 1000),
+				  .bearer = span_of(bytes, 700),
+				  .body = span_of(bytes, sizeof bytes)};
+
+	(void)state;
+#ifdef IS_SANITIZED
+	skip();
+#endif
+	for (size_t len = 0; len < 3; len++) {
+		KB_AUTO(buf) struct buf frame;
+		buf_init(&frame, KB_MAX_FRAME);
+		r.body.len = len == 0 ? 0 : sizeof bytes / len;
+		allocations = 0;
+		assert_int_equal(frame_put_request(&r, &frame), KB_OK);
+		assert_int_equal(allocations, 1);
+	}
+}
+
 /* ---- the configuration ---- */
 
 static char dir[] = "/tmp/keybroker-nomem-XXXXXX", file[64];
@@ -546,6 +573,7 @@ int main(void)
 		cmocka_unit_test(test_g02_certificates_without_memory),
 		cmocka_unit_test(test_g02_ledger_without_memory),
 		cmocka_unit_test(test_g02_request_without_memory),
+		cmocka_unit_test(test_request_takes_its_memory_at_once),
 		cmocka_unit_test(test_g02_source_without_memory),
 	};
 
