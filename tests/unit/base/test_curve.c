@@ -91,6 +91,11 @@ static void test_evp_rsa_from_numbers(void **state)
 	assert_int_equal(EVP_PKEY_eq(key, made), 1);
 	EVP_PKEY_free(made);
 	EVP_PKEY_free(key);
+	n[0] = 0x80;
+	assert_int_equal(evp_rsa_public(span_of(n, KB_RSA_MAX_BITS / 8), span_of(e, 8), &made),
+			 KB_OK);
+	assert_int_equal(EVP_PKEY_get_bits(made), KB_RSA_MAX_BITS);
+	EVP_PKEY_free(made);
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(evp_rsa_public(span_of(n, too_long[i]), span_of("\3", 1), &made),
 				 KB_E_KEY_FORMAT);

@@ -292,6 +292,7 @@ static void test_explain_json_before_the_policy(void **state)
 	assert_non_null(strstr(json, "\"outcome\":\"ISSUER\",\"note\":\"" ISS "\"}"));
 	assert_non_null(
 		strstr(json, "\"outcome\":\"OK\"}")); /* what nothing was said of has no note */
+	assert_non_null(strstr(json, "{\"step\":\"signature\",\"outcome\":\"not looked at\"}"));
 	char *text = rendered(ex, explain_text);
 	assert_non_null(strstr(text, "\nREFUSE ISSUER: "));
 	assert_non_null(strstr(text, "– signature\n"));

@@ -549,7 +549,11 @@ static void test_rules_several_authorities(void **state)
 	char *all_f = mint_text("{\"version\":\"1\",\"allOf\":[%s,%s]}", authority("https://a", T),
 				authority("https://a/", F));
 
+	char *one = mint_text("{\"version\":\"1\",\"allOf\":[%s]}", authority("https://a", T));
+
 	(void)state;
+	assert_true(holds_for("https://a", one, "{\"c\":1}"));
+	assert_false(holds_for("https://a", one, "{\"c\":2}"));
 	assert_true(holds_for("https://a", any, "{\"c\":1}"));
 	assert_true(holds_for("https://b", any, "{\"c\":1}"));
 	assert_false(holds_for("https://c", any, "{\"c\":1}"));
