@@ -690,6 +690,7 @@ static void test_decide_explains_the_debug_floor(void **state)
 			fail_msg("%s\nis not in\n%s", note, w->text);
 		set_policy(w, condition); /* what is proposed does it */
 		ASSERT_ERR(KB_OK, run(w));
+		assert_non_null(strstr(w->text, "✓ policy\n"));
 	}
 	set_policy(w, "{\"anyOf\":[" SECUREBOOT "," DEBUG_ALLOWED "]}");
 	set_debug(w, "\"x-ms-sevsnpvm-is-debuggable\":true");
