@@ -31,6 +31,14 @@ static void digest_text(const uint8_t digest[static 32], char out[static 65])
 	*hex_put(out, span_of(digest, 32)) = '\0';
 }
 
+static void sha256_text(struct span bytes, char out[static 65])
+{
+	uint8_t digest[32];
+
+	digest_sha256(bytes, digest);
+	digest_text(digest, out);
+}
+
 void keyset_origin_make(struct keyset_origin *out, const char *issuer, const char *source,
 			const char *url, struct span anchor)
 {
@@ -38,8 +46,7 @@ void keyset_origin_make(struct keyset_origin *out, const char *issuer, const cha
 	uint8_t digest[32];
 
 	*out = (struct keyset_origin){.issuer = issuer, .source = source, .url = url};
-	digest_sha256(anchor, digest);
-	digest_text(digest, out->ca);
+	sha256_text(anchor, out->ca);
 	const char *const part[] = {issuer, source, url, out->ca};
 	digest_begin(&d);
 	for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
@@ -60,31 +67,21 @@ static enum kb_err path_of(char out[static MAX_PATH], const char *state_dir, con
 	return n > 0 && n < MAX_PATH ? KB_OK : KB_E_FILE;
 }
 
-static enum kb_err digest_hex(struct span document, struct buf *out)
-{
-	uint8_t digest[32];
-
-	digest_sha256(document, digest);
-	hex_encode(out, span_of(digest, sizeof digest));
-	return buf_ok(out);
-}
-
 enum kb_err keyset_write(const char *state_dir, const char *name,
 			 const struct keyset_origin *origin, int64_t fetched_s,
 			 int64_t fresh_until_s, struct span document)
 {
 	enum kb_err err;
-	char path[MAX_PATH], dir[MAX_PATH];
-	KB_AUTO(buf) struct buf hex, bytes;
+	char path[MAX_PATH], dir[MAX_PATH], sha256[65];
+	KB_AUTO(buf) struct buf bytes;
 	KB_AUTO(fd) int dir_fd = -1;
 
-	buf_init(&hex, 64);
 	buf_init(&bytes, MAX_HEAD + KB_MAX_JWKS);
 	if (document.len > KB_MAX_JWKS)
 		return KB_E_FILE_SIZE;
-	if ((err = path_of(path, state_dir, name, origin)) != KB_OK ||
-	    (err = digest_hex(document, &hex)) != KB_OK)
+	if ((err = path_of(path, state_dir, name, origin)) != KB_OK)
 		return err;
+	sha256_text(document, sha256);
 	snprintf(dir, sizeof dir, "%s/issuers", state_dir); /* shorter than `path` */
 	if (mkdir(dir, 0750) != 0 && errno != EEXIST)
 		return KB_E_FILE;
@@ -95,7 +92,7 @@ enum kb_err keyset_write(const char *state_dir, const char *name,
 	json_add_member(&bytes, "ca_sha256", span_str(origin->ca));
 	json_add_int(&bytes, "fetched", fetched_s);
 	json_add_int(&bytes, "fresh_until", fresh_until_s);
-	json_add_member(&bytes, "sha256", buf_span(&hex));
+	json_add_member(&bytes, "sha256", span_str(sha256));
 	buf_add_str(&bytes, "}\n");
 	buf_add_span(&bytes, document);
 	if ((err = buf_ok(&bytes)) != KB_OK)
@@ -158,12 +155,11 @@ static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 	static const char *const known[] = {"issuer",  "source",      "url",    "ca_sha256",
 					    "fetched", "fresh_until", "sha256", NULL};
 	enum kb_err err;
-	struct span all = buf_span(&k->bytes), sha256;
+	struct span all = buf_span(&k->bytes), said;
+	char sha256[65];
 	size_t line = span_find(all, 0, '\n');
 	KB_AUTO(json) struct json_t *head = NULL;
-	KB_AUTO(buf) struct buf hex;
 
-	buf_init(&hex, 64);
 	if (line == all.len)
 		return KB_E_JSON_SYNTAX;
 	if ((err = json_load_strict(span_sub(all, 0, line), MAX_HEAD, &head, NULL)) != KB_OK ||
@@ -171,12 +167,11 @@ static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 	    (err = check_origin(head, origin)) != KB_OK ||
 	    (err = json_get_int(head, "fetched", &k->fetched_s)) != KB_OK ||
 	    (err = json_get_int(head, "fresh_until", &k->fresh_until_s)) != KB_OK ||
-	    (err = json_get_str(head, "sha256", 64, &sha256)) != KB_OK)
+	    (err = json_get_str(head, "sha256", 64, &said)) != KB_OK)
 		return err;
 	k->document = span_sub(all, line + 1, all.len);
-	if ((err = digest_hex(k->document, &hex)) != KB_OK)
-		return err;
-	return span_eq(sha256, buf_span(&hex)) ? KB_OK : KB_E_FETCH_CONTENT;
+	sha256_text(k->document, sha256);
+	return span_eq_cstr(said, sha256) ? KB_OK : KB_E_FETCH_CONTENT;
 }
 
 enum kb_err keyset_read(const char *state_dir, const char *name, const struct keyset_origin *origin,

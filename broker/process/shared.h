@@ -1,6 +1,7 @@
 /* broker/process/shared.h — the memory that all processes of a broker map: figures (stats.h) and
- * health (health.h).  The supervisor makes it and gives each process an entry.  It holds no secret
- * and no check depends on it. */
+ * health (health.h).  The supervisor makes it and gives each process an entry.  It holds no secret,
+ * and no release is decided by it.  But every process can write all of it: a captured one can make
+ * the supervisor kill workers, and keep vaults from logging in. */
 #ifndef KB_PROCESS_SHARED_H
 #define KB_PROCESS_SHARED_H
 #include "process/health.h"

@@ -1,5 +1,5 @@
 /* broker/process/stats.c — counters in shared memory.  Decides nothing.  Any process can write any
- * byte of it, so indices and text are bounded when read, and no check depends on it. */
+ * byte of it, so indices and text are bounded when read, and no release is decided by it. */
 #include "process/stats.h"
 
 #include <sched.h>
