@@ -4,7 +4,8 @@
  *
  * The first line of segment N:
  *
- *   {"event":"segment","segment":N,"format":F,"previous_bytes":B,"clock":S,"replay_until":S,"born":S,…}
+ *   {"event":"segment","segment":N,"format":F,"previous_bytes":B,
+ *    "clock":S,"replay_until":S,"born":S,…}
  *
  * format: a reader refuses a greater one than it knows; a line without it is of format 1.
  * previous_bytes: so many bytes of segment N−1 belong to the ledger.  What follows them was never
