@@ -182,6 +182,8 @@ enum kb_class {
 	X(KB_E_DEADLINE, KB_CLASS_BUSY, "DEADLINE")                                                \
 	/* The queue of requests, or the share of this source address in it, is full. */           \
 	X(KB_E_QUEUE_FULL, KB_CLASS_BUSY, "QUEUE_FULL")                                            \
+	/* A reload changed what judges: ask again, the new configuration will answer. */          \
+	X(KB_E_RELOADED, KB_CLASS_BUSY, "RELOADED")                                                \
 	/* Too many connections, in all or of this source address. */                              \
 	X(KB_E_CONN_LIMIT, KB_CLASS_BUSY, "CONN_LIMIT")                                            \
 	/* The TLS handshake failed. */                                                            \

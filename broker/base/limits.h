@@ -129,17 +129,29 @@
 #define KB_BODY_MS 10000
 /* ms: From handing the reply to TLS until the last byte is written. */
 #define KB_WRITE_MS 10000
-/* ms: A kept-alive connection without a request is closed after this. */
+/* ms: A kept-alive connection without a request is closed after this. Before its first request, a
+ * connection has KB_HEADER_MS for the first byte, and again for the rest of the head. */
 #define KB_IDLE_MS 60000
 /* ms: From the complete request to its reply. After that the client gets 503. */
 #define KB_REQUEST_MS 10000
 /* ms: A worker that stays in one request for this long is killed. */
 #define KB_HSM_CALL_MS 5000
-/* ms: After a reload, the old generation may work for this long on what it has. */
-#define KB_DRAIN_MS 30000
+/* ms: After a reload, the old gateways may serve the connections that they have for this long: all
+ * deadlines of one connection after another, from accept to the last byte of its reply. */
+#define KB_DRAIN_MS 92000
+/* ms: After its gateways have ended, the vaults of an old generation may take this long to read
+ * what is left in their sockets: the deadline of the last request, and one call that hangs. */
+#define KB_EMPTY_MS 15000
+/* ms: When the broker stops, connections are served for this long. A service manager waits little
+ * longer (TimeoutStopSec=40). */
+#define KB_STOP_MS 30000
+/* ms: An old gateway that has not given up its listening sockets after this hangs and is killed.
+ * The reload is reported when all have given them up. */
+#define KB_HANDOVER_MS 3000
 /* ms: When all connections are taken, one that was idle for this long is closed for a new one. */
 #define KB_SPARE_IDLE_MS 1000
-/* ms: In a generation that ends, an idle connection is closed after this. */
+/* ms: In a generation that ends, a connection that has had an answer is closed when it was idle for
+ * this long. */
 #define KB_DRAIN_IDLE_MS 1000
 /* ms: After close_notify, wait this long for the client to close. Closing at once could send a
  * reset, and the client would lose the reply. */

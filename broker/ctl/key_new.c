@@ -26,6 +26,7 @@ enum {
 	OPT_IMMUTABLE,
 	OPT_DISABLED,
 	OPT_RELOAD_NEW,
+	OPT_WAIT_NEW,
 	/* create */
 	OPT_SIZE,
 	OPT_CRV,
@@ -43,7 +44,8 @@ enum {
 	[OPT_IMMUTABLE] = {"immutable", 0, NULL,                                                   \
 			   "the policy may never be changed through the API"},                     \
 	[OPT_DISABLED] = {"disabled", 0, NULL, "starts disabled"},                                 \
-	[OPT_RELOAD_NEW] = {"reload", 'r', NULL, "the running broker loads it now"}
+	[OPT_RELOAD_NEW] = {"reload", 'r', NULL, "the running broker loads it now"},               \
+	[OPT_WAIT_NEW] = {"wait", 'w', NULL, "--reload, and until every older generation is over"}
 
 const struct ctl_opt key_create_opts[] = {
 	OPTS_NEW,
@@ -265,7 +267,7 @@ int key_create_run(struct ctl *c)
 	err = ctl_version_commit(c, cc.config, ks, r, err, object, NULL);
 	ctl_hsm_close(ks);
 	return err == KB_OK ? ctl_record_done(c, cc.config, "created", r->name,
-					      ctl_has(c, OPT_RELOAD_NEW))
+					      ctl_has(c, OPT_RELOAD_NEW), ctl_has(c, OPT_WAIT_NEW))
 			    : CTL_FAILED;
 }
 
@@ -301,5 +303,6 @@ int key_import_run(struct ctl *c)
 		return CTL_FAILED;
 	ctl_say("Its plaintext is still in %s: destroy it when you know that the key works.",
 		ctl_value(c, OPT_FILE));
-	return ctl_record_done(c, cc.config, "imported", r->name, ctl_has(c, OPT_RELOAD_NEW));
+	return ctl_record_done(c, cc.config, "imported", r->name, ctl_has(c, OPT_RELOAD_NEW),
+			       ctl_has(c, OPT_WAIT_NEW));
 }

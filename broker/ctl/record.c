@@ -52,12 +52,15 @@ enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
 }
 
 int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,
-		    const char *name, bool with_reload)
+		    const char *name, bool with_reload, bool with_wait)
 {
+	struct broker_state state;
+	int64_t generation;
+
 	ctl_say("%s: %s", name, what);
-	if (with_reload)
-		return ctl_reload(c, cfg);
-	if (ctl_broker_pid(cfg) != 0)
+	if (with_reload || with_wait)
+		return ctl_reload(c, cfg, with_wait, &generation);
+	if (ctl_broker_look(cfg, &state) != BROKER_ENDED)
 		ctl_say("The running broker loads it with: keybrokerctl -c %s reload",
 			c->config_path);
 	return CTL_OK;

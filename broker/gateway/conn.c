@@ -12,10 +12,11 @@
 
 static const int64_t after_ms[DEADLINE_FIRST + 1] = {
 	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_WAITING] = KB_ADMISSION_MS,
-	[CONN_IDLE] = KB_IDLE_MS,           [CONN_HEAD] = KB_HEADER_MS,
-	[CONN_BODY] = KB_BODY_MS,           [CONN_WAIT] = KB_REQUEST_MS,
-	[CONN_WRITE] = KB_WRITE_MS,         [CONN_LINGER] = KB_LINGER_MS,
-	[DEADLINE_ACTIVE] = KB_ACTIVE_MS,   [DEADLINE_FIRST] = KB_FIRST_MS,
+	[CONN_FIRST] = KB_HEADER_MS,        [CONN_IDLE] = KB_IDLE_MS,
+	[CONN_HEAD] = KB_HEADER_MS,         [CONN_BODY] = KB_BODY_MS,
+	[CONN_WAIT] = KB_REQUEST_MS,        [CONN_WRITE] = KB_WRITE_MS,
+	[CONN_LINGER] = KB_LINGER_MS,       [DEADLINE_ACTIVE] = KB_ACTIVE_MS,
+	[DEADLINE_FIRST] = KB_FIRST_MS,
 };
 
 void conn_shared_init(struct conn_shared *shared)
@@ -23,6 +24,10 @@ void conn_shared_init(struct conn_shared *shared)
 	_Static_assert((int)DEADLINE_FIRST < (int)DEADLINE_KINDS,
 		       "one deadline a state, and two of `active`");
 	_Static_assert(offsetof(struct conn, deadline) == 0, "a deadline is a connection");
+	_Static_assert(KB_DRAIN_MS >= 2 * KB_HANDSHAKE_MS + KB_ADMISSION_MS + 2 * KB_HEADER_MS +
+					      KB_BODY_MS + KB_REQUEST_MS + KB_WRITE_MS +
+					      KB_LINGER_MS,
+		       "a connection from just before a reload gets its answer");
 
 	deadlines_init(&shared->deadlines, after_ms, DEADLINE_FIRST + 1);
 	admission_init(&shared->admission, KB_ACTIVE);
@@ -106,6 +111,7 @@ void conn_set_state(struct conn *c, enum conn_state state)
 		conn_deactivate(c);
 		return;
 	case CONN_HANDSHAKE:
+	case CONN_FIRST:
 	case CONN_IDLE:
 	case CONN_HEAD:
 	case CONN_BODY:

@@ -145,6 +145,8 @@ static struct conn *spare(struct conn_shared *shared, const struct admission_sou
 
 	if (e != NULL)
 		c = conn_of(e);
+	if (c == NULL)
+		c = oldest(shared, CONN_FIRST, now_ms - KB_SPARE_IDLE_MS);
 	return c != NULL ? c : oldest(shared, CONN_IDLE, now_ms - KB_SPARE_IDLE_MS);
 }
 
@@ -168,7 +170,7 @@ static void free_one(struct conn_shared *shared, const struct sockaddr *addr)
 		return;
 	if (state_of(c) == CONN_WAITING)
 		conn_count_refused(shared, KB_E_CONN_LIMIT);
-	if (state_of(c) == CONN_IDLE) {
+	if (state_of(c) == CONN_FIRST || state_of(c) == CONN_IDLE) {
 		(void)SSL_shutdown(bufferevent_openssl_get_ssl(c->bev));
 		ERR_clear_error();
 	}

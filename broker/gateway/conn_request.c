@@ -27,7 +27,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg);
 
 static void set_state(struct conn *c, enum conn_state state)
 {
-	bool is_reading = state == CONN_IDLE || state == CONN_HEAD || state == CONN_BODY;
+	bool is_reading = state == CONN_FIRST || state == CONN_IDLE || state == CONN_HEAD ||
+			  state == CONN_BODY;
 
 	conn_set_state(c, state);
 	/* libevent repeats a read callback as long as the input is at its high mark.  A state that
@@ -47,9 +48,10 @@ static void set_read_limits(struct conn *c, size_t low, size_t high)
 
 /* ---- the answer ---- */
 
-static void enter_idle(struct conn *c)
+/* CONN_FIRST or CONN_IDLE */
+static void await_request(struct conn *c, enum conn_state state)
 {
-	set_state(c, CONN_IDLE);
+	set_state(c, state);
 	/* The next request may be here already.  Through the event loop, not by a call: many
 	 * requests in a row must not become a deep stack. */
 	if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
@@ -67,7 +69,7 @@ static void reply_done(struct conn *c)
 		conn_finish(c);
 		return;
 	}
-	enter_idle(c);
+	await_request(c, CONN_IDLE);
 }
 
 static void answer(struct conn *c, struct reply *r)
@@ -136,9 +138,10 @@ void conn_refuse(struct conn *c, enum kb_err err, int status)
 	conn_count_refused(c->shared, err);
 	if (c->is_head)
 		r.body = span_of(NULL, 0);
-	if (state_of(c) == CONN_HEAD)
+	if (state_of(c) == CONN_FIRST || state_of(c) == CONN_HEAD)
 		new_uuid(c->uuid);
-	if (c->complete_us == 0)
+	/* Nor does a connection to the old configuration help the client any more. */
+	if (c->complete_us == 0 || err == KB_E_RELOADED)
 		c->is_keep_alive = false;
 	answer(c, &r);
 }
@@ -156,6 +159,12 @@ void conn_on_response(void *ctx, struct pending *p, const struct frame_response 
 			  .body = f->body};
 
 	(void)ctx;
+	/* Whatever the new configuration added, ours does not know: "no such key" would be final,
+	 * and wrong. */
+	if (conn_of(p)->shared->is_superseded && f->code != KB_OK) {
+		conn_refuse(conn_of(p), KB_E_RELOADED, http_status(KB_E_RELOADED));
+		return;
+	}
 	/* The ledger could not write the record: it knows no dialect and sends no body. */
 	if (f->body.len == 0 && f->code != KB_OK)
 		r.body = api_body(listener_of(conn_of(p))->api, (enum kb_err)f->code, f->status);
@@ -279,6 +288,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	size_t have = evbuffer_get_length(bufferevent_get_input(bev));
 
 	switch (state_of(c)) {
+	case CONN_FIRST:
 	case CONN_IDLE:
 		if (have == 0)
 			return;
@@ -317,7 +327,7 @@ static void handshake_done(struct conn *c)
 	stats_count(c->shared->self, COUNT_HANDSHAKES, 1);
 	if (SSL_session_reused(bufferevent_openssl_get_ssl(c->bev)))
 		stats_count(c->shared->self, COUNT_HANDSHAKES_RESUMED, 1);
-	enter_idle(c);
+	await_request(c, CONN_FIRST);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
@@ -348,6 +358,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 			stats_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_free(c);
 		return;
+	case CONN_FIRST:
 	case CONN_IDLE:
 	case CONN_HEAD:
 	case CONN_BODY:

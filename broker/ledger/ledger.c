@@ -40,6 +40,8 @@ static void on_control(struct ledger *l)
 	}
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
+	if (m.type == CONTROL_SEGMENT_BYTES && m.value <= INT64_MAX)
+		l->segment_bytes = (int64_t)m.value;
 	if (m.type == CONTROL_ROTATE) {
 		journal_see_time(l);
 		journal_rotate(l, "asked to");

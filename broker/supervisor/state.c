@@ -50,10 +50,8 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 	return KB_OK;
 }
 
-/* The vaults' user must be able to use SoftHSM's token directory.  Of other modules we know no
- * files. */
-static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user,
-				   char why[static 512])
+enum kb_err state_check_hsm(const struct config *c, const struct sandbox_user *user,
+			    char why[static 512])
 {
 	static const char name[] = "SOFTHSM2_CONF=";
 	char dir[SOFTHSM_TOKEN_DIR];
@@ -130,7 +128,7 @@ enum kb_err state_open(const struct config *c, const struct sandbox_user *user, 
 		goto out;
 	if ((err = open_dir(c->ledger_dir, user, &out->ledger_dir, why)) != KB_OK)
 		goto out;
-	if ((err = check_token_dir(c, user, why)) != KB_OK)
+	if ((err = state_check_hsm(c, user, why)) != KB_OK)
 		goto out;
 	err = take_pid_file(c->state_dir, &out->pid_file, why);
 out:

@@ -14,6 +14,10 @@ struct state {
  * fix it.  KB_E_FILE, KB_E_FILE_MODE, KB_E_LEDGER_LOCKED. */
 KB_MUST_CHECK enum kb_err state_open(const struct config *c, const struct sandbox_user *user,
 				     struct state *out, char why[static 512]);
+/* The vaults' user must be able to use SoftHSM's token directory.  Of other modules we know no
+ * files.  KB_E_FILE_MODE. */
+KB_MUST_CHECK enum kb_err state_check_hsm(const struct config *c, const struct sandbox_user *user,
+					  char why[static 512]);
 void state_close(struct state *s); /* the pid file is emptied */
 
 #endif

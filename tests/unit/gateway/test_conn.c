@@ -1017,10 +1017,11 @@ static void test_drain(void **state)
 	struct client busy = dial();
 
 	(void)state;
+	one_request(&idle);
 	send_text(&busy, GET("/busy"));
 	assert_true(vault_takes());
 	shared.is_draining = true;
-	conn_close_idle(&shared);
+	conn_close_idle(&shared, clock_mono_ms(), 0);
 	assert_string_equal(receive(&idle), "");
 	assert_true(idle.is_closed && idle.had_notify);
 	ledger_replies(taken.id, "{}");
@@ -1028,6 +1029,130 @@ static void test_drain(void **state)
 	assert_true(busy.is_closed);
 	hang_up(&idle);
 	hang_up(&busy);
+	assert_int_equal(shared.connections, 0);
+}
+
+/* What the supervisor does to the socket of an old generation, whether or not its gateway obeys. */
+static void test_e10_a_socket_that_is_shut_takes_no_request(void **state)
+{
+	struct client sent = dial(), late = dial();
+
+	(void)state;
+	send_text(&sent, GET("/sent"));
+	assert_true(vault_takes());
+	uint64_t id = taken.id;
+	assert_int_equal(shutdown(vault[0], SHUT_WR), 0);
+	send_text(&late, GET("/late"));
+	expect(&late, "HTTP/1.1 503 ", "Retry-After: 1\r\nConnection: close\r\n");
+	assert_true(late.is_closed);
+	assert_int_equal(refused(KB_E_RELOADED), 1);
+	assert_false(vault_takes());
+	assert_false(is_broken);
+	ledger_replies(id, "{}"); /* what was submitted before is answered */
+	expect(&sent, "HTTP/1.1 200 OK\r\n", "{}");
+	hang_up(&sent);
+	hang_up(&late);
+}
+
+static void test_e10_queued_requests_are_not_submitted(void **state)
+{
+	struct client c[4];
+
+	(void)state; /* the window is 2, the queue, too */
+	for (int i = 0; i < 4; i++) {
+		c[i] = dial();
+		send_text(&c[i], GET("/x"));
+	}
+	exchange_close(shared.exchange);
+	turn();
+	for (int i = 2; i < 4; i++)
+		expect(&c[i], "HTTP/1.1 503 ", "Connection: close\r\n");
+	assert_int_equal(refused(KB_E_RELOADED), 2);
+	for (int i = 0; i < 2; i++) {
+		assert_true(vault_takes());
+		ledger_replies(taken.id, "{}");
+		expect(&c[i], "HTTP/1.1 200 OK\r\n", "{}");
+	}
+	assert_false(vault_takes());
+	for (int i = 0; i < 4; i++)
+		hang_up(&c[i]);
+}
+
+/* "No such key" would be final, and the new configuration may have the key. */
+static void test_e11_a_superseded_no_is_not_final(void **state)
+{
+	KB_AUTO(buf) struct buf b = {0};
+	struct client c = dial();
+
+	(void)state;
+	shared.is_superseded = true;
+	send_text(&c, GET("/x"));
+	assert_true(vault_takes());
+	struct frame_response r = {.id = taken.id, .status = 404, .code = KB_E_KEY_NOT_FOUND};
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_response(&r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	turn();
+	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\nConnection: close\r\n");
+	hang_up(&c);
+}
+
+static void test_e12_first_request_has_its_own_deadline(void **state)
+{
+	struct client c = dial();
+	int64_t now = clock_mono_ms();
+
+	(void)state;
+	shared.is_draining = true;
+	conn_close_idle(&shared, now + KB_HEADER_MS - 100, 0);
+	conn_expire(&shared, now + KB_HEADER_MS - 100);
+	assert_string_equal(receive(&c), "");
+	assert_false(c.is_closed);
+	send_text(&c, GET("/x"));
+	assert_true(vault_takes());
+	ledger_replies(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	hang_up(&c);
+	c = dial();
+	conn_expire(&shared, clock_mono_ms() + KB_HEADER_MS + 1);
+	assert_string_equal(receive(&c), "");
+	assert_true(c.is_closed && c.had_notify);
+	hang_up(&c);
+}
+
+/* Idle counts from when the connection became idle, not from when draining began. */
+static void test_e12_idle_counts_from_the_last_answer(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	one_request(&c);
+	int64_t now = clock_mono_ms();
+	shared.is_draining = true;
+	conn_close_idle(&shared, now + KB_DRAIN_IDLE_MS - 100, KB_DRAIN_IDLE_MS);
+	assert_string_equal(receive(&c), "");
+	assert_false(c.is_closed);
+	conn_close_idle(&shared, now + KB_DRAIN_IDLE_MS + 1, KB_DRAIN_IDLE_MS);
+	assert_string_equal(receive(&c), "");
+	assert_true(c.is_closed && c.had_notify);
+	hang_up(&c);
+}
+
+static void test_e12_who_is_dismissed_is_told(void **state)
+{
+	struct client silent = dial(), head = dial(), body = dial(), wait = dial();
+	struct client *all[] = {&silent, &head, &body, &wait};
+
+	(void)state;
+	send_text(&head, "GET / HT");
+	send_text(&body, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf");
+	send_text(&wait, GET("/x"));
+	conn_dismiss(&shared);
+	for (size_t i = 0; i < 4; i++) {
+		expect(all[i], "HTTP/1.1 503 ", "Retry-After: 1\r\nConnection: close\r\n");
+		hang_up(all[i]);
+	}
+	turn();
 	assert_int_equal(shared.connections, 0);
 }
 
@@ -1111,6 +1236,13 @@ int main(void)
 		PROCESS_TEST(test_b15_methods_no_vault_sees),
 		PROCESS_TEST(test_connection_close_is_honoured),
 		PROCESS_TEST(test_drain),
+		PROCESS_TEST(test_e10_a_socket_that_is_shut_takes_no_request),
+		cmocka_unit_test_setup_teardown(test_e10_queued_requests_are_not_submitted,
+						open_narrow_process, close_process),
+		PROCESS_TEST(test_e11_a_superseded_no_is_not_final),
+		PROCESS_TEST(test_e12_first_request_has_its_own_deadline),
+		PROCESS_TEST(test_e12_idle_counts_from_the_last_answer),
+		PROCESS_TEST(test_e12_who_is_dismissed_is_told),
 		PROCESS_TEST(test_i06_frames_that_do_not_decode),
 		PROCESS_TEST(test_closed_vault_is_noticed),
 		PROCESS_TEST(test_closed_ledger_is_noticed),
