@@ -127,13 +127,15 @@ static void signer_load(const struct section *root, struct config *c)
 
 static void limits_load(const struct section *root, struct config *c)
 {
-	static const char *const known[] = {"connections", "connections_per_source", "queue",
-					    "gateways",    "ledger_segment_bytes",   NULL};
+	static const char *const known[] = {
+		"connections",          "connections_per_source", "queue", "gateways",
+		"ledger_segment_bytes", "ledger_reserve",         NULL};
 	struct section limits;
 	int64_t connections = KB_CONNECTIONS, per_source = KB_CONNECTIONS_SOURCE, queue = KB_QUEUE,
 		gateways = 1;
 
 	c->ledger_segment_bytes = KB_LEDGER_SEGMENT;
+	c->ledger_reserve = KB_LEDGER_RESERVE;
 	if (present(root, "limits") && section_object(root, "limits", &limits)) {
 		(void)section_known(&limits, known);
 		(void)section_int_opt(&limits, "connections", 1, 1000000, &connections);
@@ -142,6 +144,8 @@ static void limits_load(const struct section *root, struct config *c)
 		(void)section_int_opt(&limits, "gateways", 1, KB_MAX_GATEWAYS, &gateways);
 		(void)section_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD,
 				      INT64_C(1) << 40, &c->ledger_segment_bytes);
+		(void)section_int_opt(&limits, "ledger_reserve", 0, INT64_C(1) << 40,
+				      &c->ledger_reserve);
 	}
 	c->max_connections = (unsigned)connections;
 	c->max_connections_source = (unsigned)per_source;

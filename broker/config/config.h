@@ -75,7 +75,8 @@ struct config {
 	char *user; /* whom the processes run as when started by root; NULL: not given */
 	unsigned max_connections, max_connections_source, max_queue;
 	int64_t ledger_segment_bytes;
-	char digest[65]; /* snapshot_digest(), hex */
+	int64_t ledger_reserve; /* bytes of free space that are kept for releases; 0: none */
+	char digest[65];        /* snapshot_digest(), hex */
 };
 
 enum { KB_MAX_FAULTS = 200 }; /* reported of one configuration; a last line counts the rest */

@@ -8,7 +8,7 @@
 
 bool counter_is_gauge(enum counter c)
 {
-	return c == COUNT_CONNECTIONS_OPEN || c == COUNT_QUEUE;
+	return c == COUNT_CONNECTIONS_OPEN || c == COUNT_QUEUE || c == COUNT_LEDGER_LOW;
 }
 
 void histogram_sum(struct histogram *to, const struct histogram *from)
