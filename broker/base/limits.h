@@ -205,8 +205,8 @@
 /* seconds: A source address is not blocked for this long after a release: many guests may share it
  * (NAT), and one that fails must not lock out the others. */
 #define KB_PENALTY_TRUST_S 600
-/* sources: Source addresses that one gateway remembers penalties and releases of, 24 bytes each.
- * When all are taken, the one whose time ends first is forgotten. */
+/* sources: Source addresses that one gateway remembers penalties and releases of, 32 bytes each.
+ * When a place is needed, the one whose time ends first is forgotten. */
 #define KB_PENALTY_SOURCES 16384
 /* networks: Entries of penalties.exempt. */
 #define KB_PENALTY_EXEMPT 64

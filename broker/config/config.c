@@ -189,8 +189,9 @@ static void user_load(const struct section *root, struct config *c)
 
 static void root_load(struct loader *l, const struct section *root)
 {
-	static const char *const known[] = {"listeners", "metrics", "hsm",  "signer", "issuers",
-					    "keys",      "state",   "user", "limits", NULL};
+	static const char *const known[] = {"listeners", "metrics",   "hsm",   "signer",
+					    "issuers",   "keys",      "state", "user",
+					    "limits",    "penalties", NULL};
 	struct config *c = l->c;
 
 	(void)section_known(root, known);
@@ -199,6 +200,7 @@ static void root_load(struct loader *l, const struct section *root)
 	hsm_load(root, c);
 	signer_load(root, c);
 	limits_load(root, c);
+	penalties_load(root, c);
 	user_load(root, c);
 	if (section_path(root, "state", &c->state_dir) &&
 	    (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
@@ -271,6 +273,7 @@ void config_free(struct config *c)
 	listeners_free(c);
 	issuers_free(c);
 	keys_free(c);
+	penalties_config_free(c);
 	for (char **v = c->hsm_environment; v != NULL && *v != NULL; v++)
 		free(*v);
 	free(c->hsm_environment);
