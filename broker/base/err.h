@@ -122,6 +122,8 @@ enum kb_class {
 	X(KB_E_NONCE, KB_CLASS_DENY, "NONCE")                                                      \
 	/* The token was used before, and its issuer is single_use. */                             \
 	X(KB_E_REPLAY, KB_CLASS_DENY, "REPLAY")                                                    \
+	/* The memory of used tokens is full: try again. */                                        \
+	X(KB_E_REPLAY_FULL, KB_CLASS_BUSY, "REPLAY_FULL")                                          \
 	/* Our own clock was never set. */                                                         \
 	X(KB_E_CLOCK_UNSET, KB_CLASS_BUSY, "CLOCK_UNSET")                                          \
 	/* ---- release policy, policy/rules and decide ---- */                                    \
@@ -186,6 +188,8 @@ enum kb_class {
 	X(KB_E_RELOADED, KB_CLASS_BUSY, "RELOADED")                                                \
 	/* Too many connections, in all or of this source address. */                              \
 	X(KB_E_CONN_LIMIT, KB_CLASS_BUSY, "CONN_LIMIT")                                            \
+	/* This source address failed too often and is blocked for a while. */                     \
+	X(KB_E_PENALTY, KB_CLASS_BUSY, "PENALTY")                                                  \
 	/* The TLS handshake failed. */                                                            \
 	X(KB_E_TLS, KB_CLASS_BAD, "TLS")                                                           \
 	/* ---- between processes, broker/process/frame ---- */                                    \

@@ -204,6 +204,35 @@
  * authenticated. */
 #define KB_MAX_CLIENT_CHAIN 32768
 
+/* ---- Penalties of source addresses ---- */
+
+/* seconds: Penalty for one refused call, failed handshake or wrong credential; default of
+ * penalties.failure. A client that fails less often than once in this time is never blocked. */
+#define KB_PENALTY_FAILURE_S 1
+/* seconds: Sum of penalties from which on a source address is blocked; default of
+ * penalties.threshold. */
+#define KB_PENALTY_THRESHOLD_S 30
+/* seconds: Largest sum of penalties, so the longest block; default of penalties.longest. */
+#define KB_PENALTY_LONGEST_S 60
+/* seconds: A source address is not blocked for this long after a release: many guests may share it
+ * (NAT), and one that fails must not lock out the others. */
+#define KB_PENALTY_TRUST_S 600
+/* sources: Source addresses that one gateway remembers penalties and releases of, 32 bytes each.
+ * When a place is needed, the one whose time ends first is forgotten. */
+#define KB_PENALTY_SOURCES 16384
+/* networks: Entries of penalties.exempt. */
+#define KB_PENALTY_EXEMPT 64
+
+/* ---- Log ---- */
+
+/* lines: Lines of one event that a process logs at once. What clients can repeat must not fill the
+ * log. */
+#define KB_LOG_BURST 256
+/* ms: After that burst, one line of an event in this time: 4 MB a day. */
+#define KB_LOG_EVERY_MS 6000
+/* events: Events whose lines a process counts apart. The product has about 80. */
+#define KB_LOG_EVENTS 128
+
 /* ---- Fetcher ---- */
 
 /* ms: One document, from connect to the last byte. */
@@ -237,9 +266,29 @@
 #define KB_LEDGER_SEGMENT (64 * 1024 * 1024)
 /* configurations: Configurations remembered to detect that an old one is in force again. */
 #define KB_LEDGER_CONFIGS 64
-/* tokens: Used tokens remembered for issuers with single_use. When this memory is full, releases
- * are refused. */
+/* tokens: Used tokens remembered for issuers with single_use. When this memory is full, their
+ * releases are answered 503 until a token in it has expired. */
 #define KB_REPLAY_ENTRIES 262144
+/* seconds: Retry-After while that memory is full. */
+#define KB_REPLAY_RETRY_S 30
+/* seconds: A token of an issuer with single_use is answered again for this long after its first
+ * answer, which may have been lost; default of single_use_grace. */
+#define KB_SINGLE_USE_GRACE_S 60
+/* seconds: Largest single_use_grace. */
+#define KB_SINGLE_USE_GRACE_MAX_S 600
+/* bytes: Free space kept for records of releases; default of limits.ledger_reserve. With less free
+ * space, refusals are only counted. Enough for 50,000 releases. */
+#define KB_LEDGER_RESERVE (128 * 1024 * 1024)
+/* seconds: Refusals that are only counted are recorded as sums after this time. */
+#define KB_REFUSAL_WINDOW_S 60
+/* records: Refusals of one source address with one code that are recorded whole in that time. */
+#define KB_REFUSAL_WHOLE 5
+/* bytes: Size of all records of refusals in that time, sums included. */
+#define KB_REFUSAL_BYTES 1000000
+/* sums: Sums by source address and code in that time. Further ones are summed by code alone. */
+#define KB_REFUSAL_SUMS 1024
+/* sums: The same while the free space is below limits.ledger_reserve. */
+#define KB_REFUSAL_SUMS_LOW 64
 
 /* ---- Guest program ---- */
 

@@ -127,13 +127,15 @@ static void signer_load(const struct section *root, struct config *c)
 
 static void limits_load(const struct section *root, struct config *c)
 {
-	static const char *const known[] = {"connections", "connections_per_source", "queue",
-					    "gateways",    "ledger_segment_bytes",   NULL};
+	static const char *const known[] = {
+		"connections",          "connections_per_source", "queue", "gateways",
+		"ledger_segment_bytes", "ledger_reserve",         NULL};
 	struct section limits;
 	int64_t connections = KB_CONNECTIONS, per_source = KB_CONNECTIONS_SOURCE, queue = KB_QUEUE,
 		gateways = 1;
 
 	c->ledger_segment_bytes = KB_LEDGER_SEGMENT;
+	c->ledger_reserve = KB_LEDGER_RESERVE;
 	if (present(root, "limits") && section_object(root, "limits", &limits)) {
 		(void)section_known(&limits, known);
 		(void)section_int_opt(&limits, "connections", 1, 1000000, &connections);
@@ -142,6 +144,8 @@ static void limits_load(const struct section *root, struct config *c)
 		(void)section_int_opt(&limits, "gateways", 1, KB_MAX_GATEWAYS, &gateways);
 		(void)section_int_opt(&limits, "ledger_segment_bytes", 16 * KB_MAX_RECORD,
 				      INT64_C(1) << 40, &c->ledger_segment_bytes);
+		(void)section_int_opt(&limits, "ledger_reserve", 0, INT64_C(1) << 40,
+				      &c->ledger_reserve);
 	}
 	c->max_connections = (unsigned)connections;
 	c->max_connections_source = (unsigned)per_source;
@@ -185,8 +189,9 @@ static void user_load(const struct section *root, struct config *c)
 
 static void root_load(struct loader *l, const struct section *root)
 {
-	static const char *const known[] = {"listeners", "metrics", "hsm",  "signer", "issuers",
-					    "keys",      "state",   "user", "limits", NULL};
+	static const char *const known[] = {"listeners", "metrics",   "hsm",   "signer",
+					    "issuers",   "keys",      "state", "user",
+					    "limits",    "penalties", NULL};
 	struct config *c = l->c;
 
 	(void)section_known(root, known);
@@ -195,6 +200,7 @@ static void root_load(struct loader *l, const struct section *root)
 	hsm_load(root, c);
 	signer_load(root, c);
 	limits_load(root, c);
+	penalties_load(root, c);
 	user_load(root, c);
 	if (section_path(root, "state", &c->state_dir) &&
 	    (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
@@ -267,6 +273,7 @@ void config_free(struct config *c)
 	listeners_free(c);
 	issuers_free(c);
 	keys_free(c);
+	penalties_config_free(c);
 	for (char **v = c->hsm_environment; v != NULL && *v != NULL; v++)
 		free(*v);
 	free(c->hsm_environment);

@@ -3,6 +3,7 @@
 #ifndef KB_CONFIG_CONFIG_H
 #define KB_CONFIG_CONFIG_H
 #include "base/limits.h"
+#include "base/source.h"
 #include "config/snapshot.h"
 #include "keystore/record.h"
 #include "policy/issuer.h"
@@ -49,6 +50,14 @@ struct key_config {
 	struct key_record *record;
 	const struct rules *policy; /* NULL: no policy; keys that name one file share it */
 };
+struct penalty_config { /* of source addresses; gateway/penalties.h */
+	bool is_off;
+	int64_t failure_s;             /* added for one failure */
+	int64_t threshold_s;           /* from here on the source is blocked */
+	int64_t longest_s;             /* the penalty is no more */
+	struct source_network *exempt; /* never blocked */
+	size_t n_exempt;
+};
 struct config_policy; /* a compiled policy and where it came from: keys.c */
 
 struct config {
@@ -74,8 +83,10 @@ struct config {
 	char *keys_dir, *issuers_dir;
 	char *user; /* whom the processes run as when started by root; NULL: not given */
 	unsigned max_connections, max_connections_source, max_queue;
+	struct penalty_config penalties;
 	int64_t ledger_segment_bytes;
-	char digest[65]; /* snapshot_digest(), hex */
+	int64_t ledger_reserve; /* bytes of free space that are kept for releases; 0: none */
+	char digest[65];        /* snapshot_digest(), hex */
 };
 
 enum { KB_MAX_FAULTS = 200 }; /* reported of one configuration; a last line counts the rest */

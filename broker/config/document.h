@@ -69,6 +69,9 @@ void issuers_load(struct loader *l, const struct section *root);
 void issuers_free(struct config *c);
 void keys_load(struct loader *l, const struct section *root);
 void keys_free(struct config *c);
+/* penalties.c */
+void penalties_load(const struct section *root, struct config *c);
+void penalties_config_free(struct config *c);
 /* A literal address and a port: "127.0.0.1:8443", "[::1]:8443". */
 bool address_ok(const char *text);
 

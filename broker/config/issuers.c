@@ -170,15 +170,37 @@ static void wrapping_key_load(const struct section *n, struct issuer_rules *rule
 			      ISSUER_WRAPPING_KEY);
 }
 
+static void single_use_grace_load(const struct section *n, struct issuer_rules *rules)
+{
+	int64_t zero = -1;
+
+	if (json_get_int(n->obj, "single_use_grace", &zero) == KB_OK && zero == 0)
+		return; /* 0 without a unit is clear enough */
+	rules->grace_s = KB_SINGLE_USE_GRACE_S;
+	(void)section_time_opt(n, "single_use_grace", 0, KB_SINGLE_USE_GRACE_MAX_S,
+			       &rules->grace_s);
+	if (!rules->is_single_use && json_has(n->obj, "single_use_grace") &&
+	    !json_has_null(n->obj, "single_use_grace"))
+		section_fault(n, "single_use_grace", "has no effect unless \"single_use\" is true");
+}
+
 static void issuer_load(const struct section *n, struct issuer_config *out)
 {
-	static const char *const known[] = {"issuer",        "profile",
-					    "keys",          "algorithms",
-					    "max_token_age", "max_token_lifetime",
-					    "clock_skew",    "audience",
-					    "max_stale",     "private_addresses",
-					    "single_use",    "nonce",
-					    "wrapping_key",  NULL};
+	static const char *const known[] = {"issuer",
+					    "profile",
+					    "keys",
+					    "algorithms",
+					    "max_token_age",
+					    "max_token_lifetime",
+					    "clock_skew",
+					    "audience",
+					    "max_stale",
+					    "private_addresses",
+					    "single_use",
+					    "single_use_grace",
+					    "nonce",
+					    "wrapping_key",
+					    NULL};
 	struct issuer_rules *r = &out->rules;
 	KB_AUTO(cstr) char *profile = NULL;
 
@@ -202,6 +224,7 @@ static void issuer_load(const struct section *n, struct issuer_config *out)
 	(void)section_str_opt(n, "audience", KB_MAX_AUD, &r->audience);
 	(void)section_bool_opt(n, "private_addresses", &out->allow_private_addresses);
 	(void)section_bool_opt(n, "single_use", &r->is_single_use);
+	single_use_grace_load(n, r);
 	nonce_load(n, r);
 	wrapping_key_load(n, r);
 	keys_source_load(n, out);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "gateway/conn_priv.h"
 
 static const int64_t after_ms[DEADLINE_FIRST + 1] = {
@@ -52,6 +53,31 @@ void conn_count_refused(struct conn_shared *shared, enum kb_err err)
 {
 	atomic_fetch_add_explicit(&shared->stats->refused[err], 1, memory_order_relaxed);
 	stats_count(shared->self, COUNT_REFUSED, 1);
+}
+
+/* ---- penalties of its source ---- */
+
+void conn_penalize(struct conn *c)
+{
+	const int64_t now_ms = clock_mono_ms();
+	char source[SOURCE_ADDRESS_TEXT];
+
+	if (!penalties_fail(c->shared->penalties, &c->source->address, now_ms))
+		return;
+	source_address_text(&c->source->address, source);
+	log_event(LOG_WARN, "source.blocked", "source", source, "ms", log_i64(conn_blocked_ms(c)),
+		  "what", "it failed too often: its connections are closed until then", "fix",
+		  "if many guests share this address, add it to penalties.exempt", NULL);
+}
+
+void conn_trust(struct conn *c)
+{
+	penalties_release(c->shared->penalties, &c->source->address, clock_mono_ms());
+}
+
+int64_t conn_blocked_ms(const struct conn *c)
+{
+	return penalties_blocked_ms(c->shared->penalties, &c->source->address, clock_mono_ms());
 }
 
 /* ---- active or not ---- */

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "gateway/deadline.h"
 #include "gateway/exchange.h"
+#include "gateway/penalties.h"
 #include "gateway/sources.h"
 #include "process/stats.h"
 
@@ -38,6 +39,7 @@ struct conn_shared {
 	struct event_base *base;
 	struct exchange *exchange;
 	struct sources *sources;
+	struct penalties *penalties;
 	struct conn_listener listener[KB_MAX_LISTENERS];
 	struct admission admission;
 	struct event *admit_timer; /* armed while a waiting connection may be admitted */

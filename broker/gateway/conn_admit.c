@@ -180,11 +180,16 @@ static void free_one(struct conn_shared *shared, const struct sockaddr *addr)
 enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener, int fd,
 		      const struct sockaddr *addr)
 {
+	struct source_address address;
 	struct source *source = NULL;
 	struct conn *c = NULL;
+	enum kb_err err = KB_E_PENALTY;
 
-	free_one(shared, addr);
-	enum kb_err err = sources_enter(shared->sources, addr, &source);
+	(void)source_address_of(addr, &address);
+	if (penalties_blocked_ms(shared->penalties, &address, clock_mono_ms()) == 0) {
+		free_one(shared, addr);
+		err = sources_enter(shared->sources, addr, &source);
+	}
 	if (err == KB_OK &&
 	    (!has_timer(shared) || (c = calloc(1, sizeof *c)) == NULL || SSL_CTX_up_ref(tls) != 1))
 		err = KB_E_NOMEM;

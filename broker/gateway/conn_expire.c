@@ -9,6 +9,8 @@ static void expire(struct conn *c)
 	case CONN_HANDSHAKE:
 		stats_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
 		conn_count_refused(c->shared, KB_E_DEADLINE);
+		if (c->bev != NULL) /* it has sent something */
+			conn_penalize(c);
 		conn_abort(c);
 		return;
 	case CONN_WAITING:

@@ -34,6 +34,7 @@ struct gateway {
 	struct listener listener[KB_MAX_LISTENERS];
 	size_t n_listeners;
 	unsigned max_connections, max_source, max_queue, window;
+	struct penalty_config penalties; /* its networks are ours */
 	struct event *control, *tick, *term;
 	/* Closed when no descriptor is left, so that one connection can be accepted and closed. */
 	int spare_fd;
@@ -318,6 +319,8 @@ static enum kb_err configure(struct gateway *g)
 	g->max_connections = cfg->max_connections;
 	g->max_source = cfg->max_connections_source;
 	g->max_queue = cfg->max_queue;
+	g->penalties = cfg->penalties;
+	cfg->penalties.exempt = NULL;
 	g->window = 2 * cfg->workers + KB_LEDGER_BATCH;
 	if (cfg->n_listeners > KB_MAX_LISTENERS)
 		return KB_E_CONFIG;
@@ -381,7 +384,8 @@ static enum kb_err open_process(struct gateway *g)
 	allocate_descriptors(g);
 	shared->sources =
 		sources_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
-	if (shared->sources == NULL)
+	shared->penalties = penalties_new(&g->penalties, KB_PENALTY_SOURCES);
+	if (shared->sources == NULL || shared->penalties == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = exchange_new(shared->base, &exchange, &on, &shared->exchange);
 	if (err != KB_OK)
@@ -413,6 +417,8 @@ static void close_process(struct gateway *g)
 		free(g->shared.listener[i].base_url);
 	exchange_free(g->shared.exchange);
 	sources_free(g->shared.sources);
+	penalties_free(g->shared.penalties);
+	free(g->penalties.exempt);
 	if (g->control != NULL)
 		event_free(g->control);
 	if (g->tick != NULL)

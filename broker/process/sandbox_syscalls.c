@@ -141,6 +141,7 @@ static const struct rule rules[] = {
 	{L, CALL(fchmod)},
 	{V | N | F, CALL(open)},
 	{V | N | F, CALL(newfstatat)},
+	{L, CALL(fstatfs)}, /* the free space of the ledger's disk */
 	{V | N | F, CALL(stat)},
 	{V | N | F, CALL(lstat)},
 	{V | N | F, CALL(access)},

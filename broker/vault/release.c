@@ -260,6 +260,7 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	memcpy(reply->replay_key, v->replay_key, sizeof v->replay_key);
 	reply->replay_from_s = grant_issued(j->grant);
 	reply->replay_until_s = grant_expires(j->grant) + j->issuer->config->rules.skew_s;
+	reply->replay_grace_s = (uint16_t)j->issuer->config->rules.grace_s;
 	reply->replay_body = buf_span(&v->replay_body);
 	reply->replay_record = buf_span(&v->replay_record);
 	j->audit.replay_key = v->replay_key;
@@ -329,7 +330,8 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 	explain_reset(v->explain);
 	buf_reset(&v->body);
 	buf_reset(&v->challenge);
-	*reply = (struct frame_reply){.id = rq->id, .client_request_id = rq->client_request_id};
+	*reply = (struct frame_reply){
+		.id = rq->id, .client_request_id = rq->client_request_id, .peer = rq->peer};
 	memcpy(reply->uuid, rq->uuid, sizeof reply->uuid);
 	/* A gateway that was taken over may name a listener that does not exist. */
 	if (rq->listener >= v->config->n_listeners) {

@@ -210,6 +210,9 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(c->workers, 2);
 	assert_int_equal(c->gateways, 1);
 	assert_int_equal(c->max_queue, KB_QUEUE);
+	assert_int_equal(c->ledger_reserve, KB_LEDGER_RESERVE);
+	assert_false(c->penalties.is_off);
+	assert_int_equal(c->penalties.n_exempt, 2); /* loopback */
 	assert_false(c->hsm_is_network);
 	assert_string_equal(c->ledger_dir, "/var/lib/keybroker/ledger");
 	assert_int_equal(strlen(c->digest), 64);
@@ -638,6 +641,22 @@ static void test_config_other_faults(void **state)
 		 "keybroker.json:21", "\"queue\" must be"},
 		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"speed\": 0}",
 		 "keybroker.json:21", "unknown member"},
+#define PENALTIES(text) "\"keys\": \"keys.d\", \"penalties\": " text
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": [\"10.0.0.1/8\"]}"),
+		 "keybroker.json:21", "must be an array of networks"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": [7]}"), "keybroker.json:21",
+		 "must be an array of networks"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": \"10.0.0.0/8\"}"),
+		 "keybroker.json:21", "at most 64 networks"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"threshold\": \"2m\"}"), "keybroker.json:21",
+		 "must not be less than"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"failure\": \"0s\"}"), "keybroker.json:21",
+		 "from 1s to 3600s"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"limit\": \"1s\"}"), "keybroker.json:21",
+		 "unknown member"},
+		{"\"keys\": \"keys.d\"",
+		 "\"keys\": \"keys.d\", \"limits\": {\"ledger_reserve\": -1}", "keybroker.json:21",
+		 "\"ledger_reserve\" must be"},
 		{"\"127.0.0.1:9464\"", "\"9464\"", "keybroker.json:11", "literal address"},
 		{"\"127.0.0.1:9464\"", "\"127.0.0.1:9464\", \"path\": \"/\"", "keybroker.json:11",
 		 "unknown member"},
@@ -657,13 +676,34 @@ static void test_config_other_faults(void **state)
 	assert_good();
 }
 
+static void test_config_penalties_and_grace(void **state)
+{
+	(void)state;
+	edit("keybroker.json", "\"keys\": \"keys.d\"",
+	     "\"keys\": \"keys.d\", \"penalties\": {\"enabled\": false, \"failure\": \"2s\", "
+	     "\"threshold\": \"1m\", \"longest\": \"5m\", \"exempt\": [\"10.0.0.0/8\"]}");
+	edit("issuers.d/sharedweu.json", "\"audience\": null",
+	     "\"audience\": null, \"single_use\": true, \"single_use_grace\": 0");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_true(l.c->penalties.is_off);
+	assert_int_equal(l.c->penalties.failure_s, 2);
+	assert_int_equal(l.c->penalties.threshold_s, 60);
+	assert_int_equal(l.c->penalties.longest_s, 300);
+	assert_int_equal(l.c->penalties.n_exempt, 1);
+	for (size_t i = 0; i < l.c->n_issuers; i++)
+		assert_int_equal(l.c->issuers[i].rules.grace_s,
+				 l.c->issuers[i].rules.is_single_use ? 0 : KB_SINGLE_USE_GRACE_S);
+	unload(&l);
+}
+
 static void test_config_limits(void **state)
 {
 	(void)state;
 	edit("keybroker.json", "\"keys\": \"keys.d\"",
 	     "\"keys\": \"keys.d\", \"user\": \"keybroker\", \"limits\": {\"connections\": 10, "
 	     "\"connections_per_source\": 3, \"queue\": 7, "
-	     "\"gateways\": 2, \"ledger_segment_bytes\": 200000}");
+	     "\"gateways\": 2, \"ledger_segment_bytes\": 200000, \"ledger_reserve\": 1000}");
 	edit("keybroker.json", "\"metrics\": {\"address\": \"127.0.0.1:9464\"}",
 	     "\"metrics\": null");
 	struct loaded l = load(CONFIG_ALL);
@@ -673,6 +713,7 @@ static void test_config_limits(void **state)
 	assert_int_equal(l.c->max_queue, 7);
 	assert_int_equal(l.c->gateways, 2);
 	assert_int_equal(l.c->ledger_segment_bytes, 200000);
+	assert_int_equal(l.c->ledger_reserve, 1000);
 	assert_string_equal(l.c->user, "keybroker");
 	assert_null(l.c->metrics_address);
 	unload(&l);
@@ -745,6 +786,12 @@ static void test_e07_issuer_faults(void **state)
 		 "issuers.d/sharedweu.json:9", "must be a JSON Pointer"},
 		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9",
 		 "must be true or false"},
+		{"\"audience\": null", "\"single_use_grace\": \"10s\"",
+		 "issuers.d/sharedweu.json:9", "has no effect unless"},
+		{"\"audience\": null", "\"single_use\": true, \"single_use_grace\": \"601s\"",
+		 "issuers.d/sharedweu.json:9", "must be from 0s to 600s"},
+		{"\"audience\": null", "\"single_use\": true, \"single_use_grace\": 60",
+		 "issuers.d/sharedweu.json:9", "must be a duration"},
 		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9",
 		 "unknown member"},
 	};
@@ -969,6 +1016,7 @@ int main(void)
 		T(test_config_challenge_defaults),
 		T(test_config_other_faults),
 		T(test_config_limits),
+		T(test_config_penalties_and_grace),
 		T(test_e07_issuer_faults),
 		T(test_config_issuer_file_name),
 		T(test_config_issuer_options),

@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "config/config.h"
 #include "gateway/tls.h"
 #include "tests/unit/tls_mint.h"
 
@@ -25,6 +27,7 @@ static unsigned window = KB_MAX_WINDOW;
 
 static struct tls_pair *ca, *server_cert, *client_cert;
 static SSL_CTX *server_ctx, *client_ctx;
+static struct penalty_config penalties;
 static struct stats *stats;
 static struct process_stats *self;
 static struct conn_shared shared;
@@ -63,8 +66,10 @@ static int open_shared(void **state)
 	shared.base = event_base_new();
 	shared.sources =
 		sources_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
-	if (shared.base == NULL || shared.sources == NULL || frame_pair(vault) != KB_OK ||
-	    frame_pair(ledger) != KB_OK)
+	penalties = (struct penalty_config){.failure_s = 10, .threshold_s = 30, .longest_s = 60};
+	shared.penalties = penalties_new(&penalties, 64);
+	if (shared.base == NULL || shared.sources == NULL || shared.penalties == NULL ||
+	    frame_pair(vault) != KB_OK || frame_pair(ledger) != KB_OK)
 		return -1;
 	struct exchange_config cfg = {
 		.pool_fd = {[POOL_VAULT] = vault[0]},
@@ -90,6 +95,7 @@ static int close_process(void **state)
 	conn_shared_free(&shared);
 	exchange_free(shared.exchange);
 	sources_free(shared.sources);
+	penalties_free(shared.penalties);
 	event_base_free(shared.base);
 	for (int i = 0; i < 2; i++) {
 		close(vault[i]);
@@ -146,6 +152,8 @@ struct client {
 	struct buf in;
 };
 
+static const struct sockaddr *from; /* of the next connection; NULL: not an IP socket */
+
 static enum kb_err try_dial(struct client *c)
 {
 	int fd[2];
@@ -157,7 +165,8 @@ static enum kb_err try_dial(struct client *c)
 	buf_init(&c->in, 1 << 20);
 	SSL_set_fd(c->ssl, c->fd);
 	SSL_set_connect_state(c->ssl);
-	return conn_open(&shared, server_ctx, 5, fd[0], (const struct sockaddr *)&addr);
+	return conn_open(&shared, server_ctx, 5, fd[0],
+			 from != NULL ? from : (const struct sockaddr *)&addr);
 }
 
 static struct client dial(void)
@@ -292,6 +301,108 @@ static void test_conn_serves_and_keeps_alive(void **state)
 	assert_int_equal(atomic_load(&self->total.n), 2);
 	hang_up(&c);
 	assert_int_equal(count(COUNT_CONNECTIONS_OPEN), 0);
+}
+
+static void ledger_sends(const struct frame_response *r)
+{
+	KB_AUTO(buf) struct buf b;
+
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_response(r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	turn();
+}
+
+static void refused_call(struct client *c, enum kb_err code, uint16_t status)
+{
+	send_text(c, GET("/one"));
+	assert_true(vault_takes());
+	ledger_sends(&(struct frame_response){
+		.id = taken.id, .status = status, .code = (uint16_t)code, .body = span_str("{}")});
+	assert_true(strstr(receive(c), "{}") != NULL);
+}
+
+/* Three failures block this test's sources. */
+static void test_g13_conn_source_that_fails_is_blocked(void **state)
+{
+	struct sockaddr_in bad = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000207)}},
+			   good = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000208)}};
+	struct client late;
+
+	(void)state;
+	from = (const struct sockaddr *)&bad;
+	struct client c = dial();
+	/* The challenge that an SDK asks for, and what is our own trouble, are no failures. */
+	for (unsigned i = 0; i < 5; i++) {
+		refused_call(&c, KB_E_NO_CREDENTIAL, 401);
+		refused_call(&c, KB_E_LEDGER, 503);
+	}
+	refused_call(&c, KB_E_POLICY, 403);
+	refused_call(&c, KB_E_CREDENTIAL, 401);
+	one_request(&c);
+	refused_call(&c, KB_E_KEY_NOT_FOUND, 404);
+	/* It may not begin another call, nor another connection. */
+	send_text(&c, GET("/one"));
+	expect(&c, "HTTP/1.1 503 ", "\r\nRetry-After: 3");
+	assert_true(c.is_closed);
+	assert_false(vault_takes());
+	assert_int_equal(try_dial(&late), KB_E_PENALTY);
+	hang_up(&late);
+	assert_int_equal(refused(KB_E_PENALTY), 2);
+	from = (const struct sockaddr *)&good;
+	struct client other = dial();
+	one_request(&other);
+	hang_up(&other);
+	hang_up(&c);
+	from = NULL;
+}
+
+/* Behind one address: a release takes the penalty away; reading a key does not. */
+static void test_g13_conn_release_takes_the_penalty_away(void **state)
+{
+	struct sockaddr_in nat = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000209)}};
+
+	(void)state;
+	from = (const struct sockaddr *)&nat;
+	struct client c = dial();
+	refused_call(&c, KB_E_POLICY, 403);
+	refused_call(&c, KB_E_POLICY, 403);
+	send_text(&c, GET("/one"));
+	assert_true(vault_takes());
+	ledger_sends(&(struct frame_response){
+		.id = taken.id, .status = 200, .is_release = true, .body = span_str("{}")});
+	assert_non_null(strstr(receive(&c), "{}"));
+	for (unsigned i = 0; i < 10; i++)
+		refused_call(&c, KB_E_POLICY, 403);
+	assert_int_equal(refused(KB_E_PENALTY), 0);
+	hang_up(&c);
+	from = NULL;
+}
+
+/* Handshakes that fail count; a health check that only connects does not. */
+static void test_g13_conn_handshakes(void **state)
+{
+	struct sockaddr_in bad = {.sin_family = AF_INET, .sin_addr = {htonl(0xc000020a)}};
+	struct client c;
+
+	(void)state;
+	from = (const struct sockaddr *)&bad;
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(try_dial(&c), KB_OK);
+		hang_up(&c);
+		turn();
+	}
+	assert_int_equal(refused(KB_E_TLS), 10);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(try_dial(&c), KB_OK);
+		assert_int_equal(send(c.fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+		turn();
+		hang_up(&c);
+	}
+	assert_int_equal(refused(KB_E_TLS), 13);
+	assert_int_equal(try_dial(&c), KB_E_PENALTY);
+	hang_up(&c);
+	from = NULL;
 }
 
 static void test_conn_passes_the_response_on(void **state)
@@ -1202,6 +1313,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PROCESS_TEST(test_conn_serves_and_keeps_alive),
 		PROCESS_TEST(test_conn_passes_the_response_on),
+		PROCESS_TEST(test_g13_conn_source_that_fails_is_blocked),
+		PROCESS_TEST(test_g13_conn_release_takes_the_penalty_away),
+		PROCESS_TEST(test_g13_conn_handshakes),
 		PROCESS_TEST(test_d01_conn_fills_in_the_body_of_a_refusal),
 		PROCESS_TEST(test_conn_has_the_limits_of_its_dialect),
 		PROCESS_TEST(test_request_right_behind_the_handshake),
