@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "api/api.h"
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/sign.h"
@@ -130,20 +129,8 @@ static enum kb_err open_signer(struct vault *v)
  * file holds it.  The signed text cannot be taken for a JWS: it has no dots. */
 static enum kb_err derive_nonce_key(struct vault *v)
 {
-	static const char text[] = "keybroker nonce key, version 1";
-	KB_AUTO(buf) struct buf signature;
-	uint8_t digest[32];
-
-	buf_init(&signature, 1024);
-	digest_sha256(span_str(text), digest);
-	enum kb_err err = keystore_sign(v->hsm, v->signer, digest, &signature);
-	if (err != KB_OK)
-		return err;
-	if ((v->nonce_key = secret_new(32)) == NULL)
-		return KB_E_NOMEM;
-	digest_sha256(buf_span(&signature), secret_bytes(v->nonce_key));
-	explicit_bzero(signature.p, signature.len);
-	return KB_OK;
+	return keystore_derive(v->hsm, v->signer, span_str("keybroker nonce key, version 1"),
+			       &v->nonce_key);
 }
 
 enum kb_err vault_hsm_open(struct vault *v, const struct process_start *start)
