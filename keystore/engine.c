@@ -211,11 +211,12 @@ static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, s
 		     mech_kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE, kek = CK_INVALID_HANDLE;
 	size_t modulus = (size_t)EVP_PKEY_get_size(job->kek->evp);
-	size_t exact = job->public->kty == KB_KTY_OCT ? kwp_wrapped_len(job->public->oct_len) : 0;
+	size_t least, most;
 	enum kb_err err;
 
 	if (!oaep_params(job->scheme->oaep, &params))
 		return KB_E_HSM_MECHANISM;
+	plain_bounds(job->public, &least, &most);
 	if ((err = aes_generate(ks, &aes)) != KB_OK)
 		aes = CK_INVALID_HANDLE;
 	else if ((err = kek_import(ks, job->kek->evp, &kek)) != KB_OK)
@@ -223,8 +224,8 @@ static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, s
 	if (err == KB_OK)
 		err = wrap_into(ks, &mech_oaep, kek, aes, modulus, modulus, wrapped);
 	if (err == KB_OK)
-		err = wrap_into(ks, &mech_kwp, aes, job->target, exact > 0 ? exact : 16,
-				exact > 0 ? exact : KB_MAX_SECRET + 8, wrapped);
+		err = wrap_into(ks, &mech_kwp, aes, job->target, kwp_wrapped_len(least),
+				kwp_wrapped_len(most), wrapped);
 	err = destroy(ks, kek, err);
 	return destroy(ks, aes, err);
 }

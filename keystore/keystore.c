@@ -86,7 +86,8 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 	ks->pin_refused = p->pin_refused;
 	ks->generation = p->generation;
 	buf_init(&ks->last_sealed, KB_MAX_SECRET + 8);
-	buf_init(&ks->last_wrapped, KB_RSA_MAX_BITS / 8 + KB_MAX_SECRET + 8);
+	buf_init(&ks->last_first, KB_RSA_MAX_BITS / 8);
+	buf_init(&ks->last_second, KB_MAX_SECRET + 8);
 	if (p->pin != NULL) {
 		struct span pin = secret_span(p->pin);
 		if ((ks->pin = secret_new(pin.len)) == NULL) {
@@ -131,7 +132,8 @@ void keystore_close(struct keystore *ks)
 	secret_free(ks->pin);
 	EVP_PKEY_free(ks->sample);
 	buf_free(&ks->last_sealed);
-	buf_free(&ks->last_wrapped);
+	buf_free(&ks->last_first);
+	buf_free(&ks->last_second);
 	free(ks->token_dir);
 	free(ks);
 }

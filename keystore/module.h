@@ -52,8 +52,8 @@ struct keystore {
 	/* The previous key as it came out under the transport key, and whose it was. */
 	struct buf last_sealed;
 	CK_OBJECT_HANDLE last_sealed_key;
-	/* The previous blob: the same one twice means that randomness is broken. */
-	struct buf last_wrapped;
+	/* The two parts of the previous blob: one of them twice means that randomness is broken. */
+	struct buf last_first, last_second;
 	char fault[96];
 };
 
