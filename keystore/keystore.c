@@ -17,6 +17,11 @@ const char *keystore_fault(const struct keystore *ks)
 	return ks->fault;
 }
 
+const char *keystore_fault_object(const struct keystore *ks)
+{
+	return ks->fault_object;
+}
+
 /* The one initialised token that the URI describes. */
 static enum kb_err token_find(struct keystore *ks, const char *text)
 {
@@ -51,6 +56,7 @@ enum kb_err keystore_alive(struct keystore *ks)
 
 	if (err != KB_OK)
 		return err;
+	fault_begin(ks, NULL);
 	err = session_check(ks);
 	if (err == KB_E_HSM_TOKEN && ks->hooks != NULL &&
 	    (err = ks->hooks->recheck_begin(ks, KB_LOGIN_LOOK_MS)) == KB_OK) {

@@ -58,7 +58,9 @@ static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, 
 		return err;
 	if ((err = P11(ks, C_Sign, ks->session, text, text_len, out, &n)) != KB_OK)
 		return err;
-	return n == signer->public.n_len ? KB_OK : KB_E_HSM_OUTPUT;
+	return n == signer->public.n_len
+		       ? KB_OK
+		       : fault_is(ks, KB_E_HSM_OUTPUT, "C_Sign: a signature of a wrong length");
 }
 
 /* Into `out`, of at least the modulus' length. */
@@ -68,6 +70,11 @@ static enum kb_err sign_into(struct keystore *ks, const struct hsm_key *signer,
 	uint8_t text[sizeof digest_info + DIGEST_BYTES];
 	enum kb_err err;
 
+	if ((err = keystore_guard(ks)) != KB_OK)
+		return err;
+	fault_begin(ks, signer->uri);
+	if (signer->public.kty != KB_KTY_RSA)
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "a signer must be an RSA key");
 	memcpy(text, digest_info, sizeof digest_info);
 	memcpy(text + sizeof digest_info, digest, DIGEST_BYTES);
 	for (unsigned attempt = 1;; attempt++) {
@@ -76,8 +83,10 @@ static enum kb_err sign_into(struct keystore *ks, const struct hsm_key *signer,
 		    (err = key_recover(ks, signer, err)) != KB_OK)
 			break;
 	}
-	return err != KB_OK ? err
-			    : signature_check(signer, digest, span_of(out, signer->public.n_len));
+	if (err != KB_OK)
+		return err;
+	return fault_is(ks, signature_check(signer, digest, span_of(out, signer->public.n_len)),
+			"C_Sign: a signature that does not verify");
 }
 
 enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
@@ -86,10 +95,6 @@ enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
 	uint8_t out[KB_RSA_MAX_BITS / 8] = {0};
 	enum kb_err err;
 
-	if ((err = keystore_guard(ks)) != KB_OK)
-		return err;
-	if (signer->public.kty != KB_KTY_RSA)
-		return KB_E_HSM_KEY_ATTR;
 	if ((err = sign_into(ks, signer, digest, out, sizeof out)) != KB_OK)
 		return err;
 	buf_add(signature, out, signer->public.n_len);
@@ -104,10 +109,6 @@ enum kb_err keystore_derive(struct keystore *ks, const struct hsm_key *signer, s
 	KB_AUTO(secret) struct secret *signature = NULL;
 
 	*out = NULL;
-	if ((err = keystore_guard(ks)) != KB_OK)
-		return err;
-	if (signer->public.kty != KB_KTY_RSA)
-		return KB_E_HSM_KEY_ATTR;
 	if ((signature = secret_new(KB_RSA_MAX_BITS / 8)) == NULL)
 		return KB_E_NOMEM;
 	digest_sha256(text, digest);
@@ -151,6 +152,7 @@ enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *sig
 	if ((err = keystore_sign(ks, signer, digest, &sig)) != KB_OK)
 		goto out;
 	err = verify(key, text, buf_span(&sig)) ? KB_OK : KB_E_HSM_KEY_ATTR;
+	err = fault_is(ks, err, "not the key of the certificate");
 out:
 	X509_free(leaf);
 	return err;

@@ -45,12 +45,12 @@ static enum kb_err blob_check(struct keystore *ks, const struct wrap_job *job, s
 	enum kb_err err;
 
 	if (!job->scheme->split(kek_bytes, blob, &first, &second))
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "a blob of a wrong length");
 	if (is_all_zero(first) || is_all_zero(second) || span_eq(first, second))
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "a blob of zeros, or of two equal parts");
 	if (is_repeated(&ks->last_first, first) || is_repeated(&ks->last_second, second) ||
 	    is_repeated(&ks->last_first, second))
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "a part of the blob before came back");
 	keep(&ks->last_first, first);
 	keep(&ks->last_second, second);
 	if ((err = buf_ok(&ks->last_first)) != KB_OK)
@@ -72,8 +72,9 @@ enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const 
 		return KB_E_BUG;
 	if (scheme == NULL)
 		return KB_E_ENC;
+	fault_begin(ks, key->uri);
 	if (!key->is_extractable)
-		return KB_E_HSM_KEY_ATTR;
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "CKA_EXTRACTABLE is false");
 	struct wrap_job job = {.public = &key->public, .kek = grant_kek(g), .scheme = scheme};
 	enum wrap_engine engine = ks->plan.engine[scheme - schemes][key->public.kty];
 

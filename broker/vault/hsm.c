@@ -162,11 +162,23 @@ void vault_hsm_check(struct vault *v)
 	v->is_pin_refused = err == KB_E_HSM_PIN;
 }
 
-void vault_hsm_failed(struct vault *v, enum kb_err err)
+/* Without the signer nothing at all can be released, and this is not the requested key's fault: the
+ * HSM cannot serve now, and the worker tests whether it can go on. */
+enum kb_err vault_hsm_sign(struct vault *v, const uint8_t digest[static 32])
+{
+	enum kb_err err = keystore_sign(v->hsm, v->signer, digest, &v->signature);
+
+	if (kb_err_class(err) != KB_CLASS_UNFIT)
+		return err;
+	v->wants_proof = true;
+	return KB_E_HSM_SIGNER;
+}
+
+void vault_hsm_failed(struct vault *v, enum kb_err err, const char *key)
 {
 	stats_count(v->self, COUNT_HSM_ERRORS, 1);
-	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
-		  NULL);
+	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "key", key, "call",
+		  keystore_fault(v->hsm), "object", keystore_fault_object(v->hsm), NULL);
 	vault_hsm_check(v);
 	/* One failure may be one key's.  Repeated failures may be the device's: test it. */
 	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY ||
