@@ -171,6 +171,19 @@ enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv)
 	return ckr_err(rv);
 }
 
+void fault_begin(struct keystore *ks, const char *object)
+{
+	ks->fault[0] = '\0';
+	snprintf(ks->fault_object, sizeof ks->fault_object, "%s", object == NULL ? "" : object);
+}
+
+enum kb_err fault_is(struct keystore *ks, enum kb_err err, const char *why)
+{
+	if (err != KB_OK)
+		snprintf(ks->fault, sizeof ks->fault, "%s", why);
+	return err;
+}
+
 /* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is
  * who can change the code that will run: the file, and every directory and link on the way that is
  * written in the configuration and on the one behind the links. */
@@ -247,7 +260,8 @@ enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_
 	if ((err = P11(ks, C_GetAttributeValue, ks->session, object, &a, 1)) != KB_OK)
 		return err;
 	if (a.ulValueLen > cap)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT,
+				"C_GetAttributeValue: more bytes than there is room for");
 	*len = a.ulValueLen;
 	return KB_OK;
 }
@@ -272,7 +286,8 @@ enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE
 	if (err != KB_OK)
 		return err;
 	if (len != sizeof value)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT,
+				"C_GetAttributeValue: a boolean that has not one byte");
 	*out = value == CK_TRUE;
 	return KB_OK;
 }

@@ -107,6 +107,12 @@ static void write_body(enum kb_err code, const struct call *call, struct buf *b)
 	case KB_CLASS_DENY:
 		error_body(b, "Forbidden", span_str(VERIFY_FAILED), "AccessDenied");
 		return;
+	case KB_CLASS_UNFIT:
+		error_body(b, "Forbidden",
+			   span_str("The key cannot be used, and trying again does not help. The "
+				    "service's operator finds the reason by the request id."),
+			   "AccessDenied");
+		return;
 	case KB_CLASS_AUTH:
 		error_body(b, "Unauthorized", span_str("Not authorized."), NULL);
 		return;

@@ -8,9 +8,12 @@
 /* What a failure means for the client.  The HTTP status of a class is kb_err_status(). */
 enum kb_class {
 	KB_CLASS_OK,
-	KB_CLASS_DENY,      /* 403: judged and refused: a retry changes nothing */
-	KB_CLASS_AUTH,      /* 401: no credential, or one that is not accepted */
-	KB_CLASS_BAD,       /* 400: the call itself is malformed */
+	KB_CLASS_DENY, /* 403: judged and refused: a retry changes nothing */
+	KB_CLASS_AUTH, /* 401: no credential, or one that is not accepted */
+	KB_CLASS_BAD,  /* 400: the call itself is malformed */
+	/* 403: what a key's record names in the HSM is missing or unfit.  An operator must act, a
+	 * retry changes nothing. */
+	KB_CLASS_UNFIT,
 	KB_CLASS_NOT_FOUND, /* 404: no such key or path */
 	KB_CLASS_BUSY,      /* 503 + Retry-After: the same call may succeed later */
 	KB_CLASS_HSM,       /* 503 + Retry-After: the HSM or the ledger cannot serve now */
@@ -222,17 +225,19 @@ enum kb_class {
 	/* The device or the module has no memory. */                                              \
 	X(KB_E_HSM_MEMORY, KB_CLASS_HSM, "HSM_MEMORY")                                             \
 	/* The module does not have the mechanism. */                                              \
-	X(KB_E_HSM_MECHANISM, KB_CLASS_HSM, "HSM_MECHANISM")                                       \
+	X(KB_E_HSM_MECHANISM, KB_CLASS_UNFIT, "HSM_MECHANISM")                                     \
 	/* What the HSM returned is not right. */                                                  \
 	X(KB_E_HSM_OUTPUT, KB_CLASS_HSM, "HSM_OUTPUT")                                             \
 	/* No object matches the key's URI. */                                                     \
-	X(KB_E_HSM_KEY_MISSING, KB_CLASS_HSM, "HSM_KEY_MISSING")                                   \
+	X(KB_E_HSM_KEY_MISSING, KB_CLASS_UNFIT, "HSM_KEY_MISSING")                                 \
 	/* More than one object matches. */                                                        \
-	X(KB_E_HSM_KEY_AMBIGUOUS, KB_CLASS_HSM, "HSM_KEY_AMBIGUOUS")                               \
+	X(KB_E_HSM_KEY_AMBIGUOUS, KB_CLASS_UNFIT, "HSM_KEY_AMBIGUOUS")                             \
 	/* The object's attributes do not allow its use, or it is another key. */                  \
-	X(KB_E_HSM_KEY_ATTR, KB_CLASS_HSM, "HSM_KEY_ATTR")                                         \
-	/* Not a PKCS#11 URI of an object (RFC 7512). */                                           \
-	X(KB_E_HSM_URI, KB_CLASS_LOCAL, "HSM_URI")                                                 \
+	X(KB_E_HSM_KEY_ATTR, KB_CLASS_UNFIT, "HSM_KEY_ATTR")                                       \
+	/* Not a PKCS#11 URI of an object (RFC 7512), or one of another token. */                  \
+	X(KB_E_HSM_URI, KB_CLASS_UNFIT, "HSM_URI")                                                 \
+	/* The release signer's key is missing or unfit: no key at all can be released. */         \
+	X(KB_E_HSM_SIGNER, KB_CLASS_HSM, "HSM_SIGNER")                                             \
 	/* A key could not be wrapped, or not unwrapped. */                                        \
 	X(KB_E_WRAP, KB_CLASS_HSM, "WRAP")                                                         \
 	/* ---- files and configuration ---- */                                                    \

@@ -100,15 +100,16 @@ static void signer_check(const struct config *cfg, struct keystore *ks, struct n
 
 	buf_init(&leaf, KB_MAX_CONFIG);
 	if (err != KB_OK) {
-		note(faults, "%s: signer.object: %s. %s", cfg->path, kb_err_name(err),
-		     ctl_hint(err));
+		note(faults, "%s: signer.object: %s (%s: %s). %s", cfg->path, kb_err_name(err),
+		     cfg->signer_object, keystore_fault(ks), ctl_hint(err));
 		return;
 	}
 	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
 		return; /* reported by chain_check() */
 	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
-		note(faults, "%s: signer: the first certificate is not for the key in the HSM (%s)",
-		     cfg->path, kb_err_name(err));
+		note(faults,
+		     "%s: signer: %s (%s): the first certificate must be for the key in the HSM",
+		     cfg->path, kb_err_name(err), keystore_fault(ks));
 }
 
 static void wrap_check(const struct config *cfg, struct keystore *ks, struct notes *faults,
@@ -143,8 +144,9 @@ static void hsm_check(const struct config *cfg, struct notes *faults, struct not
 			err = keystore_find(ks, one->object, r->kty, true,
 					    one->has_fingerprint ? one->fingerprint : NULL, &key);
 			if (err != KB_OK)
-				note(faults, "%s/%s.json: version %s: %s. %s", cfg->keys_dir,
-				     r->name, one->version, kb_err_name(err), ctl_hint(err));
+				note(faults, "%s/%s.json: version %s: %s (%s: %s). %s",
+				     cfg->keys_dir, r->name, one->version, kb_err_name(err),
+				     one->object, keystore_fault(ks), ctl_hint(err));
 		}
 	}
 	signer_check(cfg, ks, faults);

@@ -11,7 +11,6 @@
 #include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "keystore/sign.h"
 #include "keystore/wrap.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
@@ -225,7 +224,7 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 		if ((err = buf_ok(&v->input)) != KB_OK)
 			return err;
 		digest_sha256(buf_span(&v->input), digest);
-		if ((err = keystore_sign(v->hsm, v->signer, digest, &v->signature)) != KB_OK)
+		if ((err = vault_hsm_sign(v, digest)) != KB_OK)
 			return err;
 		r.input = buf_span(&v->input);
 		r.signature = buf_span(&v->signature);
@@ -318,8 +317,9 @@ static void refuse(struct vault *v, struct job *j, enum kb_err err, struct frame
 		j->api->challenge(&j->place, &v->challenge);
 		reply->challenge = buf_span(&v->challenge);
 	}
-	if (kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER)
-		vault_hsm_failed(v, err);
+	if ((kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER) ||
+	    kb_err_class(err) == KB_CLASS_UNFIT)
+		vault_hsm_failed(v, err, j->key == NULL ? "" : j->key->record->name);
 }
 
 void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_reply *reply)

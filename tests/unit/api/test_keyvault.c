@@ -301,6 +301,13 @@ static void test_errors_read_as_key_vaults(void **state)
 	assert_error(KB_E_NO_POLICY, 403, "Forbidden", "AccessDenied");
 	assert_error(KB_E_KID_PENDING, 503, "ServiceUnavailable", NULL);
 	assert_error(KB_E_HSM_DEVICE, 503, "ServiceUnavailable", NULL);
+	/* nothing that a retry could cure */
+	assert_error(KB_E_HSM_KEY_MISSING, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_KEY_AMBIGUOUS, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_KEY_ATTR, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_MECHANISM, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_URI, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_SIGNER, 503, "ServiceUnavailable", NULL);
 	assert_error(KB_E_FRAME, 500, "InternalServerError", NULL);
 	assert_error(KB_E_HTTP_SYNTAX, 400, "BadParameter", NULL);
 }

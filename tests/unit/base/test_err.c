@@ -55,6 +55,7 @@ static void test_err_status_of_class(void **state)
 	(void)state;
 	assert_int_equal(kb_err_status(KB_OK), 200);
 	assert_int_equal(kb_err_status(KB_E_POLICY), 403);
+	assert_int_equal(kb_err_status(KB_E_HSM_KEY_MISSING), 403);
 	assert_int_equal(kb_err_status(KB_E_NO_CREDENTIAL), 401);
 	assert_int_equal(kb_err_status(KB_E_ENC), 400);
 	assert_int_equal(kb_err_status(KB_E_KEY_NOT_FOUND), 404);
