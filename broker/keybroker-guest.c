@@ -31,6 +31,8 @@ static const char help[] =
 	"  --out fd:N|file:PATH|keyring:NAME|stdout\n"
 	"  --format raw|pem|jwk    raw: PKCS#8 DER, or a symmetric key's bytes (default)\n\n"
 	"Further options:\n"
+	"  --signer-pin PIN[,PIN]  sha256//BASE64 of the release signer's public key, in place of "
+	"its key usage\n"
 	"  --enc SCHEME            CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 (default), "
 	"RSA_AES_KEY_WRAP_384\n"
 	"  --nonce TEXT|broker     this one, or one of the broker's (default: random)\n"
@@ -156,6 +158,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 		URL = 256,
 		KEY,
 		CA,
+		SIGNER_PIN,
 		API_VERSION,
 		ENC,
 		NONCE,
@@ -179,6 +182,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 		{"url", 1, NULL, URL},
 		{"key", 1, NULL, KEY},
 		{"ca", 1, NULL, CA},
+		{"signer-pin", 1, NULL, SIGNER_PIN},
 		{"api-version", 1, NULL, API_VERSION},
 		{"enc", 1, NULL, ENC},
 		{"nonce", 1, NULL, NONCE},
@@ -206,6 +210,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 	} texts[] = {{URL, &o->urls},
 		     {KEY, &o->key},
 		     {CA, &o->ca},
+		     {SIGNER_PIN, &o->signer_pins},
 		     {API_VERSION, &o->api_version},
 		     {ENC, &o->enc},
 		     {NONCE, &o->nonce},

@@ -298,11 +298,23 @@
 #define KB_GUEST_REPLY (1024 * 1024)
 /* URLs: Brokers in one --url. */
 #define KB_GUEST_URLS 16
+/* pins: Public keys in one --signer-pin. */
+#define KB_GUEST_PINS 16
+/* addresses: Of one name that the guest tries. A name server may send thousands. */
+#define KB_GUEST_ADDRESSES 8
 /* seconds: All attempts together; default of --timeout. */
 #define KB_GUEST_TIMEOUT_S 120
-/* ms: Connecting to one address. After that the next address is tried. */
+/* ms: Resolving one name. Resolvers ask the second name server after 5 seconds. */
+#define KB_GUEST_RESOLVE_MS 10000
+/* ms: Connecting to one address. */
 #define KB_GUEST_CONNECT_MS 5000
-/* ms: One call, from connect to the last byte. */
+/* ms: The TLS handshake with one address. Longer than KB_ADMISSION_MS: a busy broker lets a
+ * handshake wait that long, and a guest that gives up before loses its turn. */
+#define KB_GUEST_TLS_MS 25000
+/* ms: After this time without a finished handshake, the next address is tried at the same time
+ * (RFC 8305). It is long for that, so that a slow broker is not asked twice without need. */
+#define KB_GUEST_NEXT_MS 2000
+/* ms: One call, from the end of the handshake to the last byte. */
 #define KB_GUEST_CALL_MS 30000
 /* ms: The first wait before a retry is a random part of this. The bound doubles with each retry. */
 #define KB_GUEST_BACKOFF_MS 500

@@ -3,6 +3,7 @@
  * files.  All faults are collected, and one is enough to refuse the configuration. */
 #include "config/config.h"
 
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -106,6 +107,21 @@ static void hsm_load(const struct section *root, struct config *c)
 	environment_load(&hsm, c);
 }
 
+/* A gateway holds the keys of TLS.  With the signer's key it could sign what no vault released. */
+static void signer_is_apart(const struct section *signer, const struct config *c)
+{
+	KB_AUTO(x509_cert) X509 *leaf = x509_first(c->signer_chain);
+
+	for (size_t i = 0; leaf != NULL && i < c->n_listeners; i++) {
+		KB_AUTO(x509_cert) X509 *tls = x509_first(c->listeners[i].certificate);
+		if (tls != NULL && x509_same_key(X509_get0_pubkey(tls), X509_get0_pubkey(leaf)))
+			section_fault(signer, "certificates",
+				      "the signer has the same key as the TLS certificate of "
+				      "listeners[%zu]: it must have one of its own, in the HSM",
+				      i);
+	}
+}
+
 static void signer_load(const struct section *root, struct config *c)
 {
 	static const char *const known[] = {"object", "certificates", NULL};
@@ -123,6 +139,7 @@ static void signer_load(const struct section *root, struct config *c)
 			&signer, "certificates",
 			"the file must have the signer's certificate first, then the certificate "
 			"of each issuer, and the root last");
+	signer_is_apart(&signer, c);
 }
 
 static void limits_load(const struct section *root, struct config *c)

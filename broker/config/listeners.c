@@ -95,6 +95,10 @@ static const char *pair_fault(struct span certificate, struct span key)
 		fault = "the key file has no PEM private key, or it needs a password";
 	else if (X509_check_private_key(leaf, private) != 1)
 		fault = "certificate and key are not a pair";
+	else if (x509_signer_usage(&leaf, 1) != X509_USAGE_ABSENT)
+		fault = "the certificate has the extended key usage " X509_SIGNER_USAGE
+			" of a release signer (or usages that cannot be read): guests would accept "
+			"releases that the gateway signs; have one issued with serverAuth alone";
 	EVP_PKEY_free(private);
 	X509_free(leaf);
 	BIO_free(key_bio);

@@ -71,6 +71,39 @@ static void chain_check(const struct config *cfg, const char *what, struct span 
 		note(warnings, "%s: %s: a certificate ends on %.10s", cfg->path, what, end);
 }
 
+/* Foreign clients do not look at it, and a guest may name the key: no fault. */
+static void usage_check(const struct config *cfg, struct notes *warnings)
+{
+	static const char *const what[] = {
+		[X509_USAGE_ABSENT] = "its first certificate does not have",
+		[X509_USAGE_EXCLUDED] = "the extended key usages of a CA in it exclude",
+		[X509_USAGE_BROKEN] =
+			"the extended key usages of a certificate in it cannot be read: "
+			"it must have",
+	};
+	KB_AUTO(x509_chain) struct x509_chain chain = {.n = 0};
+	char pin[X509_PIN_TEXT];
+
+	if (x509_chain_load(cfg->signer_chain, &chain) != KB_OK)
+		return; /* reported by chain_check() */
+	enum x509_usage usage = x509_signer_usage(chain.cert, chain.n);
+	if (usage != X509_USAGE_GOOD && x509_pin_text(chain.cert[0], pin) == KB_OK)
+		note(warnings,
+		     "%s: signer.certificates: %s the extended key usage " X509_SIGNER_USAGE
+		     " of a release signer: keybroker-guest refuses its replies, unless it is "
+		     "called "
+		     "with --signer-pin %s. Have a certificate with serverAuth and this usage "
+		     "issued "
+		     "for the same key",
+		     cfg->path, what[usage], pin);
+	if (!x509_may_sign(chain.cert[0]))
+		note(warnings,
+		     "%s: signer.certificates: the key usage of the first certificate does not "
+		     "allow "
+		     "signatures (digitalSignature): clients may refuse its replies",
+		     cfg->path);
+}
+
 static void certificates_check(const struct config *cfg, struct notes *faults,
 			       struct notes *warnings)
 {
@@ -87,6 +120,7 @@ static void certificates_check(const struct config *cfg, struct notes *faults,
 		     "%s: signer.certificates: not a chain from leaf to root; clients that follow "
 		     "x5c will refuse replies",
 		     cfg->path);
+	usage_check(cfg, warnings);
 }
 
 /* ---- the HSM ---- */

@@ -259,6 +259,8 @@ enum kb_err http_post(const struct http_call *call, struct http_reply *out,
 	    (err = send_request(s, call, why)) != KB_OK ||
 	    (err = receive(s, call->deadline_ms, out, why)) != KB_OK)
 		return err;
+	X509 *peer = SSL_get0_peer_certificate(s);
+	out->peer = peer == NULL ? NULL : X509_get_pubkey(peer);
 	SSL_shutdown(s);
 	return KB_OK;
 }

@@ -31,6 +31,8 @@ struct run {
 	struct buf nonce, runtime_data, token, kid;
 	struct span name, version;
 	char key_path[KB_MAX_KEY_NAME + 64]; /* "/keys/NAME[/VERSION]" */
+	uint8_t pins[KB_GUEST_PINS][X509_PIN_BYTES];
+	size_t n_pins;
 	struct released released;
 };
 
@@ -63,6 +65,19 @@ static enum kb_err file_secret(const char *path, struct secret **out)
 	return err;
 }
 
+/* "sha256//BASE64", separated by commas. */
+static bool take_pins(struct run *r, struct span text)
+{
+	for (size_t at = 0; text.p != NULL && at <= text.len;) {
+		size_t end = span_find(text, at, ',');
+		if (r->n_pins == KB_GUEST_PINS ||
+		    x509_pin_parse(span_sub(text, at, end - at), r->pins[r->n_pins++]) != KB_OK)
+			return false;
+		at = end + 1;
+	}
+	return true;
+}
+
 static enum guest_exit prepare(struct run *r)
 {
 	const struct release_options *o = r->o;
@@ -75,6 +90,13 @@ static enum guest_exit prepare(struct run *r)
 	if (url_list(span_str(o->urls), r->broker.urls, KB_GUEST_URLS, &r->broker.n_urls) !=
 	    KB_OK) {
 		message("--url: not a list of https://HOST[:PORT][/PATH]");
+		return GUEST_USAGE;
+	}
+	if (!take_pins(r, span_str(o->signer_pins))) {
+		message("--signer-pin: not sha256// and the base64 of a SHA-256, at most %d, "
+			"separated "
+			"by commas",
+			KB_GUEST_PINS);
 		return GUEST_USAGE;
 	}
 	if (http_trust(o->ca, &r->broker.tls) != KB_OK) {
@@ -321,7 +343,10 @@ static enum guest_exit take_release(void *ctx, const struct url *from,
 		.signer = {.roots = SSL_CTX_get_cert_store(r->broker.tls),
 			   .host = from->host,
 			   .is_ip = from->is_ip,
-			   .now_s = clock_wall_s()},
+			   .now_s = clock_wall_s(),
+			   .peer = reply->peer,
+			   .pins = (const uint8_t(*)[X509_PIN_BYTES])r->pins,
+			   .n_pins = r->n_pins},
 		.name = r->name,
 		.version = r->version,
 		.scheme = scheme_find(span_str(r->o->enc)),
@@ -338,7 +363,7 @@ static enum guest_exit take_release(void *ctx, const struct url *from,
 	message("%s: its reply fails a check (%s)", from->authority, kb_err_name(err));
 	if (reply->request_id[0] != '\0')
 		message("  request id: %s", reply->request_id);
-	message("%s", bad_reply_hint(err));
+	message("%s", r->released.hint != NULL ? r->released.hint : bad_reply_hint(err));
 	return GUEST_BAD_REPLY;
 }
 

@@ -205,6 +205,7 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	KB_AUTO(json) struct json_t *reply = NULL, *payload = NULL;
 	KB_AUTO(buf) struct buf ciphertext;
 	const struct json_t *response, *bundle, *jwk;
+	const char *hint = NULL;
 	enum kb_err err;
 	struct span jws;
 
@@ -215,7 +216,7 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
 	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
 		return KB_E_FETCH_CONTENT;
-	if ((err = signed_reply_open(jws, &a->signer, &payload)) != KB_OK ||
+	if ((err = signed_reply_open(jws, &a->signer, &payload, &hint)) != KB_OK ||
 	    (err = check_request(payload, a)) != KB_OK)
 		goto out;
 	err = KB_E_FETCH_CONTENT;
@@ -230,7 +231,9 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	err = check_plain(jwk, out);
 out:
 	ERR_clear_error();
-	if (err != KB_OK)
+	if (err != KB_OK) {
 		released_free(out);
+		out->hint = hint;
+	}
 	return err;
 }

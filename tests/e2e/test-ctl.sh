@@ -89,7 +89,25 @@ test_ctl_init_certificates_verify() {
 		openssl verify -x509_strict -CAfile "$in/tls/root.pem" -untrusted "$in/tls/ca.pem" -verify_hostname skr.example -purpose sslserver \
 			"$in/tls/$file.pem" >/dev/null || return 1
 	done
-	openssl x509 -in "$in/tls/signer-chain.pem" -noout -text | grep -q 'Public-Key: (2048 bit)'
+	openssl x509 -in "$in/tls/signer-chain.pem" -noout -text | grep -q 'Public-Key: (2048 bit)' &&
+		is "$(openssl x509 -in "$in/tls/server.pem" -noout -ext extendedKeyUsage | tail -1)" '    TLS Web Server Authentication'
+}
+
+# The commands of install.md make a right certificate of one that has no role; a TLS certificate never gets it.
+test_b21_ctl_signer_certificate_is_replaced() {
+	cp "$in/tls/signer-chain.pem" "$tmp/signer-chain.pem" && cp "$in/tls/server.pem" "$tmp/server.pem" || return 1
+	sed -n '/^    cd \/etc\/keybroker\/tls$/,/^    cat signer.pem/s/^    //p' conf/doc/install.md >"$tmp/replace" && [ "$(wc -l <"$tmp/replace")" = 10 ] || return 1
+	sed -i "1d; s/skr.example.net/skr.example/" "$tmp/replace"
+	sed '/^extendedKeyUsage/d' "$tmp/replace" >"$tmp/without"
+	sed "s|^extendedKeyUsage=.*|extendedKeyUsage=anyExtendedKeyUsage|" "$tmp/replace" >"$tmp/any"
+	for one in without any; do
+		(cd "$in/tls" && sh -eu "$tmp/$one") && c 0 check --hsm && says "$err" 'does not have the extended key usage' &&
+			says "$err" "sha256//$(openssl pkey -pubin -in "$in/tls/signer.pub" -outform DER | openssl dgst -sha256 -binary | base64)" || return 1
+	done
+	(cd "$in/tls" && sh -eu "$tmp/replace") && c 0 check --hsm --json && says "$out" '"warnings":[]' && ! cmp -s "$in/tls/signer-chain.pem" "$tmp/signer-chain.pem" || return 1
+	openssl x509 -in "$in/tls/server.pem" -noout -pubkey >"$in/tls/signer.pub" &&
+		(cd "$in/tls" && sed 's/signer.pem/server.pem/; /^cat s/d; /signer.pub$/d' "$tmp/replace" | sh -eu) || return 1
+	c 1 check && says "$err" 'of a release signer' && cp "$tmp/server.pem" "$in/tls/server.pem" && cp "$tmp/signer-chain.pem" "$in/tls/signer-chain.pem" && c 0 check
 }
 
 test_ctl_init_never_overwrites() {

@@ -18,6 +18,8 @@
 #include "config/config.h"
 
 static char dir[40], certificate[4096], key[4096], other_key[4096], chain[8192];
+static char server_signer[4096],
+	shared_chain[8192]; /* of a release signer, with the server's key */
 
 /* ---- a throw-away copy of conf/, made complete ---- */
 
@@ -72,6 +74,9 @@ static int make_certificates(void **state)
 	KB_AUTO(x509_key) EVP_PKEY *b = NULL;
 	KB_AUTO(x509_cert) X509 *root = NULL;
 	KB_AUTO(x509_cert) X509 *leaf = NULL;
+	KB_AUTO(x509_key) EVP_PKEY *c = NULL;
+	KB_AUTO(x509_cert) X509 *signer = NULL;
+	KB_AUTO(x509_cert) X509 *shared = NULL;
 	const char *name = "vault.skr.example";
 	KB_AUTO(buf) struct buf pem;
 	struct x509_template ca = {
@@ -92,6 +97,17 @@ static int make_certificates(void **state)
 	assert_int_equal(x509_issue(&server, b, root, a, &leaf), KB_OK);
 	x509_pem(&pem, leaf);
 	snprintf(certificate, sizeof certificate, "%.*s", (int)pem.len, (const char *)pem.p);
+	buf_reset(&pem);
+	assert_int_equal(x509_p256_new(&c), KB_OK);
+	server.kind = X509_SIGNER;
+	assert_int_equal(x509_issue(&server, c, root, a, &signer), KB_OK);
+	assert_int_equal(x509_issue(&server, b, root, a, &shared), KB_OK);
+	x509_pem(&pem, shared);
+	snprintf(server_signer, sizeof server_signer, "%.*s", (int)pem.len, (const char *)pem.p);
+	x509_pem(&pem, root);
+	snprintf(shared_chain, sizeof shared_chain, "%.*s", (int)pem.len, (const char *)pem.p);
+	buf_reset(&pem);
+	x509_pem(&pem, signer);
 	x509_pem(&pem, root);
 	snprintf(chain, sizeof chain, "%.*s", (int)pem.len, (const char *)pem.p);
 	key_text(b, key, sizeof key);
@@ -524,6 +540,21 @@ static void test_b20_key_of_another_certificate(void **state)
 	(void)state;
 	put("tls/server.key", other_key);
 	assert_fault("keybroker.json:8", "are not a pair");
+}
+
+/* What could sign releases that no vault made: a gateway's certificate that guests take for a
+ * signer's, or the signer's key in a gateway. */
+static void test_b21_gateway_is_no_signer(void **state)
+{
+	(void)state;
+	put("tls/server.pem", server_signer);
+	assert_fault("keybroker.json:8", "has the extended key usage " X509_SIGNER_USAGE);
+	put("tls/server.pem", certificate);
+	assert_good();
+	put("tls/signer-chain.pem", shared_chain);
+	assert_fault("keybroker.json:19", "same key as the TLS certificate of listeners[0]");
+	put("tls/signer-chain.pem", chain);
+	assert_good();
 }
 
 static void test_config_two_listeners_one_address(void **state)
@@ -1010,6 +1041,7 @@ int main(void)
 		T(test_e04_policy_writable_by_others),
 		T(test_config_listener_faults),
 		T(test_b20_key_of_another_certificate),
+		T(test_b21_gateway_is_no_signer),
 		T(test_config_two_listeners_one_address),
 		T(test_config_no_listeners),
 		T(test_config_bearers),
