@@ -210,8 +210,7 @@ static enum kb_err module_check(const char *path, char **real)
 			  NULL);
 		return KB_E_HSM_MODULE;
 	}
-	if (file_check_way(path, &trust, why) != KB_OK ||
-	    file_open_checked(file, &trust, S_IWGRP | S_IWOTH, &fd, why) != KB_OK) {
+	if (file_open_trusted(path, &trust, S_IWGRP | S_IWOTH, &fd, why) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.module", "path", path, "why", why, NULL);
 		return KB_E_FILE_MODE;
 	}

@@ -3,6 +3,8 @@
  * files.  All faults are collected, and one is enough to refuse the configuration. */
 #include "config/config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #include "base/hex.h"
 #include "base/x509.h"
 #include "config/document.h"
+#include "keystore/softhsm.h"
 
 enum { WORKERS = 2, MAX_CHAIN = 256 * 1024, MAX_ENVIRONMENT = 16 };
 
@@ -39,6 +42,53 @@ static bool variable_ok(const char *name)
 	return true;
 }
 
+/* A directory or file that others use by its path.  The service's user must be able to write to a
+ * directory of its own; nobody else can be asked. */
+static void way_check(const struct section *n, const char *name, const char *path, bool is_optional,
+		      bool is_written)
+{
+	const struct config *c = n->doc->l->c;
+	const char *why;
+
+	if (snapshot_is_archive(n->doc->l->src))
+		return;
+	if (snapshot_check_way(n->doc->l->src, path, is_optional, &why) != KB_OK)
+		section_fault(n, name, "%s %s", path, why);
+	else if (is_written && geteuid() == c->service.uid &&
+		 faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) != 0 && errno != ENOENT)
+		section_fault(n, name, "%s cannot be written by user %s: chown -R %s %s", path,
+			      c->service.name, c->service.name, path);
+}
+
+/* SoftHSM reads its token's place from a file. */
+static void softhsm_check(const struct section *n, const char *name, const char *conf)
+{
+	char dir[SOFTHSM_TOKEN_DIR];
+	const char *why;
+
+	if (snapshot_is_archive(n->doc->l->src))
+		return;
+	if (snapshot_check(n->doc->l->src, conf, FILE_PUBLIC, &why) != KB_OK)
+		section_fault(n, name, "%s %s", conf, why);
+	else if (!softhsm_token_dir(conf, dir))
+		section_fault(n, name, "%s names no directories.tokendir", conf);
+	else
+		way_check(n, name, dir, false, true);
+}
+
+/* What SoftHSM reads when no variable names another file. */
+static void softhsm_default_check(const struct section *hsm, const struct config *c)
+{
+	static const char conf[] = "/etc/softhsm/softhsm2.conf";
+
+	if (c->hsm_module == NULL || strstr(c->hsm_module, "softhsm") == NULL)
+		return;
+	for (char **e = c->hsm_environment; e != NULL && *e != NULL; e++)
+		if (strncmp(*e, "SOFTHSM2_CONF=", 14) == 0)
+			return;
+	softhsm_check(hsm, "module", conf);
+}
+
 static void environment_load(const struct section *hsm, struct config *c)
 {
 	void *it = NULL;
@@ -65,6 +115,12 @@ static void environment_load(const struct section *hsm, struct config *c)
 			section_fault(&env, name, "no memory");
 		else if (path != NULL)
 			c->hsm_environment[n++] = pair;
+		if (path == NULL)
+			continue;
+		if (strcmp(name, "SOFTHSM2_CONF") == 0)
+			softhsm_check(&env, name, path);
+		else
+			way_check(&env, name, path, true, false);
 	}
 }
 
@@ -99,12 +155,13 @@ static void hsm_load(const struct section *root, struct config *c)
 	if (section_str(&hsm, "token", 1024, &c->hsm_token))
 		(void)uri_ok(&hsm, "token", c->hsm_token);
 	if (section_path(&hsm, "pin_file", &c->hsm_pin_file) &&
-	    snapshot_check(root->doc->l->src, c->hsm_pin_file, true, &why) != KB_OK)
+	    snapshot_check(root->doc->l->src, c->hsm_pin_file, FILE_SECRET, &why) != KB_OK)
 		section_fault(&hsm, "pin_file", "%s %s", c->hsm_pin_file, why);
 	(void)section_int_opt(&hsm, "workers", 1, KB_MAX_WORKERS, &workers);
 	(void)section_bool_opt(&hsm, "network", &c->hsm_is_network);
 	c->workers = (unsigned)workers;
 	environment_load(&hsm, c);
+	softhsm_default_check(&hsm, c);
 }
 
 /* A gateway holds the keys of TLS.  With the signer's key it could sign what no vault released. */
@@ -196,12 +253,33 @@ static void user_load(const struct section *root, struct config *c)
 
 	if (!section_str_opt(root, "user", 32, &c->user) || c->user == NULL)
 		return;
-	if (strspn(c->user, chars) != strlen(c->user) || c->user[0] == '-' ||
-	    (c->user[0] >= '0' && c->user[0] <= '9'))
+	if (strlen(c->user) >= USER_NAME || strspn(c->user, chars) != strlen(c->user) ||
+	    c->user[0] == '-' || (c->user[0] >= '0' && c->user[0] <= '9'))
 		section_fault(root, "user", "\"user\" must be the name of a system user");
 	else if (strcmp(c->user, "root") == 0)
 		section_fault(root, "user",
 			      "\"user\" must not be root: no process needs its rights");
+	else if (!snapshot_is_archive(root->doc->l->src) && strcmp(c->user, c->service.name) != 0)
+		section_fault(root, "user",
+			      "there is no user \"%s\" on this machine: create it (useradd "
+			      "--system %s), or name another one",
+			      c->user, c->user);
+}
+
+/* The broker makes the directories that are missing; until then their parent is what counts. */
+static void state_load(const struct section *root, struct config *c)
+{
+	if (!section_path(root, "state", &c->state_dir))
+		return;
+	KB_AUTO(cstr) char *issuers = path_join(c->state_dir, "issuers");
+	c->ledger_dir = path_join(c->state_dir, "ledger");
+	if (c->ledger_dir == NULL || issuers == NULL) {
+		section_fault(root, "state", "no memory");
+		return;
+	}
+	way_check(root, "state", c->state_dir, true, true);
+	way_check(root, "state", c->ledger_dir, true, true);
+	way_check(root, "state", issuers, true, true);
 }
 
 static void root_load(struct loader *l, const struct section *root)
@@ -219,9 +297,7 @@ static void root_load(struct loader *l, const struct section *root)
 	limits_load(root, c);
 	penalties_load(root, c);
 	user_load(root, c);
-	if (section_path(root, "state", &c->state_dir) &&
-	    (c->ledger_dir = path_join(c->state_dir, "ledger")) == NULL)
-		section_fault(root, "state", "no memory");
+	state_load(root, c);
 	bool has_issuers = section_path(root, "issuers", &c->issuers_dir),
 	     has_keys = section_path(root, "keys", &c->keys_dir);
 	size_t before = l->n_faults;
@@ -249,12 +325,36 @@ static void digest_text(const struct snapshot *src, char out[static 65])
 	*hex_put(out, span_of(digest, sizeof digest)) = '\0';
 }
 
+/* With the rights of the service's user, so that root finds what that user will find. */
+static void load_as_service(struct loader *l)
+{
+	struct config *c = l->c;
+	struct doc d = {0};
+	bool is_archive = snapshot_is_archive(l->src);
+
+	if (!is_archive) {
+		service_user(c, &c->service);
+		snapshot_trust(l->src, c->service.uid);
+		if (user_enter(&c->service) != KB_OK) {
+			fault_add(l, c->path, 1, "cannot act as user %s: %s", c->service.name,
+				  strerror(errno));
+			return;
+		}
+	}
+	if (doc_open(l, c->path, CONFIG_ALL, &d)) {
+		struct section root = doc_root(&d);
+		root_load(l, &root);
+	}
+	doc_close(&d);
+	if (!is_archive)
+		user_leave();
+}
+
 enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out,
 			struct config_faults *faults)
 {
 	KB_AUTO(config) struct config *c = calloc(1, sizeof *c);
 	struct loader l = {.src = src, .parts = parts, .c = c, .faults = faults};
-	struct doc d = {0};
 
 	*out = NULL;
 	*faults = (struct config_faults){0};
@@ -263,11 +363,7 @@ enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, 
 		fault_add(&l, path, 1, "no memory");
 		return KB_E_CONFIG;
 	}
-	if (doc_open(&l, c->path, CONFIG_ALL, &d)) {
-		struct section root = doc_root(&d);
-		root_load(&l, &root);
-	}
-	doc_close(&d);
+	load_as_service(&l);
 	if (l.n_faults > KB_MAX_FAULTS) { /* the last slot is for this line */
 		size_t more = l.n_faults - KB_MAX_FAULTS;
 		if (faults->n <= KB_MAX_FAULTS &&

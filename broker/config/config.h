@@ -2,8 +2,10 @@
  * Unknown members are faults.  Every fault has path and line. */
 #ifndef KB_CONFIG_CONFIG_H
 #define KB_CONFIG_CONFIG_H
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/source.h"
+#include "base/user.h"
 #include "config/snapshot.h"
 #include "keystore/record.h"
 #include "policy/issuer.h"
@@ -82,6 +84,10 @@ struct config {
 	char *state_dir, *ledger_dir; /* absolute; ledger_dir = state/ledger */
 	char *keys_dir, *issuers_dir;
 	char *user; /* whom the processes run as when started by root; NULL: not given */
+
+	/* Of files: whose service it is.  `user`; else the owner of the configuration's directory;
+	 * else, when that is root, whoever runs this program. */
+	struct user service;
 	unsigned max_connections, max_connections_source, max_queue;
 	struct penalty_config penalties;
 	int64_t ledger_segment_bytes;
@@ -96,19 +102,27 @@ struct config_faults {        /* "path:line: text" each */
 };
 void config_faults_free(struct config_faults *f);
 
-/* `parts`: what to read beside keybroker.json itself.  The gateway's part is certificates and TLS
- * keys; the fetcher's, issuers and their CAs; the vault's, those too (a stored key set is valid
- * only with the CA by which it was fetched), and signer, keys, policies and bearer tokens.  On
+/* As root, files are read with the rights of the service's user: what that user cannot read is a
+ * fault.  `parts`: what to read beside keybroker.json itself.  The gateway's part is certificates
+ * and TLS keys; the fetcher's, issuers and their CAs; the vault's, those too (a stored key set is
+ * valid only with the CA by which it was fetched), and signer, keys, policies and bearer tokens. On
  * KB_OK *out is the caller's; it borrows bytes of `src`, which must outlive it.  Otherwise
  * KB_E_CONFIG and at least one fault.  *faults is filled in either case: config_faults_free(). */
 KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts,
 				      struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
+/* The PIN file: it and the way to it are root's or the service's user's, and that user alone can
+ * read it.  Judged as that user even when root asks. */
+KB_MUST_CHECK enum kb_err config_pin_open(const struct config *c, int *fd,
+					  char why[static FILE_WHY]);
 static inline void config_cleanup(struct config **c)
 {
 	config_free(*c);
 }
 
+/* `rel` relative to the absolute `dir`, without ".", ".." and "//": so a file has one name.  NULL
+ * when there is no memory. */
+char *path_join(const char *dir, const char *rel);
 /* NULL when there is none. */
 const struct key_config *config_key(const struct config *c, struct span name);
 /* Compared byte for byte; NULL when there is none. */

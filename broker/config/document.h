@@ -36,9 +36,9 @@ bool doc_open(struct loader *l, const char *path, unsigned parts, struct doc *d)
 void doc_close(struct doc *d);
 struct section doc_root(const struct doc *d);
 
-/* `rel` relative to the absolute `dir`, without ".", ".." and "//": so a file has one name.  NULL
- * when there is no memory. */
-char *path_join(const char *dir, const char *rel);
+/* service.c: c->service, by path and directory.  When "user" is no account here, it is ours. */
+void service_user(const struct config *c, struct user *out);
+
 char *path_dir(const char *path);
 
 /* Each adds a fault and returns false when something is wrong.  An optional member may be missing

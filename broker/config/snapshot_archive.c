@@ -132,6 +132,7 @@ enum kb_err snapshot_archive(int fd, struct snapshot **out)
 	KB_AUTO(snapshot) struct snapshot *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return KB_E_NOMEM;
+	s->above_fd = -1;
 	s->map_len = (size_t)st.st_size;
 	void *map = mmap(NULL, s->map_len, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)

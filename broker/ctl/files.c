@@ -19,9 +19,9 @@ char *ctl_path(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
-enum kb_err ctl_write(const char *path, mode_t mode, bool is_new, struct span text)
+enum kb_err ctl_write(const char *path, mode_t mode, gid_t group, bool is_new, struct span text)
 {
-	enum kb_err err = file_replace_path(path, mode, is_new ? FILE_NEW : 0, text);
+	enum kb_err err = file_replace_path_group(path, mode, group, is_new ? FILE_NEW : 0, text);
 
 	if (err == KB_E_FILE)
 		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));

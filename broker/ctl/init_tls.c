@@ -94,7 +94,7 @@ enum kb_err init_tls(const struct instance *in, const struct hsm_public *signer)
 	if (err == KB_OK)
 		err = x509_key_pem(server, &server_pem);
 	if (err == KB_OK)
-		err = init_put(in, "tls/server.key", 0600, secret_span(server_pem));
+		err = init_put(in, "tls/server.key", init_private(in), secret_span(server_pem));
 	if (err == KB_OK)
 		err = leaf_make(in, &a, X509_LEAF, server, "tls/server.pem");
 	if (err == KB_OK)

@@ -124,12 +124,12 @@ int key_delete_run(struct ctl *c)
 	/* Before the record is removed: a wrong PIN must not leave a key half deleted. */
 	if (ctl_hsm_open(cc.config, true, &ks) != KB_OK)
 		return CTL_FAILED;
-	ctl_user_leave();
+	user_leave();
 	KB_AUTO(cstr) char *path = ctl_record_path(cc.config, r->name);
 	if (path == NULL || unlink(path) != 0)
 		code = ctl_fail(CTL_FAILED, "%s: %s", path == NULL ? r->name : path,
 				strerror(errno));
-	if (code == CTL_OK && ctl_user_enter(cc.config->user) != KB_OK)
+	if (code == CTL_OK && ctl_user_enter(&cc.config->service) != KB_OK)
 		code = CTL_FAILED;
 	for (size_t i = 0; code == CTL_OK && i < r->n_versions; i++) {
 		enum kb_err err = keystore_destroy(ks, r->versions[i].object);

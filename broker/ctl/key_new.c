@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -167,7 +168,9 @@ static bool policy_read(struct key_record *r, const struct config *cfg, const ch
 {
 	KB_AUTO(buf) struct buf text = {0};
 	KB_AUTO(rules) struct rules *rules = NULL;
-	KB_AUTO(cstr) char *absolute = realpath(file, NULL);
+	KB_AUTO(cstr) char *here = getcwd(NULL, 0);
+	/* Links are not resolved: what they lead to is renewed by exchanging them. */
+	KB_AUTO(cstr) char *absolute = here == NULL ? NULL : path_join(here, file);
 	struct policy_fault fault;
 
 	if (absolute == NULL)

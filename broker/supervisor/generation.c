@@ -221,13 +221,12 @@ void generation_free(struct generation *g)
 static int open_pin(const struct generation *g)
 {
 	const char *path = g->config->hsm_pin_file;
-	const struct file_trust trust = {.user = {geteuid(), g->host->user.uid}, .n = 2};
 	char why[FILE_WHY];
 	int fd;
 
 	if (path == NULL)
 		return open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (file_open_trusted(path, &trust, 077, &fd, why) != KB_OK)
+	if (config_pin_open(g->config, &fd, why) != KB_OK)
 		log_event(LOG_ERROR, "pin.file", "path", path, "why", why, NULL);
 	return fd;
 }

@@ -8,10 +8,33 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* The supervisor stays root, and the paths of the configuration are its orders. */
+static enum kb_err check_is_roots(const struct config *c)
+{
+	const struct file_trust root = {.n = 0};
+	char why[FILE_WHY];
+	KB_AUTO(fd) int fd = -1;
+
+	if (file_open_trusted(c->path, &root, 022, &fd, why) == KB_OK)
+		return KB_OK;
+	fprintf(stderr,
+		"%s: %s; started as root, the broker takes orders of root alone: correct it, or "
+		"start the broker as %s (runuser -u %s -- keybrokerd …)\n",
+		c->path, why, c->user, c->user);
+	return KB_E_CONFIG;
+}
+
 enum kb_err system_user(const struct config *c, struct sandbox_user *user)
 {
+	if (geteuid() != 0 && geteuid() != c->service.uid) {
+		fprintf(stderr,
+			"%s: started as user %u, but the broker's user is %s (%u), by \"user\" or "
+			"as owner of the directory: start it as that user, or change \"user\"\n",
+			c->path, geteuid(), c->service.name, c->service.uid);
+		return KB_E_CONFIG;
+	}
 	if (geteuid() != 0)
-		return KB_OK; /* "user" is for root */
+		return KB_OK; /* the processes stay this user */
 	if (c->user == NULL) {
 		fprintf(stderr,
 			"%s: started as root, and no \"user\" is named for the processes: "
@@ -21,7 +44,7 @@ enum kb_err system_user(const struct config *c, struct sandbox_user *user)
 		return KB_E_CONFIG;
 	}
 	if (sandbox_find_user(c->user, user) == KB_OK)
-		return KB_OK;
+		return check_is_roots(c);
 	fprintf(stderr, "%s: user \"%s\" does not exist or is root\n", c->path, c->user);
 	return KB_E_CONFIG;
 }
