@@ -25,7 +25,8 @@ void report_write(int fd, const struct report *r)
 	last = *r;
 	serial++;
 	buf_init(&out, REPORT_BYTES);
-	buf_addf(&out, "%d\n{", (int)getpid());
+	buf_add_str(&out, "{");
+	json_add_int(&out, "pid", getpid());
 	/* A reader that meets a write sees two serials. */
 	json_add_int(&out, "serial", serial);
 	json_add_int(&out, "generation", r->generation);

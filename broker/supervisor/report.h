@@ -1,5 +1,5 @@
-/* broker/supervisor/report.h — what the supervisor tells keybrokerctl, in the pid file behind the
- * pid: one line of JSON. */
+/* broker/supervisor/report.h — what the supervisor tells keybrokerctl: one line of JSON in
+ * state/keybrokerd.report. */
 #ifndef KB_SUPERVISOR_REPORT_H
 #define KB_SUPERVISOR_REPORT_H
 #include <stddef.h>
