@@ -14,9 +14,9 @@ enum { REPORT_BYTES = 4096 };
 
 static bool last_failed;
 
-void report_write(int fd, const struct report *r)
+void report_write(int fd, const struct reload_report *r)
 {
-	static struct report last;
+	static struct reload_report last;
 	static uint32_t serial;
 	KB_AUTO(buf) struct buf out = {0};
 

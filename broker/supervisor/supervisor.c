@@ -36,7 +36,7 @@ struct supervisor {
 	struct child ledger;
 	struct generation *generation[MAX_GENERATIONS];
 	struct generation *current, *next; /* among the above; next: starting */
-	struct report report;
+	struct reload_report report;
 	int64_t handover_ms; /* when `current` took over and the old gateways were told; 0: all have
 			      * obeyed */
 	uint32_t last_number;
@@ -127,6 +127,14 @@ static void check_ready(struct supervisor *s)
 
 /* ---- processes ---- */
 
+static void set_segment_bytes(struct supervisor *s)
+{
+	if (s->ledger.is_ready &&
+	    control_send(s->ledger.control, CONTROL_SEGMENT_BYTES, s->current->number,
+			 (uint64_t)s->current->config->ledger_segment_bytes) != KB_OK)
+		child_signal(&s->ledger, SIGKILL); /* it reads the value when it is started again */
+}
+
 static void on_ready(void *ctx, struct child *c)
 {
 	struct supervisor *s = ctx;
@@ -134,6 +142,7 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
+	set_segment_bytes(s); /* a reload may have been done since it was started */
 	/* The newest first: else the ledger would record an older one as a configuration that came
 	 * back. */
 	for (uint32_t number = s->last_number; number > 0; number--)
@@ -222,7 +231,7 @@ static bool is_acceptable(const struct supervisor *s, const struct config *confi
 
 static void write_report(struct supervisor *s)
 {
-	struct report *r = &s->report;
+	struct reload_report *r = &s->report;
 
 	memset(r->ending, 0, sizeof r->ending);
 	r->n_ending = 0;
@@ -288,14 +297,6 @@ static enum drain drain_for(const struct generation *old, const struct generatio
 		return DRAIN_CLOSED;
 	}
 	KB_BUG();
-}
-
-static void set_segment_bytes(struct supervisor *s)
-{
-	if (s->ledger.is_ready &&
-	    control_send(s->ledger.control, CONTROL_SEGMENT_BYTES, s->current->number,
-			 (uint64_t)s->current->config->ledger_segment_bytes) != KB_OK)
-		child_signal(&s->ledger, SIGKILL); /* it reads the value when it is started again */
 }
 
 /* The next generation is ready: it serves.  The old ones finish what they may, also those that were

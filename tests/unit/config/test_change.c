@@ -201,7 +201,33 @@ static void test_e14_what_needs_a_restart_is_named(void **state)
 	unload(&now);
 }
 
-/* The table is the manual page's, and no member that the loader knows is missing in it. */
+/* What the gateway's TLS would refuse is a fault of the configuration, so that the check says so.
+ */
+static void test_e15_weak_certificate(void **state)
+{
+	struct tls_pair *weak =
+		tls_mint_with(EVP_RSA_gen(512), "localhost", ca, "serverAuth", 3600);
+	struct config_faults faults;
+	struct snapshot *src;
+	struct config *c;
+	char path[80];
+
+	(void)state;
+	run("cp tls/server.pem was.pem && cp tls/server.key was.key");
+	put("tls/server.pem", buf_span(&weak->cert_pem));
+	put("tls/server.key", buf_span(&weak->key_pem));
+	snprintf(path, sizeof path, "%s/keybroker.json", dir);
+	assert_int_equal(snapshot_files(&src), KB_OK);
+	assert_int_equal(config_load(src, path, CONFIG_ALL, &c, &faults), KB_E_CONFIG);
+	assert_int_equal(faults.n, 1);
+	assert_non_null(strstr(faults.text[0], "a certificate is too weak for TLS"));
+	config_faults_free(&faults);
+	snapshot_free(src);
+	tls_mint_free(weak);
+	run("mv was.pem tls/server.pem && mv was.key tls/server.key");
+}
+
+/* The table is the manual page's. */
 static void test_e14_the_manual_has_the_table(void **state)
 {
 	static char page[65536];
@@ -227,6 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_e10_what_ends_the_judging_of_the_old),
 		cmocka_unit_test(test_e10_a_file_of_two_uses),
+		cmocka_unit_test(test_e15_weak_certificate),
 		cmocka_unit_test(test_e14_what_needs_a_restart_is_named),
 		cmocka_unit_test(test_e14_the_manual_has_the_table),
 	};
