@@ -72,6 +72,11 @@ KB_MUST_CHECK enum kb_err x509_chain_check(struct span pem);
  * all of them. */
 KB_MUST_CHECK enum kb_err x509_chain_read(struct span pem, struct buf *leaf_der,
 					  int64_t *expires_s);
+struct x509_times {
+	int64_t last_begin_s, first_end_s, last_end_s; /* of all certificates of a file */
+};
+/* KB_E_KEY_FORMAT as x509_chain_load(), but for any number of certificates. */
+KB_MUST_CHECK enum kb_err x509_chain_times(struct span pem, struct x509_times *out);
 /* The first certificate of a PEM text, whatever follows it; NULL when there is none.  The
  * caller's. */
 X509 *x509_first(struct span pem);

@@ -4,7 +4,7 @@
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -80,6 +80,27 @@ static int no_password(char *buf, int size, int rwflag, void *ctx)
 	return -1;
 }
 
+/* Would TLS serve this chain?  OpenSSL decides by its security level, for the gateway as well. */
+static bool is_servable(struct span pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	bool is_good = bio != NULL && ctx != NULL;
+	X509 *cert;
+
+	for (size_t n = 0;
+	     is_good && (cert = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL; n++) {
+		is_good = n == 0 ? SSL_CTX_use_certificate(ctx, cert) == 1
+				 : SSL_CTX_add1_chain_cert(ctx, cert) == 1;
+		X509_free(cert);
+	}
+	is_good = is_good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	SSL_CTX_free(ctx);
+	BIO_free(bio);
+	ERR_clear_error();
+	return is_good;
+}
+
 /* NULL when the certificate and the key are a pair, else what is wrong. */
 static const char *pair_fault(struct span certificate, struct span key)
 {
@@ -99,6 +120,8 @@ static const char *pair_fault(struct span certificate, struct span key)
 		fault = "the certificate has the extended key usage " X509_SIGNER_USAGE
 			" of a release signer (or usages that cannot be read): guests would accept "
 			"releases that the gateway signs; have one issued with serverAuth alone";
+	else if (!is_servable(certificate))
+		fault = "a certificate is too weak for TLS, or one of the chain does not parse";
 	EVP_PKEY_free(private);
 	X509_free(leaf);
 	BIO_free(key_bio);

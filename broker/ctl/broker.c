@@ -27,7 +27,7 @@ enum {
 	RELOAD_MS = 60000,
 	OLD_END_MS = KB_DRAIN_MS + KB_EMPTY_MS + 2 * KB_HANDOVER_MS,
 	SAY_MS = 5000,
-	PID_FILE_BYTES = 8192,
+	STATE_BYTES = 8192,
 };
 
 /* ---- its metrics address ---- */
@@ -139,12 +139,23 @@ void ctl_pause(unsigned ms)
 	(void)nanosleep(&t, NULL); /* a signal may end it early */
 }
 
-/* The first line of the pid file; 0: none.  What follows is the supervisor's report. */
-static pid_t read_pid(const char *text, char **rest)
+/* A small file of the state directory.  KB_E_FILE: errno says why; out->why is filled in. */
+static enum kb_err read_state(const struct config *cfg, const char *name, struct broker_state *out,
+			      char text[static STATE_BYTES + 1])
 {
-	long pid = strtol(text, rest, 10);
+	KB_AUTO(cstr) char *path = ctl_path(cfg->state_dir, name);
+	size_t len = 0;
 
-	return *rest == text || pid <= 1 ? 0 : (pid_t)pid;
+	if (path == NULL)
+		return KB_E_NOMEM;
+	KB_AUTO(fd) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	enum kb_err err = fd < 0 ? KB_E_FILE : file_read(fd, (uint8_t *)text, STATE_BYTES, &len);
+	text[len] = '\0';
+	const int fault = errno;
+	if (err != KB_OK)
+		snprintf(out->why, sizeof out->why, "%s: %s", path, strerror(fault));
+	errno = fault;
+	return err;
 }
 
 /* KB_E_JSON_… when it is not there whole: another version's, or met while it was written. */
@@ -153,10 +164,11 @@ static enum kb_err read_report(const char *text, struct broker_state *out)
 	KB_AUTO(json) struct json_t *j = NULL;
 	const struct json_t *ending;
 	struct span why;
-	int64_t serial, end;
-	enum kb_err err = json_load_strict(span_str(text), PID_FILE_BYTES, &j, NULL);
+	int64_t serial, end, pid;
+	enum kb_err err = json_load_strict(span_str(text), STATE_BYTES, &j, NULL);
 
-	if (err != KB_OK || (err = json_get_int(j, "serial", &serial)) != KB_OK ||
+	if (err != KB_OK || (err = json_get_int(j, "pid", &pid)) != KB_OK ||
+	    (err = json_get_int(j, "serial", &serial)) != KB_OK ||
 	    (err = json_get_int(j, "generation", &out->generation)) != KB_OK ||
 	    (err = json_get_int(j, "begun", &out->begun)) != KB_OK ||
 	    (err = json_get_int(j, "taken", &out->taken)) != KB_OK ||
@@ -174,7 +186,7 @@ static enum kb_err read_report(const char *text, struct broker_state *out)
 			    KB_OK)
 			return err;
 	}
-	return serial == end ? KB_OK : KB_E_JSON_SYNTAX;
+	return serial == end && pid == out->pid ? KB_OK : KB_E_JSON_SYNTAX;
 }
 
 /* A pid file outlives a crash, and another process may have the number now. */
@@ -197,34 +209,25 @@ static enum broker_look look_at_process(pid_t pid, const char **why)
 
 enum broker_look ctl_broker_look(const struct config *cfg, struct broker_state *out)
 {
-	static char text[PID_FILE_BYTES + 1];
-	KB_AUTO(cstr) char *path = ctl_path(cfg->state_dir, "keybrokerd.pid");
+	static char text[STATE_BYTES + 1];
 	const char *why = "";
-	char *rest = text;
-	size_t len = 0;
 
 	memset(out, 0, sizeof *out);
-	KB_AUTO(fd) int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 && path != NULL && errno == ENOENT)
-		return BROKER_ENDED;
-	if (fd < 0 || file_read(fd, (uint8_t *)text, PID_FILE_BYTES, &len) != KB_OK) {
-		snprintf(out->why, sizeof out->why, "%s: %s", path == NULL ? "" : path,
-			 strerror(errno));
-		return BROKER_UNKNOWN;
-	}
-	text[len] = '\0';
-	pid_t pid = read_pid(text, &rest);
-	if (pid == 0)
-		return BROKER_ENDED;
-	enum broker_look look = look_at_process(pid, &why);
-	if (look == BROKER_RUNS && read_report(rest, out) != KB_OK)
-		memset(out, 0, sizeof *out);
-	else if (look == BROKER_RUNS)
-		out->has_report = true;
-	else if (look == BROKER_UNKNOWN)
-		snprintf(out->why, sizeof out->why, "process %ld: %s", (long)pid, why);
-	out->pid = look == BROKER_ENDED ? 0 : pid;
-	return look;
+	if (read_state(cfg, "keybrokerd.pid", out, text) != KB_OK)
+		return errno == ENOENT ? BROKER_ENDED : BROKER_UNKNOWN;
+	long pid = strtol(text, NULL, 10);
+	enum broker_look look = pid <= 1 ? BROKER_ENDED : look_at_process((pid_t)pid, &why);
+	if (look == BROKER_UNKNOWN)
+		snprintf(out->why, sizeof out->why, "process %ld: %s", pid, why);
+	if (look != BROKER_RUNS)
+		return look;
+	out->pid = (pid_t)pid;
+	if (read_state(cfg, "keybrokerd.report", out, text) != KB_OK)
+		return BROKER_RUNS; /* `why` is filled in */
+	out->has_report = read_report(text, out) == KB_OK;
+	if (!out->has_report)
+		*out = (struct broker_state){.pid = (pid_t)pid};
+	return BROKER_RUNS;
 }
 
 /* ---- reload ---- */
@@ -324,9 +327,11 @@ int ctl_reload(const struct ctl *c, const struct config *cfg, bool with_wait, in
 	*generation = 0;
 	switch (look_again(cfg, &before)) {
 	case BROKER_ENDED:
-		return ctl_fail(CTL_FAILED,
-				"no broker is running from %s; start it with: keybrokerd -c %s",
-				cfg->state_dir, c->config_path);
+		return ctl_fail(
+			CTL_FAILED,
+			"no broker is running from %s; start it with: keybrokerd -c %s.  One that "
+			"was started with another \"state\" takes this one up by a restart only",
+			cfg->state_dir, c->config_path);
 	case BROKER_UNKNOWN:
 		return ctl_fail(CTL_FAILED,
 				"it is unknown whether a broker runs, nothing was tried: %s",
@@ -338,7 +343,9 @@ int ctl_reload(const struct ctl *c, const struct config *cfg, bool with_wait, in
 		return ctl_fail(CTL_FAILED, "process %ld: %s", (long)before.pid, strerror(errno));
 	if (!before.has_report)
 		return fail_unknown("SIGHUP was sent",
-				    "the running broker is of another version and reports nothing");
+				    before.why[0] != '\0'
+					    ? before.why
+					    : "keybrokerd.report is not this version's");
 	int code = await_outcome(cfg, &before, generation);
 	if (code != CTL_OK)
 		return code;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/x509.h"
+#include "config/certificates.h"
 #include "ctl/open.h"
 #include "ctl/output.h"
 #include "keystore/keystore.h"
@@ -22,7 +23,7 @@ static const struct ctl_opt check_opts[] = {
 	{NULL, 0, NULL, NULL},
 };
 
-enum { MAX_NOTES = 200, EXPIRES_SOON_S = 30 * 86400 };
+enum { MAX_NOTES = 200 };
 
 struct notes { /* faults, or warnings; allocated texts */
 	char *text[MAX_NOTES];
@@ -51,76 +52,17 @@ static void notes_free(struct notes *t)
 
 /* ---- certificates ---- */
 
-static void chain_check(const struct config *cfg, const char *what, struct span pem, int64_t now_s,
-			struct notes *faults, struct notes *warnings)
+struct both {
+	struct notes *faults, *warnings;
+};
+
+static void on_certificate(void *ctx, enum certificate_state state, struct span pem,
+			   const char *text)
 {
-	KB_AUTO(buf) struct buf der = {0};
-	char end[KB_TIME_TEXT];
-	int64_t expires_s;
+	const struct both *to = ctx;
 
-	buf_init(&der, KB_MAX_CONFIG);
-	if (x509_chain_read(pem, &der, &expires_s) != KB_OK) {
-		note(faults, "%s: %s: no PEM certificates, or one does not parse", cfg->path, what);
-		return;
-	}
-	clock_text(expires_s * 1000000, end);
-	if (expires_s < now_s)
-		note(faults, "%s: %s: a certificate ended on %.10s; replace it", cfg->path, what,
-		     end);
-	else if (expires_s < now_s + EXPIRES_SOON_S)
-		note(warnings, "%s: %s: a certificate ends on %.10s", cfg->path, what, end);
-}
-
-/* Foreign clients do not look at it, and a guest may name the key: no fault. */
-static void usage_check(const struct config *cfg, struct notes *warnings)
-{
-	static const char *const what[] = {
-		[X509_USAGE_ABSENT] = "its first certificate does not have",
-		[X509_USAGE_EXCLUDED] = "the extended key usages of a CA in it exclude",
-		[X509_USAGE_BROKEN] =
-			"the extended key usages of a certificate in it cannot be read: "
-			"it must have",
-	};
-	KB_AUTO(x509_chain) struct x509_chain chain = {.n = 0};
-	char pin[X509_PIN_TEXT];
-
-	if (x509_chain_load(cfg->signer_chain, &chain) != KB_OK)
-		return; /* reported by chain_check() */
-	enum x509_usage usage = x509_signer_usage(chain.cert, chain.n);
-	if (usage != X509_USAGE_GOOD && x509_pin_text(chain.cert[0], pin) == KB_OK)
-		note(warnings,
-		     "%s: signer.certificates: %s the extended key usage " X509_SIGNER_USAGE
-		     " of a release signer: keybroker-guest refuses its replies, unless it is "
-		     "called "
-		     "with --signer-pin %s. Have a certificate with serverAuth and this usage "
-		     "issued "
-		     "for the same key",
-		     cfg->path, what[usage], pin);
-	if (!x509_may_sign(chain.cert[0]))
-		note(warnings,
-		     "%s: signer.certificates: the key usage of the first certificate does not "
-		     "allow "
-		     "signatures (digitalSignature): clients may refuse its replies",
-		     cfg->path);
-}
-
-static void certificates_check(const struct config *cfg, struct notes *faults,
-			       struct notes *warnings)
-{
-	int64_t now_s = clock_wall_s();
-	char what[64];
-
-	for (size_t i = 0; i < cfg->n_listeners; i++) {
-		snprintf(what, sizeof what, "listeners[%zu].tls.certificate", i);
-		chain_check(cfg, what, cfg->listeners[i].certificate, now_s, faults, warnings);
-	}
-	chain_check(cfg, "signer.certificates", cfg->signer_chain, now_s, faults, warnings);
-	if (x509_chain_check(cfg->signer_chain) != KB_OK)
-		note(warnings,
-		     "%s: signer.certificates: not a chain from leaf to root; clients that follow "
-		     "x5c will refuse replies",
-		     cfg->path);
-	usage_check(cfg, warnings);
+	(void)pem;
+	note(state == CERTIFICATE_WARNING ? to->warnings : to->faults, "%s", text);
 }
 
 /* ---- the HSM ---- */
@@ -139,7 +81,7 @@ static void signer_check(const struct config *cfg, struct keystore *ks, struct n
 		return;
 	}
 	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
-		return; /* reported by chain_check() */
+		return; /* reported by config_certificates() */
 	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
 		note(faults,
 		     "%s: signer: %s (%s): the first certificate must be for the key in the HSM",
@@ -149,7 +91,9 @@ static void signer_check(const struct config *cfg, struct keystore *ks, struct n
 static void wrap_check(const struct config *cfg, struct keystore *ks, struct notes *faults,
 		       struct notes *warnings)
 {
-	if (keystore_self_test(ks) == KB_OK)
+	const size_t before = faults->n + warnings->n;
+	enum kb_err err = keystore_self_test(ks);
+	if (err == KB_OK)
 		return;
 	const struct wrap_plan *plan = keystore_plan(ks);
 	for (size_t s = 0; s < WRAP_SCHEMES; s++)
@@ -159,6 +103,9 @@ static void wrap_check(const struct config *cfg, struct keystore *ks, struct not
 				     "%s: hsm.module: %s of %s keys does not work right: such "
 				     "releases are refused",
 				     cfg->path, schemes[s].name, kty_name(kty));
+	if (faults->n + warnings->n == before)
+		note(faults, "%s: hsm.module: its self-test failed (%s). %s", cfg->path,
+		     kb_err_name(err), ctl_hint(err));
 }
 
 static void hsm_check(const struct config *cfg, struct notes *faults, struct notes *warnings)
@@ -251,7 +198,8 @@ static int check_run(struct ctl *c)
 	if (err != KB_OK && faults.n == 0)
 		note(&faults, "%s:1: %s", c->config_path, kb_err_name(err));
 	if (err == KB_OK) {
-		certificates_check(cfg, &faults, &warnings);
+		config_certificates(cfg, clock_wall_s(), on_certificate,
+				    &(struct both){&faults, &warnings});
 		if (ctl_has(c, OPT_HSM))
 			hsm_check(cfg, &faults, &warnings);
 	}

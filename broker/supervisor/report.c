@@ -14,9 +14,9 @@ enum { REPORT_BYTES = 4096 };
 
 static bool last_failed;
 
-void report_write(int fd, const struct report *r)
+void report_write(int fd, const struct reload_report *r)
 {
-	static struct report last;
+	static struct reload_report last;
 	static uint32_t serial;
 	KB_AUTO(buf) struct buf out = {0};
 
@@ -25,7 +25,8 @@ void report_write(int fd, const struct report *r)
 	last = *r;
 	serial++;
 	buf_init(&out, REPORT_BYTES);
-	buf_addf(&out, "%d\n{", (int)getpid());
+	buf_add_str(&out, "{");
+	json_add_int(&out, "pid", getpid());
 	/* A reader that meets a write sees two serials. */
 	json_add_int(&out, "serial", serial);
 	json_add_int(&out, "generation", r->generation);

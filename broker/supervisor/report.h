@@ -1,12 +1,12 @@
-/* broker/supervisor/report.h — what the supervisor tells keybrokerctl, in the pid file behind the
- * pid: one line of JSON. */
+/* broker/supervisor/report.h — what the supervisor tells keybrokerctl: one line of JSON in
+ * state/keybrokerd.report. */
 #ifndef KB_SUPERVISOR_REPORT_H
 #define KB_SUPERVISOR_REPORT_H
 #include <stddef.h>
 #include <stdint.h>
 
 enum { REPORT_ENDING = 8, REPORT_WHY = 320 };
-struct report {
+struct reload_report {
 	/* Reloads are counted.  `begun` is written before the files are read: who has seen it
 	 * and then sends SIGHUP waits for a higher one in `taken` or `refused`. */
 	uint32_t begun, taken, refused; /* the last one of each; 0: none yet */
@@ -20,6 +20,6 @@ struct report {
 
 /* Over the file from its beginning, in one write of constant length; nothing when it is what was
  * written last. */
-void report_write(int fd, const struct report *r);
+void report_write(int fd, const struct reload_report *r);
 
 #endif

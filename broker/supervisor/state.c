@@ -109,6 +109,23 @@ static enum kb_err take_pid_file(const char *dir, int *fd, char why[static 512])
 	return KB_OK;
 }
 
+/* A new file: the processes' user can write to the directory, and we may be root. */
+static enum kb_err make_report(const char *dir, int *fd, char why[static 512])
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof path, "%s/keybrokerd.report", dir) >= (int)sizeof path) {
+		snprintf(why, 512, "the path of the state directory is too long");
+		return KB_E_FILE;
+	}
+	(void)unlink(path);
+	*fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (*fd >= 0 && fchmod(*fd, 0644) == 0)
+		return KB_OK;
+	snprintf(why, 512, "%.400s: %s", path, strerror(errno));
+	return KB_E_FILE;
+}
+
 enum kb_err state_open(const struct config *c, const struct sandbox_user *user, struct state *out,
 		       char why[static 512])
 {
@@ -116,7 +133,7 @@ enum kb_err state_open(const struct config *c, const struct sandbox_user *user, 
 	int state_dir = -1, issuers_dir = -1;
 	enum kb_err err;
 
-	*out = (struct state){.ledger_dir = -1, .pid_file = -1};
+	*out = (struct state){.ledger_dir = -1, .pid_file = -1, .report = -1};
 	why[0] = '\0';
 	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers) {
 		snprintf(why, 512, "the path of the state directory is too long");
@@ -130,7 +147,8 @@ enum kb_err state_open(const struct config *c, const struct sandbox_user *user, 
 		goto out;
 	if ((err = state_check_hsm(c, user, why)) != KB_OK)
 		goto out;
-	err = take_pid_file(c->state_dir, &out->pid_file, why);
+	if ((err = take_pid_file(c->state_dir, &out->pid_file, why)) == KB_OK)
+		err = make_report(c->state_dir, &out->report, why);
 out:
 	if (state_dir >= 0)
 		close(state_dir);
@@ -148,7 +166,11 @@ void state_close(struct state *s)
 		(void)!ftruncate(s->pid_file, 0);
 		close(s->pid_file);
 	}
+	if (s->report >= 0) {
+		(void)!ftruncate(s->report, 0);
+		close(s->report);
+	}
 	if (s->ledger_dir >= 0)
 		close(s->ledger_dir);
-	*s = (struct state){.ledger_dir = -1, .pid_file = -1};
+	*s = (struct state){.ledger_dir = -1, .pid_file = -1, .report = -1};
 }

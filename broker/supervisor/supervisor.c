@@ -36,7 +36,7 @@ struct supervisor {
 	struct child ledger;
 	struct generation *generation[MAX_GENERATIONS];
 	struct generation *current, *next; /* among the above; next: starting */
-	struct report report;
+	struct reload_report report;
 	int64_t handover_ms; /* when `current` took over and the old gateways were told; 0: all have
 			      * obeyed */
 	uint32_t last_number;
@@ -96,10 +96,13 @@ static void report_ready(struct supervisor *s, const char *what)
 	s->is_notified = true;
 }
 
-/* The first worker tests the HSM for the generation.  It cannot work with this configuration, and
- * another try will not change that. */
+/* A gateway, or the first worker, which tests the HSM for the generation, cannot work with this
+ * configuration, and another try will not change that. */
 static bool is_unfit(const struct generation *g)
 {
+	for (unsigned i = 0; i < g->config->gateways; i++)
+		if (g->gateway[i].held == KB_E_CONFIG && g->gateway[i].ready_ms == 0)
+			return true;
 	return !g->has_proof && g->vault[0].held == KB_E_CONFIG;
 }
 
@@ -124,6 +127,14 @@ static void check_ready(struct supervisor *s)
 
 /* ---- processes ---- */
 
+static void set_segment_bytes(struct supervisor *s)
+{
+	if (s->ledger.is_ready &&
+	    control_send(s->ledger.control, CONTROL_SEGMENT_BYTES, s->current->number,
+			 (uint64_t)s->current->config->ledger_segment_bytes) != KB_OK)
+		child_signal(&s->ledger, SIGKILL); /* it reads the value when it is started again */
+}
+
 static void on_ready(void *ctx, struct child *c)
 {
 	struct supervisor *s = ctx;
@@ -131,6 +142,7 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
+	set_segment_bytes(s); /* a reload may have been done since it was started */
 	/* The newest first: else the ledger would record an older one as a configuration that came
 	 * back. */
 	for (uint32_t number = s->last_number; number > 0; number--)
@@ -212,13 +224,14 @@ static bool is_acceptable(const struct supervisor *s, const struct config *confi
 			 "%s: taken up by a restart only; put back what was there, or restart the "
 			 "broker",
 			 names);
-	return names[0] == '\0' && system_limits(config, why) == KB_OK &&
+	return names[0] == '\0' && load_certificates(config, s->current->config, why) == KB_OK &&
+	       system_limits(config, why) == KB_OK &&
 	       state_check_hsm(config, &s->host.user, why) == KB_OK;
 }
 
 static void write_report(struct supervisor *s)
 {
-	struct report *r = &s->report;
+	struct reload_report *r = &s->report;
 
 	memset(r->ending, 0, sizeof r->ending);
 	r->n_ending = 0;
@@ -229,7 +242,7 @@ static void write_report(struct supervisor *s)
 		r->ending[r->n_ending].generation = g->number;
 		r->ending[r->n_ending++].connections = generation_connections(g);
 	}
-	report_write(s->state.pid_file, r);
+	report_write(s->state.report, r);
 }
 
 static void reload(struct supervisor *s)
@@ -284,14 +297,6 @@ static enum drain drain_for(const struct generation *old, const struct generatio
 		return DRAIN_CLOSED;
 	}
 	KB_BUG();
-}
-
-static void set_segment_bytes(struct supervisor *s)
-{
-	if (s->ledger.is_ready &&
-	    control_send(s->ledger.control, CONTROL_SEGMENT_BYTES, s->current->number,
-			 (uint64_t)s->current->config->ledger_segment_bytes) != KB_OK)
-		child_signal(&s->ledger, SIGKILL); /* it reads the value when it is started again */
 }
 
 /* The next generation is ready: it serves.  The old ones finish what they may, also those that were
@@ -372,7 +377,8 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 	if (s->next->is_pin_refused)
 		why = "the HSM refuses its PIN";
 	else if (is_unfit(s->next))
-		why = "its workers cannot work with it";
+		why = "its processes cannot work with it; see process.failed and gateway.tls in "
+		      "the broker's log";
 	else if (now_ms > s->next->deadline_ms)
 		why = "its processes did not become ready in time";
 	if (why == NULL)
@@ -548,7 +554,8 @@ static enum kb_err prepare(struct supervisor *s)
 		return err;
 	if ((err = system_user(config, &s->host.user)) != KB_OK)
 		goto fail;
-	if ((err = system_limits(config, why)) != KB_OK ||
+	if ((err = load_certificates(config, NULL, why)) != KB_OK ||
+	    (err = system_limits(config, why)) != KB_OK ||
 	    (err = state_open(config, &s->host.user, &s->state, why)) != KB_OK) {
 		fprintf(stderr, "%s\n", why);
 		goto fail;
@@ -602,7 +609,7 @@ int supervisor_run(const char *config_path)
 	}
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
 	s = (struct supervisor){.exit_code = 1,
-				.state = {.ledger_dir = -1, .pid_file = -1},
+				.state = {.ledger_dir = -1, .pid_file = -1, .report = -1},
 				.host = {.config_path = path, .exe = -1, .shared_fd = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;
