@@ -281,9 +281,10 @@
 #define KB_LEDGER_RESERVE (128 * 1024 * 1024)
 /* seconds: Refusals that are only counted are recorded as sums after this time. */
 #define KB_REFUSAL_WINDOW_S 60
-/* records: Refusals of one source address with one code that are recorded whole in that time. */
+/* records: Refusals of one source address with one code that are recorded whole in that time;
+ * default of refusals.per_source. */
 #define KB_REFUSAL_WHOLE 5
-/* bytes: Size of all records of refusals in that time, sums included. */
+/* bytes: Size of all records of refusals in that time, sums included; default of refusals.bytes. */
 #define KB_REFUSAL_BYTES 1000000
 /* sums: Sums by source address and code in that time. Further ones are summed by code alone. */
 #define KB_REFUSAL_SUMS 1024

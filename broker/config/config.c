@@ -227,6 +227,21 @@ static void limits_load(const struct section *root, struct config *c)
 	c->gateways = (unsigned)gateways;
 }
 
+/* Records of refusals in KB_REFUSAL_WINDOW_S. */
+static void refusals_load(const struct section *root, struct config *c)
+{
+	static const char *const known[] = {"per_source", "bytes", NULL};
+	struct section n;
+
+	c->refusals_per_source = KB_REFUSAL_WHOLE;
+	c->refusals_bytes = KB_REFUSAL_BYTES;
+	if (!present(root, "refusals") || !section_object(root, "refusals", &n))
+		return;
+	(void)section_known(&n, known);
+	(void)section_int_opt(&n, "per_source", 1, 1000000, &c->refusals_per_source);
+	(void)section_int_opt(&n, "bytes", KB_REFUSAL_BYTES, INT64_C(1) << 40, &c->refusals_bytes);
+}
+
 static void metrics_load(const struct section *root, struct config *c)
 {
 	static const char *const known[] = {"address", NULL};
@@ -284,9 +299,9 @@ static void state_load(const struct section *root, struct config *c)
 
 static void root_load(struct loader *l, const struct section *root)
 {
-	static const char *const known[] = {"listeners", "metrics",   "hsm",   "signer",
-					    "issuers",   "keys",      "state", "user",
-					    "limits",    "penalties", NULL};
+	static const char *const known[] = {"listeners", "metrics",  "hsm",       "signer",
+					    "issuers",   "keys",     "state",     "user",
+					    "limits",    "refusals", "penalties", NULL};
 	struct config *c = l->c;
 
 	(void)section_known(root, known);
@@ -295,6 +310,7 @@ static void root_load(struct loader *l, const struct section *root)
 	hsm_load(root, c);
 	signer_load(root, c);
 	limits_load(root, c);
+	refusals_load(root, c);
 	penalties_load(root, c);
 	user_load(root, c);
 	state_load(root, c);

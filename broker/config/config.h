@@ -91,6 +91,7 @@ struct config {
 	unsigned max_connections, max_connections_source, max_queue;
 	struct penalty_config penalties;
 	int64_t ledger_segment_bytes;
+	int64_t refusals_per_source, refusals_bytes; /* recorded in KB_REFUSAL_WINDOW_S */
 	int64_t ledger_reserve; /* bytes of free space that are kept for releases; 0: none */
 	char digest[65];        /* snapshot_digest(), hex */
 };

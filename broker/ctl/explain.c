@@ -175,7 +175,7 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 		buf_addf(out, "REFUSE %s: %s\n", kb_err_name(outcome), ctl_hint(outcome));
 	if (outcome == KB_OK && q->issuer != NULL && q->issuer->rules.is_single_use)
 		buf_add_str(out, "The issuer is configured for single use: the ledger lets it "
-				 "happen once.\n");
+				 "happen once, and again only within single_use_grace.\n");
 }
 
 static int explain_run(struct ctl *c)

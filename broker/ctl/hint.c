@@ -20,6 +20,10 @@ static const struct {
 	{KB_E_KEY_NOT_YET, "The key's \"nbf\" is in the future."},
 	{KB_E_KEY_EXPIRED, "The key is past its \"exp\"."},
 	{KB_E_KEY_NOT_EXPORTABLE, "The key was created not to be released."},
+	{KB_E_REPLAY_FULL, "The ledger remembers as many used tokens as it can: it takes others "
+			   "again when some have expired."},
+	{KB_E_PENALTY, "The source address failed too often and is blocked for a while: if many "
+		       "guests share it, add it to \"penalties\".\"exempt\"."},
 	{KB_E_HSM, "The module failed; its log says why."},
 	{KB_E_HSM_MODULE, "The module must be an absolute path to a library that root alone can "
 			  "write, and its own files readable by the broker's user."},

@@ -172,6 +172,8 @@ static enum kb_err load(struct ledger *l)
 	if (err == KB_OK) {
 		l->segment_bytes = config->ledger_segment_bytes;
 		l->reserve_bytes = config->ledger_reserve;
+		l->refusals.most_whole = config->refusals_per_source;
+		l->refusals.most_bytes = config->refusals_bytes;
 	} else
 		log_event(LOG_ERROR, "ledger.config", "err", kb_err_name(err), "what",
 			  faults.n > 0 ? faults.text[0] : "", NULL);

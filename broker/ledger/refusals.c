@@ -1,6 +1,6 @@
 /* broker/ledger/refusals.c — decides which refusal is recorded whole and which is only counted.
  * Trusts its caller for time and free space, and nothing of the address.  Must never lose a count,
- * nor let records of refusals take more than KB_REFUSAL_BYTES in a window. */
+ * nor let records of refusals take more than most_bytes in a window. */
 #include "ledger/refusals.h"
 
 #include <stdio.h>
@@ -56,8 +56,8 @@ bool refusals_is_whole(struct refusals *r, int64_t now_ms, enum kb_err code, str
 {
 	struct refusals_row *row = enter(r, now_ms, code, peer, is_low);
 
-	if (is_low || row == NULL || row->whole >= KB_REFUSAL_WHOLE ||
-	    (int64_t)bytes > KB_REFUSAL_BYTES - SUMS_BYTES - r->bytes) {
+	if (is_low || row == NULL || row->whole >= r->most_whole ||
+	    (int64_t)bytes > r->most_bytes - SUMS_BYTES - r->bytes) {
 		add(r, row, code);
 		return false;
 	}

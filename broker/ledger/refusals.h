@@ -11,10 +11,12 @@
 struct refusals_row { /* of one source and code, in the current window */
 	struct source_address source;
 	uint16_t code;
-	uint16_t whole; /* recorded */
-	uint64_t more;  /* counted since the last sum */
+	int64_t whole; /* recorded */
+	uint64_t more; /* counted since the last sum */
 };
-struct refusals { /* zero it before first use */
+struct refusals {           /* zero it before first use, and set the first two */
+	int64_t most_whole; /* records of one source and code in a window */
+	int64_t most_bytes; /* of all records in a window; at least KB_REFUSAL_BYTES */
 	struct refusals_row row[KB_REFUSAL_SUMS];
 	size_t n;
 	uint64_t others[KB_ERR_COUNT]; /* of sources without a row */

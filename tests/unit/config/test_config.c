@@ -230,6 +230,8 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(c->gateways, 1);
 	assert_int_equal(c->max_queue, KB_QUEUE);
 	assert_int_equal(c->ledger_reserve, KB_LEDGER_RESERVE);
+	assert_int_equal(c->refusals_per_source, KB_REFUSAL_WHOLE);
+	assert_int_equal(c->refusals_bytes, KB_REFUSAL_BYTES);
 	assert_false(c->penalties.is_off);
 	assert_int_equal(c->penalties.n_exempt, 2); /* loopback */
 	assert_false(c->hsm_is_network);
@@ -675,6 +677,10 @@ static void test_config_other_faults(void **state)
 		 "keybroker.json:21", "\"queue\" must be"},
 		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"speed\": 0}",
 		 "keybroker.json:21", "unknown member"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"refusals\": {\"bytes\": 999999}",
+		 "keybroker.json:21", "\"bytes\" must be"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"refusals\": {\"per_source\": 0}",
+		 "keybroker.json:21", "\"per_source\" must be"},
 #define PENALTIES(text) "\"keys\": \"keys.d\", \"penalties\": " text
 		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": [\"10.0.0.1/8\"]}"),
 		 "keybroker.json:21", "must be an array of networks"},
@@ -755,7 +761,8 @@ static void test_config_limits(void **state)
 		 "\"keys\": \"keys.d\", \"user\": \"%s\", \"limits\": {\"connections\": 10, "
 		 "\"connections_per_source\": 3, \"queue\": 7, "
 		 "\"gateways\": 2, \"ledger_segment_bytes\": 200000, "
-		 "\"ledger_reserve\": 1000}",
+		 "\"ledger_reserve\": 1000}, "
+		 "\"refusals\": {\"per_source\": 7, \"bytes\": 2000000}",
 		 user);
 	edit("keybroker.json", "\"keys\": \"keys.d\"", to);
 	edit("keybroker.json", "\"metrics\": {\"address\": \"127.0.0.1:9464\"}",
@@ -768,6 +775,8 @@ static void test_config_limits(void **state)
 	assert_int_equal(l.c->gateways, 2);
 	assert_int_equal(l.c->ledger_segment_bytes, 200000);
 	assert_int_equal(l.c->ledger_reserve, 1000);
+	assert_int_equal(l.c->refusals_per_source, 7);
+	assert_int_equal(l.c->refusals_bytes, 2000000);
 	assert_string_equal(l.c->user, user);
 	assert_string_equal(l.c->service.name, user);
 	assert_null(l.c->metrics_address);

@@ -29,9 +29,11 @@ static void open_ledger(size_t tokens)
 {
 	struct segment_fault fault;
 
-	ledger = (struct ledger){.start = &start,
-				 .self = &shared->stats.process[0],
-				 .segment_bytes = KB_LEDGER_SEGMENT};
+	ledger = (struct ledger){
+		.start = &start,
+		.self = &shared->stats.process[0],
+		.segment_bytes = KB_LEDGER_SEGMENT,
+		.refusals = {.most_whole = KB_REFUSAL_WHOLE, .most_bytes = KB_REFUSAL_BYTES}};
 	ledger.generation[0] = (struct ledger_generation){
 		.number = 1, .replies = -1, .responses = {responses[0]}, .n_gateways = 1};
 	buf_init(&ledger.lines, (size_t)KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1));

@@ -552,6 +552,29 @@ static void test_g12_ledger_grace_after_kill_9(void **state)
 	judged_s = 0;
 }
 
+/* The record of the first use is in a segment that is gone: the repeat does not begin a grace. */
+static void test_g12_ledger_repeat_without_its_first_use(void **state)
+{
+	const int64_t now_s = clock_wall_s(), until_s = now_s + 1000;
+	char name[SEGMENT_NAME];
+
+	(void)state;
+	grace_s = 60;
+	judged_s = now_s;
+	run();
+	assert_int_equal(status_of_use(1, until_s), 200);
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(1, until_s), 200);
+	kill(process, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	segment_name(1, name);
+	assert_int_equal(unlinkat(dir_fd, name, 0), 0);
+	run();
+	assert_int_equal(status_of_use(1, until_s), 403);
+	grace_s = 0;
+	judged_s = 0;
+}
+
 /* The sums are recorded when the ledger ends. */
 static void test_g09_ledger_records_sums_at_its_end(void **state)
 {
@@ -845,6 +868,7 @@ int main(void)
 		T(test_d09_ledger_that_was_lost_denies_what_it_may_have_held),
 		T(test_a17_ledger_first_line_of_a_segment_leads_back),
 		T(test_g12_ledger_grace_after_kill_9),
+		T(test_g12_ledger_repeat_without_its_first_use),
 		T(test_g09_ledger_records_sums_at_its_end),
 		T(test_ledger_token_past_its_time_is_refused),
 		T(test_ledger_single_use_record_must_name_its_token),

@@ -21,7 +21,8 @@ struct written { /* in one window */
 static int fresh(void **state)
 {
 	(void)state;
-	memset(&refusals, 0, sizeof refusals);
+	refusals =
+		(struct refusals){.most_whole = KB_REFUSAL_WHOLE, .most_bytes = KB_REFUSAL_BYTES};
 	now_ms = 1000000;
 	return 0;
 }
