@@ -191,6 +191,19 @@ static enum guest_exit describe_key(struct run *r)
 
 /* ---- nonce ---- */
 
+/* A token program has it in its environment, and may hand it to a shell or a query. */
+static bool is_word(struct span text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.p[i];
+		bool is_alnum =
+			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+		if (c == 0 || (!is_alnum && strchr("-._~+/=", c) == NULL))
+			return false;
+	}
+	return true;
+}
+
 static enum guest_exit take_nonce(void *ctx, const struct url *from, const struct http_reply *reply)
 {
 	struct run *r = ctx;
@@ -198,7 +211,7 @@ static enum guest_exit take_nonce(void *ctx, const struct url *from, const struc
 	struct span text;
 
 	if (json_load_strict(buf_span(&reply->body), KB_GUEST_REPLY, &doc, NULL) != KB_OK ||
-	    json_get_str(doc, "value", KB_MAX_NONCE, &text) != KB_OK) {
+	    json_get_str(doc, "value", KB_MAX_NONCE, &text) != KB_OK || !is_word(text)) {
 		message("%s: its answer holds no nonce", from->authority);
 		return GUEST_BAD_REPLY;
 	}
