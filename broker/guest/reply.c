@@ -83,6 +83,11 @@ static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a,
 	    !key_id_split(kid, &name, &version) || !name_same(name, a->name) || version.len > 32 ||
 	    (a->version.len > 0 && !span_eq(version, a->version)))
 		return KB_E_PATH;
+	for (size_t i = 0; i < version.len; i++) { /* it is shown */
+		uint8_t c = version.p[i];
+		if (!(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
+			return KB_E_PATH;
+	}
 	memcpy(version_out, version.p, version.len);
 	version_out[version.len] = '\0';
 	return KB_OK;

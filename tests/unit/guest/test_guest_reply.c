@@ -373,6 +373,11 @@ static void test_reply_is_not_the_answer(void **state)
 		 KB_E_PATH}, /* a version that was not asked for */
 		{{.key_kid = "https://v/keys/other/0123456789abcdef0123456789abcdef"}, KB_E_PATH},
 		{{.key_kid = "https://v/keys/disk/0123456789abcdef0123456789abcdef0"}, KB_E_PATH},
+		{{.key_kid = "https://v/keys/disk/0123\\u001b[2J"}, KB_E_PATH},
+		{{.key_kid = "https://v/keys/disk/0123\xc2\x9b"
+			     "2J"},
+		 KB_E_PATH},
+		{{.key_kid = "https://v/keys/disk/01 23"}, KB_E_PATH},
 		{{.nonce = "n2"}, KB_E_NONCE},
 		{{.nonce = ""}, KB_E_NONCE},
 		{{.enc = "CKM_RSA_AES_KEY_WRAP"}, KB_E_ENC},
