@@ -240,7 +240,7 @@ static void user_load(const struct section *root, struct config *c)
 			      "\"user\" must not be root: no process needs its rights");
 	else if (!snapshot_is_archive(root->doc->l->src) && strcmp(c->user, c->service.name) != 0)
 		section_fault(root, "user",
-			      "there is no user \"%s\" on this machine: create it (useradd "
+			      "user \"%s\" does not exist on this machine: create it (useradd "
 			      "--system %s), or name another one",
 			      c->user, c->user);
 }
@@ -302,29 +302,43 @@ static void digest_text(const struct snapshot *src, char out[static 65])
 	*hex_put(out, span_of(digest, sizeof digest)) = '\0';
 }
 
-/* With the rights of the service's user, so that root finds what that user will find. */
+/* Before anything is believed: whose files are good, and with whose rights they are read. */
+static bool service_enter(struct loader *l)
+{
+	struct config *c = l->c;
+	char why[FILE_WHY];
+
+	if (snapshot_is_archive(l->src))
+		return true;
+	service_user(c, &c->service);
+	snapshot_trust(l->src, c->service.uid);
+	if (!snapshot_is_as_service(l->src) && config_is_roots(c, why) == KB_OK)
+		return true;
+	if (user_enter(&c->service) == KB_OK)
+		return true;
+	fault_add(l, c->path, 1, "cannot act as user %s: %s", c->service.name, strerror(errno));
+	return false;
+}
+
 static void load_as_service(struct loader *l)
 {
 	struct config *c = l->c;
 	struct doc d = {0};
-	bool is_archive = snapshot_is_archive(l->src);
 
-	if (!is_archive) {
-		service_user(c, &c->service);
-		snapshot_trust(l->src, c->service.uid);
-		if (user_enter(&c->service) != KB_OK) {
-			fault_add(l, c->path, 1, "cannot act as user %s: %s", c->service.name,
-				  strerror(errno));
-			return;
-		}
-	}
+	if (!service_enter(l))
+		return;
 	if (doc_open(l, c->path, CONFIG_ALL, &d)) {
 		struct section root = doc_root(&d);
 		root_load(l, &root);
 	}
 	doc_close(&d);
-	if (!is_archive)
-		user_leave();
+	if (snapshot_is_archive(l->src))
+		return;
+	user_leave();
+	if (l->n_faults > 0 && c->service.uid == 0 && c->user == NULL)
+		fault_add(l, c->path, 1,
+			  "no \"user\" is named, so the files were judged for root: add the "
+			  "broker's user, \"user\": \"keybroker\"");
 }
 
 enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out,

@@ -23,12 +23,9 @@
  * user's rights from here on: the paths in it are that user's choice. */
 static enum kb_err become_owner(const struct config *cfg)
 {
-	const struct file_trust root = {.n = 0};
 	char why[FILE_WHY];
-	KB_AUTO(fd) int fd = -1;
 
-	if (geteuid() != 0 ||
-	    file_open_trusted(cfg->path, &root, S_IWGRP | S_IWOTH, &fd, why) == KB_OK)
+	if (geteuid() != 0 || config_is_roots(cfg, why) == KB_OK)
 		return KB_OK;
 	enum kb_err err = user_become(&cfg->service);
 	if (err != KB_OK)
@@ -124,6 +121,8 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	char token_dir[SOFTHSM_TOKEN_DIR];
 
 	*out = NULL;
+	if ((err = become_owner(cfg)) != KB_OK)
+		return err;
 	if ((err = secret_arena_init()) != KB_OK) {
 		ctl_fail(CTL_FAILED,
 			 "%d KiB of memory cannot be locked for the PIN; raise `ulimit -l`",
