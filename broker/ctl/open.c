@@ -16,6 +16,7 @@
 #include "ctl/user.h"
 #include "keystore/keystore.h"
 #include "keystore/softhsm.h"
+#include "process/sandbox.h"
 
 /* ---- the configuration ---- */
 
@@ -131,6 +132,9 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	}
 	if ((err = pin_read(cfg, &pin)) != KB_OK)
 		return err;
+	/* The vault has no other variables: what is good here is good there. */
+	if (sandbox_is_complete() && clearenv() != 0)
+		return KB_E_NOMEM;
 	for (char **e = cfg->hsm_environment; e != NULL && *e != NULL; e++) {
 		KB_AUTO(cstr) char *name = strndup(*e, strcspn(*e, "="));
 		if (name == NULL || (*e)[strlen(name)] != '=' ||
