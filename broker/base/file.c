@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/hex.h"
@@ -17,6 +18,11 @@ void fd_cleanup(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+}
+
+int fd_stat(int fd, struct stat *st)
+{
+	return (int)syscall(SYS_fstat, fd, st);
 }
 
 enum kb_err file_write(int fd, struct span bytes)
@@ -86,7 +92,7 @@ static bool has_mode(int fd, mode_t mode)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && ((st.st_mode & 07777) == mode || fchmod(fd, mode) == 0);
+	return fd_stat(fd, &st) == 0 && ((st.st_mode & 07777) == mode || fchmod(fd, mode) == 0);
 }
 
 static bool is_synced(int fd, unsigned flags)

@@ -2,11 +2,16 @@
  * who can change them. */
 #ifndef KB_BASE_FILE_H
 #define KB_BASE_FILE_H
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/bytes.h"
 
 void fd_cleanup(int *fd); /* KB_AUTO(fd) int fd = -1; — closed when it leaves scope */
+
+/* fstat() of an open file.  glibc 2.36 makes it a newfstatat(), which a sandbox that knows no paths
+ * does not allow: with a path it would look at any file. */
+int fd_stat(int fd, struct stat *st);
 
 /* All of `bytes`.  KB_E_FILE, with errno. */
 KB_MUST_CHECK enum kb_err file_write(int fd, struct span bytes);

@@ -26,18 +26,21 @@ static bool present(const struct section *n, const char *name)
  * and engines. */
 static bool variable_ok(const char *name)
 {
-	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	static const char chars[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 	static const char *const refused[] = {"LD_",     "OPENSSL_", "GCONV_",  "GLIBC_",
 					      "MALLOC_", "SSL_",     "NOTIFY_", "LISTEN_"};
+	static const char *const refused_whole[] = {"PATH", "IFS", "ENV", "HOME"};
 
 	size_t len = strlen(name);
-	if (len == 0 || len > 64 || name[0] < 'A' || name[0] > 'Z' || strspn(name, chars) != len)
+	if (len == 0 || len > 64 || (name[0] >= '0' && name[0] <= '9') || name[0] == '_' ||
+	    strspn(name, chars) != len)
 		return false;
-	if (strcmp(name, "PATH") == 0 || strcmp(name, "IFS") == 0 || strcmp(name, "ENV") == 0 ||
-	    strcmp(name, "HOME") == 0)
-		return false;
+	for (size_t i = 0; i < sizeof refused_whole / sizeof refused_whole[0]; i++)
+		if (strcasecmp(name, refused_whole[i]) == 0)
+			return false;
 	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-		if (strncmp(name, refused[i], strlen(refused[i])) == 0)
+		if (strncasecmp(name, refused[i], strlen(refused[i])) == 0)
 			return false;
 	return true;
 }
@@ -89,6 +92,26 @@ static void softhsm_default_check(const struct section *hsm, const struct config
 	softhsm_check(hsm, "module", conf);
 }
 
+/* A string is a path; {"value": "…"} is a text as it is.  *path is NULL for a text. */
+static bool value_load(const struct section *env, const char *name, const struct json_t *value,
+		       char **path, char **out)
+{
+	static const char *const known[] = {"value", NULL};
+	struct section text;
+
+	if (!json_isa_obj(value)) {
+		if (!section_path(env, name, path))
+			return false;
+		*out = strdup(*path);
+	} else if (!section_object(env, name, &text) || !section_known(&text, known) ||
+		   !section_str(&text, "value", 1024, out)) {
+		return false;
+	}
+	if (*out == NULL)
+		section_fault(env, name, "no memory");
+	return *out != NULL;
+}
+
 static void environment_load(const struct section *hsm, struct config *c)
 {
 	void *it = NULL;
@@ -106,15 +129,20 @@ static void environment_load(const struct section *hsm, struct config *c)
 	}
 	while (json_next(env.obj, &it, &name, &value)) {
 		KB_AUTO(cstr) char *path = NULL;
-		char *pair = NULL;
-		if (!variable_ok(name))
+		KB_AUTO(cstr) char *text = NULL;
+		if (!variable_ok(name)) {
 			section_fault(&env, name, "\"%.64s\" must not be set for a PKCS#11 module",
 				      name);
-		else if (section_path(&env, name, &path) &&
-			 asprintf(&pair, "%s=%s", name, path) < 0)
+			continue;
+		}
+		if (!value_load(&env, name, value, &path, &text))
+			continue;
+		if (asprintf(&c->hsm_environment[n], "%s=%s", name, text) < 0) {
+			c->hsm_environment[n] = NULL;
 			section_fault(&env, name, "no memory");
-		else if (path != NULL)
-			c->hsm_environment[n++] = pair;
+			continue;
+		}
+		n++;
 		if (path == NULL)
 			continue;
 		if (strcmp(name, "SOFTHSM2_CONF") == 0)
@@ -127,7 +155,7 @@ static void environment_load(const struct section *hsm, struct config *c)
 static bool uri_ok(const struct section *n, const char *name, const char *uri)
 {
 	if (strncmp(uri, "pkcs11:", 7) != 0) {
-		section_fault(n, name, "\"%s\" must be a PKCS#11 URI: \"pkcs11:…\" (RFC 7512)",
+		section_wrong(n, name, "\"%s\" must be a PKCS#11 URI: \"pkcs11:…\" (RFC 7512)",
 			      name);
 		return false;
 	}
@@ -151,7 +179,7 @@ static void hsm_load(const struct section *root, struct config *c)
 		return;
 	(void)section_known(&hsm, known);
 	if (section_str(&hsm, "module", 4095, &c->hsm_module) && c->hsm_module[0] != '/')
-		section_fault(&hsm, "module", "\"module\" must be an absolute path");
+		section_wrong(&hsm, "module", "\"module\" must be an absolute path");
 	if (section_str(&hsm, "token", 1024, &c->hsm_token))
 		(void)uri_ok(&hsm, "token", c->hsm_token);
 	if (section_path(&hsm, "pin_file", &c->hsm_pin_file) &&
@@ -192,7 +220,7 @@ static void signer_load(const struct section *root, struct config *c)
 	if (section_file(&signer, "certificates", MAX_CHAIN, false, CONFIG_VAULT,
 			 &c->signer_chain) &&
 	    c->signer_chain.len > 0 && x509_chain_check(c->signer_chain) != KB_OK)
-		section_fault(
+		section_wrong(
 			&signer, "certificates",
 			"the file must have the signer's certificate first, then the certificate "
 			"of each issuer, and the root last");
@@ -253,7 +281,7 @@ static void metrics_load(const struct section *root, struct config *c)
 	if (!section_str(&metrics, "address", 64, &c->metrics_address))
 		return;
 	if (!address_ok(c->metrics_address))
-		section_fault(
+		section_wrong(
 			&metrics, "address",
 			"\"address\" must be a literal address and a port: \"127.0.0.1:9464\"");
 	for (size_t i = 0; i < c->n_listeners; i++)
@@ -270,13 +298,13 @@ static void user_load(const struct section *root, struct config *c)
 		return;
 	if (strlen(c->user) >= USER_NAME || strspn(c->user, chars) != strlen(c->user) ||
 	    c->user[0] == '-' || (c->user[0] >= '0' && c->user[0] <= '9'))
-		section_fault(root, "user", "\"user\" must be the name of a system user");
+		section_wrong(root, "user", "\"user\" must be the name of a system user");
 	else if (strcmp(c->user, "root") == 0)
-		section_fault(root, "user",
+		section_wrong(root, "user",
 			      "\"user\" must not be root: no process needs its rights");
 	else if (!snapshot_is_archive(root->doc->l->src) && strcmp(c->user, c->service.name) != 0)
 		section_fault(root, "user",
-			      "there is no user \"%s\" on this machine: create it (useradd "
+			      "user \"%s\" does not exist on this machine: create it (useradd "
 			      "--system %s), or name another one",
 			      c->user, c->user);
 }
@@ -341,29 +369,46 @@ static void digest_text(const struct snapshot *src, char out[static 65])
 	*hex_put(out, span_of(digest, sizeof digest)) = '\0';
 }
 
-/* With the rights of the service's user, so that root finds what that user will find. */
+/* Before anything is believed: whose files are good, and with whose rights they are read. */
+static bool service_enter(struct loader *l)
+{
+	struct config *c = l->c;
+	char why[FILE_WHY];
+
+	if (snapshot_is_archive(l->src))
+		return true;
+	service_user(c, &c->service);
+	snapshot_trust(l->src, c->service.uid);
+	if (!snapshot_is_as_service(l->src) && config_is_roots(c, why) == KB_OK)
+		return true;
+	if (user_enter(&c->service) == KB_OK)
+		return true;
+	fault_add(l, c->path, 1, "cannot act as user %s: %s", c->service.name, strerror(errno));
+	return false;
+}
+
 static void load_as_service(struct loader *l)
 {
 	struct config *c = l->c;
 	struct doc d = {0};
-	bool is_archive = snapshot_is_archive(l->src);
 
-	if (!is_archive) {
-		service_user(c, &c->service);
-		snapshot_trust(l->src, c->service.uid);
-		if (user_enter(&c->service) != KB_OK) {
-			fault_add(l, c->path, 1, "cannot act as user %s: %s", c->service.name,
-				  strerror(errno));
-			return;
-		}
-	}
+	if (!service_enter(l))
+		return;
 	if (doc_open(l, c->path, CONFIG_ALL, &d)) {
 		struct section root = doc_root(&d);
 		root_load(l, &root);
 	}
 	doc_close(&d);
-	if (!is_archive)
-		user_leave();
+	if (snapshot_is_archive(l->src))
+		return;
+	user_leave();
+	bool is_owner = false;
+	for (size_t i = 0; i < l->faults->n; i++)
+		is_owner = is_owner || strstr(l->faults->text[i], "belongs to user") != NULL;
+	if (is_owner && c->service.uid == 0 && c->user == NULL)
+		fault_add(l, c->path, 1,
+			  "no \"user\" is named, so the files were judged for root: add the "
+			  "broker's user, \"user\": \"keybroker\"");
 }
 
 enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts, struct config **out,

@@ -103,19 +103,23 @@ struct config_faults {        /* "path:line: text" each */
 };
 void config_faults_free(struct config_faults *f);
 
-/* As root, files are read with the rights of the service's user: what that user cannot read is a
- * fault.  `parts`: what to read beside keybroker.json itself.  The gateway's part is certificates
- * and TLS keys; the fetcher's, issuers and their CAs; the vault's, those too (a stored key set is
- * valid only with the CA by which it was fetched), and signer, keys, policies and bearer tokens. On
- * KB_OK *out is the caller's; it borrows bytes of `src`, which must outlive it.  Otherwise
- * KB_E_CONFIG and at least one fault.  *faults is filled in either case: config_faults_free(). */
+/* Root reads the files of a snapshot_as_service() with the rights of the service's user, and those
+ * of a configuration that is not root's: what that user cannot read is a fault.  `parts`: what to
+ * read beside keybroker.json itself.  The gateway's part is certificates and TLS keys; the
+ * fetcher's, issuers and their CAs; the vault's, those too (a stored key set is valid only with the
+ * CA by which it was fetched), and signer, keys, policies and bearer tokens. On KB_OK *out is the
+ * caller's; it borrows bytes of `src`, which must outlive it.  Otherwise KB_E_CONFIG and at least
+ * one fault.  *faults is filled in either case: config_faults_free(). */
 KB_MUST_CHECK enum kb_err config_load(struct snapshot *src, const char *path, unsigned parts,
 				      struct config **out, struct config_faults *faults);
 void config_free(struct config *c);
-/* The PIN file: it and the way to it are root's or the service's user's, and that user alone can
- * read it.  Judged as that user even when root asks. */
+/* The PIN file: it and the way to it are root's or the service's user's, and its owner alone can
+ * read it. */
 KB_MUST_CHECK enum kb_err config_pin_open(const struct config *c, int *fd,
 					  char why[static FILE_WHY]);
+/* keybroker.json and the way to it belong to root alone: only then may root follow its paths with
+ * its own rights.  KB_E_FILE or KB_E_FILE_MODE. */
+KB_MUST_CHECK enum kb_err config_is_roots(const struct config *c, char why[static FILE_WHY]);
 static inline void config_cleanup(struct config **c)
 {
 	config_free(*c);

@@ -31,6 +31,11 @@ void fault_add(struct loader *l, const char *path, unsigned line, const char *fm
 void section_fault(const struct section *n, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same, and what is there instead of what should be.  Not for members that may hold a
+ * secret. */
+void section_wrong(const struct section *n, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Read and parse; false after a fault was added.  doc_close() in either case. */
 bool doc_open(struct loader *l, const char *path, unsigned parts, struct doc *d);
 void doc_close(struct doc *d);

@@ -1,7 +1,6 @@
 /* broker/config/service.c — whose service this is: the user whose files are trusted beside root's,
  * and who must be able to read them all.  Decides it before anything of the configuration is
- * trusted, so it is no right of its own: root reads only what that user can read, too. */
-#include <errno.h>
+ * trusted: a configuration that is not root's gives root's rights to nobody (config_load()). */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -46,18 +45,17 @@ void service_user(const struct config *c, struct user *out)
 		user_of(st.st_uid, st.st_gid, out);
 }
 
+enum kb_err config_is_roots(const struct config *c, char why[static FILE_WHY])
+{
+	const struct file_trust root = {.n = 0};
+	KB_AUTO(fd) int fd = -1;
+
+	return file_open_trusted(c->path, &root, 022, &fd, why);
+}
+
 enum kb_err config_pin_open(const struct config *c, int *fd, char why[static FILE_WHY])
 {
 	const struct file_trust trust = {.user = {c->service.uid}, .n = 1};
-	enum kb_err err = user_enter(&c->service);
 
-	*fd = -1;
-	if (err != KB_OK) {
-		snprintf(why, FILE_WHY, "cannot act as user %s: %s", c->service.name,
-			 strerror(errno));
-		return err;
-	}
-	err = file_open_trusted(c->hsm_pin_file, &trust, 077, fd, why);
-	user_leave();
-	return err;
+	return file_open_trusted(c->hsm_pin_file, &trust, 077, fd, why);
 }

@@ -129,6 +129,16 @@ void snapshot_trust(struct snapshot *s, uid_t user)
 	s->trust = (struct file_trust){.user = {user}, .n = 1};
 }
 
+void snapshot_as_service(struct snapshot *s)
+{
+	s->is_as_service = true;
+}
+
+bool snapshot_is_as_service(const struct snapshot *s)
+{
+	return s->is_as_service;
+}
+
 bool snapshot_is_archive(const struct snapshot *s)
 {
 	return s->map != NULL;

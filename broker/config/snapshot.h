@@ -19,6 +19,9 @@ void snapshot_trust(struct snapshot *s, uid_t user);
 /* An archive of snapshot_pack(), mapped from a descriptor, which may be closed afterwards.
  * KB_E_FILE when it is not a sealed archive. */
 KB_MUST_CHECK enum kb_err snapshot_archive(int fd, struct snapshot **out);
+/* To find what the service's user will find: root reads the files with that user's rights. */
+void snapshot_as_service(struct snapshot *s);
+bool snapshot_is_as_service(const struct snapshot *s);
 bool snapshot_is_archive(const struct snapshot *s);
 void snapshot_free(struct snapshot *s); /* wipes private contents */
 static inline void snapshot_cleanup(struct snapshot **s)

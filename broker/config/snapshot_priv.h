@@ -29,6 +29,7 @@ struct snapshot {
 	uint8_t digest[32]; /* of an archive */
 	char why[FILE_WHY];
 	struct file_trust trust;
+	bool is_as_service;
 	char above[PATH_MAX]; /* the last directory that was found good, */
 	int above_fd;         /* and a descriptor of it; -1: none */
 };

@@ -190,8 +190,10 @@ static int check_run(struct ctl *c)
 	struct buf out;
 
 	enum kb_err err = snapshot_files(&source);
-	if (err == KB_OK)
+	if (err == KB_OK) {
+		snapshot_as_service(source);
 		err = config_load(source, c->config_path, CONFIG_ALL, &cfg, &found);
+	}
 	for (size_t i = 0; i < found.n; i++)
 		note(&faults, "%s", found.text[i]);
 	config_faults_free(&found);

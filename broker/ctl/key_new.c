@@ -1,6 +1,7 @@
 /* broker/ctl/key_new.c — `keybrokerctl key create` and `key import`: a new key object and its
  * record. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +164,12 @@ static char *policy_name(const struct config *cfg, const char *absolute)
 	return strdup(absolute);
 }
 
+/* For the user that we act as. */
+static bool access_denied(const char *path)
+{
+	return faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) != 0 && errno == EACCES;
+}
+
 /* The configuration check compiles it again.  Here a fault is reported with its line. */
 static bool policy_read(struct key_record *r, const struct config *cfg, const char *file)
 {
@@ -177,6 +184,12 @@ static bool policy_read(struct key_record *r, const struct config *cfg, const ch
 		return ctl_fail(false, "--policy %s: %s", file, strerror(errno));
 	if (ctl_read(absolute, KB_MAX_POLICY, &text) != KB_OK)
 		return false;
+	if (user_enter(&cfg->service) == KB_OK) {
+		if (access_denied(absolute))
+			ctl_say("warning: %s: user %s, as whom the broker runs, cannot read it",
+				absolute, cfg->service.name);
+		user_leave();
+	}
 	enum kb_err err = rules_compile(buf_span(&text), &rules, &fault);
 	if (err != KB_OK)
 		return ctl_fail(false, "%s:%u: %s", file, fault.line,

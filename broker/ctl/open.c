@@ -16,6 +16,7 @@
 #include "ctl/user.h"
 #include "keystore/keystore.h"
 #include "keystore/softhsm.h"
+#include "process/sandbox.h"
 
 /* ---- the configuration ---- */
 
@@ -23,12 +24,9 @@
  * user's rights from here on: the paths in it are that user's choice. */
 static enum kb_err become_owner(const struct config *cfg)
 {
-	const struct file_trust root = {.n = 0};
 	char why[FILE_WHY];
-	KB_AUTO(fd) int fd = -1;
 
-	if (geteuid() != 0 ||
-	    file_open_trusted(cfg->path, &root, S_IWGRP | S_IWOTH, &fd, why) == KB_OK)
+	if (geteuid() != 0 || config_is_roots(cfg, why) == KB_OK)
 		return KB_OK;
 	enum kb_err err = user_become(&cfg->service);
 	if (err != KB_OK)
@@ -124,6 +122,8 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	char token_dir[SOFTHSM_TOKEN_DIR];
 
 	*out = NULL;
+	if ((err = become_owner(cfg)) != KB_OK)
+		return err;
 	if ((err = secret_arena_init()) != KB_OK) {
 		ctl_fail(CTL_FAILED,
 			 "%d KiB of memory cannot be locked for the PIN; raise `ulimit -l`",
@@ -132,6 +132,9 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	}
 	if ((err = pin_read(cfg, &pin)) != KB_OK)
 		return err;
+	/* The vault has no other variables: what is good here is good there. */
+	if (sandbox_is_complete() && clearenv() != 0)
+		return KB_E_NOMEM;
 	for (char **e = cfg->hsm_environment; e != NULL && *e != NULL; e++) {
 		KB_AUTO(cstr) char *name = strndup(*e, strcspn(*e, "="));
 		if (name == NULL || (*e)[strlen(name)] != '=' ||

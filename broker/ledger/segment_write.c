@@ -39,7 +39,7 @@ static bool is_in_place(const struct segments *s)
 	int fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return false;
-	bool is_same = fstat(s->fd, &written) == 0 && fstat(fd, &named) == 0 &&
+	bool is_same = fd_stat(s->fd, &written) == 0 && fd_stat(fd, &named) == 0 &&
 		       written.st_dev == named.st_dev && written.st_ino == named.st_ino;
 	close(fd);
 	return is_same;
@@ -144,7 +144,7 @@ static enum kb_err check_file(int fd, uint32_t number, int64_t *size, struct seg
 {
 	struct stat st;
 
-	if (fstat(fd, &st) != 0)
+	if (fd_stat(fd, &st) != 0)
 		return KB_E_FILE;
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1 ||
 	    (st.st_mode & 07777 & ~(mode_t)SEGMENT_MODE) != 0) {

@@ -9,13 +9,15 @@
 #include "config/certificates.h"
 #include "supervisor/supervisor.h"
 
-enum kb_err load_config(const char *path, struct snapshot **src, struct config **config,
-			struct config_faults *faults)
+static enum kb_err load(const char *path, bool is_as_service, struct snapshot **src,
+			struct config **config, struct config_faults *faults)
 {
 	enum kb_err err = snapshot_files(src);
 
 	*config = NULL;
 	*faults = (struct config_faults){0};
+	if (err == KB_OK && is_as_service)
+		snapshot_as_service(*src);
 	if (err == KB_OK)
 		err = config_load(*src, path, CONFIG_ALL, config, faults);
 	if (err != KB_OK) {
@@ -23,6 +25,12 @@ enum kb_err load_config(const char *path, struct snapshot **src, struct config *
 		*src = NULL;
 	}
 	return err;
+}
+
+enum kb_err load_config(const char *path, struct snapshot **src, struct config **config,
+			struct config_faults *faults)
+{
+	return load(path, false, src, config, faults);
 }
 
 struct judge {
@@ -89,7 +97,8 @@ int supervisor_check(const char *config_path)
 	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults;
-	enum kb_err err = load_config(config_path, &src, &config, &faults);
+	/* Root asks; the one who will read the files is the service's user. */
+	enum kb_err err = load(config_path, true, &src, &config, &faults);
 
 	if (err != KB_OK)
 		load_print_faults(&faults, err);

@@ -11,11 +11,9 @@
 /* The supervisor stays root, and the paths of the configuration are its orders. */
 static enum kb_err check_is_roots(const struct config *c)
 {
-	const struct file_trust root = {.n = 0};
 	char why[FILE_WHY];
-	KB_AUTO(fd) int fd = -1;
 
-	if (file_open_trusted(c->path, &root, 022, &fd, why) == KB_OK)
+	if (config_is_roots(c, why) == KB_OK)
 		return KB_OK;
 	fprintf(stderr,
 		"%s: %s; started as root, the broker takes orders of root alone: correct it, or "

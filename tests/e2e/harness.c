@@ -125,7 +125,9 @@ const char *instance_write(struct instance *in, const char *path, const void *by
 	snprintf(full, sizeof full, "%s/%s", in->dir, path);
 	snprintf(temporary, sizeof temporary, "%s.new", full);
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, bytes, len) != (ssize_t)len || close(fd) != 0 ||
+	struct stat st; /* the broker's group, as keybrokerctl gives it */
+	if (fd < 0 || stat(in->dir, &st) != 0 || fchown(fd, (uid_t)-1, st.st_gid) != 0 ||
+	    fchmod(fd, 0640) != 0 || write(fd, bytes, len) != (ssize_t)len || close(fd) != 0 ||
 	    rename(temporary, full) != 0)
 		return wrong("%s: %s", full, strerror(errno));
 	return NULL;

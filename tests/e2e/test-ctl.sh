@@ -359,7 +359,7 @@ test_ctl_status_and_reload_without_a_broker() {
 test_ctl_init_for_another_user() {
 	[ "$(id -u)" = 0 ] || return 0
 	run 0 "$ctl" init "$tmp/other" --user nobody --issuer https://issuer.example &&
-		is "$(find "$tmp/other" -user nobody | sed "s|$tmp/other/||" | grep -vE '^(hsm/tokens|state)(/|$)')" '' &&
+		is "$(find "$tmp/other" -user nobody | sed "s|$tmp/other/||" | grep -vE '^(hsm/(tokens|pin)|state)(/|$)')" '' &&
 		run 0 "$ctl" -c "$tmp/other/keybroker.json" key create k --kty oct-HSM --policy "$tmp/other/policies/cvm.json" &&
 		is "$(find "$tmp/other/hsm/tokens" ! -user nobody)" '' && is "$(stat -c %U "$tmp/other/keys.d/k.json")" root &&
 		run 0 "$ctl" -c "$tmp/other/keybroker.json" check --hsm

@@ -653,7 +653,7 @@ static void test_config_other_faults(void **state)
 		 "must not be set for a PKCS#11 module"},
 		{"\"SOFTHSM2_CONF\"", "\"PATH\"", "keybroker.json:16",
 		 "must not be set for a PKCS#11 module"},
-		{"\"SOFTHSM2_CONF\"", "\"softhsm\"", "keybroker.json:16",
+		{"\"SOFTHSM2_CONF\"", "\"soft-hsm\"", "keybroker.json:16",
 		 "must not be set for a PKCS#11 module"},
 		{"\"workers\": 2", "\"workers\": 65", "keybroker.json:17", "from 1 to 64"},
 		{"\"workers\": 2", "\"workers\": 0", "keybroker.json:17", "from 1 to 64"},
