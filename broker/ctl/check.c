@@ -63,7 +63,7 @@ static void chain_check(const struct config *cfg, const char *what, struct span 
 		note(faults, "%s: %s: no PEM certificates, or one does not parse", cfg->path, what);
 		return;
 	}
-	clock_text(expires_s * 1000000, end);
+	clock_text_s(expires_s, end);
 	if (expires_s < now_s)
 		note(faults, "%s: %s: a certificate ended on %.10s; replace it", cfg->path, what,
 		     end);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/hex.h"
@@ -169,6 +170,8 @@ static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 	    (err = json_get_int(head, "fresh_until", &k->fresh_until_s)) != KB_OK ||
 	    (err = json_get_str(head, "sha256", 64, &said)) != KB_OK)
 		return err;
+	if (!clock_is_time(k->fetched_s) || !clock_is_time(k->fresh_until_s))
+		return KB_E_JSON_TYPE;
 	k->document = span_sub(all, line + 1, all.len);
 	sha256_text(k->document, sha256);
 	return span_eq_cstr(said, sha256) ? KB_OK : KB_E_FETCH_CONTENT;
