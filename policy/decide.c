@@ -112,19 +112,12 @@ static enum kb_err check_origin(const struct release_case *c, struct explain *ex
 	return note(ex, STEP_SIGNATURE, err, text);
 }
 
-static void time_text(int64_t seconds, char out[static KB_TIME_TEXT])
-{
-	int64_t us;
-
-	clock_text(__builtin_mul_overflow(seconds, 1000000, &us) ? -1 : us, out);
-}
-
 static void claim_time_text(const struct json_t *claims, const char *name,
 			    char out[static KB_TIME_TEXT])
 {
 	int64_t seconds;
 
-	time_text(json_get_int(claims, name, &seconds) == KB_OK ? seconds : -1, out);
+	clock_text_s(json_get_int(claims, name, &seconds) == KB_OK ? seconds : -1, out);
 }
 
 static enum kb_err check_time(const struct release_case *c, struct explain *ex)
@@ -135,7 +128,7 @@ static enum kb_err check_time(const struct release_case *c, struct explain *ex)
 	enum kb_err err = claims_check_time(claims, c->issuer, c->now_s);
 	claim_time_text(claims, "iat", issued);
 	claim_time_text(claims, "exp", expires);
-	time_text(c->now_s, now);
+	clock_text_s(c->now_s, now);
 	(void)snprintf(text, sizeof text, "issued %.19sZ, expires %.19sZ, judged at %.19sZ", issued,
 		       expires, now);
 	return note(ex, STEP_TIME, err, text);

@@ -61,21 +61,31 @@ void clock_text(int64_t wall_us, char out[static KB_TIME_TEXT])
 		 (unsigned)tm.tm_sec % 100, (unsigned)(wall_us % 1000000));
 }
 
+bool clock_is_time(int64_t wall_s)
+{
+	return wall_s >= 0 && wall_s <= KB_TIME_MAX_S;
+}
+
+void clock_text_s(int64_t wall_s, char out[static KB_TIME_TEXT])
+{
+	clock_text(clock_is_time(wall_s) ? wall_s * 1000000 : -1, out);
+}
+
 enum kb_err clock_parse(const char *text, int64_t *wall_s)
 {
 	char *end;
 	struct tm tm = {0};
 
 	long long n = strtoll(text, &end, 10);
-	if (end != text && *end == '\0' && n >= 0) {
+	if (end != text && *end == '\0') {
 		*wall_s = n;
-		return KB_OK;
+		return clock_is_time(n) ? KB_OK : KB_E_CONFIG;
 	}
 	end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	if (end == NULL || *end != '\0')
 		return KB_E_CONFIG;
 	*wall_s = timegm(&tm);
-	return KB_OK;
+	return clock_is_time(*wall_s) ? KB_OK : KB_E_CONFIG;
 }
 
 enum kb_err clock_parse_span(struct span t, int64_t *seconds)

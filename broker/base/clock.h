@@ -15,7 +15,12 @@ bool clock_is_set(int64_t wall_s);
 #define KB_TIME_TEXT 28
 /* RFC 3339 in UTC with microseconds, "2026-11-21T17:10:11.000000Z"; `out` always terminated. */
 void clock_text(int64_t wall_us, char out[static KB_TIME_TEXT]);
-/* Seconds since 1970 or RFC 3339 in UTC ("2026-11-21T17:10:11Z"). */
+/* The same from seconds; any number may be given. */
+void clock_text_s(int64_t wall_s, char out[static KB_TIME_TEXT]);
+/* From 1970 to KB_TIME_MAX_S.  Ask this of every time that a file, an option or a message gives,
+ * before it is computed with. */
+bool clock_is_time(int64_t wall_s);
+/* Seconds since 1970 or RFC 3339 in UTC ("2026-11-21T17:10:11Z"); clock_is_time() holds. */
 KB_MUST_CHECK enum kb_err clock_parse(const char *text, int64_t *wall_s);
 /* A duration as the configuration writes it: "60s", "5m", "8h", "1d"; seconds. */
 KB_MUST_CHECK enum kb_err clock_parse_span(struct span text, int64_t *seconds);

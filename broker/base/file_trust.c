@@ -146,7 +146,7 @@ static enum kb_err check_one(const struct way *w, int fd, struct stat *st)
 	char subject[300] = "";
 	bool is_end = w->rest[0] == '\0' && !w->is_above;
 
-	if (fstat(fd, st) != 0)
+	if (fd_stat(fd, st) != 0)
 		return explain_errno(w->why);
 	if (!is_end)
 		snprintf(subject, sizeof subject, "is below %.250s, which ", where(w));
@@ -165,7 +165,7 @@ static enum kb_err check_list(const struct way *w)
 {
 	struct stat st;
 
-	if (fstat(w->dir, &st) != 0)
+	if (fd_stat(w->dir, &st) != 0)
 		return explain_errno(w->why);
 	return others_write(&st) ? explain_open("", &st, where(w), w->why) : KB_OK;
 }
@@ -359,7 +359,7 @@ enum kb_err file_check(int fd, const struct file_trust *trust, mode_t forbidden,
 {
 	struct stat st;
 
-	if (fstat(fd, &st) != 0)
+	if (fd_stat(fd, &st) != 0)
 		return explain_errno(why);
 	if (!S_ISREG(st.st_mode)) {
 		snprintf(why, FILE_WHY, "is not a regular file");

@@ -168,6 +168,9 @@
 #define KB_MAX_SKEW_S 300
 /* seconds since 1970: 2026-08-01. A wall clock before this was never set. */
 #define KB_EPOCH_MIN_S 1785542400
+/* seconds since 1970: The end of the year 9999, the last that RFC 3339 can write. Sums of two such
+ * times, and microseconds of one, fit into 64 bits. */
+#define KB_TIME_MAX_S 253402300799
 
 /* ---- Connections and queue ---- */
 

@@ -23,7 +23,7 @@ static void tell(const struct look *l, enum certificate_state state, struct span
 	char text[WHAT + 512], day[KB_TIME_TEXT] = "";
 
 	if (time_s != 0)
-		clock_text(time_s * 1000000, day);
+		clock_text_s(time_s, day);
 	snprintf(text, sizeof text, "%s: %s: %s%.10s", l->c->path, what, fault, day);
 	l->note(l->ctx, state, pem, text);
 }

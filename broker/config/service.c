@@ -20,7 +20,7 @@ static bool user_peek(const char *path, char name[static USER_NAME])
 	KB_AUTO(fd) int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
 	buf_init(&bytes, KB_MAX_CONFIG);
-	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+	if (fd < 0 || fd_stat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
 	    file_read_all(fd, &bytes) != KB_OK ||
 	    json_load_strict(buf_span(&bytes), KB_MAX_CONFIG, &json, NULL) != KB_OK ||
 	    !json_isa_obj(json) || json_get_str(json, "user", USER_NAME - 1, &text) != KB_OK)

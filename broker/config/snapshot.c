@@ -207,7 +207,7 @@ static enum kb_err load_file(struct snapshot *s, struct snapshot_entry *e, size_
 	if ((err = open_file(s, e->key, e->is_private ? FILE_PRIVATE : FILE_PUBLIC, &fd, why)) !=
 	    KB_OK)
 		return err;
-	if (fstat(fd, &st) != 0)
+	if (fd_stat(fd, &st) != 0)
 		return explain(s, KB_E_FILE, why, strerror(errno));
 	if ((uint64_t)st.st_size > max_bytes)
 		return explain(s, KB_E_FILE_SIZE, why, "is too large");

@@ -126,7 +126,7 @@ enum kb_err snapshot_archive(int fd, struct snapshot **out)
 	*out = NULL;
 	/* Without the seals its maker could change it while it is used. */
 	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
+	if (seals < 0 || (seals & SEALS) != SEALS || fd_stat(fd, &st) != 0 ||
 	    (uint64_t)st.st_size < sizeof(struct archive_head))
 		return KB_E_FILE;
 	KB_AUTO(snapshot) struct snapshot *s = calloc(1, sizeof *s);

@@ -161,7 +161,7 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 {
 	char at[KB_TIME_TEXT];
 
-	clock_text(q->now_s * 1000000, at);
+	clock_text_s(q->now_s, at);
 	buf_addf(out, "key      %s\n", q->key->record->name);
 	if (q->version.len > 0)
 		buf_addf(out, "version  %.*s\n", (int)q->version.len, (const char *)q->version.p);

@@ -10,7 +10,7 @@
 
 static const char *day_text(int64_t when, char out[static KB_TIME_TEXT])
 {
-	clock_text(when * 1000000, out);
+	clock_text_s(when, out);
 	out[10] = '\0';
 	return out;
 }

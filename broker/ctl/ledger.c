@@ -1,5 +1,5 @@
-/* broker/ctl/ledger.c — `keybrokerctl ledger …`: the table of its commands.  They open files for
- * reading only; a running broker does not notice. */
+/* broker/ctl/ledger.c — `keybrokerctl ledger …`: the table of its commands.  A running
+ * broker does not notice them. */
 #include "ctl/ledger.h"
 
 const struct ctl_command ctl_ledger_commands[] = {
@@ -14,5 +14,12 @@ const struct ctl_command ctl_ledger_commands[] = {
 	 "2026-11-21T00:00:00Z\n"},
 	{"ledger tail", NULL, "The last records (10), and with --follow those that come.",
 	 ledger_tail_opts, ledger_tail_run, NULL},
+	{"ledger archive", NULL,
+	 "Move closed segments to another directory, and remember the border.", ledger_archive_opts,
+	 ledger_archive_run,
+	 "What is left verifies as good from the border on; the archive does too, with --dir. It "
+	 "may "
+	 "be stopped at any time: the same command goes on.\n\n"
+	 "Example:\n  keybrokerctl ledger archive --to /archive/ledger --keep 4\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

@@ -23,9 +23,20 @@ void journal_see_time(struct ledger *l)
 	if (now_s > l->log.clock_s)
 		l->log.clock_s = now_s;
 	replay_see(l->replay, now_s);
-	/* The ledger was begun while the clock was ahead.  Do not refuse all tokens until then. */
+}
+
+/* "born" is never lowered: a clock that was set back would permit second uses of tokens of a ledger
+ * that was lost.  A ledger that was begun while the clock was ahead refuses them all until then. */
+static void warn_of_birth(const struct ledger *l, int64_t now_s)
+{
 	if (l->log.born_s > now_s)
-		l->log.born_s = now_s;
+		log_event(LOG_WARN, "ledger.born_ahead", "until", log_i64(l->log.born_s), "what",
+			  "the clock is behind the time at which this ledger was begun: tokens of "
+			  "issuers with single_use are refused until then",
+			  "fix",
+			  "set the clock; if it was wrong when the ledger was begun, stop the "
+			  "broker and move the ledger's directory aside",
+			  NULL);
 }
 
 static void set_unwritable(struct ledger *l)
@@ -74,6 +85,22 @@ void journal_rotate(struct ledger *l, const char *why)
 		  l->log.fd < 0 ? "no" : "yes", NULL);
 	if (l->log.fd < 0)
 		set_unwritable(l);
+}
+
+/* What a dead process left at the end of the newest segment stays there. */
+static enum kb_err begin_after_torn(struct ledger *l)
+{
+	const uint32_t torn = l->log.number;
+	const int64_t bytes = l->log.torn_bytes;
+
+	journal_see_time(l);
+	enum kb_err err = begin_segment(l, SEGMENT_TORN);
+	if (err == KB_OK)
+		log_event(LOG_WARN, "ledger.torn", "segment", log_i64(torn), "bytes",
+			  log_i64(bytes), "what",
+			  "the end of this segment was never confirmed, and no reply depends on it",
+			  NULL);
+	return err;
 }
 
 bool journal_event(struct ledger *l, const char *event, const char *number_name, int64_t number,
@@ -177,7 +204,7 @@ bool journal_reopen(struct ledger *l)
 {
 	if (l->log.fd >= 0 || clock_mono_ms() < l->reopen_at_ms)
 		return false;
-	if (begin_segment(l, "write failed") != KB_OK) {
+	if (begin_segment(l, SEGMENT_WRITE_FAILED) != KB_OK) {
 		l->reopen_at_ms = clock_mono_ms() + LEDGER_REOPEN_MS;
 		return false;
 	}
@@ -269,6 +296,7 @@ enum kb_err journal_open(struct ledger *l)
 	replay_see(l->replay, now_s);
 	enum kb_err err = segment_open(FD_LEDGER_DIR, now_s, read_line, l, &l->log, &fault);
 	if (err == KB_OK) {
+		warn_of_birth(l, now_s);
 		if (l->log.chain.seq <= 1)
 			log_event(LOG_WARN, "ledger.new", "what",
 				  "no ledger was in this directory: tokens issued before now are "
@@ -282,10 +310,14 @@ enum kb_err journal_open(struct ledger *l)
 				  "segments are missing that record which tokens were used: tokens "
 				  "that expire before this time are refused",
 				  "until", log_i64(l->log.unread_until_s), NULL);
-		return KB_OK;
+		if (l->log.fd < 0)
+			err = begin_after_torn(l);
+		if (err == KB_OK)
+			return KB_OK;
 	}
-	const char *fix = "see keybrokerctl ledger verify; to begin a new ledger, move the old "
-			  "directory aside and keep it";
+	const char *fix = "see keybrokerctl ledger verify: put back the file that it names, as it "
+			  "was; or move this segment and all older ones out of the directory; or "
+			  "begin a new ledger: move the directory aside, and keep it";
 	if (err == KB_E_LEDGER_LOCKED)
 		fix = "another broker writes to this ledger: stop it, or give this one a state "
 		      "directory of its own";

@@ -18,17 +18,23 @@
 #include "base/json.h"
 #include "base/log.h"
 
-enum {
-	SEGMENT_MODE = 0640,
-
-	/* Bytes that may be written and not yet synced: one batch. */
-	UNCONFIRMED = KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1),
-};
+enum { SEGMENT_MODE = 0640 };
 static const char new_name[] = "ledger.new";
 
-/* The open file is still the one of its name.  Records in a file that was moved, removed or
- * replaced are lost to every reader of the ledger. */
-static bool is_in_place(const struct segments *s)
+static const char is_elsewhere[] = "it was moved, removed or replaced";
+static const char has_other_length[] = "it was shortened, or another process wrote to it";
+
+/* What is to be done when a file is not the one that we wrote.  A broken disk needs other help. */
+static const char put_back[] =
+	"put the file back as it was, from where it was moved or from the copy that logrotate "
+	"made; "
+	"or move it and all older segments out of the directory. To make room use keybrokerctl "
+	"ledger archive, not logrotate";
+
+/* NULL when the open file is still the one of its name, and holds as many bytes as we wrote.
+ * Records in a file that was moved, removed, replaced or cut are lost to every reader of the
+ * ledger. */
+static const char *not_ours(const struct segments *s, int64_t bytes)
 {
 	char name[SEGMENT_NAME];
 	struct stat written, named;
@@ -38,25 +44,51 @@ static bool is_in_place(const struct segments *s)
 	/* Not stat() by name: the ledger process's sandbox does not allow it. */
 	int fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return false;
+		return is_elsewhere;
 	bool is_same = fd_stat(s->fd, &written) == 0 && fd_stat(fd, &named) == 0 &&
 		       written.st_dev == named.st_dev && written.st_ino == named.st_ino;
 	close(fd);
-	return is_same;
+	if (!is_same)
+		return is_elsewhere;
+	return written.st_size == bytes ? NULL : has_other_length;
+}
+
+static bool has_length(int fd, int64_t bytes)
+{
+	struct stat st;
+
+	return fd_stat(fd, &st) == 0 && st.st_size == bytes;
+}
+
+/* Cut what a commit of `len` bytes may have left.  Never what others wrote, and never make a file
+ * longer that others cut. */
+static bool cut_back(const struct segments *s, int64_t len)
+{
+	struct stat st;
+
+	return fd_stat(s->fd, &st) == 0 && st.st_size >= s->bytes && st.st_size <= s->bytes + len &&
+	       ftruncate(s->fd, s->bytes) == 0 && fdatasync(s->fd) == 0;
 }
 
 enum kb_err segment_commit(struct segments *s, struct span lines, const struct chain *after)
 {
-	const char *why;
+	const int64_t len = (int64_t)lines.len;
+	const char *why, *fix = NULL;
+	bool is_cut = false;
 
 	if (s->fd < 0)
 		return KB_E_LEDGER;
+	if (!has_length(s->fd, s->bytes)) { /* do not write where nobody would find it */
+		why = has_other_length;
+		fix = put_back;
+		goto fail;
+	}
 	if (file_write(s->fd, lines) != KB_OK || fdatasync(s->fd) != 0) {
 		why = strerror(errno);
-	} else if (!is_in_place(s)) {
-		why = "the file was moved, removed or replaced";
+	} else if ((why = not_ours(s, s->bytes + len)) != NULL) {
+		fix = put_back;
 	} else {
-		s->bytes += (int64_t)lines.len;
+		s->bytes += len;
 		s->chain = *after;
 		return KB_OK;
 	}
@@ -64,9 +96,10 @@ enum kb_err segment_commit(struct segments *s, struct span lines, const struct c
 	/* After a failed sync the kernel may have dropped the pages, and the next sync would report
 	 * success: never write to this file again.  Truncating it is only tidy; the next segment's
 	 * first line says how many bytes of it count. */
-	bool is_cut = ftruncate(s->fd, s->bytes) == 0 && fdatasync(s->fd) == 0;
+	is_cut = cut_back(s, len);
+fail:
 	log_event(LOG_ERROR, "ledger.write_failed", "segment", log_i64(s->number), "why", why,
-		  "cut_back", is_cut ? "yes" : "no", NULL);
+		  "cut_back", is_cut ? "yes" : "no", fix == NULL ? NULL : "fix", fix, NULL);
 	close(s->fd);
 	s->fd = -1;
 	return KB_E_LEDGER;
@@ -95,6 +128,13 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 	json_add_int(&record, "clock", s->clock_s);
 	json_add_int(&record, "replay_until", s->replay_until_s);
 	json_add_int(&record, "born", s->born_s);
+	if (s->torn_bytes > 0) {
+		json_add_int(&record, "torn_bytes", s->torn_bytes);
+		json_add_name(&record, "torn_sha256");
+		buf_add_str(&record, "\"");
+		hex_encode(&record, span_of(s->torn_sha256, sizeof s->torn_sha256));
+		buf_add_str(&record, "\"");
+	}
 	if (extra.len > 0) {
 		buf_add_str(&record, ",");
 		buf_add_span(&record, extra);
@@ -121,14 +161,20 @@ enum kb_err segment_begin(struct segments *s, const char *why, struct span extra
 	/* From here on the new name may be on the disk, whatever rename() and fsync() return, and
 	 * its first line says where the old file ends: never append to the old one again.  If this
 	 * fails, the next try replaces the new one. */
-	if (s->fd >= 0)
+	if (s->fd >= 0) {
+		const char *wrong = not_ours(s, s->bytes);
+		if (wrong != NULL)
+			log_event(LOG_ERROR, "ledger.not_ours", "segment", log_i64(s->number),
+				  "why", wrong, "fix", put_back, NULL);
 		close(s->fd);
+	}
 	s->fd = -1;
 	if (renameat(s->dir, new_name, s->dir, name) != 0 || fsync(s->dir) != 0)
 		goto fail;
 	s->fd = fd;
 	s->number++;
 	s->bytes = bytes;
+	s->torn_bytes = 0;
 	s->chain = next;
 	return KB_OK;
 fail:
@@ -157,58 +203,36 @@ static enum kb_err check_file(int fd, uint32_t number, int64_t *size, struct seg
 	return KB_OK;
 }
 
-/* Write the record of the repair over the first torn bytes, then truncate the rest: nothing is cut
- * before the cut is recorded. */
-static enum kb_err repair(struct segments *s, int fd, const struct segment_fault *torn,
-			  int64_t size)
+/* Measure what a dead process left after the last good line. */
+static enum kb_err measure_torn(struct segments *s, int fd, int64_t size)
 {
-	char when[KB_TIME_TEXT];
-	uint8_t digest[32];
-	int64_t left = size - torn->offset;
-	struct chain next = s->chain;
+	int64_t len = size - s->bytes;
 
-	KB_AUTO(buf) struct buf cut, record, line;
-	buf_init(&cut, UNCONFIRMED);
-	buf_init(&record, KB_MAX_RECORD);
-	buf_init(&line, CHAIN_MAX_LINE + 1);
-	if (left > UNCONFIRMED)
+	KB_AUTO(buf) struct buf torn;
+	buf_init(&torn, (size_t)SEGMENT_UNCONFIRMED);
+	if (len > SEGMENT_UNCONFIRMED)
 		return KB_E_LEDGER_CHAIN;
-	uint8_t *p = buf_reserve(&cut, (size_t)left);
+	uint8_t *p = buf_reserve(&torn, (size_t)len);
 	if (p == NULL)
 		return KB_E_NOMEM;
-	if (pread(fd, p, (size_t)left, torn->offset) != left)
+	if (pread(fd, p, (size_t)len, s->bytes) != len)
 		return KB_E_FILE;
-	digest_sha256(span_of(p, (size_t)left), digest);
-	clock_text(clock_wall_us(), when);
-	buf_add_str(&record, "{");
-	json_add_member(&record, "time", span_str(when));
-	json_add_member(&record, "event", span_str("repair"));
-	json_add_int(&record, "bytes", left);
-	json_add_name(&record, "sha256");
-	buf_add_str(&record, "\"");
-	hex_encode(&record, span_of(digest, sizeof digest));
-	buf_add_str(&record, "\"}");
-	enum kb_err err = chain_add(&next, buf_span(&record), &line);
-	if (err != KB_OK)
-		return err;
-	if (pwrite(fd, line.p, line.len, torn->offset) != (ssize_t)line.len)
-		return KB_E_LEDGER;
-	if (ftruncate(fd, torn->offset + (int64_t)line.len) != 0 || fsync(fd) != 0)
-		return KB_E_LEDGER;
-	s->chain = next;
-	s->bytes = torn->offset + (int64_t)line.len;
+	digest_sha256(span_of(p, (size_t)len), s->torn_sha256);
+	s->torn_bytes = len;
 	return KB_OK;
 }
 
 /* What was read back may be only in the page cache: never synced, or its sync failed, after which
  * the kernel marks the pages clean and the next sync does not write them.  Write the bytes that may
- * be unconfirmed once more and sync, before anything depends on them. */
+ * be unconfirmed once more, each where it is, and sync, before anything depends on them.  Torn ones
+ * too: the next first line holds their digest. */
 static enum kb_err confirm(const struct segments *s, int fd)
 {
-	int64_t from = s->bytes > UNCONFIRMED ? s->bytes - UNCONFIRMED : 0, len = s->bytes - from;
+	int64_t from = s->bytes > SEGMENT_UNCONFIRMED ? s->bytes - SEGMENT_UNCONFIRMED : 0,
+		len = s->bytes - from + s->torn_bytes;
 
 	KB_AUTO(buf) struct buf tail;
-	buf_init(&tail, UNCONFIRMED);
+	buf_init(&tail, 2 * (size_t)SEGMENT_UNCONFIRMED);
 	uint8_t *p = buf_reserve(&tail, (size_t)len);
 	if (p == NULL)
 		return KB_E_NOMEM;
@@ -217,26 +241,21 @@ static enum kb_err confirm(const struct segments *s, int fd)
 	return pwrite(fd, p, (size_t)len, from) == len && fdatasync(fd) == 0 ? KB_OK : KB_E_LEDGER;
 }
 
-/* The newest segment such that no segment before it holds a record needed after now_s. */
 static enum kb_err choose_start(int dir, const struct segment_listing *l, struct segments *s,
 				int64_t now_s, uint32_t *from, struct segment_fault *fault)
 {
 	struct segment_header h;
-	enum kb_err err;
+	enum kb_err err = segment_header_read(dir, l->number[l->n - 1], &h, fault);
 
-	for (size_t i = l->n; i-- > 0;) {
-		if ((err = segment_header_read(dir, l->number[i], &h, fault)) != KB_OK)
-			return err;
-		if (i + 1 == l->n) {
-			s->clock_s = h.clock_s;
-			s->replay_until_s = h.replay_until_s;
-			s->born_s = h.born_s;
-		}
-		*from = l->number[i];
-		s->unread_until_s = h.replay_until_s;
-		if (h.replay_until_s < now_s)
-			break;
-	}
+	if (err != KB_OK)
+		return err;
+	s->clock_s = h.clock_s;
+	s->replay_until_s = h.replay_until_s;
+	s->born_s = h.born_s;
+	if ((err = segment_needed_from(dir, l, now_s, &h, fault)) != KB_OK)
+		return err;
+	*from = (uint32_t)h.segment;
+	s->unread_until_s = h.replay_until_s;
 	return KB_OK;
 }
 
@@ -258,8 +277,10 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 		goto out;
 	s->bytes = size;
 	err = segment_walk(s->dir, from, visit, ctx, &s->chain, fault);
-	if (err == KB_E_LEDGER_CHAIN && fault->is_tail)
-		err = repair(s, fd, fault, size);
+	if (err == KB_E_LEDGER_CHAIN && fault->is_tail) {
+		s->bytes = fault->offset;
+		err = measure_torn(s, fd, size);
+	}
 	if (err == KB_OK)
 		err = confirm(s, fd);
 
@@ -270,7 +291,7 @@ static enum kb_err continue_newest(struct segments *s, uint32_t from, segment_vi
 	if (err == KB_OK && fcntl(fd, F_SETFL, O_APPEND) != 0)
 		err = KB_E_SYS;
 out:
-	if (err != KB_OK)
+	if (err != KB_OK || s->torn_bytes > 0)
 		close(fd);
 	else
 		s->fd = fd;

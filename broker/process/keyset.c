@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/hex.h"
@@ -112,7 +113,7 @@ static enum kb_err check_file(int fd, const char *state_dir, size_t *size)
 	struct file_trust trust = file_trust_self();
 	enum kb_err err;
 
-	if (fstat(fd, &st) != 0 || stat(state_dir, &state) != 0)
+	if (fd_stat(fd, &st) != 0 || stat(state_dir, &state) != 0)
 		return KB_E_FILE;
 	trust.user[trust.n++] = state.st_uid;
 	if ((err = file_check(fd, &trust, S_IWGRP | S_IWOTH, why)) != KB_OK)
@@ -169,6 +170,8 @@ static enum kb_err parse(struct keyset *k, const struct keyset_origin *origin)
 	    (err = json_get_int(head, "fresh_until", &k->fresh_until_s)) != KB_OK ||
 	    (err = json_get_str(head, "sha256", 64, &said)) != KB_OK)
 		return err;
+	if (!clock_is_time(k->fetched_s) || !clock_is_time(k->fresh_until_s))
+		return KB_E_JSON_TYPE;
 	k->document = span_sub(all, line + 1, all.len);
 	sha256_text(k->document, sha256);
 	return span_eq_cstr(said, sha256) ? KB_OK : KB_E_FETCH_CONTENT;

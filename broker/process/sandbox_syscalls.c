@@ -68,7 +68,7 @@ static const struct rule rules[] = {
 	{ALL, CALL(poll)},
 	{ALL, CALL(ppoll)},
 	{ALL, CALL(fstat)},
-	/* glibc's fstat(), in which a filter cannot see whether the path is empty: base/file.h.
+	/* glibc's fd_stat(), in which a filter cannot see whether the path is empty: base/file.h.
 	 * Without it stdio and others take default sizes. */
 	{G | L, FAIL1(newfstatat, BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH), ENOSYS)},
 	{ALL, CALL1(fcntl, IS(1, F_GETFD))},

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/digest.h"
+#include "base/hex.h"
 #include "base/json.h"
 
 enum { READ_BUFFER = 256 * 1024 };
@@ -174,10 +176,15 @@ static enum kb_err reader_line(struct reader *r, struct span *line, bool *whole)
 
 /* ---- a segment's first line ---- */
 
+static bool is_optional(enum kb_err err)
+{
+	return err == KB_OK || err == KB_E_JSON_MISSING;
+}
+
 static enum kb_err header_parse(struct span line, struct segment_header *h)
 {
 	KB_AUTO(json) struct json_t *doc = NULL;
-	struct span event;
+	struct span event, why = span_of(NULL, 0), hex;
 
 	if (json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK ||
 	    json_get_str(doc, "event", 16, &event) != KB_OK || !span_eq_cstr(event, "segment") ||
@@ -187,8 +194,19 @@ static enum kb_err header_parse(struct span line, struct segment_header *h)
 	    json_get_int(doc, "replay_until", &h->replay_until_s) != KB_OK || h->previous_bytes < 0)
 		return KB_E_LEDGER_CHAIN;
 	h->born_s = 0;
-	enum kb_err err = json_get_int(doc, "born", &h->born_s);
-	return err == KB_OK || err == KB_E_JSON_MISSING ? KB_OK : KB_E_LEDGER_CHAIN;
+	if (!is_optional(json_get_int(doc, "born", &h->born_s)) ||
+	    !is_optional(json_get_str(doc, "why", 32, &why)))
+		return KB_E_LEDGER_CHAIN;
+	h->has_write_failed = span_eq_cstr(why, SEGMENT_WRITE_FAILED);
+	h->torn_bytes = 0;
+	if (!json_has(doc, "torn_bytes"))
+		return KB_OK;
+	if (json_get_int(doc, "torn_bytes", &h->torn_bytes) != KB_OK || h->torn_bytes <= 0 ||
+	    h->torn_bytes > SEGMENT_UNCONFIRMED ||
+	    json_get_str(doc, "torn_sha256", 64, &hex) != KB_OK ||
+	    !hex_decode(hex, h->torn_sha256, sizeof h->torn_sha256))
+		return KB_E_LEDGER_CHAIN;
+	return KB_OK;
 }
 
 /* A first line of a newer format.  Check this before anything else: every other member may have
@@ -255,11 +273,56 @@ static bool was_durable(struct reader *r, uint64_t seq)
 	return false;
 }
 
-/* One segment up to `limit` bytes (-1: all of it). */
-static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chain *c,
-			    segment_visit *visit, void *ctx, struct segment_fault *fault)
+/* Earlier versions wrote the record of a repair over the torn bytes, and then cut what was left of
+ * them.  Where such a process died in between, these many bytes are left: the record names how many
+ * there were.  The end of the file as it was; -1: this line records no such repair. */
+static int64_t end_before_repair(struct span line, int64_t offset)
+{
+	static const char repair[] = "\"event\":\"repair\"";
+	KB_AUTO(json) struct json_t *doc = NULL;
+	int64_t bytes;
+
+	if (memmem(line.p, line.len, repair, sizeof repair - 1) == NULL ||
+	    json_load_strict(line, CHAIN_MAX_LINE, &doc, NULL) != KB_OK ||
+	    json_get_int(doc, "bytes", &bytes) != KB_OK || bytes <= 0 ||
+	    bytes > SEGMENT_UNCONFIRMED)
+		return -1;
+	return offset + bytes;
+}
+
+/* Bytes after the end of a closed segment: none, or what the next segment's first line accounts
+ * for. */
+static const char *rest_is_wrong(const struct reader *r, int64_t size,
+				 const struct segment_header *next)
+{
+	static uint8_t rest[SEGMENT_UNCONFIRMED];
+	int64_t len = size - next->previous_bytes;
+	uint8_t digest[32];
+
+	if (len == next->torn_bytes) {
+		if (len == 0)
+			return NULL;
+		if (pread(r->fd, rest, (size_t)len, next->previous_bytes) != len)
+			return "cannot be read after its last record";
+		digest_sha256(span_of(rest, (size_t)len), digest);
+		return memcmp(digest, next->torn_sha256, sizeof digest) == 0
+			       ? NULL
+			       : "has other bytes after its last record than the next segment says";
+	}
+	if (next->torn_bytes != 0)
+		return "has more or fewer bytes after its last record than the next segment says";
+	return next->has_write_failed && len <= SEGMENT_UNCONFIRMED
+		       ? NULL
+		       : "has bytes after its last record, and the next segment knows of none";
+}
+
+/* One segment.  `next` is the first line of the one after it; NULL: this is the last. */
+static enum kb_err walk_one(int dir, uint32_t number, const struct segment_header *next,
+			    struct chain *c, segment_visit *visit, void *ctx,
+			    struct segment_fault *fault)
 {
 	KB_AUTO(reader) struct reader r = {.fd = -1};
+	int64_t mended_end = -1;
 	struct segment_line at = {.segment = number};
 	bool whole;
 	enum kb_err err;
@@ -268,15 +331,16 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 		segment_set_fault(fault, number, 0, 0, "cannot be read");
 		return err;
 	}
-	if (limit > r.end) {
+	const int64_t size = r.end;
+	if (next != NULL && next->previous_bytes > size) {
 		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): KB_AUTO frees the reader */
 		segment_set_fault(
 			fault, number, 0, r.end,
 			"is shorter than the next segment says: lines are missing at its end");
 		return KB_E_LEDGER_CHAIN;
 	}
-	if (limit >= 0)
-		r.end = limit;
+	if (next != NULL)
+		r.end = next->previous_bytes;
 	for (;;) {
 		int64_t offset = r.offset;
 		const char *wrong = NULL;
@@ -287,8 +351,12 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 			segment_set_fault(fault, number, at.line, offset, "cannot be read");
 			return err;
 		}
-		if (at.text.p == NULL && at.line > 1)
-			return KB_OK;
+		if (at.text.p == NULL && at.line > 1) {
+			if (next == NULL || (wrong = rest_is_wrong(&r, size, next)) == NULL)
+				return KB_OK;
+			segment_set_fault(fault, number, at.line, offset, wrong);
+			return KB_E_LEDGER_CHAIN;
+		}
 		if (at.line == 1 && is_newer(number, at.text, fault))
 			return KB_E_LEDGER_CHAIN;
 		if (!whole)
@@ -306,18 +374,32 @@ static enum kb_err walk_one(int dir, uint32_t number, int64_t limit, struct chai
 		if (wrong != NULL) {
 			bool is_whole_alone = whole && chain_parse(at.text, &at.parsed) == KB_OK;
 			segment_set_fault(fault, number, at.line, offset, wrong);
-			fault->is_tail = limit < 0 && at.line > 1 && !is_whole_alone &&
-					 !was_durable(&r, c->seq + 1);
+			fault->is_tail = next == NULL && at.line > 1 &&
+					 (mended_end == size ||
+					  (!is_whole_alone && !was_durable(&r, c->seq + 1)));
 			return KB_E_LEDGER_CHAIN;
 		}
 		*c = before;
+		mended_end = end_before_repair(at.text, offset);
 		if (visit != NULL && (err = visit(ctx, &at)) != KB_OK)
 			return err;
 	}
 }
 
-/* The chain just before a segment's first line. */
-static enum kb_err chain_at(int dir, uint32_t number, struct chain *c, struct segment_fault *fault)
+enum kb_err segment_needed_from(int dir, const struct segment_listing *l, int64_t now_s,
+				struct segment_header *h, struct segment_fault *fault)
+{
+	for (size_t i = l->n; i-- > 0;) {
+		enum kb_err err = segment_header_read(dir, l->number[i], h, fault);
+		if (err != KB_OK)
+			return err;
+		if (h->replay_until_s < now_s)
+			break;
+	}
+	return KB_OK;
+}
+
+enum kb_err segment_before(int dir, uint32_t number, struct chain *c, struct segment_fault *fault)
 {
 	KB_AUTO(reader) struct reader r = {.fd = -1};
 	struct span line;
@@ -345,6 +427,14 @@ static enum kb_err chain_at(int dir, uint32_t number, struct chain *c, struct se
 enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx, struct chain *end,
 			 struct segment_fault *fault)
 {
+	const struct segment_part part = {.from = from};
+
+	return segment_walk_part(dir, &part, visit, ctx, end, fault);
+}
+
+enum kb_err segment_walk_part(int dir, const struct segment_part *part, segment_visit *visit,
+			      void *ctx, struct chain *end, struct segment_fault *fault)
+{
 	KB_AUTO(segment_listing) struct segment_listing l = {0};
 	struct chain c = {0};
 	struct segment_header next;
@@ -358,21 +448,28 @@ enum kb_err segment_walk(int dir, uint32_t from, segment_visit *visit, void *ctx
 		return err;
 	}
 	size_t i = 0;
-	while (i < l.n && l.number[i] < from)
+	while (i < l.n && l.number[i] < part->from)
 		i++;
-	if (i < l.n && (err = chain_at(dir, l.number[i], &c, fault)) != KB_OK)
+	if (i < l.n && (err = segment_before(dir, l.number[i], &c, fault)) != KB_OK)
 		return err;
-	for (; i < l.n; i++) {
-		bool is_last = i + 1 == l.n;
-		if (!is_last && l.number[i + 1] != l.number[i] + 1) {
+	for (; i < l.n && (part->last == 0 || l.number[i] <= part->last); i++) {
+		const struct segment_header *after = NULL;
+		if (i + 1 < l.n && l.number[i + 1] != l.number[i] + 1 &&
+		    l.number[i] != part->last) {
 			segment_set_fault(fault, l.number[i] + 1, 0, 0, "is missing");
 			return KB_E_LEDGER_CHAIN;
 		}
-		if (!is_last &&
-		    (err = segment_header_read(dir, l.number[i + 1], &next, fault)) != KB_OK)
-			return err;
-		if ((err = walk_one(dir, l.number[i], is_last ? -1 : next.previous_bytes, &c, visit,
-				    ctx, fault)) != KB_OK)
+		if (i + 1 < l.n && l.number[i + 1] == l.number[i] + 1) {
+			err = segment_header_read(dir, l.number[i + 1], &next, fault);
+			if (err != KB_OK)
+				return err;
+			after = &next;
+		} else if (l.number[i] == part->closed) {
+			next = (struct segment_header){.previous_bytes = part->closed_bytes,
+						       .has_write_failed = true};
+			after = &next;
+		}
+		if ((err = walk_one(dir, l.number[i], after, &c, visit, ctx, fault)) != KB_OK)
 			break;
 	}
 	if (end != NULL)

@@ -33,7 +33,7 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 			 strerror(errno));
 		return KB_E_FILE;
 	}
-	if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
+	if (fd_stat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
 		snprintf(why, 512, "%s: others can write to it; chmod 0750 %s", path, path);
 		return KB_E_FILE_MODE;
 	}

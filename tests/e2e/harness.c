@@ -492,11 +492,19 @@ static int is_segment(const struct dirent *e)
 	return dot != NULL && strcmp(dot, ".jsonl") == 0;
 }
 
+/* What follows these bytes of the segment before was never confirmed. */
+static size_t counted_bytes(const char *first_line, size_t most)
+{
+	const char *at = strstr(first_line, "\"previous_bytes\":");
+	size_t n = at == NULL ? most : strtoul(at + 17, NULL, 10);
+	return n < most ? n : most;
+}
+
 char *ledger_text(struct instance *in)
 {
 	char path[512], dir[96];
 	struct dirent **names = NULL;
-	size_t len = 0;
+	size_t len = 0, before = 0;
 	char *text = calloc(1, 1);
 	snprintf(dir, sizeof dir, "%s/state/ledger", in->dir);
 	int n = scandir(dir, &names, is_segment, alphasort);
@@ -506,8 +514,12 @@ char *ledger_text(struct instance *in)
 		FILE *f = fopen(path, "r");
 		if (f != NULL && fstat(fileno(f), &st) == 0 &&
 		    (text = realloc(text, len + (size_t)st.st_size + 1)) != NULL) {
-			len += fread(text + len, 1, (size_t)st.st_size, f);
-			text[len] = '\0';
+			size_t got = fread(text + len, 1, (size_t)st.st_size, f);
+			text[len + got] = '\0';
+			size_t keep = before + counted_bytes(text + len, len - before);
+			memmove(text + keep, text + len, got + 1);
+			before = keep;
+			len = keep + got;
 		}
 		if (f != NULL)
 			fclose(f);

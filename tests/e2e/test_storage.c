@@ -305,7 +305,9 @@ static const char *record_schema(const json_t *j)
 	if (strcmp(event, "segment") == 0)
 		return has_number(j, "segment") && has_number(j, "format") && has_text(j, "why") &&
 				       has_number(j, "previous_bytes") && has_number(j, "clock") &&
-				       has_number(j, "replay_until")
+				       has_number(j, "replay_until") &&
+				       (json_object_get(j, "torn_bytes") == NULL) ==
+					       !has_hex(j, "torn_sha256", 64)
 			       ? NULL
 			       : "a segment's members";
 	if (strcmp(event, "generation") == 0)

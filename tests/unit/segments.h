@@ -43,6 +43,8 @@ static inline struct segments start(void)
 	struct segment_fault f;
 
 	assert_int_equal(segment_open(dir, 1000, NULL, NULL, &s, &f), KB_OK);
+	if (s.fd < 0) /* as the journal does it */
+		assert_int_equal(segment_begin(&s, SEGMENT_TORN, span_of(NULL, 0)), KB_OK);
 	return s;
 }
 
@@ -88,8 +90,8 @@ static inline void slurp(uint32_t number, struct buf *b)
 	int fd = openat(dir, name, O_RDONLY);
 	assert_true(fd >= 0);
 	off_t size = lseek(fd, 0, SEEK_END);
-	uint8_t *p = buf_reserve(b, (size_t)size);
-	assert_non_null(p);
+	uint8_t *p = size == 0 ? b->p : buf_reserve(b, (size_t)size);
+	assert_true(size == 0 || p != NULL);
 	assert_int_equal(pread(fd, p, (size_t)size, 0), size);
 	close(fd);
 }
@@ -126,7 +128,7 @@ static inline enum kb_err count(void *ctx, const struct segment_line *l)
 
 	if (s->n++ == 0)
 		s->first_seq = l->parsed.seq;
-	s->repairs += memmem(l->text.p, l->text.len, "\"event\":\"repair\"", 16) != NULL;
+	s->repairs += memmem(l->text.p, l->text.len, "\"torn_sha256\":", 14) != NULL;
 	s->segments += memmem(l->text.p, l->text.len, "\"event\":\"segment\"", 17) != NULL;
 	return KB_OK;
 }

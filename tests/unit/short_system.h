@@ -17,6 +17,7 @@
 static struct {
 	unsigned n, fail_at; /* fail_at: which call from now on, 0: none */
 	const char *failed;  /* the one that was made to fail, NULL: it never came */
+	int dies;            /* not 0: the process ends instead, with this exit code */
 } calls;
 
 static void calls_fail(unsigned at)
@@ -37,6 +38,8 @@ static bool call_fails(const char *name)
 {
 	if (calls.fail_at == 0 || ++calls.n != calls.fail_at)
 		return false;
+	if (calls.dies != 0)
+		_exit(calls.dies);
 	calls.failed = name;
 	errno = EIO;
 	return true;

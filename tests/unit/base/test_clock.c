@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -83,7 +84,12 @@ static void test_clock_parse(void **state)
 					  "2026-11-21T17:10:11",
 					  "2026-11-21T17:10:11Zx",
 					  "2026-13-21T17:10:11Z",
-					  "2026-11-21T17:10:11+01:00"};
+					  "2026-11-21T17:10:11+01:00",
+					  "1969-12-31T23:59:59Z",
+					  "253402300800",
+					  "9223372036854775807",
+					  "9223372036854775808",
+					  "99999999999999999999"};
 	int64_t s;
 
 	(void)state;
@@ -95,6 +101,36 @@ static void test_clock_parse(void **state)
 	assert_int_equal(s, 1795281011);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(clock_parse(bad[i], &s), KB_E_CONFIG);
+}
+
+/* Nothing that passes overflows a sum with another of them, or microseconds. */
+static void test_d15_clock_times_at_the_ends(void **state)
+{
+	static const struct {
+		int64_t s;
+		bool is_time;
+		const char *text;
+	} row[] = {
+		{INT64_MIN, false, "0000-00-00T00:00:00.000000Z"},
+		{-1, false, "0000-00-00T00:00:00.000000Z"},
+		{0, true, "1970-01-01T00:00:00.000000Z"},
+		{KB_TIME_MAX_S, true, "9999-12-31T23:59:59.000000Z"},
+		{KB_TIME_MAX_S + 1, false, "0000-00-00T00:00:00.000000Z"},
+		{KB_TIME_MAX_S * 10, false, "0000-00-00T00:00:00.000000Z"},
+		{INT64_MAX / 1000000 + 1, false, "0000-00-00T00:00:00.000000Z"},
+		{INT64_MAX, false, "0000-00-00T00:00:00.000000Z"},
+	};
+	char out[KB_TIME_TEXT], digits[24];
+	int64_t s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		assert_int_equal(clock_is_time(row[i].s), row[i].is_time);
+		clock_text_s(row[i].s, out);
+		assert_string_equal(out, row[i].text);
+		snprintf(digits, sizeof digits, "%lld", (long long)row[i].s);
+		assert_int_equal(clock_parse(digits, &s), row[i].is_time ? KB_OK : KB_E_CONFIG);
+	}
 }
 
 static void test_clock_parse_span(void **state)
@@ -125,6 +161,7 @@ int main(void)
 		cmocka_unit_test(test_f05_clock_beyond_2038),
 		cmocka_unit_test(test_clock_text),
 		cmocka_unit_test(test_clock_parse),
+		cmocka_unit_test(test_d15_clock_times_at_the_ends),
 		cmocka_unit_test(test_clock_parse_span),
 	};
 

@@ -193,6 +193,10 @@ static void test_record_attributes(void **state)
 	(void)state;
 	refused("{\"kty\":\"RSA\"," POLICY "," ONE "}", KB_E_JSON_MISSING, "attributes");
 	refused(WITH_ATTR("[]"), KB_E_JSON_TYPE, "attributes");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":253402300800}"), KB_E_CONFIG,
+		"attributes.created");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exp\":9223372036854775807}"),
+		KB_E_CONFIG, "attributes.exp");
 	refused(WITH_ATTR("{\"created\":1}"), KB_E_JSON_MISSING, "attributes.enabled");
 	refused(WITH_ATTR("{\"enabled\":\"true\",\"created\":1}"), KB_E_JSON_TYPE,
 		"attributes.enabled");

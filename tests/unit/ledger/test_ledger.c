@@ -599,6 +599,31 @@ static void test_g09_ledger_records_sums_at_its_end(void **state)
 	assert_int_equal(count_lines("\"event\":\"stop\""), 1);
 }
 
+/* The clock was set back: tokens of before the ledger's birth stay used, whatever it says now, and
+ * however often a segment or a process begins. */
+static void test_d14_ledger_birth_is_not_lowered(void **state)
+{
+	const int64_t now_s = clock_wall_s(), until_s = now_s + 1000;
+	struct segments s;
+	struct segment_fault f;
+
+	(void)state;
+	assert_int_equal(segment_open(dir_fd, now_s + 500, NULL, NULL, &s, &f), KB_OK);
+	segment_close(&s);
+	issued_s = now_s + 499;
+	for (uint8_t token = 1; token <= 3; token++) {
+		run();
+		assert_int_equal(status_of_use(token, until_s), 403);
+		assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+		kill(process, SIGKILL);
+		assert_int_equal(ended(), -SIGKILL);
+	}
+	run();
+	issued_s = now_s + 500;
+	assert_int_equal(status_of_use(4, until_s), 200);
+	issued_s = INT64_MAX;
+}
+
 static void test_a17_ledger_first_line_of_a_segment_leads_back(void **state)
 {
 	int64_t until_s = clock_wall_s() + 1000;
@@ -866,6 +891,7 @@ int main(void)
 		T(test_i06_ledger_bad_frames_are_dropped_and_counted),
 		T(test_a17_ledger_second_use_is_refused_also_after_kill_9),
 		T(test_d09_ledger_that_was_lost_denies_what_it_may_have_held),
+		T(test_d14_ledger_birth_is_not_lowered),
 		T(test_a17_ledger_first_line_of_a_segment_leads_back),
 		T(test_g12_ledger_grace_after_kill_9),
 		T(test_g12_ledger_repeat_without_its_first_use),

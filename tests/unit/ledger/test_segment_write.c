@@ -1,5 +1,5 @@
 /* tests/unit/ledger/test_segment_write.c — writing the ledger's files: what is confirmed stays,
- * what is torn is cut and recorded, everything else stops the start. */
+ * what is torn stays and is recorded, everything else stops the start. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -92,7 +92,23 @@ static void test_d07_segment_second_writer_is_refused(void **state)
 	segment_close(&s);
 }
 
-static void test_d03_segment_any_torn_tail_is_cut_and_recorded(void **state)
+static void forget(uint32_t number)
+{
+	char name[SEGMENT_NAME];
+
+	segment_name(number, name);
+	assert_int_equal(unlinkat(dir, name, 0), 0);
+}
+
+static void assert_untouched(uint32_t number, struct span want)
+{
+	KB_AUTO(buf) struct buf is;
+
+	slurp(number, &is);
+	assert_true(span_eq(buf_span(&is), want));
+}
+
+static void test_d03_d12_segment_any_torn_tail_stays_and_is_recorded(void **state)
 {
 	(void)state;
 	make(3);
@@ -110,10 +126,12 @@ static void test_d03_segment_any_torn_tail_is_cut_and_recorded(void **state)
 		struct seen seen = walk_good();
 		assert_int_equal(seen.n, 4);
 		assert_int_equal(seen.repairs, 1);
+		assert_untouched(1, span_of(whole.p, n));
+		forget(2);
 	}
 }
 
-static void test_d03_segment_garbled_tail_is_cut(void **state)
+static void test_d03_segment_garbled_tail_does_not_count(void **state)
 {
 	(void)state;
 	make(3);
@@ -126,11 +144,109 @@ static void test_d03_segment_garbled_tail_is_cut(void **state)
 	struct seen seen = walk_good();
 	assert_int_equal(seen.n, 5);
 	assert_int_equal(seen.repairs, 1);
+	assert_untouched(1, buf_span(&whole));
+}
+
+/* The reader accepts the bytes that the next first line names, and no others. */
+static void test_d12_segment_torn_bytes_are_those_that_were_recorded(void **state)
+{
+	struct segment_fault f;
+
+	(void)state;
+	make(3);
+	KB_AUTO(buf) struct buf whole;
+	slurp(1, &whole);
+	size_t good = whole.len;
+	buf_add_str(&whole, "{\"seq\":5,\"prev\":\"torn");
+	spill(1, buf_span(&whole));
+	make(1);
+	assert_int_equal(walk_good().repairs, 1);
+	for (size_t n = good; n <= whole.len + 1; n++) {
+		buf_add_str(&whole, "x");
+		spill(1, span_of(whole.p, n));
+		whole.len--;
+		if (n == whole.len)
+			continue;
+		f = walk_bad(KB_E_LEDGER_CHAIN);
+		assert_string_equal(f.file, "ledger-00000001.jsonl");
+		assert_int_equal(f.offset, (int64_t)good);
+		assert_false(f.is_tail);
+	}
+	for (size_t i = good; i < whole.len; i++) {
+		whole.p[i] ^= 1;
+		spill(1, buf_span(&whole));
+		(void)walk_bad(KB_E_LEDGER_CHAIN);
+		whole.p[i] ^= 1;
+	}
+	spill(1, buf_span(&whole));
+	(void)walk_good();
+}
+
+/* Nothing is named, and nothing was there when the segment was closed. */
+static void test_d12_segment_bytes_added_to_a_closed_one_are_found(void **state)
+{
+	struct segments s = start();
+
+	(void)state;
+	assert_int_equal(segment_begin(&s, "size", span_of(NULL, 0)), KB_OK);
+	segment_close(&s);
+	KB_AUTO(buf) struct buf whole;
+	slurp(1, &whole);
+	buf_add_str(&whole, "\n");
+	spill(1, buf_span(&whole));
+	struct segment_fault f = walk_bad(KB_E_LEDGER_CHAIN);
+	assert_string_equal(f.file, "ledger-00000001.jsonl");
+	assert_non_null(strstr(f.text, "the next segment knows of none"));
+}
+
+/* Earlier versions wrote the record of the repair over the torn bytes and then cut the rest.  One
+ * that died in between left whole lines of the torn batch behind the record. */
+static void test_d12_segment_unfinished_repair_of_an_earlier_version_opens(void **state)
+{
+	struct chain c, after;
+
+	(void)state;
+	for (unsigned is_cut = 0; is_cut <= 1; is_cut++) {
+		struct segments s = start();
+		c = after = s.chain;
+		segment_close(&s);
+		KB_AUTO(buf) struct buf whole, batch, record;
+		slurp(1, &whole);
+		buf_init(&batch, 1 << 16);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(chain_add_batch(&after, c.seq,
+							 span_str("{\"event\":\"release\"}"),
+							 &batch),
+					 KB_OK);
+		buf_init(&record, 1024);
+		buf_addf(&record,
+			 "{\"event\":\"repair\",\"bytes\":%zu,\"sha256\":\"0123456789abcdef\"}",
+			 batch.len);
+		size_t torn_at = whole.len;
+		assert_int_equal(chain_add(&c, buf_span(&record), &whole), KB_OK);
+		size_t written = whole.len - torn_at;
+		assert_true(written < batch.len);
+		if (!is_cut)
+			buf_add_span(&whole, span_sub(buf_span(&batch), written, batch.len));
+		spill(1, buf_span(&whole));
+		make(1);
+		assert_int_equal(walk_good().n, is_cut ? 3 : 4);
+		if (is_cut)
+			continue;
+		assert_untouched(1, buf_span(&whole));
+		/* with another length it is damage, as before */
+		forget(2);
+		buf_add_span(&whole, buf_span(&batch));
+		spill(1, buf_span(&whole));
+		struct segment_fault f;
+		assert_int_equal(open_fails(&f), KB_E_LEDGER_CHAIN);
+		forget(1);
+	}
 }
 
 /* Three lines of one sync that never ended: any of them may be on the disk and any not.  Damage to
  * what was durable before is no torn tail. */
-static void test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not(void **state)
+static void test_d04_segment_garbled_batch_does_not_count_and_durable_lines_do(void **state)
 {
 	struct segments s;
 	struct segment_fault f;
@@ -166,11 +282,12 @@ static void test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not(void
 		make(1);
 		struct seen seen = walk_good();
 		assert_int_equal(seen.repairs, 1);
-		assert_int_equal(seen.n, line + 1); /* those before it, the repair, and a new one */
+		assert_int_equal(seen.n, line + 1); /* those before, a first one, and a new one */
+		forget(2);
 	}
 }
 
-static void test_segment_tail_of_more_than_a_batch_is_not_cut(void **state)
+static void test_segment_tail_of_more_than_a_batch_is_damage(void **state)
 {
 	struct segment_fault f;
 
@@ -267,6 +384,51 @@ static void test_d02_segment_tail_is_written_again_at_the_start(void **state)
 	assert_true(span_eq(buf_span(&before), buf_span(&after)));
 }
 
+/* copytruncate, and another process that writes to our file. */
+static void test_d13_segment_of_another_length_is_not_ours(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		char name[SEGMENT_NAME];
+		struct segments s = start();
+		segment_name(s.number, name);
+		assert_int_equal(append(&s, "{\"a\":0}"), KB_OK);
+		struct chain good_end = s.chain;
+		int64_t bytes = s.bytes;
+		KB_AUTO(buf) struct buf copy;
+		slurp(s.number, &copy);
+		if (i == 0)
+			spill(s.number, span_of(NULL, 0));
+		if (i == 1)
+			spill(s.number, span_sub(buf_span(&copy), 0, copy.len - 1));
+		if (i >= 2) {
+			int fd = openat(dir, name, O_WRONLY | O_APPEND);
+			assert_int_equal(write(fd, "x\n", 2), 2);
+			close(fd);
+		}
+		if (i == 3) { /* at a rotation it is only said */
+			assert_int_equal(segment_begin(&s, "size", span_of(NULL, 0)), KB_OK);
+		} else {
+			KB_AUTO(buf) struct buf found, left;
+			slurp(s.number, &found);
+			assert_int_equal(append(&s, "{\"a\":1}"), KB_E_LEDGER);
+			assert_int_equal(s.fd, -1);
+			assert_int_equal(s.bytes, bytes);
+			assert_memory_equal(&s.chain, &good_end, sizeof good_end);
+			slurp(s.number, &left); /* neither written to nor made longer */
+			assert_true(span_eq(buf_span(&found), buf_span(&left)));
+			assert_int_equal(segment_begin(&s, SEGMENT_WRITE_FAILED, span_of(NULL, 0)),
+					 KB_OK);
+		}
+		assert_int_equal(append(&s, "{\"a\":2}"), KB_OK);
+		segment_close(&s);
+		if (i != 2)
+			assert_string_equal(walk_bad(KB_E_LEDGER_CHAIN).file, name);
+		spill(s.number - 1, buf_span(&copy)); /* the copy put back, as the log says */
+		(void)walk_good();
+	}
+}
+
 static void test_d06_segment_moved_removed_or_replaced_is_not_written_on(void **state)
 {
 	(void)state;
@@ -344,11 +506,15 @@ static void test_segment_full_disk_at_the_first_start(void **state)
 	KB_AUTO(buf) struct buf whole;
 	slurp(1, &whole);
 	spill(1, span_of(whole.p, whole.len - 1));
-	limit_files((rlim_t)whole.len);
-	assert_int_equal(open_fails(&f), KB_E_LEDGER);
+	struct segments s;
+	assert_int_equal(segment_open(dir, 1000, NULL, NULL, &s, &f), KB_OK);
+	assert_int_equal(s.fd, -1);
+	limit_files(10);
+	assert_int_equal(segment_begin(&s, SEGMENT_TORN, span_of(NULL, 0)), KB_E_LEDGER);
+	segment_close(&s);
 	limit_files(RLIM_INFINITY);
 	make(0);
-	assert_true(walk_good().repairs >= 1);
+	assert_int_equal(walk_good().repairs, 1);
 }
 
 /* Each call fails once while a ledger with a torn tail is opened, a record is added and a segment
@@ -368,16 +534,17 @@ static void test_d02_segment_each_call_fails_once(void **state)
 		buf_add_str(&whole, "{\"seq\":5,\"prev\":\"torn");
 		spill(1, buf_span(&whole));
 		calls_fail(n);
-		if (segment_open(dir, 1000, NULL, NULL, &s, &f) == KB_OK) {
-			confirmed++; /* the repair */
+		if (segment_open(dir, 1000, NULL, NULL, &s, &f) == KB_OK &&
+		    segment_begin(&s, SEGMENT_TORN, span_of(NULL, 0)) == KB_OK) {
+			confirmed++; /* its first line */
 			confirmed += append(&s, "{\"event\":\"release\",\"n\":\"then\"}") == KB_OK;
 			if (segment_begin(&s, "size", span_of(NULL, 0)) == KB_OK)
 				confirmed += append(&s, "{\"event\":\"release\",\"n\":\"last\"}") ==
 							     KB_OK
 						     ? 2
 						     : 1;
-			segment_close(&s);
 		}
+		segment_close(&s);
 		is_past = !calls_end();
 		s = start();
 		assert_int_equal(append(&s, "{\"event\":\"release\",\"n\":\"again\"}"), KB_OK);
@@ -416,10 +583,14 @@ int main(void)
 		T(test_segment_rotates_with_the_chain),
 		T(test_segment_reads_back_as_far_as_needed),
 		T(test_d07_segment_second_writer_is_refused),
-		T(test_d03_segment_any_torn_tail_is_cut_and_recorded),
-		T(test_d03_segment_garbled_tail_is_cut),
-		T(test_d04_segment_garbled_batch_is_cut_and_durable_lines_are_not),
-		T(test_segment_tail_of_more_than_a_batch_is_not_cut),
+		T(test_d03_d12_segment_any_torn_tail_stays_and_is_recorded),
+		T(test_d03_segment_garbled_tail_does_not_count),
+		T(test_d12_segment_torn_bytes_are_those_that_were_recorded),
+		T(test_d12_segment_bytes_added_to_a_closed_one_are_found),
+		T(test_d12_segment_unfinished_repair_of_an_earlier_version_opens),
+		T(test_d13_segment_of_another_length_is_not_ours),
+		T(test_d04_segment_garbled_batch_does_not_count_and_durable_lines_do),
+		T(test_segment_tail_of_more_than_a_batch_is_damage),
 		T(test_d01_segment_failed_write_is_cut_back_and_never_trusted),
 		T(test_d02_segment_unconfirmed_end_of_an_older_segment_does_not_count),
 		T(test_d02_segment_tail_is_written_again_at_the_start),

@@ -209,6 +209,9 @@ static void test_keyset_bad_heads(void **state)
 		{"not json\n", KB_E_JSON_SYNTAX},
 		{"{\"fresh_until\":2,\"sha256\":\"%s\",@}\n", KB_E_JSON_MISSING},
 		{"{\"fetched\":\"1\",\"fresh_until\":2,\"sha256\":\"%s\",@}\n", KB_E_JSON_TYPE},
+		{"{\"fetched\":-1,\"fresh_until\":2,\"sha256\":\"%s\",@}\n", KB_E_JSON_TYPE},
+		{"{\"fetched\":1,\"fresh_until\":253402300800,\"sha256\":\"%s\",@}\n",
+		 KB_E_JSON_TYPE},
 		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s0\",@}\n", KB_E_JSON_LENGTH},
 		{"{\"fetched\":1,\"fresh_until\":2,\"sha256\":\"%s\",\"x\":1,@}\n",
 		 KB_E_JSON_UNKNOWN},
@@ -330,7 +333,7 @@ static void test_keyset_longest_origin(void **state)
 	keyset_origin_make(&from, issuer, "jwks_uri", url, span_of(NULL, 0));
 	uint8_t *big = calloc(1, KB_MAX_JWKS);
 	assert_int_equal(
-		keyset_write(dir, "a", &from, INT64_MAX, INT64_MAX, span_of(big, KB_MAX_JWKS)),
+		keyset_write(dir, "a", &from, KB_TIME_MAX_S, KB_TIME_MAX_S, span_of(big, KB_MAX_JWKS)),
 		KB_OK);
 	assert_int_equal(get(), KB_OK);
 	free(big);
