@@ -305,7 +305,7 @@ static void test_explain_of_nothing_is_a_refusal(void **state)
 	struct explain *ex = explain_new();
 
 	(void)state;
-	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG\n"));
+	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG: "));
 	assert_non_null(
 		strstr(rendered(ex, explain_json), "{\"decision\":\"refuse\",\"code\":\"BUG\""));
 	explain_step(ex, STEP_WRAPPING_KEY, KB_OK, NULL);
@@ -313,7 +313,7 @@ static void test_explain_of_nothing_is_a_refusal(void **state)
 	assert_non_null(
 		strstr(rendered(ex, explain_json), "{\"decision\":\"release\",\"code\":\"OK\""));
 	explain_reset(ex);
-	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG\n"));
+	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG: "));
 	explain_free(ex);
 	explain_free(NULL);
 	explain_step(NULL, STEP_TIME, KB_OK, NULL);
@@ -376,7 +376,7 @@ static void test_explain_kinds_of_values(void **state)
 				  "\",\"anyOf\":[{\"claim\":\"o\",\"equals\":1},"
 				  "{\"claim\":\"l\",\"equals\":1.5},{\"claim\":\"z\",\"equals\":"
 				  "\"1\"},{\"claim\":\"r\",\"equals\":true}]}]}",
-				  "{\"o\":{},\"l\":[1],\"z\":null,\"r\":1e300}");
+				  "{\"o\":{},\"l\":[1],\"z\":null,\"r\":1e1000000}");
 
 	(void)state;
 	char *text = rendered(c.ex, explain_text);
@@ -402,7 +402,7 @@ static void test_b17_values_cannot_write_to_a_terminal(void **state)
 	assert_null(strchr(text, '\a'));
 	assert_null(strchr(text, '\r'));
 	assert_null(strchr(text, '\x7f'));
-	assert_non_null(strstr(text, "✓ issuer        ?[31mnote?\n"));
+	assert_non_null(strstr(text, "✓ issuer        \\u001b[31mnote\\u000a\n"));
 	assert_null(strchr(rendered(c.ex, explain_failings), '\x1b'));
 	assert_null(strchr(rendered(c.ex, explain_json), '\x1b'));
 	finish(&c);

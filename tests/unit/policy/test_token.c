@@ -61,6 +61,52 @@ static enum kb_err judge_payload(struct span payload)
 	return judge(mint_jws(mint_rsa(0), "RS256", "{\"alg\":\"RS256\",\"kid\":\"k\"}", payload));
 }
 
+/* Profile "maa": a name without a value names nothing. */
+static void test_a47_attestation_types_that_name_nothing(void **state)
+{
+	static const struct {
+		const char *member;
+		enum kb_err want;
+	} cases[] = {{"\"x-ms-attestation-type\":null", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":[]", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":[\"sgx\"]", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":{}", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":\"\"", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":0", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":1.5", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":true", KB_E_TOKEN_TYPE},
+		     {"\"tee\":null", KB_E_TOKEN_TYPE},
+		     {"\"tee\":\"\"", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-sgx-is-debuggable\":null", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-sgx-is-debuggable\":\"true\"", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":\"sgx\"", KB_OK},
+		     {"\"tee\":\"sgx\"", KB_OK},
+		     {"\"x-ms-sgx-is-debuggable\":false", KB_OK}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		enum kb_err err = judge(
+			mint_token(mint_rsa(0), "RS256", "k",
+				   mint_text("{\"iss\":\"" MINT_ISS "\",%s}", cases[i].member)));
+		if (err != cases[i].want)
+			fail_msg("%s: %s", cases[i].member, kb_err_name(err));
+	}
+}
+
+/* A random 64-bit number as a nonce, as the container sidecar sends: a claim that nobody asks for
+ * does not spoil the token. */
+static void test_a41_numbers_beyond_64_bits_in_claims(void **state)
+{
+	(void)state;
+	ASSERT_ERR(KB_OK,
+		   judge(mint_token(
+			   mint_rsa(0), "RS256", "k",
+			   "{\"iss\":\"" MINT_ISS
+			   "\",\"tee\":\"sgx\",\"nonce\":18446744073709551615,\"x\":1e999}")));
+	ASSERT_ERR(KB_E_JSON_SYNTAX, judge_payload(span_str("\xef\xbb\xbf" CLAIMS)));
+	ASSERT_ERR(KB_E_JSON_SYNTAX, judge_header("\xef\xbb\xbf{\"alg\":\"RS256\",\"kid\":\"k\"}"));
+}
+
 static void test_token_accepts_a_good_one(void **state)
 {
 	struct token *t = NULL;
@@ -729,6 +775,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_token_accepts_a_good_one),
+		cmocka_unit_test(test_a47_attestation_types_that_name_nothing),
+		cmocka_unit_test(test_a41_numbers_beyond_64_bits_in_claims),
 		cmocka_unit_test(test_a01_alg_none),
 		cmocka_unit_test(test_token_rejects_alg_absent_or_no_string),
 		cmocka_unit_test(test_a02_hs256_by_the_public_key),
