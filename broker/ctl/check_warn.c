@@ -73,9 +73,9 @@ static void check_key_set(const struct config *cfg, const struct issuer_config *
 	KB_AUTO(cstr) char *line = NULL;
 	struct jwks_report report;
 
+	buf_init(&why, JWKS_REPORT_BYTES);
 	if (jwks_parse(document, &set, &report) == KB_E_NOMEM || report.dropped == 0)
 		return;
-	buf_init(&why, JWKS_REPORT_BYTES);
 	jwks_report_text(&report, &why);
 	if (buf_ok(&why) != KB_OK ||
 	    asprintf(&line, "%s/%s.json: of %u keys, %u are not used: %.*s", cfg->issuers_dir,
