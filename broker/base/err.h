@@ -47,6 +47,8 @@ enum kb_class {
 	X(KB_E_JSON_LENGTH, KB_CLASS_DENY, "JSON_LENGTH")                                          \
 	/* A member that is not in the list of known ones. */                                      \
 	X(KB_E_JSON_UNKNOWN, KB_CLASS_DENY, "JSON_UNKNOWN_MEMBER")                                 \
+	/* Text in UTF-16 or UTF-32 instead of UTF-8 (RFC 8259 section 8.1). */                    \
+	X(KB_E_ENCODING, KB_CLASS_DENY, "ENCODING")                                                \
 	/* Not canonical base64 or base64url (RFC 4648). */                                        \
 	X(KB_E_B64, KB_CLASS_DENY, "BASE64")                                                       \
 	/* ---- attestation token, policy/token ---- */                                            \
@@ -287,6 +289,9 @@ enum kb_err {
 
 /* Audit name; never NULL, "BUG" for a value outside the table. */
 const char *kb_err_name(enum kb_err e);
+/* For operators: what it means and what to do next; one or two sentences, never empty for a code of
+ * the table. */
+const char *kb_err_text(enum kb_err e);
 enum kb_class kb_err_class(enum kb_err e);      /* KB_CLASS_BUG for a value outside the table */
 int kb_err_status(enum kb_err e);               /* HTTP status of its class */
 enum kb_err kb_err_from_name(const char *name); /* KB_E_BUG when unknown */

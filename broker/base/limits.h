@@ -17,6 +17,9 @@
 /* values: Size of one JSON document, counted by its commas and brackets. Real tokens have some
  * hundred. */
 #define KB_MAX_JSON_VALUES 16384
+/* bytes: Length of a number that is compared. Other numbers are read, but no condition about them
+ * holds. A 64-bit integer has 20. */
+#define KB_MAX_NUMBER 64
 /* bytes: Reserve for jansson and cjose when malloc() fails, because they do not handle that. Enough
  * for KB_MAX_JSON_VALUES values and three copies of the longest text. */
 #define KB_RESERVE (8 * 1024 * 1024)
@@ -41,6 +44,8 @@
 #define KB_MAX_JWKS (1024 * 1024)
 /* keys: Keys in one set. Real sets hold 4 or 5. */
 #define KB_MAX_JWKS_KEYS 64
+/* entries: Entries of a key set that are not used and whose reason is shown. */
+#define KB_MAX_JWKS_DROPS 8
 /* certificates: Length of one x5c chain. */
 #define KB_MAX_X5C 8
 /* bits: Smallest RSA modulus that is accepted (NIST SP 800-131A). */
@@ -63,6 +68,14 @@
 #define KB_MAX_CLAIM_PATH 256
 /* names: Names in a claim's path. */
 #define KB_MAX_CLAIM_PARTS 16
+/* objects: Objects of the token that are searched for one path with dots, which may be divided into
+ * names in several ways. With more, the condition does not hold. */
+#define KB_MAX_CLAIM_OBJECTS 64
+/* places: Places of the token that one path names. With more, the condition does not hold. */
+#define KB_MAX_CLAIM_PLACES 8
+/* parts: Parts of one token (submodules) that can be debugged and that a policy may allow. With
+ * more, the token is refused: the policy is evaluated once for each. */
+#define KB_MAX_DEBUG_PARTS 16
 /* bytes: Length of a value that a claim is compared with. */
 #define KB_MAX_POLICY_VALUE 1024
 /* conditions: Failed conditions that one ledger record names. */

@@ -161,6 +161,8 @@ static const char *json_fault(enum kb_err err)
 		return "the same member occurs twice";
 	if (err == KB_E_JSON_DEPTH)
 		return "nested too deeply";
+	if (err == KB_E_ENCODING)
+		return "UTF-16 or UTF-32 text: save it as UTF-8";
 	return "not valid JSON";
 }
 

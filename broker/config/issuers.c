@@ -82,9 +82,16 @@ static void jwks_file_load(const struct section *keys, struct issuer_config *out
 	if (!section_file(keys, "jwks_file", KB_MAX_JWKS, false, CONFIG_VAULT | CONFIG_FETCHER,
 			  &out->jwks_file))
 		return;
-	enum kb_err err = jwks_parse(out->jwks_file, &set, NULL);
-	if (err != KB_OK)
-		section_wrong(keys, "jwks_file", "no usable key set: %s", kb_err_name(err));
+	struct jwks_report report;
+	enum kb_err err = jwks_parse(out->jwks_file, &set, &report);
+	if (err == KB_OK)
+		return;
+	KB_AUTO(buf) struct buf why;
+	buf_init(&why, JWKS_REPORT_BYTES);
+	jwks_report_text(&report, &why);
+	section_wrong(keys, "jwks_file", "no usable key set: %s: %s%s%.*s", kb_err_name(err),
+		      kb_err_text(err), why.len > 0 ? ": " : "", (int)why.len,
+		      why.len > 0 ? (const char *)why.p : "");
 }
 
 static void ca_load(const struct section *keys, struct issuer_config *out)

@@ -13,12 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 static void entry_free(struct snapshot_entry *e)
 {
 	if (e == NULL)
 		return;
 	if (e->owned != NULL && e->is_private)
-		OPENSSL_cleanse(e->owned, e->data.len);
+		OPENSSL_cleanse(e->owned, (size_t)(e->data.p - e->owned) + e->data.len);
 	free(e->owned);
 	free(e->names);
 	free(e->key);
@@ -221,6 +223,8 @@ static enum kb_err load_file(struct snapshot *s, struct snapshot_entry *e, size_
 	if (e->data.len != (size_t)st.st_size)
 		return explain(s, KB_E_FILE, why,
 			       "changed while it was read: write a new file and rename it");
+	if ((err = text_begin(&e->data)) != KB_OK)
+		return explain(s, err, why, "is UTF-16 or UTF-32 text: save it as UTF-8");
 	return KB_OK;
 }
 

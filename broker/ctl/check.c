@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/x509.h"
 #include "config/certificates.h"
+#include "ctl/check_warn.h"
 #include "ctl/open.h"
 #include "ctl/output.h"
 #include "keystore/keystore.h"
@@ -42,6 +43,11 @@ __attribute__((format(printf, 2, 3))) static void note(struct notes *t, const ch
 	if (vasprintf(&t->text[t->n], fmt, ap) >= 0)
 		t->n++;
 	va_end(ap);
+}
+
+static void warn(void *warnings, const char *text)
+{
+	note(warnings, "%s", text);
 }
 
 static void notes_free(struct notes *t)
@@ -202,6 +208,8 @@ static int check_run(struct ctl *c)
 	if (err == KB_OK) {
 		config_certificates(cfg, clock_wall_s(), on_certificate,
 				    &(struct both){&faults, &warnings});
+		check_policies(cfg, warn, &warnings);
+		check_key_sets(cfg, warn, &warnings);
 		if (ctl_has(c, OPT_HSM))
 			hsm_check(cfg, &faults, &warnings);
 	}

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "ctl/output.h"
 
 char *ctl_path(const char *dir, const char *name)
@@ -41,5 +42,13 @@ enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out)
 		ctl_fail(CTL_FAILED, "%s: more than %zu bytes", path, max_bytes);
 	if (fd >= 0 && !is_stdin)
 		close(fd);
+	if (err != KB_OK)
+		return err;
+	struct span text = buf_span(out);
+	if ((err = text_begin(&text)) != KB_OK)
+		ctl_fail(CTL_FAILED, "%s: %s", path, kb_err_text(err));
+	if (text.len > 0)
+		memmove(out->p, text.p, text.len);
+	out->len = text.len;
 	return err;
 }

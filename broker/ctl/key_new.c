@@ -197,6 +197,18 @@ static bool policy_read(struct key_record *r, const struct config *cfg, const ch
 	return (r->policy_file = policy_name(cfg, absolute)) != NULL;
 }
 
+/* A record may not hold a zero (keystore/record.c). */
+static bool bound_read(const struct ctl *c, unsigned option, const char *what, int64_t *out)
+{
+	const char *v = ctl_value(c, option);
+
+	if (v == NULL)
+		return true;
+	if (!ctl_time(what, v, out))
+		return false;
+	return *out != 0 || ctl_fail(false, "%s: 0 is no date: leave %s out", what, what);
+}
+
 static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kty kty,
 		       struct key_record **out)
 {
@@ -225,9 +237,9 @@ static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kt
 				       "one (or say --not-exportable)");
 	if (v != NULL && !policy_read(r, cfg, v))
 		return false;
-	if ((v = ctl_value(c, OPT_NBF)) != NULL && !ctl_time("--nbf", v, &r->not_before))
-		return false;
-	if ((v = ctl_value(c, OPT_EXP)) != NULL && !ctl_time("--exp", v, &r->expires))
+	r->expires = KEY_NEVER;
+	if (!bound_read(c, OPT_NBF, "--nbf", &r->not_before) ||
+	    !bound_read(c, OPT_EXP, "--exp", &r->expires))
 		return false;
 	return ops_read(r, ctl_value(c, OPT_OPS)) && tags_read(r, c);
 }

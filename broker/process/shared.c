@@ -38,7 +38,7 @@ enum kb_err shared_attach(int fd, struct shared **out)
 	struct stat st;
 
 	*out = NULL;
-	if (fd_stat(fd, &st) != 0 || st.st_size != (off_t)sizeof(struct shared))
+	if (fstat(fd, &st) != 0 || st.st_size != (off_t)sizeof(struct shared))
 		return KB_E_SYS;
 	struct shared *shared =
 		mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -113,6 +113,7 @@ static enum kb_err answer_get(struct vault *v, struct job *j, struct frame_reply
 	if ((err = find_hsm_key(v, j, false, &key)) != KB_OK)
 		return err;
 	struct api_key k = describe(v, j, key);
+	k.is_for_stranger = j->listener->auth == AUTH_NONE;
 	j->api->reply_key(&k, &v->body);
 	return buf_ok(&v->body);
 }

@@ -591,7 +591,8 @@ static void test_config_bearers(void **state)
 	edit("keybroker.json", "\"auth\": \"none\"",
 	     "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
 	put("bearers",
-	    "# alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
+	    "\xef\xbb\xbf# "
+	    "alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
 	    "a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);

@@ -63,6 +63,22 @@ static void test_source_reads_a_file(void **state)
 	assert_true(span_eq_cstr(s, "hello"));
 }
 
+/* Whoever edits on Windows: the mark that editors write before UTF-8 is no part of the text, and
+ * UTF-16 is named. */
+static void test_a43_source_passes_over_a_mark(void **state)
+{
+	struct span s;
+	const char *why;
+
+	put("a.json", "\xef\xbb\xbf{}", 0600);
+	assert_int_equal(get(*state, true, 100, &s), KB_OK);
+	assert_true(span_eq_cstr(s, "{}"));
+	put("b.json", "\xff\xfe{", 0600);
+	assert_int_equal(snapshot_read(*state, path, 100, false, CONFIG_VAULT, &s, &why),
+			 KB_E_ENCODING);
+	assert_non_null(strstr(why, "UTF-16"));
+}
+
 static void test_source_reads_once(void **state)
 {
 	struct span s;
@@ -455,6 +471,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_source_reads_a_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a43_source_passes_over_a_mark, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_source_reads_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_missing_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_size_is_bounded, setup, teardown),
