@@ -46,6 +46,15 @@ static bool names_token(const struct frame_reply *r)
 	return hit[n] == ',' || hit[n] == '}'; /* the whole number */
 }
 
+/* What may leave without a record.  The id is the gateway's and says whether the operation makes
+ * one: then a refusal alone, and a short one.  The vault's word does not count. */
+static bool may_pass_unrecorded(const struct frame_reply *r)
+{
+	if (!frame_needs_record(r->id) && !r->outcome.is_release)
+		return true;
+	return r->status >= 400 && r->outcome.code != KB_OK && r->body.len <= KB_MAX_REFUSAL;
+}
+
 /* The answer and the record, provided that the batch becomes durable. */
 static void judge(struct ledger *l, struct batch_item *it)
 {
@@ -53,7 +62,7 @@ static void judge(struct ledger *l, struct batch_item *it)
 
 	it->record = r->record;
 	answer(it, (enum kb_err)r->outcome.code, r->status, r->body, r->retry_after_s);
-	if (r->outcome.is_release && r->record.len == 0) {
+	if (r->record.len == 0 && !may_pass_unrecorded(r)) {
 		refuse_unrecorded(l, it);
 		return;
 	}
@@ -93,8 +102,8 @@ static void count_outcome(struct ledger *l, const struct batch_item *it)
 	if (it->record.len == 0 && it->code != KB_E_LEDGER)
 		return;
 	if (it->code != KB_OK || it->reply.outcome.is_release)
-		stats_outcome(&l->start->shared->stats, (enum kb_err)it->code,
-			      it->reply.outcome.key, it->reply.outcome.issuer);
+		stats_outcome(&l->page->outcomes, (enum kb_err)it->code, it->reply.outcome.key,
+			      it->reply.outcome.issuer);
 }
 
 void batch_serve(struct ledger *l)

@@ -76,11 +76,13 @@ static int64_t wait_us(const struct ledger *l)
 {
 	bool is_any_busy = false, is_any_idle = false;
 
-	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
-		const struct process_health *s = &l->start->shared->health.process[i];
-		if (atomic_load_explicit(&s->kind, memory_order_relaxed) != PROCESS_VAULT)
+	for (unsigned i = SLOT_FIRST; i < PROCESS_SLOTS; i++) {
+		const struct seat *seat = &l->start->shared->board->seat[i];
+		if (atomic_load_explicit(&seat->kind, memory_order_relaxed) != PROCESS_VAULT ||
+		    atomic_load_explicit(&seat->pid, memory_order_relaxed) == 0)
 			continue;
-		const uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+		const uint32_t state = atomic_load_explicit(
+			&l->start->shared->page[i]->health.state, memory_order_relaxed);
 		is_any_busy |= state == HEALTH_BUSY;
 		is_any_idle |= state == HEALTH_READY;
 	}
@@ -211,7 +213,11 @@ int ledger_main(const struct process_start *start)
 {
 	static struct ledger l;
 
-	l = (struct ledger){.start = start, .self = start->stats, .log = {.dir = -1, .fd = -1}};
+	/* The supervisor gives the ledger the slot whose page is this one. */
+	l = (struct ledger){.start = start,
+			    .self = start->stats,
+			    .page = (struct ledger_page *)start->page,
+			    .log = {.dir = -1, .fd = -1}};
 	for (size_t i = 0; i < LEDGER_GENERATIONS; i++)
 		l.generation[i].replies = -1;
 	buf_init(&l.lines, (size_t)KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1));

@@ -138,6 +138,7 @@ static bool is_supervisor_gone(void)
 
 enum kb_err process_begin(struct process_start *start)
 {
+	static struct shared shared;
 	char name[16] = "kb-";
 	enum kb_err err;
 
@@ -155,13 +156,12 @@ enum kb_err process_begin(struct process_start *start)
 		return err;
 	if (is_supervisor_gone()) /* it may have ended before the line above */
 		return KB_E_SYS;
-	if ((err = shared_attach(FD_SHARED, &start->shared)) != KB_OK)
-		return err;
-	(void)close(FD_SHARED); /* it is mapped */
 	if (start->slot >= PROCESS_SLOTS)
 		return KB_E_CONFIG;
-	start->stats = &start->shared->stats.process[start->slot];
-	start->health = &start->shared->health.process[start->slot];
-	atomic_store(&start->health->pid, getpid());
+	if ((err = shared_attach(start->slot, FD_PAGE, FD_PAGES, &shared, &start->page)) != KB_OK)
+		return err;
+	start->shared = &shared;
+	start->stats = &start->page->stats;
+	start->health = &start->page->health;
 	return KB_OK;
 }

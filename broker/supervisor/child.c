@@ -36,11 +36,25 @@ void child_init(struct child *c, struct host *host, enum process_kind process, u
 			    .backoff_ms = BACKOFF_MS};
 }
 
-static struct process_health *health_of(const struct child *c)
+/* What it says; any bytes, when an attacker runs it. */
+static const struct process_health *health_of(const struct child *c)
 {
 	if (c->slot < 0)
 		KB_BUG();
-	return &c->host->shared->health.process[c->slot];
+	return &c->host->shared.all.page[c->slot]->health;
+}
+
+/* What we know. */
+static struct seat *seat_of(const struct child *c)
+{
+	if (c->slot < 0)
+		KB_BUG();
+	return &c->host->shared.board->seat[c->slot];
+}
+
+static void count_event(const struct child *c, enum process_kind kind, enum counter event)
+{
+	stats_count(&c->host->shared.board->retired[kind].stats, event, 1);
 }
 
 bool child_is_due(const struct child *c, int64_t now_ms)
@@ -88,6 +102,7 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	if (m.type == CONTROL_READY && !c->is_ready) {
 		c->is_ready = true;
 		c->ready_ms = clock_mono_ms();
+		atomic_store(&seat_of(c)->fault, KB_OK);
 		log_event(LOG_INFO, "process.ready", "name", process_name(c->process), "child",
 			  log_i64(c->pid), "generation", log_i64(c->generation), "after_ms",
 			  log_i64(c->ready_ms - c->started_ms), NULL);
@@ -100,21 +115,14 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	}
 }
 
-/* An entry for the new process.  The old one's counters are added to `retired`; its fault is
- * copied, because until READY it is the reason for /readyz. */
+/* An empty page for the new process.  Its predecessor's fault stays on the seat, because until
+ * READY it is the reason for /readyz. */
 static bool take_slot(struct child *c)
 {
-	unsigned fault = KB_OK;
-
-	if (c->slot >= 0) {
-		fault = atomic_load(&health_of(c)->fault);
-		shared_give_back(c->host->shared, (unsigned)c->slot);
-	}
-	c->slot = shared_take(c->host->shared, c->process, c->generation);
-	if (c->slot < 0)
-		return false;
-	atomic_store(&health_of(c)->fault, fault);
-	return true;
+	if (c->slot >= 0)
+		return shared_renew(&c->host->shared, (unsigned)c->slot) == KB_OK;
+	c->slot = shared_take(&c->host->shared, c->process, c->generation);
+	return c->slot >= 0;
 }
 
 void child_start(struct child *c, int archive, const int *fds, size_t n)
@@ -127,15 +135,18 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 		.exe = h->exe,
 		.user = &h->user,
 		.n_fds = FD_FIRST - FD_CONTROL + n,
+		.pages = h->shared.fd,
 	};
-	int pair[2] = {-1, -1};
+	int pair[2] = {-1, -1}, own = -1;
 
 	c->started_ms = clock_mono_ms();
 	c->is_ready = false;
+	c->is_killed = false;
 	close_control(c);
 	if (s.n_fds > SPAWN_MAX_FDS)
 		KB_BUG();
-	if (!take_slot(c) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+	if (!take_slot(c) || (own = shared_open_own(&h->shared, (unsigned)c->slot)) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
 		goto fail;
 	c->control = pair[0];
 	c->reader = event_new(h->base, c->control, EV_READ | EV_PERSIST, on_message, c);
@@ -144,7 +155,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	s.slot = (unsigned)c->slot;
 	s.index = c->index;
 	s.fds[0] = pair[1];
-	s.fds[1] = h->shared_fd;
+	s.fds[1] = own;
 	s.fds[2] = archive;
 	memcpy(s.fds + 3, fds, n * sizeof *fds);
 	if (spawn_process(&s, &c->pid) != KB_OK) {
@@ -152,23 +163,28 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 		goto fail;
 	}
 	close(pair[1]);
+	close(own);
 	if (c->starts++ > 0)
-		stats_count(&h->shared->stats.retired[c->process], COUNT_RESTARTS, 1);
-	atomic_store(&health_of(c)->pid, c->pid);
+		count_event(c, c->process, COUNT_RESTARTS);
+	atomic_store(&seat_of(c)->pid, c->pid);
 	return;
 fail:
 	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why",
 		  c->slot < 0 ? "no free slot" : strerror(errno), NULL);
 	if (pair[1] >= 0)
 		close(pair[1]);
+	if (own >= 0)
+		close(own);
 	close_control(c);
 	back_off(c, c->started_ms);
 }
 
-uint64_t child_ended(struct child *c, int status, bool is_expected)
+struct lost_request child_ended(struct child *c, int status, bool is_expected)
 {
-	struct process_health *h = health_of(c);
-	uint64_t request = atomic_load(&h->request_id);
+	const struct process_health *h = health_of(c);
+	struct seat *seat = seat_of(c);
+	struct lost_request lost = {.id = atomic_load(&h->request_id),
+				    .gateway = atomic_load(&h->gateway)};
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
 	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name",
@@ -177,8 +193,7 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 		  log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
 		/* The sandbox stopped it: an attacker ran code in it, or its list lacks a call. */
-		stats_count(&c->host->shared->stats.retired[PROCESS_SUPERVISOR],
-			    COUNT_KILLED_FORBIDDEN, 1);
+		count_event(c, PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN);
 		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process),
 			  "child", log_i64(c->pid), "why",
 			  "it made a system call that its sandbox forbids", "fix",
@@ -186,10 +201,12 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	}
 	c->pid = 0;
 	close_control(c);
-	atomic_store(&h->pid, 0);
-	atomic_store(&h->request_id, 0);
-	health_set(h, HEALTH_FAILED);
-	if (code == PROCESS_EXIT_PIN) {
+	atomic_store(&seat->pid, 0);
+	if (health_fault(h) != KB_OK)
+		atomic_store(&seat->fault, health_fault(h));
+	/* It may have been killed between the refusal and its end. */
+	if (code == PROCESS_EXIT_PIN ||
+	    (c->process == PROCESS_VAULT && atomic_load(&h->pin_refused) != 0)) {
 		c->held = KB_E_HSM_PIN;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
 			  "the HSM refused the PIN; it is not tried again, because a token may "
@@ -203,21 +220,10 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 			  "it cannot work with this configuration", "fix",
 			  "correct what it logged above, then reload", NULL);
 	}
-	if (c->held != KB_OK && atomic_load(&h->fault) == KB_OK)
-		atomic_store(&h->fault, c->held);
+	if (c->held != KB_OK && atomic_load(&seat->fault) == KB_OK)
+		atomic_store(&seat->fault, c->held);
 	back_off(c, clock_mono_ms());
-	return request;
-}
-
-/* How long a worker has been in one request or in one HSM call.  A call may hang at the start and
- * between requests, too. */
-static int64_t hung_for(const struct process_health *h, int64_t now_ms)
-{
-	int64_t call_ms = atomic_load(&h->call_since_ms), hung_ms = 0;
-
-	if (atomic_load(&h->state) == HEALTH_BUSY)
-		hung_ms = now_ms - atomic_load(&h->busy_since_ms);
-	return call_ms != 0 && now_ms - call_ms > hung_ms ? now_ms - call_ms : hung_ms;
+	return lost;
 }
 
 bool child_watch(struct child *c, int64_t now_ms)
@@ -233,15 +239,15 @@ bool child_watch(struct child *c, int64_t now_ms)
 	}
 	if (c->process != PROCESS_VAULT)
 		return false;
-	struct process_health *h = health_of(c);
-	int64_t hung_ms = hung_for(h, now_ms);
-	if (hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
+	/* A call may hang at the start and between requests, too. */
+	int64_t hung_ms = health_hung_ms(health_of(c), now_ms);
+	if (c->is_killed || hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
 		return false;
 	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms),
 		  NULL);
 	child_signal(c, SIGKILL);
-	atomic_store(&h->call_since_ms, 0);
-	health_fail(h, KB_E_HSM_DEVICE);
+	c->is_killed = true;
+	atomic_store(&seat_of(c)->fault, KB_E_HSM_DEVICE);
 	return true;
 }
 
@@ -258,6 +264,6 @@ void child_release(struct child *c)
 		KB_BUG();
 	close_control(c);
 	if (c->slot >= 0)
-		shared_give_back(c->host->shared, (unsigned)c->slot);
+		shared_give_back(&c->host->shared, (unsigned)c->slot);
 	c->slot = -1;
 }

@@ -11,7 +11,7 @@
 #include "tests/e2e/invariants.h"
 
 /* broker/process/process.h and broker/process/frame.c, as the attacker knows them. */
-enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_REQUESTS = 6 };
+enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_REQUESTS = 9 };
 enum {
 	AT_TYPE = 0,
 	AT_VERSION = 1,
