@@ -53,6 +53,7 @@ struct feed { /* one issuer */
 struct fetcher {
 	const struct config *config;
 	struct process_stats *self;
+	struct process_health *health;
 	struct fetch_set *set;
 	struct feed *feed;
 	bool is_requests_closed; /* all vaults have ended */
@@ -374,6 +375,7 @@ static enum kb_err serve(struct fetcher *r)
 		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN},
 					  {.fd = FD_FETCHER_REQUESTS, .events = POLLIN}};
 		int64_t now_ms = clock_mono_ms(), now_s = clock_wall_s();
+		health_beat(r->health);
 		for (size_t i = 0; i < r->config->n_issuers; i++)
 			if (is_due(&r->feed[i], now_ms, now_s))
 				attempt(r, &r->feed[i]);
@@ -424,7 +426,7 @@ int fetcher_main(const struct process_start *start)
 	KB_AUTO(config) struct config *config = NULL;
 	KB_AUTO(fetch_set) struct fetch_set *set = NULL;
 	struct config_faults faults = {0};
-	struct fetcher r = {.self = start->stats};
+	struct fetcher r = {.self = start->stats, .health = start->health};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)

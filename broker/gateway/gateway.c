@@ -210,6 +210,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	health_beat(g->start->health);
 	conn_expire(&g->shared, now_ms);
 	exchange_tick(g->shared.exchange, now_ms);
 	trim_memory(g, now_ms);

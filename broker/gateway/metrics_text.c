@@ -218,11 +218,11 @@ void metrics_text(const struct shared *shared, struct buf *out)
 		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter",
 		 "Configurations refused by a reload; the old one stayed in force."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter",
-		 "Workers killed because a request took too long."},
+		 "Processes killed because they hung."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
 		 "Processes killed because of a system call that their sandbox forbids."},
 	};
-	uint64_t bad = 0;
+	uint64_t bad = 0, dropped = 0;
 
 	add_head(out, "build_info", "gauge", "Always 1.");
 	buf_addf(out, "keybroker_build_info{version=\"%s\"} 1\n", KB_VERSION);
@@ -257,9 +257,13 @@ void metrics_text(const struct shared *shared, struct buf *out)
 	for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
 		add_one(out, plain[i].name, plain[i].type, plain[i].help,
 			sum_of(shared, plain[i].kind, plain[i].counter));
-	for (enum process_kind k = PROCESS_GATEWAY; k < PROCESS_COUNT; k++)
+	for (enum process_kind k = PROCESS_SUPERVISOR; k < PROCESS_COUNT; k++) {
 		bad += sum_of(shared, k, COUNT_FRAMES_BAD);
+		dropped += sum_of(shared, k, COUNT_LOG_DROPPED);
+	}
 	add_one(out, "frames_bad_total", "counter",
 		"Messages between processes that did not decode.", bad);
+	add_one(out, "log_lines_dropped_total", "counter",
+		"Lines of the log that were dropped because nobody read it.", dropped);
 	add_issuers(shared, out, clock_wall_s());
 }

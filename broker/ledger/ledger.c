@@ -15,7 +15,10 @@
 #include "base/version.h"
 #include "process/confine.h"
 
-enum { LINGER_MS = 5000 }; /* after the supervisor has ended: for replies under way */
+enum {
+	LINGER_MS = 5000, /* after the supervisor has ended: for replies under way */
+	BEAT_MS = 1000,   /* without a reply: the loop turns, for the supervisor to see */
+};
 
 static void on_control(struct ledger *l)
 {
@@ -63,9 +66,7 @@ static void receive_all(struct ledger *l, const struct pollfd *ready, const size
 
 static int wait_ms(const struct ledger *l)
 {
-	if (l->is_control_closed || l->log.fd < 0)
-		return LEDGER_REOPEN_MS / 4;
-	return -1;
+	return l->is_control_closed || l->log.fd < 0 ? LEDGER_REOPEN_MS / 4 : BEAT_MS;
 }
 
 /* How long a batch waits for more records.  A worker that is in a request will send one, and one
@@ -125,6 +126,7 @@ static void serve(struct ledger *l)
 	for (;;) {
 		struct pollfd p[LEDGER_GENERATIONS + 1];
 		size_t which[LEDGER_GENERATIONS], n = 0;
+		health_beat(l->start->health);
 		for (size_t i = 0; i < LEDGER_GENERATIONS; i++) {
 			struct ledger_generation *g = &l->generation[i];
 			if (g->number == 0)

@@ -143,6 +143,7 @@ enum kb_err process_begin(struct process_start *start)
 	enum kb_err err;
 
 	log_init(process_name(start->process), LOG_INFO);
+	log_never_wait();
 	strncat(name, process_name(start->process), sizeof name - sizeof "kb-");
 	if (prctl(PR_SET_NAME, name, 0, 0, 0) != 0)
 		return KB_E_SYS;
@@ -162,6 +163,7 @@ enum kb_err process_begin(struct process_start *start)
 		return err;
 	start->shared = &shared;
 	start->stats = &start->page->stats;
+	log_count_dropped(&start->stats->counter[COUNT_LOG_DROPPED]);
 	start->health = &start->page->health;
 	return KB_OK;
 }

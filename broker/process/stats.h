@@ -36,8 +36,9 @@ enum counter {
 	COUNT_REFUSED,      /* answered without a vault, sum over codes */
 	/* vault */
 	COUNT_HSM_ERRORS,
-	/* any: a message that did not decode */
-	COUNT_FRAMES_BAD,
+	/* any */
+	COUNT_FRAMES_BAD,  /* messages that did not decode */
+	COUNT_LOG_DROPPED, /* lines of the log that nobody took */
 	/* ledger */
 	COUNT_RECORDS,
 	COUNT_SYNCS,

@@ -22,6 +22,8 @@ enum {
 	/* The supervisor checks every 100 ms and a kill takes a moment, but the client must have
 	 * its answer after KB_HSM_CALL_MS. */
 	EARLY_MS = 200,
+	/* The most that one look at a process counts as its silence; looks are 100 ms apart. */
+	WATCH_MS = 500,
 };
 
 void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation,
@@ -142,6 +144,8 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	c->started_ms = clock_mono_ms();
 	c->is_ready = false;
 	c->is_killed = false;
+	c->quiet_ms = 0;
+	c->watched_ms = c->started_ms;
 	close_control(c);
 	if (s.n_fds > SPAWN_MAX_FDS)
 		KB_BUG();
@@ -226,29 +230,64 @@ struct lost_request child_ended(struct child *c, int status, bool is_expected)
 	return lost;
 }
 
-bool child_watch(struct child *c, int64_t now_ms)
+/* For how long its loop has not turned.  Only time in which the supervisor ran itself: when the
+ * machine had no processor for it, it had none for others either. */
+static int64_t quiet_ms(struct child *c, int64_t now_ms)
 {
-	if (c->pid == 0)
-		return false;
+	const struct process_health *h = health_of(c);
+	const uint32_t beats = atomic_load(&h->beats);
+	const int64_t passed_ms = now_ms - c->watched_ms;
+
+	c->watched_ms = now_ms;
+	/* A vault that hands over waits for the ledger, which is watched itself. */
+	if (beats != c->beats || atomic_load(&h->state) == HEALTH_HANDOVER) {
+		c->beats = beats;
+		c->quiet_ms = 0;
+	} else if (passed_ms > 0) {
+		c->quiet_ms += passed_ms < WATCH_MS ? passed_ms : WATCH_MS;
+	}
+	return c->quiet_ms;
+}
+
+static void kill_hung(struct child *c, const char *event, int64_t since_ms, enum kb_err fault)
+{
+	log_event(LOG_ERROR, event, "name", process_name(c->process), "child", log_i64(c->pid),
+		  "since_ms", log_i64(since_ms), NULL);
+	child_signal(c, SIGKILL);
+	c->is_killed = true;
+	atomic_store(&seat_of(c)->fault, fault);
+	count_event(c, PROCESS_SUPERVISOR, COUNT_KILLED_HUNG);
+}
+
+void child_watch(struct child *c, int64_t now_ms)
+{
+	if (c->pid == 0 || c->is_killed)
+		return;
 	if (!c->is_ready && now_ms - c->started_ms > READY_MS) {
 		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process),
 			  "child", log_i64(c->pid), NULL);
-		c->started_ms = now_ms; /* give the kill time before the next one */
 		child_signal(c, SIGKILL);
-		return false;
+		c->is_killed = true;
+		return;
 	}
-	if (c->process != PROCESS_VAULT)
-		return false;
-	/* A call may hang at the start and between requests, too. */
-	int64_t hung_ms = health_hung_ms(health_of(c), now_ms);
-	if (c->is_killed || hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
-		return false;
-	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms),
-		  NULL);
-	child_signal(c, SIGKILL);
-	c->is_killed = true;
-	atomic_store(&seat_of(c)->fault, KB_E_HSM_DEVICE);
-	return true;
+	const struct process_health *h = health_of(c);
+	if (c->process == PROCESS_VAULT) {
+		/* A call may hang at the start and between requests, too. */
+		const int64_t hung_ms = health_hung_ms(h, now_ms);
+		if (hung_ms > KB_HSM_CALL_MS - EARLY_MS) {
+			kill_hung(c, "vault.hung", hung_ms, KB_E_HSM_DEVICE);
+			return;
+		}
+	}
+	if (!c->is_ready) {
+		c->watched_ms = now_ms;
+		return;
+	}
+	const bool is_syncing =
+		c->process == PROCESS_LEDGER && atomic_load(&h->state) == HEALTH_BUSY;
+	const int64_t quiet = quiet_ms(c, now_ms);
+	if (quiet > (is_syncing ? KB_HEARTBEAT_SYNC_MS : KB_HEARTBEAT_MS))
+		kill_hung(c, "process.hung", quiet, KB_E_PROCESS_LOST);
 }
 
 void child_signal(const struct child *c, int sig)

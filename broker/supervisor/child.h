@@ -27,8 +27,10 @@ struct child {
 	int control; /* our end; -1: none */
 	struct event *reader;
 	bool is_ready;
-	bool is_killed;   /* by child_watch(): its end is to come */
-	enum kb_err held; /* why it is never started again; KB_OK: it may be */
+	bool is_killed;               /* by child_watch(): its end is to come */
+	uint32_t beats;               /* of its health, as last seen */
+	int64_t watched_ms, quiet_ms; /* last look at it; how long its loop has not turned */
+	enum kb_err held;             /* why it is never started again; KB_OK: it may be */
 	unsigned starts;
 	int64_t started_ms, ready_ms, next_ms, backoff_ms;
 };
@@ -47,9 +49,9 @@ struct lost_request { /* what a vault says it was at when it ended: at most one 
 /* Its process ended with `status` (waitpid).  Its slot stays until it is started again or
  * released. */
 struct lost_request child_ended(struct child *c, int status, bool is_expected);
-/* Kill a process that does not get ready, and a vault that hangs in a request or an HSM call. True:
- * a vault was killed for that. */
-bool child_watch(struct child *c, int64_t now_ms);
+/* Kill a process that does not get ready, one whose loop does not turn, and a vault that hangs in a
+ * request or an HSM call. */
+void child_watch(struct child *c, int64_t now_ms);
 void child_signal(const struct child *c, int sig);
 /* Give back its slot, close its control socket.  It must not run. */
 void child_release(struct child *c);

@@ -290,13 +290,11 @@ void generation_tick(struct generation *g, int64_t now_ms)
 	g->has_proof = g->has_proof || any_vault_ready(g);
 	if (g->stage != GENERATION_DYING && g->stage != GENERATION_EMPTYING)
 		start_due(g, now_ms);
-	(void)child_watch(&g->fetcher, now_ms);
+	child_watch(&g->fetcher, now_ms);
 	for (unsigned i = 0; i < g->config->gateways; i++)
-		(void)child_watch(&g->gateway[i], now_ms);
+		child_watch(&g->gateway[i], now_ms);
 	for (unsigned i = 0; i < g->config->workers; i++)
-		if (child_watch(&g->vault[i], now_ms))
-			stats_count(&g->host->shared.board->retired[PROCESS_SUPERVISOR].stats,
-				    COUNT_KILLED_HUNG, 1);
+		child_watch(&g->vault[i], now_ms);
 }
 
 bool generation_serves(const struct generation *g)

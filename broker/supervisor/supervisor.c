@@ -338,11 +338,12 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	check_clock(s, now_ms);
+	notify_watchdog(now_ms);
 	if (s->ledger_end_ms == 0) {
 		if (child_is_due(&s->ledger, now_ms) && s->current != NULL)
 			child_start(&s->ledger, s->current->archive_ledger, &s->state.ledger_dir,
 				    1);
-		(void)child_watch(&s->ledger, now_ms);
+		child_watch(&s->ledger, now_ms);
 	}
 	sweep_generations(s, now_ms);
 	if (s->is_stopping) {
@@ -398,6 +399,7 @@ static enum kb_err make_shared(struct supervisor *s)
 	struct board *board = s->host.shared.board;
 	struct seat *seat = &board->seat[SLOT_SUPERVISOR];
 	s->own_stats = &board->page.stats;
+	log_count_dropped(&s->own_stats->counter[COUNT_LOG_DROPPED]);
 	atomic_store(&seat->pid, getpid());
 	atomic_store(&seat->kind, PROCESS_SUPERVISOR);
 	health_set(&board->page.health, HEALTH_READY);
@@ -474,6 +476,7 @@ int supervisor_run(const char *config_path)
 		return 1;
 	}
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
+	log_never_wait();
 	s = (struct supervisor){.exit_code = 1,
 				.state = {.ledger_dir = -1, .pid_file = -1},
 				.host = {.config_path = path, .exe = -1}};

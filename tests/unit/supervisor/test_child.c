@@ -357,23 +357,32 @@ static void test_child_fault_is_kept_until_it_is_ready_again(void **state)
 	assert_int_equal(atomic_load(&seat()->fault), KB_OK);
 }
 
+/* The supervisor looks at it at that time. */
+static bool is_killed_at(int64_t now_ms)
+{
+	bool was = child.is_killed;
+
+	child_watch(&child, now_ms);
+	return !was && child.is_killed;
+}
+
 static void test_c06_child_hung_in_a_request_is_killed(void **state)
 {
 	(void)state;
 	start("ready");
 	run_until_ready();
 	int64_t now_ms = clock_mono_ms();
-	assert_false(child_watch(&child, now_ms + 60000)); /* idle is not hung */
+	assert_false(is_killed_at(now_ms + 60000)); /* idle is not hung */
 	health_busy(health(), 0, 5);
-	assert_false(child_watch(&child, clock_mono_ms() + KB_HSM_CALL_MS - 1000));
+	assert_false(is_killed_at(clock_mono_ms() + KB_HSM_CALL_MS - 1000));
 	health_set(health(), HEALTH_HANDOVER); /* waiting for the ledger is not hung */
-	assert_false(child_watch(&child, now_ms + 60000));
+	assert_false(is_killed_at(now_ms + 60000));
 	health_busy(health(), 0, 5);
-	assert_true(child_watch(&child, clock_mono_ms() + KB_HSM_CALL_MS + 1));
+	assert_true(is_killed_at(clock_mono_ms() + KB_HSM_CALL_MS + 1));
 	int status = wait_status();
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	assert_true(child_ended(&child, status, false).id == 5);
-	assert_false(child_watch(&child, now_ms + 60000));
+	assert_false(is_killed_at(now_ms + 60000));
 }
 
 /* At the start and between requests not the state but the call shows that it hangs. */
@@ -386,12 +395,11 @@ static void test_c06_child_hung_in_a_call_is_killed(void **state)
 			run_until_ready();
 		int64_t now_ms = clock_mono_ms();
 		atomic_store(&health()->call_since_ms, now_ms);
-		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS - 1000));
+		assert_false(is_killed_at(now_ms + KB_HSM_CALL_MS - 1000));
 		atomic_store(&health()->call_since_ms, 0);
-		assert_false(child_watch(&child, now_ms + KB_HSM_CALL_MS + 1));
+		assert_false(is_killed_at(now_ms + KB_HSM_CALL_MS + 1));
 		atomic_store(&health()->call_since_ms, now_ms);
-		assert_true(child_watch(
-			&child,
+		assert_true(is_killed_at(
 			now_ms + KB_HSM_CALL_MS)); /* the client must have its answer by then */
 		int status = wait_status();
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
@@ -400,13 +408,101 @@ static void test_c06_child_hung_in_a_call_is_killed(void **state)
 	}
 }
 
+/* From `now_ms` on, a look each 100 ms, until it is killed: how long that took; at most `most_ms`.
+ */
+static int64_t watch(int64_t now_ms, int64_t most_ms, bool has_beat)
+{
+	for (int64_t at_ms = 0; at_ms <= most_ms; at_ms += 100) {
+		if (has_beat && at_ms % 10000 == 0)
+			health_beat(health());
+		if (is_killed_at(now_ms + at_ms))
+			return at_ms;
+	}
+	return INT64_MAX;
+}
+
+static void end_it(void)
+{
+	int status = wait_status();
+
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	(void)child_ended(&child, status, false);
+}
+
+/* Whatever it is: nobody asks it anything, and it says that it is ready. */
+static void test_i17_child_whose_loop_does_not_turn_is_killed(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	health_set(health(), HEALTH_READY);
+	const int64_t now_ms = clock_mono_ms();
+	assert_true(watch(now_ms, 100000, true) == INT64_MAX);
+	const int64_t took = watch(now_ms + 200000, 100000, false);
+	assert_in_range(took, KB_HEARTBEAT_MS - 10500, KB_HEARTBEAT_MS + 500);
+	end_it();
+	assert_int_equal(atomic_load(&seat()->fault), KB_E_PROCESS_LOST);
+	assert_int_equal(atomic_load(&host.shared.board->retired[PROCESS_SUPERVISOR]
+					      .stats.counter[COUNT_KILLED_HUNG]),
+			 1);
+}
+
+/* The supervisor itself did not run, or the machine slept: that is no silence of others. */
+static void test_i17_child_is_not_blamed_for_the_supervisor(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	health_set(health(), HEALTH_READY);
+	int64_t now_ms = clock_mono_ms();
+	for (unsigned i = 0; i < 20; i++)
+		assert_false(is_killed_at(now_ms += 60000));
+	assert_false(is_killed_at(now_ms - 1000000)); /* nor is a clock that goes back */
+	/* One that waits for the ledger is not hung. */
+	health_set(health(), HEALTH_HANDOVER);
+	assert_true(watch(now_ms, 100000, false) == INT64_MAX);
+}
+
+/* A disk may take long for one sync. */
+static void test_i17_ledger_has_longer_for_a_sync(void **state)
+{
+	(void)state;
+	start("ready");
+	run_until_ready();
+	child.process = PROCESS_LEDGER;
+	health_busy(health(), 0, 0);
+	const int64_t took = watch(clock_mono_ms(), 100000, false);
+	assert_in_range(took, KB_HEARTBEAT_SYNC_MS - 500, KB_HEARTBEAT_SYNC_MS + 500);
+	child.process = PROCESS_VAULT;
+	end_it();
+}
+
+/* Noise in its page: it may be killed for that, nothing else. */
+static void test_i13_child_with_noise_in_its_page(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		start("ready");
+		run_until_ready();
+		memset(health(), i == 0 ? 0xff : 0x80, sizeof *own);
+		(void)watch(clock_mono_ms(), 2 * KB_HEARTBEAT_MS, false);
+		assert_true(child.is_killed);
+		int status = wait_status();
+		struct lost_request lost = child_ended(&child, status, false);
+		assert_true(lost.id != 0); /* generation.c bounds its gateway */
+		assert_true(atomic_load(&seat()->fault) < KB_ERR_COUNT);
+		assert_int_equal(child.held, KB_E_HSM_PIN); /* it says so, of itself */
+		child.held = KB_OK;
+	}
+}
+
 static void test_child_that_never_gets_ready_is_killed(void **state)
 {
 	(void)state;
 	start("silent");
-	assert_false(child_watch(&child, child.started_ms + 20000));
+	assert_false(is_killed_at(child.started_ms + 20000));
 	assert_int_equal(kill(child.pid, 0), 0);
-	assert_false(child_watch(&child, child.started_ms + 20001));
+	assert_true(is_killed_at(child.started_ms + 20001));
 	int status = wait_status();
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	(void)child_ended(&child, status, false);
@@ -454,6 +550,10 @@ int main(int argc, char **argv)
 		T(test_child_fault_is_kept_until_it_is_ready_again),
 		T(test_c06_child_hung_in_a_request_is_killed),
 		T(test_c06_child_hung_in_a_call_is_killed),
+		T(test_i17_child_whose_loop_does_not_turn_is_killed),
+		T(test_i17_child_is_not_blamed_for_the_supervisor),
+		T(test_i17_ledger_has_longer_for_a_sync),
+		T(test_i13_child_with_noise_in_its_page),
 		T(test_child_that_never_gets_ready_is_killed),
 		T(test_g08_child_without_a_slot_backs_off),
 		T(test_child_exec_that_fails_is_an_exit),
