@@ -110,9 +110,9 @@ void ledger_generation_receive(struct ledger *l, struct ledger_generation *g)
 		if (len > KB_MAX_FRAME ||
 		    frame_get_reply(span_of(frame, (size_t)len), &it->reply) != KB_OK ||
 		    it->reply.gateway >= g->n_gateways) {
-			stats_count(l->self, COUNT_FRAMES_BAD, 1);
-			log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number), "bytes",
-				  log_i64(len), NULL);
+			if (stats_bad_frame(l->self))
+				log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number),
+					  "bytes", log_i64(len), NULL);
 			continue;
 		}
 		l->n++;

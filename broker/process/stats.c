@@ -24,6 +24,13 @@ uint64_t stats_read(const _Atomic uint64_t *count)
 	return n >> 53 == 0 ? n : 0; /* what a reader's floating point holds */
 }
 
+bool stats_bad_frame(struct process_stats *s)
+{
+	uint64_t so_far = atomic_fetch_add(&s->counter[COUNT_FRAMES_BAD], 1);
+
+	return (so_far & (so_far + 1)) == 0;
+}
+
 void stats_retire(struct process_stats *to, const struct process_stats *from)
 {
 	for (enum counter c = 0; c < COUNTER_COUNT; c++)

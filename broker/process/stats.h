@@ -65,6 +65,9 @@ struct process_stats {
 void stats_count(struct process_stats *s, enum counter c, uint64_t n);
 void stats_gauge(struct process_stats *s, enum counter c, uint64_t value);
 
+/* A message did not decode.  True when their number is a power of two: say so in the log then;
+ * otherwise its sender could fill it. */
+bool stats_bad_frame(struct process_stats *s);
 /* Added to *to, but not its gauges: the process has ended. */
 void stats_retire(struct process_stats *to, const struct process_stats *from);
 

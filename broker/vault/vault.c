@@ -71,12 +71,9 @@ static enum step serve_frame(struct vault *v, struct span message, struct buf *o
 	struct frame_reply reply;
 
 	if (message.len > KB_MAX_FRAME || frame_get_request(message, &rq) != KB_OK) {
-		stats_count(v->self, COUNT_FRAMES_BAD, 1);
-		/* Logged when their number doubles: otherwise the sender could fill the log. */
-		if ((v->bad_frames & (v->bad_frames + 1)) == 0)
-			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64((int64_t)message.len),
-				  "so_far", log_i64((int64_t)v->bad_frames + 1), NULL);
-		v->bad_frames++;
+		if (stats_bad_frame(v->self))
+			log_event(LOG_ERROR, "frame.bad", "gateway", log_i64(v->gateway), "bytes",
+				  log_i64((int64_t)message.len), NULL);
 		return STEP_SERVED;
 	}
 	if (clock_mono_ms() > rq.deadline_ms)

@@ -31,7 +31,6 @@ struct vault {
 	int ready;           /* epoll of the gateways' sockets */
 	unsigned sockets;    /* of them, not yet at their end */
 	uint8_t gateway;     /* whose request is in work */
-	uint64_t bad_frames; /* received so far */
 	bool must_restart;   /* the HSM fails: end after this reply */
 	bool is_pin_refused; /* … and do not start again: the HSM refused the PIN */
 	bool wants_proof;    /* test the HSM after this reply */
