@@ -377,6 +377,16 @@ static void test_b21_gateway_signs_itself(void **state)
 	RUN(OK, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout", "--signer-pin",
 	    pin);
 	assert_memory_equal(out, oct, sizeof oct);
+	/* Sixteen pins are taken. */
+	static const unsigned counts[] = {16, 17, 160};
+	for (unsigned i = 0; i < 3; i++) {
+		char *pins = calloc(160, sizeof pin);
+		for (unsigned n = 0; n < counts[i]; n++)
+			snprintf(pins + strlen(pins), sizeof pin, "%s%s", n == 0 ? "" : ",", pin);
+		RUN(i == 0 ? OK : USAGE, "--url", relay.url, "--key", "disk", BY_FILE, "--out",
+		    "stdout", "--signer-pin", pins);
+		free(pins);
+	}
 	pin[10] = pin[10] == 'A' ? 'B' : 'A';
 	RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout",
 	    "--signer-pin", pin);
