@@ -10,16 +10,15 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hex.h"
 #include "ledger/ledger.h"
+#include "tests/unit/pages.h"
 
 static char dir[64];
-static int dir_fd = -1, shared_fd = -1, responses[2];
-static struct shared *shared;
+static int dir_fd = -1, responses[2];
 static struct process_start start;
 static struct ledger ledger;
 static char records[8][512];
@@ -31,7 +30,8 @@ static void open_ledger(size_t tokens)
 
 	ledger = (struct ledger){
 		.start = &start,
-		.self = &shared->stats.process[0],
+		.self = &page_of(SLOT_LEDGER)->stats,
+		.page = page_of_ledger(),
 		.segment_bytes = KB_LEDGER_SEGMENT,
 		.refusals = {.most_whole = KB_REFUSAL_WHOLE, .most_bytes = KB_REFUSAL_BYTES}};
 	ledger.generation[0] = (struct ledger_generation){
@@ -58,14 +58,14 @@ static int set_up(void **state)
 {
 	(void)state;
 	snprintf(dir, sizeof dir, "/tmp/keybroker-batch-XXXXXX");
-	if (mkdtemp(dir) == NULL || shared_create(&shared_fd, &shared) != KB_OK ||
-	    frame_pair(responses) != KB_OK)
+	if (mkdtemp(dir) == NULL || !pages_make() || frame_pair(responses) != KB_OK)
 		return -1;
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	start = (struct process_start){.process = PROCESS_LEDGER,
-				       .shared = shared,
-				       .stats = &shared->stats.process[0],
-				       .health = &shared->health.process[0]};
+				       .shared = &pages.all,
+				       .page = page_of(SLOT_LEDGER),
+				       .stats = &page_of(SLOT_LEDGER)->stats,
+				       .health = &page_of(SLOT_LEDGER)->health};
 	open_ledger(16);
 	return 0;
 }
@@ -83,8 +83,7 @@ static int tear_down(void **state)
 	close(dir_fd);
 	close(responses[0]);
 	close(responses[1]);
-	close(shared_fd);
-	munmap(shared, sizeof *shared);
+	pages_free();
 	return rmdir(dir);
 }
 
@@ -178,7 +177,7 @@ static struct frame_reply refusal(enum kb_err code, const char *peer)
 
 static uint64_t counted(enum counter c)
 {
-	return atomic_load(&shared->stats.process[0].counter[c]);
+	return atomic_load(&page_of(SLOT_LEDGER)->stats.counter[c]);
 }
 
 /* ---- single use ---- */
@@ -287,8 +286,8 @@ static void test_g09_refusals_are_summed_and_still_answered(void **state)
 	/* /metrics has all of them */
 	uint64_t n = 0;
 	for (size_t i = 0; i < STATS_OUTCOMES; i++)
-		if (shared->stats.outcome[i].code == KB_E_POLICY)
-			n += atomic_load(&shared->stats.outcome[i].n);
+		if (page_of_ledger()->outcomes.outcome[i].code == KB_E_POLICY)
+			n += atomic_load(&page_of_ledger()->outcomes.outcome[i].n);
 	assert_int_equal(n, 3 * KB_REFUSAL_WHOLE);
 }
 
