@@ -121,7 +121,9 @@ static enum kb_err opt_bool(struct record_fault *f, const struct json_t *obj, co
 static enum kb_err opt_time(struct record_fault *f, const struct json_t *obj, const char *name,
 			    const char *path, int64_t *out)
 {
-	enum kb_err err = json_has(obj, name) ? json_get_int(obj, name, out) : KB_OK;
+	if (!json_has(obj, name))
+		return KB_OK;
+	enum kb_err err = json_get_int(obj, name, out);
 
 	if (err == KB_OK && !clock_is_time(*out))
 		return fault(f, KB_E_CONFIG, path, "%s is %s", path,
