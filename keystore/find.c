@@ -270,6 +270,18 @@ enum kb_err key_refind(struct keystore *ks, const struct hsm_key *key)
 	return KB_OK;
 }
 
+bool keystore_still_has(struct keystore *ks, const struct hsm_key *key)
+{
+	char fault[sizeof ks->fault];
+
+	if (keystore_guard(ks) != KB_OK)
+		return false;
+	memcpy(fault, ks->fault, sizeof fault);
+	bool is_there = key_refind(ks, key) == KB_OK;
+	memcpy(ks->fault, fault, sizeof fault);
+	return is_there;
+}
+
 enum kb_err key_recover(struct keystore *ks, const struct hsm_key *key, enum kb_err err)
 {
 	bool is_handle = err == KB_E_HSM_HANDLE;

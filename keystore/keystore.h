@@ -60,6 +60,9 @@ KB_MUST_CHECK enum kb_err keystore_find(struct keystore *ks, const char *object,
 					bool is_release, const uint8_t *fingerprint,
 					const struct hsm_key **out);
 
+/* Search again: is the object of this key still there, and the same?  keystore_fault() stays. */
+bool keystore_still_has(struct keystore *ks, const struct hsm_key *key);
+
 /* Public part; numbers big-endian without leading zeros for RSA, fixed width for EC */
 struct hsm_public {
 	enum kb_kty kty;

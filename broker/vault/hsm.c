@@ -182,6 +182,15 @@ enum kb_err vault_hsm_sign(struct vault *v, const uint8_t digest[static 32])
 	return KB_E_HSM_SIGNER;
 }
 
+/* A token whose files were deleted answers, and has no object: that is no fault of the one key. */
+enum kb_err vault_hsm_blame(struct vault *v, enum kb_err err)
+{
+	if (err != KB_E_HSM_KEY_MISSING || keystore_still_has(v->hsm, v->signer))
+		return err;
+	v->wants_proof = true;
+	return KB_E_HSM_SIGNER;
+}
+
 void vault_hsm_failed(struct vault *v, enum kb_err err, const char *key)
 {
 	stats_count(v->self, COUNT_HSM_ERRORS, 1);

@@ -12,6 +12,8 @@ KB_MUST_CHECK enum kb_err vault_hsm_open(struct vault *v, const struct process_s
 void vault_hsm_check(struct vault *v);
 /* Sign a digest into v->signature.  KB_E_HSM_SIGNER: the signer's key is missing or unfit. */
 KB_MUST_CHECK enum kb_err vault_hsm_sign(struct vault *v, const uint8_t digest[static 32]);
+/* `err` of a requested key: KB_E_HSM_SIGNER when it is missing and the signer's key is, too. */
+KB_MUST_CHECK enum kb_err vault_hsm_blame(struct vault *v, enum kb_err err);
 /* Log and count a failed HSM call, made for `key`.  May set must_restart or wants_proof. */
 void vault_hsm_failed(struct vault *v, enum kb_err err, const char *key);
 /* wants_proof: sign and self-test; set must_restart when that fails. */

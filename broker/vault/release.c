@@ -84,8 +84,11 @@ static enum kb_err find_key(struct vault *v, struct job *j)
 static enum kb_err find_hsm_key(struct vault *v, const struct job *j, bool is_release,
 				const struct hsm_key **out)
 {
-	return keystore_find(v->hsm, j->version->object, j->key->record->kty, is_release,
-			     j->version->has_fingerprint ? j->version->fingerprint : NULL, out);
+	enum kb_err err =
+		keystore_find(v->hsm, j->version->object, j->key->record->kty, is_release,
+			      j->version->has_fingerprint ? j->version->fingerprint : NULL, out);
+
+	return vault_hsm_blame(v, err);
 }
 
 static struct api_key describe(const struct vault *v, const struct job *j,
@@ -205,7 +208,7 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 		return err;
 	err = keystore_wrap(v->hsm, key, j->grant, span_str(record->name),
 			    span_str(j->version->version), j->call.scheme, &v->wrapped);
-	if (err != KB_OK)
+	if ((err = vault_hsm_blame(v, err)) != KB_OK)
 		return err;
 	digest_sha256(buf_span(&v->wrapped), j->blob_digest);
 	j->audit.blob_digest = j->blob_digest;
