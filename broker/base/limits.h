@@ -155,9 +155,9 @@
 /* ms: After its gateways have ended, the vaults of an old generation may take this long to read
  * what is left in their sockets: the deadline of the last request, and one call that hangs. */
 #define KB_EMPTY_MS 15000
-/* ms: When the broker stops, connections are served for this long. A service manager waits little
- * longer (TimeoutStopSec=40). */
-#define KB_STOP_MS 30000
+/* ms: When the broker stops, connections are served for this long. Together with KB_EMPTY_MS it is
+ * less than a service manager waits (TimeoutStopSec=40). */
+#define KB_STOP_MS 20000
 /* ms: An old gateway that has not given up its listening sockets after this hangs and is killed.
  * The reload is reported when all have given them up. */
 #define KB_HANDOVER_MS 3000

@@ -342,8 +342,11 @@ static void make_place(struct supervisor *s, int64_t now_ms)
 		if (s->generation[i] != s->current && s->generation[i] != s->next &&
 		    (oldest == NULL || s->generation[i]->number < oldest->number))
 			oldest = s->generation[i];
-	if (oldest != NULL)
-		generation_drain(oldest, DRAIN_NOW, now_ms);
+	if (oldest == NULL || oldest->drain == DRAIN_NOW)
+		return;
+	log_event(LOG_WARN, "generation.superseded", "generation", log_i64(oldest->number),
+		  "and_now", "ends: its slow clients hold the place of another reload", NULL);
+	generation_drain(oldest, DRAIN_NOW, now_ms);
 }
 
 static void check_next(struct supervisor *s, int64_t now_ms)
