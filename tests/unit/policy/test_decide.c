@@ -160,6 +160,7 @@ static void test_f04_clock_never_set(void **state)
 
 	w->c.now_s = KB_EPOCH_MIN_S - 1;
 	ASSERT_ERR(KB_E_CLOCK_UNSET, run(w));
+	assert_non_null(strstr(w->text, "✗ time          20"));
 	w->c.now_s = 0;
 	ASSERT_ERR(KB_E_CLOCK_UNSET, run(w));
 	w->c.now_s = KB_EPOCH_MIN_S;
@@ -194,6 +195,10 @@ static void test_decide_signature(void **state)
 	ASSERT_ERR(KB_E_KID_UNKNOWN, run(w));
 	set_token(w, mint_token(mint_rsa(0), "PS256", "k", mint_claims(mint_rsa(1), "")));
 	ASSERT_ERR(KB_E_TOKEN_ALG, run(w));
+	set_claims(w, "{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":[]}");
+	ASSERT_ERR(KB_E_TOKEN_TYPE, run(w));
+	assert_non_null(strstr(w->text, "✗ signature     x-ms-attestation-type is []\n"));
+	assert_null(strstr(w->text, "signed by"));
 }
 
 static void test_decide_time(void **state)
