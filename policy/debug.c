@@ -324,10 +324,11 @@ static bool add_reading(struct suspects *all, const struct json_t *claims, const
 static bool add_joined(struct suspects *all, const struct part *part, const char *path,
 		       enum harmless harmless, struct suspect *suspect)
 {
-	const char *rest = part->submodule;
+	const char *dot = part->submodule == NULL ? NULL : strchr(part->submodule, '.');
 
-	while (rest != NULL && (rest = strchr(rest, '.')) != NULL) {
-		size_t len = strlen(++rest);
+	for (; dot != NULL; dot = strchr(dot + 1, '.')) {
+		const char *rest = dot + 1;
+		size_t len = strlen(rest);
 		if (strncmp(path, rest, len) != 0)
 			continue;
 		*suspect = (struct suspect){path + len, part->claims, READ_FOUND};
