@@ -138,6 +138,8 @@ void explain_json(const struct explain *ex, struct buf *out)
 	buf_add_str(out, "{");
 	json_add_member(out, "decision", span_str(code == KB_OK ? "release" : "refuse"));
 	json_add_member(out, "code", span_str(kb_err_name(code)));
+	if (code != KB_OK)
+		json_add_member(out, "text", span_str(kb_err_text(code)));
 	json_add_name(out, "steps");
 	buf_add_str(out, "[");
 	for (unsigned i = 0; i < STEP_COUNT; i++) {
