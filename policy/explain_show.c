@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "policy/explain_priv.h"
 
 enum { VALUE_BYTES = 128 }; /* of a value shown; the rest is cut */
@@ -154,13 +155,10 @@ void explain_json(const struct explain *ex, struct buf *out)
 
 /* ---- for people ---- */
 
-/* Text that is shown bare: control characters would let it write to the terminal. */
+/* Text that is shown bare. */
 static void add_plain(struct buf *out, struct span s)
 {
-	for (size_t i = 0; i < s.len; i++) {
-		char c = s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : (char)s.p[i];
-		buf_add(out, &c, 1);
-	}
+	text_add(out, s, false);
 }
 
 static const char *mark(uint8_t outcome)
