@@ -167,6 +167,7 @@ install-guest: $(BUILD)/keybroker-guest
 	install -D -m 0755 conf/guest/keyscript $(DESTDIR)$(PREFIX)/lib/keybroker/keyscript
 	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system conf/guest/keybroker-unlock.socket conf/guest/keybroker-unlock@.service
 	install -D -m 0755 conf/guest/initramfs-tools/hook $(DESTDIR)/etc/initramfs-tools/hooks/keybroker
+	install -D -m 0644 conf/guest/initramfs-tools/umask $(DESTDIR)/etc/initramfs-tools/conf.d/keybroker
 	install -D -m 0755 conf/guest/initramfs-tools/local-top $(DESTDIR)/etc/initramfs-tools/scripts/local-top/keybroker
 	install -D -m 0755 -t $(DESTDIR)/usr/lib/dracut/modules.d/90keybroker conf/guest/dracut/90keybroker/module-setup.sh
 	[ -e $(DESTDIR)/etc/keybroker/guest.conf ] || install -D -m 0644 -t $(DESTDIR)/etc/keybroker conf/guest/guest.conf

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "base/version.h"
+#include "guest/fd.h"
 #include "guest/release.h"
 #include "guest/reply.h"
 
@@ -19,8 +20,11 @@ enum { BACKSTOP_S = 5, TIMEOUT_MAX_S = 86400 };
 
 static const char help[] =
 	"usage: keybroker-guest release --url URL[,URL...] --key NAME[/VERSION] --ca FILE TOKEN "
-	"--out PLACE [options]\n\n"
-	"Asks a key broker for a key, proves what this machine is, and hands the key over.\n\n"
+	"--out PLACE [options]\n"
+	"       keybroker-guest files OPTIONS\n\n"
+	"Asks a key broker for a key, proves what this machine is, and hands the key over.\n"
+	"`files` lists the files that options of `release` name, for an initramfs: public, secret "
+	"or program.\n\n"
 	"The token, one of:\n"
 	"  --attest URL            from an attestation service, with a report of this VM's "
 	"hardware\n"
@@ -31,6 +35,8 @@ static const char help[] =
 	"  --out fd:N|file:PATH|keyring:NAME|stdout\n"
 	"  --format raw|pem|jwk    raw: PKCS#8 DER, or a symmetric key's bytes (default)\n\n"
 	"Further options:\n"
+	"  --signer-pin PIN[,PIN]  sha256//BASE64 of the release signer's public key, in place of "
+	"its key usage\n"
 	"  --enc SCHEME            CKM_RSA_AES_KEY_WRAP, RSA_AES_KEY_WRAP_256 (default), "
 	"RSA_AES_KEY_WRAP_384\n"
 	"  --nonce TEXT|broker     this one, or one of the broker's (default: random)\n"
@@ -149,13 +155,15 @@ static const char *check(const struct release_options *o)
 	return NULL;
 }
 
-/* 0: go on; else the exit code, and the fault was reported. */
+/* 0: go on; else the exit code, and the fault was reported.  Each value is right; whether they are
+ * right together is check()'s. */
 static int parse(int argc, char **argv, struct release_options *o)
 {
 	enum {
 		URL = 256,
 		KEY,
 		CA,
+		SIGNER_PIN,
 		API_VERSION,
 		ENC,
 		NONCE,
@@ -179,6 +187,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 		{"url", 1, NULL, URL},
 		{"key", 1, NULL, KEY},
 		{"ca", 1, NULL, CA},
+		{"signer-pin", 1, NULL, SIGNER_PIN},
 		{"api-version", 1, NULL, API_VERSION},
 		{"enc", 1, NULL, ENC},
 		{"nonce", 1, NULL, NONCE},
@@ -206,6 +215,7 @@ static int parse(int argc, char **argv, struct release_options *o)
 	} texts[] = {{URL, &o->urls},
 		     {KEY, &o->key},
 		     {CA, &o->ca},
+		     {SIGNER_PIN, &o->signer_pins},
 		     {API_VERSION, &o->api_version},
 		     {ENC, &o->enc},
 		     {NONCE, &o->nonce},
@@ -218,7 +228,6 @@ static int parse(int argc, char **argv, struct release_options *o)
 		     {VCEK, &o->vcek_chain},
 		     {EPHEMERAL, &o->ephemeral_key},
 		     {OUT, &o->out}};
-	const char *why;
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
@@ -243,13 +252,28 @@ static int parse(int argc, char **argv, struct release_options *o)
 	}
 	if (optind != argc)
 		return usage("there is an argument too many");
-	if ((why = check(o)) != NULL)
-		return usage(why);
-	if (output_check(o->out, &why) != KB_OK) {
-		message("--out %s: %s", o->out, why);
-		return usage(NULL);
-	}
 	return 0;
+}
+
+/* What the options name, for the programs that build an initramfs: they copy it, and keep others
+ * from reading a secret. One parser decides what an option is. */
+static int files(const struct release_options *o)
+{
+	const struct {
+		const char *kind, *path;
+	} all[] = {{"public", o->ca},
+		   {"public", o->attest_ca},
+		   {"public", o->vcek_chain},
+		   {"secret", o->bearer_file},
+		   {"secret", o->ephemeral_key},
+		   {"secret", o->token},
+		   {"program", o->token_command}};
+	int fd;
+
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		if (all[i].path != NULL && !fd_named(all[i].path, &fd))
+			printf("%s %s\n", all[i].kind, all[i].path);
+	return fflush(stdout) == 0 ? GUEST_OK : GUEST_OUTPUT;
 }
 
 /* Resolving a name and a TPM's answer have no deadline of their own. */
@@ -278,11 +302,21 @@ int main(int argc, char **argv)
 		printf("keybroker-guest %s\n", KB_VERSION);
 		return fflush(stdout) == 0 ? GUEST_OK : GUEST_OUTPUT;
 	}
-	if (argc < 2 || strcmp(argv[1], "release") != 0)
-		return usage("the command is `release`");
+	bool is_files = argc >= 2 && strcmp(argv[1], "files") == 0;
+	if (argc < 2 || (!is_files && strcmp(argv[1], "release") != 0))
+		return usage("the command is `release` or `files`");
 	int fault = parse(argc - 1, argv + 1, &o);
 	if (fault != 0)
 		return fault;
+	if (is_files)
+		return files(&o);
+	const char *why = check(&o);
+	if (why != NULL)
+		return usage(why);
+	if (output_check(o.out, &why) != KB_OK) {
+		message("--out %s: %s", o.out, why);
+		return usage(NULL);
+	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, on_alarm);
 	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 ||

@@ -160,6 +160,7 @@ enum kb_err keystore_generate(struct keystore *ks, const struct keystore_templat
 	if ((err = keystore_guard(ks)) != KB_OK || (err = place_new(t, &w)) != KB_OK ||
 	    (err = uri_of(&w, t->kty, &uri)) != KB_OK)
 		return err;
+	fault_begin(ks, uri);
 	if ((err = t->kty == KB_KTY_OCT ? generate_secret(ks, t, &w) : generate_pair(ks, t, &w)) !=
 	    KB_OK)
 		return err;
@@ -267,6 +268,7 @@ enum kb_err keystore_import(struct keystore *ks, const struct keystore_template 
 	if ((err = keystore_guard(ks)) != KB_OK || (err = place_new(t, &w)) != KB_OK ||
 	    (err = uri_of(&w, t->kty, &uri)) != KB_OK)
 		return err;
+	fault_begin(ks, uri);
 	if ((err = t->kty == KB_KTY_OCT ? public_oct(secret_len(plain), &p)
 					: private_check(plain, t->kty, &p)) != KB_OK)
 		return err;
@@ -294,11 +296,13 @@ enum kb_err keystore_destroy(struct keystore *ks, const char *object)
 
 	if ((err = keystore_guard(ks)) != KB_OK)
 		return err;
+	fault_begin(ks, object);
 	if ((err = uri_parse(object, P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri)) != KB_OK)
 		return err;
 	const CK_ATTRIBUTE *id = p11_kit_uri_get_attribute(uri, CKA_ID);
 	if (id == NULL || id->ulValueLen == 0 || !p11_kit_uri_match_token_info(uri, &ks->token))
-		return KB_E_HSM_URI; /* other keys may have the same label */
+		return fault_is(ks, KB_E_HSM_URI,
+				"the URI has no id, or names another token"); /* labels repeat */
 	keys_forget(ks);
 	for (size_t i = 0; i < sizeof class / sizeof class[0]; i++) {
 		CK_ATTRIBUTE t[] = {{CKA_CLASS, &class[i], sizeof class[i]},
@@ -320,5 +324,6 @@ enum kb_err keystore_destroy(struct keystore *ks, const char *object)
 	}
 	if (destroyed > 0)
 		return KB_OK;
-	return (err = session_check(ks)) != KB_OK ? err : KB_E_HSM_KEY_MISSING;
+	err = session_check(ks);
+	return err != KB_OK ? err : fault_is(ks, KB_E_HSM_KEY_MISSING, "no object matches");
 }

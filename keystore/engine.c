@@ -48,7 +48,7 @@ static enum kb_err seal(struct keystore *ks, CK_OBJECT_HANDLE target, uint8_t *s
 	    KB_OK)
 		return err;
 	if (n < 16 || n > cap)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "C_WrapKey: an output of a wrong length");
 	*len = n;
 	return KB_OK;
 }
@@ -89,12 +89,13 @@ static enum kb_err fetch_plain(struct keystore *ks, const struct wrap_job *job, 
 		return KB_E_NOMEM;
 	if (kwp_unwrap(secret_bytes(ks->transport), span_of(sealed, n), secret_bytes(plain),
 		       secret_len(plain), &len) != KB_OK)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "C_WrapKey: an output that is not RFC 5649");
 	secret_trim(plain, len);
 	if ((err = plain_exact(&plain, job->public)) != KB_OK)
-		return err;
+		return fault_is(ks, err, "C_WrapKey: not the key that the object's numbers are of");
 	if (!check_value_fits(ks, job->public, plain))
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT,
+				"C_WrapKey: not the key that CKA_CHECK_VALUE is of");
 	*out = plain;
 	plain = NULL;
 	return KB_OK;
@@ -107,7 +108,8 @@ static enum kb_err run_worker(struct keystore *ks, const struct wrap_job *job, s
 
 	if ((err = fetch_plain(ks, job, &plain)) != KB_OK)
 		return err;
-	return job->scheme->seal(job->scheme, job->kek, secret_span(plain), wrapped);
+	return fault_is(ks, job->scheme->seal(job->scheme, job->kek, secret_span(plain), wrapped),
+			"OpenSSL could not seal the key");
 }
 
 /* ---- module ---- */
@@ -168,7 +170,7 @@ static enum kb_err wrap_into(struct keystore *ks, CK_MECHANISM *mech, CK_OBJECT_
 	if ((err = P11(ks, C_WrapKey, ks->session, mech, by, key, out, &n)) != KB_OK)
 		return err;
 	if (n < least || n > most || n > sizeof out)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "C_WrapKey: an output of a wrong length");
 	buf_add(wrapped, out, n);
 	return buf_ok(wrapped);
 }
@@ -211,11 +213,12 @@ static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, s
 		     mech_kwp = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE, kek = CK_INVALID_HANDLE;
 	size_t modulus = (size_t)EVP_PKEY_get_size(job->kek->evp);
-	size_t exact = job->public->kty == KB_KTY_OCT ? kwp_wrapped_len(job->public->oct_len) : 0;
+	size_t least, most;
 	enum kb_err err;
 
 	if (!oaep_params(job->scheme->oaep, &params))
 		return KB_E_HSM_MECHANISM;
+	plain_bounds(job->public, &least, &most);
 	if ((err = aes_generate(ks, &aes)) != KB_OK)
 		aes = CK_INVALID_HANDLE;
 	else if ((err = kek_import(ks, job->kek->evp, &kek)) != KB_OK)
@@ -223,8 +226,8 @@ static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, s
 	if (err == KB_OK)
 		err = wrap_into(ks, &mech_oaep, kek, aes, modulus, modulus, wrapped);
 	if (err == KB_OK)
-		err = wrap_into(ks, &mech_kwp, aes, job->target, exact > 0 ? exact : 16,
-				exact > 0 ? exact : KB_MAX_SECRET + 8, wrapped);
+		err = wrap_into(ks, &mech_kwp, aes, job->target, kwp_wrapped_len(least),
+				kwp_wrapped_len(most), wrapped);
 	err = destroy(ks, kek, err);
 	return destroy(ks, aes, err);
 }
@@ -237,10 +240,11 @@ enum kb_err engine_run(struct keystore *ks, enum wrap_engine engine, const struc
 	enum kb_err err;
 
 	if ((err = scheme_accepts(job->scheme, job->kek)) != KB_OK)
-		return err;
-	err = KB_E_HSM_MECHANISM;
+		return fault_is(ks, err, "the wrapping key is outside of the scheme's limits");
 	switch (engine) {
 	case WRAP_NONE:
+		err = fault_is(ks, KB_E_HSM_MECHANISM,
+			       "the self-test found no way to wrap keys of this type");
 		break;
 	case WRAP_MODULE:
 		err = run_module(ks, job, wrapped);

@@ -54,11 +54,11 @@ static enum kb_err find_one(struct keystore *ks, CK_ATTRIBUTE *t, CK_ULONG n, CK
 	if (end != KB_OK)
 		return end;
 	if (hits > 1)
-		return KB_E_HSM_KEY_AMBIGUOUS;
+		return fault_is(ks, KB_E_HSM_KEY_AMBIGUOUS, "more than one object matches");
 	if (hits == 0) { /* SoftHSM returns no object and CKR_OK when its token directory is gone */
 		if ((err = session_check(ks)) != KB_OK)
 			return err;
-		return KB_E_HSM_KEY_MISSING;
+		return fault_is(ks, KB_E_HSM_KEY_MISSING, "no object matches");
 	}
 	*out = hit[0];
 	return KB_OK;
@@ -73,9 +73,9 @@ static enum kb_err find_object(struct keystore *ks, const char *text, enum kb_kt
 	KB_AUTO(uri) P11KitUri *uri = NULL;
 
 	if ((err = uri_parse(text, P11_KIT_URI_FOR_OBJECT_ON_TOKEN, &uri)) != KB_OK)
-		return err;
+		return fault_is(ks, err, "not a pkcs11: URI of an object, without a PIN");
 	if (!p11_kit_uri_match_token_info(uri, &ks->token))
-		return KB_E_HSM_URI;
+		return fault_is(ks, KB_E_HSM_URI, "the URI names another token");
 	CK_ATTRIBUTE t[4] = {{CKA_CLASS, &class, sizeof class}, {CKA_TOKEN, &yes, sizeof yes}};
 	CK_ULONG n = 2;
 	const CK_ATTRIBUTE_TYPE named[] = {CKA_ID, CKA_LABEL};
@@ -85,11 +85,11 @@ static enum kb_err find_object(struct keystore *ks, const char *text, enum kb_kt
 			t[n++] = *a;
 	}
 	if (n == 2) /* it would mean "any key" */
-		return KB_E_HSM_URI;
+		return fault_is(ks, KB_E_HSM_URI, "the URI names neither id nor label");
 	const CK_ATTRIBUTE *a = p11_kit_uri_get_attribute(uri, CKA_CLASS);
 	if (a != NULL &&
 	    (a->ulValueLen != sizeof class || memcmp(a->pValue, &class, sizeof class) != 0))
-		return KB_E_HSM_KEY_ATTR;
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "the URI names an object of another class");
 	return find_one(ks, t, n, out);
 }
 
@@ -104,7 +104,8 @@ static enum kb_err read_rsa(struct keystore *ks, CK_OBJECT_HANDLE object, struct
 	if ((err = attr_get(ks, object, CKA_MODULUS, n, sizeof n, &n_len)) != KB_OK ||
 	    (err = attr_get(ks, object, CKA_PUBLIC_EXPONENT, e, sizeof e, &e_len)) != KB_OK)
 		return err;
-	return public_rsa(span_of(n, n_len), span_of(e, e_len), p);
+	return fault_is(ks, public_rsa(span_of(n, n_len), span_of(e, e_len), p),
+			"its RSA modulus or exponent is outside of the broker's limits");
 }
 
 /* CKA_EC_POINT is an attribute of the public object alone, which has the same CKA_ID. */
@@ -122,19 +123,24 @@ static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct 
 	    (err = attr_get(ks, object, CKA_ID, id, sizeof id, &id_len)) != KB_OK)
 		return err;
 	const struct curve *c = curve_by_oid(span_of(params, params_len));
-	if (c == NULL || id_len == 0)
-		return KB_E_HSM_KEY_ATTR;
+	if (c == NULL)
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "its curve is not " CURVE_NAMES);
+	if (id_len == 0)
+		return fault_is(ks, KB_E_HSM_KEY_ATTR,
+				"it has no CKA_ID, by which its public object is found");
 	CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof class},
 			    {CKA_KEY_TYPE, &type, sizeof type},
 			    {CKA_ID, id, id_len}};
 	err = find_one(ks, t, sizeof t / sizeof t[0], &public);
 	if (err == KB_E_HSM_KEY_MISSING)
-		return KB_E_HSM_KEY_ATTR;
+		return fault_is(ks, KB_E_HSM_KEY_ATTR,
+				"its public object, of the same CKA_ID, is not there");
 	if (err != KB_OK)
 		return err;
 	if ((err = attr_get(ks, public, CKA_EC_POINT, point, sizeof point, &point_len)) != KB_OK)
 		return err;
-	return public_ec(c, span_of(point, point_len), p);
+	return fault_is(ks, public_ec(c, span_of(point, point_len), p),
+			"its CKA_EC_POINT is no point of its curve");
 }
 
 static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool is_generic,
@@ -147,9 +153,10 @@ static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool i
 	if (err != KB_OK)
 		return err;
 	if (got != sizeof len)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT,
+				"CKA_VALUE_LEN has not the length of a number");
 	if ((err = public_oct(len, p)) != KB_OK)
-		return err;
+		return fault_is(ks, err, "a symmetric key outside of the broker's limits");
 	p->is_generic = is_generic;
 	return attr_check_value(ks, object, p);
 }
@@ -165,18 +172,22 @@ static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum k
 	    (err = attr_bool(ks, object, CKA_EXTRACTABLE, is_extractable)) != KB_OK)
 		return err;
 	if (len != sizeof type)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT, "CKA_KEY_TYPE has not the length of a number");
 	switch (kty) {
 	case KB_KTY_RSA:
-		return type == CKK_RSA ? read_rsa(ks, object, p) : KB_E_HSM_KEY_ATTR;
+		if (type == CKK_RSA)
+			return read_rsa(ks, object, p);
+		break;
 	case KB_KTY_EC:
-		return type == CKK_EC ? read_ec(ks, object, p) : KB_E_HSM_KEY_ATTR;
+		if (type == CKK_EC)
+			return read_ec(ks, object, p);
+		break;
 	case KB_KTY_OCT:
-		return type == CKK_GENERIC_SECRET || type == CKK_AES
-			       ? read_oct(ks, object, type == CKK_GENERIC_SECRET, p)
-			       : KB_E_HSM_KEY_ATTR;
+		if (type == CKK_GENERIC_SECRET || type == CKK_AES)
+			return read_oct(ks, object, type == CKK_GENERIC_SECRET, p);
+		break;
 	}
-	KB_BUG();
+	return fault_is(ks, KB_E_HSM_KEY_ATTR, "a key of another type");
 }
 
 static enum kb_err find_and_describe(struct keystore *ks, const char *uri, enum kb_kty kty,
@@ -226,16 +237,20 @@ enum kb_err keystore_find(struct keystore *ks, const char *object, enum kb_kty k
 	*out = NULL;
 	if ((err = keystore_guard(ks)) != KB_OK)
 		return err;
+	fault_begin(ks, object);
 	void *node = tfind(&probe, &ks->keys, by_uri);
 	if (node != NULL)
 		key = *(struct hsm_key **)node;
 	else if ((err = find_new(ks, object, kty, &key)) != KB_OK)
 		return err;
-	if (key->public.kty != kty || (is_release && !key->is_extractable))
-		return KB_E_HSM_KEY_ATTR;
+	if (key->public.kty != kty)
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "a key of another type");
+	if (is_release && !key->is_extractable)
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "CKA_EXTRACTABLE is false");
 	if (fingerprint != NULL &&
 	    memcmp(fingerprint, key->public.fingerprint, sizeof key->public.fingerprint) != 0)
-		return KB_E_HSM_KEY_ATTR;
+		return fault_is(ks, KB_E_HSM_KEY_ATTR,
+				"another key than the one whose fingerprint the record has");
 	*out = key;
 	return KB_OK;
 }
@@ -249,7 +264,8 @@ enum kb_err key_refind(struct keystore *ks, const struct hsm_key *key)
 	if (err != KB_OK)
 		return err;
 	if (!public_eq(&now.public, &key->public) || now.is_extractable != key->is_extractable)
-		return KB_E_HSM_KEY_ATTR; /* replaced under the same name */
+		return fault_is(ks, KB_E_HSM_KEY_ATTR,
+				"replaced by another key since it was found");
 	cached->handle = now.handle;
 	return KB_OK;
 }

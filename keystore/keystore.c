@@ -17,6 +17,11 @@ const char *keystore_fault(const struct keystore *ks)
 	return ks->fault;
 }
 
+const char *keystore_fault_object(const struct keystore *ks)
+{
+	return ks->fault_object;
+}
+
 /* The one initialised token that the URI describes. */
 static enum kb_err token_find(struct keystore *ks, const char *text)
 {
@@ -51,6 +56,7 @@ enum kb_err keystore_alive(struct keystore *ks)
 
 	if (err != KB_OK)
 		return err;
+	fault_begin(ks, NULL);
 	err = session_check(ks);
 	if (err == KB_E_HSM_TOKEN && ks->hooks != NULL &&
 	    (err = ks->hooks->recheck_begin(ks, KB_LOGIN_LOOK_MS)) == KB_OK) {
@@ -86,7 +92,8 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 	ks->pin_refused = p->pin_refused;
 	ks->generation = p->generation;
 	buf_init(&ks->last_sealed, KB_MAX_SECRET + 8);
-	buf_init(&ks->last_wrapped, KB_RSA_MAX_BITS / 8 + KB_MAX_SECRET + 8);
+	buf_init(&ks->last_first, KB_RSA_MAX_BITS / 8);
+	buf_init(&ks->last_second, KB_MAX_SECRET + 8);
 	if (p->pin != NULL) {
 		struct span pin = secret_span(p->pin);
 		if ((ks->pin = secret_new(pin.len)) == NULL) {
@@ -131,7 +138,8 @@ void keystore_close(struct keystore *ks)
 	secret_free(ks->pin);
 	EVP_PKEY_free(ks->sample);
 	buf_free(&ks->last_sealed);
-	buf_free(&ks->last_wrapped);
+	buf_free(&ks->last_first);
+	buf_free(&ks->last_second);
 	free(ks->token_dir);
 	free(ks);
 }

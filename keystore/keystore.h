@@ -42,8 +42,11 @@ KB_MUST_CHECK enum kb_err keystore_open(const struct keystore_params *p, struct 
 void keystore_close(struct keystore *ks); /* NULL is fine */
 /* C_GetTokenInfo and C_GetSessionInfo: is the token still there and the session logged in? */
 KB_MUST_CHECK enum kb_err keystore_alive(struct keystore *ks);
-/* The last PKCS#11 call that failed, "C_WrapKey: CKR_DEVICE_ERROR"; "" when none. */
+/* Why the last function of the keystore failed: the PKCS#11 call, "C_WrapKey: CKR_DEVICE_ERROR
+ * (0x30)", or what is wrong with the object, "no object matches"; "" when it did not. */
 const char *keystore_fault(const struct keystore *ks);
+/* The pkcs11: URI of the object that this function was about; "" when of none. */
+const char *keystore_fault_object(const struct keystore *ks);
 
 /* Find the one private (RSA, EC) or secret (oct) key that a pkcs11: object URI names.  Cached by
  * URI; a stale handle is found again once. KB_E_HSM_KEY_MISSING, KB_E_HSM_KEY_AMBIGUOUS,

@@ -1,12 +1,13 @@
 /* keystore/kwp.c — RFC 5649 over AES-256-ECB.  Decides whether a wrapped blob is exactly what the
- * RFC allows; other implementations accept more. OpenSSL's cipher context holds the AES key
- * schedule for one call and wipes it. */
+ * RFC allows; other implementations accept more.  Plaintext, whole or a block of it, is only in
+ * struct secret. OpenSSL's cipher context holds the AES key schedule for one call and wipes it. */
 #include "keystore/kwp.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "base/limits.h"
+#include "base/secret.h"
 
 enum { HALF = 8, BLOCK = 16, STEPS = 6, MAX_WRAPPED = KB_MAX_SECRET + HALF };
 
@@ -50,32 +51,26 @@ static void xor_step(uint8_t a[static HALF], size_t t)
 		a[HALF - 1 - i] ^= (uint8_t)((uint64_t)t >> (8 * i));
 }
 
-/* RFC 3394 §2.2.1 over A ‖ R[1] … R[n], in place. */
-static bool wrap_blocks(EVP_CIPHER_CTX *c, uint8_t *data, size_t n)
+/* RFC 3394 §2.2.1: `b` begins with A on entry and on return, `r` is R[1] … R[n], in place. */
+static bool wrap_blocks(EVP_CIPHER_CTX *c, uint8_t b[static BLOCK], uint8_t *r, size_t n)
 {
-	uint8_t b[BLOCK];
 	bool good = true;
 
-	memcpy(b, data, HALF);
 	for (size_t j = 0; j < STEPS && good; j++)
 		for (size_t i = 1; i <= n && good; i++) {
-			memcpy(b + HALF, data + i * HALF, HALF);
+			memcpy(b + HALF, r + (i - 1) * HALF, HALF);
 			good = block(c, b);
 			xor_step(b, n * j + i);
-			memcpy(data + i * HALF, b + HALF, HALF);
+			memcpy(r + (i - 1) * HALF, b + HALF, HALF);
 		}
-	memcpy(data, b, HALF);
-	OPENSSL_cleanse(b, sizeof b);
 	return good;
 }
 
-/* RFC 3394 §2.2.2: `a` is A on entry and on return, `r` is R[1] … R[n], in place. */
-static bool unwrap_blocks(EVP_CIPHER_CTX *c, uint8_t a[static HALF], uint8_t *r, size_t n)
+/* RFC 3394 §2.2.2, likewise. */
+static bool unwrap_blocks(EVP_CIPHER_CTX *c, uint8_t b[static BLOCK], uint8_t *r, size_t n)
 {
-	uint8_t b[BLOCK];
 	bool good = true;
 
-	memcpy(b, a, HALF);
 	for (size_t j = STEPS; j-- > 0 && good;)
 		for (size_t i = n; i >= 1 && good; i--) {
 			xor_step(b, n * j + i);
@@ -83,8 +78,6 @@ static bool unwrap_blocks(EVP_CIPHER_CTX *c, uint8_t a[static HALF], uint8_t *r,
 			good = block(c, b);
 			memcpy(r + (i - 1) * HALF, b + HALF, HALF);
 		}
-	memcpy(a, b, HALF);
-	OPENSSL_cleanse(b, sizeof b);
 	return good;
 }
 
@@ -92,28 +85,32 @@ enum kb_err kwp_wrap(const uint8_t kek[static 32], struct span plain, struct buf
 {
 	if (plain.len == 0 || plain.len > KB_MAX_SECRET)
 		return KB_E_WRAP;
-	size_t from = wrapped->len, len = kwp_wrapped_len(plain.len);
-	uint8_t *out = buf_reserve(wrapped, len);
+	size_t len = kwp_wrapped_len(plain.len), n = len / HALF - 1;
+	KB_AUTO(secret) struct secret *work = secret_new(BLOCK);
+	KB_AUTO(secret) struct secret *rest = secret_new(n * HALF);
+	if (work == NULL || rest == NULL)
+		return KB_E_NOMEM;
+	uint8_t *b = secret_bytes(work), *r = secret_bytes(rest); /* new secrets are all zero */
+	memcpy(b, aiv, sizeof aiv);
+	for (unsigned i = 0; i < 4; i++)
+		b[4 + i] = (uint8_t)(plain.len >> (8 * (3 - i)));
+	memcpy(r, plain.p, plain.len);
+	EVP_CIPHER_CTX *c = cipher_new(kek, true);
+	bool good = c != NULL;
+	if (good && n == 1) { /* §4.1: one block is plain ECB */
+		memcpy(b + HALF, r, HALF);
+		good = block(c, b);
+		memcpy(r, b + HALF, HALF);
+	} else if (good) {
+		good = wrap_blocks(c, b, r, n);
+	}
+	EVP_CIPHER_CTX_free(c);
+	uint8_t *out = good ? buf_reserve(wrapped, len) : NULL;
 	if (out == NULL)
 		return KB_E_NOMEM;
-	/* The plaintext is in the output until it is encrypted in place: every exit below has
-	 * either encrypted it or wipes it. */
-	memset(out, 0, len);
-	memcpy(out, aiv, sizeof aiv);
-	for (unsigned i = 0; i < 4; i++)
-		out[4 + i] = (uint8_t)(plain.len >> (8 * (3 - i)));
-	memcpy(out + HALF, plain.p, plain.len);
-	EVP_CIPHER_CTX *c = cipher_new(kek, true);
-	bool good = c != NULL &&
-		    (len == BLOCK ? block(c, out)
-				  : wrap_blocks(c, out,
-						len / HALF - 1)); /* §4.1: one block is plain ECB */
-	EVP_CIPHER_CTX_free(c);
-	if (good)
-		return KB_OK;
-	OPENSSL_cleanse(out, len);
-	wrapped->len = from;
-	return KB_E_NOMEM;
+	memcpy(out, b, HALF);
+	memcpy(out + HALF, r, n * HALF);
+	return KB_OK;
 }
 
 /* §3, without a branch on what was decrypted: the alternative IV, a length that needs all n halves,
@@ -139,7 +136,6 @@ static uint32_t header_check(const uint8_t a[static HALF], const uint8_t *plain,
 enum kb_err kwp_unwrap(const uint8_t kek[static 32], struct span wrapped, uint8_t *plain,
 		       size_t cap, size_t *plain_len)
 {
-	uint8_t a[BLOCK];
 	uint32_t len;
 
 	*plain_len = 0;
@@ -147,17 +143,20 @@ enum kb_err kwp_unwrap(const uint8_t kek[static 32], struct span wrapped, uint8_
 	    cap < wrapped.len - HALF)
 		return KB_E_WRAP;
 	size_t n = wrapped.len / HALF - 1;
+	KB_AUTO(secret) struct secret *work = secret_new(BLOCK);
+	if (work == NULL)
+		return KB_E_NOMEM;
 	EVP_CIPHER_CTX *c = cipher_new(kek, false);
 	if (c == NULL)
 		return KB_E_NOMEM;
-	memcpy(a, wrapped.p, BLOCK);
+	uint8_t *b = secret_bytes(work);
+	memcpy(b, wrapped.p, BLOCK);
 	memcpy(plain, wrapped.p + HALF, n * HALF);
-	bool good = n == 1 ? block(c, a) : unwrap_blocks(c, a, plain, n);
+	bool good = n == 1 ? block(c, b) : unwrap_blocks(c, b, plain, n);
 	EVP_CIPHER_CTX_free(c);
 	if (n == 1)
-		memcpy(plain, a + HALF, HALF);
-	uint32_t mask = header_check(a, plain, n, &len);
-	OPENSSL_cleanse(a, sizeof a);
+		memcpy(plain, b + HALF, HALF);
+	uint32_t mask = header_check(b, plain, n, &len);
 	if (!good || mask == 0) {
 		OPENSSL_cleanse(plain, n * HALF);
 		return KB_E_WRAP;

@@ -171,12 +171,27 @@ enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv)
 	return ckr_err(rv);
 }
 
+void fault_begin(struct keystore *ks, const char *object)
+{
+	ks->fault[0] = '\0';
+	snprintf(ks->fault_object, sizeof ks->fault_object, "%s", object == NULL ? "" : object);
+}
+
+enum kb_err fault_is(struct keystore *ks, enum kb_err err, const char *why)
+{
+	if (err != KB_OK)
+		snprintf(ks->fault, sizeof ks->fault, "%s", why);
+	return err;
+}
+
 /* The file behind `path`, symlinks followed: Debian's own path to SoftHSM is one.  What counts is
  * who can change the code that will run: the file, and every directory and link on the way that is
  * written in the configuration and on the one behind the links. */
 static enum kb_err module_check(const char *path, char **real)
 {
-	const struct file_trust trust = file_trust_self();
+	/* A module that root loads while it acts as another user can be root again. */
+	const struct file_trust trust =
+		getuid() == 0 ? (struct file_trust){.n = 0} : file_trust_self();
 	char why[FILE_WHY];
 	KB_AUTO(fd) int fd = -1;
 
@@ -197,8 +212,7 @@ static enum kb_err module_check(const char *path, char **real)
 			  NULL);
 		return KB_E_HSM_MODULE;
 	}
-	if (file_check_way(path, &trust, why) != KB_OK ||
-	    file_open_checked(file, &trust, S_IWGRP | S_IWOTH, &fd, why) != KB_OK) {
+	if (file_open_trusted(path, &trust, S_IWGRP | S_IWOTH, &fd, why) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.module", "path", path, "why", why, NULL);
 		return KB_E_FILE_MODE;
 	}
@@ -247,7 +261,8 @@ enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_
 	if ((err = P11(ks, C_GetAttributeValue, ks->session, object, &a, 1)) != KB_OK)
 		return err;
 	if (a.ulValueLen > cap)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT,
+				"C_GetAttributeValue: more bytes than there is room for");
 	*len = a.ulValueLen;
 	return KB_OK;
 }
@@ -272,7 +287,8 @@ enum kb_err attr_bool(struct keystore *ks, CK_OBJECT_HANDLE object, CK_ATTRIBUTE
 	if (err != KB_OK)
 		return err;
 	if (len != sizeof value)
-		return KB_E_HSM_OUTPUT;
+		return fault_is(ks, KB_E_HSM_OUTPUT,
+				"C_GetAttributeValue: a boolean that has not one byte");
 	*out = value == CK_TRUE;
 	return KB_OK;
 }

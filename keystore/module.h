@@ -52,9 +52,9 @@ struct keystore {
 	/* The previous key as it came out under the transport key, and whose it was. */
 	struct buf last_sealed;
 	CK_OBJECT_HANDLE last_sealed_key;
-	/* The previous blob: the same one twice means that randomness is broken. */
-	struct buf last_wrapped;
-	char fault[96];
+	/* The two parts of the previous blob: one of them twice means that randomness is broken. */
+	struct buf last_first, last_second;
+	char fault[160], fault_object[256];
 };
 
 /* module.c: one file, one table */
@@ -66,6 +66,11 @@ const char *ckr_name(CK_RV rv); /* "CKR_…", "CKR_?" for a value outside the ta
 /* The outcome of a call: translated, and when it is a failure remembered for keystore_fault() and
  * logged. */
 KB_MUST_CHECK enum kb_err p11_outcome(struct keystore *ks, const char *call, CK_RV rv);
+/* A function of the keystore begins: nothing has failed in it.  `object`: the URI it is about;
+ * NULL: of none. */
+void fault_begin(struct keystore *ks, const char *object);
+/* A failure that no PKCS#11 call reported: remembered for keystore_fault().  Returns `err`. */
+KB_MUST_CHECK enum kb_err fault_is(struct keystore *ks, enum kb_err err, const char *why);
 /* Every call of the module is between these two, so that the supervisor sees one that hangs. */
 void p11_begin(struct keystore *ks);
 CK_RV p11_end(struct keystore *ks, CK_RV rv); /* gives rv back */

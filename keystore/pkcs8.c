@@ -159,6 +159,21 @@ static uint8_t *put_small(uint8_t *p, uint8_t number)
 	return put(p, (uint8_t[]){TAG_INTEGER, 1, number}, 3);
 }
 
+static size_t ec_bits(const struct curve *c) /* the public point in a BIT STRING */
+{
+	return 2 + 2 * c->bytes;
+}
+
+static size_t ec_body(const struct curve *c) /* of ECPrivateKey */
+{
+	return 3 + der_size(c->bytes) + der_size(der_size(ec_bits(c)));
+}
+
+static size_t ec_all(const struct curve *c) /* of PrivateKeyInfo */
+{
+	return 3 + der_size(sizeof alg_ec + c->oid_len) + der_size(der_size(ec_body(c)));
+}
+
 /* The form OpenSSL writes: curve named once, in the algorithm; private number of full width; public
  * key present. */
 static enum kb_err exact_ec(struct secret **plain, const struct hsm_public *p)
@@ -170,10 +185,8 @@ static enum kb_err exact_ec(struct secret **plain, const struct hsm_public *p)
 		return KB_E_BUG;
 	if (!ec_open(secret_span(*plain), c, p, &d))
 		return KB_E_HSM_OUTPUT;
-	size_t bits = 2 + 2 * c->bytes;
-	size_t ec = 3 + der_size(c->bytes) + der_size(der_size(bits));
-	size_t alg = sizeof alg_ec + c->oid_len;
-	size_t all = 3 + der_size(alg) + der_size(der_size(ec));
+	size_t bits = ec_bits(c), ec = ec_body(c), all = ec_all(c),
+	       alg = sizeof alg_ec + c->oid_len;
 	struct secret *full = secret_new(der_size(all));
 	if (full == NULL)
 		return KB_E_NOMEM;
@@ -212,6 +225,27 @@ enum kb_err plain_exact(struct secret **plain, const struct hsm_public *p)
 			return KB_E_HSM_OUTPUT;
 		secret_trim(*plain, p->oct_len);
 		return KB_OK;
+	}
+	KB_BUG();
+}
+
+void plain_bounds(const struct hsm_public *p, size_t *least, size_t *most)
+{
+	const struct curve *c = p->kty == KB_KTY_EC ? curve_of(p->crv) : NULL;
+
+	*least = *most = 0;
+	switch (p->kty) {
+	case KB_KTY_RSA:
+		/* n, d, and five numbers of half their length; each may be a little shorter */
+		*least = 4 * p->n_len;
+		*most = 5 * p->n_len + 128;
+		return;
+	case KB_KTY_EC:
+		*least = *most = c == NULL ? 0 : der_size(ec_all(c));
+		return;
+	case KB_KTY_OCT:
+		*least = *most = p->oct_len;
+		return;
 	}
 	KB_BUG();
 }

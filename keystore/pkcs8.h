@@ -13,4 +13,8 @@ struct secret;
  * replaced.  KB_E_HSM_OUTPUT when it is anything else. */
 KB_MUST_CHECK enum kb_err plain_exact(struct secret **plain, const struct hsm_public *p);
 
+/* Bytes that the exact plaintext of `p` may have.  A blob of the module's own of another length is
+ * something else.  Zero: none is right. */
+void plain_bounds(const struct hsm_public *p, size_t *least, size_t *most);
+
 #endif

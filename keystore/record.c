@@ -129,6 +129,19 @@ static enum kb_err opt_time(struct record_fault *f, const struct json_t *obj, co
 	return err == KB_OK ? KB_OK : bad_member(f, err, path);
 }
 
+/* Zero is what a broken template writes.  It must not mean "always" or "never". */
+static enum kb_err opt_bound(struct record_fault *f, const struct json_t *obj, const char *name,
+			     const char *path, int64_t *out)
+{
+	enum kb_err err = opt_time(f, obj, name, path, out);
+
+	if (err == KB_OK && json_has(obj, name) && *out == 0)
+		return fault(f, KB_E_CONFIG, path,
+			     "%s is 0, which is no date: leave the member out if the key has none",
+			     path);
+	return err;
+}
+
 static enum kb_err read_kind(struct key_record *r, const struct json_t *doc, struct record_fault *f)
 {
 	struct span text;
@@ -196,10 +209,10 @@ static enum kb_err read_attributes(struct key_record *r, const struct json_t *do
 	    (err = opt_bool(f, a, "exportable", "attributes.exportable", &r->exportable)) !=
 		    KB_OK ||
 	    (err = opt_time(f, a, "updated", "attributes.updated", &r->updated)) != KB_OK ||
-	    (err = opt_time(f, a, "nbf", "attributes.nbf", &r->not_before)) != KB_OK ||
-	    (err = opt_time(f, a, "exp", "attributes.exp", &r->expires)) != KB_OK)
+	    (err = opt_bound(f, a, "nbf", "attributes.nbf", &r->not_before)) != KB_OK ||
+	    (err = opt_bound(f, a, "exp", "attributes.exp", &r->expires)) != KB_OK)
 		return err;
-	if (r->expires != 0 && r->expires <= r->not_before)
+	if (r->expires <= r->not_before)
 		return fault(f, KB_E_CONFIG, "attributes.exp",
 			     "the key expires before it becomes valid");
 	return KB_OK;
@@ -417,6 +430,7 @@ enum kb_err key_record_parse(struct span name, struct span text, struct key_reco
 		return fault(f, err, "", "not strict JSON at line %u: %s", line, kb_err_name(err));
 	if ((r = calloc(1, sizeof *r)) == NULL)
 		return KB_E_NOMEM;
+	r->expires = KEY_NEVER;
 	buf_init(&r->policy, KB_MAX_POLICY);
 	if ((r->name = span_dup(name)) == NULL)
 		return KB_E_NOMEM;
@@ -465,9 +479,9 @@ enum kb_err key_record_usable(const struct key_record *r, int64_t now_s)
 		return KB_E_KEY_DISABLED;
 	if (!r->exportable)
 		return KB_E_KEY_NOT_EXPORTABLE;
-	if (r->not_before != 0 && now_s < r->not_before)
+	if (now_s < r->not_before)
 		return KB_E_KEY_NOT_YET;
-	if (r->expires != 0 && now_s >= r->expires)
+	if (now_s >= r->expires)
 		return KB_E_KEY_EXPIRED;
 	return KB_OK;
 }

@@ -16,6 +16,8 @@ enum key_op {
 	KB_OP_IMPORT = 128
 };
 
+#define KEY_NEVER INT64_MAX
+
 struct key_version {
 	char version[33]; /* 32 lower-case hex */
 	int64_t created;
@@ -37,8 +39,10 @@ struct key_record {
 	unsigned op_order[8]; /* the file's order, n_ops of them: clients get the same */
 	unsigned n_ops;
 	bool enabled, exportable;
-	int64_t created, updated;    /* updated 0: as created */
-	int64_t not_before, expires; /* 0: none ("nbf", "exp") */
+	int64_t created, updated; /* updated 0: as created */
+	/* "nbf", "exp".  Without "nbf": 0.  Without "exp": KEY_NEVER, so that a forgotten value has
+	 * expired. */
+	int64_t not_before, expires;
 	struct key_tag *tags;
 	size_t n_tags;
 	/* As written, relative to the record; NULL when the policy is in the record. */

@@ -16,7 +16,7 @@ static void write_attributes(const struct key_record *r, struct buf *b)
 		json_add_int(b, "updated", r->updated);
 	if (r->not_before != 0)
 		json_add_int(b, "nbf", r->not_before);
-	if (r->expires != 0)
+	if (r->expires != KEY_NEVER)
 		json_add_int(b, "exp", r->expires);
 	buf_add_str(b, "}");
 }

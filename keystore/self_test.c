@@ -182,6 +182,7 @@ enum kb_err keystore_self_test(struct keystore *ks)
 
 	if ((err = keystore_guard(ks)) != KB_OK)
 		return err;
+	fault_begin(ks, NULL);
 	ks->plan = (struct wrap_plan){0};
 	ks->is_probing = true;
 	if ((err = samples_make(ks, sample, &doubt)) != KB_OK ||

@@ -60,7 +60,7 @@ static enum kb_err login(struct keystore *ks)
 	if ((err = session_state(ks, &is_user)) != KB_OK || is_user)
 		return err;
 	if (ks->login_err != KB_OK)
-		return ks->login_err;
+		return fault_is(ks, ks->login_err, "an earlier login failed: not tried again");
 	if (ks->pin_refused != NULL && atomic_load(ks->pin_refused) == ks->generation) {
 		snprintf(ks->fault, sizeof ks->fault,
 			 "the PIN was refused to another worker: not tried again");
@@ -121,7 +121,9 @@ enum kb_err session_check(struct keystore *ks)
 		return token_fault(ks, "another token is in the slot");
 	if ((err = session_state(ks, &is_user)) != KB_OK)
 		return err;
-	return ks->pin == NULL || is_user ? KB_OK : KB_E_HSM_SESSION;
+	return ks->pin == NULL || is_user
+		       ? KB_OK
+		       : fault_is(ks, KB_E_HSM_SESSION, "the session is not logged in");
 }
 
 static enum kb_err session_reopen(struct keystore *ks)
@@ -130,7 +132,7 @@ static enum kb_err session_reopen(struct keystore *ks)
 
 	session_close(ks);
 	if ((err = login_begin(ks, KB_LOGIN_LOOK_MS)) != KB_OK)
-		return err;
+		return fault_is(ks, err, "other processes were logging in all the time");
 	err = session_open(ks);
 	login_end(ks, err == KB_OK);
 	return err;

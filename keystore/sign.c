@@ -10,6 +10,7 @@
 
 #include "base/digest.h"
 #include "base/evp.h"
+#include "base/secret.h"
 #include "keystore/module.h"
 
 enum { DIGEST_BYTES = 32 };
@@ -57,33 +58,68 @@ static enum kb_err sign_once(struct keystore *ks, const struct hsm_key *signer, 
 		return err;
 	if ((err = P11(ks, C_Sign, ks->session, text, text_len, out, &n)) != KB_OK)
 		return err;
-	return n == signer->public.n_len ? KB_OK : KB_E_HSM_OUTPUT;
+	return n == signer->public.n_len
+		       ? KB_OK
+		       : fault_is(ks, KB_E_HSM_OUTPUT, "C_Sign: a signature of a wrong length");
 }
 
-enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
-			  const uint8_t digest[static 32], struct buf *signature)
+/* Into `out`, of at least the modulus' length. */
+static enum kb_err sign_into(struct keystore *ks, const struct hsm_key *signer,
+			     const uint8_t digest[static 32], uint8_t *out, size_t cap)
 {
-	uint8_t text[sizeof digest_info + DIGEST_BYTES], out[KB_RSA_MAX_BITS / 8] = {0};
+	uint8_t text[sizeof digest_info + DIGEST_BYTES];
 	enum kb_err err;
 
 	if ((err = keystore_guard(ks)) != KB_OK)
 		return err;
+	fault_begin(ks, signer->uri);
 	if (signer->public.kty != KB_KTY_RSA)
-		return KB_E_HSM_KEY_ATTR;
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "a signer must be an RSA key");
 	memcpy(text, digest_info, sizeof digest_info);
 	memcpy(text + sizeof digest_info, digest, DIGEST_BYTES);
 	for (unsigned attempt = 1;; attempt++) {
-		err = sign_once(ks, signer, text, sizeof text, out, sizeof out);
+		err = sign_once(ks, signer, text, sizeof text, out, cap);
 		if (err == KB_OK || attempt == KB_HSM_ATTEMPTS ||
 		    (err = key_recover(ks, signer, err)) != KB_OK)
 			break;
 	}
 	if (err != KB_OK)
 		return err;
-	if ((err = signature_check(signer, digest, span_of(out, signer->public.n_len))) != KB_OK)
+	return fault_is(ks, signature_check(signer, digest, span_of(out, signer->public.n_len)),
+			"C_Sign: a signature that does not verify");
+}
+
+enum kb_err keystore_sign(struct keystore *ks, const struct hsm_key *signer,
+			  const uint8_t digest[static 32], struct buf *signature)
+{
+	uint8_t out[KB_RSA_MAX_BITS / 8] = {0};
+	enum kb_err err;
+
+	if ((err = sign_into(ks, signer, digest, out, sizeof out)) != KB_OK)
 		return err;
 	buf_add(signature, out, signer->public.n_len);
 	return buf_ok(signature);
+}
+
+enum kb_err keystore_derive(struct keystore *ks, const struct hsm_key *signer, struct span text,
+			    struct secret **out)
+{
+	uint8_t digest[DIGEST_BYTES];
+	enum kb_err err;
+	KB_AUTO(secret) struct secret *signature = NULL;
+
+	*out = NULL;
+	if ((signature = secret_new(KB_RSA_MAX_BITS / 8)) == NULL)
+		return KB_E_NOMEM;
+	digest_sha256(text, digest);
+	if ((err = sign_into(ks, signer, digest, secret_bytes(signature), secret_len(signature))) !=
+	    KB_OK)
+		return err;
+	secret_trim(signature, signer->public.n_len);
+	if ((*out = secret_new(DIGEST_BYTES)) == NULL)
+		return KB_E_NOMEM;
+	digest_sha256(secret_span(signature), secret_bytes(*out));
+	return KB_OK;
 }
 
 /* 1 only when `sig` is right. */
@@ -116,6 +152,7 @@ enum kb_err keystore_prove_signer(struct keystore *ks, const struct hsm_key *sig
 	if ((err = keystore_sign(ks, signer, digest, &sig)) != KB_OK)
 		goto out;
 	err = verify(key, text, buf_span(&sig)) ? KB_OK : KB_E_HSM_KEY_ATTR;
+	err = fault_is(ks, err, "not the key of the certificate");
 out:
 	X509_free(leaf);
 	return err;

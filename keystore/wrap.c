@@ -22,25 +22,40 @@ static bool is_all_zero(struct span s)
 	return any == 0;
 }
 
+/* The parts of this blob, and of the one before: a part that comes back means that randomness is
+ * broken, or that the module gives an old answer.  Compared part by part, because the wrapping key
+ * may have another size now. */
+static bool is_repeated(const struct buf *last, struct span part)
+{
+	return span_eq(buf_span(last), part);
+}
+
+static void keep(struct buf *last, struct span part)
+{
+	buf_reset(last);
+	buf_add_span(last, part);
+}
+
 /* The engines have checked the parts. Here: the length of the whole, and that neither part is all
- * zero or the same as in the previous blob. */
+ * zero, the same as in the previous blob, or the same as the other. */
 static enum kb_err blob_check(struct keystore *ks, const struct wrap_job *job, struct span blob)
 {
 	size_t kek_bytes = (size_t)EVP_PKEY_get_size(job->kek->evp);
 	struct span first, second;
+	enum kb_err err;
 
 	if (!job->scheme->split(kek_bytes, blob, &first, &second))
-		return KB_E_HSM_OUTPUT;
-	if (is_all_zero(first) || is_all_zero(second))
-		return KB_E_HSM_OUTPUT;
-	struct span last = buf_span(&ks->last_wrapped);
-	if (span_eq(span_sub(last, 0, first.len), first) ||
-	    (last.len >= blob.len &&
-	     span_eq(span_sub(last, last.len - second.len, second.len), second)))
-		return KB_E_HSM_OUTPUT;
-	buf_reset(&ks->last_wrapped);
-	buf_add_span(&ks->last_wrapped, blob);
-	return buf_ok(&ks->last_wrapped);
+		return fault_is(ks, KB_E_HSM_OUTPUT, "a blob of a wrong length");
+	if (is_all_zero(first) || is_all_zero(second) || span_eq(first, second))
+		return fault_is(ks, KB_E_HSM_OUTPUT, "a blob of zeros, or of two equal parts");
+	if (is_repeated(&ks->last_first, first) || is_repeated(&ks->last_second, second) ||
+	    is_repeated(&ks->last_first, second))
+		return fault_is(ks, KB_E_HSM_OUTPUT, "a part of the blob before came back");
+	keep(&ks->last_first, first);
+	keep(&ks->last_second, second);
+	if ((err = buf_ok(&ks->last_first)) != KB_OK)
+		return err;
+	return buf_ok(&ks->last_second);
 }
 
 enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const struct grant *g,
@@ -57,8 +72,9 @@ enum kb_err keystore_wrap(struct keystore *ks, const struct hsm_key *key, const 
 		return KB_E_BUG;
 	if (scheme == NULL)
 		return KB_E_ENC;
+	fault_begin(ks, key->uri);
 	if (!key->is_extractable)
-		return KB_E_HSM_KEY_ATTR;
+		return fault_is(ks, KB_E_HSM_KEY_ATTR, "CKA_EXTRACTABLE is false");
 	struct wrap_job job = {.public = &key->public, .kek = grant_kek(g), .scheme = scheme};
 	enum wrap_engine engine = ks->plan.engine[scheme - schemes][key->public.kty];
 

@@ -1,6 +1,6 @@
 /* policy/claims.c — checks that every token must pass, whatever the key's policy.  Trusts: the
  * claims are verified, `now` is the wall clock. Must never use a later wrapping key instead of a
- * bad first one, nor accept a number that is not an integer. */
+ * bad first one, nor compare a time that was rounded. */
 #include "policy/claims.h"
 
 #include <jansson.h>
@@ -10,38 +10,56 @@
 #include "base/limits.h"
 #include "policy/pointer.h"
 #include "policy/pubkey.h"
+#include "policy/scalar.h"
 
 /* ---- times ---- */
 
-/* NumericDate (RFC 7519 §2), integers from 1970 on. */
-static enum kb_err claim_time(const struct json_t *claims, const char *name, int64_t *out)
+enum kb_err claims_time(const struct json_t *claims, const char *name, struct claim_time *out)
 {
-	enum kb_err err = json_get_int(claims, name, out);
+	const struct json_t *j = json_object_get(claims, name);
 
-	if (err == KB_E_JSON_MISSING)
+	*out = (struct claim_time){0};
+	if (j == NULL)
 		return KB_E_CLAIM_MISSING;
-	return err == KB_OK && *out >= 0 ? KB_OK : KB_E_CLAIM_TYPE;
+	return scalar_seconds(j, &out->s, &out->ns) ? KB_OK : KB_E_CLAIM_TYPE;
+}
+
+static bool is_after(struct claim_time t, struct claim_time other)
+{
+	return t.s > other.s || (t.s == other.s && t.ns > other.ns);
+}
+
+/* Seconds of our own: far beyond any of a token, so that no sum of them overflows. */
+static struct claim_time later(struct claim_time t, int64_t seconds)
+{
+	const int64_t most = 2 * SCALAR_MAX_S;
+
+	t.s += seconds > most ? most : seconds < -most ? -most : seconds;
+	return t;
 }
 
 enum kb_err claims_check_time(const struct json_t *claims, const struct issuer_rules *issuer,
-			      int64_t now_s)
+			      int64_t now_s, const char **claim)
 {
-	int64_t exp = 0, iat = 0, nbf = 0; /* nbf absent: 0, which is in the past */
+	static const char *const names[] = {"exp", "iat", "nbf"};
+	struct claim_time t[3] = {{0}}; /* nbf absent: 0, which is in the past */
 
-	enum kb_err err = claim_time(claims, "exp", &exp);
-	if (err != KB_OK || (err = claim_time(claims, "iat", &iat)) != KB_OK)
-		return err;
-	if (json_has(claims, "nbf") && (err = claim_time(claims, "nbf", &nbf)) != KB_OK)
-		return err;
-	/* The skew moves our own clock, never the token's numbers: those come from outside and
-	 * could overflow. */
-	if (now_s - issuer->skew_s > exp)
+	for (size_t i = 0; i < 3; i++) {
+		enum kb_err err = claims_time(claims, names[i], &t[i]);
+		*claim = names[i];
+		if (err != KB_OK && (i < 2 || err != KB_E_CLAIM_MISSING))
+			return err;
+	}
+	const struct claim_time exp = t[0], iat = t[1], nbf = t[2];
+	const struct claim_time now = later((struct claim_time){0}, now_s);
+	/* The skew moves our own clock, never the token's numbers. */
+	if (is_after(later(now, -issuer->skew_s), exp))
 		return KB_E_EXPIRED;
-	if (nbf > now_s + issuer->skew_s || iat > now_s + issuer->skew_s)
+	if (is_after(nbf, later(now, issuer->skew_s)) || is_after(iat, later(now, issuer->skew_s)))
 		return KB_E_NOT_YET;
-	if (now_s - iat > issuer->max_age_s)
+	if (is_after(now, later(iat, issuer->max_age_s)))
 		return KB_E_TOO_OLD;
-	if (exp <= iat || exp - iat > issuer->max_lifetime_s)
+	if (!is_after(exp, iat) || is_after(exp, later(iat, issuer->max_lifetime_s)))
 		return KB_E_LIFETIME;
 	return KB_OK;
 }

@@ -7,11 +7,20 @@
 struct json_t;
 struct pubkey;
 
-/* exp, nbf, iat (RFC 7519 §4.1; integers, seconds): exp and iat must be there.  now == exp + skew
+/* A NumericDate (RFC 7519 section 2): whole seconds or with a fraction, from 1970 on; beyond
+ * SCALAR_MAX_S it is that.  KB_E_CLAIM_MISSING, KB_E_CLAIM_TYPE. */
+struct claim_time {
+	int64_t s;
+	int32_t ns;
+};
+KB_MUST_CHECK enum kb_err claims_time(const struct json_t *claims, const char *name,
+				      struct claim_time *out);
+/* exp, nbf, iat (RFC 7519 §4.1): exp and iat must be there.  now == exp + skew
  * still holds; one second more is KB_E_EXPIRED. Errors: KB_E_CLAIM_{MISSING,TYPE},
- * KB_E_{EXPIRED,NOT_YET,TOO_OLD,LIFETIME}. */
+ * KB_E_{EXPIRED,NOT_YET,TOO_OLD,LIFETIME}; *claim names the claim of a KB_E_CLAIM_*. */
 KB_MUST_CHECK enum kb_err claims_check_time(const struct json_t *claims,
-					    const struct issuer_rules *issuer, int64_t now_s);
+					    const struct issuer_rules *issuer, int64_t now_s,
+					    const char **claim);
 /* `aud`: the configured string, or an array (≤ KB_MAX_AUD_COUNT strings) that holds it.  No
  * audience configured: KB_OK. */
 KB_MUST_CHECK enum kb_err claims_check_audience(const struct json_t *claims,

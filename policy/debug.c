@@ -31,7 +31,7 @@ enum level {
 	EAR_AZ_TDX,
 	EAR_AZTDX,
 	EAR_SGX,
-	TCB, /* Confidential Containers' token before EAR: names joined by dots, or objects */
+	/* Confidential Containers' token before EAR: names joined by dots, or objects. */
 	TCB_SNP,
 	TCB_AZ_SNP,
 	TCB_AZSNP,
@@ -42,35 +42,33 @@ enum level {
 	LEVEL_COUNT
 };
 
-/* Stands for every member; compared by address, so a member of this name is not meant. */
-static const char each[] = "*";
-#define EAR         "submods", each, "ear.veraison.annotated-evidence"
-#define LEVEL_NAMES 6
-
-/* The objects to walk from the top of the token.  A name with dots is one name: no path of a policy
- * reaches it. */
-static const char *const levels[LEVEL_COUNT][LEVEL_NAMES] = {
-	[TOP] = {NULL},
-	[ISOLATION_TEE] = {"x-ms-isolation-tee"},
-	[ITA_SEVSNP] = {"sevsnp"},
-	[ITA_TDX] = {"tdx"},
-	[ITA_SGX] = {"sgx"},
-	[ITA_NVGPU] = {"nvgpu"},
-	[EAR_SNP] = {EAR, "snp"},
-	[EAR_AZ_SNP] = {EAR, "az-snp-vtpm"},
-	[EAR_AZSNP] = {EAR, "azsnpvtpm"},
-	[EAR_TDX] = {EAR, "tdx", "td_attributes"},
-	[EAR_AZ_TDX] = {EAR, "az-tdx-vtpm", "td_attributes"},
-	[EAR_AZTDX] = {EAR, "aztdxvtpm", "td_attributes"},
-	[EAR_SGX] = {EAR, "sgx", "body"},
-	[TCB] = {"tcb-status"},
-	[TCB_SNP] = {"tcb-status", "snp"},
-	[TCB_AZ_SNP] = {"tcb-status", "az-snp-vtpm"},
-	[TCB_AZSNP] = {"tcb-status", "azsnpvtpm"},
-	[TCB_TDX] = {"tcb-status", "tdx", "td_attributes"},
-	[TCB_AZ_TDX] = {"tcb-status", "az-tdx-vtpm", "td_attributes"},
-	[TCB_AZTDX] = {"tcb-status", "aztdxvtpm", "td_attributes"},
-	[TCB_SGX] = {"tcb-status", "sgx", "body"},
+/* Paths of objects, read in every way they can be read (reading.h): the names may stand one in the
+ * other, or joined in one. */
+#define EAR "ear.veraison.annotated-evidence"
+static const struct {
+	const char *path;  /* NULL: the names stand at the beginning */
+	bool is_submodule; /* in every member of "submods" */
+} levels[LEVEL_COUNT] = {
+	[TOP] = {NULL, false},
+	[ISOLATION_TEE] = {"x-ms-isolation-tee", false},
+	[ITA_SEVSNP] = {"sevsnp", false},
+	[ITA_TDX] = {"tdx", false},
+	[ITA_SGX] = {"sgx", false},
+	[ITA_NVGPU] = {"nvgpu", false},
+	[EAR_SNP] = {EAR ".snp", true},
+	[EAR_AZ_SNP] = {EAR ".az-snp-vtpm", true},
+	[EAR_AZSNP] = {EAR ".azsnpvtpm", true},
+	[EAR_TDX] = {EAR ".tdx.td_attributes", true},
+	[EAR_AZ_TDX] = {EAR ".az-tdx-vtpm.td_attributes", true},
+	[EAR_AZTDX] = {EAR ".aztdxvtpm.td_attributes", true},
+	[EAR_SGX] = {EAR ".sgx.body", true},
+	[TCB_SNP] = {"tcb-status.snp", false},
+	[TCB_AZ_SNP] = {"tcb-status.az-snp-vtpm", false},
+	[TCB_AZSNP] = {"tcb-status.azsnpvtpm", false},
+	[TCB_TDX] = {"tcb-status.tdx.td_attributes", false},
+	[TCB_AZ_TDX] = {"tcb-status.az-tdx-vtpm.td_attributes", false},
+	[TCB_AZTDX] = {"tcb-status.aztdxvtpm.td_attributes", false},
+	[TCB_SGX] = {"tcb-status.sgx.body", false},
 };
 
 /* Values that mean "no debugger".  Every other one, of whatever type, counts as "debuggable". */
@@ -97,7 +95,7 @@ static const char *const harmless_texts[][HARMLESS_TEXTS] = {
 _Static_assert(LEVEL_COUNT <= 32, "a level is a bit of an unsigned int");
 
 /* `twins` are names of one fact.  A policy that needs a condition on one that means "debuggable"
- * covers the others in the same object, too. */
+ * covers the others at the same level of the same part of the token, too. */
 #define TWINS 3
 static const struct debug_claim {
 	unsigned levels;
@@ -110,23 +108,16 @@ static const struct debug_claim {
 	{AZURE, {{"x-ms-sevsnpvm-is-debuggable", IS_FALSE}}},
 	{AT(TOP) | AT(ITA_SEVSNP), {{"sevsnp_is_debuggable", IS_FALSE}}},
 	{COCO_SNP, {{"policy_debug_allowed", IS_FALSE}}},
-	{AT(TCB), {{"snp.policy_debug_allowed", IS_FALSE}}},
-	{AT(TCB), {{"az-snp-vtpm.policy_debug_allowed", IS_FALSE}}},
-	{AT(TCB), {{"azsnpvtpm.policy_debug_allowed", IS_FALSE}}},
 	/* Intel TDX; dbgstat alone is Google's, too */
 	{AZURE | AT(ITA_TDX),
 	 {{"tdx_td_attributes_debug", IS_FALSE},
 	  {"tdx_is_debuggable", IS_FALSE},
 	  {"dbgstat", IS_DISABLED}}},
 	{COCO_TDX, {{"debug", IS_FALSE}}},
-	{AT(TCB), {{"tdx.td_attributes.debug", IS_FALSE}}},
-	{AT(TCB), {{"az-tdx-vtpm.td_attributes.debug", IS_FALSE}}},
-	{AT(TCB), {{"aztdxvtpm.td_attributes.debug", IS_FALSE}}},
 	/* Intel SGX */
 	{AZURE, {{"x-ms-sgx-is-debuggable", IS_FALSE}, {"is-debuggable", IS_FALSE}}},
 	{AT(TOP) | AT(ITA_SGX), {{"sgx_is_debuggable", IS_FALSE}}},
 	{AT(EAR_SGX) | AT(TCB_SGX), {{"attributes.flags", IS_SGX_FLAGS}}},
-	{AT(TCB), {{"sgx.body.attributes.flags", IS_SGX_FLAGS}}},
 	/* the operating system of an Azure VM, from its TPM's log */
 	{AZURE, {{"x-ms-azurevm-kerneldebug-enabled", IS_FALSE}}},
 	{AZURE, {{"x-ms-azurevm-bootdebug-enabled", IS_FALSE}}},
@@ -163,30 +154,41 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 	return false;
 }
 
+/* ---- the parts of a token ---- */
+
+struct part { /* the token, or one of its submodules; borrowed */
+	const struct json_t *claims;
+	const char *submodule; /* NULL: the token */
+	bool is_entry;         /* of an array: only its number is known */
+};
+
 /* ---- the note of the explanation ---- */
 
-/* of each object on the way: a submodule's name is the issuer's or the guest's, and may be
- * longer */
-#define NAME_BYTES 32
-#define PATH_BYTES (LEVEL_NAMES * (NAME_BYTES + 1) + 48)
+#define NAME_BYTES 32 /* of a submodule's name, which is the issuer's or the guest's */
+#define PATH_BYTES (KB_MAX_CLAIM_PATH + NAME_BYTES + 16)
 
-/* The claim's path.  False when one of its names has a dot, so that no path of a policy names
- * it. */
-static bool write_path(char out[static PATH_BYTES], const char *const *level, const char *submodule,
-		       const char *name)
+/* The claim's path from the top of the token.  False: no path with dots names it. */
+static bool write_path(char out[static PATH_BYTES], const struct part *part, const char *path)
 {
-	bool is_nameable = strchr(name, '.') == NULL;
-	size_t at = 0;
+	char name[NAME_BYTES + 1];
+	bool is_nameable = !part->is_entry;
+	enum kb_err err;
+	size_t n = 0;
 
-	for (; *level != NULL; level++) {
-		const char *part = *level == each ? submodule : *level;
-		is_nameable &= strchr(part, '.') == NULL;
-		for (size_t i = 0; i < NAME_BYTES && part[i] != '\0'; i++)
-			out[at++] = part[i] > ' ' && part[i] < 0x7f ? part[i] : '?';
-		out[at++] = '.';
+	if (part->submodule == NULL) {
+		(void)snprintf(out, PATH_BYTES, "%s", path);
+		return true;
 	}
-	(void)snprintf(out + at, PATH_BYTES - at, "%s", name);
-	return is_nameable;
+	for (; n < NAME_BYTES && part->submodule[n] != '\0'; n++) {
+		char c = part->submodule[n];
+		bool is_plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
+		is_nameable &= is_plain;
+		name[n] = is_plain ? c : '?';
+	}
+	is_nameable &= part->submodule[n] == '\0';
+	name[n] = '\0';
+	(void)snprintf(out, PATH_BYTES, "submods.%s.%s", name, path);
+	return is_nameable && claim_path_fault(span_str(out), &err) == NULL;
 }
 
 /* The value as a condition writes it, NULL when it is no scalar or its text needs escapes. */
@@ -209,24 +211,47 @@ static const char *value_text(const struct json_t *value, struct scalar *scalar,
 
 static const char *kind_text(const struct json_t *value)
 {
-	return json_is_null(value)     ? "null"
-	       : json_is_object(value) ? "an object"
-	       : json_is_array(value)  ? "an array"
-	       : json_is_string(value) ? "another text"
-				       : "another number";
+	char storage[JSON_INT_TEXT];
+	struct span number;
+
+	return json_is_null(value)                       ? "null"
+	       : json_is_object(value)                   ? "an object"
+	       : json_is_array(value)                    ? "an array"
+	       : json_as_number(value, storage, &number) ? "another number"
+							 : "another text";
 }
 
-static void write_note(char note[static KB_DEBUG_NOTE], const char *path, bool is_nameable,
-		       const struct json_t *value)
+struct suspect {                    /* a claim that means "debuggable", or may */
+	const char *path;           /* within its part */
+	const struct json_t *value; /* NULL: it cannot be read for certain */
+	enum reading_kind kind;
+};
+
+static void write_note(char note[static KB_DEBUG_NOTE], const struct part *part,
+		       const struct suspect *suspect)
 {
 	struct scalar scalar;
-	char storage[40];
-	const char *text = value_text(value, &scalar, storage);
-	const char *shown = text != NULL ? text : kind_text(value);
+	char storage[40], path[PATH_BYTES];
+	bool is_nameable = write_path(path, part, suspect->path);
+	const char *text = value_text(suspect->value, &scalar, storage);
+	const char *shown = text != NULL ? text : kind_text(suspect->value);
 
-	if (!is_nameable)
+	if (suspect->kind == READ_ARRAY)
 		(void)snprintf(note, KB_DEBUG_NOTE,
-			       "holds, but %s is %s: no path of a policy names this claim, so no "
+			       "holds, but %s leads into an array, where it cannot be read: no "
+			       "policy allows that",
+			       path);
+	else if (suspect->kind == READ_MANY)
+		(void)snprintf(note, KB_DEBUG_NOTE,
+			       "holds, but %s is at too many places: no policy allows that", path);
+	else if (suspect->kind == READ_DIFFERS)
+		(void)snprintf(note, KB_DEBUG_NOTE,
+			       "holds, but %s is there more than once, with different values, one "
+			       "of which is %s",
+			       path, shown);
+	else if (!is_nameable)
+		(void)snprintf(note, KB_DEBUG_NOTE,
+			       "holds, but %s is %s: no path with dots names this claim, so no "
 			       "policy allows it",
 			       path, shown);
 	else if (text == NULL)
@@ -250,53 +275,83 @@ struct judged { /* everything borrowed */
 	struct span iss;
 	const struct json_t *claims;
 	char *note;
+	unsigned n_allowed; /* evaluations so far, each of which found its condition */
 };
 
-/* One object in which the row's names may stand.  Only the twins that mean "debuggable" count: a
- * condition that one is false does not allow the other. */
-static enum kb_err check_object(const struct judged *j, const struct debug_claim *row,
-				const char *const *level, const char *submodule,
-				const struct json_t *object)
+static enum kb_err refuse(const struct judged *j, const struct part *part,
+			  const struct suspect *suspect)
 {
-	const char *hot[TWINS];
-	struct claim_set set = {.object = object, .names = hot};
-	char path[PATH_BYTES];
-
-	for (size_t t = 0; t < TWINS && row->twins[t].name != NULL; t++) {
-		const struct json_t *value = json_object_get(object, row->twins[t].name);
-		if (value != NULL && !is_harmless(value, row->twins[t].harmless))
-			hot[set.n++] = row->twins[t].name;
-	}
-	if (set.n == 0 || !rules_hold_without(j->policy, j->iss, j->claims, &set))
-		return KB_OK;
-	bool is_nameable = write_path(path, level, submodule, hot[0]);
-	write_note(j->note, path, is_nameable, json_object_get(object, hot[0]));
+	write_note(j->note, part, suspect);
 	return KB_E_DEBUG_EVIDENCE;
 }
 
-static const struct json_t *walk(const struct json_t *at, const char *const *names)
+/* One row at one level of one part.  Only the twins that mean "debuggable" count: a condition that
+ * one is false does not allow the other. */
+static enum kb_err check_row(struct judged *j, const struct debug_claim *row,
+			     const char *const level, const struct part *part)
 {
-	for (; *names != NULL && *names != each; names++)
-		at = json_object_get(at, *names);
-	return at;
+	struct claim_place hot[TWINS * KB_MAX_CLAIM_PLACES];
+	struct claim_set set = {.place = hot};
+	char path[TWINS][KB_MAX_CLAIM_PATH];
+	struct suspect first = {0};
+	struct reading reading;
+
+	for (size_t t = 0; t < TWINS && row->twins[t].name != NULL; t++) {
+		(void)snprintf(path[t], sizeof path[t], "%s%s%s", level != NULL ? level : "",
+			       level != NULL ? "." : "", row->twins[t].name);
+		claims_read(part->claims, span_str(path[t]), &reading);
+		struct suspect suspect = {.path = path[t], .kind = reading.kind};
+		if (reading.kind == READ_ARRAY || reading.kind == READ_MANY)
+			return refuse(j, part, &suspect);
+		for (size_t i = 0; i < reading.n; i++) {
+			if (is_harmless(reading.at[i], row->twins[t].harmless))
+				continue;
+			suspect.value = reading.at[i];
+			if (set.n == 0)
+				first = suspect;
+			hot[set.n++] = reading.place[i];
+		}
+	}
+	if (set.n == 0)
+		return KB_OK;
+	/* Each submodule costs an evaluation of the policy. */
+	if (j->n_allowed++ == KB_MAX_DEBUG_PARTS ||
+	    rules_hold_without(j->policy, j->iss, j->claims, &set))
+		return refuse(j, part, &first);
+	return KB_OK;
 }
 
-static enum kb_err check_level(const struct judged *j, const struct debug_claim *row,
-			       const char *const *level)
+static enum kb_err check_part(struct judged *j, const struct part *part)
 {
-	const struct json_t *object = walk(j->claims, level), *member;
-	const char *const *rest = level;
-	const char *name;
+	for (size_t i = 0; i < sizeof debug_claims / sizeof *debug_claims; i++)
+		for (unsigned l = 0; l < LEVEL_COUNT; l++) {
+			if ((debug_claims[i].levels & AT(l)) == 0 ||
+			    levels[l].is_submodule != (part->submodule != NULL))
+				continue;
+			enum kb_err err = check_row(j, &debug_claims[i], levels[l].path, part);
+			if (err != KB_OK)
+				return err;
+		}
+	return KB_OK;
+}
+
+static enum kb_err check_submodules(struct judged *j)
+{
+	const struct json_t *submods = json_object_get(j->claims, "submods"), *member;
+	struct part part = {0};
+	char number[24];
 	void *it = NULL;
 
-	while (*rest != NULL && *rest != each)
-		rest++;
-	if (*rest == NULL)
-		return check_object(j, row, level, NULL, object);
-	/* As many as the token has. The first that means "debuggable" is final: no policy can name
-	 * a claim below here. */
-	while (json_next(object, &it, &name, &member)) {
-		enum kb_err err = check_object(j, row, level, name, walk(member, rest + 1));
+	while (json_next(submods, &it, &part.submodule, &member)) {
+		part.claims = member;
+		enum kb_err err = check_part(j, &part);
+		if (err != KB_OK)
+			return err;
+	}
+	for (size_t i = 0; json_is_array(submods) && i < json_len(submods); i++) {
+		(void)snprintf(number, sizeof number, "%zu", i);
+		part = (struct part){json_at(submods, i), number, true};
+		enum kb_err err = check_part(j, &part);
 		if (err != KB_OK)
 			return err;
 	}
@@ -306,15 +361,9 @@ static enum kb_err check_level(const struct judged *j, const struct debug_claim 
 enum kb_err debug_check(const struct rules *policy, struct span iss, const struct json_t *claims,
 			char note[static KB_DEBUG_NOTE])
 {
-	const struct judged j = {policy, iss, claims, note};
+	struct judged j = {policy, iss, claims, note, 0};
+	const struct part token = {claims, NULL, false};
 
-	for (size_t i = 0; i < sizeof debug_claims / sizeof *debug_claims; i++)
-		for (unsigned l = 0; l < LEVEL_COUNT; l++) {
-			if ((debug_claims[i].levels & AT(l)) == 0)
-				continue;
-			enum kb_err err = check_level(&j, &debug_claims[i], levels[l]);
-			if (err != KB_OK)
-				return err;
-		}
-	return KB_OK;
+	enum kb_err err = check_part(&j, &token);
+	return err != KB_OK ? err : check_submodules(&j);
 }

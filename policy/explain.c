@@ -41,10 +41,11 @@ void explain_policy(struct explain *ex, const struct rules *r, struct span iss,
 	memset(ex->outcome, OUTCOME_NOT_LOOKED_AT, r->n);
 }
 
-void explain_node(struct explain *ex, size_t node, bool holds, const struct json_t *actual)
+void explain_node(struct explain *ex, size_t node, bool holds, const struct reading *reading)
 {
 	if (ex == NULL)
 		return;
 	ex->outcome[node] = holds ? OUTCOME_HOLDS : OUTCOME_FAILS;
-	ex->actual[node] = actual;
+	ex->actual[node] = reading == NULL ? NULL : reading->value;
+	ex->reading[node] = reading == NULL ? READ_ABSENT : (uint8_t)reading->kind;
 }

@@ -19,14 +19,15 @@ struct explain {
 	const struct rules *rules;   /* NULL: the policy was not evaluated */
 	const struct json_t *claims; /* what `actual` points into */
 	struct span iss;
-	uint8_t outcome[RULES_NODES]; /* enum outcome */
-	const struct json_t *actual[RULES_NODES];
+	uint8_t outcome[RULES_NODES];             /* enum outcome */
+	const struct json_t *actual[RULES_NODES]; /* NULL: not one value, see reading */
+	uint8_t reading[RULES_NODES];             /* enum reading_kind, of a condition */
 };
 
 /* NULL `ex` is fine.  The evaluation begins: no node has been evaluated. */
 void explain_policy(struct explain *ex, const struct rules *r, struct span iss,
 		    const struct json_t *claims);
-/* One node was evaluated; `actual` is the claim that a condition read, NULL when there is none. */
-void explain_node(struct explain *ex, size_t node, bool holds, const struct json_t *actual);
+/* One node was evaluated; `reading` is what a condition read, NULL for a group. */
+void explain_node(struct explain *ex, size_t node, bool holds, const struct reading *reading);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
-#include "base/text.h"
+#include "base/terminal.h"
 #include "policy/explain_priv.h"
 
 enum { VALUE_BYTES = 128 }; /* of a value shown; the rest is cut */
@@ -44,6 +44,25 @@ static struct span actual_text(const struct json_t *j, struct scalar *text)
 					   : "(a number too large to compare)");
 }
 
+static const char *const reading_texts[] = {
+	[READ_ABSENT] = "",
+	[READ_FOUND] = "",
+	[READ_DIFFERS] = "(different values at the places that this path names)",
+	[READ_ARRAY] = "(an array on the way, in which names find nothing)",
+	[READ_MANY] = "(too many places to search)",
+};
+
+/* ,"actual": what a condition read; nothing when the claim is absent. */
+static void add_actual_member(struct buf *out, const struct explain *ex, size_t i)
+{
+	struct scalar text;
+
+	if (ex->actual[i] != NULL)
+		json_add_member(out, "actual", actual_text(ex->actual[i], &text));
+	else if (ex->reading[i] != READ_ABSENT)
+		json_add_member(out, "actual", span_str(reading_texts[ex->reading[i]]));
+}
+
 /* The failing conditions because of which the authority does not hold: none below a group that
  * holds. */
 static void add_failings(struct buf *out, const struct explain *ex, size_t authority,
@@ -52,7 +71,6 @@ static void add_failings(struct buf *out, const struct explain *ex, size_t autho
 	const struct rule_node *nodes = ex->rules->nodes;
 
 	for (size_t i = authority; i<nodes[authority].end && * left> 0;) {
-		struct scalar text;
 		if (ex->outcome[i] == OUTCOME_HOLDS) {
 			i = nodes[i].end;
 			continue;
@@ -62,8 +80,7 @@ static void add_failings(struct buf *out, const struct explain *ex, size_t autho
 			json_add_member(out, "claim", cut(nodes[i].claim));
 			json_add_member(out, "op", span_str(rule_op_names[nodes[i].op]));
 			json_add_member(out, "expected", cut(scalar_text(&nodes[i].value)));
-			if (ex->actual[i] != NULL)
-				json_add_member(out, "actual", actual_text(ex->actual[i], &text));
+			add_actual_member(out, ex, i);
 			buf_add_str(out, "}");
 			(*left)--;
 		}
@@ -95,7 +112,6 @@ static const char *outcome_name(uint8_t outcome)
 static void json_node(struct buf *out, const struct explain *ex, size_t i)
 {
 	const struct rule_node *n = &ex->rules->nodes[i];
-	struct scalar text;
 
 	buf_add_str(out, i == 0 || i == n->parent + 1u ? "{" : ",{");
 	json_add_member(out, "outcome", span_str(outcome_name(ex->outcome[i])));
@@ -105,8 +121,8 @@ static void json_node(struct buf *out, const struct explain *ex, size_t i)
 		json_add_member(out, "claim", n->claim);
 		json_add_member(out, "op", span_str(rule_op_names[n->op]));
 		json_add_member(out, "expected", cut(scalar_text(&n->value)));
-		if (ex->actual[i] != NULL && ex->outcome[i] != OUTCOME_NOT_LOOKED_AT)
-			json_add_member(out, "actual", actual_text(ex->actual[i], &text));
+		if (ex->outcome[i] != OUTCOME_NOT_LOOKED_AT)
+			add_actual_member(out, ex, i);
 		buf_add_str(out, "}");
 		return;
 	}
@@ -158,7 +174,7 @@ void explain_json(const struct explain *ex, struct buf *out)
 /* Text that is shown bare. */
 static void add_plain(struct buf *out, struct span s)
 {
-	text_add(out, s, false);
+	terminal_add(out, s, false);
 }
 
 static const char *mark(uint8_t outcome)
@@ -199,30 +215,37 @@ static void add_token_side(struct buf *out, const struct explain *ex, size_t i)
 	struct span path = ex->rules->nodes[i].claim;
 	struct span level = span_of(nested, sizeof nested - 1);
 
+	struct reading other;
+
 	if (ex->actual[i] != NULL) {
 		buf_add_str(out, "   the token says ");
 		add_actual(out, ex->actual[i]);
 		return;
 	}
+	if (ex->reading[i] != READ_ABSENT) {
+		buf_add_str(out, "   the token says ");
+		buf_add_str(out, reading_texts[ex->reading[i]]);
+		return;
+	}
 	buf_add_str(out, "   not in the token");
-	const struct json_t *inner = rules_claim(rules_claim(ex->claims, level), path);
-	if (inner != NULL) {
+	claims_read(json_object_get(ex->claims, nested), path, &other);
+	if (other.value != NULL) {
 		buf_add_str(out, " at this level; ");
 		add_plain(out, level);
 		buf_add_str(out, ".");
 		add_plain(out, path);
 		buf_add_str(out, " is ");
-		add_actual(out, inner);
+		add_actual(out, other.value);
 	} else if (path.len > level.len + 1 && span_eq(span_sub(path, 0, level.len), level) &&
 		   path.p[level.len] == '.') {
 		struct span rest = span_sub(path, level.len + 1, path.len);
-		const struct json_t *outer = rules_claim(ex->claims, rest);
-		if (outer == NULL)
+		claims_read(ex->claims, rest, &other);
+		if (other.value == NULL)
 			return;
 		buf_add_str(out, " at this level; ");
 		add_plain(out, rest);
 		buf_add_str(out, " is ");
-		add_actual(out, outer);
+		add_actual(out, other.value);
 	}
 }
 
@@ -288,48 +311,6 @@ static bool text_policy(struct buf *out, const struct explain *ex)
 	return is_named;
 }
 
-/* What to do about it, where that is known. */
-static const char *advice(enum kb_err e)
-{
-	static const struct {
-		enum kb_err err;
-		const char *text;
-	} table[] = {
-		{KB_E_ISSUER,
-		 "no file in issuers.d has this token's `iss` as its \"issuer\", letter by letter"},
-		{KB_E_ISSUER_UNAVAILABLE, "no current key set of the issuer: see `keybrokerctl "
-					  "status` for why it could not be fetched"},
-		{KB_E_TOKEN_ALG, "the issuer's file does not allow the token's algorithm, or the "
-				 "key is for another one"},
-		{KB_E_TOKEN_TYPE, "this is signed by the issuer, but it is no attestation token"},
-		{KB_E_TOKEN_SIGNATURE, "the token was changed, or another key signed it"},
-		{KB_E_KID_UNKNOWN,
-		 "the issuer's key set has no key of this kid (it may have been rotated since)"},
-		{KB_E_CLOCK_UNSET, "this machine's clock was never set"},
-		{KB_E_EXPIRED, "the guest must ask for a fresh token; an old one can be explained "
-			       "at its own time with --at"},
-		{KB_E_NOT_YET, "the token was issued in the future: compare the clocks"},
-		{KB_E_TOO_OLD, "older than the issuer's \"max_token_age\" allows"},
-		{KB_E_LIFETIME, "its lifetime (exp - iat) is longer than the issuer's file allows, "
-				"or not positive"},
-		{KB_E_AUDIENCE, "`aud` is not the issuer file's \"audience\""},
-		{KB_E_NONCE,
-		 "the issuer's file demands a nonce, and the token has none or another one"},
-		{KB_E_NO_POLICY, "the key has no release policy, so nobody gets it"},
-		{KB_E_POLICY, "every ✗ line above that stands under ✗ lines only must become ✓"},
-		{KB_E_DEBUG_EVIDENCE, "the guest can be debugged; only a condition without which "
-				      "the policy does not hold allows that: see the policy step"},
-		{KB_E_KEY_BINDING, "the token has no RSA key for encryption with a kid where the "
-				   "issuer's file has \"wrapping_key\" (by default in "
-				   "x-ms-runtime.keys): there is nothing to wrap to"},
-	};
-
-	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-		if (table[i].err == e)
-			return table[i].text;
-	return NULL;
-}
-
 void explain_text(const struct explain *ex, struct buf *out)
 {
 	enum kb_err code = verdict(ex);
@@ -358,7 +339,8 @@ void explain_text(const struct explain *ex, struct buf *out)
 		buf_add_str(out, ": the policy has no authority ");
 		add_plain(out, ex->iss);
 		buf_add_str(out, ", which issued this token");
-	} else if (advice(code) != NULL)
-		buf_addf(out, ": %s", advice(code));
+	} else {
+		buf_addf(out, ": %s", kb_err_text(code));
+	}
 	buf_add_str(out, "\n");
 }

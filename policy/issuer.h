@@ -26,8 +26,9 @@ struct issuer_rules {
 	char *audience;         /* NULL: not checked */
 	enum issuer_nonce nonce;
 	char *wrapping_key; /* JSON Pointer to the keys in the claims; NULL: the tokens hold none */
-	bool is_single_use; /* one release per token and key */
-	bool is_maa;        /* profile "maa": tokens shaped like Azure Attestation's */
+	bool is_single_use; /* one release per token and key … */
+	int64_t grace_s; /* … and the same one again for so long, 0 … KB_SINGLE_USE_GRACE_MAX_S */
+	bool is_maa;     /* profile "maa": tokens shaped like Azure Attestation's */
 };
 
 #endif

@@ -45,6 +45,13 @@ static bool cjose_was_short(void)
 
 /* ---- the gate ---- */
 
+/* A token is no file: what would be passed over there (base/text.h) is refused here, because cjose
+ * and other readers refuse it. */
+static bool has_mark(const struct buf *part)
+{
+	return part->len >= 3 && memcmp(part->p, "\xef\xbb\xbf", 3) == 0;
+}
+
 static enum kb_err decode_part(struct span text, struct buf *out)
 {
 	buf_init(out, text.len);
@@ -128,6 +135,8 @@ enum kb_err jws_open(struct span compact, struct jws *out)
 	    (err = decode_part(part[1], &out->payload)) != KB_OK ||
 	    (err = decode_part(part[2], &out->signature)) != KB_OK)
 		return err;
+	if (has_mark(&out->header_text) || has_mark(&out->payload))
+		return KB_E_JSON_SYNTAX;
 	if ((err = json_load_strict(buf_span(&out->header_text), KB_MAX_TOKEN, &out->header,
 				    NULL)) != KB_OK)
 		return err;

@@ -1,10 +1,10 @@
-/* policy/pointer.c — walks a JSON Pointer (RFC 6901) through objects.  Trusts nothing of either: a
- * pointer that is not well formed finds nothing. */
+/* policy/pointer.c — walks a JSON Pointer (RFC 6901) through objects and arrays.  Trusts nothing of
+ * either: a pointer that is not well formed finds nothing. */
 #include "policy/pointer.h"
 
 #include <jansson.h>
 
-#include "base/limits.h"
+#include "policy/reading.h"
 
 /* The next name, unescaped (RFC 6901 section 4).  False: it is empty or badly escaped. */
 static bool next_name(struct span *rest, char name[static KB_MAX_CLAIM_PATH], size_t *len)
@@ -39,14 +39,50 @@ bool pointer_ok(struct span pointer)
 	return true;
 }
 
+/* RFC 6901 section 4: digits without leading zeros. */
+static bool read_index(struct span name, size_t *index)
+{
+	*index = 0;
+	if (name.len == 0 || name.len > 9 || (name.len > 1 && name.p[0] == '0'))
+		return false;
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.p[i] < '0' || name.p[i] > '9')
+			return false;
+		*index = *index * 10 + (size_t)(name.p[i] - '0');
+	}
+	return true;
+}
+
+enum pointer_end pointer_walk(const struct json_t *doc, struct span pointer,
+			      char name[static KB_MAX_CLAIM_PATH], struct claim_place *place,
+			      const struct json_t **value)
+{
+	size_t len, index;
+
+	*value = NULL;
+	*place = (struct claim_place){.object = doc};
+	if (!pointer_ok(pointer))
+		return POINTER_ABSENT;
+	while (pointer.len > 0 && doc != NULL && next_name(&pointer, name, &len)) {
+		*place = (struct claim_place){doc, span_of(name, len)};
+		if (!json_is_array(doc)) {
+			doc = json_object_getn(doc, name, len);
+			continue;
+		}
+		if (!read_index(place->name, &index))
+			return POINTER_NOT_INDEX;
+		doc = json_array_get(doc, index);
+	}
+	*value = doc;
+	return doc != NULL ? POINTER_FOUND : POINTER_ABSENT;
+}
+
 const struct json_t *pointer_find(const struct json_t *doc, struct span pointer)
 {
 	char name[KB_MAX_CLAIM_PATH];
-	size_t len;
+	const struct json_t *value;
+	struct claim_place place;
 
-	if (!pointer_ok(pointer))
-		return NULL;
-	while (pointer.len > 0 && doc != NULL && next_name(&pointer, name, &len))
-		doc = json_object_getn(doc, name, len);
-	return doc;
+	(void)pointer_walk(doc, pointer, name, &place, &value);
+	return value;
 }

@@ -146,17 +146,34 @@ static enum kb_err member_bytes(const struct json_t *jwk, const char *name, uint
 	return KB_OK;
 }
 
+/* Base64urlUInt (RFC 7518 section 2) without its leading zeros.  Section 6.3.1.1 warns that some
+ * writers prepend one, others write all numbers in the modulus' width. */
+static enum kb_err member_number(const struct json_t *jwk, const char *name, uint8_t *out,
+				 size_t cap, size_t *len)
+{
+	uint8_t wide[2 * KB_RSA_MAX_BITS / 8];
+	size_t zeros = 0, n = 0;
+
+	enum kb_err err = member_bytes(jwk, name, wide, sizeof wide, &n);
+	if (err != KB_OK)
+		return err;
+	while (zeros < n && wide[zeros] == 0)
+		zeros++;
+	*len = n - zeros;
+	if (*len > cap)
+		return KB_E_KEY_SIZE;
+	memcpy(out, wide + zeros, *len);
+	return KB_OK;
+}
+
 static enum kb_err rsa_from_jwk(const struct json_t *jwk, struct key_numbers *num)
 {
 	num->kind = PUBKEY_RSA;
-	enum kb_err err = member_bytes(jwk, "n", num->n, sizeof num->n, &num->n_len);
+	enum kb_err err = member_number(jwk, "n", num->n, sizeof num->n, &num->n_len);
 	if (err != KB_OK)
 		return err;
-	err = member_bytes(jwk, "e", num->e, sizeof num->e, &num->e_len);
-	if (err != KB_OK)
-		return err == KB_E_KEY_SIZE ? KB_E_KEY_EXPONENT : err;
-	/* RFC 7518 §2, Base64urlUInt: the minimum number of octets.  One key has one spelling. */
-	return num->n[0] == 0 || num->e[0] == 0 ? KB_E_KEY_FORMAT : KB_OK;
+	err = member_number(jwk, "e", num->e, sizeof num->e, &num->e_len);
+	return err == KB_E_KEY_SIZE ? KB_E_KEY_EXPONENT : err;
 }
 
 static enum kb_err ec_from_jwk(const struct json_t *jwk, struct key_numbers *num)
@@ -258,6 +275,11 @@ static bool numbers_equal(const struct key_numbers *a, const struct key_numbers 
 	       span_eq(span_of(a->e, a->e_len), span_of(b->e, b->e_len)) &&
 	       span_eq(span_of(a->x, a->xy_len), span_of(b->x, b->xy_len)) &&
 	       span_eq(span_of(a->y, a->xy_len), span_of(b->y, b->xy_len));
+}
+
+bool pubkey_equal(const struct pubkey *a, const struct pubkey *b)
+{
+	return numbers_equal(&a->num, &b->num);
 }
 
 static enum kb_err numbers_from_jwk(const struct json_t *jwk, struct key_numbers *num)

@@ -35,7 +35,8 @@ static inline void pubkey_cleanup(struct pubkey **k)
 	pubkey_free(*k);
 }
 
-EVP_PKEY *pubkey_evp(const struct pubkey *k); /* borrowed */
+bool pubkey_equal(const struct pubkey *a, const struct pubkey *b); /* the same numbers */
+EVP_PKEY *pubkey_evp(const struct pubkey *k);                      /* borrowed */
 enum pubkey_kind pubkey_kind(const struct pubkey *k);
 unsigned pubkey_bits(const struct pubkey *k);
 struct span pubkey_kid(const struct pubkey *k); /* the JWK's kid, borrowed; empty when absent */

@@ -1,7 +1,7 @@
 /* policy/rules.c — does the evidence satisfy the release policy?  Evaluates the compiled policy
  * without recursion or allocation.  Trusts: the claims are verified.  Must never hold because
- * something is absent or of another type: a missing claim satisfies nothing but exists:false. */
-#include <jansson.h>
+ * something is absent or of another type: a missing claim satisfies nothing but exists:false, and
+ * that only when reading.c has proved that it is missing. */
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -71,50 +71,24 @@ bool rules_name_authority(const struct rules *r, struct span iss)
 	return false;
 }
 
-struct claim_place { /* the object and the name at the end of a path; object NULL: there is none */
-	const struct json_t *object;
-	struct span name;
-};
-
-static struct claim_place claim_locate(const struct json_t *claims, struct span path)
+static bool is_unread(const struct claim_set *set, const struct reading *r)
 {
-	const json_t *at = claims;
-	size_t from = 0, dot;
-
-	while (at != NULL && (dot = span_find(path, from, '.')) < path.len) {
-		at = json_object_getn(at, (const char *)path.p + from, dot - from);
-		from = dot + 1;
-	}
-	return (struct claim_place){at, span_sub(path, from, path.len)};
-}
-
-static const struct json_t *claim_at(struct claim_place at)
-{
-	return json_object_getn(at.object, (const char *)at.name.p, at.name.len);
-}
-
-const struct json_t *rules_claim(const struct json_t *claims, struct span path)
-{
-	return claim_at(claim_locate(claims, path));
-}
-
-static bool is_in_set(const struct claim_set *set, struct claim_place at)
-{
-	if (set == NULL || at.object != set->object)
-		return false;
-	for (size_t i = 0; i < set->n; i++)
-		if (span_eq_cstr(at.name, set->names[i]))
+	for (size_t i = 0; set != NULL && i < set->n; i++)
+		if (reading_is_at(r, set->place[i]))
 			return true;
 	return false;
 }
 
-static bool condition_holds(const struct rule_node *n, const struct json_t *actual)
+static bool condition_holds(const struct rule_node *n, const struct reading *r)
 {
 	int order = 0;
 
+	/* Two values that differ, or a value that may be there unseen: nothing holds of them. */
+	if (r->kind != READ_FOUND && r->kind != READ_ABSENT)
+		return false;
 	if (n->op == OP_EXISTS)
-		return (actual != NULL) == span_eq_cstr(scalar_text(&n->value), "true");
-	struct scalar claim = scalar_of(actual);
+		return (r->kind == READ_FOUND) == span_eq_cstr(scalar_text(&n->value), "true");
+	struct scalar claim = scalar_of(r->value);
 	/* absent, null, an object, an array: nothing to compare, not even as unequal. */
 	if (claim.kind == SCALAR_NONE)
 		return false;
@@ -149,6 +123,7 @@ static bool evaluate(const struct rules *r, struct span iss, const struct json_t
 		     const struct claim_set *unread, struct explain *ex)
 {
 	uint16_t held[RULES_NODES] = {0}; /* per group: children that hold */
+	struct reading reading;
 
 	explain_policy(ex, r, iss, claims);
 	for (size_t a = 1; a < r->n; a = r->nodes[a].end) {
@@ -158,17 +133,17 @@ static bool evaluate(const struct rules *r, struct span iss, const struct json_t
 		 * each exactly once. */
 		for (size_t i = r->nodes[a].end; i-- > a;) {
 			const struct rule_node *n = &r->nodes[i];
-			const struct json_t *actual = NULL;
+			const bool is_condition = n->kind == NODE_CONDITION;
 			bool holds;
-			if (n->kind == NODE_CONDITION) {
-				struct claim_place at = claim_locate(claims, n->claim);
-				actual = claim_at(at);
-				holds = condition_holds(n, actual) && !is_in_set(unread, at);
+			if (is_condition) {
+				claims_read(claims, n->claim, &reading);
+				holds = condition_holds(n, &reading) &&
+					!is_unread(unread, &reading);
 			} else {
 				holds = group_holds(n, held[i]);
 			}
 			held[n->parent] += holds;
-			explain_node(ex, i, holds, actual);
+			explain_node(ex, i, holds, is_condition ? &reading : NULL);
 		}
 	}
 	bool holds = group_holds(&r->nodes[0], held[0]);

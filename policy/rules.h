@@ -7,6 +7,7 @@
 struct json_t;
 struct rules;
 struct explain;
+struct claim_place; /* reading.h */
 
 struct policy_fault {
 	unsigned line;  /* in the policy's text, from 1 */
@@ -30,20 +31,25 @@ bool rules_name_authority(const struct rules *r,
 
 /* Evaluate against verified claims.  KB_OK: satisfied.  KB_E_POLICY: not; `ex` (NULL allowed) has
  * every node's outcome.  Authority and iss are compared without one trailing slash, scheme and host
- * without case.  A missing claim satisfies nothing but exists:false. */
+ * without case.  A missing claim satisfies nothing but exists:false; a
+ * path that cannot be read for certain (reading.h) satisfies nothing. */
 KB_MUST_CHECK enum kb_err rules_evaluate(const struct rules *r, struct span iss,
 					 const struct json_t *claims, struct explain *ex);
 
-struct claim_set { /* members of one object of the claims, by name; everything borrowed */
-	const struct json_t *object;
-	const char *const *names;
+struct claim_set { /* borrowed */
+	const struct claim_place *place;
 	size_t n;
 };
 
-/* Does the policy hold if no condition that reads one of these members holds?  The same
- * evaluation, without an explanation.  A member is identified by its object and name, not by its
+/* Does the policy hold if no condition that reads one of these places holds?  The same
+ * evaluation, without an explanation.  A place is identified by its object and name, not by its
  * value: jansson has one value `true` for the whole program. */
 KB_MUST_CHECK bool rules_hold_without(const struct rules *r, struct span iss,
 				      const struct json_t *claims, const struct claim_set *unread);
+
+/* For `keybrokerctl check`: calls `say` once for each condition whose path finds nothing in any
+ * token, or hardly in one. */
+typedef void rules_say(void *ctx, const char *text);
+void rules_warn(const struct rules *r, rules_say *say, void *ctx);
 
 #endif

@@ -134,26 +134,13 @@ static enum kb_err read_authority(struct compiler *c, const struct json_t *entry
 static enum kb_err read_claim_path(struct compiler *c, const struct json_t *entry,
 				   struct span *path)
 {
-	size_t parts = 0;
-
 	enum kb_err err = json_get_str(entry, "claim", SIZE_MAX, path);
 	if (err != KB_OK)
 		return fail(c, KB_E_POLICY_FORMAT, "claim",
-			    "\"claim\" must be a claim's name, or names joined by dots");
-	if (path->len > KB_MAX_CLAIM_PATH)
-		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path is longer than %d bytes",
-			    KB_MAX_CLAIM_PATH);
-	for (size_t from = 0; from <= path->len; parts++) {
-		size_t dot = span_find(*path, from, '.');
-		if (dot == from)
-			return fail(c, KB_E_POLICY_FORMAT, "claim",
-				    "a name in the claim path is empty");
-		from = dot + 1;
-	}
-	if (parts > KB_MAX_CLAIM_PARTS)
-		return fail(c, KB_E_POLICY_LIMIT, "claim", "the claim path has more than %d names",
-			    KB_MAX_CLAIM_PARTS);
-	return KB_OK;
+			    "\"claim\" must be a claim's name, names joined by dots, or a JSON "
+			    "Pointer");
+	const char *wrong = claim_path_fault(*path, &err);
+	return wrong == NULL ? KB_OK : fail(c, err, "claim", "%s", wrong);
 }
 
 static enum rule_op op_from_name(struct span name)
@@ -225,8 +212,9 @@ static enum kb_err read_condition(struct compiler *c, const struct json_t *entry
 	struct scalar value = scalar_of(json);
 	if (value.kind == SCALAR_NONE)
 		return fail(c, KB_E_POLICY_FORMAT, member,
-			    "the value must be a string, true, false or a number (with a fraction "
-			    "or exponent: below 2^53)");
+			    "the value must be a string, true, false or a number of at most %d "
+			    "characters, with an exponent of at most six digits",
+			    KB_MAX_NUMBER);
 	if (scalar_text(&value).len > KB_MAX_POLICY_VALUE)
 		return fail(c, KB_E_POLICY_LIMIT, member, "the value is longer than %d bytes",
 			    KB_MAX_POLICY_VALUE);
@@ -299,6 +287,7 @@ static const char *json_fault(enum kb_err err)
 	return err == KB_E_JSON_DEPTH       ? "nested too deep: at most 16 levels of { and ["
 	       : err == KB_E_JSON_SIZE      ? "the policy is larger than 64 KiB"
 	       : err == KB_E_JSON_DUPLICATE ? "a member occurs twice in one object"
+	       : err == KB_E_ENCODING       ? "UTF-16 or UTF-32 text: save it as UTF-8"
 					    : "this is not JSON";
 }
 

@@ -3,6 +3,7 @@
 #ifndef KB_POLICY_RULES_PRIV_H
 #define KB_POLICY_RULES_PRIV_H
 #include "base/limits.h"
+#include "policy/reading.h"
 #include "policy/rules.h"
 #include "policy/scalar.h"
 
@@ -42,8 +43,5 @@ struct rules {
 	size_t n;
 	struct rule_node *nodes;
 };
-
-/* The claim that a path names: it leads through objects only.  NULL when there is none. */
-const struct json_t *rules_claim(const struct json_t *claims, struct span path);
 
 #endif

@@ -1,112 +1,166 @@
 /* policy/scalar.c — when a claim equals a policy's value or is less. Azure's services compare text
  * (a boolean claim satisfies "true"), so scalars are compared by canonical text, and numbers
- * exactly. Must never give two different numbers the same text. */
+ * exactly. Must never give two different numbers the same text, nor one number two texts. */
 #include "policy/scalar.h"
 
-#include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#define EXACT_REAL 9007199254740992.0 /* 2^53: below it every integer is a double of its own */
+#include "base/json.h"
 
-static struct scalar of_integer(int64_t n)
+enum { MAX_EXPONENT_DIGITS = 6, MAX_PLAIN = 40 /* characters without an exponent */ };
+
+/* ---- decimals ---- */
+
+/* 0.d1d2d3… × 10^point, without zeros at either end of the digits; zero has no digits. */
+struct decimal {
+	bool is_negative;
+	size_t n;
+	int32_t point;
+	char digits[KB_MAX_NUMBER];
+};
+
+/* The exponent at the end of a number; false when it has too many digits. */
+static bool read_exponent(struct span t, size_t i, int32_t *out)
 {
-	struct scalar s = {.kind = SCALAR_INT, .integer = n};
+	bool is_negative = i < t.len && t.p[i] == '-';
 
-	(void)snprintf(s.digits, sizeof s.digits, "%lld", (long long)n);
-	return s;
-}
-
-static struct scalar of_real(double x)
-{
-	struct scalar s = {.kind = SCALAR_REAL, .real = x};
-
-	if (!(fabs(x) < EXACT_REAL))
-		return (struct scalar){.kind = SCALAR_NONE};
-	if (x == trunc(x))
-		return of_integer((int64_t)x);
-	for (int digits = 15; digits <= 17;
-	     digits++) { /* 17 always read back the same (IEEE 754 §5.12.2) */
-		(void)snprintf(s.digits, sizeof s.digits, "%.*g", digits, x);
-		if (strtod(s.digits, NULL) == x)
-			break;
-	}
-	return s;
-}
-
-static size_t digits_at(struct span t, size_t i)
-{
-	size_t from = i;
-
-	while (i < t.len && t.p[i] >= '0' && t.p[i] <= '9')
+	*out = 0;
+	if (i < t.len && (t.p[i] == '-' || t.p[i] == '+'))
 		i++;
-	return i - from;
-}
-
-/* Is the whole of `t` a number (RFC 8259 §6), and is it an integer?  strtod alone would take " 3",
- * "+3", "0x10", "inf". */
-static bool is_number(struct span t, bool *is_integer)
-{
-	size_t i = t.len > 0 && t.p[0] == '-' ? 1 : 0;
-	size_t n = digits_at(t, i);
-
-	if (n == 0 || (n > 1 && t.p[i] == '0'))
+	while (i < t.len && t.p[i] == '0')
+		i++;
+	if (t.len - i > MAX_EXPONENT_DIGITS)
 		return false;
-	i += n;
-	*is_integer = i == t.len;
-	if (i < t.len && t.p[i] == '.') {
-		if ((n = digits_at(t, i + 1)) == 0)
-			return false;
-		i += 1 + n;
-	}
-	if (i < t.len && (t.p[i] == 'e' || t.p[i] == 'E')) {
+	for (; i < t.len; i++)
+		*out = *out * 10 + (t.p[i] - '0');
+	if (is_negative)
+		*out = -*out;
+	return true;
+}
+
+/* `t` follows JSON's grammar and has at most KB_MAX_NUMBER digits.  False: the exponent is too long
+ * to be compared. */
+static bool decimal_read(struct span t, struct decimal *d)
+{
+	bool is_after_point = false;
+	size_t i = 0;
+	int32_t exponent = 0;
+
+	*d = (struct decimal){0};
+	if (t.p[0] == '-') {
+		d->is_negative = true;
 		i++;
-		if (i < t.len && (t.p[i] == '+' || t.p[i] == '-'))
-			i++;
-		if ((n = digits_at(t, i)) == 0)
-			return false;
-		i += n;
 	}
-	return i == t.len;
+	for (; i < t.len && t.p[i] != 'e' && t.p[i] != 'E'; i++) {
+		if (t.p[i] == '.') {
+			is_after_point = true;
+			continue;
+		}
+		if (d->n == KB_MAX_NUMBER)
+			KB_BUG();
+		if (d->n > 0 || t.p[i] != '0')
+			d->digits[d->n++] = (char)t.p[i];
+		/* a digit before the point moves it to the right, a zero in front behind it to the
+		 * left */
+		if (!is_after_point)
+			d->point += d->n > 0;
+		else if (d->n == 0)
+			d->point--;
+	}
+	while (d->n > 0 && d->digits[d->n - 1] == '0')
+		d->n--;
+	if (d->n == 0) {
+		*d = (struct decimal){0};
+		return true;
+	}
+	if (i < t.len && !read_exponent(t, i + 1, &exponent))
+		return false;
+	d->point += exponent;
+	return true;
+}
+
+/* Digits with the point in its place where that is short, else d.ddde±N. */
+static void decimal_text(const struct decimal *d, char *out, size_t cap)
+{
+	const char *sign = d->is_negative ? "-" : "";
+	int n = (int)d->n, point = d->point;
+
+	if (n == 0)
+		(void)snprintf(out, cap, "0");
+	else if (point >= n && point <= MAX_PLAIN)
+		(void)snprintf(out, cap, "%s%.*s%.*s", sign, n, d->digits, point - n,
+			       "0000000000000000000000000000000000000000");
+	else if (point > 0 && point < n)
+		(void)snprintf(out, cap, "%s%.*s.%.*s", sign, point, d->digits, n - point,
+			       d->digits + point);
+	else if (point <= 0 && n - point <= MAX_PLAIN)
+		(void)snprintf(out, cap, "%s0.%.*s%.*s", sign, -point,
+			       "0000000000000000000000000000000000000000", n, d->digits);
+	else
+		(void)snprintf(out, cap, "%s%c%s%.*se%d", sign, d->digits[0], n > 1 ? "." : "",
+			       n - 1, d->digits + 1, point - 1);
+}
+
+static int sign(bool less, bool greater)
+{
+	return greater ? 1 : less ? -1 : 0;
+}
+
+/* Both from zero on. */
+static int order_of_size(const struct decimal *a, const struct decimal *b)
+{
+	if (a->n == 0 || b->n == 0)
+		return sign(a->n<b->n, a->n> b->n);
+	if (a->point != b->point)
+		return sign(a->point<b->point, a->point> b->point);
+	int c = memcmp(a->digits, b->digits, a->n < b->n ? a->n : b->n);
+	return c != 0 ? sign(c<0, c> 0) : sign(a->n<b->n, a->n> b->n);
+}
+
+/* ---- scalars ---- */
+
+static bool is_comparable(struct span text, struct decimal *d)
+{
+	bool is_integer;
+
+	return text.len > 0 && text.len <= KB_MAX_NUMBER &&
+	       json_is_number_text(text, &is_integer) && decimal_read(text, d);
+}
+
+static struct scalar of_number(struct span text)
+{
+	struct scalar s = {.kind = SCALAR_NONE};
+	struct decimal d;
+
+	if (!is_comparable(text, &d))
+		return s;
+	s.kind = SCALAR_NUMBER;
+	decimal_text(&d, s.digits, sizeof s.digits);
+	return s;
 }
 
 /* A string compares by its own text, and by order as the number that it spells. */
 static struct scalar of_string(struct span text)
 {
-	struct scalar s = {.kind = SCALAR_TEXT, .string = text};
-	char copy[64];
-	bool is_integer;
+	struct decimal d;
 
-	if (text.len >= sizeof copy || !is_number(text, &is_integer))
-		return s;
-	memcpy(copy, text.p, text.len);
-	copy[text.len] = '\0';
-	errno = 0;
-	if (is_integer) {
-		s.integer = strtoll(copy, NULL, 10);
-		s.kind = errno == 0 ? SCALAR_INT : SCALAR_TEXT;
-		return s;
-	}
-	struct scalar number = of_real(strtod(copy, NULL));
-	s.kind = number.kind == SCALAR_NONE ? SCALAR_TEXT : number.kind;
-	s.integer = number.integer;
-	s.real = number.real;
-	return s;
+	return (struct scalar){.kind = is_comparable(text, &d) ? SCALAR_NUMBER : SCALAR_TEXT,
+			       .string = text};
 }
 
 struct scalar scalar_of(const struct json_t *j)
 {
+	char storage[JSON_INT_TEXT];
+	struct span number;
+
+	if (json_as_number(j, storage, &number))
+		return of_number(number);
 	if (json_is_string(j))
 		return of_string(span_of(json_string_value(j), json_string_length(j)));
 	if (json_is_boolean(j))
 		return (struct scalar){.kind = SCALAR_TEXT,
 				       .string = span_str(json_is_true(j) ? "true" : "false")};
-	if (json_is_integer(j))
-		return of_integer(json_integer_value(j));
-	if (json_is_real(j))
-		return of_real(json_real_value(j));
 	return (struct scalar){.kind = SCALAR_NONE};
 }
 
@@ -121,26 +175,48 @@ bool scalar_equal(const struct scalar *a, const struct scalar *b)
 	       span_eq(scalar_text(a), scalar_text(b));
 }
 
-static int sign(bool less, bool greater)
-{
-	return greater ? 1 : less ? -1 : 0;
-}
-
 bool scalar_order(const struct scalar *a, const struct scalar *b, int *order)
 {
-	bool numbers = (a->kind == SCALAR_INT || a->kind == SCALAR_REAL) &&
-		       (b->kind == SCALAR_INT || b->kind == SCALAR_REAL);
+	struct decimal x, y;
 
-	if (!numbers)
+	if (a->kind != SCALAR_NUMBER || b->kind != SCALAR_NUMBER ||
+	    !decimal_read(scalar_text(a), &x) || !decimal_read(scalar_text(b), &y))
 		return false;
-	if (a->kind == SCALAR_INT && b->kind == SCALAR_INT) {
-		*order = sign(a->integer<b->integer, a->integer> b->integer);
-		return true;
+	if (x.is_negative != y.is_negative)
+		*order = x.is_negative ? -1 : 1;
+	else
+		*order = x.is_negative ? order_of_size(&y, &x) : order_of_size(&x, &y);
+	return true;
+}
+
+/* ---- times ---- */
+
+/* The digit whose value is 10^exponent. */
+static int digit_of(const struct decimal *d, int64_t exponent)
+{
+	int64_t i = d->point - 1 - exponent;
+
+	return i >= 0 && i < (int64_t)d->n ? d->digits[i] - '0' : 0;
+}
+
+bool scalar_seconds(const struct json_t *j, int64_t *seconds, int32_t *nanoseconds)
+{
+	char storage[JSON_INT_TEXT];
+	struct decimal d;
+	struct span text;
+
+	*seconds = 0;
+	*nanoseconds = 0;
+	if (!json_as_number(j, storage, &text) || !is_comparable(text, &d) || d.is_negative)
+		return false;
+	for (int64_t e = d.point - 1; e >= 0; e--) {
+		if (*seconds > SCALAR_MAX_S / 10 - 1) {
+			*seconds = SCALAR_MAX_S;
+			return true;
+		}
+		*seconds = *seconds * 10 + digit_of(&d, e);
 	}
-	/* At least one is a real below 2^53 and not integral: rounding a larger integer to a double
-	 * cannot change the order. */
-	double x = a->kind == SCALAR_INT ? (double)a->integer : a->real;
-	double y = b->kind == SCALAR_INT ? (double)b->integer : b->real;
-	*order = sign(x<y, x> y);
+	for (int64_t e = -1; e >= -9; e--)
+		*nanoseconds = *nanoseconds * 10 + digit_of(&d, e);
 	return true;
 }

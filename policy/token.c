@@ -85,11 +85,16 @@ void token_replay_id(const struct token *t, uint8_t out[static 32])
 }
 
 /* The same issuer and key may sign other tokens, such as id tokens. An attestation token names what
- * was attested; old SGX tokens have other claims for it. */
+ * was attested; old SGX tokens have other claims for it.  A name without a value of its type (null,
+ * an array, an empty text) names nothing. */
 static bool is_attestation(const struct json_t *claims)
 {
-	return json_has(claims, "x-ms-attestation-type") ||
-	       json_has(claims, "x-ms-sgx-is-debuggable") || json_has(claims, "tee");
+	struct span text;
+	bool flag;
+
+	return json_get_str(claims, "x-ms-attestation-type", KB_MAX_TOKEN, &text) == KB_OK ||
+	       json_get_str(claims, "tee", KB_MAX_TOKEN, &text) == KB_OK ||
+	       json_get_bool(claims, "x-ms-sgx-is-debuggable", &flag) == KB_OK;
 }
 
 enum kb_err token_verify(struct token *t, const struct issuer_rules *issuer,
@@ -108,7 +113,7 @@ enum kb_err token_verify(struct token *t, const struct issuer_rules *issuer,
 	enum kb_err err = jws_verify(&t->jws, jwk_verifier(key));
 	if (err != KB_OK)
 		return err;
-	if (jwk_alg(key) != KB_ALG_NONE && jwk_alg(key) != t->jws.alg)
+	if (!jwk_allows(key, t->jws.alg))
 		return KB_E_TOKEN_ALG;
 	if (issuer->is_maa && !is_attestation(t->claims))
 		return KB_E_TOKEN_TYPE;

@@ -47,6 +47,8 @@ struct api_key {
 	const struct hsm_public *public;
 	struct span policy_b64; /* base64url of the policy's bytes; empty when the key has none */
 	const char *base_url;
+	/* Nobody was authenticated: what the operator wrote (policy, tags) is not shown. */
+	bool is_for_stranger;
 };
 
 /* A released key, for the answer.  Borrowed. */

@@ -5,31 +5,6 @@
 #include "base/json.h"
 #include "base/limits.h"
 
-/* api-version values that Microsoft's SDKs and guest agents send; release came with 7.3-preview. */
-static const struct {
-	const char *text;
-	bool has_release;
-} api_versions[] = {
-	{"7.0", false},
-	{"7.1", false},
-	{"7.2", false},
-	{"7.3-preview", true},
-	{"7.3", true},
-	{"7.4-preview.1", true},
-	{"7.4", true},
-	{"7.5-preview.1", true},
-	{"7.5", true},
-	{"7.6-preview.1", true},
-	{"7.6-preview.2", true},
-	{"7.6", true},
-	{"2025-06-01-preview", true},
-	{"2025-07-01", true},
-	{"2026-01-01-preview", true},
-	{"2026-03-01-preview", true},
-	{"2026-04-01", true},
-	{"2026-05-01-preview", true},
-	{"2026-07-01-preview", true},
-};
 static enum kb_err find_api_version(struct span query, struct call *call)
 {
 	bool found = false;
@@ -53,12 +28,9 @@ static enum kb_err find_api_version(struct span query, struct call *call)
 			return KB_E_API_VERSION;
 		found = true;
 	}
-	for (size_t i = 0; i < sizeof api_versions / sizeof api_versions[0]; i++)
-		if (span_eq_cstr(call->api_version, api_versions[i].text)) {
-			call->is_release_version = api_versions[i].has_release;
-			return KB_OK;
-		}
-	return KB_E_API_VERSION;
+	enum api_age age = keyvault_version_age(call->api_version);
+	call->is_release_version = age == API_SERVED;
+	return age == API_SERVED || age == API_BEFORE_RELEASE ? KB_OK : KB_E_API_VERSION;
 }
 
 static enum kb_err route(const struct api_request *rq, const struct api_place *place,

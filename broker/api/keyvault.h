@@ -4,6 +4,10 @@
 #define KB_API_KEYVAULT_H
 #include "api/api.h"
 
+/* keyvault_version.c: 7.0 … 7.2 have no release call; whatever is newer is served. */
+enum api_age { API_UNKNOWN, API_TOO_OLD, API_BEFORE_RELEASE, API_SERVED };
+enum api_age keyvault_version_age(struct span text);
+
 /* keyvault_error.c */
 extern const struct api_body keyvault_bodies[];
 int keyvault_refuse(enum kb_err code, const struct call *call, struct buf *body);

@@ -27,7 +27,8 @@ static void version_body(const struct call *call, struct buf *b)
 	KB_AUTO(buf) struct buf text;
 
 	buf_init(&text, 1024);
-	if (call->verb == VERB_RELEASE && call->api_version.len > 0 && !call->is_release_version) {
+	enum api_age age = keyvault_version_age(call->api_version);
+	if (call->verb == VERB_RELEASE && (age == API_BEFORE_RELEASE || age == API_TOO_OLD)) {
 		buf_add_str(&text, "Release is not enabled in API Version '");
 		buf_add_span(&text, span_sub(call->api_version, 0, 64));
 		buf_add_str(&text, "'. Use '7.3' or later.");
@@ -36,9 +37,12 @@ static void version_body(const struct call *call, struct buf *b)
 	}
 	buf_add_str(&text, "The specified version (");
 	buf_add_span(&text, span_sub(call->api_version, 0, 64));
-	buf_add_str(&text, ") is not recognized. Consider using the latest supported version "
+	buf_add_str(&text, age == API_TOO_OLD ? ") is older than the first that is served (7.0)."
+					      : ") is not recognized.");
+	buf_add_str(&text, " Consider using the latest supported version "
 			   "(" API_VERSION_LATEST ").");
-	error_body(b, "BadParameter", buf_span(&text), NULL);
+	bool is_release = call->verb == VERB_RELEASE && call->api_version.len > 0;
+	error_body(b, "BadParameter", buf_span(&text), is_release ? "ProtocolNotSupported" : NULL);
 }
 
 static void not_found_body(const struct call *call, struct buf *b)
@@ -106,6 +110,12 @@ static void write_body(enum kb_err code, const struct call *call, struct buf *b)
 	switch (kb_err_class(code)) {
 	case KB_CLASS_DENY:
 		error_body(b, "Forbidden", span_str(VERIFY_FAILED), "AccessDenied");
+		return;
+	case KB_CLASS_UNFIT:
+		error_body(b, "Forbidden",
+			   span_str("The key cannot be used, and trying again does not help. The "
+				    "service's operator finds the reason by the request id."),
+			   "AccessDenied");
 		return;
 	case KB_CLASS_AUTH:
 		error_body(b, "Unauthorized", span_str("Not authorized."), NULL);

@@ -55,7 +55,7 @@ void keyvault_add_rest(struct buf *b, const struct api_key *key, bool has_conten
 	json_add_bool(b, "enabled", r->enabled);
 	if (r->not_before != 0)
 		json_add_int(b, "nbf", r->not_before);
-	if (r->expires != 0)
+	if (r->expires != KEY_NEVER)
 		json_add_int(b, "exp", r->expires);
 	json_add_int(b, "created", key->version->created);
 	json_add_int(b, "updated",
@@ -67,7 +67,7 @@ void keyvault_add_rest(struct buf *b, const struct api_key *key, bool has_conten
 	buf_add_str(b, "}");
 	json_add_name(b, "tags");
 	buf_add_str(b, "{");
-	for (size_t i = 0; i < r->n_tags; i++)
+	for (size_t i = 0; i < r->n_tags && !key->is_for_stranger; i++)
 		json_add_member(b, r->tags[i].name, span_str(r->tags[i].value));
 	buf_add_str(b, "}");
 	if (key->policy_b64.len == 0)
@@ -76,10 +76,12 @@ void keyvault_add_rest(struct buf *b, const struct api_key *key, bool has_conten
 	buf_add_str(b, "{");
 	if (has_content_type)
 		json_add_member(b, "contentType", span_str("application/json; charset=utf-8"));
-	json_add_name(b, "data");
-	buf_add_str(b, "\"");
-	buf_add_span(b, key->policy_b64);
-	buf_add_str(b, "\"");
+	if (!key->is_for_stranger) {
+		json_add_name(b, "data");
+		buf_add_str(b, "\"");
+		buf_add_span(b, key->policy_b64);
+		buf_add_str(b, "\"");
+	}
 	json_add_bool(b, "immutable", r->policy_immutable);
 	buf_add_str(b, "}");
 }

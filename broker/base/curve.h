@@ -6,6 +6,7 @@
 
 enum kb_crv { KB_CRV_NONE, KB_CRV_P256, KB_CRV_P384, KB_CRV_P521 };
 enum { CURVE_MAX_BYTES = 66 };
+#define CURVE_NAMES "P-256, P-384 or P-521" /* the table, for people */
 
 struct curve {
 	enum kb_crv crv;

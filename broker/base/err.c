@@ -36,6 +36,7 @@ int kb_err_status(enum kb_err e)
 	case KB_CLASS_OK:
 		return 200;
 	case KB_CLASS_DENY:
+	case KB_CLASS_UNFIT:
 		return 403;
 	case KB_CLASS_AUTH:
 		return 401;

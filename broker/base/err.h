@@ -8,9 +8,12 @@
 /* What a failure means for the client.  The HTTP status of a class is kb_err_status(). */
 enum kb_class {
 	KB_CLASS_OK,
-	KB_CLASS_DENY,      /* 403: judged and refused: a retry changes nothing */
-	KB_CLASS_AUTH,      /* 401: no credential, or one that is not accepted */
-	KB_CLASS_BAD,       /* 400: the call itself is malformed */
+	KB_CLASS_DENY, /* 403: judged and refused: a retry changes nothing */
+	KB_CLASS_AUTH, /* 401: no credential, or one that is not accepted */
+	KB_CLASS_BAD,  /* 400: the call itself is malformed */
+	/* 403: what a key's record names in the HSM is missing or unfit.  An operator must act, a
+	 * retry changes nothing. */
+	KB_CLASS_UNFIT,
 	KB_CLASS_NOT_FOUND, /* 404: no such key or path */
 	KB_CLASS_BUSY,      /* 503 + Retry-After: the same call may succeed later */
 	KB_CLASS_HSM,       /* 503 + Retry-After: the HSM or the ledger cannot serve now */
@@ -44,6 +47,8 @@ enum kb_class {
 	X(KB_E_JSON_LENGTH, KB_CLASS_DENY, "JSON_LENGTH")                                          \
 	/* A member that is not in the list of known ones. */                                      \
 	X(KB_E_JSON_UNKNOWN, KB_CLASS_DENY, "JSON_UNKNOWN_MEMBER")                                 \
+	/* Text in UTF-16 or UTF-32 instead of UTF-8 (RFC 8259 section 8.1). */                    \
+	X(KB_E_ENCODING, KB_CLASS_DENY, "ENCODING")                                                \
 	/* Not canonical base64 or base64url (RFC 4648). */                                        \
 	X(KB_E_B64, KB_CLASS_DENY, "BASE64")                                                       \
 	/* ---- attestation token, policy/token ---- */                                            \
@@ -122,6 +127,8 @@ enum kb_class {
 	X(KB_E_NONCE, KB_CLASS_DENY, "NONCE")                                                      \
 	/* The token was used before, and its issuer is single_use. */                             \
 	X(KB_E_REPLAY, KB_CLASS_DENY, "REPLAY")                                                    \
+	/* The memory of used tokens is full: try again. */                                        \
+	X(KB_E_REPLAY_FULL, KB_CLASS_BUSY, "REPLAY_FULL")                                          \
 	/* Our own clock was never set. */                                                         \
 	X(KB_E_CLOCK_UNSET, KB_CLASS_BUSY, "CLOCK_UNSET")                                          \
 	/* ---- release policy, policy/rules and decide ---- */                                    \
@@ -182,8 +189,12 @@ enum kb_class {
 	X(KB_E_DEADLINE, KB_CLASS_BUSY, "DEADLINE")                                                \
 	/* The queue of requests, or the share of this source address in it, is full. */           \
 	X(KB_E_QUEUE_FULL, KB_CLASS_BUSY, "QUEUE_FULL")                                            \
+	/* A reload changed what judges: ask again, the new configuration will answer. */          \
+	X(KB_E_RELOADED, KB_CLASS_BUSY, "RELOADED")                                                \
 	/* Too many connections, in all or of this source address. */                              \
 	X(KB_E_CONN_LIMIT, KB_CLASS_BUSY, "CONN_LIMIT")                                            \
+	/* This source address failed too often and is blocked for a while. */                     \
+	X(KB_E_PENALTY, KB_CLASS_BUSY, "PENALTY")                                                  \
 	/* The TLS handshake failed. */                                                            \
 	X(KB_E_TLS, KB_CLASS_BAD, "TLS")                                                           \
 	/* ---- between processes, broker/process/frame ---- */                                    \
@@ -216,17 +227,19 @@ enum kb_class {
 	/* The device or the module has no memory. */                                              \
 	X(KB_E_HSM_MEMORY, KB_CLASS_HSM, "HSM_MEMORY")                                             \
 	/* The module does not have the mechanism. */                                              \
-	X(KB_E_HSM_MECHANISM, KB_CLASS_HSM, "HSM_MECHANISM")                                       \
+	X(KB_E_HSM_MECHANISM, KB_CLASS_UNFIT, "HSM_MECHANISM")                                     \
 	/* What the HSM returned is not right. */                                                  \
 	X(KB_E_HSM_OUTPUT, KB_CLASS_HSM, "HSM_OUTPUT")                                             \
 	/* No object matches the key's URI. */                                                     \
-	X(KB_E_HSM_KEY_MISSING, KB_CLASS_HSM, "HSM_KEY_MISSING")                                   \
+	X(KB_E_HSM_KEY_MISSING, KB_CLASS_UNFIT, "HSM_KEY_MISSING")                                 \
 	/* More than one object matches. */                                                        \
-	X(KB_E_HSM_KEY_AMBIGUOUS, KB_CLASS_HSM, "HSM_KEY_AMBIGUOUS")                               \
+	X(KB_E_HSM_KEY_AMBIGUOUS, KB_CLASS_UNFIT, "HSM_KEY_AMBIGUOUS")                             \
 	/* The object's attributes do not allow its use, or it is another key. */                  \
-	X(KB_E_HSM_KEY_ATTR, KB_CLASS_HSM, "HSM_KEY_ATTR")                                         \
-	/* Not a PKCS#11 URI of an object (RFC 7512). */                                           \
-	X(KB_E_HSM_URI, KB_CLASS_LOCAL, "HSM_URI")                                                 \
+	X(KB_E_HSM_KEY_ATTR, KB_CLASS_UNFIT, "HSM_KEY_ATTR")                                       \
+	/* Not a PKCS#11 URI of an object (RFC 7512), or one of another token. */                  \
+	X(KB_E_HSM_URI, KB_CLASS_UNFIT, "HSM_URI")                                                 \
+	/* The release signer's key is missing or unfit: no key at all can be released. */         \
+	X(KB_E_HSM_SIGNER, KB_CLASS_HSM, "HSM_SIGNER")                                             \
 	/* A key could not be wrapped, or not unwrapped. */                                        \
 	X(KB_E_WRAP, KB_CLASS_HSM, "WRAP")                                                         \
 	/* ---- files and configuration ---- */                                                    \
@@ -276,6 +289,9 @@ enum kb_err {
 
 /* Audit name; never NULL, "BUG" for a value outside the table. */
 const char *kb_err_name(enum kb_err e);
+/* For operators: what it means and what to do next; one or two sentences, never empty for a code of
+ * the table. */
+const char *kb_err_text(enum kb_err e);
 enum kb_class kb_err_class(enum kb_err e);      /* KB_CLASS_BUG for a value outside the table */
 int kb_err_status(enum kb_err e);               /* HTTP status of its class */
 enum kb_err kb_err_from_name(const char *name); /* KB_E_BUG when unknown */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/hex.h"
@@ -17,6 +18,11 @@ void fd_cleanup(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+}
+
+int fd_stat(int fd, struct stat *st)
+{
+	return (int)syscall(SYS_fstat, fd, st);
 }
 
 enum kb_err file_write(int fd, struct span bytes)
@@ -86,7 +92,7 @@ static bool has_mode(int fd, mode_t mode)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && ((st.st_mode & 07777) == mode || fchmod(fd, mode) == 0);
+	return fd_stat(fd, &st) == 0 && ((st.st_mode & 07777) == mode || fchmod(fd, mode) == 0);
 }
 
 static bool is_synced(int fd, unsigned flags)
@@ -100,7 +106,8 @@ static bool is_renamed(int dir, const char *from, const char *to, unsigned flags
 					: renameat(dir, from, dir, to)) == 0;
 }
 
-enum kb_err file_replace(int dir, const char *name, mode_t mode, unsigned flags, struct span bytes)
+enum kb_err file_replace_group(int dir, const char *name, mode_t mode, gid_t group, unsigned flags,
+			       struct span bytes)
 {
 	char temporary[TEMPORARY];
 
@@ -109,8 +116,9 @@ enum kb_err file_replace(int dir, const char *name, mode_t mode, unsigned flags,
 	int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return KB_E_FILE;
-	bool is_ready =
-		has_mode(fd, mode) && file_write(fd, bytes) == KB_OK && is_synced(fd, flags);
+	bool is_ready = (group == FILE_OWN_GROUP || fchown(fd, (uid_t)-1, group) == 0) &&
+			has_mode(fd, mode) && file_write(fd, bytes) == KB_OK &&
+			is_synced(fd, flags);
 	is_ready = close(fd) == 0 && is_ready;
 	if (!is_ready || !is_renamed(dir, temporary, name, flags)) {
 		int why = errno;
@@ -121,7 +129,8 @@ enum kb_err file_replace(int dir, const char *name, mode_t mode, unsigned flags,
 	return fsync(dir) == 0 || (flags & FILE_UNSYNCED) != 0 ? KB_OK : KB_E_FILE;
 }
 
-enum kb_err file_replace_path(const char *path, mode_t mode, unsigned flags, struct span bytes)
+enum kb_err file_replace_path_group(const char *path, mode_t mode, gid_t group, unsigned flags,
+				    struct span bytes)
 {
 	const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
 	KB_AUTO(cstr)
@@ -135,5 +144,5 @@ enum kb_err file_replace_path(const char *path, mode_t mode, unsigned flags, str
 		return KB_E_FILE;
 	}
 	dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir < 0 ? KB_E_FILE : file_replace(dir, name, mode, flags, bytes);
+	return dir < 0 ? KB_E_FILE : file_replace_group(dir, name, mode, group, flags, bytes);
 }

@@ -1,12 +1,13 @@
 /* broker/base/json.c — the strict JSON reader, and access to what was read.  Trusts jansson's
  * grammar and UTF-8 checks, except for the byte NUL.  Bounds size and depth itself, because jansson
  * would recurse 2,048 levels deep. */
-#include "base/json.h"
+#include "base/json_priv.h"
 
 #include <jansson.h>
 
 #include "base/limits.h"
 #include "base/reserve.h"
+#include "base/text.h"
 
 /* Depth of nesting and number of values, without recursion.  Strings are skipped; everything else
  * is left to the parser.  Values are counted because each costs the parser far more memory than the
@@ -44,24 +45,33 @@ static enum kb_err shape_check(struct span t)
 enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out,
 			     unsigned *line)
 {
+	KB_AUTO(buf) struct buf marked = {0};
+	size_t flags = JSON_REJECT_DUPLICATES;
 	json_error_t fault;
 
 	*out = NULL;
 	if (line != NULL)
 		*line = 1;
-	if (text.len == 0)
-		return KB_E_JSON_SYNTAX;
 	if (text.len > max_bytes)
 		return KB_E_JSON_SIZE;
+	enum kb_err err = text_begin(&text);
+	if (err != KB_OK)
+		return err;
+	if (text.len == 0)
+		return KB_E_JSON_SYNTAX;
 	/* jansson 2.14 ignores a NUL that follows a number or a literal. */
 	if (memchr(text.p, 0, text.len) != NULL)
 		return KB_E_JSON_SYNTAX;
-	enum kb_err err = shape_check(text);
-	if (err != KB_OK)
+	if ((err = shape_check(text)) != KB_OK ||
+	    (err = json_mark_numbers(text, KB_MAX_JSON_VALUES, &marked)) != KB_OK)
 		return err;
+	if (marked.len > 0) {
+		text = buf_span(&marked);
+		flags |= JSON_ALLOW_NUL;
+	}
 	json_set_alloc_funcs(reserve_malloc, reserve_free);
 	reserve_begin();
-	json_t *j = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, &fault);
+	json_t *j = json_loadb((const char *)text.p, text.len, flags, &fault);
 	if (reserve_was_used()) {
 		json_decref(j);
 		return KB_E_NOMEM;
@@ -86,7 +96,7 @@ enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, struct span *o
 	*out = span_of(NULL, 0);
 	if (j == NULL)
 		return KB_E_JSON_MISSING;
-	if (!json_is_string(j))
+	if (!json_is_string(j) || json_is_kept_number(j))
 		return KB_E_JSON_TYPE;
 	size_t len = json_string_length(j);
 	if (len == 0 || len > max_bytes)
@@ -151,6 +161,11 @@ enum kb_err json_get_arr(const struct json_t *obj, const char *name, const struc
 		return KB_E_JSON_TYPE;
 	*out = j;
 	return KB_OK;
+}
+
+const struct json_t *json_member(const struct json_t *obj, const char *name)
+{
+	return json_object_get(obj, name);
 }
 
 bool json_has(const struct json_t *obj, const char *name)
@@ -227,10 +242,14 @@ static int dump_into(const char *text, size_t len, void *ctx)
 
 static void dump(struct buf *b, const struct json_t *j, size_t flags)
 {
+	size_t from = b->len;
+
 	json_set_alloc_funcs(reserve_malloc, reserve_free);
 	reserve_begin();
 	if (json_dump_callback(j, dump_into, b, flags | JSON_ENCODE_ANY) != 0 || reserve_was_used())
 		b->failed = true;
+	if (!b->failed)
+		json_unmark_numbers(b, from);
 }
 
 void json_write(struct buf *b, const struct json_t *j)

@@ -1,6 +1,7 @@
 /* broker/base/json.h — strict JSON in, JSON text out (RFC 8259).  jansson parses, after size and
  * depth were checked.  Refused: duplicate members (two readers would take different ones), NUL,
- * invalid UTF-8, anything before or after the value. */
+ * invalid UTF-8, anything before or after the value but a byte order mark.  Numbers are exact: what
+ * is no 64-bit integer is kept as its text. */
 #ifndef KB_BASE_JSON_H
 #define KB_BASE_JSON_H
 #include "base/bytes.h"
@@ -10,8 +11,8 @@ struct json_t; /* jansson's */
 /* ---- the strict reader (json.c) ---- */
 
 /* Parse `text`, at most max_bytes long.  On KB_OK *out is the caller's: json_free().  Errors:
- * KB_E_JSON_SIZE, _DEPTH, _DUPLICATE, _SYNTAX. `line` (may be NULL) gets the line of the fault,
- * counted from 1. */
+ * KB_E_JSON_SIZE, _DEPTH, _DUPLICATE, _SYNTAX, KB_E_ENCODING (UTF-16, UTF-32). `line` (may be NULL)
+ * gets the line of the fault, counted from 1. */
 KB_MUST_CHECK enum kb_err json_load_strict(struct span text, size_t max_bytes, struct json_t **out,
 					   unsigned *line);
 void json_free(struct json_t *j); /* NULL is fine */
@@ -25,7 +26,7 @@ static inline void json_cleanup(struct json_t **j)
  * empty. */
 KB_MUST_CHECK enum kb_err json_get_str(const struct json_t *obj, const char *name, size_t max_bytes,
 				       struct span *out);
-/* Integers only: 1e3 is a real number. */
+/* 64-bit integers only: 1e3 and 9223372036854775808 are KB_E_JSON_TYPE. */
 KB_MUST_CHECK enum kb_err json_get_int(const struct json_t *obj, const char *name, int64_t *out);
 KB_MUST_CHECK enum kb_err json_get_bool(const struct json_t *obj, const char *name, bool *out);
 KB_MUST_CHECK enum kb_err json_get_obj(const struct json_t *obj, const char *name,
@@ -34,7 +35,8 @@ KB_MUST_CHECK enum kb_err json_get_arr(const struct json_t *obj, const char *nam
 				       const struct json_t **out);
 
 bool json_has(const struct json_t *obj, const char *name);
-bool json_has_null(const struct json_t *obj, const char *name); /* present and null */
+const struct json_t *json_member(const struct json_t *obj, const char *name); /* NULL: absent */
+bool json_has_null(const struct json_t *obj, const char *name);               /* present and null */
 /* KB_E_JSON_UNKNOWN when `obj` has a member that is not in the NULL-terminated list; *unknown (may
  * be NULL) borrows its name. */
 KB_MUST_CHECK enum kb_err json_only(const struct json_t *obj, const char *const *known,
@@ -44,6 +46,11 @@ bool json_isa_obj(const struct json_t *j);
 size_t json_len(const struct json_t *arr); /* entries of an array or members of an object, else 0 */
 const struct json_t *json_at(const struct json_t *arr, size_t i); /* NULL past the end */
 KB_MUST_CHECK enum kb_err json_as_str(const struct json_t *j, size_t max_bytes, struct span *out);
+enum { JSON_INT_TEXT = 24 };
+/* A number's text as it came, of any length: into `storage`, or borrowed.  False: it is none. */
+bool json_as_number(const struct json_t *j, char storage[static JSON_INT_TEXT], struct span *out);
+/* Is the whole text a number (RFC 8259 section 6), and one without fraction and exponent? */
+bool json_is_number_text(struct span text, bool *is_integer);
 /* Walk an object's members: `it` starts as NULL; false at the end.  *name and *value are
  * borrowed. */
 bool json_next(const struct json_t *obj, void **it, const char **name, const struct json_t **value);
@@ -72,8 +79,8 @@ unsigned json_line(struct span text, const char *path);
 
 /* ---- the writer (json_write.c) ---- */
 
-/* A quoted, escaped JSON string, safe for terminals (text.h).  Invalid UTF-8 and NUL become U+FFFD,
- * so that the text always parses. */
+/* A quoted, escaped JSON string, safe for terminals (terminal.h).  Invalid UTF-8 and NUL become
+ * U+FFFD, so that the text always parses. */
 void json_add_str(struct buf *b, struct span s);
 /* ,"name":"value" — without the comma when the buffer is empty or ends in '{', '[' or ':'. */
 void json_add_member(struct buf *b, const char *name, struct span value);

@@ -2,7 +2,7 @@
  * replaced: what is written always parses. */
 #include "base/b64url.h"
 #include "base/json.h"
-#include "base/text.h"
+#include "base/terminal.h"
 
 void json_add_str(struct buf *b, struct span s)
 {
@@ -16,8 +16,8 @@ void json_add_str(struct buf *b, struct span s)
 			continue;
 		}
 		uint32_t whole = 0;
-		size_t n = text_utf8(s.p + i, s.len - i, &whole);
-		if (c >= 0x80 && n > 0 && !text_is_active(whole)) {
+		size_t n = utf8_read(s.p + i, s.len - i, &whole);
+		if (c >= 0x80 && n > 0 && !terminal_is_active(whole)) {
 			i += n;
 			continue;
 		}
@@ -26,7 +26,7 @@ void json_add_str(struct buf *b, struct span s)
 		if (c == '"' || c == '\\')
 			buf_addf(b, "\\%c", c);
 		else /* strict readers, ours too, refuse \u0000 */
-			text_add_escape(b, n == 0 || c == 0 ? 0xfffd : whole);
+			terminal_add_escape(b, n == 0 || c == 0 ? 0xfffd : whole);
 		plain = i += n == 0 ? 1 : n;
 	}
 	if (s.len > plain)

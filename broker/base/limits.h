@@ -17,6 +17,9 @@
 /* values: Size of one JSON document, counted by its commas and brackets. Real tokens have some
  * hundred. */
 #define KB_MAX_JSON_VALUES 16384
+/* bytes: Length of a number that is compared. Other numbers are read, but no condition about them
+ * holds. A 64-bit integer has 20. */
+#define KB_MAX_NUMBER 64
 /* bytes: Reserve for jansson and cjose when malloc() fails, because they do not handle that. Enough
  * for KB_MAX_JSON_VALUES values and three copies of the longest text. */
 #define KB_RESERVE (8 * 1024 * 1024)
@@ -41,6 +44,8 @@
 #define KB_MAX_JWKS (1024 * 1024)
 /* keys: Keys in one set. Real sets hold 4 or 5. */
 #define KB_MAX_JWKS_KEYS 64
+/* entries: Entries of a key set that are not used and whose reason is shown. */
+#define KB_MAX_JWKS_DROPS 8
 /* certificates: Length of one x5c chain. */
 #define KB_MAX_X5C 8
 /* bits: Smallest RSA modulus that is accepted (NIST SP 800-131A). */
@@ -63,6 +68,14 @@
 #define KB_MAX_CLAIM_PATH 256
 /* names: Names in a claim's path. */
 #define KB_MAX_CLAIM_PARTS 16
+/* objects: Objects of the token that are searched for one path with dots, which may be divided into
+ * names in several ways. With more, the condition does not hold. */
+#define KB_MAX_CLAIM_OBJECTS 64
+/* places: Places of the token that one path names. With more, the condition does not hold. */
+#define KB_MAX_CLAIM_PLACES 8
+/* parts: Parts of one token (submodules) that can be debugged and that a policy may allow. With
+ * more, the token is refused: the policy is evaluated once for each. */
+#define KB_MAX_DEBUG_PARTS 16
 /* bytes: Length of a value that a claim is compared with. */
 #define KB_MAX_POLICY_VALUE 1024
 /* conditions: Failed conditions that one ledger record names. */
@@ -129,17 +142,29 @@
 #define KB_BODY_MS 10000
 /* ms: From handing the reply to TLS until the last byte is written. */
 #define KB_WRITE_MS 10000
-/* ms: A kept-alive connection without a request is closed after this. */
+/* ms: A kept-alive connection without a request is closed after this. Before its first request, a
+ * connection has KB_HEADER_MS for the first byte, and again for the rest of the head. */
 #define KB_IDLE_MS 60000
 /* ms: From the complete request to its reply. After that the client gets 503. */
 #define KB_REQUEST_MS 10000
 /* ms: A worker that stays in one request for this long is killed. */
 #define KB_HSM_CALL_MS 5000
-/* ms: After a reload, the old generation may work for this long on what it has. */
-#define KB_DRAIN_MS 30000
+/* ms: After a reload, the old gateways may serve the connections that they have for this long: all
+ * deadlines of one connection after another, from accept to the last byte of its reply. */
+#define KB_DRAIN_MS 92000
+/* ms: After its gateways have ended, the vaults of an old generation may take this long to read
+ * what is left in their sockets: the deadline of the last request, and one call that hangs. */
+#define KB_EMPTY_MS 15000
+/* ms: When the broker stops, connections are served for this long. A service manager waits little
+ * longer (TimeoutStopSec=40). */
+#define KB_STOP_MS 30000
+/* ms: An old gateway that has not given up its listening sockets after this hangs and is killed.
+ * The reload is reported when all have given them up. */
+#define KB_HANDOVER_MS 3000
 /* ms: When all connections are taken, one that was idle for this long is closed for a new one. */
 #define KB_SPARE_IDLE_MS 1000
-/* ms: In a generation that ends, an idle connection is closed after this. */
+/* ms: In a generation that ends, a connection that has had an answer is closed when it was idle for
+ * this long. */
 #define KB_DRAIN_IDLE_MS 1000
 /* ms: After close_notify, wait this long for the client to close. Closing at once could send a
  * reset, and the client would lose the reply. */
@@ -195,6 +220,35 @@
  * authenticated. */
 #define KB_MAX_CLIENT_CHAIN 32768
 
+/* ---- Penalties of source addresses ---- */
+
+/* seconds: Penalty for one refused call, failed handshake or wrong credential; default of
+ * penalties.failure. A client that fails less often than once in this time is never blocked. */
+#define KB_PENALTY_FAILURE_S 1
+/* seconds: Sum of penalties from which on a source address is blocked; default of
+ * penalties.threshold. */
+#define KB_PENALTY_THRESHOLD_S 30
+/* seconds: Largest sum of penalties, so the longest block; default of penalties.longest. */
+#define KB_PENALTY_LONGEST_S 60
+/* seconds: A source address is not blocked for this long after a release: many guests may share it
+ * (NAT), and one that fails must not lock out the others. */
+#define KB_PENALTY_TRUST_S 600
+/* sources: Source addresses that one gateway remembers penalties and releases of, 32 bytes each.
+ * When a place is needed, the one whose time ends first is forgotten. */
+#define KB_PENALTY_SOURCES 16384
+/* networks: Entries of penalties.exempt. */
+#define KB_PENALTY_EXEMPT 64
+
+/* ---- Log ---- */
+
+/* lines: Lines of one event that a process logs at once. What clients can repeat must not fill the
+ * log. */
+#define KB_LOG_BURST 256
+/* ms: After that burst, one line of an event in this time: 4 MB a day. */
+#define KB_LOG_EVERY_MS 6000
+/* events: Events whose lines a process counts apart. The product has about 80. */
+#define KB_LOG_EVENTS 128
+
 /* ---- Fetcher ---- */
 
 /* ms: One document, from connect to the last byte. */
@@ -228,9 +282,30 @@
 #define KB_LEDGER_SEGMENT (64 * 1024 * 1024)
 /* configurations: Configurations remembered to detect that an old one is in force again. */
 #define KB_LEDGER_CONFIGS 64
-/* tokens: Used tokens remembered for issuers with single_use. When this memory is full, releases
- * are refused. */
+/* tokens: Used tokens remembered for issuers with single_use. When this memory is full, their
+ * releases are answered 503 until a token in it has expired. */
 #define KB_REPLAY_ENTRIES 262144
+/* seconds: Retry-After while that memory is full. */
+#define KB_REPLAY_RETRY_S 30
+/* seconds: A token of an issuer with single_use is answered again for this long after its first
+ * answer, which may have been lost; default of single_use_grace. */
+#define KB_SINGLE_USE_GRACE_S 60
+/* seconds: Largest single_use_grace. */
+#define KB_SINGLE_USE_GRACE_MAX_S 600
+/* bytes: Free space kept for records of releases; default of limits.ledger_reserve. With less free
+ * space, refusals are only counted. Enough for 50,000 releases. */
+#define KB_LEDGER_RESERVE (128 * 1024 * 1024)
+/* seconds: Refusals that are only counted are recorded as sums after this time. */
+#define KB_REFUSAL_WINDOW_S 60
+/* records: Refusals of one source address with one code that are recorded whole in that time;
+ * default of refusals.per_source. */
+#define KB_REFUSAL_WHOLE 5
+/* bytes: Size of all records of refusals in that time, sums included; default of refusals.bytes. */
+#define KB_REFUSAL_BYTES 1000000
+/* sums: Sums by source address and code in that time. Further ones are summed by code alone. */
+#define KB_REFUSAL_SUMS 1024
+/* sums: The same while the free space is below limits.ledger_reserve. */
+#define KB_REFUSAL_SUMS_LOW 64
 
 /* ---- Guest program ---- */
 
@@ -240,11 +315,23 @@
 #define KB_GUEST_REPLY (1024 * 1024)
 /* URLs: Brokers in one --url. */
 #define KB_GUEST_URLS 16
+/* pins: Public keys in one --signer-pin. */
+#define KB_GUEST_PINS 16
+/* addresses: Of one name that the guest tries. A name server may send thousands. */
+#define KB_GUEST_ADDRESSES 8
 /* seconds: All attempts together; default of --timeout. */
 #define KB_GUEST_TIMEOUT_S 120
-/* ms: Connecting to one address. After that the next address is tried. */
+/* ms: Resolving one name. Resolvers ask the second name server after 5 seconds. */
+#define KB_GUEST_RESOLVE_MS 10000
+/* ms: Connecting to one address. */
 #define KB_GUEST_CONNECT_MS 5000
-/* ms: One call, from connect to the last byte. */
+/* ms: The TLS handshake with one address. Longer than KB_ADMISSION_MS: a busy broker lets a
+ * handshake wait that long, and a guest that gives up before loses its turn. */
+#define KB_GUEST_TLS_MS 25000
+/* ms: After this time without a finished handshake, the next address is tried at the same time
+ * (RFC 8305). It is long for that, so that a slow broker is not asked twice without need. */
+#define KB_GUEST_NEXT_MS 2000
+/* ms: One call, from the end of the handshake to the last byte. */
 #define KB_GUEST_CALL_MS 30000
 /* ms: The first wait before a retry is a random part of this. The bound doubles with each retry. */
 #define KB_GUEST_BACKOFF_MS 500

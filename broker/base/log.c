@@ -1,5 +1,6 @@
 /* broker/base/log.c — one JSON object a line on stderr, at most KB_MAX_LOG_LINE bytes, in one
- * write. */
+ * write. Decides which lines are dropped: those of an event that comes too often, because what a
+ * client can repeat must not fill the disk of the log. */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/limits.h"
 
 static const char *log_process = "keybroker";
 static enum log_level log_most = LOG_INFO;
@@ -25,12 +27,50 @@ void log_init(const char *process, enum log_level most)
 	log_most = most;
 }
 
+/* Lines of one event: KB_LOG_BURST at once, then one in KB_LOG_EVERY_MS. */
+struct budget {
+	const char *event;
+	int64_t used_until_ms; /* each line takes KB_LOG_EVERY_MS of it */
+	int64_t dropped;
+};
+
+/* The event's; when there are too many events, the rest share the last one. */
+static struct budget *budget_of(const char *event)
+{
+	static struct budget budgets[KB_LOG_EVENTS];
+	size_t i = 0;
+
+	while (i < KB_LOG_EVENTS - 1 && budgets[i].event != NULL &&
+	       strcmp(budgets[i].event, event) != 0)
+		i++;
+	if (budgets[i].event == NULL)
+		budgets[i].event = event;
+	return &budgets[i];
+}
+
+static bool take(struct budget *b)
+{
+	const int64_t now_ms = clock_mono_ms();
+
+	if (b->used_until_ms < now_ms)
+		b->used_until_ms = now_ms;
+	if (b->used_until_ms - now_ms > (KB_LOG_BURST - 1) * (int64_t)KB_LOG_EVERY_MS) {
+		b->dropped++;
+		return false;
+	}
+	b->used_until_ms += KB_LOG_EVERY_MS;
+	return true;
+}
+
 void log_event(enum log_level level, const char *event, ...)
 {
 	char when[KB_TIME_TEXT];
 	va_list ap;
 
 	if (level > log_most)
+		return;
+	struct budget *budget = budget_of(event);
+	if (!take(budget))
 		return;
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, KB_MAX_LOG_LINE);
@@ -41,6 +81,9 @@ void log_event(enum log_level level, const char *event, ...)
 	json_add_member(&b, "process", span_str(log_process));
 	json_add_int(&b, "pid", getpid());
 	json_add_member(&b, "event", span_str(event));
+	if (budget->dropped > 0) /* lines of this event since the last one */
+		json_add_int(&b, "dropped", budget->dropped);
+	budget->dropped = 0;
 	va_start(ap, event);
 	for (const char *name; (name = va_arg(ap, const char *)) != NULL;) {
 		const char *value = va_arg(ap, const char *);

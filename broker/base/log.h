@@ -14,7 +14,10 @@ void log_init(const char *process, enum log_level most);
 
 /* Pairs of name and value, C strings, ended by NULL.  A value that is NULL is written as "null".
  * Values are escaped and cut at KB_MAX_LOG_VALUE:
- * log_event(LOG_WARN, "token.rejected", "req", id, "err", kb_err_name(e), NULL); */
+ * log_event(LOG_WARN, "token.rejected", "req", id, "err", kb_err_name(e), NULL);
+ *
+ * `event` is a constant.  When its lines come too often (KB_LOG_BURST, KB_LOG_EVERY_MS) they are
+ * dropped; the next one says how many ("dropped"). */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 
 /* A number as text for a pair, in one of 8 static buffers: valid until the 8th next call. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 
 struct secret {
 	size_t cap, len;
@@ -103,12 +104,16 @@ enum kb_err secret_read_fd(int fd, struct secret **out)
 		n--;
 	if (n > 0 && s->bytes[n - 1] == '\r')
 		n--;
-	if (n == 0)
+	struct span text = span_of(s->bytes, n);
+	enum kb_err err = text_begin(&text);
+	if (err != KB_OK)
+		return err;
+	if (text.len == 0)
 		return KB_E_FILE_SIZE;
-	struct secret *exact = secret_new(n); /* unused bytes must not fill the arena */
+	struct secret *exact = secret_new(text.len); /* unused bytes must not fill the arena */
 	if (exact == NULL)
 		return KB_E_NOMEM;
-	memcpy(exact->bytes, s->bytes, n);
+	memcpy(exact->bytes, text.p, text.len);
 	*out = exact;
 	return KB_OK;
 }

@@ -105,7 +105,7 @@ static bool extension_add(X509 *cert, X509V3_CTX *ctx, int nid, const char *valu
 static enum kb_err extensions_add(const struct x509_template *t, X509 *cert, X509 *issuer)
 {
 	X509V3_CTX ctx;
-	const char *basic = NULL, *usage = NULL;
+	const char *basic = NULL, *usage = NULL, *purposes = NULL;
 
 	switch (t->kind) {
 	case X509_ROOT:
@@ -119,6 +119,12 @@ static enum kb_err extensions_add(const struct x509_template *t, X509 *cert, X50
 	case X509_LEAF:
 		basic = "critical,CA:FALSE";
 		usage = "critical,digitalSignature";
+		purposes = "serverAuth";
+		break;
+	case X509_SIGNER:
+		basic = "critical,CA:FALSE";
+		usage = "critical,digitalSignature";
+		purposes = "serverAuth," X509_SIGNER_USAGE;
 		break;
 	}
 	if (basic == NULL)
@@ -132,14 +138,14 @@ static enum kb_err extensions_add(const struct x509_template *t, X509 *cert, X50
 	if (issuer != cert &&
 	    !extension_add(cert, &ctx, NID_authority_key_identifier, "keyid:always"))
 		return KB_E_SYS;
-	if (t->kind != X509_LEAF)
+	if (purposes == NULL)
 		return KB_OK;
 	KB_AUTO(buf) struct buf names;
 	buf_init(&names, X509_MAX_NAMES * (DNS_MAX + 5) + 1);
 	enum kb_err err = names_text(t, &names);
 	if (err != KB_OK)
 		return err;
-	if (!extension_add(cert, &ctx, NID_ext_key_usage, "serverAuth,clientAuth") ||
+	if (!extension_add(cert, &ctx, NID_ext_key_usage, purposes) ||
 	    !extension_add(cert, &ctx, NID_subject_alt_name, (char *)names.p))
 		return KB_E_SYS;
 	return KB_OK;

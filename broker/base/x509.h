@@ -11,9 +11,11 @@ struct secret;
 enum x509_kind {
 	X509_ROOT = 1, /* self-signed, may sign one CA below it */
 	X509_ISSUING,  /* a CA that signs leaves only */
-	/* server and client authentication; names are required (RFC 6125: clients look at the SAN
-	 * alone) */
+	/* a TLS server; names are required (RFC 6125: clients look at the SAN alone) */
 	X509_LEAF,
+	/* the signer of releases; with serverAuth, too: Azure's sidecar verifies the chain of a
+	 * reply as that of a server */
+	X509_SIGNER,
 };
 
 struct x509_template {
@@ -26,6 +28,14 @@ struct x509_template {
 };
 
 enum { X509_MAX_NAMES = 32, X509_MAX_CHAIN = 32 };
+
+/* The extended key usage (RFC 5280 section 4.2.1.12) of a certificate that signs releases.  It is
+ * the UUID 39b06480-b2c1-4b40-9ef9-5aa312a4c60f below the arc that Microsoft sets aside for UUIDs,
+ * which needs no registration.  Not below 2.25: there a UUID is one number of 128 bits, and Go's
+ * crypto/x509, in which clients of releases are written, refuses a certificate with one of more
+ * than 31 bits. */
+#define X509_SIGNER_USAGE                                                                          \
+	"1.2.840.113556.1.8000.2554.14768.25728.45761.19264.40697.5939986.10798607"
 
 /* RSA-2048 (what every client of the release reply takes) or P-256.  On KB_OK *out is the caller's.
  * KB_E_SYS when OpenSSL fails. */
@@ -62,10 +72,37 @@ KB_MUST_CHECK enum kb_err x509_chain_check(struct span pem);
  * all of them. */
 KB_MUST_CHECK enum kb_err x509_chain_read(struct span pem, struct buf *leaf_der,
 					  int64_t *expires_s);
+struct x509_times {
+	int64_t last_begin_s, first_end_s, last_end_s; /* of all certificates of a file */
+};
+/* KB_E_KEY_FORMAT as x509_chain_load(), but for any number of certificates. */
+KB_MUST_CHECK enum kb_err x509_chain_times(struct span pem, struct x509_times *out);
 /* The first certificate of a PEM text, whatever follows it; NULL when there is none.  The
  * caller's. */
 X509 *x509_first(struct span pem);
 KB_MUST_CHECK enum kb_err x509_der(struct buf *out, X509 *cert); /* appended */
+
+/* ---- what a certificate may be used for (x509_usage.c) ---- */
+
+/* Of a chain's first certificate, the signer's, and of the CAs above it, which may exclude a usage
+ * below them.  Whether the chain is trusted is another question. */
+enum x509_usage {
+	X509_USAGE_GOOD = 1,
+	X509_USAGE_ABSENT, /* it does not name X509_SIGNER_USAGE; anyExtendedKeyUsage is no name */
+	X509_USAGE_EXCLUDED, /* a CA's extended key usages leave X509_SIGNER_USAGE out */
+	X509_USAGE_BROKEN,   /* an extension that does not decode, or is there twice */
+};
+enum x509_usage x509_signer_usage(X509 *const *chain, size_t n);
+/* Its key usage, if there is one, allows signatures (RFC 5280 section 4.2.1.3). */
+bool x509_may_sign(X509 *cert);
+/* The same key, in whatever way the two certificates name it.  True when it cannot be told. */
+bool x509_same_key(const EVP_PKEY *a, const EVP_PKEY *b);
+/* The SHA-256 of the public key (SubjectPublicKeyInfo). */
+enum { X509_PIN_BYTES = 32, X509_PIN_TEXT = 64 };
+KB_MUST_CHECK enum kb_err x509_pin(X509 *cert, uint8_t out[static X509_PIN_BYTES]);
+/* As curl's --pinnedpubkey has it: "sha256//" and base64. */
+KB_MUST_CHECK enum kb_err x509_pin_text(X509 *cert, char out[static X509_PIN_TEXT]);
+KB_MUST_CHECK enum kb_err x509_pin_parse(struct span text, uint8_t out[static X509_PIN_BYTES]);
 
 void x509_key_cleanup(EVP_PKEY **k); /* KB_AUTO(x509_key) EVP_PKEY *k = NULL; */
 void x509_cert_cleanup(X509 **c);

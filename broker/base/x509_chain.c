@@ -76,6 +76,43 @@ static enum kb_err first_end(const struct x509_chain *c, int64_t *expires_s)
 	return KB_OK;
 }
 
+static bool time_of(const ASN1_TIME *t, int64_t *out)
+{
+	struct tm tm;
+
+	if (ASN1_TIME_to_tm(t, &tm) != 1)
+		return false;
+	*out = timegm(&tm);
+	return true;
+}
+
+enum kb_err x509_chain_times(struct span pem, struct x509_times *out)
+{
+	BIO *bio = pem.len > 0 && pem.len <= KB_MAX_CONFIG ? BIO_new_mem_buf(pem.p, (int)pem.len)
+							   : NULL;
+	bool is_good = bio != NULL;
+	size_t n = 0;
+
+	*out = (struct x509_times){0};
+	for (X509 *cert;
+	     is_good && (cert = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL; n++) {
+		int64_t begin_s = 0, end_s = 0;
+		is_good = time_of(X509_get0_notBefore(cert), &begin_s) &&
+			  time_of(X509_get0_notAfter(cert), &end_s);
+		X509_free(cert);
+		if (n == 0 || begin_s > out->last_begin_s)
+			out->last_begin_s = begin_s;
+		if (n == 0 || end_s < out->first_end_s)
+			out->first_end_s = end_s;
+		if (n == 0 || end_s > out->last_end_s)
+			out->last_end_s = end_s;
+	}
+	is_good = is_good && n > 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	ERR_clear_error();
+	BIO_free(bio);
+	return is_good ? KB_OK : KB_E_KEY_FORMAT;
+}
+
 enum kb_err x509_der(struct buf *out, X509 *cert)
 {
 	uint8_t *der = NULL;

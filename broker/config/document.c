@@ -34,17 +34,77 @@ void fault_add(struct loader *l, const char *path, unsigned line, const char *fm
 	fault_text(l, path, line, text);
 }
 
+static void section_text(const struct section *n, const char *name, const char *fmt, va_list ap,
+			 const char *instead)
+{
+	char at[256], text[512], all[800];
+
+	vsnprintf(text, sizeof text, fmt, ap);
+	snprintf(all, sizeof all, "%s%s%s%s", n->at, n->at[0] != '\0' ? ": " : "", text, instead);
+	snprintf(at, sizeof at, "%s%s%s", n->at, n->at[0] != '\0' && name[0] != '\0' ? "." : "",
+		 name);
+	fault_text(n->doc->l, n->doc->path, json_line(n->doc->text, at), all);
+}
+
 void section_fault(const struct section *n, const char *name, const char *fmt, ...)
 {
-	char at[256], text[512];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	section_text(n, name, fmt, ap, "");
 	va_end(ap);
-	snprintf(at, sizeof at, "%s%s%s", n->at, n->at[0] != '\0' && name[0] != '\0' ? "." : "",
-		 name);
-	fault_text(n->doc->l, n->doc->path, json_line(n->doc->text, at), text);
+}
+
+static const struct json_t *member(const struct section *n, const char *name)
+{
+	void *it = NULL;
+	const char *found;
+	const struct json_t *value;
+
+	while (n->obj != NULL && json_next(n->obj, &it, &found, &value))
+		if (strcmp(found, name) == 0)
+			return value;
+	return NULL;
+}
+
+static bool is_secretive(const char *text)
+{
+	return strcasestr(text, "pin") != NULL || strcasestr(text, "password") != NULL ||
+	       strcasestr(text, "secret") != NULL;
+}
+
+/* At most `most` bytes, and no half character. */
+static size_t cut(struct span text, size_t most)
+{
+	size_t n = text.len < most ? text.len : most;
+
+	while (n > 0 && n < text.len && (text.p[n] & 0xc0) == 0x80)
+		n--;
+	return n;
+}
+
+void section_wrong(const struct section *n, const char *name, const char *fmt, ...)
+{
+	enum { SHOWN = 100 }; /* bytes of a value */
+	char instead[SHOWN + 40];
+	const struct json_t *value = member(n, name);
+	KB_AUTO(buf) struct buf b;
+	va_list ap;
+
+	buf_init(&b, KB_MAX_CONFIG);
+	if (value != NULL)
+		json_write(&b, value);
+	buf_add(&b, "", 1);
+	if (value == NULL)
+		snprintf(instead, sizeof instead, "; it is missing");
+	else if (buf_ok(&b) != KB_OK || is_secretive((const char *)b.p) || is_secretive(name))
+		snprintf(instead, sizeof instead, "; what is there is not shown");
+	else
+		snprintf(instead, sizeof instead, "; it is %.*s%s", (int)cut(buf_span(&b), SHOWN),
+			 (const char *)b.p, b.len > SHOWN + 1 ? "…" : "");
+	va_start(ap, fmt);
+	section_text(n, name, fmt, ap, instead);
+	va_end(ap);
 }
 
 void config_faults_free(struct config_faults *f)
@@ -101,6 +161,8 @@ static const char *json_fault(enum kb_err err)
 		return "the same member occurs twice";
 	if (err == KB_E_JSON_DEPTH)
 		return "nested too deeply";
+	if (err == KB_E_ENCODING)
+		return "UTF-16 or UTF-32 text: save it as UTF-8";
 	return "not valid JSON";
 }
 
@@ -164,8 +226,7 @@ bool section_known(const struct section *n, const char *const *known)
 		if (*k != NULL)
 			continue;
 		ok = false;
-		if (strcasestr(name, "pin") != NULL || strcasestr(name, "password") != NULL ||
-		    strcasestr(name, "secret") != NULL)
+		if (is_secretive(name))
 			section_fault(
 				n, name,
 				"unknown member \"%s\": do not write a secret here; name a file "
@@ -181,7 +242,7 @@ bool section_object(const struct section *n, const char *name, struct section *o
 {
 	*out = (struct section){.doc = n->doc};
 	if (json_get_obj(n->obj, name, &out->obj) != KB_OK) {
-		section_fault(n, name, "\"%s\" must be an object", name);
+		section_wrong(n, name, "\"%s\" must be an object", name);
 		return false;
 	}
 	snprintf(out->at, sizeof out->at, "%.60s%s%.30s", n->at, n->at[0] == '\0' ? "" : ".", name);
@@ -209,7 +270,7 @@ bool section_str(const struct section *n, const char *name, size_t max_bytes, ch
 	struct span s;
 
 	if (json_get_str(n->obj, name, max_bytes, &s) != KB_OK) {
-		section_fault(n, name, "\"%s\" must be a string of 1 to %zu bytes", name,
+		section_wrong(n, name, "\"%s\" must be a string of 1 to %zu bytes", name,
 			      max_bytes);
 		return false;
 	}
@@ -240,7 +301,7 @@ bool section_bool_opt(const struct section *n, const char *name, bool *out)
 	if (is_absent(n, name))
 		return true;
 	if (json_get_bool(n->obj, name, &value) != KB_OK) {
-		section_fault(n, name, "\"%s\" must be true or false", name);
+		section_wrong(n, name, "\"%s\" must be true or false", name);
 		return false;
 	}
 	*out = value;
@@ -255,7 +316,7 @@ bool section_int_opt(const struct section *n, const char *name, int64_t min, int
 	if (is_absent(n, name))
 		return true;
 	if (json_get_int(n->obj, name, &value) != KB_OK || value < min || value > max) {
-		section_fault(n, name, "\"%s\" must be a whole number from %lld to %lld", name,
+		section_wrong(n, name, "\"%s\" must be a whole number from %lld to %lld", name,
 			      (long long)min, (long long)max);
 		return false;
 	}
@@ -273,13 +334,13 @@ bool section_time_opt(const struct section *n, const char *name, int64_t min_s, 
 		return true;
 	if (json_get_str(n->obj, name, 16, &text) != KB_OK ||
 	    clock_parse_span(text, &value) != KB_OK) {
-		section_fault(n, name,
+		section_wrong(n, name,
 			      "\"%s\" must be a duration such as \"60s\", \"5m\", \"8h\" or \"1d\"",
 			      name);
 		return false;
 	}
 	if (value < min_s || value > max_s) {
-		section_fault(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s,
+		section_wrong(n, name, "\"%s\" must be from %llds to %llds", name, (long long)min_s,
 			      (long long)max_s);
 		return false;
 	}

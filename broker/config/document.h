@@ -31,14 +31,19 @@ void fault_add(struct loader *l, const char *path, unsigned line, const char *fm
 void section_fault(const struct section *n, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same, and what is there instead of what should be.  Not for members that may hold a
+ * secret. */
+void section_wrong(const struct section *n, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Read and parse; false after a fault was added.  doc_close() in either case. */
 bool doc_open(struct loader *l, const char *path, unsigned parts, struct doc *d);
 void doc_close(struct doc *d);
 struct section doc_root(const struct doc *d);
 
-/* `rel` relative to the absolute `dir`, without ".", ".." and "//": so a file has one name.  NULL
- * when there is no memory. */
-char *path_join(const char *dir, const char *rel);
+/* service.c: c->service, by path and directory.  When "user" is no account here, it is ours. */
+void service_user(const struct config *c, struct user *out);
+
 char *path_dir(const char *path);
 
 /* Each adds a fault and returns false when something is wrong.  An optional member may be missing
@@ -69,6 +74,9 @@ void issuers_load(struct loader *l, const struct section *root);
 void issuers_free(struct config *c);
 void keys_load(struct loader *l, const struct section *root);
 void keys_free(struct config *c);
+/* penalties.c */
+void penalties_load(const struct section *root, struct config *c);
+void penalties_config_free(struct config *c);
 /* A literal address and a port: "127.0.0.1:8443", "[::1]:8443". */
 bool address_ok(const char *text);
 

@@ -48,7 +48,7 @@ static void algorithms_load(const struct section *n, struct issuer_config *out)
 	const struct json_t *array;
 
 	if (json_get_arr(n->obj, "algorithms", &array) != KB_OK || json_len(array) == 0) {
-		section_fault(n, "algorithms",
+		section_wrong(n, "algorithms",
 			      "\"algorithms\" must be an array that names at least one algorithm: "
 			      "[\"RS256\"]");
 		return;
@@ -59,7 +59,7 @@ static void algorithms_load(const struct section *n, struct issuer_config *out)
 					  ? alg_from_name(name)
 					  : KB_ALG_NONE;
 		if (alg == KB_ALG_NONE)
-			section_fault(n, "algorithms",
+			section_wrong(n, "algorithms",
 				      "\"%.*s\" is not a signature algorithm for tokens: use RS, "
 				      "PS or ES "
 				      "with 256, 384 or 512",
@@ -82,9 +82,16 @@ static void jwks_file_load(const struct section *keys, struct issuer_config *out
 	if (!section_file(keys, "jwks_file", KB_MAX_JWKS, false, CONFIG_VAULT | CONFIG_FETCHER,
 			  &out->jwks_file))
 		return;
-	enum kb_err err = jwks_parse(out->jwks_file, &set, NULL);
-	if (err != KB_OK)
-		section_fault(keys, "jwks_file", "no usable key set: %s", kb_err_name(err));
+	struct jwks_report report;
+	enum kb_err err = jwks_parse(out->jwks_file, &set, &report);
+	if (err == KB_OK)
+		return;
+	KB_AUTO(buf) struct buf why;
+	buf_init(&why, JWKS_REPORT_BYTES);
+	jwks_report_text(&report, &why);
+	section_wrong(keys, "jwks_file", "no usable key set: %s: %s%s%.*s", kb_err_name(err),
+		      kb_err_text(err), why.len > 0 ? ": " : "", (int)why.len,
+		      why.len > 0 ? (const char *)why.p : "");
 }
 
 static void ca_load(const struct section *keys, struct issuer_config *out)
@@ -100,7 +107,7 @@ static void ca_load(const struct section *keys, struct issuer_config *out)
 		return;
 	/* Without bytes the system's CAs would be trusted: an empty file is no choice of that. */
 	if (x509_chain_read(out->ca, &leaf, &expires_s) != KB_OK)
-		section_fault(keys, "ca_file",
+		section_wrong(keys, "ca_file",
 			      "the file has no PEM certificate, or one that cannot be read");
 }
 
@@ -116,7 +123,7 @@ static void keys_source_load(const struct section *n, struct issuer_config *out)
 		return;
 	bool uri = json_has(keys.obj, "jwks_uri"), file = json_has(keys.obj, "jwks_file");
 	if ((int)discovery + (int)uri + (int)file != 1) {
-		section_fault(n, "keys",
+		section_wrong(n, "keys",
 			      "\"keys\" must have one of \"discovery\": true, \"jwks_uri\", "
 			      "\"jwks_file\"");
 		return;
@@ -131,10 +138,10 @@ static void keys_source_load(const struct section *n, struct issuer_config *out)
 	out->source = discovery ? KEYS_DISCOVERY : KEYS_JWKS_URI;
 	if (uri && section_str(&keys, "jwks_uri", MAX_URL, &out->jwks_uri) &&
 	    !url_ok(out->jwks_uri))
-		section_fault(&keys, "jwks_uri", "\"jwks_uri\" must be an https URL");
+		section_wrong(&keys, "jwks_uri", "\"jwks_uri\" must be an https URL");
 	if (discovery && out->rules.issuer != NULL && !is_plain_http(out->rules.issuer) &&
 	    (!url_ok(out->rules.issuer) || strchr(out->rules.issuer, '?') != NULL))
-		section_fault(n, "issuer",
+		section_wrong(n, "issuer",
 			      "discovery needs an issuer that is an https URL without query");
 }
 
@@ -152,7 +159,7 @@ static void nonce_load(const struct section *n, struct issuer_rules *rules)
 			rules->nonce = (enum issuer_nonce)i;
 			return;
 		}
-	section_fault(n, "nonce", "\"nonce\" must be \"ignored\", \"request\" or \"broker\"");
+	section_wrong(n, "nonce", "\"nonce\" must be \"ignored\", \"request\" or \"broker\"");
 }
 
 /* Both profiles have Azure Attestation's place by default. */
@@ -164,30 +171,52 @@ static void wrapping_key_load(const struct section *n, struct issuer_rules *rule
 	    (rules->wrapping_key = strdup(ISSUER_WRAPPING_KEY)) == NULL)
 		section_fault(n, "wrapping_key", "no memory");
 	else if (!pointer_ok(span_str(rules->wrapping_key)))
-		section_fault(n, "wrapping_key",
+		section_wrong(n, "wrapping_key",
 			      "\"wrapping_key\" must be a JSON Pointer to an array of keys in the "
 			      "claims: \"%s\"",
 			      ISSUER_WRAPPING_KEY);
 }
 
+static void single_use_grace_load(const struct section *n, struct issuer_rules *rules)
+{
+	int64_t zero = -1;
+
+	if (json_get_int(n->obj, "single_use_grace", &zero) == KB_OK && zero == 0)
+		return; /* 0 without a unit is clear enough */
+	rules->grace_s = KB_SINGLE_USE_GRACE_S;
+	(void)section_time_opt(n, "single_use_grace", 0, KB_SINGLE_USE_GRACE_MAX_S,
+			       &rules->grace_s);
+	if (!rules->is_single_use && json_has(n->obj, "single_use_grace") &&
+	    !json_has_null(n->obj, "single_use_grace"))
+		section_fault(n, "single_use_grace", "has no effect unless \"single_use\" is true");
+}
+
 static void issuer_load(const struct section *n, struct issuer_config *out)
 {
-	static const char *const known[] = {"issuer",        "profile",
-					    "keys",          "algorithms",
-					    "max_token_age", "max_token_lifetime",
-					    "clock_skew",    "audience",
-					    "max_stale",     "private_addresses",
-					    "single_use",    "nonce",
-					    "wrapping_key",  NULL};
+	static const char *const known[] = {"issuer",
+					    "profile",
+					    "keys",
+					    "algorithms",
+					    "max_token_age",
+					    "max_token_lifetime",
+					    "clock_skew",
+					    "audience",
+					    "max_stale",
+					    "private_addresses",
+					    "single_use",
+					    "single_use_grace",
+					    "nonce",
+					    "wrapping_key",
+					    NULL};
 	struct issuer_rules *r = &out->rules;
 	KB_AUTO(cstr) char *profile = NULL;
 
 	(void)section_known(n, known);
 	if (section_str(n, "issuer", KB_MAX_ISS, &r->issuer) && is_plain_http(r->issuer))
-		section_fault(n, "issuer", "\"issuer\" must not be an http:// URL: use https");
+		section_wrong(n, "issuer", "\"issuer\" must not be an http:// URL: use https");
 	if (section_str_opt(n, "profile", 16, &profile) && profile != NULL &&
 	    strcmp(profile, "maa") != 0 && strcmp(profile, "generic") != 0)
-		section_fault(n, "profile", "\"profile\" must be \"maa\" or \"generic\"");
+		section_wrong(n, "profile", "\"profile\" must be \"maa\" or \"generic\"");
 	r->is_maa = profile == NULL ||
 		    strcmp(profile, "generic") != 0; /* the stricter one is the default */
 	r->max_age_s = TOKEN_AGE_S;
@@ -202,6 +231,7 @@ static void issuer_load(const struct section *n, struct issuer_config *out)
 	(void)section_str_opt(n, "audience", KB_MAX_AUD, &r->audience);
 	(void)section_bool_opt(n, "private_addresses", &out->allow_private_addresses);
 	(void)section_bool_opt(n, "single_use", &r->is_single_use);
+	single_use_grace_load(n, r);
 	nonce_load(n, r);
 	wrapping_key_load(n, r);
 	keys_source_load(n, out);

@@ -4,7 +4,7 @@
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -80,6 +80,27 @@ static int no_password(char *buf, int size, int rwflag, void *ctx)
 	return -1;
 }
 
+/* Would TLS serve this chain?  OpenSSL decides by its security level, for the gateway as well. */
+static bool is_servable(struct span pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	bool is_good = bio != NULL && ctx != NULL;
+	X509 *cert;
+
+	for (size_t n = 0;
+	     is_good && (cert = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL; n++) {
+		is_good = n == 0 ? SSL_CTX_use_certificate(ctx, cert) == 1
+				 : SSL_CTX_add1_chain_cert(ctx, cert) == 1;
+		X509_free(cert);
+	}
+	is_good = is_good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	SSL_CTX_free(ctx);
+	BIO_free(bio);
+	ERR_clear_error();
+	return is_good;
+}
+
 /* NULL when the certificate and the key are a pair, else what is wrong. */
 static const char *pair_fault(struct span certificate, struct span key)
 {
@@ -95,6 +116,12 @@ static const char *pair_fault(struct span certificate, struct span key)
 		fault = "the key file has no PEM private key, or it needs a password";
 	else if (X509_check_private_key(leaf, private) != 1)
 		fault = "certificate and key are not a pair";
+	else if (x509_signer_usage(&leaf, 1) != X509_USAGE_ABSENT)
+		fault = "the certificate has the extended key usage " X509_SIGNER_USAGE
+			" of a release signer (or usages that cannot be read): guests would accept "
+			"releases that the gateway signs; have one issued with serverAuth alone";
+	else if (!is_servable(certificate))
+		fault = "a certificate is too weak for TLS, or one of the chain does not parse";
 	EVP_PKEY_free(private);
 	X509_free(leaf);
 	BIO_free(key_bio);
@@ -120,10 +147,11 @@ static void tls_load(const struct section *n, struct listener_config *out)
 		return;
 	const char *fault = pair_fault(out->certificate, out->key);
 	if (fault != NULL)
-		section_fault(&tls, "", "%s", fault);
+		section_wrong(&tls, strncmp(fault, "the cert", 8) == 0 ? "certificate" : "key",
+			      "%s", fault);
 	KB_AUTO(x509_cert) X509 *ca = x509_first(out->client_ca);
 	if (out->client_ca.len > 0 && ca == NULL)
-		section_fault(&tls, "client_ca", "the file has no PEM certificate");
+		section_wrong(&tls, "client_ca", "the file has no PEM certificate");
 }
 
 /* One SHA-256 in lower-case hex a line.  Empty lines and lines that begin with '#' are ignored. */
@@ -149,13 +177,16 @@ static void bearers_load(const struct section *n, struct listener_config *out)
 			row.len--;
 		if (row.len == 0 || row.p[0] == '#')
 			continue;
-		if (out->n_bearers == MAX_BEARERS)
-			fault_add(n->doc->l, path, line, "more than %d tokens", MAX_BEARERS);
-		else if (!hex_decode(row, out->bearers[out->n_bearers++], 32))
+		if (out->n_bearers == MAX_BEARERS) {
+			fault_add(n->doc->l, path, line,
+				  "more than %d tokens: give some clients "
+				  "a common one, or another listener",
+				  MAX_BEARERS);
+			return;
+		}
+		if (!hex_decode(row, out->bearers[out->n_bearers++], 32))
 			fault_add(n->doc->l, path, line,
 				  "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
-		if (out->n_bearers == MAX_BEARERS)
-			return;
 	}
 	if (out->n_bearers == 0)
 		fault_add(n->doc->l, path, 1, "the file has no token: every call would be refused");
@@ -177,7 +208,7 @@ static void auth_load(const struct section *n, struct listener_config *out)
 			auth = NULL;
 		}
 	if (auth != NULL)
-		section_fault(n, "auth", "\"auth\" must be \"none\", \"mtls\" or \"bearer_file\"");
+		section_wrong(n, "auth", "\"auth\" must be \"none\", \"mtls\" or \"bearer_file\"");
 	if (out->auth == AUTH_MTLS && json_get_obj(n->obj, "tls", &tls.obj) == KB_OK &&
 	    (!json_has(tls.obj, "client_ca") || json_has_null(tls.obj, "client_ca")))
 		section_fault(n, "auth", "\"mtls\" needs tls.client_ca");
@@ -195,7 +226,7 @@ static void apis_load(const struct section *n, struct listener_config *out)
 
 	buf_init(&known, 256);
 	if (json_get_arr(n->obj, "apis", &apis) != KB_OK || json_len(apis) == 0) {
-		section_fault(
+		section_wrong(
 			n, "apis",
 			"\"apis\" must be an array that names at least one API: [\"keyvault\"]");
 		return;
@@ -207,7 +238,7 @@ static void apis_load(const struct section *n, struct listener_config *out)
 		if (json_as_str(json_at(apis, i), 32, &name) == KB_OK)
 			api = api_find(name);
 		if (api == NULL)
-			section_fault(n, "apis", "unknown API: the known ones are %.*s",
+			section_wrong(n, "apis", "unknown API: the known ones are %.*s",
 				      (int)known.len, (const char *)known.p);
 		else if (out->api != NULL && out->api != api)
 			section_fault(n, "apis", "a listener serves one API: %s or %s",
@@ -224,7 +255,7 @@ static bool challenge_str(const struct section *n, const char *name, char **out)
 		return false;
 	if (*out != NULL &&
 	    (strncmp(*out, "https://", 8) != 0 || strpbrk(*out, "\"\\ ,") != NULL)) {
-		section_fault(n, name,
+		section_wrong(n, name,
 			      "\"%s\" must be an https URL without quotes, commas or spaces", name);
 		return false;
 	}
@@ -259,7 +290,7 @@ static void listener_load(const struct section *n, struct listener_config *out)
 
 	(void)section_known(n, known);
 	if (section_str(n, "address", 64, &out->address) && !address_ok(out->address))
-		section_fault(
+		section_wrong(
 			n, "address",
 			"\"address\" must be a literal address and a port: \"127.0.0.1:8443\", "
 			"\"[::1]:8443\"");
@@ -269,7 +300,7 @@ static void listener_load(const struct section *n, struct listener_config *out)
 	if (!section_str(n, "base_url", 300, &out->base_url))
 		return;
 	if (!base_url_ok(out->base_url))
-		section_fault(
+		section_wrong(
 			n, "base_url",
 			"\"base_url\" must be https://host or https://host:port, without a path "
 			"or a slash at its end");
@@ -285,7 +316,7 @@ void listeners_load(struct loader *l, const struct section *root)
 
 	if (json_get_arr(root->obj, "listeners", &array) != KB_OK || json_len(array) == 0 ||
 	    json_len(array) > KB_MAX_LISTENERS) {
-		section_fault(root, "listeners",
+		section_wrong(root, "listeners",
 			      "\"listeners\" must be an array of 1 to %d objects",
 			      KB_MAX_LISTENERS);
 		return;

@@ -13,12 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 static void entry_free(struct snapshot_entry *e)
 {
 	if (e == NULL)
 		return;
 	if (e->owned != NULL && e->is_private)
-		OPENSSL_cleanse(e->owned, e->data.len);
+		OPENSSL_cleanse(e->owned, (size_t)(e->data.p - e->owned) + e->data.len);
 	free(e->owned);
 	free(e->names);
 	free(e->key);
@@ -109,7 +111,39 @@ enum kb_err snapshot_entry_names(struct snapshot_entry *e)
 enum kb_err snapshot_files(struct snapshot **out)
 {
 	*out = calloc(1, sizeof **out);
-	return *out == NULL ? KB_E_NOMEM : KB_OK;
+	if (*out == NULL)
+		return KB_E_NOMEM;
+	(*out)->trust = file_trust_self();
+	(*out)->above_fd = -1;
+	return KB_OK;
+}
+
+static void above_forget(struct snapshot *s)
+{
+	if (s->above_fd >= 0)
+		close(s->above_fd);
+	s->above_fd = -1;
+}
+
+void snapshot_trust(struct snapshot *s, uid_t user)
+{
+	above_forget(s); /* it was found good for somebody else */
+	s->trust = (struct file_trust){.user = {user}, .n = 1};
+}
+
+void snapshot_as_service(struct snapshot *s)
+{
+	s->is_as_service = true;
+}
+
+bool snapshot_is_as_service(const struct snapshot *s)
+{
+	return s->is_as_service;
+}
+
+bool snapshot_is_archive(const struct snapshot *s)
+{
+	return s->map != NULL;
 }
 
 void snapshot_free(struct snapshot *s)
@@ -119,6 +153,7 @@ void snapshot_free(struct snapshot *s)
 	for (size_t i = 0; i < s->n; i++)
 		entry_free(s->entry[i]);
 	free(s->entry);
+	above_forget(s);
 	if (s->map != NULL)
 		munmap(s->map, s->map_len);
 	free(s);
@@ -133,32 +168,35 @@ static enum kb_err explain(struct snapshot *s, enum kb_err err, const char **why
 	return err;
 }
 
-/* The directories above `path`.  A directory of keys is checked once, not once for each key. */
-static enum kb_err check_above(struct snapshot *s, const char *path, const struct file_trust *trust)
+/* The directory above `path`.  A directory of keys is walked to once, not once for each key. */
+static enum kb_err check_above(struct snapshot *s, const char *path)
 {
-	const char *slash = strrchr(path, '/');
+	const char *name, *slash = strrchr(path, '/');
 	size_t len = slash == NULL ? 0 : (size_t)(slash - path);
 	enum kb_err err;
 
-	if (len > 0 && strlen(s->above) == len && memcmp(s->above, path, len) == 0)
+	if (s->above_fd >= 0 && len > 0 && strlen(s->above) == len &&
+	    memcmp(s->above, path, len) == 0)
 		return KB_OK;
-	if ((err = file_check_above(path, trust, s->why)) != KB_OK)
+	above_forget(s);
+	if ((err = file_above_trusted(path, &s->trust, &s->above_fd, &name, s->why)) != KB_OK)
 		return err;
 	snprintf(s->above, sizeof s->above, "%.*s", (int)len, path);
 	return KB_OK;
 }
 
-/* Group and others may read a file that is not private; a private one may be read by our group. */
-static enum kb_err open_file(struct snapshot *s, const char *path, bool is_private, int *fd,
+static enum kb_err open_file(struct snapshot *s, const char *path, enum file_use use, int *fd,
 			     const char **why)
 {
-	const struct file_trust trust = file_trust_self();
+	/* Mode bits that a file may not have. */
+	static const mode_t forbidden[] = {
+		[FILE_PUBLIC] = 022, [FILE_PRIVATE] = 026, [FILE_SECRET] = 077};
 	enum kb_err err;
 
 	*why = s->why;
-	if ((err = check_above(s, path, &trust)) != KB_OK)
+	if ((err = check_above(s, path)) != KB_OK)
 		return err;
-	return file_open_checked(path, &trust, is_private ? 026 : 022, fd, s->why);
+	return file_open_below(s->above_fd, path, &s->trust, forbidden[use], fd, s->why);
 }
 
 static enum kb_err load_file(struct snapshot *s, struct snapshot_entry *e, size_t max_bytes,
@@ -168,9 +206,10 @@ static enum kb_err load_file(struct snapshot *s, struct snapshot_entry *e, size_
 	struct stat st;
 	KB_AUTO(fd) int fd = -1;
 
-	if ((err = open_file(s, e->key, e->is_private, &fd, why)) != KB_OK)
+	if ((err = open_file(s, e->key, e->is_private ? FILE_PRIVATE : FILE_PUBLIC, &fd, why)) !=
+	    KB_OK)
 		return err;
-	if (fstat(fd, &st) != 0)
+	if (fd_stat(fd, &st) != 0)
 		return explain(s, KB_E_FILE, why, strerror(errno));
 	if ((uint64_t)st.st_size > max_bytes)
 		return explain(s, KB_E_FILE_SIZE, why, "is too large");
@@ -184,6 +223,8 @@ static enum kb_err load_file(struct snapshot *s, struct snapshot_entry *e, size_
 	if (e->data.len != (size_t)st.st_size)
 		return explain(s, KB_E_FILE, why,
 			       "changed while it was read: write a new file and rename it");
+	if ((err = text_begin(&e->data)) != KB_OK)
+		return explain(s, err, why, "is UTF-16 or UTF-32 text: save it as UTF-8");
 	return KB_OK;
 }
 
@@ -203,7 +244,7 @@ enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes
 			return explain(s, KB_E_FILE_SIZE, why, "is too large");
 		if (is_private && !known->is_private &&
 		    s->map == NULL) { /* it was read as public: its mode was not checked */
-			if ((err = snapshot_check(s, path, true, why)) != KB_OK)
+			if ((err = snapshot_check(s, path, FILE_PRIVATE, why)) != KB_OK)
 				return err;
 			known->is_private = true;
 		}
@@ -226,12 +267,31 @@ enum kb_err snapshot_read(struct snapshot *s, const char *path, size_t max_bytes
 	return KB_OK;
 }
 
-enum kb_err snapshot_check(struct snapshot *s, const char *path, bool is_private, const char **why)
+enum kb_err snapshot_check(struct snapshot *s, const char *path, enum file_use use,
+			   const char **why)
 {
 	KB_AUTO(fd) int fd = -1;
 
 	*why = "";
-	return s->map != NULL ? KB_OK : open_file(s, path, is_private, &fd, why);
+	return s->map != NULL ? KB_OK : open_file(s, path, use, &fd, why);
+}
+
+enum kb_err snapshot_check_way(struct snapshot *s, const char *path, bool is_optional,
+			       const char **why)
+{
+	KB_AUTO(fd) int dir = -1;
+	enum kb_err err;
+	const char *name;
+
+	*why = "";
+	if (s->map != NULL)
+		return KB_OK;
+	*why = s->why;
+	err = file_check_way(path, &s->trust, s->why);
+	if (err != KB_E_FILE || errno != ENOENT || !is_optional)
+		return err;
+	err = file_above_trusted(path, &s->trust, &dir, &name, s->why);
+	return err == KB_E_FILE && errno == ENOENT ? KB_OK : err;
 }
 
 static int by_name(const void *a, const void *b)
@@ -298,9 +358,9 @@ enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffi
 			  const char *const **names, const char **why)
 {
 	static const char *const none[] = {NULL};
-	const struct file_trust trust = file_trust_self();
 	enum kb_err err;
 	size_t index;
+	KB_AUTO(fd) int dir_fd = -1;
 	KB_AUTO(buf) struct buf key, block;
 
 	*names = none;
@@ -325,9 +385,9 @@ enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffi
 	if (s->map != NULL)
 		return explain(s, KB_E_FILE, why, "is not in the archive of this process");
 	*why = s->why;
-	if ((err = file_check_way(dir, &trust, s->why)) != KB_OK)
+	if ((err = file_dir_trusted(dir, &s->trust, &dir_fd, s->why)) != KB_OK)
 		return err;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return explain(s, KB_E_FILE, why, strerror(errno));
 	if ((err = list_dir(fd, suffix, &block)) != KB_OK)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/digest.h"
 #include "config/snapshot_priv.h"
 
@@ -126,12 +127,13 @@ enum kb_err snapshot_archive(int fd, struct snapshot **out)
 	*out = NULL;
 	/* Without the seals its maker could change it while it is used. */
 	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
+	if (seals < 0 || (seals & SEALS) != SEALS || fd_stat(fd, &st) != 0 ||
 	    (uint64_t)st.st_size < sizeof(struct archive_head))
 		return KB_E_FILE;
 	KB_AUTO(snapshot) struct snapshot *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return KB_E_NOMEM;
+	s->above_fd = -1;
 	s->map_len = (size_t)st.st_size;
 	void *map = mmap(NULL, s->map_len, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)

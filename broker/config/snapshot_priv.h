@@ -28,7 +28,10 @@ struct snapshot {
 	size_t map_len;
 	uint8_t digest[32]; /* of an archive */
 	char why[FILE_WHY];
-	char above[PATH_MAX]; /* the last directory that file_check_above() found good */
+	struct file_trust trust;
+	bool is_as_service;
+	char above[PATH_MAX]; /* the last directory that was found good, */
+	int above_fd;         /* and a descriptor of it; -1: none */
 };
 
 KB_MUST_CHECK enum kb_err snapshot_entry_new(struct span key, enum kind kind, unsigned parts,

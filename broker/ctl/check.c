@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/x509.h"
+#include "config/certificates.h"
+#include "ctl/check_warn.h"
 #include "ctl/open.h"
 #include "ctl/output.h"
 #include "keystore/keystore.h"
@@ -22,7 +24,7 @@ static const struct ctl_opt check_opts[] = {
 	{NULL, 0, NULL, NULL},
 };
 
-enum { MAX_NOTES = 200, EXPIRES_SOON_S = 30 * 86400 };
+enum { MAX_NOTES = 200 };
 
 struct notes { /* faults, or warnings; allocated texts */
 	char *text[MAX_NOTES];
@@ -43,6 +45,11 @@ __attribute__((format(printf, 2, 3))) static void note(struct notes *t, const ch
 	va_end(ap);
 }
 
+static void warn(void *warnings, const char *text)
+{
+	note(warnings, "%s", text);
+}
+
 static void notes_free(struct notes *t)
 {
 	for (size_t i = 0; i < t->n; i++)
@@ -51,42 +58,17 @@ static void notes_free(struct notes *t)
 
 /* ---- certificates ---- */
 
-static void chain_check(const struct config *cfg, const char *what, struct span pem, int64_t now_s,
-			struct notes *faults, struct notes *warnings)
+struct both {
+	struct notes *faults, *warnings;
+};
+
+static void on_certificate(void *ctx, enum certificate_state state, struct span pem,
+			   const char *text)
 {
-	KB_AUTO(buf) struct buf der = {0};
-	char end[KB_TIME_TEXT];
-	int64_t expires_s;
+	const struct both *to = ctx;
 
-	buf_init(&der, KB_MAX_CONFIG);
-	if (x509_chain_read(pem, &der, &expires_s) != KB_OK) {
-		note(faults, "%s: %s: no PEM certificates, or one does not parse", cfg->path, what);
-		return;
-	}
-	clock_text_s(expires_s, end);
-	if (expires_s < now_s)
-		note(faults, "%s: %s: a certificate ended on %.10s; replace it", cfg->path, what,
-		     end);
-	else if (expires_s < now_s + EXPIRES_SOON_S)
-		note(warnings, "%s: %s: a certificate ends on %.10s", cfg->path, what, end);
-}
-
-static void certificates_check(const struct config *cfg, struct notes *faults,
-			       struct notes *warnings)
-{
-	int64_t now_s = clock_wall_s();
-	char what[64];
-
-	for (size_t i = 0; i < cfg->n_listeners; i++) {
-		snprintf(what, sizeof what, "listeners[%zu].tls.certificate", i);
-		chain_check(cfg, what, cfg->listeners[i].certificate, now_s, faults, warnings);
-	}
-	chain_check(cfg, "signer.certificates", cfg->signer_chain, now_s, faults, warnings);
-	if (x509_chain_check(cfg->signer_chain) != KB_OK)
-		note(warnings,
-		     "%s: signer.certificates: not a chain from leaf to root; clients that follow "
-		     "x5c will refuse replies",
-		     cfg->path);
+	(void)pem;
+	note(state == CERTIFICATE_WARNING ? to->warnings : to->faults, "%s", text);
 }
 
 /* ---- the HSM ---- */
@@ -100,21 +82,24 @@ static void signer_check(const struct config *cfg, struct keystore *ks, struct n
 
 	buf_init(&leaf, KB_MAX_CONFIG);
 	if (err != KB_OK) {
-		note(faults, "%s: signer.object: %s. %s", cfg->path, kb_err_name(err),
-		     ctl_hint(err));
+		note(faults, "%s: signer.object: %s (%s: %s). %s", cfg->path, kb_err_name(err),
+		     cfg->signer_object, keystore_fault(ks), ctl_hint(err));
 		return;
 	}
 	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
-		return; /* reported by chain_check() */
+		return; /* reported by config_certificates() */
 	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
-		note(faults, "%s: signer: the first certificate is not for the key in the HSM (%s)",
-		     cfg->path, kb_err_name(err));
+		note(faults,
+		     "%s: signer: %s (%s): the first certificate must be for the key in the HSM",
+		     cfg->path, kb_err_name(err), keystore_fault(ks));
 }
 
 static void wrap_check(const struct config *cfg, struct keystore *ks, struct notes *faults,
 		       struct notes *warnings)
 {
-	if (keystore_self_test(ks) == KB_OK)
+	const size_t before = faults->n + warnings->n;
+	enum kb_err err = keystore_self_test(ks);
+	if (err == KB_OK)
 		return;
 	const struct wrap_plan *plan = keystore_plan(ks);
 	for (size_t s = 0; s < WRAP_SCHEMES; s++)
@@ -124,6 +109,9 @@ static void wrap_check(const struct config *cfg, struct keystore *ks, struct not
 				     "%s: hsm.module: %s of %s keys does not work right: such "
 				     "releases are refused",
 				     cfg->path, schemes[s].name, kty_name(kty));
+	if (faults->n + warnings->n == before)
+		note(faults, "%s: hsm.module: its self-test failed (%s). %s", cfg->path,
+		     kb_err_name(err), ctl_hint(err));
 }
 
 static void hsm_check(const struct config *cfg, struct notes *faults, struct notes *warnings)
@@ -143,8 +131,9 @@ static void hsm_check(const struct config *cfg, struct notes *faults, struct not
 			err = keystore_find(ks, one->object, r->kty, true,
 					    one->has_fingerprint ? one->fingerprint : NULL, &key);
 			if (err != KB_OK)
-				note(faults, "%s/%s.json: version %s: %s. %s", cfg->keys_dir,
-				     r->name, one->version, kb_err_name(err), ctl_hint(err));
+				note(faults, "%s/%s.json: version %s: %s (%s: %s). %s",
+				     cfg->keys_dir, r->name, one->version, kb_err_name(err),
+				     one->object, keystore_fault(ks), ctl_hint(err));
 		}
 	}
 	signer_check(cfg, ks, faults);
@@ -207,15 +196,20 @@ static int check_run(struct ctl *c)
 	struct buf out;
 
 	enum kb_err err = snapshot_files(&source);
-	if (err == KB_OK)
+	if (err == KB_OK) {
+		snapshot_as_service(source);
 		err = config_load(source, c->config_path, CONFIG_ALL, &cfg, &found);
+	}
 	for (size_t i = 0; i < found.n; i++)
 		note(&faults, "%s", found.text[i]);
 	config_faults_free(&found);
 	if (err != KB_OK && faults.n == 0)
 		note(&faults, "%s:1: %s", c->config_path, kb_err_name(err));
 	if (err == KB_OK) {
-		certificates_check(cfg, &faults, &warnings);
+		config_certificates(cfg, clock_wall_s(), on_certificate,
+				    &(struct both){&faults, &warnings});
+		check_policies(cfg, warn, &warnings);
+		check_key_sets(cfg, warn, &warnings);
 		if (ctl_has(c, OPT_HSM))
 			hsm_check(cfg, &faults, &warnings);
 	}

@@ -12,6 +12,7 @@
 #include "policy/explain.h"
 #include "policy/jwks.h"
 #include "policy/token.h"
+#include "policy/token_note.h"
 #include "process/keyset.h"
 
 enum { OPT_KEY, OPT_TOKEN, OPT_VERSION, OPT_AT, OPT_NONCE, OPT_KEYS };
@@ -38,6 +39,7 @@ struct question { /* what a release needs */
 	bool is_rehearsal; /* --at: another time than now */
 	struct span version, nonce;
 	const char *keys_from; /* as text */
+	struct jwks_report report;
 };
 
 static void question_cleanup(struct question *q)
@@ -97,7 +99,7 @@ static enum kb_err keys_find(struct question *q, const char *file)
 	}
 	if (document.len == 0)
 		return KB_OK;
-	if ((err = jwks_parse(document, &q->keys, NULL)) != KB_OK)
+	if ((err = jwks_parse(document, &q->keys, &q->report)) != KB_OK)
 		ctl_fail(CTL_FAILED, "the key set (%s) is refused: %s. %s", q->keys_from,
 			 kb_err_name(err), ctl_hint(err));
 	return err;
@@ -118,9 +120,15 @@ static enum kb_err judge(struct question *q, const char *version, const char *ke
 		return KB_E_KEY_NOT_FOUND;
 	q->version = span_str(v->version);
 	err = token_open(trimmed(buf_span(&q->token_text)), &q->token);
-	explain_step(q->ex, STEP_FORMAT, err, NULL);
-	if (err != KB_OK)
+	if (err != KB_OK) {
+		KB_AUTO(buf) struct buf note;
+		buf_init(&note, 1024);
+		token_note(trimmed(buf_span(&q->token_text)), err, &note);
+		buf_add(&note, "", 1);
+		explain_step(q->ex, STEP_FORMAT, err,
+			     buf_ok(&note) == KB_OK ? (const char *)note.p : NULL);
 		return err;
+	}
 	q->issuer = config_issuer(q->config, token_unverified_iss(q->token));
 	if ((err = keys_find(q, keys_file)) != KB_OK) {
 		*is_judged = false;
@@ -144,6 +152,10 @@ static enum kb_err judge(struct question *q, const char *version, const char *ke
 
 static void answer_json(const struct question *q, enum kb_err outcome, struct buf *out)
 {
+	KB_AUTO(buf) struct buf why;
+
+	buf_init(&why, JWKS_REPORT_BYTES);
+	jwks_report_text(&q->report, &why);
 	buf_add_str(out, "{");
 	json_add_bool(out, "released", outcome == KB_OK);
 	json_add_member(out, "code", span_str(kb_err_name(outcome)));
@@ -152,6 +164,9 @@ static void answer_json(const struct question *q, enum kb_err outcome, struct bu
 	json_add_member(out, "issuer",
 			q->issuer == NULL ? span_of("", 0) : span_str(q->issuer->rules.name));
 	json_add_int(out, "at", q->now_s);
+	json_add_int(out, "keys_used", q->report.kept);
+	json_add_int(out, "keys_dropped", q->report.dropped);
+	json_add_member(out, "dropped", buf_span(&why));
 	json_add_name(out, "explain");
 	explain_json(q->ex, out);
 	buf_add_str(out, "}\n");
@@ -168,6 +183,12 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 	buf_addf(out, "time     %.19sZ\n", at);
 	if (q->issuer != NULL)
 		buf_addf(out, "issuer   %s (keys: %.200s)\n", q->issuer->rules.name, q->keys_from);
+	if (q->report.dropped > 0) {
+		buf_addf(out, "dropped  of %u keys, not used: ",
+			 q->report.kept + q->report.dropped + q->report.repeated);
+		jwks_report_text(&q->report, out);
+		buf_add_str(out, "\n");
+	}
 	buf_add_str(out, "\n");
 	if (q->version.len > 0)
 		explain_text(q->ex, out);
@@ -175,7 +196,7 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 		buf_addf(out, "REFUSE %s: %s\n", kb_err_name(outcome), ctl_hint(outcome));
 	if (outcome == KB_OK && q->issuer != NULL && q->issuer->rules.is_single_use)
 		buf_add_str(out, "The issuer is configured for single use: the ledger lets it "
-				 "happen once.\n");
+				 "happen once, and again only within single_use_grace.\n");
 }
 
 static int explain_run(struct ctl *c)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "ctl/output.h"
 
 char *ctl_path(const char *dir, const char *name)
@@ -19,9 +20,9 @@ char *ctl_path(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
-enum kb_err ctl_write(const char *path, mode_t mode, bool is_new, struct span text)
+enum kb_err ctl_write(const char *path, mode_t mode, gid_t group, bool is_new, struct span text)
 {
-	enum kb_err err = file_replace_path(path, mode, is_new ? FILE_NEW : 0, text);
+	enum kb_err err = file_replace_path_group(path, mode, group, is_new ? FILE_NEW : 0, text);
 
 	if (err == KB_E_FILE)
 		ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
@@ -41,5 +42,13 @@ enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out)
 		ctl_fail(CTL_FAILED, "%s: more than %zu bytes", path, max_bytes);
 	if (fd >= 0 && !is_stdin)
 		close(fd);
+	if (err != KB_OK)
+		return err;
+	struct span text = buf_span(out);
+	if ((err = text_begin(&text)) != KB_OK)
+		ctl_fail(CTL_FAILED, "%s: %s", path, kb_err_text(err));
+	if (text.len > 0)
+		memmove(out->p, text.p, text.len);
+	out->len = text.len;
 	return err;
 }

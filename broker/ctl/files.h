@@ -8,7 +8,8 @@
 
 /* Write `text` as `path`: temporary file beside it, fsync, rename, fsync of the directory.
  * `is_new`: KB_E_FILE when it exists. */
-KB_MUST_CHECK enum kb_err ctl_write(const char *path, mode_t mode, bool is_new, struct span text);
+KB_MUST_CHECK enum kb_err ctl_write(const char *path, mode_t mode, gid_t group, bool is_new,
+				    struct span text);
 /* A whole file ("-": standard input) of at most max_bytes. */
 KB_MUST_CHECK enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out);
 /* "dir/name" (malloc; caller frees), NULL on no memory. */

@@ -64,24 +64,27 @@ static enum kb_err pkcs8_encode(EVP_PKEY *key, struct secret **out)
 {
 	enum kb_err err = KB_E_KEY_FORMAT;
 	PKCS8_PRIV_KEY_INFO *info = NULL;
-	uint8_t *der = NULL;
+	struct secret *der = NULL;
 	int len = 0;
 
 	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
 	    EVP_PKEY_set_utf8_string_param(key, "encoding", "named_curve") != 1)
 		goto out; /* explicit parameters: PKCS#11 and clients need the curve's name */
 	if ((info = EVP_PKEY2PKCS8(key)) == NULL ||
-	    (len = i2d_PKCS8_PRIV_KEY_INFO(info, &der)) <= 0 || len > KB_MAX_SECRET)
+	    (len = i2d_PKCS8_PRIV_KEY_INFO(info, NULL)) <= 0 || len > KB_MAX_SECRET)
 		goto out;
-	if ((*out = secret_new((size_t)len)) == NULL) {
-		err = KB_E_NOMEM;
+	err = KB_E_NOMEM;
+	if ((der = secret_new((size_t)len)) == NULL)
 		goto out;
-	}
-	memcpy(secret_bytes(*out), der, (size_t)len);
+	uint8_t *at = secret_bytes(der);
+	if (i2d_PKCS8_PRIV_KEY_INFO(info, &at) != len)
+		goto out;
+	*out = der;
+	der = NULL;
 	err = KB_OK;
 out:
+	secret_free(der);
 	PKCS8_PRIV_KEY_INFO_free(info);
-	OPENSSL_clear_free(der, len > 0 ? (size_t)len : 0);
 	return err;
 }
 

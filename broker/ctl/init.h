@@ -31,6 +31,10 @@ KB_MUST_CHECK enum kb_err init_put(const struct instance *in, const char *name, 
 				   struct span text);
 KB_MUST_CHECK enum kb_err init_put_buf(const struct instance *in, const char *name, mode_t mode,
 				       const struct buf *text);
+/* The mode of a file that the broker reads and others may not: its group is the broker's. */
+mode_t init_private(const struct instance *in);
+/* The processes' user becomes the owner. */
+KB_MUST_CHECK enum kb_err init_give(const struct instance *in, const char *name);
 /* False: errno is ENOTEMPTY, or says why it cannot be read. */
 bool init_is_empty(const char *path);
 /* A directory of the owner, which the processes' group may enter, or of the processes' user. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "ctl/files.h"
 #include "ctl/init.h"
 #include "ctl/output.h"
@@ -35,9 +36,19 @@ enum kb_err init_put(const struct instance *in, const char *name, mode_t mode, s
 
 	if (path == NULL)
 		return KB_E_NOMEM;
-	enum kb_err err = ctl_write(path, mode, true, text);
 	/* A file that the processes' group may read gets that group. */
-	return err == KB_OK && (mode & 070) != 0 ? own(in, name, geteuid()) : err;
+	bool is_shared = in->user != NULL && (mode & 070) != 0;
+	return ctl_write(path, mode, is_shared ? in->gid : FILE_OWN_GROUP, true, text);
+}
+
+mode_t init_private(const struct instance *in)
+{
+	return in->user == NULL ? 0600 : 0640;
+}
+
+enum kb_err init_give(const struct instance *in, const char *name)
+{
+	return own(in, name, in->uid);
 }
 
 enum kb_err init_put_buf(const struct instance *in, const char *name, mode_t mode,

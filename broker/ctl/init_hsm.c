@@ -31,8 +31,7 @@ static enum kb_err softhsm_conf(const struct instance *in)
 	buf_add_str(&text, tokens);
 	buf_add_str(&text,
 		    "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n");
-	enum kb_err err =
-		init_put_buf(in, "hsm/softhsm2.conf", in->user != NULL ? 0640 : 0600, &text);
+	enum kb_err err = init_put_buf(in, "hsm/softhsm2.conf", init_private(in), &text);
 	if (err == KB_OK && setenv("SOFTHSM2_CONF", path, 1) != 0)
 		err = KB_E_NOMEM;
 	return err;
@@ -94,15 +93,18 @@ enum kb_err init_hsm(struct instance *in, struct hsm_public *signer)
 	enum kb_err err = KB_E_BUG;
 	KB_AUTO(secret) struct secret *so_pin = NULL;
 	KB_AUTO(secret) struct secret *pin = NULL;
+	struct user service;
 
 	if (in->is_softhsm && (err = softhsm_conf(in)) != KB_OK)
 		return err;
 	if ((err = pin_make(in, "hsm/so-pin", &so_pin)) != KB_OK ||
-	    (err = pin_make(in, "hsm/pin", &pin)) != KB_OK)
+	    (err = pin_make(in, "hsm/pin", &pin)) != KB_OK ||
+	    (err = init_give(in, "hsm/pin")) != KB_OK)
 		return err;
-	if ((err = ctl_user_enter(in->user)) != KB_OK)
+	user_of(in->uid, in->gid, &service);
+	if ((err = ctl_user_enter(&service)) != KB_OK)
 		return err;
 	err = token_make(in, so_pin, pin, signer);
-	ctl_user_leave();
+	user_leave();
 	return err;
 }

@@ -61,10 +61,10 @@ static enum kb_err authority_make(const struct instance *in, struct authority *a
 
 /* A leaf for `key` and its chain: up to the issuing CA for TLS, up to the root for the reply's x5c:
  * Key Vault's clients expect the root there. */
-static enum kb_err leaf_make(const struct instance *in, const struct authority *a, EVP_PKEY *key,
-			     const char *file, bool with_root)
+static enum kb_err leaf_make(const struct instance *in, const struct authority *a,
+			     enum x509_kind kind, EVP_PKEY *key, const char *file)
 {
-	struct x509_template t = {X509_LEAF, strlen(in->host) <= 64 ? in->host : "keybroker",
+	struct x509_template t = {kind,      strlen(in->host) <= 64 ? in->host : "keybroker",
 				  in->names, in->n_names,
 				  LEAF_DAYS, clock_wall_s()};
 	KB_AUTO(x509_cert) X509 *leaf = NULL;
@@ -76,7 +76,7 @@ static enum kb_err leaf_make(const struct instance *in, const struct authority *
 	buf_init(&pem, KB_MAX_CONFIG);
 	x509_pem(&pem, leaf);
 	x509_pem(&pem, a->issuing);
-	if (with_root)
+	if (kind == X509_SIGNER)
 		x509_pem(&pem, a->root);
 	return init_put_buf(in, file, 0644, &pem);
 }
@@ -94,13 +94,13 @@ enum kb_err init_tls(const struct instance *in, const struct hsm_public *signer)
 	if (err == KB_OK)
 		err = x509_key_pem(server, &server_pem);
 	if (err == KB_OK)
-		err = init_put(in, "tls/server.key", 0600, secret_span(server_pem));
+		err = init_put(in, "tls/server.key", init_private(in), secret_span(server_pem));
 	if (err == KB_OK)
-		err = leaf_make(in, &a, server, "tls/server.pem", false);
+		err = leaf_make(in, &a, X509_LEAF, server, "tls/server.pem");
 	if (err == KB_OK)
 		err = hsm_public_evp(signer, &signer_key);
 	if (err == KB_OK)
-		err = leaf_make(in, &a, signer_key, "tls/signer-chain.pem", true);
+		err = leaf_make(in, &a, X509_SIGNER, signer_key, "tls/signer-chain.pem");
 	authority_free(&a);
 	if (err == KB_E_CONFIG)
 		ctl_fail(CTL_FAILED, "a --name is neither a host name nor an address");

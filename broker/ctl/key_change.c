@@ -13,13 +13,15 @@
 #include "ctl/user.h"
 #include "keystore/keystore.h"
 
-enum { OPT_RELOAD, OPT_YES };
+enum { OPT_RELOAD, OPT_WAIT, OPT_YES };
 const struct ctl_opt key_change_opts[] = {
 	[OPT_RELOAD] = {"reload", 'r', NULL, "the running broker loads it now"},
+	[OPT_WAIT] = {"wait", 'w', NULL, "--reload, and until every older generation is over"},
 	{NULL, 0, NULL, NULL},
 };
 const struct ctl_opt key_delete_opts[] = {
 	[OPT_RELOAD] = {"reload", 'r', NULL, "the running broker loads it now"},
+	[OPT_WAIT] = {"wait", 'w', NULL, "--reload, and until every older generation is over"},
 	[OPT_YES] = {"yes", 'y', NULL, "do not ask"},
 	{NULL, 0, NULL, NULL},
 };
@@ -64,7 +66,7 @@ int key_rotate_run(struct ctl *c)
 	err = ctl_version_commit(c, cc.config, ks, r, err, object, &before);
 	ctl_hsm_close(ks);
 	return err == KB_OK ? ctl_record_done(c, cc.config, "has a new version; the old ones stay",
-					      r->name, ctl_has(c, OPT_RELOAD))
+					      r->name, ctl_has(c, OPT_RELOAD), ctl_has(c, OPT_WAIT))
 			    : CTL_FAILED;
 }
 
@@ -82,7 +84,7 @@ static int enable_run(const struct ctl *c, bool is_enabled)
 	if (ctl_record_put(c, cc.config, r, &before) != KB_OK)
 		return CTL_FAILED;
 	return ctl_record_done(c, cc.config, is_enabled ? "enabled" : "disabled", r->name,
-			       ctl_has(c, OPT_RELOAD));
+			       ctl_has(c, OPT_RELOAD), ctl_has(c, OPT_WAIT));
 }
 
 int key_enable_run(struct ctl *c)
@@ -122,12 +124,12 @@ int key_delete_run(struct ctl *c)
 	/* Before the record is removed: a wrong PIN must not leave a key half deleted. */
 	if (ctl_hsm_open(cc.config, true, &ks) != KB_OK)
 		return CTL_FAILED;
-	ctl_user_leave();
+	user_leave();
 	KB_AUTO(cstr) char *path = ctl_record_path(cc.config, r->name);
 	if (path == NULL || unlink(path) != 0)
 		code = ctl_fail(CTL_FAILED, "%s: %s", path == NULL ? r->name : path,
 				strerror(errno));
-	if (code == CTL_OK && ctl_user_enter(cc.config->user) != KB_OK)
+	if (code == CTL_OK && ctl_user_enter(&cc.config->service) != KB_OK)
 		code = CTL_FAILED;
 	for (size_t i = 0; code == CTL_OK && i < r->n_versions; i++) {
 		enum kb_err err = keystore_destroy(ks, r->versions[i].object);
@@ -138,7 +140,7 @@ int key_delete_run(struct ctl *c)
 				 r->versions[i].object, kb_err_name(err));
 	}
 	ctl_hsm_close(ks);
-	return code == CTL_OK
-		       ? ctl_record_done(c, cc.config, "deleted", r->name, ctl_has(c, OPT_RELOAD))
-		       : code;
+	return code == CTL_OK ? ctl_record_done(c, cc.config, "deleted", r->name,
+						ctl_has(c, OPT_RELOAD), ctl_has(c, OPT_WAIT))
+			      : code;
 }

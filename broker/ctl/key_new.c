@@ -1,9 +1,11 @@
 /* broker/ctl/key_new.c — `keybrokerctl key create` and `key import`: a new key object and its
  * record. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -26,6 +28,7 @@ enum {
 	OPT_IMMUTABLE,
 	OPT_DISABLED,
 	OPT_RELOAD_NEW,
+	OPT_WAIT_NEW,
 	/* create */
 	OPT_SIZE,
 	OPT_CRV,
@@ -43,7 +46,8 @@ enum {
 	[OPT_IMMUTABLE] = {"immutable", 0, NULL,                                                   \
 			   "the policy may never be changed through the API"},                     \
 	[OPT_DISABLED] = {"disabled", 0, NULL, "starts disabled"},                                 \
-	[OPT_RELOAD_NEW] = {"reload", 'r', NULL, "the running broker loads it now"}
+	[OPT_RELOAD_NEW] = {"reload", 'r', NULL, "the running broker loads it now"},               \
+	[OPT_WAIT_NEW] = {"wait", 'w', NULL, "--reload, and until every older generation is over"}
 
 const struct ctl_opt key_create_opts[] = {
 	OPTS_NEW,
@@ -160,23 +164,49 @@ static char *policy_name(const struct config *cfg, const char *absolute)
 	return strdup(absolute);
 }
 
+/* For the user that we act as. */
+static bool access_denied(const char *path)
+{
+	return faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) != 0 && errno == EACCES;
+}
+
 /* The configuration check compiles it again.  Here a fault is reported with its line. */
 static bool policy_read(struct key_record *r, const struct config *cfg, const char *file)
 {
 	KB_AUTO(buf) struct buf text = {0};
 	KB_AUTO(rules) struct rules *rules = NULL;
-	KB_AUTO(cstr) char *absolute = realpath(file, NULL);
+	KB_AUTO(cstr) char *here = getcwd(NULL, 0);
+	/* Links are not resolved: what they lead to is renewed by exchanging them. */
+	KB_AUTO(cstr) char *absolute = here == NULL ? NULL : path_join(here, file);
 	struct policy_fault fault;
 
 	if (absolute == NULL)
 		return ctl_fail(false, "--policy %s: %s", file, strerror(errno));
 	if (ctl_read(absolute, KB_MAX_POLICY, &text) != KB_OK)
 		return false;
+	if (user_enter(&cfg->service) == KB_OK) {
+		if (access_denied(absolute))
+			ctl_say("warning: %s: user %s, as whom the broker runs, cannot read it",
+				absolute, cfg->service.name);
+		user_leave();
+	}
 	enum kb_err err = rules_compile(buf_span(&text), &rules, &fault);
 	if (err != KB_OK)
 		return ctl_fail(false, "%s:%u: %s", file, fault.line,
 				fault.text[0] != '\0' ? fault.text : kb_err_name(err));
 	return (r->policy_file = policy_name(cfg, absolute)) != NULL;
+}
+
+/* A record may not hold a zero (keystore/record.c). */
+static bool bound_read(const struct ctl *c, unsigned option, const char *what, int64_t *out)
+{
+	const char *v = ctl_value(c, option);
+
+	if (v == NULL)
+		return true;
+	if (!ctl_time(what, v, out))
+		return false;
+	return *out != 0 || ctl_fail(false, "%s: 0 is no date: leave %s out", what, what);
 }
 
 static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kty kty,
@@ -207,9 +237,9 @@ static bool record_new(const struct ctl *c, const struct config *cfg, enum kb_kt
 				       "one (or say --not-exportable)");
 	if (v != NULL && !policy_read(r, cfg, v))
 		return false;
-	if ((v = ctl_value(c, OPT_NBF)) != NULL && !ctl_time("--nbf", v, &r->not_before))
-		return false;
-	if ((v = ctl_value(c, OPT_EXP)) != NULL && !ctl_time("--exp", v, &r->expires))
+	r->expires = KEY_NEVER;
+	if (!bound_read(c, OPT_NBF, "--nbf", &r->not_before) ||
+	    !bound_read(c, OPT_EXP, "--exp", &r->expires))
 		return false;
 	return ops_read(r, ctl_value(c, OPT_OPS)) && tags_read(r, c);
 }
@@ -265,7 +295,7 @@ int key_create_run(struct ctl *c)
 	err = ctl_version_commit(c, cc.config, ks, r, err, object, NULL);
 	ctl_hsm_close(ks);
 	return err == KB_OK ? ctl_record_done(c, cc.config, "created", r->name,
-					      ctl_has(c, OPT_RELOAD_NEW))
+					      ctl_has(c, OPT_RELOAD_NEW), ctl_has(c, OPT_WAIT_NEW))
 			    : CTL_FAILED;
 }
 
@@ -301,5 +331,6 @@ int key_import_run(struct ctl *c)
 		return CTL_FAILED;
 	ctl_say("Its plaintext is still in %s: destroy it when you know that the key works.",
 		ctl_value(c, OPT_FILE));
-	return ctl_record_done(c, cc.config, "imported", r->name, ctl_has(c, OPT_RELOAD_NEW));
+	return ctl_record_done(c, cc.config, "imported", r->name, ctl_has(c, OPT_RELOAD_NEW),
+			       ctl_has(c, OPT_WAIT_NEW));
 }

@@ -87,7 +87,7 @@ static bool open_archive(struct archive *a)
 	a->to_dir = open(a->to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (a->to_dir < 0)
 		return ctl_fail(false, "--to %s: %s", a->to, strerror(errno));
-	if (fstat(a->from_dir, &from) != 0 || fstat(a->to_dir, &to) != 0)
+	if (fd_stat(a->from_dir, &from) != 0 || fd_stat(a->to_dir, &to) != 0)
 		return ctl_fail(false, "--to %s: %s", a->to, strerror(errno));
 	if (from.st_dev == to.st_dev && from.st_ino == to.st_ino)
 		return ctl_fail(false, "--to %s is the ledger's own directory", a->to);
@@ -191,7 +191,7 @@ static bool is_same(int one, int other)
 	struct stat st, to;
 	size_t n = 0, m = 0;
 
-	if (fstat(one, &st) != 0 || fstat(other, &to) != 0 || st.st_size != to.st_size ||
+	if (fd_stat(one, &st) != 0 || fd_stat(other, &to) != 0 || st.st_size != to.st_size ||
 	    (st.st_dev == to.st_dev && st.st_ino == to.st_ino))
 		return false;
 	do {

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/text.h"
+#include "base/terminal.h"
 #include "ctl/broker.h"
 #include "ctl/ledger.h"
 #include "ctl/open.h"
@@ -81,6 +81,20 @@ static void add_failings(struct buf *out, const struct json_t *doc)
 	}
 }
 
+/* "1204 more from 192.0.2.7 in 60 s": refusals that have no record of their own. */
+static bool add_sum(struct buf *out, const struct json_t *doc)
+{
+	int64_t more = 0, seconds = 0;
+
+	if (json_get_int(doc, "more", &more) != KB_OK ||
+	    json_get_int(doc, "seconds", &seconds) != KB_OK)
+		return false;
+	buf_addf(out, "  %lld more", (long long)more);
+	add_field(out, doc, "peer", "from ");
+	buf_addf(out, " in %lld s", (long long)seconds);
+	return true;
+}
+
 static void line_text(struct buf *out, const struct json_t *doc)
 {
 	int64_t seq = 0;
@@ -96,7 +110,11 @@ static void line_text(struct buf *out, const struct json_t *doc)
 	add_field(out, doc, "key", "");
 	add_field(out, doc, "issuer", "by ");
 	add_field(out, doc, "vm", "to ");
-	add_field(out, doc, "peer", "from ");
+	if (!add_sum(out, doc))
+		add_field(out, doc, "peer", "from ");
+	bool is_repeat = false;
+	if (json_get_bool(doc, "repeat", &is_repeat) == KB_OK && is_repeat)
+		buf_add_str(out, "  again: the same token within single_use_grace");
 	add_field(out, doc, "why", "");
 	if (json_get_int(doc, "returned", &seq) == KB_OK)
 		buf_addf(out, "  the configuration of record %lld again", (long long)seq);
@@ -139,7 +157,7 @@ static enum kb_err view_line(struct viewer *v, struct span text)
 		/* The bytes of the file, unless a person looks: versions before this one wrote
 		 * active characters as they are.  In JSON it is the same value. */
 		if (isatty(STDOUT_FILENO))
-			text_add(&one, text, false);
+			terminal_add(&one, text, false);
 		else
 			buf_add_span(&one, text);
 		buf_add_str(&one, "\n");

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -15,8 +16,24 @@
 #include "ctl/user.h"
 #include "keystore/keystore.h"
 #include "keystore/softhsm.h"
+#include "process/sandbox.h"
 
 /* ---- the configuration ---- */
+
+/* Where the configuration is not root's alone, root acts for the user whose it is, and has that
+ * user's rights from here on: the paths in it are that user's choice. */
+static enum kb_err become_owner(const struct config *cfg)
+{
+	char why[FILE_WHY];
+
+	if (geteuid() != 0 || config_is_roots(cfg, why) == KB_OK)
+		return KB_OK;
+	enum kb_err err = user_become(&cfg->service);
+	if (err != KB_OK)
+		ctl_fail(CTL_FAILED, "cannot become user %s: %s", cfg->service.name,
+			 strerror(errno));
+	return err;
+}
 
 enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
 			    struct ctl_config *out)
@@ -40,7 +57,7 @@ enum kb_err ctl_config_open(const struct ctl *c, unsigned parts, bool is_change,
 	for (size_t i = 0; i < faults.n; i++)
 		ctl_say("%s", faults.text[i]);
 	config_faults_free(&faults);
-	return err;
+	return err == KB_OK ? become_owner(out->config) : err;
 }
 
 void ctl_config_cleanup(struct ctl_config *cc)
@@ -79,18 +96,15 @@ static void pin_close(void)
 	pin_fd = -1;
 }
 
-static enum kb_err pin_read(const char *path, struct secret **out)
+static enum kb_err pin_read(const struct config *cfg, struct secret **out)
 {
-	const struct file_trust trust = file_trust_self();
+	const char *path = cfg->hsm_pin_file;
 	char why[FILE_WHY];
 	int fd;
-	enum kb_err err = file_open_trusted(path, &trust, 027, &fd, why);
+	enum kb_err err = config_pin_open(cfg, &fd, why);
 
 	if (err != KB_OK) {
-		ctl_fail(CTL_FAILED, "%s: %s%s", path, why,
-			 err == KB_E_FILE
-				 ? " (the HSM's PIN is read as the instance's owner or root)"
-				 : "");
+		ctl_fail(CTL_FAILED, "%s: %s", path, why);
 		return err;
 	}
 	if ((err = secret_read_fd(fd, out)) != KB_OK)
@@ -108,21 +122,26 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	char token_dir[SOFTHSM_TOKEN_DIR];
 
 	*out = NULL;
+	if ((err = become_owner(cfg)) != KB_OK)
+		return err;
 	if ((err = secret_arena_init()) != KB_OK) {
 		ctl_fail(CTL_FAILED,
 			 "%d KiB of memory cannot be locked for the PIN; raise `ulimit -l`",
 			 KB_SECRET_ARENA / 1024);
 		return err;
 	}
-	if ((err = pin_read(cfg->hsm_pin_file, &pin)) != KB_OK)
+	if ((err = pin_read(cfg, &pin)) != KB_OK)
 		return err;
+	/* The vault has no other variables: what is good here is good there. */
+	if (sandbox_is_complete() && clearenv() != 0)
+		return KB_E_NOMEM;
 	for (char **e = cfg->hsm_environment; e != NULL && *e != NULL; e++) {
 		KB_AUTO(cstr) char *name = strndup(*e, strcspn(*e, "="));
 		if (name == NULL || (*e)[strlen(name)] != '=' ||
 		    setenv(name, *e + strlen(name) + 1, 1) != 0)
 			return KB_E_NOMEM;
 	}
-	if ((err = ctl_user_enter(cfg->user)) != KB_OK)
+	if ((err = ctl_user_enter(&cfg->service)) != KB_OK)
 		return err;
 	struct keystore_params params = {
 		.module = cfg->hsm_module,
@@ -133,7 +152,7 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 		.token_dir = softhsm_own_token_dir(cfg->hsm_module, token_dir) ? token_dir : NULL};
 	if ((err = keystore_open(&params, out)) != KB_OK) {
 		pin_close();
-		ctl_user_leave();
+		user_leave();
 		ctl_fail(CTL_FAILED, "the HSM (%s, %s) does not open: %s. %s", cfg->hsm_module,
 			 cfg->hsm_token, kb_err_name(err), ctl_hint(err));
 	}
@@ -144,5 +163,5 @@ void ctl_hsm_close(struct keystore *ks)
 {
 	keystore_close(ks);
 	pin_close();
-	ctl_user_leave();
+	user_leave();
 }

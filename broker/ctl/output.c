@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/text.h"
+#include "base/terminal.h"
 
 static bool is_reported;
 
@@ -22,7 +22,7 @@ static void say(const char *before, const char *fmt, va_list ap)
 	if (vasprintf(&text, fmt, ap) < 0)
 		text = NULL;
 	else
-		text_add(&line, span_str(text), true);
+		terminal_add(&line, span_str(text), true);
 	buf_add_str(&line, "\n");
 	if (buf_ok(&line) == KB_OK)
 		(void)(fwrite(line.p, 1, line.len, stderr) == line.len);
@@ -58,7 +58,7 @@ int ctl_put(struct buf *out, int code)
 	struct buf safe;
 
 	buf_init(&safe, 2 * (size_t)CTL_MAX_OUTPUT);
-	text_add(&safe, buf_span(out), true); /* in JSON it is the same value */
+	terminal_add(&safe, buf_span(out), true); /* in JSON it is the same value */
 	bool is_written = buf_ok(out) == KB_OK && buf_ok(&safe) == KB_OK &&
 			  (safe.len == 0 || fwrite(safe.p, 1, safe.len, stdout) == safe.len) &&
 			  fflush(stdout) == 0;

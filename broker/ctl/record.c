@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "ctl/broker.h"
 #include "ctl/files.h"
 #include "ctl/open.h"
@@ -29,6 +30,12 @@ static bool config_still_good(const struct ctl *c)
 	return err == KB_OK;
 }
 
+/* The broker reads what root writes by its group; a user who is not root writes as before. */
+static gid_t ctl_group(const struct config *cfg)
+{
+	return geteuid() == 0 && cfg->service.uid != 0 ? cfg->service.gid : FILE_OWN_GROUP;
+}
+
 enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
 			   const struct key_record *r, const struct buf *before)
 {
@@ -40,24 +47,29 @@ enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
 	key_record_write(r, &text);
 	if (path == NULL || buf_ok(&text) != KB_OK)
 		return KB_E_NOMEM;
-	if ((err = ctl_write(path, RECORD_MODE, before == NULL, buf_span(&text))) != KB_OK)
+	if ((err = ctl_write(path, RECORD_MODE, ctl_group(cfg), before == NULL, buf_span(&text))) !=
+	    KB_OK)
 		return err;
 	if (config_still_good(c))
 		return KB_OK;
 	if (before == NULL ? unlink(path) != 0
-			   : ctl_write(path, RECORD_MODE, false, buf_span(before)) != KB_OK)
+			   : ctl_write(path, RECORD_MODE, ctl_group(cfg), false,
+				       buf_span(before)) != KB_OK)
 		ctl_fail(CTL_FAILED, "%s cannot be undone: remove it by hand", path);
 	ctl_fail(CTL_FAILED, "%s: nothing was changed", r->name);
 	return KB_E_CONFIG;
 }
 
 int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,
-		    const char *name, bool with_reload)
+		    const char *name, bool with_reload, bool with_wait)
 {
+	struct broker_state state;
+	int64_t generation;
+
 	ctl_say("%s: %s", name, what);
-	if (with_reload)
-		return ctl_reload(c, cfg);
-	if (ctl_broker_pid(cfg) != 0)
+	if (with_reload || with_wait)
+		return ctl_reload(c, cfg, with_wait, &generation);
+	if (ctl_broker_look(cfg, &state) != BROKER_ENDED)
 		ctl_say("The running broker loads it with: keybrokerctl -c %s reload",
 			c->config_path);
 	return CTL_OK;

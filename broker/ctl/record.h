@@ -14,9 +14,10 @@ KB_MUST_CHECK enum kb_err ctl_record_find(const struct ctl *c, const struct conf
  * until now; NULL: it is new. */
 KB_MUST_CHECK enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
 					 const struct key_record *r, const struct buf *before);
-/* Report `what` was done, and reload, or print how to reload. */
+/* Report `what` was done, and reload (`with_wait`: until older generations are over), or print how
+ * to reload. */
 int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,
-		    const char *name, bool with_reload);
+		    const char *name, bool with_reload, bool with_wait);
 
 /* version.c: add the object `made` (taken over; NULL when the HSM failed with `err`) to the record
  * and write the record, or undo all of it. */

@@ -65,11 +65,20 @@ static void ready_rows(struct ctl_table *t, const struct json_t *ready)
 	}
 }
 
-static int status_text(const struct config *cfg, pid_t pid, int status, const struct buf *body)
+/* 0 ready, 1 not, 2 unknown: no answer came, and no broker was seen to have ended. */
+static int status_code(enum broker_look look, int status)
+{
+	return status == 200 ? CTL_OK : status == 0 && look != BROKER_ENDED ? CTL_FAILED : CTL_NO;
+}
+
+static int status_text(const struct config *cfg, enum broker_look look,
+		       const struct broker_state *state, int status, const struct buf *body)
 {
 	struct ctl_table t;
 	struct buf out;
-	char text[64];
+	char text[600];
+	int64_t generation;
+	const int code = status_code(look, status);
 	KB_AUTO(json) struct json_t *ready = NULL;
 
 	if (status != 0 && json_load_strict(buf_span(body), CTL_REPLY_BYTES, &ready, NULL) != KB_OK)
@@ -77,22 +86,32 @@ static int status_text(const struct config *cfg, pid_t pid, int status, const st
 				cfg->metrics_address);
 	buf_init(&out, CTL_MAX_OUTPUT);
 	ctl_table_init(&t, 3);
-	snprintf(text, sizeof text, pid != 0 ? "pid %ld" : "no pid file, or its process has ended",
-		 (long)pid);
+	if (look == BROKER_RUNS)
+		snprintf(text, sizeof text, "pid %ld", (long)state->pid);
+	else
+		snprintf(text, sizeof text, "%s",
+			 look == BROKER_ENDED ? "no pid file, or its process has ended"
+					      : state->why);
 	row(&t, "broker",
-	    status == 200             ? "ready"
-	    : pid == 0 && status == 0 ? "NOT RUNNING"
-				      : "NOT READY",
+	    status == 200        ? "ready"
+	    : code == CTL_FAILED ? "UNKNOWN"
+	    : status == 0        ? "NOT RUNNING"
+				 : "NOT READY",
 	    text);
+	if (status == 0 && code == CTL_FAILED && cfg->metrics_address != NULL) {
+		snprintf(text, sizeof text, "http://%s/readyz gave no whole answer",
+			 cfg->metrics_address);
+		row(&t, "metrics", "UNKNOWN", text);
+	}
 	if (status != 0) {
-		long long generation = ctl_metric(cfg, "keybroker_config_generation");
-		snprintf(text, sizeof text, "generation %lld", generation);
-		if (generation >= 0)
-			row(&t, "configuration", "in force", text);
+		bool is_seen = ctl_metric(cfg, "keybroker_config_generation", &generation);
+		snprintf(text, sizeof text, "generation %lld", (long long)generation);
+		row(&t, "configuration", is_seen ? "in force" : "UNKNOWN",
+		    is_seen ? text : "/metrics gave no whole answer");
 		ready_rows(&t, ready);
 	}
 	ctl_table_write(&t, &out);
-	return ctl_put(&out, status == 200 ? CTL_OK : CTL_NO);
+	return ctl_put(&out, code);
 }
 
 static int status_run(struct ctl *c)
@@ -100,24 +119,30 @@ static int status_run(struct ctl *c)
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
 	KB_AUTO(buf) struct buf body = {0};
 	struct buf out;
+	struct broker_state state;
+	int64_t generation = 0;
 	int status = 0;
 
 	buf_init(&body, CTL_REPLY_BYTES);
 	if (ctl_config_open(c, CONFIG_LEDGER, false, &cc) != KB_OK)
 		return CTL_FAILED;
-	pid_t pid = ctl_broker_pid(cc.config);
+	enum broker_look look = ctl_broker_look(cc.config, &state);
 	if (cc.config->metrics_address == NULL)
 		ctl_say("The configuration has no \"metrics\": only the pid can be checked.");
 	else if (ctl_http_get(cc.config->metrics_address, "/readyz", &status, &body) != KB_OK)
 		status = 0;
 	if (!c->is_json)
-		return status_text(cc.config, pid, status, &body);
+		return status_text(cc.config, look, &state, status, &body);
 	buf_init(&out, CTL_MAX_OUTPUT);
 	buf_add_str(&out, "{");
-	json_add_int(&out, "pid", pid);
-	json_add_int(&out, "generation",
-		     status == 0 ? -1 : ctl_metric(cc.config, "keybroker_config_generation"));
-	json_add_int(&out, "status", status);
+	json_add_name(&out, "pid"); /* null: unknown */
+	buf_addf(&out, look == BROKER_UNKNOWN ? "null" : "%ld", (long)state.pid);
+	json_add_name(&out, "generation");
+	bool is_seen =
+		status != 0 && ctl_metric(cc.config, "keybroker_config_generation", &generation);
+	buf_addf(&out, is_seen ? "%lld" : "null", (long long)generation);
+	json_add_name(&out, "status");
+	buf_addf(&out, status == 0 ? "null" : "%d", status);
 	KB_AUTO(json) struct json_t *ready = NULL;
 	if (status != 0 &&
 	    json_load_strict(buf_span(&body), CTL_REPLY_BYTES, &ready, NULL) == KB_OK) {
@@ -125,26 +150,47 @@ static int status_run(struct ctl *c)
 		json_write(&out, ready);
 	}
 	buf_add_str(&out, "}\n");
-	return ctl_put(&out, status == 200 ? CTL_OK : CTL_NO);
+	return ctl_put(&out, status_code(look, status));
 }
+
+enum { OPT_WAIT };
+static const struct ctl_opt reload_opts[] = {
+	[OPT_WAIT] = {"wait", 'w', NULL, "until every older generation is over"},
+	{NULL, 0, NULL, NULL},
+};
 
 static int reload_run(struct ctl *c)
 {
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
+	struct buf out;
+	int64_t generation;
 
 	/* The supervisor checks the same, but its faults go to the log. */
 	if (ctl_config_open(c, CONFIG_ALL, false, &cc) != KB_OK)
 		return ctl_fail(CTL_NO, "not reloaded: the old configuration stays in force");
-	return ctl_reload(c, cc.config);
+	int code = ctl_reload(c, cc.config, ctl_has(c, OPT_WAIT), &generation);
+	if (!c->is_json)
+		return code;
+	buf_init(&out, CTL_MAX_OUTPUT);
+	buf_add_str(&out, "{");
+	json_add_name(&out, "taken"); /* null: unknown */
+	buf_add_str(&out, code == CTL_NO ? "false" : code == CTL_OK ? "true" : "null");
+	json_add_name(&out, "generation"); /* in force; null: unknown */
+	buf_addf(&out, generation == 0 ? "null" : "%lld", (long long)generation);
+	buf_add_str(&out, "}\n");
+	return ctl_put(&out, code);
 }
 
 const struct ctl_command ctl_status_commands[] = {
 	{"status", NULL, "Is the broker ready, and if not, which part of it is not.", NULL,
 	 status_run, "Exit: 0 ready, 1 not, 2 unknown.\n"},
 	{"reload", NULL,
-	 "Check the configuration, have the broker take it up, wait until it accepts.", NULL,
-	 reload_run,
-	 "Nothing in flight is dropped; a configuration with a fault changes nothing.  Exit: 0 "
-	 "taken up, 1 refused, 2 not tried.\n"},
+	 "Check the configuration, have the broker take it up, wait until nothing new is judged by "
+	 "the old one.",
+	 reload_opts, reload_run,
+	 "A configuration with a fault changes nothing.  What is in flight is answered: by the old "
+	 "configuration where the new one judges alike, else with 503 and Retry-After.\n"
+	 "Exit: 0 taken up (with --wait: and older generations are over), 1 refused, 2 not tried, "
+	 "or unknown.\n"},
 	{NULL, NULL, NULL, NULL, NULL, NULL},
 };

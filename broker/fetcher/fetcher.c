@@ -139,9 +139,13 @@ static void save_document(struct feed *f, struct span document, const struct jwk
 {
 	if (f->document != NULL && span_eq(document, span_of(f->document, f->document_len)))
 		return;
+	KB_AUTO(buf) struct buf why;
+	buf_init(&why, JWKS_REPORT_BYTES);
+	jwks_report_text(report, &why);
+	buf_add(&why, "", 1);
 	log_event(LOG_INFO, "issuer.keys", "issuer", f->config->rules.name, "keys",
 		  log_i64(report->kept), "dropped", log_i64(report->dropped), "why",
-		  report->dropped > 0 ? kb_err_name(report->first_drop) : "", NULL);
+		  buf_ok(&why) == KB_OK ? (const char *)why.p : "", NULL);
 	free(f->document);
 	f->document_len = 0;
 	/* Without memory the next refresh is logged as a change, which does no harm. */

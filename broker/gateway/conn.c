@@ -8,14 +8,16 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "gateway/conn_priv.h"
 
 static const int64_t after_ms[DEADLINE_FIRST + 1] = {
 	[CONN_HANDSHAKE] = KB_HANDSHAKE_MS, [CONN_WAITING] = KB_ADMISSION_MS,
-	[CONN_IDLE] = KB_IDLE_MS,           [CONN_HEAD] = KB_HEADER_MS,
-	[CONN_BODY] = KB_BODY_MS,           [CONN_WAIT] = KB_REQUEST_MS,
-	[CONN_WRITE] = KB_WRITE_MS,         [CONN_LINGER] = KB_LINGER_MS,
-	[DEADLINE_ACTIVE] = KB_ACTIVE_MS,   [DEADLINE_FIRST] = KB_FIRST_MS,
+	[CONN_FIRST] = KB_HEADER_MS,        [CONN_IDLE] = KB_IDLE_MS,
+	[CONN_HEAD] = KB_HEADER_MS,         [CONN_BODY] = KB_BODY_MS,
+	[CONN_WAIT] = KB_REQUEST_MS,        [CONN_WRITE] = KB_WRITE_MS,
+	[CONN_LINGER] = KB_LINGER_MS,       [DEADLINE_ACTIVE] = KB_ACTIVE_MS,
+	[DEADLINE_FIRST] = KB_FIRST_MS,
 };
 
 void conn_shared_init(struct conn_shared *shared)
@@ -23,6 +25,10 @@ void conn_shared_init(struct conn_shared *shared)
 	_Static_assert((int)DEADLINE_FIRST < (int)DEADLINE_KINDS,
 		       "one deadline a state, and two of `active`");
 	_Static_assert(offsetof(struct conn, deadline) == 0, "a deadline is a connection");
+	_Static_assert(KB_DRAIN_MS >= 2 * KB_HANDSHAKE_MS + KB_ADMISSION_MS + 2 * KB_HEADER_MS +
+					      KB_BODY_MS + KB_REQUEST_MS + KB_WRITE_MS +
+					      KB_LINGER_MS,
+		       "a connection from just before a reload gets its answer");
 
 	deadlines_init(&shared->deadlines, after_ms, DEADLINE_FIRST + 1);
 	admission_init(&shared->admission, KB_ACTIVE);
@@ -47,6 +53,31 @@ void conn_count_refused(struct conn_shared *shared, enum kb_err err)
 {
 	atomic_fetch_add_explicit(&shared->stats->refused[err], 1, memory_order_relaxed);
 	stats_count(shared->self, COUNT_REFUSED, 1);
+}
+
+/* ---- penalties of its source ---- */
+
+void conn_penalize(struct conn *c)
+{
+	const int64_t now_ms = clock_mono_ms();
+	char source[SOURCE_ADDRESS_TEXT];
+
+	if (!penalties_fail(c->shared->penalties, &c->source->address, now_ms))
+		return;
+	source_address_text(&c->source->address, source);
+	log_event(LOG_WARN, "source.blocked", "source", source, "ms", log_i64(conn_blocked_ms(c)),
+		  "what", "it failed too often: its connections are closed until then", "fix",
+		  "if many guests share this address, add it to penalties.exempt", NULL);
+}
+
+void conn_trust(struct conn *c)
+{
+	penalties_release(c->shared->penalties, &c->source->address, clock_mono_ms());
+}
+
+int64_t conn_blocked_ms(const struct conn *c)
+{
+	return penalties_blocked_ms(c->shared->penalties, &c->source->address, clock_mono_ms());
 }
 
 /* ---- active or not ---- */
@@ -106,6 +137,7 @@ void conn_set_state(struct conn *c, enum conn_state state)
 		conn_deactivate(c);
 		return;
 	case CONN_HANDSHAKE:
+	case CONN_FIRST:
 	case CONN_IDLE:
 	case CONN_HEAD:
 	case CONN_BODY:

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "gateway/deadline.h"
 #include "gateway/exchange.h"
+#include "gateway/penalties.h"
 #include "gateway/sources.h"
 #include "process/stats.h"
 
@@ -18,7 +19,8 @@ struct api;
 enum conn_state {
 	CONN_HANDSHAKE, /* TLS handshake, or no byte has come yet */
 	CONN_WAITING,   /* its first byte is there; admission control lets others begin first */
-	CONN_IDLE,      /* no byte of a request yet */
+	CONN_FIRST,     /* TLS is done, no byte of the first request yet */
+	CONN_IDLE,      /* it has had an answer, no byte of the next request yet */
 	CONN_HEAD,      /* a part of the head is there */
 	CONN_BODY,      /* the head is good, the body is not complete */
 	CONN_WAIT,      /* the request is with the vault, or queued */
@@ -37,6 +39,7 @@ struct conn_shared {
 	struct event_base *base;
 	struct exchange *exchange;
 	struct sources *sources;
+	struct penalties *penalties;
 	struct conn_listener listener[KB_MAX_LISTENERS];
 	struct admission admission;
 	struct event *admit_timer; /* armed while a waiting connection may be admitted */
@@ -48,6 +51,7 @@ struct conn_shared {
 	unsigned begun;             /* handshakes begun in the event loop's iteration … */
 	struct timeval begun_since; /* … that started at this time */
 	bool is_draining;           /* every reply says Connection: close */
+	bool is_superseded; /* another configuration judges now: a no of ours is not final */
 	bool is_full_reported;
 	/* Called when conn_shared_is_full() was true and no longer is. */
 	void (*on_space)(void *ctx);
@@ -68,7 +72,11 @@ KB_MUST_CHECK enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, ui
 
 /* Act on every deadline that is due. */
 void conn_expire(struct conn_shared *shared, int64_t now_ms);
-void conn_close_idle(struct conn_shared *shared); /* those in CONN_IDLE, with close_notify */
+/* Those in CONN_IDLE for at least `idle_ms`, with close_notify. */
+void conn_close_idle(struct conn_shared *shared, int64_t now_ms, int64_t idle_ms);
+
+/* Every client that can still read an answer gets 503, RELOADED, and the connection ends. */
+void conn_dismiss(struct conn_shared *shared);
 
 /* For struct exchange_events. */
 void conn_on_response(void *ctx, struct pending *p, const struct frame_response *r);

@@ -145,6 +145,8 @@ static struct conn *spare(struct conn_shared *shared, const struct admission_sou
 
 	if (e != NULL)
 		c = conn_of(e);
+	if (c == NULL)
+		c = oldest(shared, CONN_FIRST, now_ms - KB_SPARE_IDLE_MS);
 	return c != NULL ? c : oldest(shared, CONN_IDLE, now_ms - KB_SPARE_IDLE_MS);
 }
 
@@ -168,7 +170,7 @@ static void free_one(struct conn_shared *shared, const struct sockaddr *addr)
 		return;
 	if (state_of(c) == CONN_WAITING)
 		conn_count_refused(shared, KB_E_CONN_LIMIT);
-	if (state_of(c) == CONN_IDLE) {
+	if (state_of(c) == CONN_FIRST || state_of(c) == CONN_IDLE) {
 		(void)SSL_shutdown(bufferevent_openssl_get_ssl(c->bev));
 		ERR_clear_error();
 	}
@@ -178,11 +180,16 @@ static void free_one(struct conn_shared *shared, const struct sockaddr *addr)
 enum kb_err conn_open(struct conn_shared *shared, SSL_CTX *tls, uint8_t listener, int fd,
 		      const struct sockaddr *addr)
 {
+	struct source_address address;
 	struct source *source = NULL;
 	struct conn *c = NULL;
+	enum kb_err err = KB_E_PENALTY;
 
-	free_one(shared, addr);
-	enum kb_err err = sources_enter(shared->sources, addr, &source);
+	(void)source_address_of(addr, &address);
+	if (penalties_blocked_ms(shared->penalties, &address, clock_mono_ms()) == 0) {
+		free_one(shared, addr);
+		err = sources_enter(shared->sources, addr, &source);
+	}
 	if (err == KB_OK &&
 	    (!has_timer(shared) || (c = calloc(1, sizeof *c)) == NULL || SSL_CTX_up_ref(tls) != 1))
 		err = KB_E_NOMEM;

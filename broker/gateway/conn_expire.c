@@ -1,6 +1,7 @@
 /* broker/gateway/conn_expire.c — what happens to a connection whose deadline is due.  Decides by
  * the connection's state: an answer where the client can still read one, else the end. */
 #include "gateway/conn_priv.h"
+#include "gateway/http.h"
 
 static void expire(struct conn *c)
 {
@@ -8,12 +9,15 @@ static void expire(struct conn *c)
 	case CONN_HANDSHAKE:
 		stats_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
 		conn_count_refused(c->shared, KB_E_DEADLINE);
+		if (c->bev != NULL) /* it has sent something */
+			conn_penalize(c);
 		conn_abort(c);
 		return;
 	case CONN_WAITING:
 		conn_count_refused(c->shared, KB_E_DEADLINE);
 		conn_abort(c);
 		return;
+	case CONN_FIRST:
 	case CONN_IDLE:
 		conn_finish(c);
 		return;
@@ -55,8 +59,19 @@ void conn_expire(struct conn_shared *shared, int64_t now_ms)
 			conn_deactivate((struct conn *)((char *)d - offsetof(struct conn, active)));
 }
 
-void conn_close_idle(struct conn_shared *shared)
+void conn_dismiss(struct conn_shared *shared)
 {
-	for (struct conn *c; (c = due(shared, CONN_IDLE, INT64_MAX)) != NULL;)
+	static const enum conn_state states[] = {CONN_FIRST, CONN_HEAD, CONN_BODY, CONN_WAIT};
+
+	conn_close_idle(shared, INT64_MAX / 2, 0);
+	for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+		for (struct conn *c; (c = due(shared, states[i], INT64_MAX)) != NULL;)
+			conn_refuse(c, KB_E_RELOADED, http_status(KB_E_RELOADED));
+}
+
+void conn_close_idle(struct conn_shared *shared, int64_t now_ms, int64_t idle_ms)
+{
+	/* The list has the order in which they became idle. */
+	for (struct conn *c; (c = due(shared, CONN_IDLE, now_ms - idle_ms + KB_IDLE_MS)) != NULL;)
 		conn_finish(c);
 }

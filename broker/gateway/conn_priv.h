@@ -49,6 +49,12 @@ static inline enum conn_state state_of(const struct conn *c)
 
 /* conn.c */
 void conn_count_refused(struct conn_shared *shared, enum kb_err err);
+/* The connection's source failed: a refused call, a failed handshake … */
+void conn_penalize(struct conn *c);
+/* … or it was given a key. */
+void conn_trust(struct conn *c);
+/* How long its source is blocked; 0: it is not. */
+int64_t conn_blocked_ms(const struct conn *c);
 /* Also starts the state's deadline, and informs admission control. */
 void conn_set_state(struct conn *c, enum conn_state state);
 void conn_end_request(struct conn *c); /* nothing of a request is held any more */

@@ -27,7 +27,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg);
 
 static void set_state(struct conn *c, enum conn_state state)
 {
-	bool is_reading = state == CONN_IDLE || state == CONN_HEAD || state == CONN_BODY;
+	bool is_reading = state == CONN_FIRST || state == CONN_IDLE || state == CONN_HEAD ||
+			  state == CONN_BODY;
 
 	conn_set_state(c, state);
 	/* libevent repeats a read callback as long as the input is at its high mark.  A state that
@@ -47,9 +48,10 @@ static void set_read_limits(struct conn *c, size_t low, size_t high)
 
 /* ---- the answer ---- */
 
-static void enter_idle(struct conn *c)
+/* CONN_FIRST or CONN_IDLE */
+static void await_request(struct conn *c, enum conn_state state)
 {
-	set_state(c, CONN_IDLE);
+	set_state(c, state);
 	/* The next request may be here already.  Through the event loop, not by a call: many
 	 * requests in a row must not become a deep stack. */
 	if (evbuffer_get_length(bufferevent_get_input(c->bev)) > 0)
@@ -67,7 +69,7 @@ static void reply_done(struct conn *c)
 		conn_finish(c);
 		return;
 	}
-	enter_idle(c);
+	await_request(c, CONN_IDLE);
 }
 
 static void answer(struct conn *c, struct reply *r)
@@ -126,19 +128,32 @@ static const struct conn_listener *listener_of(const struct conn *c)
 	return &c->shared->listener[c->listener];
 }
 
+/* What the client could have done better.  The first call of an SDK has no credential, on
+ * purpose. */
+static bool is_failure(enum kb_err err, int status)
+{
+	return status >= 400 && status < 500 && err != KB_E_NO_CREDENTIAL;
+}
+
 /* Our own answer.  A request that was not read to its end cannot be followed by another. */
 void conn_refuse(struct conn *c, enum kb_err err, int status)
 {
-	struct reply r = {.status = status,
-			  .body = api_body(listener_of(c)->api, err, status),
-			  .retry_after_s = status == 503 ? KB_RETRY_AFTER_S : 0};
+	const int64_t blocked_ms = err == KB_E_PENALTY ? conn_blocked_ms(c) : 0;
+	struct reply r = {
+		.status = status,
+		.body = api_body(listener_of(c)->api, err, status),
+		.retry_after_s =
+			(uint16_t)(status == 503 ? KB_RETRY_AFTER_S + blocked_ms / 1000 : 0)};
 
 	conn_count_refused(c->shared, err);
+	if (is_failure(err, status))
+		conn_penalize(c);
 	if (c->is_head)
 		r.body = span_of(NULL, 0);
-	if (state_of(c) == CONN_HEAD)
+	if (state_of(c) == CONN_FIRST || state_of(c) == CONN_HEAD)
 		new_uuid(c->uuid);
-	if (c->complete_us == 0)
+	/* Nor does a connection to the old configuration help the client any more. */
+	if (c->complete_us == 0 || err == KB_E_RELOADED)
 		c->is_keep_alive = false;
 	answer(c, &r);
 }
@@ -156,6 +171,16 @@ void conn_on_response(void *ctx, struct pending *p, const struct frame_response 
 			  .body = f->body};
 
 	(void)ctx;
+	/* Whatever the new configuration added, ours does not know: "no such key" would be final,
+	 * and wrong. */
+	if (conn_of(p)->shared->is_superseded && f->code != KB_OK) {
+		conn_refuse(conn_of(p), KB_E_RELOADED, http_status(KB_E_RELOADED));
+		return;
+	}
+	if (f->is_release)
+		conn_trust(conn_of(p));
+	else if (is_failure((enum kb_err)f->code, f->status))
+		conn_penalize(conn_of(p));
 	/* The ledger could not write the record: it knows no dialect and sends no body. */
 	if (f->body.len == 0 && f->code != KB_OK)
 		r.body = api_body(listener_of(conn_of(p))->api, (enum kb_err)f->code, f->status);
@@ -229,7 +254,8 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	if (c->client_id_len > 0)
 		memcpy(c->client_id, r->client_request_id.p, c->client_id_len);
 	set_state(c, CONN_BODY);
-	enum kb_err err = request_method(r->method) == KB_METHOD_NONE
+	enum kb_err err = conn_blocked_ms(c) > 0 ? KB_E_PENALTY
+			  : request_method(r->method) == KB_METHOD_NONE
 				  ? KB_E_METHOD
 				  : sources_reserve(c->shared->sources, c->source, r->body_len);
 	if (err != KB_OK) {
@@ -279,6 +305,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	size_t have = evbuffer_get_length(bufferevent_get_input(bev));
 
 	switch (state_of(c)) {
+	case CONN_FIRST:
 	case CONN_IDLE:
 		if (have == 0)
 			return;
@@ -317,7 +344,7 @@ static void handshake_done(struct conn *c)
 	stats_count(c->shared->self, COUNT_HANDSHAKES, 1);
 	if (SSL_session_reused(bufferevent_openssl_get_ssl(c->bev)))
 		stats_count(c->shared->self, COUNT_HANDSHAKES_RESUMED, 1);
-	enter_idle(c);
+	await_request(c, CONN_FIRST);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
@@ -334,6 +361,9 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	case CONN_HANDSHAKE:
 		stats_count(c->shared->self, COUNT_HANDSHAKES_FAILED, 1);
 		conn_count_refused(c->shared, KB_E_TLS);
+		/* Not a health check that only connects. */
+		if (BIO_number_read(SSL_get_rbio(bufferevent_openssl_get_ssl(c->bev))) > 0)
+			conn_penalize(c);
 		conn_linger(c); /* the alert should be read */
 		return;
 	case CONN_WAIT:
@@ -348,6 +378,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 			stats_count(c->shared->self, COUNT_REPLIES_LOST, 1);
 		conn_free(c);
 		return;
+	case CONN_FIRST:
 	case CONN_IDLE:
 	case CONN_HEAD:
 	case CONN_BODY:

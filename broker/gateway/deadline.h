@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-enum { DEADLINE_KINDS = 10 };
+enum { DEADLINE_KINDS = 11 };
 struct deadline {
 	TAILQ_ENTRY(deadline) link;
 	int64_t due_ms;

@@ -40,6 +40,7 @@ struct exchange {
 	int pool_fd[POOL_COUNT];
 	bool is_waiting[POOL_COUNT]; /* for the pool's socket to become writable */
 	bool is_broken;
+	bool is_closed; /* the pools take nothing from us any more */
 	struct process_stats *self;
 	struct exchange_events on;
 	uint8_t in[KB_MAX_FRAME];
@@ -130,14 +131,17 @@ static void broken(struct exchange *x)
 	x->on.on_broken(x->on.ctx);
 }
 
-enum sent { SENT, SENT_LATER, SENT_NEVER };
+enum sent { SENT, SENT_LATER, SENT_NEVER, SENT_CLOSED };
 
-/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.  A closed
- * socket takes everything: the process is about to end. */
+/* SENT_LATER: the window or the socket is full.  SENT_NEVER: this message cannot be sent.
+ * SENT_CLOSED: none can, because the supervisor has shut the socket down for writing.  A socket
+ * with another fault takes everything: the process is about to end. */
 static enum sent try_send(struct exchange *x, enum pool pool, uint64_t id, struct span frame)
 {
 	ssize_t n;
 
+	if (x->is_closed)
+		return SENT_CLOSED;
 	if (x->n_held >= x->window)
 		return SENT_LATER;
 	do
@@ -152,6 +156,10 @@ static enum sent try_send(struct exchange *x, enum pool pool, uint64_t id, struc
 		return SENT_LATER;
 	if (errno == EMSGSIZE || errno == ENOBUFS || errno == ENOMEM)
 		return SENT_NEVER;
+	if (errno == EPIPE) {
+		x->is_closed = true;
+		return SENT_CLOSED;
+	}
 	broken(x);
 	return SENT;
 }
@@ -195,7 +203,7 @@ enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p,
 	p->pool = pool;
 	/* While requests are queued, a new one is queued, too: the next place is the first
 	 * one's. */
-	if (x->queue.n > 0)
+	if (x->queue.n > 0 && !x->is_closed)
 		return enqueue(x, p, id, source, frame);
 	switch (try_send(x, pool, id, frame)) {
 	case SENT:
@@ -205,6 +213,8 @@ enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p,
 		return enqueue(x, p, id, source, frame);
 	case SENT_NEVER:
 		return KB_E_FRAME;
+	case SENT_CLOSED:
+		return KB_E_RELOADED;
 	}
 	KB_BUG();
 }
@@ -224,9 +234,10 @@ static void pump(struct exchange *x)
 		}
 		queue_take(&x->queue, item);
 		frame_drop(p);
-		if (sent == SENT_NEVER) {
+		if (sent != SENT) {
 			exchange_cancel(x, p);
-			x->on.on_refused(x->on.ctx, p, KB_E_FRAME);
+			x->on.on_refused(x->on.ctx, p,
+					 sent == SENT_CLOSED ? KB_E_RELOADED : KB_E_FRAME);
 		}
 	}
 	stats_gauge(x->self, COUNT_QUEUE, x->queue.n);
@@ -240,6 +251,12 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	for (unsigned i = 0; i < POOL_COUNT; i++)
 		if (x->pool_fd[i] == fd)
 			x->is_waiting[i] = false;
+	pump(x);
+}
+
+void exchange_close(struct exchange *x)
+{
+	x->is_closed = true;
 	pump(x);
 }
 

@@ -50,11 +50,14 @@ void exchange_free(struct exchange *x);
  * returned twice. */
 uint64_t exchange_next_id(struct exchange *x);
 /* Send the frame, which has `id` in it, to the pool, or queue it.  On any error (KB_E_QUEUE_FULL,
- * KB_E_NOMEM, KB_E_FRAME) nothing is under way.  When the socket is closed the request counts as
- * sent, and on_broken follows. */
+ * KB_E_NOMEM, KB_E_FRAME, KB_E_RELOADED) nothing is under way.  When the socket is closed the
+ * request counts as sent, and on_broken follows. */
 KB_MUST_CHECK enum kb_err exchange_send(struct exchange *x, enum pool pool, struct pending *p,
 					uint64_t id, struct queue_source *source,
 					struct span frame);
+/* A reload changed what judges: what is queued is refused with KB_E_RELOADED, and so is every
+ * further exchange_send().  What was sent is answered. */
+void exchange_close(struct exchange *x);
 /* Drop it: a late response is counted as lost.  May be called when nothing is under way. */
 void exchange_cancel(struct exchange *x, struct pending *p);
 /* What is under way with this id, or NULL. */

@@ -34,6 +34,7 @@ struct gateway {
 	struct listener listener[KB_MAX_LISTENERS];
 	size_t n_listeners;
 	unsigned max_connections, max_source, max_queue, window;
+	struct penalty_config penalties; /* its networks are ours */
 	struct event *control, *tick, *term;
 	/* Closed when no descriptor is left, so that one connection can be accepted and closed. */
 	int spare_fd;
@@ -41,8 +42,10 @@ struct gateway {
 	bool is_full;            /* not accepting until a connection ends */
 	bool is_trim_due;
 	int64_t trimmed_ms;
-	size_t most_held; /* highest estimate of memory for clients since the last malloc_trim() */
-	int64_t drain_ms; /* when draining began; 0: not draining */
+	size_t most_held;  /* highest estimate of memory for clients since the last malloc_trim() */
+	int64_t drain_ms;  /* when draining began; 0: not draining */
+	int64_t end_ms;    /* then who is left is dismissed … */
+	bool is_dismissed; /* … and KB_LINGER_MS later the process ends */
 	int exit_code;
 };
 
@@ -159,12 +162,21 @@ static void close_listeners(struct gateway *g)
 	g->metrics = NULL;
 }
 
-static void drain(struct gateway *g, int exit_code)
+static void drain(struct gateway *g, enum drain why, int exit_code)
 {
+	g->shared.is_superseded |= why == DRAIN_ADDED || why == DRAIN_CLOSED;
+	if (why == DRAIN_CLOSED || why == DRAIN_NOW)
+		exchange_close(g->shared.exchange);
+	const int64_t now_ms = clock_mono_ms();
+	const int64_t end_ms = now_ms + (why == DRAIN_NOW    ? 0
+					 : why == DRAIN_STOP ? KB_STOP_MS
+							     : KB_DRAIN_MS);
+	if (g->drain_ms == 0 || end_ms < g->end_ms)
+		g->end_ms = end_ms;
 	if (g->drain_ms != 0)
 		return;
 	g->exit_code = exit_code;
-	g->drain_ms = clock_mono_ms();
+	g->drain_ms = now_ms;
 	g->paused_until_ms = 0;
 	g->shared.is_draining = true;
 	close_listeners(g);
@@ -175,9 +187,12 @@ static void drain(struct gateway *g, int exit_code)
 
 static void drain_tick(struct gateway *g, int64_t now_ms)
 {
-	if (now_ms - g->drain_ms >= KB_DRAIN_IDLE_MS)
-		conn_close_idle(&g->shared);
-	if (g->shared.connections == 0 || now_ms - g->drain_ms >= KB_DRAIN_MS)
+	conn_close_idle(&g->shared, now_ms, KB_DRAIN_IDLE_MS);
+	if (now_ms >= g->end_ms && !g->is_dismissed) {
+		g->is_dismissed = true;
+		conn_dismiss(&g->shared);
+	}
+	if (g->shared.connections == 0 || now_ms >= g->end_ms + KB_LINGER_MS)
 		end_loop(g, g->exit_code);
 }
 
@@ -225,7 +240,7 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	/* The supervisor did not ask for it, so it may want to start another gateway. */
-	drain(arg, PROCESS_EXIT_RESTART);
+	drain(arg, DRAIN_STOP, PROCESS_EXIT_RESTART);
 }
 
 static void on_broken(void *ctx)
@@ -244,12 +259,14 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 	if (control_recv(fd, &m, NULL, &n_fds) != KB_OK) {
 		/* the supervisor has ended: finish the requests under way */
 		(void)event_del(g->control);
-		drain(g, PROCESS_EXIT_OK);
+		drain(g, DRAIN_STOP, PROCESS_EXIT_OK);
 		return;
 	}
-	if (m.type == CONTROL_DRAIN)
-		drain(g, PROCESS_EXIT_OK);
-	else if (m.type == CONTROL_LOST)
+	if (m.type == CONTROL_DRAIN) {
+		drain(g, (enum drain)m.value, PROCESS_EXIT_OK);
+		if (control_send(FD_CONTROL, CONTROL_DRAINING, m.generation, 0) != KB_OK)
+			log_event(LOG_ERROR, "gateway.control", NULL);
+	} else if (m.type == CONTROL_LOST)
 		conn_lost(&g->shared, m.value);
 }
 
@@ -302,6 +319,8 @@ static enum kb_err configure(struct gateway *g)
 	g->max_connections = cfg->max_connections;
 	g->max_source = cfg->max_connections_source;
 	g->max_queue = cfg->max_queue;
+	g->penalties = cfg->penalties;
+	cfg->penalties.exempt = NULL;
 	g->window = 2 * cfg->workers + KB_LEDGER_BATCH;
 	if (cfg->n_listeners > KB_MAX_LISTENERS)
 		return KB_E_CONFIG;
@@ -365,7 +384,8 @@ static enum kb_err open_process(struct gateway *g)
 	allocate_descriptors(g);
 	shared->sources =
 		sources_new(g->max_connections, g->max_source, KB_BODY_BYTES, KB_BODY_BYTES_SOURCE);
-	if (shared->sources == NULL)
+	shared->penalties = penalties_new(&g->penalties, KB_PENALTY_SOURCES);
+	if (shared->sources == NULL || shared->penalties == NULL)
 		return KB_E_NOMEM;
 	enum kb_err err = exchange_new(shared->base, &exchange, &on, &shared->exchange);
 	if (err != KB_OK)
@@ -397,6 +417,8 @@ static void close_process(struct gateway *g)
 		free(g->shared.listener[i].base_url);
 	exchange_free(g->shared.exchange);
 	sources_free(g->shared.sources);
+	penalties_free(g->shared.penalties);
+	free(g->penalties.exempt);
 	if (g->control != NULL)
 		event_free(g->control);
 	if (g->tick != NULL)

@@ -201,6 +201,12 @@ void metrics_text(const struct shared *shared, struct buf *out)
 		 "Bytes of records."},
 		{PROCESS_LEDGER, COUNT_LEDGER_ERRORS, "ledger_errors_total", "counter",
 		 "Records that could not be made durable; nothing was released."},
+		{PROCESS_LEDGER, COUNT_REFUSALS_SUMMED, "ledger_refusals_summed_total", "counter",
+		 "Refusals that are in a sum and have no record of their own."},
+		{PROCESS_LEDGER, COUNT_LEDGER_LOW, "ledger_low", "gauge",
+		 "1 while the disk has less free space than ledger_reserve."},
+		{PROCESS_LEDGER, COUNT_REPEATS, "ledger_repeats_total", "counter",
+		 "Single-use releases given again within single_use_grace."},
 		{PROCESS_LEDGER, COUNT_REPLIES_LOST, "ledger_replies_lost_total", "counter",
 		 "Recorded replies that no gateway took."},
 		{PROCESS_FETCHER, COUNT_FETCHES, "fetches_total", "counter",
@@ -235,7 +241,8 @@ void metrics_text(const struct shared *shared, struct buf *out)
 	add_outcomes(stats, out, true);
 	add_outcomes(stats, out, false);
 	add_one(out, "outcomes_lost_total", "counter",
-		"Releases and refusals that are not counted above: too many labels.",
+		"Releases and refusals that are counted above without key and issuer: too many "
+		"labels.",
 		atomic_load(&stats->outcomes_lost));
 	add_refused(stats, out);
 	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.",

@@ -54,61 +54,29 @@ void sources_free(struct sources *p)
 	free(p);
 }
 
-static uint64_t big_endian(const uint8_t *b, unsigned n)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		v = v << 8 | b[i];
-	return v;
-}
-
-/* An IPv4 client of a dual-stack socket is the same source as on an IPv4 socket. */
-static bool source_of(const struct sockaddr *addr, uint64_t *key)
-{
-	if (addr->sa_family == AF_INET6) {
-		struct sockaddr_in6 in6;
-		memcpy(&in6, addr, sizeof in6);
-		const uint8_t *b = in6.sin6_addr.s6_addr;
-		if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
-			*key = big_endian(b + 12, 4);
-			return false;
-		}
-		*key = big_endian(b, 8);
-		return true;
-	}
-	*key = 0;
-	if (addr->sa_family == AF_INET) {
-		struct sockaddr_in in;
-		memcpy(&in, addr, sizeof in);
-		*key = ntohl(in.sin_addr.s_addr);
-	}
-	return false;
-}
-
 /* Multiplicative hashing with a secret odd factor. */
 static struct source **bucket_of(const struct sources *p, uint64_t key)
 {
 	return &p->bucket[((key ^ key >> 32) * p->seed) >> p->shift];
 }
 
-static struct source *find(const struct sources *p, uint64_t key, bool is_v6)
+static struct source *find(const struct sources *p, const struct source_address *a)
 {
-	struct source *e = *bucket_of(p, key);
+	struct source *e = *bucket_of(p, a->key);
 
-	while (e != NULL && (e->key != key || e->is_v6 != is_v6))
+	while (e != NULL && (e->address.key != a->key || e->address.is_v6 != a->is_v6))
 		e = e->next;
 	return e;
 }
 
 enum kb_err sources_enter(struct sources *p, const struct sockaddr *addr, struct source **out)
 {
-	uint64_t key;
-	bool is_v6 = source_of(addr, &key);
-	struct source **bucket = bucket_of(p, key);
-	struct source *e = find(p, key, is_v6);
+	struct source_address a;
 
 	*out = NULL;
+	(void)source_address_of(addr, &a); /* other families are one source */
+	struct source **bucket = bucket_of(p, a.key);
+	struct source *e = find(p, &a);
 	if (p->n >= p->max)
 		return KB_E_CONN_LIMIT;
 	if (e != NULL && e->connections >= p->max_source)
@@ -117,8 +85,7 @@ enum kb_err sources_enter(struct sources *p, const struct sockaddr *addr, struct
 		e = calloc(1, sizeof *e);
 		if (e == NULL)
 			return KB_E_NOMEM;
-		e->key = key;
-		e->is_v6 = is_v6;
+		e->address = a;
 		e->next = *bucket;
 		*bucket = e;
 	}
@@ -131,10 +98,10 @@ enum kb_err sources_enter(struct sources *p, const struct sockaddr *addr, struct
 bool sources_may_enter(const struct sources *p, const struct sockaddr *addr,
 		       const struct source **same)
 {
-	uint64_t key;
-	bool is_v6 = source_of(addr, &key);
+	struct source_address a;
 
-	*same = find(p, key, is_v6);
+	(void)source_address_of(addr, &a);
+	*same = find(p, &a);
 	return *same == NULL || (*same)->connections < p->max_source;
 }
 
@@ -153,7 +120,7 @@ void sources_leave(struct sources *p, struct source *source)
 	p->n--;
 	if (--source->connections > 0)
 		return;
-	struct source **at = bucket_of(p, source->key);
+	struct source **at = bucket_of(p, source->address.key);
 	while (*at != source)
 		at = &(*at)->next;
 	*at = source->next;

@@ -4,13 +4,12 @@
 #define KB_GATEWAY_SOURCES_H
 #include <sys/socket.h>
 
-#include "base/bytes.h"
+#include "base/source.h"
 #include "gateway/admission.h"
 
 struct source {
 	struct source *next;
-	uint64_t key; /* the address, or the first half of an IPv6 one */
-	bool is_v6;
+	struct source_address address;
 	unsigned connections;
 	size_t body_bytes;          /* request bodies it has under way */
 	struct queue_source queued; /* its requests that wait for a worker */

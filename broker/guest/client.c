@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "guest/race.h"
 #include "guest/retry.h"
 
 /* error.code and error.message of a refusal: {"error":{…}}. */
@@ -57,40 +58,35 @@ static bool is_busy(int status)
 	return status >= 500 || status == 408 || status == 429;
 }
 
-static enum guest_exit ask_one(const struct client *c, const struct url *url, const char *target,
-			       struct span body, client_judge *judge, void *ctx,
-			       unsigned *retry_after_s)
+/* One request on one connection, which ends with it. */
+static enum guest_exit ask_one(const struct client *c, const struct client_call *asked,
+			       const struct url *url, struct http_link *l, unsigned *retry_after_s)
 {
 	KB_AUTO(http_reply) struct http_reply r;
 	char why[HTTP_WHY];
 	int64_t soon = clock_mono_ms() + KB_GUEST_CALL_MS;
 	const struct http_call call = {
 		.url = url,
-		.target = target,
-		.body = body,
+		.target = asked->target,
+		.body = asked->body,
 		.bearer = c->bearer,
-		.tls = c->tls,
 		.deadline_ms = soon < c->deadline_ms ? soon : c->deadline_ms,
 	};
 
 	http_reply_init(&r);
-	enum kb_err err = http_post(&call, &r, why);
+	enum kb_err err = http_post(l, &call, &r, why);
+	http_close(l);
 	if (err == KB_E_FETCH_CONNECT || err == KB_E_FETCH_TLS || err == KB_E_FETCH_TIMEOUT ||
 	    err == KB_E_NOMEM) {
-		message("%s: %s", url->authority, why);
-		if (err == KB_E_FETCH_TLS)
-			message("check: --ca, the host name in the URL%s",
-				clock_is_set(clock_wall_s())
-					? ""
-					: ", and this machine's clock, which was never set");
+		message("%s: call: %s", l->at, why);
 		return GUEST_UNREACHABLE;
 	}
 	if (err != KB_OK) {
-		message("%s: %s", url->authority, why);
+		message("%s: call: %s", l->at, why);
 		return GUEST_BAD_REPLY;
 	}
 	if (r.status == 200)
-		return judge(ctx, url, &r);
+		return asked->judge(asked->ctx, url, &r);
 	if (is_busy(r.status)) {
 		message("%s cannot serve now: status %d", url->authority, r.status);
 		*retry_after_s =
@@ -122,33 +118,52 @@ static bool rest(const struct client *c, unsigned round, unsigned retry_after_s)
 	return true;
 }
 
-enum guest_exit client_ask(const struct client *c, const char *target, struct span body,
-			   client_judge *judge, void *ctx)
+static bool is_any_left(const bool *is_out, size_t n)
 {
-	bool is_bad[KB_GUEST_URLS] = {false};
-	size_t n_bad = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!is_out[i])
+			return true;
+	return false;
+}
+
+enum guest_exit client_ask(const struct client *c, struct client_call *call)
+{
+	bool is_bad[KB_GUEST_URLS] = {false}, is_out[KB_GUEST_URLS], is_sent = false;
+	enum guest_exit result;
+	struct http_link l;
+	size_t i;
 
 	for (unsigned round = 0;; round++) {
 		unsigned retry_after_s = 0;
-		for (size_t i = 0; i < c->n_urls && clock_mono_ms() < c->deadline_ms; i++) {
-			if (is_bad[i])
-				continue;
-			enum guest_exit result =
-				ask_one(c, &c->urls[i], target, body, judge, ctx, &retry_after_s);
-			if (result == GUEST_BAD_REPLY) {
-				is_bad[i] = true;
-				n_bad++;
-			} else if (result != GUEST_UNREACHABLE) {
-				return result;
+		memcpy(is_out, is_bad, sizeof is_out);
+		while (is_any_left(is_out, c->n_urls)) {
+			if (is_sent && call->renew != NULL) {
+				if ((result = call->renew(call->ctx, &call->body)) != GUEST_OK)
+					return result;
+				is_sent = false;
 			}
+			if (race(c->urls, c->n_urls, is_out, c->tls, c->deadline_ms, &l, &i) !=
+			    KB_OK)
+				break;
+			result = ask_one(c, call, &c->urls[i], &l, &retry_after_s);
+			if (result == GUEST_REFUSED && is_sent)
+				message("check: the same request was sent before: where a token "
+					"counts once, it is used up; run again with a new one");
+			is_bad[i] = result == GUEST_BAD_REPLY;
+			is_out[i] = is_sent = true;
+			if (result != GUEST_UNREACHABLE && result != GUEST_BAD_REPLY)
+				return result;
+			if (!is_any_left(is_bad, c->n_urls))
+				return GUEST_BAD_REPLY;
 		}
-		if (n_bad == c->n_urls)
-			return GUEST_BAD_REPLY;
 		if (clock_mono_ms() < c->deadline_ms && rest(c, round, retry_after_s))
 			continue;
 		message("gave up: no server answered within --timeout");
 		message("check: the network of this machine (address, route, name resolution), and "
 			"that the server runs");
-		return n_bad > 0 ? GUEST_BAD_REPLY : GUEST_UNREACHABLE;
+		for (i = 0; i < c->n_urls; i++)
+			if (is_bad[i])
+				return GUEST_BAD_REPLY;
+		return GUEST_UNREACHABLE;
 	}
 }

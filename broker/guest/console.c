@@ -19,6 +19,11 @@ void message(const char *fmt, ...)
 	if (n < 0)
 		return;
 	size_t len = strlen(line);
+	/* Part of it may be a server's text, a file's name or an environment's: to a terminal
+	 * control characters are commands, and a line break makes a line that we did not write. */
+	for (size_t i = 0; i < len; i++)
+		if (line[i] < 0x20 || line[i] > 0x7e)
+			line[i] = '?';
 	line[len++] = '\n';
 	/* One write per line, so that lines of several programs on one console stay whole. A
 	 * failure cannot be reported anywhere. */

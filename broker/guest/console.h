@@ -16,7 +16,8 @@ enum guest_exit {
 	GUEST_OUTPUT = 15, /* the key was released and could not be handed over */
 };
 
-/* One line on stderr, "keybroker-guest: …".  Never pass a secret or a token. */
+/* One line on stderr, "keybroker-guest: …": what is not printable ASCII is '?', whoever sent it.
+ * Never pass a secret or a token. */
 void message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Text from outside for a terminal: printable ASCII, cut to 200 bytes. Valid until the next
  * call. */

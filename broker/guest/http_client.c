@@ -1,36 +1,20 @@
-/* broker/guest/http_client.c — connect, TLS, one request, one reply.  Authenticates the server by
- * the given CA and the URL's host alone; DNS is not trusted. Never waits beyond its deadline (name
- * resolution excepted), never follows a redirect. */
+/* broker/guest/http_client.c — TLS, one request, one reply.  Authenticates the server by the given
+ * CA and the URL's host alone; DNS is not trusted. Never waits, nor reads, beyond its deadline,
+ * never follows a redirect. */
 #include "guest/http_client.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
 
 enum { READ_BYTES = 16384 };
-
-static void ssl_cleanup(SSL **s)
-{
-	SSL_free(*s);
-}
-
-static void fd_cleanup(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
 
 enum kb_err http_trust(const char *ca_file, SSL_CTX **out)
 {
@@ -67,82 +51,43 @@ static bool wait_for(int fd, short events, int64_t deadline_ms)
 	}
 }
 
-/* 0, or the errno. */
-static int connect_wait(int fd, const struct addrinfo *to, int64_t deadline_ms)
+void http_close(struct http_link *l)
 {
-	int fault = 0;
-
-	if (connect(fd, to->ai_addr, to->ai_addrlen) == 0)
-		return 0;
-	if (errno != EINPROGRESS)
-		return errno;
-	if (!wait_for(fd, POLLOUT, deadline_ms))
-		return ETIMEDOUT;
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &(socklen_t){sizeof fault}) == 0
-		       ? fault
-		       : errno;
+	SSL_free(l->tls);
+	if (l->fd >= 0)
+		close(l->fd);
+	l->tls = NULL;
+	l->fd = -1;
 }
 
-static enum kb_err connect_one(const struct addrinfo *to, int64_t deadline_ms, int *out,
-			       char why[static HTTP_WHY])
+enum kb_err http_tls(struct http_link *l, SSL_CTX *ctx, const struct url *url)
 {
-	int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int fault = fd < 0 ? errno : connect_wait(fd, to, deadline_ms);
+	SSL *s = l->tls = SSL_new(ctx);
 
-	if (fault != 0) {
-		snprintf(why, HTTP_WHY, "connect: %s", strerror(fault));
-		fd_cleanup(&fd);
-		return fault == ETIMEDOUT ? KB_E_FETCH_TIMEOUT : KB_E_FETCH_CONNECT;
-	}
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-	*out = fd;
-	return KB_OK;
+	if (s == NULL)
+		return KB_E_NOMEM;
+	bool is_set = url->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(s), url->host) == 1
+				 : SSL_set1_host(s, url->host) == 1 &&
+					   SSL_set_tlsext_host_name(s, url->host) == 1;
+	SSL_set_hostflags(s, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	return is_set && SSL_set_fd(s, l->fd) == 1 ? KB_OK : KB_E_NOMEM;
 }
 
-/* Every address of the host, in the resolver's order. */
-static enum kb_err connect_any(const struct url *url, int64_t deadline_ms, int *out,
-			       char why[static HTTP_WHY])
-{
-	const struct addrinfo want = {.ai_socktype = SOCK_STREAM,
-				      .ai_flags =
-					      AI_NUMERICSERV | (url->is_ip ? AI_NUMERICHOST : 0)};
-	struct addrinfo *list = NULL;
-	enum kb_err err = KB_E_FETCH_CONNECT;
-
-	*out = -1;
-	int failed = getaddrinfo(url->host, url->port, &want, &list);
-	if (failed != 0) {
-		snprintf(why, HTTP_WHY, "cannot resolve %.100s: %s", url->host,
-			 gai_strerror(failed));
-		return KB_E_FETCH_CONNECT;
-	}
-	for (const struct addrinfo *a = list; a != NULL && err != KB_OK; a = a->ai_next) {
-		int64_t soon = clock_mono_ms() + KB_GUEST_CONNECT_MS;
-		err = connect_one(a, soon < deadline_ms ? soon : deadline_ms, out, why);
-	}
-	freeaddrinfo(list);
-	return err;
-}
-
-/* After an SSL call that returned `n` ≤ 0: wait and come again (KB_OK), or why not. */
-static enum kb_err ssl_wait(SSL *s, int n, int64_t deadline_ms, char why[static HTTP_WHY])
+enum kb_err http_ssl_fault(SSL *s, int n, short *events, char why[static HTTP_WHY])
 {
 	int fault = errno, kind = SSL_get_error(s, n);
 	long verify = SSL_get_verify_result(s);
 
 	if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE) {
-		if (wait_for(SSL_get_fd(s), kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
-			     deadline_ms))
-			return KB_OK;
-		snprintf(why, HTTP_WHY, "no answer in time");
-		return KB_E_FETCH_TIMEOUT;
+		*events = kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
+		return KB_OK;
 	}
 	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
 	if (verify != X509_V_OK)
 		snprintf(why, HTTP_WHY, "its certificate is not accepted: %s",
 			 X509_verify_cert_error_string(verify));
 	else if (kind == SSL_ERROR_SSL)
-		snprintf(why, HTTP_WHY, "TLS: %s", reason == NULL ? "failed" : reason);
+		snprintf(why, HTTP_WHY, "%s", reason == NULL ? "failed" : reason);
 	else
 		snprintf(why, HTTP_WHY, "the connection was lost%s%s", fault == 0 ? "" : ": ",
 			 fault == 0 ? "" : strerror(fault));
@@ -150,25 +95,16 @@ static enum kb_err ssl_wait(SSL *s, int n, int64_t deadline_ms, char why[static 
 	return kind == SSL_ERROR_SSL ? KB_E_FETCH_TLS : KB_E_FETCH_CONNECT;
 }
 
-static enum kb_err handshake(SSL *s, const struct url *url, int fd, int64_t deadline_ms,
-			     char why[static HTTP_WHY])
+/* After an SSL call that returned `n` ≤ 0: wait and come again (KB_OK), or why not. */
+static enum kb_err ssl_wait(SSL *s, int n, int64_t deadline_ms, char why[static HTTP_WHY])
 {
-	bool is_set = url->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(s), url->host) == 1
-				 : SSL_set1_host(s, url->host) == 1 &&
-					   SSL_set_tlsext_host_name(s, url->host) == 1;
+	short events = 0;
+	enum kb_err err = http_ssl_fault(s, n, &events, why);
 
-	SSL_set_hostflags(s, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	if (!is_set || SSL_set_fd(s, fd) != 1)
-		return KB_E_NOMEM;
-	for (;;) {
-		errno = 0;
-		int n = SSL_connect(s);
-		if (n == 1)
-			return KB_OK;
-		enum kb_err err = ssl_wait(s, n, deadline_ms, why);
-		if (err != KB_OK)
-			return err;
-	}
+	if (err != KB_OK || wait_for(SSL_get_fd(s), events, deadline_ms))
+		return err;
+	snprintf(why, HTTP_WHY, "no answer in time");
+	return KB_E_FETCH_TIMEOUT;
 }
 
 static enum kb_err send_all(SSL *s, struct span bytes, int64_t deadline_ms,
@@ -229,6 +165,11 @@ static enum kb_err receive(SSL *s, int64_t deadline_ms, struct http_reply *out,
 		enum kb_err err = n == 1 ? KB_OK : ssl_wait(s, n, deadline_ms, why);
 		if (err != KB_OK)
 			return err;
+		/* A server that sends without a pause never makes us wait. */
+		if (clock_mono_ms() >= deadline_ms) {
+			snprintf(why, HTTP_WHY, "the answer did not end in time");
+			return KB_E_FETCH_TIMEOUT;
+		}
 		if (n != 1)
 			continue;
 		buf_add(&wire, chunk, got);
@@ -243,22 +184,18 @@ static enum kb_err receive(SSL *s, int64_t deadline_ms, struct http_reply *out,
 	return KB_OK;
 }
 
-enum kb_err http_post(const struct http_call *call, struct http_reply *out,
+enum kb_err http_post(struct http_link *l, const struct http_call *call, struct http_reply *out,
 		      char why[static HTTP_WHY])
 {
-	__attribute__((cleanup(fd_cleanup))) int fd = -1;
 	enum kb_err err;
 
 	why[0] = '\0';
-	if ((err = connect_any(call->url, call->deadline_ms, &fd, why)) != KB_OK)
+	ERR_clear_error();
+	if ((err = send_request(l->tls, call, why)) != KB_OK ||
+	    (err = receive(l->tls, call->deadline_ms, out, why)) != KB_OK)
 		return err;
-	KB_AUTO(ssl) SSL *s = SSL_new(call->tls);
-	if (s == NULL)
-		return KB_E_NOMEM;
-	if ((err = handshake(s, call->url, fd, call->deadline_ms, why)) != KB_OK ||
-	    (err = send_request(s, call, why)) != KB_OK ||
-	    (err = receive(s, call->deadline_ms, out, why)) != KB_OK)
-		return err;
-	SSL_shutdown(s);
+	X509 *peer = SSL_get0_peer_certificate(l->tls);
+	out->peer = peer == NULL ? NULL : X509_get_pubkey(peer);
+	SSL_shutdown(l->tls);
 	return KB_OK;
 }

@@ -3,6 +3,7 @@
  * errors. */
 #include "guest/http_reply.h"
 
+#include <openssl/evp.h>
 #include <strings.h>
 
 #include "base/limits.h"
@@ -21,6 +22,8 @@ void http_reply_init(struct http_reply *r)
 void http_reply_free(struct http_reply *r)
 {
 	buf_free(&r->body);
+	EVP_PKEY_free(r->peer);
+	r->peer = NULL;
 }
 
 static bool is_token_char(uint8_t c)

@@ -2,6 +2,8 @@
  * out. */
 #ifndef KB_GUEST_HTTP_REPLY_H
 #define KB_GUEST_HTTP_REPLY_H
+#include <openssl/types.h>
+
 #include "base/bytes.h"
 
 struct http_reply {
@@ -9,6 +11,7 @@ struct http_reply {
 	unsigned retry_after_s; /* 0: none, or a date */
 	char request_id[65];    /* x-ms-request-id, "" when there is none or it is not plain text */
 	struct buf body;
+	EVP_PKEY *peer; /* the key of the TLS server that sent it: http_post() fills it */
 };
 
 void http_reply_init(struct http_reply *r);

@@ -1,6 +1,7 @@
 /* broker/guest/jws.c — decides whether a reply is signed by a key that the given CA certifies for
- * this host. Trusts that CA and nothing in the reply. The reply cannot choose: RS256 is the only
- * algorithm, and x5c counts only with a chain to the CA. */
+ * this host as that of a release signer. Trusts that CA and nothing in the reply. The reply cannot
+ * choose: RS256 is the only algorithm, and x5c counts only with a chain to the CA. A TLS
+ * certificate of the same CA is no signer's: a gateway must not be able to sign releases. */
 #include "guest/jws.h"
 
 #include <openssl/err.h>
@@ -57,7 +58,44 @@ static enum kb_err chain_in_order(STACK_OF(X509) * chain)
 	return KB_OK;
 }
 
-static enum kb_err chain_verify(STACK_OF(X509) * chain, const struct signer *s)
+/* `path`: the verified chain, from the leaf to the trust anchor. */
+static enum kb_err role_verify(STACK_OF(X509) * path, const struct signer *s, const char **hint)
+{
+	X509 *certs[X509_MAX_CHAIN], *leaf = sk_X509_value(path, 0);
+	uint8_t pin[X509_PIN_BYTES];
+	size_t n = 0;
+
+	*hint = "check: that this is the broker itself: its TLS server signed the reply with its "
+		"own "
+		"key";
+	if (x509_same_key(s->peer, X509_get0_pubkey(leaf)))
+		return KB_E_KEY_USE;
+	*hint = "check: the key usage of the signer's certificate, which does not allow signatures";
+	if (!x509_may_sign(leaf))
+		return KB_E_KEY_USE;
+	if (s->n_pins > 0) {
+		*hint = "check: --signer-pin: the reply's signer has another key; `keybrokerctl "
+			"check` "
+			"and keybroker-guest(8) say how to find the right pin";
+		if (x509_pin(leaf, pin) != KB_OK)
+			return KB_E_KEY_USE;
+		for (size_t i = 0; i < s->n_pins; i++)
+			if (memcmp(pin, s->pins[i], sizeof pin) == 0)
+				return KB_OK;
+		return KB_E_KEY_USE;
+	}
+	*hint = "check: the signer's certificate, or a CA above it, is not for release signers "
+		"(extended key usage " X509_SIGNER_USAGE
+		"): have it issued anew, or name its key with "
+		"--signer-pin; `keybrokerctl check` at the broker prints the pin";
+	for (; n < X509_MAX_CHAIN && n < (size_t)sk_X509_num(path); n++)
+		certs[n] = sk_X509_value(path, (int)n);
+	return n == (size_t)sk_X509_num(path) && x509_signer_usage(certs, n) == X509_USAGE_GOOD
+		       ? KB_OK
+		       : KB_E_KEY_USE;
+}
+
+static enum kb_err chain_verify(STACK_OF(X509) * chain, const struct signer *s, const char **hint)
 {
 	enum kb_err err = KB_E_NOMEM;
 	X509 *leaf = sk_X509_value(chain, 0);
@@ -77,7 +115,9 @@ static enum kb_err chain_verify(STACK_OF(X509) * chain, const struct signer *s)
 	int is_named = s->is_ip ? X509_check_ip_asc(leaf, s->host, 0)
 				: X509_check_host(leaf, s->host, 0,
 						  X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL);
-	err = is_named == 1 ? KB_OK : KB_E_ISSUER;
+	err = is_named == 1 ? role_verify(X509_STORE_CTX_get0_chain(ctx), s, hint) : KB_E_ISSUER;
+	if (err == KB_OK)
+		*hint = NULL;
 out:
 	X509_STORE_CTX_free(ctx);
 	return err;
@@ -111,7 +151,7 @@ static enum kb_err part(struct span text, size_t max_bytes, struct json_t **out)
 }
 
 enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
-			      struct json_t **payload)
+			      struct json_t **payload, const char **hint)
 {
 	__attribute__((cleanup(chain_cleanup))) STACK_OF(X509) *chain = NULL;
 	KB_AUTO(json) struct json_t *header = NULL, *body = NULL;
@@ -120,6 +160,7 @@ enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
 	struct span alg;
 
 	*payload = NULL;
+	*hint = NULL;
 	buf_init(&signature, KB_RSA_MAX_BITS / 8);
 	size_t first = span_find(compact, 0, '.'), second = span_find(compact, first + 1, '.');
 	if (second >= compact.len ||
@@ -133,7 +174,7 @@ enum kb_err signed_reply_open(struct span compact, const struct signer *signer,
 	if (json_has(header, "crit"))
 		return KB_E_TOKEN_HEADER;
 	if ((err = chain_load(header, &chain)) != KB_OK || (err = chain_in_order(chain)) != KB_OK ||
-	    (err = chain_verify(chain, signer)) != KB_OK ||
+	    (err = chain_verify(chain, signer, hint)) != KB_OK ||
 	    (err = signature_verify(sk_X509_value(chain, 0), span_sub(compact, 0, second),
 				    buf_span(&signature))) != KB_OK)
 		goto out;

@@ -28,9 +28,11 @@ struct run {
 	struct guest_tpm *tpm;
 	struct ephemeral *key;
 	struct secret *bearer;
-	struct buf nonce, runtime_data, token, kid;
+	struct buf nonce, runtime_data, token, kid, body;
 	struct span name, version;
 	char key_path[KB_MAX_KEY_NAME + 64]; /* "/keys/NAME[/VERSION]" */
+	uint8_t pins[KB_GUEST_PINS][X509_PIN_BYTES];
+	size_t n_pins;
 	struct released released;
 };
 
@@ -46,6 +48,7 @@ static void run_free(struct run *r)
 	buf_free(&r->runtime_data);
 	buf_free(&r->token);
 	buf_free(&r->kid);
+	buf_free(&r->body);
 	released_free(&r->released);
 }
 
@@ -63,6 +66,19 @@ static enum kb_err file_secret(const char *path, struct secret **out)
 	return err;
 }
 
+/* "sha256//BASE64", separated by commas. */
+static bool take_pins(struct run *r, struct span text)
+{
+	for (size_t at = 0; text.p != NULL && at <= text.len;) {
+		size_t end = span_find(text, at, ',');
+		if (r->n_pins == KB_GUEST_PINS ||
+		    x509_pin_parse(span_sub(text, at, end - at), r->pins[r->n_pins++]) != KB_OK)
+			return false;
+		at = end + 1;
+	}
+	return true;
+}
+
 static enum guest_exit prepare(struct run *r)
 {
 	const struct release_options *o = r->o;
@@ -75,6 +91,13 @@ static enum guest_exit prepare(struct run *r)
 	if (url_list(span_str(o->urls), r->broker.urls, KB_GUEST_URLS, &r->broker.n_urls) !=
 	    KB_OK) {
 		message("--url: not a list of https://HOST[:PORT][/PATH]");
+		return GUEST_USAGE;
+	}
+	if (!take_pins(r, span_str(o->signer_pins))) {
+		message("--signer-pin: not sha256// and the base64 of a SHA-256, at most %d, "
+			"separated "
+			"by commas",
+			KB_GUEST_PINS);
 		return GUEST_USAGE;
 	}
 	if (http_trust(o->ca, &r->broker.tls) != KB_OK) {
@@ -168,6 +191,19 @@ static enum guest_exit describe_key(struct run *r)
 
 /* ---- nonce ---- */
 
+/* A token program has it in its environment, and may hand it to a shell or a query. */
+static bool is_word(struct span text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.p[i];
+		bool is_alnum =
+			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+		if (c == 0 || (!is_alnum && strchr("-._~+/=", c) == NULL))
+			return false;
+	}
+	return true;
+}
+
 static enum guest_exit take_nonce(void *ctx, const struct url *from, const struct http_reply *reply)
 {
 	struct run *r = ctx;
@@ -175,7 +211,7 @@ static enum guest_exit take_nonce(void *ctx, const struct url *from, const struc
 	struct span text;
 
 	if (json_load_strict(buf_span(&reply->body), KB_GUEST_REPLY, &doc, NULL) != KB_OK ||
-	    json_get_str(doc, "value", KB_MAX_NONCE, &text) != KB_OK) {
+	    json_get_str(doc, "value", KB_MAX_NONCE, &text) != KB_OK || !is_word(text)) {
 		message("%s: its answer holds no nonce", from->authority);
 		return GUEST_BAD_REPLY;
 	}
@@ -200,7 +236,10 @@ static enum guest_exit make_nonce(struct run *r)
 	message("asking %s for a nonce", r->broker.urls[0].authority);
 	snprintf(target, sizeof target, "/keys/%.*s/nonce?api-version=%s", (int)r->name.len,
 		 (const char *)r->name.p, r->o->api_version);
-	return client_ask(&r->broker, target, span_str("{}"), take_nonce, r);
+	return client_ask(&r->broker, &(struct client_call){.target = target,
+							    .body = span_str("{}"),
+							    .judge = take_nonce,
+							    .ctx = r});
 }
 
 /* ---- token ---- */
@@ -252,7 +291,10 @@ static enum guest_exit attest(struct run *r)
 		return no_evidence("no memory", err);
 	message("asking %s for a token", r->attester.urls[0].authority);
 	enum guest_exit result =
-		client_ask(&r->attester, ATTEST_TARGET, buf_span(&body), take_token, r);
+		client_ask(&r->attester, &(struct client_call){.target = ATTEST_TARGET,
+							       .body = buf_span(&body),
+							       .judge = take_token,
+							       .ctx = r});
 	/* A refusal by the attestation service is not one by the broker: another exit code. */
 	return result == GUEST_REFUSED || result == GUEST_BAD_REPLY ? GUEST_NO_EVIDENCE : result;
 }
@@ -321,7 +363,10 @@ static enum guest_exit take_release(void *ctx, const struct url *from,
 		.signer = {.roots = SSL_CTX_get_cert_store(r->broker.tls),
 			   .host = from->host,
 			   .is_ip = from->is_ip,
-			   .now_s = clock_wall_s()},
+			   .now_s = clock_wall_s(),
+			   .peer = reply->peer,
+			   .pins = (const uint8_t(*)[X509_PIN_BYTES])r->pins,
+			   .n_pins = r->n_pins},
 		.name = r->name,
 		.version = r->version,
 		.scheme = scheme_find(span_str(r->o->enc)),
@@ -338,29 +383,71 @@ static enum guest_exit take_release(void *ctx, const struct url *from,
 	message("%s: its reply fails a check (%s)", from->authority, kb_err_name(err));
 	if (reply->request_id[0] != '\0')
 		message("  request id: %s", reply->request_id);
-	message("%s", bad_reply_hint(err));
+	message("%s", r->released.hint != NULL ? r->released.hint : bad_reply_hint(err));
 	return GUEST_BAD_REPLY;
+}
+
+static enum guest_exit make_body(struct run *r)
+{
+	buf_add_str(&r->body, "{");
+	json_add_member(&r->body, "target", buf_span(&r->token));
+	json_add_member(&r->body, "enc", span_str(r->o->enc));
+	json_add_member(&r->body, "nonce", buf_span(&r->nonce));
+	buf_add_str(&r->body, "}");
+	if (buf_ok(&r->body) == KB_OK)
+		return GUEST_OK;
+	message("the token is too large");
+	return GUEST_NO_EVIDENCE;
+}
+
+/* Nonce, evidence and token of one try: what a server has seen is not sent again. */
+static enum guest_exit make_request(struct run *r)
+{
+	static enum guest_exit (*const steps[])(struct run *) = {make_nonce, describe_key,
+								 get_token, match_token, make_body};
+	const struct {
+		struct buf *buf;
+		size_t max;
+	} bufs[] = {{&r->nonce, KB_MAX_NONCE},
+		    {&r->runtime_data, 1},
+		    {&r->token, KB_MAX_TOKEN},
+		    {&r->kid, KB_MAX_KID},
+		    {&r->body, KB_MAX_BODY}};
+	enum guest_exit result = GUEST_OK;
+
+	for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++) {
+		buf_free(bufs[i].buf);
+		buf_init(bufs[i].buf, bufs[i].max);
+	}
+	for (size_t i = 0; result == GUEST_OK && i < sizeof steps / sizeof steps[0]; i++)
+		result = steps[i](r);
+	return result;
+}
+
+static enum guest_exit renew(void *ctx, struct span *body)
+{
+	struct run *r = ctx;
+
+	message("the next try takes a new token");
+	enum guest_exit result = make_request(r);
+	*body = buf_span(&r->body);
+	return result;
 }
 
 static enum guest_exit ask_release(struct run *r)
 {
-	KB_AUTO(buf) struct buf body;
 	char target[TARGET_MAX];
 
-	buf_init(&body, KB_MAX_BODY);
-	buf_add_str(&body, "{");
-	json_add_member(&body, "target", buf_span(&r->token));
-	json_add_member(&body, "enc", span_str(r->o->enc));
-	json_add_member(&body, "nonce", buf_span(&r->nonce));
-	buf_add_str(&body, "}");
-	if (buf_ok(&body) != KB_OK) {
-		message("the token is too large");
-		return GUEST_NO_EVIDENCE;
-	}
 	snprintf(target, sizeof target, "%s/release?api-version=%s", r->key_path,
 		 r->o->api_version);
 	message("asking %s for %s", r->broker.urls[0].authority, r->o->key);
-	return client_ask(&r->broker, target, buf_span(&body), take_release, r);
+	return client_ask(&r->broker,
+			  &(struct client_call){.target = target,
+						.body = buf_span(&r->body),
+						.judge = take_release,
+						/* --token names the only one there is */
+						.renew = r->o->token == NULL ? renew : NULL,
+						.ctx = r});
 }
 
 static enum guest_exit hand_over(struct run *r)
@@ -387,15 +474,11 @@ static enum guest_exit hand_over(struct run *r)
 
 enum guest_exit release(const struct release_options *o)
 {
-	static enum guest_exit (*const steps[])(struct run *) = {
-		prepare,   make_key,    make_nonce,  describe_key,
-		get_token, match_token, ask_release, hand_over};
+	static enum guest_exit (*const steps[])(struct run *) = {prepare, make_key, make_request,
+								 ask_release, hand_over};
 	struct run r = {.o = o};
 	enum guest_exit result = GUEST_OK;
 
-	buf_init(&r.nonce, KB_MAX_NONCE);
-	buf_init(&r.token, KB_MAX_TOKEN);
-	buf_init(&r.kid, KB_MAX_KID);
 	r.broker.deadline_ms = r.attester.deadline_ms = clock_mono_ms() + o->timeout_s * 1000;
 	for (size_t i = 0; result == GUEST_OK && i < sizeof steps / sizeof steps[0]; i++)
 		result = steps[i](&r);

@@ -11,6 +11,7 @@
 /* The command line, checked as far as it can be without acting on it; NULL: not given. */
 struct release_options {
 	const char *urls, *key, *ca, *api_version, *enc, *nonce, *bearer_file;
+	const char *signer_pins;
 	const char *token, *token_command, *attest, *attest_ca, *tsm,
 		*vcek_chain; /* one of the first three */
 	const char *ephemeral_key;

@@ -83,6 +83,11 @@ static enum kb_err check_key_id(const struct json_t *jwk, const struct asked *a,
 	    !key_id_split(kid, &name, &version) || !name_same(name, a->name) || version.len > 32 ||
 	    (a->version.len > 0 && !span_eq(version, a->version)))
 		return KB_E_PATH;
+	for (size_t i = 0; i < version.len; i++) { /* it is shown */
+		uint8_t c = version.p[i];
+		if (!(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
+			return KB_E_PATH;
+	}
 	memcpy(version_out, version.p, version.len);
 	version_out[version.len] = '\0';
 	return KB_OK;
@@ -205,6 +210,7 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	KB_AUTO(json) struct json_t *reply = NULL, *payload = NULL;
 	KB_AUTO(buf) struct buf ciphertext;
 	const struct json_t *response, *bundle, *jwk;
+	const char *hint = NULL;
 	enum kb_err err;
 	struct span jws;
 
@@ -215,7 +221,7 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	if (json_load_strict(body, KB_GUEST_REPLY, &reply, NULL) != KB_OK ||
 	    json_get_str(reply, "value", KB_GUEST_REPLY, &jws) != KB_OK)
 		return KB_E_FETCH_CONTENT;
-	if ((err = signed_reply_open(jws, &a->signer, &payload)) != KB_OK ||
+	if ((err = signed_reply_open(jws, &a->signer, &payload, &hint)) != KB_OK ||
 	    (err = check_request(payload, a)) != KB_OK)
 		goto out;
 	err = KB_E_FETCH_CONTENT;
@@ -230,7 +236,9 @@ enum kb_err reply_open(struct span body, const struct asked *a, struct released 
 	err = check_plain(jwk, out);
 out:
 	ERR_clear_error();
-	if (err != KB_OK)
+	if (err != KB_OK) {
 		released_free(out);
+		out->hint = hint;
+	}
 	return err;
 }

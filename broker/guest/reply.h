@@ -18,6 +18,7 @@ struct released {
 	struct secret *plain; /* PKCS#8, or an oct key's bytes */
 	EVP_PKEY *key;        /* NULL for an oct key */
 	char version[33];
+	const char *hint; /* after an error: NULL, or what to check */
 };
 
 /* {"value":JWS}.  `out` is the caller's in any case: released_free().

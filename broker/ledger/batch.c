@@ -1,8 +1,9 @@
 /* broker/ledger/batch.c — one batch of replies: judge, record, answer.  The promise "no durable
  * record, no key" is kept here: batch_serve() sends no answer before journal_commit() has returned,
- * and replaces every answer whose record is not durable by a refusal.  Decides whether a single-use
- * token was used before.  Trusts the vaults for a record's content.  Must never change an answer
- * but by a refusal in its place. */
+ * and replaces every answer whose record is not durable by a refusal.  A refusal may be counted
+ * instead (refusals.c), a release never.  Decides whether a single-use token was used before.
+ * Trusts the vaults for a record's content.  Must never change an answer but by a refusal in its
+ * place. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -46,12 +47,77 @@ static bool names_token(const struct frame_reply *r)
 	return hit[n] == ',' || hit[n] == '}'; /* the whole number */
 }
 
+/* The record of a release with `"repeat":true` in it.  It is written before the next item is
+ * judged, so one buffer is enough. */
+static bool mark_repeat(struct ledger *l, struct batch_item *it)
+{
+	const struct span record = it->reply.record;
+
+	buf_reset(&l->repeat);
+	buf_add_span(&l->repeat, span_sub(record, 0, record.len - 1));
+	buf_add_str(&l->repeat, ",\"repeat\":true}");
+	it->record = buf_span(&l->repeat);
+	stats_count(l->self, COUNT_REPEATS, 1);
+	return buf_ok(&l->repeat) == KB_OK;
+}
+
+/* Single use.  A guest whose answer was lost asks again with the same token: for a short time it is
+ * answered, because a token binds one wrapping key, so nothing new is given away. */
+static void judge_use(struct ledger *l, struct batch_item *it)
+{
+	const struct frame_reply *r = &it->reply;
+	const int64_t now_ms = clock_mono_ms();
+	/* Tokens issued before the ledger's first line may have been used: an older ledger may have
+	 * been lost. */
+	bool is_older = r->replay_from_s < l->log.born_s;
+	enum kb_err err = is_older
+				  ? KB_E_REPLAY
+				  : replay_use(l->replay, r->replay_key, r->replay_until_s, now_ms);
+
+	if (err == KB_OK) {
+		it->took_token = true;
+		return;
+	}
+	if (err == KB_E_REPLAY && !is_older &&
+	    replay_is_repeat(l->replay, r->replay_key, r->replay_grace_s, now_ms)) {
+		if (!mark_repeat(l, it))
+			refuse_unrecorded(l, it);
+		return;
+	}
+	it->is_refusal = true;
+	if (err == KB_E_REPLAY_FULL) {
+		log_event(LOG_WARN, "replay.full", NULL);
+		/* No body and no record: the vault has made those of KB_E_REPLAY. */
+		it->record = span_of(NULL, 0);
+		answer(it, err, 503, span_of(NULL, 0), KB_REPLAY_RETRY_S);
+		refusals_count(&l->refusals, now_ms, err, r->peer, journal_is_low(l));
+		it->is_summed = true;
+		return;
+	}
+	it->record = r->replay_record;
+	answer(it, KB_E_REPLAY, r->replay_status, r->replay_body, 0);
+	if (it->record.len == 0)
+		refuse_unrecorded(l, it);
+}
+
+/* Releases are recorded, whatever the disk has left.  Refusals are recorded or counted. */
+static void sum_refusal(struct ledger *l, struct batch_item *it)
+{
+	if (!it->is_refusal || it->record.len == 0 ||
+	    refusals_is_whole(&l->refusals, clock_mono_ms(), (enum kb_err)it->code, it->reply.peer,
+			      it->record.len + CHAIN_MAX_LINE - KB_MAX_RECORD, journal_is_low(l)))
+		return;
+	it->record = span_of(NULL, 0);
+	it->is_summed = true;
+}
+
 /* The answer and the record, provided that the batch becomes durable. */
 static void judge(struct ledger *l, struct batch_item *it)
 {
 	const struct frame_reply *r = &it->reply;
 
 	it->record = r->record;
+	it->is_refusal = !r->outcome.is_release && r->outcome.code != KB_OK && r->status >= 400;
 	answer(it, (enum kb_err)r->outcome.code, r->status, r->body, r->retry_after_s);
 	if (r->outcome.is_release && r->record.len == 0) {
 		refuse_unrecorded(l, it);
@@ -63,21 +129,7 @@ static void judge(struct ledger *l, struct batch_item *it)
 		refuse_unrecorded(l, it);
 		return;
 	}
-	/* Tokens issued before the ledger's first line may have been used: an older ledger may have
-	 * been lost. */
-	enum kb_err err = r->replay_from_s < l->log.born_s
-				  ? KB_E_REPLAY
-				  : replay_use(l->replay, r->replay_key, r->replay_until_s);
-	if (err == KB_OK) {
-		it->took_token = true;
-		return;
-	}
-	if (err == KB_E_NOMEM)
-		log_event(LOG_WARN, "replay.full", NULL);
-	it->record = r->replay_record;
-	answer(it, KB_E_REPLAY, r->replay_status, r->replay_body, 0);
-	if (it->record.len == 0)
-		refuse_unrecorded(l, it);
+	judge_use(l, it);
 }
 
 static void release_token(struct ledger *l, struct batch_item *it)
@@ -90,8 +142,10 @@ static void release_token(struct ledger *l, struct batch_item *it)
 /* Count the calls that are recorded, and those that should have been. */
 static void count_outcome(struct ledger *l, const struct batch_item *it)
 {
-	if (it->record.len == 0 && it->code != KB_E_LEDGER)
+	if (it->record.len == 0 && it->code != KB_E_LEDGER && !it->is_summed)
 		return;
+	if (it->is_summed)
+		stats_count(l->self, COUNT_REFUSALS_SUMMED, 1);
 	if (it->code != KB_OK || it->reply.outcome.is_release)
 		stats_outcome(&l->start->shared->stats, (enum kb_err)it->code,
 			      it->reply.outcome.key, it->reply.outcome.issuer);
@@ -110,6 +164,7 @@ void batch_serve(struct ledger *l)
 	for (size_t i = 0; i < l->n; i++) {
 		struct batch_item *it = &l->item[i];
 		judge(l, it);
+		sum_refusal(l, it);
 		if (it->record.len == 0)
 			continue;
 		if (l->log.fd >= 0 &&

@@ -128,6 +128,7 @@ void ledger_generation_respond(struct ledger *l, const struct batch_item *it)
 		.id = it->reply.id,
 		.status = it->status,
 		.code = it->code,
+		.is_release = it->code == KB_OK && it->reply.outcome.is_release,
 		.retry_after_s = it->retry_after_s,
 		.challenge = it->reply.challenge,
 		.client_request_id = it->reply.client_request_id,

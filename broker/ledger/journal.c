@@ -1,6 +1,8 @@
 /* broker/ledger/journal.c — the ledger's file: begins, continues and syncs it, and reads back at
  * start what decisions need: used tokens and configurations.  Decides when the ledger can write.
  * Trusts segment.c for the chain.  Must never report a record as written before it is durable. */
+#include <sys/statvfs.h>
+
 #include "base/clock.h"
 #include "base/hex.h"
 #include "base/json.h"
@@ -10,6 +12,8 @@
 enum {
 	EVENT_BYTES = 1024, /* of a record of our own */
 	EXTRA_BYTES = 4096, /* of the additional members of a segment's first line */
+	SUMS_AT_ONCE = 512, /* sums of refusals that one sync commits */
+	SPACE_MS = 1000,    /* between two looks at the free space */
 };
 
 void journal_see_time(struct ledger *l)
@@ -74,6 +78,7 @@ static enum kb_err begin_segment(struct ledger *l, const char *why)
 
 void journal_rotate(struct ledger *l, const char *why)
 {
+	journal_sum_refusals(l); /* they are of the time of the old segment */
 	if (begin_segment(l, why) == KB_OK)
 		return;
 	log_event(LOG_ERROR, "ledger.rotate_failed", "segment", log_i64(l->log.number), "goes_on",
@@ -123,6 +128,78 @@ bool journal_event(struct ledger *l, const char *event, const char *number_name,
 	return false;
 }
 
+/* ---- refusals ---- */
+
+bool journal_is_low(struct ledger *l)
+{
+	const int64_t now_ms = clock_mono_ms();
+	struct statvfs fs;
+
+	if (l->reserve_bytes == 0)
+		return false;
+	if (now_ms < l->space_at_ms)
+		return l->is_low;
+	l->space_at_ms = now_ms + SPACE_MS;
+	/* Unknown is low: releases need no look. */
+	const uint64_t free_blocks = fstatvfs(l->log.dir, &fs) == 0 ? fs.f_bavail : 0;
+	const bool is_low =
+		free_blocks == 0 || free_blocks < (uint64_t)l->reserve_bytes / fs.f_frsize;
+	if (is_low != l->is_low)
+		log_event(is_low ? LOG_ERROR : LOG_INFO, is_low ? "ledger.low" : "ledger.space",
+			  "reserve", log_i64(l->reserve_bytes), "what",
+			  is_low ? "the disk is nearly full: refusals are only counted, so that "
+				   "releases can still be recorded"
+				 : "refusals are recorded again",
+			  "fix", is_low ? "free space on the disk of the state directory" : "",
+			  NULL);
+	l->is_low = is_low;
+	stats_gauge(l->self, COUNT_LEDGER_LOW, is_low);
+	return is_low;
+}
+
+static void write_sum(const struct refusals_sum *s, const char *when, int64_t seconds,
+		      struct buf *record)
+{
+	buf_reset(record);
+	buf_add_str(record, "{");
+	json_add_member(record, "time", span_str(when));
+	json_add_member(record, "event", span_str("refusals"));
+	json_add_member(record, "outcome", span_str("refused"));
+	json_add_member(record, "code", span_str(kb_err_name(s->code)));
+	json_add_member(record, "peer", span_str(s->peer));
+	json_add_int(record, "more", (int64_t)s->more);
+	json_add_int(record, "seconds", seconds);
+	buf_add_str(record, "}");
+}
+
+void journal_sum_refusals(struct ledger *l)
+{
+	const int64_t now_ms = clock_mono_ms();
+	const int64_t seconds = (now_ms - l->refusals.summed_ms + 999) / 1000;
+	char when[KB_TIME_TEXT];
+	struct refusals_sum sum;
+	size_t at = 0, n;
+
+	KB_AUTO(buf) struct buf record;
+	buf_init(&record, EVENT_BYTES);
+	clock_text(clock_wall_us(), when);
+	do {
+		struct chain next = l->log.chain;
+		buf_reset(&l->lines);
+		for (n = 0; n < SUMS_AT_ONCE && refusals_next(&l->refusals, &at, &sum); n++) {
+			write_sum(&sum, when, seconds, &record);
+			if (buf_ok(&record) != KB_OK ||
+			    chain_add_batch(&next, l->log.chain.seq, buf_span(&record),
+					    &l->lines) != KB_OK)
+				return;
+		}
+		if (n > 0 && (l->log.fd < 0 || journal_commit(l, &next, n) != KB_OK))
+			return;
+		refusals_drop(&l->refusals, at, l->lines.len);
+	} while (n > 0);
+	refusals_done(&l->refusals, now_ms);
+}
+
 bool journal_reopen(struct ledger *l)
 {
 	if (l->log.fd >= 0 || clock_mono_ms() < l->reopen_at_ms)
@@ -158,13 +235,25 @@ static void take_configs(struct ledger *l, const struct json_t *doc)
 		(void)configs_take(&l->configs, text, (uint64_t)seq);
 }
 
+/* "time" of a record, in whole seconds. */
+static bool read_time(const struct json_t *doc, int64_t *out_s)
+{
+	char whole[] = "2026-11-21T17:10:11Z";
+	struct span text;
+
+	if (json_get_str(doc, "time", KB_TIME_TEXT, &text) != KB_OK || text.len < sizeof whole - 1)
+		return false;
+	memcpy(whole, text.p, sizeof whole - 2);
+	return clock_parse(whole, out_s) == KB_OK;
+}
+
 static enum kb_err read_line(void *ctx, const struct segment_line *line)
 {
 	struct ledger *l = ctx;
 	KB_AUTO(json) struct json_t *doc = NULL;
 	struct span hex, code;
 	uint8_t key[32];
-	int64_t until_s;
+	int64_t until_s, first_s;
 
 	bool is_use = has_member(line->text, "\"replay\":\"");
 	bool is_config = has_member(line->text, "\"event\":\"generation\"") ||
@@ -184,9 +273,15 @@ static enum kb_err read_line(void *ctx, const struct segment_line *line)
 		return KB_E_LEDGER_CHAIN;
 	if (until_s > l->read_until_s)
 		l->read_until_s = until_s;
+	/* A repeat says nothing about the first use.  A time ahead of the clock is unknown. */
+	const int64_t now_s = clock_wall_s();
+	bool is_known = !has_member(line->text, ",\"repeat\":true") && read_time(doc, &first_s) &&
+			first_s <= now_s;
 	/* KB_E_REPLAY is fine here: the token has expired, or was read before.  When the table is
 	 * full, every token that ends no later counts as used. */
-	if (replay_use(l->replay, key, until_s) == KB_E_NOMEM) {
+	if (replay_use(l->replay, key, until_s,
+		       is_known ? clock_mono_ms() - (now_s - first_s) * 1000 : REPLAY_UNKNOWN) ==
+	    KB_E_REPLAY_FULL) {
 		log_event(LOG_WARN, "replay.full", NULL);
 		replay_assume(l->replay, until_s);
 	}

@@ -40,6 +40,8 @@ static void on_control(struct ledger *l)
 	}
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
+	if (m.type == CONTROL_SEGMENT_BYTES && m.value <= INT64_MAX)
+		l->segment_bytes = (int64_t)m.value;
 	if (m.type == CONTROL_ROTATE) {
 		journal_see_time(l);
 		journal_rotate(l, "asked to");
@@ -65,7 +67,7 @@ static int wait_ms(const struct ledger *l)
 {
 	if (l->is_control_closed || l->log.fd < 0)
 		return LEDGER_REOPEN_MS / 4;
-	return -1;
+	return (int)refusals_due_ms(&l->refusals, clock_mono_ms());
 }
 
 /* How long a batch waits for more records.  A worker that is in a request will send one, and one
@@ -151,6 +153,8 @@ static void serve(struct ledger *l)
 		receive_more(l, p, which, n);
 		if (l->n > 0)
 			batch_serve(l);
+		if (l->log.fd >= 0 && refusals_due_ms(&l->refusals, clock_mono_ms()) == 0)
+			journal_sum_refusals(l);
 		if (l->is_broken)
 			return;
 	}
@@ -165,9 +169,12 @@ static enum kb_err load(struct ledger *l)
 
 	if (err == KB_OK)
 		err = config_load(src, l->start->config_path, CONFIG_LEDGER, &config, &faults);
-	if (err == KB_OK)
+	if (err == KB_OK) {
 		l->segment_bytes = config->ledger_segment_bytes;
-	else
+		l->reserve_bytes = config->ledger_reserve;
+		l->refusals.most_whole = config->refusals_per_source;
+		l->refusals.most_bytes = config->refusals_bytes;
+	} else
 		log_event(LOG_ERROR, "ledger.config", "err", kb_err_name(err), "what",
 			  faults.n > 0 ? faults.text[0] : "", NULL);
 	config_faults_free(&faults);
@@ -203,6 +210,7 @@ static int run(struct ledger *l)
 		  log_i64((int64_t)l->log.chain.seq), "used_tokens",
 		  log_i64((int64_t)replay_count(l->replay)), NULL);
 	serve(l);
+	journal_sum_refusals(l);
 	(void)journal_event(l, "stop", "segment", l->log.number, "version", KB_VERSION, NULL, 0);
 	return l->is_broken ? PROCESS_EXIT_RESTART : PROCESS_EXIT_OK;
 }
@@ -216,6 +224,7 @@ int ledger_main(const struct process_start *start)
 		l.generation[i].replies = -1;
 	buf_init(&l.lines, (size_t)KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1));
 	buf_init(&l.response, KB_MAX_FRAME);
+	buf_init(&l.repeat, KB_MAX_RECORD);
 	int exit_code = run(&l);
 	for (size_t i = 0; i < LEDGER_GENERATIONS; i++)
 		ledger_generation_close(&l.generation[i]);
@@ -224,5 +233,6 @@ int ledger_main(const struct process_start *start)
 	free(l.frames);
 	buf_free(&l.lines);
 	buf_free(&l.response);
+	buf_free(&l.repeat);
 	return exit_code;
 }

@@ -3,6 +3,7 @@
 #ifndef KB_LEDGER_LEDGER_H
 #define KB_LEDGER_LEDGER_H
 #include "ledger/configs.h"
+#include "ledger/refusals.h"
 #include "ledger/replay.h"
 #include "ledger/segment_write.h"
 #include "process/frame.h"
@@ -30,6 +31,8 @@ struct batch_item { /* one reply of the batch; spans point into its frame */
 	uint16_t status, code, retry_after_s;
 	struct span body;
 	bool took_token; /* its replay key was marked as used in this batch */
+	bool is_refusal; /* the answer carries no key: its record may be one of many in a sum */
+	bool is_summed;  /* counted in l->refusals instead of recorded */
 };
 
 struct ledger {
@@ -40,16 +43,20 @@ struct ledger {
 	struct configs configs;
 	uint32_t newest; /* generation seen */
 	struct ledger_generation generation[LEDGER_GENERATIONS];
+	struct refusals refusals;
 	int64_t segment_bytes, reopen_at_ms;
-	int64_t read_until_s; /* greatest replay_until read back at start */
-	uint64_t lost;        /* records refused since the ledger could not write */
+	int64_t reserve_bytes; /* of free space, for releases; 0: none */
+	int64_t space_at_ms;   /* when to look at the free space again */
+	bool is_low;           /* it was below the reserve */
+	int64_t read_until_s;  /* greatest replay_until read back at start */
+	uint64_t lost;         /* records refused since the ledger could not write */
 	bool is_control_closed;
 	bool is_broken; /* a socket of the vaults failed: answer what was received, then end */
 	int64_t linger_until_ms;
 	uint8_t *frames; /* KB_LEDGER_BATCH × KB_MAX_FRAME */
 	struct batch_item item[KB_LEDGER_BATCH];
 	size_t n;
-	struct buf lines, response;
+	struct buf lines, response, repeat;
 };
 
 /* journal.c: the file.  When a write fails, l->log.fd is negative and nothing is recorded until
@@ -62,6 +69,10 @@ KB_MUST_CHECK enum kb_err journal_open(struct ledger *l);
 KB_MUST_CHECK enum kb_err journal_commit(struct ledger *l, const struct chain *after,
 					 uint64_t records);
 void journal_rotate(struct ledger *l, const char *why);
+/* Is there less free space than the reserve?  Looks at most once a second. */
+bool journal_is_low(struct ledger *l);
+/* Record the sums of refusals.  They are kept when that fails. */
+void journal_sum_refusals(struct ledger *l);
 /* True when a new segment was begun after a failure. */
 bool journal_reopen(struct ledger *l);
 /* A record of the ledger's own: time and event, a number, a text, and (unless its name is NULL) a

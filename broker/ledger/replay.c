@@ -9,7 +9,7 @@
 
 struct replay_entry {
 	uint8_t key[32];
-	int64_t until_s;
+	int64_t until_s, first_ms;
 	uint32_t next; /* index + 1 in the chain of its bucket, or in the free list; 0: the end */
 };
 
@@ -113,7 +113,8 @@ static void sweep(struct replay *r)
 		}
 }
 
-enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t until_s)
+enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t until_s,
+		       int64_t first_ms)
 {
 	if (until_s < r->now_s)
 		replay_assume(r, until_s); /* it is not stored, and the clock may go back */
@@ -122,7 +123,7 @@ enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t u
 	if (r->count == r->cap)
 		sweep(r);
 	if (r->count == r->cap)
-		return KB_E_NOMEM;
+		return KB_E_REPLAY_FULL;
 	uint32_t at = r->free_list;
 	if (at != 0)
 		r->free_list = r->entry[at - 1].next;
@@ -132,10 +133,23 @@ enum kb_err replay_use(struct replay *r, const uint8_t key[static 32], int64_t u
 	uint32_t *head = bucket_of(r, key);
 	memcpy(e->key, key, sizeof e->key);
 	e->until_s = until_s;
+	e->first_ms = first_ms;
 	e->next = *head;
 	*head = at;
 	r->count++;
 	return KB_OK;
+}
+
+bool replay_is_repeat(struct replay *r, const uint8_t key[static 32], int64_t grace_s,
+		      int64_t now_ms)
+{
+	const uint32_t at = *link_of(r, key);
+
+	if (at == 0 || r->entry[at - 1].until_s < r->now_s)
+		return false;
+	const int64_t first_ms = r->entry[at - 1].first_ms;
+	return first_ms != REPLAY_UNKNOWN && first_ms <= now_ms &&
+	       now_ms - first_ms < grace_s * 1000;
 }
 
 void replay_forget(struct replay *r, const uint8_t key[static 32])

@@ -45,7 +45,7 @@ static const char *not_ours(const struct segments *s, int64_t bytes)
 	int fd = openat(s->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return is_elsewhere;
-	bool is_same = fstat(s->fd, &written) == 0 && fstat(fd, &named) == 0 &&
+	bool is_same = fd_stat(s->fd, &written) == 0 && fd_stat(fd, &named) == 0 &&
 		       written.st_dev == named.st_dev && written.st_ino == named.st_ino;
 	close(fd);
 	if (!is_same)
@@ -57,7 +57,7 @@ static bool has_length(int fd, int64_t bytes)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && st.st_size == bytes;
+	return fd_stat(fd, &st) == 0 && st.st_size == bytes;
 }
 
 /* Cut what a commit of `len` bytes may have left.  Never what others wrote, and never make a file
@@ -66,7 +66,7 @@ static bool cut_back(const struct segments *s, int64_t len)
 {
 	struct stat st;
 
-	return fstat(s->fd, &st) == 0 && st.st_size >= s->bytes && st.st_size <= s->bytes + len &&
+	return fd_stat(s->fd, &st) == 0 && st.st_size >= s->bytes && st.st_size <= s->bytes + len &&
 	       ftruncate(s->fd, s->bytes) == 0 && fdatasync(s->fd) == 0;
 }
 
@@ -190,7 +190,7 @@ static enum kb_err check_file(int fd, uint32_t number, int64_t *size, struct seg
 {
 	struct stat st;
 
-	if (fstat(fd, &st) != 0)
+	if (fd_stat(fd, &st) != 0)
 		return KB_E_FILE;
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1 ||
 	    (st.st_mode & 07777 & ~(mode_t)SEGMENT_MODE) != 0) {

@@ -80,7 +80,7 @@ static void need_module_path(struct sandbox_needs *needs, const char *path)
 {
 	struct stat st;
 
-	if (stat(path, &st) == 0)
+	if (path[0] == '/' && stat(path, &st) == 0)
 		sandbox_need(needs, path, !S_ISREG(st.st_mode));
 }
 

@@ -221,6 +221,7 @@ static bool reply_ok(const struct frame_reply *r)
 	return status_ok(r->status) && replay_ok && r->outcome.code < KB_ERR_COUNT &&
 	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
+	       r->peer.len <= KB_MAX_PEER && r->replay_grace_s <= KB_SINGLE_USE_GRACE_MAX_S &&
 	       r->body.len <= KB_MAX_REPLY && r->record.len <= KB_MAX_RECORD &&
 	       r->outcome.key.len <= KB_MAX_NAME && r->outcome.issuer.len <= KB_MAX_NAME &&
 	       r->replay_from_s >= 0 && r->replay_until_s >= 0 &&
@@ -238,6 +239,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 	put_u64(out, r->retry_after_s, 2);
 	put_span(out, r->challenge);
 	put_span(out, r->client_request_id);
+	put_span(out, r->peer);
 	put_span(out, r->body);
 	put_span(out, r->record);
 	put_u64(out, r->outcome.code, 2);
@@ -249,6 +251,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 	put_u64(out, r->outcome.total_us, 4);
 	put_u64(out, (uint64_t)r->replay_from_s, 8);
 	put_u64(out, (uint64_t)r->replay_until_s, 8);
+	put_u64(out, r->replay_grace_s, 2);
 	buf_add(out, r->replay_key, sizeof r->replay_key);
 	put_u64(out, r->replay_status, 2);
 	put_span(out, r->replay_body);
@@ -266,6 +269,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->retry_after_s = (uint16_t)get_u64(&c, 2);
 	r->challenge = get_span(&c, KB_MAX_CHALLENGE);
 	r->client_request_id = get_span(&c, KB_MAX_CLIENT_REQUEST_ID);
+	r->peer = get_span(&c, KB_MAX_PEER);
 	r->body = get_span(&c, KB_MAX_REPLY);
 	r->record = get_span(&c, KB_MAX_RECORD);
 	r->outcome.code = (uint16_t)get_u64(&c, 2);
@@ -277,6 +281,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	r->outcome.total_us = (uint32_t)get_u64(&c, 4);
 	r->replay_from_s = (int64_t)get_u64(&c, 8);
 	r->replay_until_s = (int64_t)get_u64(&c, 8);
+	r->replay_grace_s = (uint16_t)get_u64(&c, 2);
 	get_bytes(&c, r->replay_key, sizeof r->replay_key);
 	r->replay_status = (uint16_t)get_u64(&c, 2);
 	r->replay_body = get_span(&c, KB_MAX_REFUSAL);
@@ -304,6 +309,7 @@ enum kb_err frame_put_response(const struct frame_response *r, struct buf *out)
 	put_u64(out, r->status, 2);
 	put_u64(out, r->code, 2);
 	put_u64(out, r->retry_after_s, 2);
+	put_u64(out, r->is_release, 1);
 	put_span(out, r->challenge);
 	put_span(out, r->client_request_id);
 	put_span(out, r->body);
@@ -319,6 +325,7 @@ enum kb_err frame_get_response(struct span message, struct frame_response *r)
 	r->status = (uint16_t)get_u64(&c, 2);
 	r->code = (uint16_t)get_u64(&c, 2);
 	r->retry_after_s = (uint16_t)get_u64(&c, 2);
+	r->is_release = get_bool(&c);
 	r->challenge = get_span(&c, KB_MAX_CHALLENGE);
 	r->client_request_id = get_span(&c, KB_MAX_CLIENT_REQUEST_ID);
 	r->body = get_span(&c, KB_MAX_REPLY);

@@ -42,6 +42,7 @@ struct frame_reply {
 	uint16_t retry_after_s; /* 0: no header */
 	struct span challenge;  /* WWW-Authenticate; may be empty */
 	struct span client_request_id;
+	struct span peer; /* the client's address as text: refusals are counted by it */
 	struct span body;
 	/* The ledger's line without seq and prev: one JSON object without control characters.
 	 * Empty: nothing to record. */
@@ -50,8 +51,9 @@ struct frame_reply {
 	/* Single use: when replay_until_s is not 0, the ledger checks whether replay_key was used
 	 * before, and if so sends the refusal below instead. */
 	int64_t replay_from_s, replay_until_s; /* the token's iat, and exp + skew; wall clock */
-	uint8_t replay_key[32];                /* SHA-256 of token_replay_id() and key name */
-	uint16_t replay_status;                /* of the refusal, … */
+	uint16_t replay_grace_s; /* so long after its first use it is answered again */
+	uint8_t replay_key[32];  /* SHA-256 of token_replay_id() and key name */
+	uint16_t replay_status;  /* of the refusal, … */
 	struct span replay_body, replay_record; /* … its body, at most KB_MAX_REFUSAL, and record */
 };
 
@@ -61,6 +63,7 @@ struct frame_response {
 	uint64_t id;
 	uint8_t uuid[16];
 	uint16_t status, code, retry_after_s;
+	bool is_release; /* the body carries a key */
 	struct span challenge, client_request_id, body;
 };
 

@@ -113,7 +113,7 @@ static enum kb_err check_file(int fd, const char *state_dir, size_t *size)
 	struct file_trust trust = file_trust_self();
 	enum kb_err err;
 
-	if (fstat(fd, &st) != 0 || stat(state_dir, &state) != 0)
+	if (fd_stat(fd, &st) != 0 || stat(state_dir, &state) != 0)
 		return KB_E_FILE;
 	trust.user[trust.n++] = state.st_uid;
 	if ((err = file_check(fd, &trust, S_IWGRP | S_IWOTH, why)) != KB_OK)

@@ -36,13 +36,27 @@ enum process_fd {
 enum control_type {
 	CONTROL_READY = 1, /* process → supervisor: may serve */
 	CONTROL_FAILED,    /* process → supervisor: value = enum kb_err; it will exit by itself */
-	CONTROL_DRAIN,     /* supervisor → gateway: stop accepting, finish, exit */
+	/* supervisor → gateway: stop accepting, finish, exit; value = enum drain.  May come again
+	 * with a higher value. */
+	CONTROL_DRAIN,
 	/* supervisor → gateway: value = id of the request that an ended worker had: answer 503 */
 	CONTROL_LOST,
 	/* supervisor → ledger: value = generation; descriptors: [0] replies in, [1…] responses out,
 	 * one a gateway */
 	CONTROL_GENERATION,
 	CONTROL_ROTATE, /* supervisor → ledger: begin a new segment */
+	/* supervisor → ledger: value = bytes after which a new segment begins */
+	CONTROL_SEGMENT_BYTES,
+	CONTROL_DRAINING, /* gateway → supervisor: it accepts no connection any more */
+};
+/* What has become of the configuration that a gateway serves. */
+enum drain {
+	DRAIN_SAME,   /* the new one judges as it does: serve what is there */
+	DRAIN_ADDED,  /* the new one only adds to it: its releases are right, its refusals may be
+			 wrong */
+	DRAIN_CLOSED, /* it must not judge any more: workers take no further request */
+	DRAIN_STOP,   /* there is no new one: the broker ends */
+	DRAIN_NOW,    /* its place is needed: answer everybody 503 and end */
 };
 struct control_message {
 	uint32_t type;

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "process/sandbox_priv.h"
 
@@ -72,7 +73,7 @@ static bool allow(int ruleset, uint64_t handled, int fd, bool is_writable)
 	struct landlock_path_beneath_attr rule = {.parent_fd = fd};
 	struct stat st;
 
-	if (fstat(fd, &st) != 0)
+	if (fd_stat(fd, &st) != 0)
 		return false;
 	uint64_t access = is_writable ? FS_WRITE : FS_READ;
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/digest.h"
 #include "base/hex.h"
 #include "base/json.h"
@@ -124,7 +125,7 @@ static enum kb_err reader_open(int dir, uint32_t number, struct reader *r)
 		.fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)};
 	if (r->fd < 0)
 		return KB_E_FILE;
-	if (fstat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
+	if (fd_stat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
 		return KB_E_FILE;
 	r->end = st.st_size;
 	r->buf = malloc(READ_BUFFER);

@@ -8,7 +8,7 @@
 
 bool counter_is_gauge(enum counter c)
 {
-	return c == COUNT_CONNECTIONS_OPEN || c == COUNT_QUEUE;
+	return c == COUNT_CONNECTIONS_OPEN || c == COUNT_QUEUE || c == COUNT_LEDGER_LOW;
 }
 
 void histogram_sum(struct histogram *to, const struct histogram *from)
@@ -144,8 +144,36 @@ static bool is_label(const char *text, size_t cap, struct span s)
 	return span_eq(bounded(text, cap), span_sub(s, 0, cap - 1));
 }
 
+/* False: the entry is another one's. */
+static bool count_in(struct outcome_stats *o, enum kb_err code, struct span key, struct span issuer)
+{
+	if (atomic_load(&o->used) != ENTRY_USED) {
+		struct span k = span_sub(key, 0, sizeof o->key - 1),
+			    is = span_sub(issuer, 0, sizeof o->issuer - 1);
+		o->code = (uint16_t)code;
+		memset(o->key, 0, sizeof o->key);
+		memset(o->issuer, 0, sizeof o->issuer);
+		if (k.len > 0)
+			memcpy(o->key, k.p, k.len);
+		if (is.len > 0)
+			memcpy(o->issuer, is.p, is.len);
+		atomic_store(&o->n, 0);
+		atomic_store(&o->used, ENTRY_USED);
+	} else if (o->code != (uint16_t)code || !is_label(o->key, sizeof o->key, key) ||
+		   !is_label(o->issuer, sizeof o->issuer, issuer)) {
+		return false;
+	}
+	atomic_fetch_add(&o->n, 1);
+	return true;
+}
+
+/* The table's first entries are one for each code, without labels; its second half is the
+ * releases'.  A stranger can have every key refused with every code, and must not take the places
+ * of releases, nor leave anything uncounted. */
 void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer)
 {
+	enum { HALF = STATS_OUTCOMES / 2 };
+	const size_t from = code == KB_OK ? HALF : KB_ERR_COUNT, places = HALF - from % HALF;
 	/* FNV-1a, not seeded: the names come from the configuration, not from clients. */
 	uint32_t hash = 2166136261u ^ (uint32_t)code;
 
@@ -153,26 +181,11 @@ void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struc
 		hash = (hash ^ key.p[i]) * 16777619u;
 	for (size_t i = 0; i < issuer.len; i++)
 		hash = (hash ^ issuer.p[i]) * 16777619u;
-	for (unsigned probe = 0; probe < 64; probe++) {
-		struct outcome_stats *o = &stats->outcome[(hash + probe) % STATS_OUTCOMES];
-		if (atomic_load(&o->used) != ENTRY_USED) {
-			struct span k = span_sub(key, 0, sizeof o->key - 1),
-				    is = span_sub(issuer, 0, sizeof o->issuer - 1);
-			o->code = (uint16_t)code;
-			memset(o->key, 0, sizeof o->key);
-			memset(o->issuer, 0, sizeof o->issuer);
-			if (k.len > 0)
-				memcpy(o->key, k.p, k.len);
-			if (is.len > 0)
-				memcpy(o->issuer, is.p, is.len);
-			atomic_store(&o->n, 0);
-			atomic_store(&o->used, ENTRY_USED);
-		} else if (o->code != (uint16_t)code || !is_label(o->key, sizeof o->key, key) ||
-			   !is_label(o->issuer, sizeof o->issuer, issuer)) {
-			continue;
-		}
-		atomic_fetch_add(&o->n, 1);
-		return;
-	}
-	atomic_fetch_add(&stats->outcomes_lost, 1);
+	for (unsigned probe = 0; probe < 64 && key.len + issuer.len > 0; probe++)
+		if (count_in(&stats->outcome[from + (hash + probe) % places], code, key, issuer))
+			return;
+	(void)count_in(&stats->outcome[code < KB_ERR_COUNT ? code : KB_E_BUG], code,
+		       span_of(NULL, 0), span_of(NULL, 0));
+	if (key.len + issuer.len > 0)
+		atomic_fetch_add(&stats->outcomes_lost, 1);
 }

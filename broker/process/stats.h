@@ -41,6 +41,9 @@ enum counter {
 	COUNT_SYNCS,
 	COUNT_LEDGER_BYTES,
 	COUNT_LEDGER_ERRORS,
+	COUNT_REFUSALS_SUMMED, /* refusals that have no record of their own */
+	COUNT_LEDGER_LOW,      /* gauge: 1 while the free space is below the reserve */
+	COUNT_REPEATS,         /* of single-use releases, within the grace */
 	/* fetcher */
 	COUNT_FETCHES,
 	COUNT_FETCH_ERRORS,

@@ -45,7 +45,7 @@ static struct process_health *health_of(const struct child *c)
 
 bool child_is_due(const struct child *c, int64_t now_ms)
 {
-	return c->pid == 0 && c->held == KB_OK && now_ms >= c->next_ms;
+	return c->pid == 0 && c->held == KB_OK && !c->is_done && now_ms >= c->next_ms;
 }
 
 static void back_off(struct child *c, int64_t now_ms)
@@ -92,6 +92,8 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 			  log_i64(c->pid), "generation", log_i64(c->generation), "after_ms",
 			  log_i64(c->ready_ms - c->started_ms), NULL);
 		c->host->on_ready(c->host->ctx, c);
+	} else if (m.type == CONTROL_DRAINING) {
+		c->is_draining = true;
 	} else if (m.type == CONTROL_FAILED) {
 		log_event(LOG_ERROR, "process.failed", "name", process_name(c->process), "child",
 			  log_i64(c->pid), "err",
@@ -131,7 +133,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	int pair[2] = {-1, -1};
 
 	c->started_ms = clock_mono_ms();
-	c->is_ready = false;
+	c->is_ready = c->is_draining = false;
 	close_control(c);
 	if (s.n_fds > SPAWN_MAX_FDS)
 		KB_BUG();
@@ -250,6 +252,12 @@ void child_signal(const struct child *c, int sig)
 	if (c->pid > 0 && kill(c->pid, sig) != 0)
 		log_event(LOG_WARN, "process.signal", "child", log_i64(c->pid), "why",
 			  strerror(errno), NULL);
+}
+
+uint64_t child_gauge(const struct child *c, enum counter which)
+{
+	return c->slot < 0 ? 0
+			   : atomic_load(&c->host->shared->stats.process[c->slot].counter[which]);
 }
 
 void child_release(struct child *c)

@@ -27,6 +27,8 @@ struct child {
 	int control; /* our end; -1: none */
 	struct event *reader;
 	bool is_ready;
+	bool is_draining; /* CONTROL_DRAINING came */
+	bool is_done;     /* it ended because its work was over: not started again */
 	enum kb_err held; /* why it is never started again; KB_OK: it may be */
 	unsigned starts;
 	int64_t started_ms, ready_ms, next_ms, backoff_ms;
@@ -46,6 +48,7 @@ uint64_t child_ended(struct child *c, int status, bool is_expected);
  * a vault was killed for that. */
 bool child_watch(struct child *c, int64_t now_ms);
 void child_signal(const struct child *c, int sig);
+uint64_t child_gauge(const struct child *c, enum counter which); /* as the process reports it */
 /* Give back its entry, close its control socket.  It must not run. */
 void child_release(struct child *c);
 

@@ -9,7 +9,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -219,13 +221,12 @@ void generation_free(struct generation *g)
 static int open_pin(const struct generation *g)
 {
 	const char *path = g->config->hsm_pin_file;
-	const struct file_trust trust = {.user = {geteuid(), g->host->user.uid}, .n = 2};
 	char why[FILE_WHY];
 	int fd;
 
 	if (path == NULL)
 		return open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (file_open_trusted(path, &trust, 077, &fd, why) != KB_OK)
+	if (config_pin_open(g->config, &fd, why) != KB_OK)
 		log_event(LOG_ERROR, "pin.file", "path", path, "why", why, NULL);
 	return fd;
 }
@@ -345,6 +346,8 @@ void generation_ended(struct generation *g, struct child *c, int status)
 
 	if (c->process != PROCESS_VAULT)
 		return;
+	/* It has read its socket to the end. */
+	c->is_done = is_expected && WIFEXITED(status) && WEXITSTATUS(status) == PROCESS_EXIT_OK;
 	if (request != 0)
 		notify_gateways(g, CONTROL_LOST, request);
 	/* The other workers would try the same PIN when they are started again. */
@@ -362,22 +365,75 @@ static bool any_runs(const struct child *c, size_t n)
 	return false;
 }
 
-void generation_drain(struct generation *g, int64_t now_ms)
+/* Its gateways share the open socket with us: from now on the kernel refuses every request of
+ * theirs, also of a gateway that an attacker runs.  What is in the socket stays there, and behind
+ * it the vaults read the end. */
+static void close_requests(struct generation *g)
 {
+	if (g->requests[0] < 0 || shutdown(g->requests[0], SHUT_WR) == 0)
+		return;
+	log_event(LOG_ERROR, "generation.killed", "generation", log_i64(g->number), "why",
+		  strerror(errno), NULL);
+	generation_kill(g);
+}
+
+void generation_drain(struct generation *g, enum drain why, int64_t now_ms)
+{
+	/* The gateways end by themselves KB_LINGER_MS after theirs. */
+	const int64_t until_ms = now_ms + KB_HANDOVER_MS +
+				 (why == DRAIN_NOW    ? 0
+				  : why == DRAIN_STOP ? KB_STOP_MS
+						      : KB_DRAIN_MS);
+	const bool is_first = g->stage == GENERATION_SERVING;
+
+	if (!is_first && (g->stage != GENERATION_DRAINING || why <= g->drain))
+		return;
 	g->stage = GENERATION_DRAINING;
-	g->deadline_ms = now_ms + KB_DRAIN_MS;
+	g->drain = why;
+	if (is_first || g->deadline_ms > until_ms)
+		g->deadline_ms = until_ms;
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		close_fd(&g->listeners[i]);
 	close_fd(&g->metrics);
-	notify_gateways(g, CONTROL_DRAIN, 0);
+	notify_gateways(g, CONTROL_DRAIN, why);
+	if (why == DRAIN_CLOSED || why == DRAIN_NOW)
+		close_requests(g);
 	/* It replaces files atomically and has nothing to finish. */
 	child_signal(&g->fetcher, SIGTERM);
+}
+
+bool generation_has_handed_over(struct generation *g, int64_t now_ms, int64_t deadline_ms)
+{
+	bool has_all = true;
+
+	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++) {
+		if (g->gateway[i].pid == 0 || g->gateway[i].is_draining)
+			continue;
+		has_all = false;
+		if (now_ms <= deadline_ms)
+			continue;
+		log_event(LOG_ERROR, "gateway.hung", "child", log_i64(g->gateway[i].pid), "why",
+			  "it does not give up its listening sockets", NULL);
+		child_signal(&g->gateway[i], SIGKILL);
+	}
+	return has_all;
+}
+
+uint64_t generation_connections(const struct generation *g)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
+		if (g->gateway[i].pid != 0)
+			n += child_gauge(&g->gateway[i], COUNT_CONNECTIONS_OPEN);
+	return n;
 }
 
 void generation_advance(struct generation *g, int64_t now_ms)
 {
 	if (g->stage == GENERATION_DRAINING && !any_runs(g->gateway, GENERATION_GATEWAYS)) {
 		g->stage = GENERATION_EMPTYING;
+		g->deadline_ms = now_ms + KB_EMPTY_MS;
 		close_ends(g);
 	}
 	if ((g->stage == GENERATION_DRAINING || g->stage == GENERATION_EMPTYING) &&

@@ -19,6 +19,7 @@ struct generation {
 	uint32_t number;
 	enum generation_stage stage;
 	int64_t deadline_ms; /* of the stage; STARTING, DRAINING, EMPTYING */
+	enum drain drain;    /* DRAINING: what has become of its configuration */
 	struct host *host;
 	struct snapshot *source;
 	struct config *config;
@@ -49,7 +50,15 @@ struct child *generation_child(struct generation *g, pid_t pid); /* NULL: not it
 /* Its process ended: report a lost request to the gateways; do not start again after a refused
  * PIN. */
 void generation_ended(struct generation *g, struct child *c, int status);
-void generation_drain(struct generation *g, int64_t now_ms);
+/* Its gateways give up their listening sockets and serve what is there, as `why` says.  With
+ * DRAIN_CLOSED, none of them can submit a request any more when this returns.  Called again, only
+ * a higher value has an effect. */
+void generation_drain(struct generation *g, enum drain why, int64_t now_ms);
+/* All its gateways have given up their listening sockets.  Those that have not by the deadline are
+ * killed. */
+bool generation_has_handed_over(struct generation *g, int64_t now_ms, int64_t deadline_ms);
+/* Open connections of its gateways: what it waits for while DRAINING. */
+uint64_t generation_connections(const struct generation *g);
 void generation_advance(struct generation *g, int64_t now_ms); /* DRAINING → EMPTYING → ended */
 void generation_kill(struct generation *g);
 bool generation_is_over(const struct generation *g); /* it was ended, and no process of it runs */

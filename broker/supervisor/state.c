@@ -33,7 +33,7 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 			 strerror(errno));
 		return KB_E_FILE;
 	}
-	if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
+	if (fd_stat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
 		snprintf(why, 512, "%s: others can write to it; chmod 0750 %s", path, path);
 		return KB_E_FILE_MODE;
 	}
@@ -50,10 +50,8 @@ static enum kb_err open_dir(const char *path, const struct sandbox_user *user, i
 	return KB_OK;
 }
 
-/* The vaults' user must be able to use SoftHSM's token directory.  Of other modules we know no
- * files. */
-static enum kb_err check_token_dir(const struct config *c, const struct sandbox_user *user,
-				   char why[static 512])
+enum kb_err state_check_hsm(const struct config *c, const struct sandbox_user *user,
+			    char why[static 512])
 {
 	static const char name[] = "SOFTHSM2_CONF=";
 	char dir[SOFTHSM_TOKEN_DIR];
@@ -111,6 +109,23 @@ static enum kb_err take_pid_file(const char *dir, int *fd, char why[static 512])
 	return KB_OK;
 }
 
+/* A new file: the processes' user can write to the directory, and we may be root. */
+static enum kb_err make_report(const char *dir, int *fd, char why[static 512])
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof path, "%s/keybrokerd.report", dir) >= (int)sizeof path) {
+		snprintf(why, 512, "the path of the state directory is too long");
+		return KB_E_FILE;
+	}
+	(void)unlink(path);
+	*fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (*fd >= 0 && fchmod(*fd, 0644) == 0)
+		return KB_OK;
+	snprintf(why, 512, "%.400s: %s", path, strerror(errno));
+	return KB_E_FILE;
+}
+
 enum kb_err state_open(const struct config *c, const struct sandbox_user *user, struct state *out,
 		       char why[static 512])
 {
@@ -118,7 +133,7 @@ enum kb_err state_open(const struct config *c, const struct sandbox_user *user, 
 	int state_dir = -1, issuers_dir = -1;
 	enum kb_err err;
 
-	*out = (struct state){.ledger_dir = -1, .pid_file = -1};
+	*out = (struct state){.ledger_dir = -1, .pid_file = -1, .report = -1};
 	why[0] = '\0';
 	if (snprintf(issuers, sizeof issuers, "%s/issuers", c->state_dir) >= (int)sizeof issuers) {
 		snprintf(why, 512, "the path of the state directory is too long");
@@ -130,9 +145,10 @@ enum kb_err state_open(const struct config *c, const struct sandbox_user *user, 
 		goto out;
 	if ((err = open_dir(c->ledger_dir, user, &out->ledger_dir, why)) != KB_OK)
 		goto out;
-	if ((err = check_token_dir(c, user, why)) != KB_OK)
+	if ((err = state_check_hsm(c, user, why)) != KB_OK)
 		goto out;
-	err = take_pid_file(c->state_dir, &out->pid_file, why);
+	if ((err = take_pid_file(c->state_dir, &out->pid_file, why)) == KB_OK)
+		err = make_report(c->state_dir, &out->report, why);
 out:
 	if (state_dir >= 0)
 		close(state_dir);
@@ -150,7 +166,11 @@ void state_close(struct state *s)
 		(void)!ftruncate(s->pid_file, 0);
 		close(s->pid_file);
 	}
+	if (s->report >= 0) {
+		(void)!ftruncate(s->report, 0);
+		close(s->report);
+	}
 	if (s->ledger_dir >= 0)
 		close(s->ledger_dir);
-	*s = (struct state){.ledger_dir = -1, .pid_file = -1};
+	*s = (struct state){.ledger_dir = -1, .pid_file = -1, .report = -1};
 }

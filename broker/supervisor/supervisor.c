@@ -14,16 +14,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "config/change.h"
 #include "supervisor/clock_step.h"
 #include "supervisor/generation.h"
 #include "supervisor/load.h"
 #include "supervisor/notify.h"
+#include "supervisor/report.h"
 #include "supervisor/state.h"
 #include "supervisor/system.h"
 
 enum {
 	TICK_MS = 100,
-	MAX_GENERATIONS = 4,   /* one that serves, one that starts, two that end */
+	MAX_GENERATIONS = 7,   /* one that serves, one that starts, five that end */
 	RELOAD_MS = 1000,      /* the least time between two reloads */
 	LEDGER_END_MS = 10000, /* for the ledger to end, after all others have ended */
 };
@@ -34,6 +36,9 @@ struct supervisor {
 	struct child ledger;
 	struct generation *generation[MAX_GENERATIONS];
 	struct generation *current, *next; /* among the above; next: starting */
+	struct reload_report report;
+	int64_t handover_ms; /* when `current` took over and the old gateways were told; 0: all have
+			      * obeyed */
 	uint32_t last_number;
 	int64_t last_reload_ms, ledger_end_ms;
 	bool is_reload_wanted, is_stopping, is_notified, was_ledger_ready;
@@ -91,10 +96,13 @@ static void report_ready(struct supervisor *s, const char *what)
 	s->is_notified = true;
 }
 
-/* The first worker tests the HSM for the generation.  It cannot work with this configuration, and
- * another try will not change that. */
+/* A gateway, or the first worker, which tests the HSM for the generation, cannot work with this
+ * configuration, and another try will not change that. */
 static bool is_unfit(const struct generation *g)
 {
+	for (unsigned i = 0; i < g->config->gateways; i++)
+		if (g->gateway[i].held == KB_E_CONFIG && g->gateway[i].ready_ms == 0)
+			return true;
 	return !g->has_proof && g->vault[0].held == KB_E_CONFIG;
 }
 
@@ -119,6 +127,14 @@ static void check_ready(struct supervisor *s)
 
 /* ---- processes ---- */
 
+static void set_segment_bytes(struct supervisor *s)
+{
+	if (s->ledger.is_ready &&
+	    control_send(s->ledger.control, CONTROL_SEGMENT_BYTES, s->current->number,
+			 (uint64_t)s->current->config->ledger_segment_bytes) != KB_OK)
+		child_signal(&s->ledger, SIGKILL); /* it reads the value when it is started again */
+}
+
 static void on_ready(void *ctx, struct child *c)
 {
 	struct supervisor *s = ctx;
@@ -126,6 +142,7 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
+	set_segment_bytes(s); /* a reload may have been done since it was started */
 	/* The newest first: else the ledger would record an older one as a configuration that came
 	 * back. */
 	for (uint32_t number = s->last_number; number > 0; number--)
@@ -186,6 +203,8 @@ static struct generation **free_place(struct supervisor *s)
 
 static void reload_failed(struct supervisor *s, const char *why)
 {
+	s->report.refused = s->report.begun;
+	snprintf(s->report.why, sizeof s->report.why, "%.*s", REPORT_WHY - 1, why);
 	log_event(LOG_ERROR, "reload.failed", "why", why, "config_in_force",
 		  s->current->config->digest, NULL);
 	stats_count(s->own_stats, COUNT_RELOADS_FAILED, 1);
@@ -193,16 +212,37 @@ static void reload_failed(struct supervisor *s, const char *why)
 		report_ready(s, "the new configuration was refused, the old one serves");
 }
 
-/* A running broker cannot change its ledger and its user. */
-static const char *unchangeable(const struct config *old, const struct config *new)
+/* What the start checks before its first process, for a configuration that is to replace one. */
+static bool is_acceptable(const struct supervisor *s, const struct config *config,
+			  char why[static 512])
 {
-	if (strcmp(old->state_dir, new->state_dir) != 0 ||
-	    strcmp(old->ledger_dir, new->ledger_dir) != 0)
-		return "the state directory changes only with a restart";
-	if ((old->user == NULL) != (new->user == NULL) ||
-	    (old->user != NULL && strcmp(old->user, new->user) != 0))
-		return "the user changes only with a restart";
-	return NULL;
+	char names[64];
+
+	config_restart_names(s->current->config, config, names);
+	if (names[0] != '\0')
+		snprintf(why, 512,
+			 "%s: taken up by a restart only; put back what was there, or restart the "
+			 "broker",
+			 names);
+	return names[0] == '\0' && load_certificates(config, s->current->config, why) == KB_OK &&
+	       system_limits(config, why) == KB_OK &&
+	       state_check_hsm(config, &s->host.user, why) == KB_OK;
+}
+
+static void write_report(struct supervisor *s)
+{
+	struct reload_report *r = &s->report;
+
+	memset(r->ending, 0, sizeof r->ending);
+	r->n_ending = 0;
+	for (size_t i = 0; i < MAX_GENERATIONS; i++) {
+		const struct generation *g = s->generation[i];
+		if (g == NULL || g == s->current || g == s->next)
+			continue;
+		r->ending[r->n_ending].generation = g->number;
+		r->ending[r->n_ending++].connections = generation_connections(g);
+	}
+	report_write(s->state.report, r);
 }
 
 static void reload(struct supervisor *s)
@@ -211,25 +251,28 @@ static void reload(struct supervisor *s)
 	struct snapshot *src;
 	struct config *config;
 	struct config_faults faults;
-	char why[256];
+	char why[512];
 
 	s->is_reload_wanted = false;
 	s->last_reload_ms = clock_mono_ms();
+	s->report.begun++;
+	write_report(s);
 	notify_reloading();
 	enum kb_err err = load_config(s->host.config_path, &src, &config, &faults);
 	for (size_t i = 0; i < faults.n; i++)
 		log_event(LOG_ERROR, "config.fault", "what", faults.text[i], NULL);
-	config_faults_free(&faults);
 	if (err != KB_OK) {
-		reload_failed(s, "the configuration has faults");
+		reload_failed(s, faults.n > 0 ? faults.text[0] : kb_err_name(err));
+		config_faults_free(&faults);
 		return;
 	}
-	const char *fixed = unchangeable(s->current->config, config);
-	if (fixed != NULL || generation_new(&s->host, s->last_number + 1, src, config, s->current,
-					    place, why) != KB_OK) {
+	config_faults_free(&faults);
+	if (!is_acceptable(s, config, why) ||
+	    generation_new(&s->host, s->last_number + 1, src, config, s->current, place, why) !=
+		    KB_OK) {
 		config_free(config);
 		snapshot_free(src);
-		reload_failed(s, fixed != NULL ? fixed : why);
+		reload_failed(s, why);
 		return;
 	}
 	s->last_number++;
@@ -243,20 +286,82 @@ static void reload(struct supervisor *s)
 		child_signal(&s->ledger, SIGKILL);
 }
 
-/* The next generation is ready: it serves, the old one finishes its requests. */
+static enum drain drain_for(const struct generation *old, const struct generation *now)
+{
+	switch (config_change(old->config, old->source, now->config, now->source)) {
+	case CHANGE_NONE:
+		return DRAIN_SAME;
+	case CHANGE_ADDS:
+		return DRAIN_ADDED;
+	case CHANGE_JUDGES:
+		return DRAIN_CLOSED;
+	}
+	KB_BUG();
+}
+
+/* The next generation is ready: it serves.  The old ones finish what they may, also those that were
+ * ending already: what allowed them to judge on was the configuration between. */
 static void take_over(struct supervisor *s, int64_t now_ms)
 {
-	struct generation *old = s->current;
+	static const char *const texts[] = {
+		[DRAIN_SAME] = "judges its requests",
+		[DRAIN_ADDED] = "judges the requests it has",
+		[DRAIN_CLOSED] = "takes no request any more",
+	};
 
 	s->current = s->next;
 	s->next = NULL;
 	s->current->stage = GENERATION_SERVING;
+	s->handover_ms = now_ms;
+	for (size_t i = 0; i < MAX_GENERATIONS; i++) {
+		struct generation *g = s->generation[i];
+		if (g == NULL || g == s->current)
+			continue;
+		enum drain why = drain_for(g, s->current);
+		log_event(LOG_INFO, "generation.superseded", "generation", log_i64(g->number),
+			  "and_now", texts[why], NULL);
+		generation_drain(g, why, now_ms);
+	}
+	set_segment_bytes(s);
+}
+
+/* The reload is done when no old gateway accepts connections any more. */
+static void check_handover(struct supervisor *s, int64_t now_ms)
+{
+	bool is_done = true;
+
+	if (s->handover_ms == 0)
+		return;
+	for (size_t i = 0; i < MAX_GENERATIONS; i++)
+		if (s->generation[i] != NULL && s->generation[i] != s->current &&
+		    !generation_has_handed_over(s->generation[i], now_ms,
+						s->handover_ms + KB_HANDOVER_MS))
+			is_done = false;
+	if (!is_done)
+		return;
+	s->handover_ms = 0;
+	s->report.generation = s->current->number;
+	s->report.taken = s->report.begun;
 	report_generation(s, s->current);
-	generation_drain(old, now_ms);
 	stats_count(s->own_stats, COUNT_RELOADS, 1);
 	log_event(LOG_INFO, "reload.done", "config", s->current->config->digest, "generation",
 		  log_i64(s->current->number), NULL);
 	report_ready(s, "serving");
+}
+
+/* A reload must not wait for the slow clients of old generations: the oldest ends now. */
+static void make_place(struct supervisor *s, int64_t now_ms)
+{
+	struct generation *oldest = NULL;
+
+	if (free_place(s) != NULL)
+		return;
+	for (size_t i = 0; i < MAX_GENERATIONS; i++)
+		if (s->generation[i] != s->current && s->generation[i] != s->next &&
+		    (oldest == NULL || s->generation[i]->number < oldest->number))
+			oldest = s->generation[i];
+	if (oldest != NULL)
+		generation_drain(oldest, DRAIN_NOW, now_ms);
 }
 
 static void check_next(struct supervisor *s, int64_t now_ms)
@@ -272,7 +377,8 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 	if (s->next->is_pin_refused)
 		why = "the HSM refuses its PIN";
 	else if (is_unfit(s->next))
-		why = "its workers cannot work with it";
+		why = "its processes cannot work with it; see process.failed and gateway.tls in "
+		      "the broker's log";
 	else if (now_ms > s->next->deadline_ms)
 		why = "its processes did not become ready in time";
 	if (why == NULL)
@@ -313,7 +419,9 @@ static void stop(struct supervisor *s)
 	if (s->next != NULL)
 		generation_kill(s->next);
 	s->next = NULL;
-	generation_drain(s->current, clock_mono_ms());
+	for (size_t i = 0; i < MAX_GENERATIONS; i++)
+		if (s->generation[i] != NULL)
+			generation_drain(s->generation[i], DRAIN_STOP, clock_mono_ms());
 }
 
 /* After all generations have ended, close the ledger's control socket: it writes its last record
@@ -364,14 +472,19 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 		(void)child_watch(&s->ledger, now_ms);
 	}
 	sweep_generations(s, now_ms);
+	write_report(s);
 	if (s->is_stopping) {
 		stop_ledger(s, now_ms);
 		return;
 	}
 	check_next(s, now_ms);
+	check_handover(s, now_ms);
 	check_ready(s);
-	if (s->is_reload_wanted && s->next == NULL && free_place(s) != NULL &&
-	    now_ms - s->last_reload_ms >= RELOAD_MS)
+	if (!s->is_reload_wanted || s->next != NULL || s->handover_ms != 0 ||
+	    now_ms - s->last_reload_ms < RELOAD_MS)
+		return;
+	make_place(s, now_ms);
+	if (free_place(s) != NULL)
 		reload(s);
 }
 
@@ -439,10 +552,11 @@ static enum kb_err prepare(struct supervisor *s)
 	config_faults_free(&faults);
 	if (err != KB_OK)
 		return err;
-	if ((err = system_user(config, &s->host.user)) != KB_OK ||
-	    (err = system_limits(config)) != KB_OK)
+	if ((err = system_user(config, &s->host.user)) != KB_OK)
 		goto fail;
-	if ((err = state_open(config, &s->host.user, &s->state, why)) != KB_OK) {
+	if ((err = load_certificates(config, NULL, why)) != KB_OK ||
+	    (err = system_limits(config, why)) != KB_OK ||
+	    (err = state_open(config, &s->host.user, &s->state, why)) != KB_OK) {
 		fprintf(stderr, "%s\n", why);
 		goto fail;
 	}
@@ -462,7 +576,7 @@ static enum kb_err prepare(struct supervisor *s)
 		goto fail;
 	}
 	s->current = s->generation[0];
-	s->last_number = 1;
+	s->last_number = s->report.generation = 1;
 	report_generation(s, s->current);
 	return KB_OK;
 fail:
@@ -495,7 +609,7 @@ int supervisor_run(const char *config_path)
 	}
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
 	s = (struct supervisor){.exit_code = 1,
-				.state = {.ledger_dir = -1, .pid_file = -1},
+				.state = {.ledger_dir = -1, .pid_file = -1, .report = -1},
 				.host = {.config_path = path, .exe = -1, .shared_fd = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;

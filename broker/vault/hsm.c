@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "api/api.h"
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/sign.h"
@@ -130,20 +129,8 @@ static enum kb_err open_signer(struct vault *v)
  * file holds it.  The signed text cannot be taken for a JWS: it has no dots. */
 static enum kb_err derive_nonce_key(struct vault *v)
 {
-	static const char text[] = "keybroker nonce key, version 1";
-	KB_AUTO(buf) struct buf signature;
-	uint8_t digest[32];
-
-	buf_init(&signature, 1024);
-	digest_sha256(span_str(text), digest);
-	enum kb_err err = keystore_sign(v->hsm, v->signer, digest, &signature);
-	if (err != KB_OK)
-		return err;
-	if ((v->nonce_key = secret_new(32)) == NULL)
-		return KB_E_NOMEM;
-	digest_sha256(buf_span(&signature), secret_bytes(v->nonce_key));
-	explicit_bzero(signature.p, signature.len);
-	return KB_OK;
+	return keystore_derive(v->hsm, v->signer, span_str("keybroker nonce key, version 1"),
+			       &v->nonce_key);
 }
 
 enum kb_err vault_hsm_open(struct vault *v, const struct process_start *start)
@@ -175,11 +162,23 @@ void vault_hsm_check(struct vault *v)
 	v->is_pin_refused = err == KB_E_HSM_PIN;
 }
 
-void vault_hsm_failed(struct vault *v, enum kb_err err)
+/* Without the signer nothing at all can be released, and this is not the requested key's fault: the
+ * HSM cannot serve now, and the worker tests whether it can go on. */
+enum kb_err vault_hsm_sign(struct vault *v, const uint8_t digest[static 32])
+{
+	enum kb_err err = keystore_sign(v->hsm, v->signer, digest, &v->signature);
+
+	if (kb_err_class(err) != KB_CLASS_UNFIT)
+		return err;
+	v->wants_proof = true;
+	return KB_E_HSM_SIGNER;
+}
+
+void vault_hsm_failed(struct vault *v, enum kb_err err, const char *key)
 {
 	stats_count(v->self, COUNT_HSM_ERRORS, 1);
-	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "call", keystore_fault(v->hsm),
-		  NULL);
+	log_event(LOG_ERROR, "hsm.error", "err", kb_err_name(err), "key", key, "call",
+		  keystore_fault(v->hsm), "object", keystore_fault_object(v->hsm), NULL);
 	vault_hsm_check(v);
 	/* One failure may be one key's.  Repeated failures may be the device's: test it. */
 	bool is_device = err == KB_E_HSM_DEVICE || err == KB_E_HSM_MEMORY ||

@@ -15,18 +15,23 @@ static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
 {
 	struct jwks *keys;
 	struct jwks_report report;
+	KB_AUTO(buf) struct buf why;
 	enum kb_err err = jwks_parse(document, &keys, &report);
 
+	buf_init(&why, JWKS_REPORT_BYTES);
+	jwks_report_text(&report, &why);
+	buf_add(&why, "", 1);
+	const char *text = buf_ok(&why) == KB_OK ? (const char *)why.p : "";
 	if (err != KB_OK) {
 		log_event(LOG_WARN, "jwks.rejected", "issuer", issuer->config->rules.name, "err",
-			  kb_err_name(err), NULL);
+			  kb_err_name(err), "why", text, NULL);
 		return err;
 	}
 	jwks_free(issuer->keys);
 	issuer->keys = keys;
 	log_event(LOG_INFO, "jwks.loaded", "issuer", issuer->config->rules.name, "keys",
 		  log_i64(report.kept), "dropped", log_i64(report.dropped), "first_drop",
-		  kb_err_name(report.first_drop), NULL);
+		  kb_err_name(report.first_drop), "why", text, NULL);
 	return KB_OK;
 }
 

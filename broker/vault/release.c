@@ -11,7 +11,6 @@
 #include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "keystore/sign.h"
 #include "keystore/wrap.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
@@ -114,6 +113,7 @@ static enum kb_err answer_get(struct vault *v, struct job *j, struct frame_reply
 	if ((err = find_hsm_key(v, j, false, &key)) != KB_OK)
 		return err;
 	struct api_key k = describe(v, j, key);
+	k.is_for_stranger = j->listener->auth == AUTH_NONE;
 	j->api->reply_key(&k, &v->body);
 	return buf_ok(&v->body);
 }
@@ -225,7 +225,7 @@ static enum kb_err wrap_and_sign(struct vault *v, struct job *j)
 		if ((err = buf_ok(&v->input)) != KB_OK)
 			return err;
 		digest_sha256(buf_span(&v->input), digest);
-		if ((err = keystore_sign(v->hsm, v->signer, digest, &v->signature)) != KB_OK)
+		if ((err = vault_hsm_sign(v, digest)) != KB_OK)
 			return err;
 		r.input = buf_span(&v->input);
 		r.signature = buf_span(&v->signature);
@@ -260,6 +260,7 @@ static enum kb_err add_replay(struct vault *v, struct job *j, struct frame_reply
 	memcpy(reply->replay_key, v->replay_key, sizeof v->replay_key);
 	reply->replay_from_s = grant_issued(j->grant);
 	reply->replay_until_s = grant_expires(j->grant) + j->issuer->config->rules.skew_s;
+	reply->replay_grace_s = (uint16_t)j->issuer->config->rules.grace_s;
 	reply->replay_body = buf_span(&v->replay_body);
 	reply->replay_record = buf_span(&v->replay_record);
 	j->audit.replay_key = v->replay_key;
@@ -317,8 +318,9 @@ static void refuse(struct vault *v, struct job *j, enum kb_err err, struct frame
 		j->api->challenge(&j->place, &v->challenge);
 		reply->challenge = buf_span(&v->challenge);
 	}
-	if (kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER)
-		vault_hsm_failed(v, err);
+	if ((kb_err_class(err) == KB_CLASS_HSM && err != KB_E_LEDGER) ||
+	    kb_err_class(err) == KB_CLASS_UNFIT)
+		vault_hsm_failed(v, err, j->key == NULL ? "" : j->key->record->name);
 }
 
 void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_reply *reply)
@@ -329,7 +331,8 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 	explain_reset(v->explain);
 	buf_reset(&v->body);
 	buf_reset(&v->challenge);
-	*reply = (struct frame_reply){.id = rq->id, .client_request_id = rq->client_request_id};
+	*reply = (struct frame_reply){
+		.id = rq->id, .client_request_id = rq->client_request_id, .peer = rq->peer};
 	memcpy(reply->uuid, rq->uuid, sizeof reply->uuid);
 	/* A gateway that was taken over may name a listener that does not exist. */
 	if (rq->listener >= v->config->n_listeners) {

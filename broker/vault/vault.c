@@ -182,7 +182,8 @@ int vault_main(const struct process_start *start)
 		/* The PIN counts as refused only when the login recorded it. */
 		bool is_pin = err == KB_E_HSM_PIN &&
 			      atomic_load(&start->shared->health.pin_refused) == start->generation;
-		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM;
+		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM ||
+				 err == KB_E_HSM_URI;
 		_exit(is_pin      ? PROCESS_EXIT_PIN
 		      : is_config ? PROCESS_EXIT_CONFIG
 				  : PROCESS_EXIT_RESTART);

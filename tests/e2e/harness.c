@@ -125,7 +125,9 @@ const char *instance_write(struct instance *in, const char *path, const void *by
 	snprintf(full, sizeof full, "%s/%s", in->dir, path);
 	snprintf(temporary, sizeof temporary, "%s.new", full);
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, bytes, len) != (ssize_t)len || close(fd) != 0 ||
+	struct stat st; /* the broker's group, as keybrokerctl gives it */
+	if (fd < 0 || stat(in->dir, &st) != 0 || fchown(fd, (uid_t)-1, st.st_gid) != 0 ||
+	    fchmod(fd, 0640) != 0 || write(fd, bytes, len) != (ssize_t)len || close(fd) != 0 ||
 	    rename(temporary, full) != 0)
 		return wrong("%s: %s", full, strerror(errno));
 	return NULL;
@@ -207,12 +209,22 @@ void issuer_stop(struct instance *in)
  * root. */
 static const char *trust_issuer(struct instance *in)
 {
-	json_t *issuer = json_pack("{s:s, s:s, s:{s:b, s:s, s:s}, s:[s], s:s, s:s, s:n, s:b}",
-				   "issuer", in->issuer_url, "profile", "maa", "keys", "discovery",
-				   1, "ca_file", "../tls/root.pem", "min_interval", "5s",
-				   "algorithms", "RS256", "max_token_age", "8h", "clock_skew",
-				   "60s", "audience", "private_addresses", 1);
+	json_t *issuer =
+		json_pack("{s:s, s:s, s:{s:b, s:s, s:s}, s:[s], s:s, s:s, s:n, s:b, s:i}", "issuer",
+			  in->issuer_url, "profile", "maa", "keys", "discovery", 1, "ca_file",
+			  "../tls/root.pem", "min_interval", "5s", "algorithms", "RS256",
+			  "max_token_age", "8h", "clock_skew", "60s", "audience",
+			  "private_addresses", 1, "single_use_grace", 0);
 	return instance_json_write(in, "issuers.d/issuer.json", issuer);
+}
+
+/* Tests look at the record of each refusal, and are refused more often than a client. */
+static const char *record_refusals(struct instance *in)
+{
+	json_t *config = instance_json(in, "keybroker.json");
+	json_object_set_new(config, "refusals",
+			    json_pack("{s:i, s:i}", "per_source", 1000000, "bytes", 1000000000));
+	return instance_json_write(in, "keybroker.json", config);
 }
 
 const char *instance_make(struct instance *in)
@@ -255,6 +267,8 @@ const char *instance_make(struct instance *in)
 		return wrong("%s: no certificate", in->ca_file);
 	if ((why = place_init(&in->at, "localhost", in->port, in->ca_file)) != NULL ||
 	    (why = place_init(&in->issuer_at, "localhost", in->issuer_port, in->ca_file)) != NULL)
+		return why;
+	if ((why = record_refusals(in)) != NULL)
 		return why;
 	return trust_issuer(in);
 }

@@ -176,8 +176,18 @@ static void answer_set(SSL *s, enum answer_mode mode, json_t *set)
 		json_array_append_new(keys, json_pack("{s:s, s:s, s:s, s:s}", "kty", "RSA", "kid",
 						      kid, "n", "AQAB", "e", "AQAB"));
 	}
-	if (mode == MODE_TWICE)
+	/* the same entry once more is no fault; another key of its kid is */
+	if (mode == MODE_MIXED)
 		json_array_append_new(keys, json_deep_copy(json_array_get(keys, 0)));
+	if (mode == MODE_TWICE) {
+		while (json_array_size(keys) > 1)
+			json_array_remove(keys, 1);
+		json_array_append_new(
+			keys,
+			rsa_jwk(2048,
+				json_string_value(json_object_get(json_array_get(keys, 0), "kid")),
+				false));
+	}
 	if (mode == MODE_WEAK || mode == MODE_MIXED)
 		json_array_append_new(keys, rsa_jwk(1024, "weak", false));
 	if (mode == MODE_PRIVATE)

@@ -4,7 +4,9 @@
 #include "tests/e2e/relay.h"
 
 #include <arpa/inet.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -51,6 +53,91 @@ static const char *ask_broker(struct relay *r, enum relay_mode mode, const char 
 	return place_call(&r->in->at, "POST", other, "", body + 4, out);
 }
 
+/* ---- a signer that is none ---- */
+
+#define SIGNER_USAGE "1.2.840.113556.1.8000.2554.14768.25728.45761.19264.40697.5939986.10798607"
+
+/* A certificate of the broker's CA for localhost. */
+static X509 *certify(struct relay *r, EVP_PKEY *key, const char *usage)
+{
+	X509 *x = X509_new();
+	X509V3_CTX ctx;
+	static long serial = 77;
+	const struct {
+		int nid;
+		const char *value;
+	} extensions[] = {{NID_ext_key_usage, usage}, {NID_subject_alt_name, "DNS:localhost"}};
+
+	X509_set_version(x, X509_VERSION_3);
+	ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
+	X509_set_issuer_name(x, X509_get_subject_name(r->issuing));
+	X509_gmtime_adj(X509_getm_notBefore(x), -3600);
+	X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+	X509_set_pubkey(x, key);
+	X509V3_set_ctx(&ctx, r->issuing, x, NULL, NULL, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		X509_EXTENSION *e =
+			X509V3_EXT_conf_nid(NULL, &ctx, extensions[i].nid, extensions[i].value);
+		X509_add_ext(x, e, -1);
+		X509_EXTENSION_free(e);
+	}
+	X509_sign(x, r->ca, EVP_sha256());
+	return x;
+}
+
+static int add_certificate(char *out, const X509 *x)
+{
+	uint8_t *der = NULL;
+	int len = i2d_X509(x, &der), n;
+
+	n = EVP_EncodeBlock((uint8_t *)out + 1, der, len);
+	out[0] = out[n + 1] = '"';
+	OPENSSL_free(der);
+	return n + 2;
+}
+
+/* {"value":JWS} with the broker's payload, signed by another. */
+static char *sign_anew(struct relay *r, const char *body, const struct relay_signer *by)
+{
+	const char *payload = strchr(body, '.'),
+		   *end = payload == NULL ? NULL : strchr(payload + 1, '.');
+	static char header[16384];
+	char *out = malloc(ANSWER_MAX), *text;
+	uint8_t signature[256];
+	size_t len = sizeof signature;
+
+	if (end == NULL || out == NULL)
+		return out;
+	int n = snprintf(header, sizeof header, "{\"alg\":\"RS256\",\"x5c\":[");
+	n += add_certificate(header + n, by->cert);
+	header[n++] = ',';
+	n += add_certificate(header + n, r->issuing);
+	header[n++] = ',';
+	n += add_certificate(header + n, r->root);
+	n += snprintf(header + n, sizeof header - (size_t)n, "]}");
+	text = proof_b64url_text((const uint8_t *)header, (size_t)n);
+	n = snprintf(out, ANSWER_MAX, "{\"value\":\"%s%.*s", text, (int)(end - payload), payload);
+	free(text);
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, by->key);
+	EVP_DigestSign(ctx, signature, &len, (const uint8_t *)out + 10, (size_t)n - 10);
+	EVP_MD_CTX_free(ctx);
+	text = proof_b64url_text(signature, len);
+	snprintf(out + n, ANSWER_MAX - (size_t)n, ".%s\"}", text);
+	free(text);
+	return out;
+}
+
+static void send_endless(SSL *s)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+	size_t n;
+
+	send_text(s, head, sizeof head - 1);
+	while (SSL_write_ex(s, "1\r\na\r\n", 6, &n) == 1)
+		;
+}
+
 static void answer(SSL *s, const struct reply *from, enum relay_mode mode, const char *old)
 {
 	char *text = malloc(ANSWER_MAX), id[64];
@@ -83,13 +170,22 @@ static void serve(struct relay *r, SSL *s, char *request)
 		"HTTP/1.1 302 Found\r\nLocation: https://localhost/\r\nContent-Length: 0\r\n\r\n";
 	static const char html[] = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: "
 				   "15\r\n\r\n<!doctype html>";
+	static const char controls[] =
+		"HTTP/1.1 403 No\r\nx-ms-request-id: a\x9b"
+		"2Jb\r\nContent-Length: 99\r\n\r\n"
+		"{\"error\":{\"code\":\"\\u001b[2J\",\"message\":"
+		"\"\\u009b2J\\u202etxet\\u2066x\\r\\nkeybroker-guest: \\u0007done\"}}";
 	struct reply got = {0};
 	if (!read_request(s, request, REQUEST_MAX))
 		return;
 	pthread_mutex_lock(&r->lock);
 	enum relay_mode mode = r->mode;
 	r->calls++;
-	if (mode == RELAY_BUSY_ONCE)
+	const char *body = strstr(request, "\r\n\r\n");
+	r->repeats += r->last != NULL && strcmp(r->last, body) == 0;
+	free(r->last);
+	r->last = strdup(body);
+	if (mode == RELAY_BUSY_ONCE || mode == RELAY_DROP_ONCE)
 		r->mode = RELAY_PASS;
 	pthread_mutex_unlock(&r->lock);
 	if (mode == RELAY_BUSY_ONCE) {
@@ -98,8 +194,19 @@ static void serve(struct relay *r, SSL *s, char *request)
 		send_text(s, redirect, sizeof redirect - 1);
 	} else if (mode == RELAY_HTML) {
 		send_text(s, html, sizeof html - 1);
+	} else if (mode == RELAY_CONTROLS) {
+		send_text(s, controls, sizeof controls - 1);
+	} else if (mode == RELAY_ENDLESS) {
+		send_endless(s);
 	} else if (ask_broker(r, mode, request, &got) == NULL) {
-		answer(s, &got, mode, r->old);
+		if (mode == RELAY_SIGN_SERVER || mode == RELAY_SIGN_PEER) {
+			char *lie = sign_anew(
+				r, got.body, mode == RELAY_SIGN_PEER ? &r->by_peer : &r->by_server);
+			free(got.body);
+			got.body = lie;
+		}
+		if (mode != RELAY_DROP_ONCE)
+			answer(s, &got, mode, r->old);
 		if (mode == RELAY_PASS && got.status == 200) {
 			free(r->old);
 			r->old = strdup(got.body);
@@ -116,7 +223,8 @@ static void *run(void *ctx)
 		SSL *s = SSL_new(r->tls);
 		if (SSL_set_fd(s, fd) == 1 && SSL_accept(s) == 1) {
 			serve(r, s, request);
-			SSL_shutdown(s);
+			if (r->mode != RELAY_ENDLESS)
+				SSL_shutdown(s);
 		}
 		SSL_free(s);
 	}
@@ -128,15 +236,28 @@ const char *relay_start(struct relay *r, struct instance *in)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof a;
-	char certificate[160], key[160];
+	char path[160];
 	memset(r, 0, sizeof *r);
 	r->in = in;
 	pthread_mutex_init(&r->lock, NULL);
-	snprintf(certificate, sizeof certificate, "%s/tls/server.pem", in->dir);
-	snprintf(key, sizeof key, "%s/tls/server.key", in->dir);
+	snprintf(path, sizeof path, "%s/tls/ca.pem", in->dir);
+	r->issuing = proof_certificate(path);
+	snprintf(path, sizeof path, "%s/tls/root.pem", in->dir);
+	r->root = proof_certificate(path);
+	snprintf(path, sizeof path, "%s/tls/ca.key", in->dir);
+	FILE *f = fopen(path, "re");
+	if (f == NULL || (r->ca = PEM_read_PrivateKey(f, NULL, NULL, NULL)) == NULL)
+		return "no key of the CA";
+	fclose(f);
+	r->tls_own.key = r->by_peer.key = EVP_RSA_gen(2048);
+	r->by_server.key = EVP_RSA_gen(2048);
+	r->tls_own.cert = certify(r, r->tls_own.key, "serverAuth");
+	r->by_server.cert = certify(r, r->by_server.key, "serverAuth,anyExtendedKeyUsage");
+	r->by_peer.cert = certify(r, r->by_peer.key, "serverAuth," SIGNER_USAGE);
 	r->tls = SSL_CTX_new(TLS_server_method());
-	if (SSL_CTX_use_certificate_chain_file(r->tls, certificate) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(r->tls, key, SSL_FILETYPE_PEM) != 1)
+	if (SSL_CTX_use_certificate(r->tls, r->tls_own.cert) != 1 ||
+	    SSL_CTX_use_PrivateKey(r->tls, r->tls_own.key) != 1 ||
+	    SSL_CTX_add1_chain_cert(r->tls, r->issuing) != 1)
 		return "the relay has no certificate";
 	r->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (bind(r->listener, (struct sockaddr *)&a, sizeof a) != 0 ||
@@ -154,6 +275,15 @@ void relay_stop(struct relay *r)
 	pthread_join(r->thread, NULL);
 	close(r->listener);
 	SSL_CTX_free(r->tls);
+	EVP_PKEY_free(r->ca);
+	EVP_PKEY_free(r->tls_own.key);
+	EVP_PKEY_free(r->by_server.key);
+	X509_free(r->tls_own.cert);
+	X509_free(r->by_server.cert);
+	X509_free(r->by_peer.cert);
+	X509_free(r->issuing);
+	X509_free(r->root);
+	free(r->last);
 	free(r->old);
 }
 
@@ -161,7 +291,7 @@ void relay_mode(struct relay *r, enum relay_mode mode)
 {
 	pthread_mutex_lock(&r->lock);
 	r->mode = mode;
-	r->calls = 0;
+	r->calls = r->repeats = 0;
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -169,6 +299,14 @@ unsigned relay_calls(struct relay *r)
 {
 	pthread_mutex_lock(&r->lock);
 	unsigned n = r->calls;
+	pthread_mutex_unlock(&r->lock);
+	return n;
+}
+
+unsigned relay_repeats(struct relay *r)
+{
+	pthread_mutex_lock(&r->lock);
+	unsigned n = r->repeats;
 	pthread_mutex_unlock(&r->lock);
 	return n;
 }

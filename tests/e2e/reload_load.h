@@ -70,8 +70,8 @@ static inline void load_teardown(void)
 }
 
 /* One request a connection, all of them at once, again and again.  A connection that the old
- * processes close between two requests is opened anew, and the request that no process took is
- * asked again, once. */
+ * processes close between two requests is opened anew, and the request that no process took, or
+ * that a reload left unjudged (503, Retry-After), is asked again, once. */
 static inline void load_ask(struct load *c, unsigned n_links)
 {
 	struct link **links = calloc(n_links, sizeof *links);
@@ -89,6 +89,10 @@ static inline void load_ask(struct load *c, unsigned n_links)
 		for (unsigned i = 0; i < n_links; i++) {
 			struct reply r = {0};
 			const char *why = was_sent[i] ? link_receive(links[i], &r) : "not sent";
+			char after[16];
+			if (why == NULL && r.status == 503 && r.will_close &&
+			    strcmp(reply_header(&r, "Retry-After", after, sizeof after), "1") == 0)
+				why = "asked to try again";
 			if (why != NULL) {
 				reply_free(&r);
 				link_close(links[i]);

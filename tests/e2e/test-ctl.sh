@@ -89,7 +89,25 @@ test_ctl_init_certificates_verify() {
 		openssl verify -x509_strict -CAfile "$in/tls/root.pem" -untrusted "$in/tls/ca.pem" -verify_hostname skr.example -purpose sslserver \
 			"$in/tls/$file.pem" >/dev/null || return 1
 	done
-	openssl x509 -in "$in/tls/signer-chain.pem" -noout -text | grep -q 'Public-Key: (2048 bit)'
+	openssl x509 -in "$in/tls/signer-chain.pem" -noout -text | grep -q 'Public-Key: (2048 bit)' &&
+		is "$(openssl x509 -in "$in/tls/server.pem" -noout -ext extendedKeyUsage | tail -1)" '    TLS Web Server Authentication'
+}
+
+# The commands of install.md make a right certificate of one that has no role; a TLS certificate never gets it.
+test_b21_ctl_signer_certificate_is_replaced() {
+	cp "$in/tls/signer-chain.pem" "$tmp/signer-chain.pem" && cp "$in/tls/server.pem" "$tmp/server.pem" || return 1
+	sed -n '/^    cd \/etc\/keybroker\/tls$/,/^    cat signer.pem/s/^    //p' conf/doc/install.md >"$tmp/replace" && [ "$(wc -l <"$tmp/replace")" = 10 ] || return 1
+	sed -i "1d; s/skr.example.net/skr.example/" "$tmp/replace"
+	sed '/^extendedKeyUsage/d' "$tmp/replace" >"$tmp/without"
+	sed "s|^extendedKeyUsage=.*|extendedKeyUsage=anyExtendedKeyUsage|" "$tmp/replace" >"$tmp/any"
+	for one in without any; do
+		(cd "$in/tls" && sh -eu "$tmp/$one") && c 0 check --hsm && says "$err" 'does not have the extended key usage' &&
+			says "$err" "sha256//$(openssl pkey -pubin -in "$in/tls/signer.pub" -outform DER | openssl dgst -sha256 -binary | base64)" || return 1
+	done
+	(cd "$in/tls" && sh -eu "$tmp/replace") && c 0 check --hsm --json && says "$out" '"warnings":[]' && ! cmp -s "$in/tls/signer-chain.pem" "$tmp/signer-chain.pem" || return 1
+	openssl x509 -in "$in/tls/server.pem" -noout -pubkey >"$in/tls/signer.pub" &&
+		(cd "$in/tls" && sed 's/signer.pem/server.pem/; /^cat s/d; /signer.pub$/d' "$tmp/replace" | sh -eu) || return 1
+	c 1 check && says "$err" 'of a release signer' && cp "$tmp/server.pem" "$in/tls/server.pem" && cp "$tmp/signer-chain.pem" "$in/tls/signer-chain.pem" && c 0 check
 }
 
 test_ctl_init_never_overwrites() {
@@ -191,6 +209,36 @@ test_ctl_check_names_path_and_line() {
 		c 0 check
 }
 
+# What no token can satisfy is valid, but hardly meant.
+test_a39_ctl_check_warns_of_paths() {
+	cp "$in/policies/cvm.json" "$tmp/cvm.json"
+	sed 's|"claim": *"[^"]*"|"claim": "/exp/x"|' "$tmp/cvm.json" >"$in/policies/cvm.json"
+	c 0 check && says "$err" 'the claim path "/exp/x" can never match' && c 0 check --json && says "$out" 'can never match' &&
+		sed 's|"claim": *"[^"]*"|"claim": "/a~2"|' "$tmp/cvm.json" >"$in/policies/cvm.json" &&
+		c 1 check && says "$err" 'JSON Pointer' && cp "$tmp/cvm.json" "$in/policies/cvm.json" && c 0 check && is "$err" ''
+}
+
+test_a46_ctl_dates_of_zero() {
+	p=$in/policies/cvm.json
+	cp "$in/keys.d/ec.json" "$tmp/ec.json"
+	sed 's/"exp": [0-9]*/"exp": 0/' "$tmp/ec.json" >"$in/keys.d/ec.json"
+	c 1 check && says "$err" 'attributes.exp is 0' && cp "$tmp/ec.json" "$in/keys.d/ec.json" &&
+		c 2 key create zero --kty oct-HSM --policy "$p" --exp 0 && says "$err" '--exp' &&
+		c 2 key create zero --kty oct-HSM --policy "$p" --nbf 1970-01-01T00:00:00Z && says "$err" '--nbf' && c 0 check
+}
+
+test_a43_ctl_byte_order_marks() {
+	for f in keybroker.json issuers.d/issuer.json keys.d/rsa.json policies/cvm.json; do
+		cp "$in/$f" "$tmp/plain"
+		{ printf '\357\273\277' && cat "$tmp/plain"; } >"$in/$f"
+		c 0 check || return 1
+		iconv -t UTF-16 "$tmp/plain" >"$in/$f"
+		c 1 check && says "$err" 'UTF-16' || return 1
+		cp "$tmp/plain" "$in/$f"
+	done
+	c 0 check
+}
+
 test_ctl_check_hsm_finds_what_is_wrong() {
 	cp "$conf" "$tmp/keybroker.json" && cp "$in/hsm/pin" "$tmp/pin" && cp "$in/keys.d/rsa.json" "$tmp/rsa.json"
 	object=$(grep -o 'pkcs11:[^"]*' "$in/keys.d/rsa-in.json")
@@ -208,7 +256,7 @@ test_ctl_explain() {
 		c 2 explain --key none --token "$tmp/token" && says "$err" "no key 'none'" &&
 		c 2 explain --key rsa --token "$tmp/none" && says "$err" 'No such file' &&
 		c 2 explain --key rsa --token "$tmp/token" --at never && says "$err" '--at' &&
-		c 1 explain --key rsa --token "$tmp/token" && says "$out" 'REFUSE' && says "$out" '✗ format' &&
+		c 1 explain --key rsa --token "$tmp/token" && says "$out" 'REFUSE' && says "$out" '✗ format' && says "$out" '11 bytes in 3 parts' &&
 		c 1 explain --key rsa --token "$tmp/token" --json && says "$out" '"released":false' &&
 		c 1 explain --key internal --token "$tmp/token" && says "$out" 'KEY_NOT_EXPORTABLE' &&
 		c 1 explain --key rsa --version 0 --token "$tmp/token" && says "$out" 'KEY_NOT_FOUND' &&
@@ -220,7 +268,7 @@ test_ctl_explain_uses_fetched_keys() {
 	part() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 	openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$tmp/issuer.pem" 2>/dev/null
 	x5c=$(openssl req -x509 -new -key "$tmp/issuer.pem" -subj /CN=issuer -days 10 -outform DER | openssl base64 -A)
-	printf '{"keys":[{"kid":"one","kty":"RSA","x5c":["%s"]}]}' "$x5c" >"$tmp/set.jwks"
+	printf '{"keys":[{"kid":"one","kty":"RSA","x5c":["%s"]},{"kid":"old","kty":"oct"}]}' "$x5c" >"$tmp/set.jwks"
 	body=$(printf '{"alg":"RS256","kid":"one"}' | part).$(printf '{"iss":"https://issuer.example","iat":1795000000,"exp":1795003600,"x-ms-attestation-type":"none"}' | part)
 	printf '%s.%s' "$body" "$(printf %s "$body" | openssl dgst -sha256 -sign "$tmp/issuer.pem" | part)" >"$tmp/token"
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'no fetched key set' || return 1
@@ -235,6 +283,7 @@ test_ctl_explain_uses_fetched_keys() {
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'KEYSET_ORIGIN' || return 1
 	fetched https://issuer.example
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" '✓ signature' && says "$out" 'REFUSE POLICY' &&
+		says "$out" 'of 2 keys, not used: KEY_TYPE of "old"' && c 0 check && says "$err" 'of 2 keys, 1 are not used: KEY_TYPE of "old"' &&
 		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 && says "$err" 'older than its max_stale' && says "$out" 'ISSUER_UNAVAILABLE' &&
 		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 --keys "$tmp/set.jwks" && says "$out" 'REFUSE EXPIRED' &&
 		c 2 explain --key rsa --token "$tmp/token" --keys "$tmp/oct.bin" && says "$err" 'is refused' && rm "$keys"
@@ -353,7 +402,7 @@ test_ctl_status_and_reload_without_a_broker() {
 test_ctl_init_for_another_user() {
 	[ "$(id -u)" = 0 ] || return 0
 	run 0 "$ctl" init "$tmp/other" --user nobody --issuer https://issuer.example &&
-		is "$(find "$tmp/other" -user nobody | sed "s|$tmp/other/||" | grep -vE '^(hsm/tokens|state)(/|$)')" '' &&
+		is "$(find "$tmp/other" -user nobody | sed "s|$tmp/other/||" | grep -vE '^(hsm/(tokens|pin)|state)(/|$)')" '' &&
 		run 0 "$ctl" -c "$tmp/other/keybroker.json" key create k --kty oct-HSM --policy "$tmp/other/policies/cvm.json" &&
 		is "$(find "$tmp/other/hsm/tokens" ! -user nobody)" '' && is "$(stat -c %U "$tmp/other/keys.d/k.json")" root &&
 		run 0 "$ctl" -c "$tmp/other/keybroker.json" check --hsm

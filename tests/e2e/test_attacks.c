@@ -266,7 +266,8 @@ static void test_a14_times_of_a_wrong_type(void **state)
 {
 	(void)state;
 	deny_signed(with("exp", json_string("1900000000")), "CLAIM_TYPE");
-	deny_signed(with("iat", json_real(1e10)), "CLAIM_TYPE");
+	deny_signed(with("iat", json_real(1e10)), "NOT_YET"); /* a number, in the year 2286 */
+	deny_signed(with("iat", json_real(-1e10)), "CLAIM_TYPE");
 	deny_signed(with("exp", json_true()), "CLAIM_TYPE");
 }
 

@@ -4,6 +4,7 @@
  * replies. */
 #include "tests/e2e/check.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <openssl/pem.h>
@@ -346,6 +347,145 @@ static void test_guest_believes_only_the_answer(void **state)
 	assert_memory_equal(out, oct, sizeof oct);
 }
 
+/* A gateway has a TLS key that the broker's CA certified for the broker's name, and passes every
+ * byte of a release. */
+static void test_b21_gateway_signs_itself(void **state)
+{
+	char pin[96] = "sha256//", *shown = NULL;
+	(void)state;
+	relay_mode(&relay, RELAY_SIGN_SERVER);
+	RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout");
+	SAYS("KEY_USE");
+	SAYS("--signer-pin");
+	assert_int_equal(out_len, 0);
+	relay_mode(&relay, RELAY_SIGN_PEER);
+	RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout");
+	SAYS("signed the reply with its own key");
+	assert_int_equal(out_len, 0);
+	/* A pin takes the usage's place, not that of the signature. */
+	const char *const digest[] = {
+		"/bin/sh", "-c",
+		"openssl x509 -in \"$0\" -noout -pubkey | openssl pkey -pubin -outform DER | "
+		"openssl dgst -sha256 -binary | openssl base64 -A",
+		path_of("../tls/signer-chain.pem"), NULL};
+	assert_int_equal(run_program(&shown, digest), 0);
+	snprintf(pin + 8, sizeof pin - 8, "%.44s", shown);
+	free(shown);
+	RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout",
+	    "--signer-pin", pin);
+	relay_mode(&relay, RELAY_PASS);
+	RUN(OK, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout", "--signer-pin",
+	    pin);
+	assert_memory_equal(out, oct, sizeof oct);
+	pin[10] = pin[10] == 'A' ? 'B' : 'A';
+	RUN(BAD_REPLY, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout",
+	    "--signer-pin", pin);
+	SAYS("--signer-pin: the reply's signer has another key");
+	RUN(USAGE, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout", "--signer-pin",
+	    "sha256//AAAA");
+}
+
+static void single_use(bool is_on)
+{
+	json_t *issuer = instance_json(&in, "issuers.d/issuer.json");
+	json_object_set_new(issuer, "single_use", json_boolean(is_on));
+	GOOD(instance_json_write(&in, "issuers.d/issuer.json", issuer));
+	assert_int_equal(CTL(&in, NULL, "reload"), 0);
+}
+
+/* The broker released, the reply did not come: the next try is another request. */
+static void test_b22_lost_reply_and_single_use(void **state)
+{
+	static const char *const uses[] = {"off", "on"};
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		single_use(uses[i][1] == 'n');
+		relay_mode(&relay, RELAY_DROP_ONCE);
+		RUN(OK, "--url", relay.url, "--key", "disk", BY_PROGRAM, "--out", "stdout");
+		assert_memory_equal(out, oct, sizeof oct);
+		assert_int_equal(relay_calls(&relay), 2);
+		assert_int_equal(relay_repeats(&relay), 0);
+		SAYS("call: the connection was lost");
+		/* Over several brokers, too. */
+		char urls[256];
+		snprintf(urls, sizeof urls, "%s,%s", relay.url, in.base_url);
+		relay_mode(&relay, RELAY_DROP_ONCE);
+		RUN(OK, "--url", urls, "--key", "disk", BY_PROGRAM, "--out", "stdout");
+		assert_memory_equal(out, oct, sizeof oct);
+		relay_mode(&relay, RELAY_BUSY_ONCE);
+		RUN(OK, "--url", relay.url, "--key", "disk", BY_PROGRAM, "--out", "stdout");
+		assert_int_equal(relay_repeats(&relay), 0);
+		/* A hardware report for each try. */
+		tsm_make(path_of("tsm"), "sev_guest\n", in.root);
+		pid_t kernel = fork();
+		if (kernel == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (unsigned n = 0; n < 2; n++)
+				waitpid(tsm_play(path_of("tsm"), false), NULL, 0);
+			_exit(0);
+		}
+		relay_mode(&relay, RELAY_DROP_ONCE);
+		RUN(OK, "--url", relay.url, "--key", "disk", "--attest", in.issuer_url, "--tsm",
+		    path_of("tsm"), "--out", "stdout");
+		tsm_end(kernel);
+		assert_memory_equal(out, oct, sizeof oct);
+		assert_int_equal(relay_repeats(&relay), 0);
+	}
+	/* --token names one token: it is all there is to send again. */
+	relay_mode(&relay, RELAY_DROP_ONCE);
+	int status = guest_run((const char *const[]){"--url", relay.url, "--key", "disk", BY_FILE,
+						     "--out", "stdout", NULL});
+	assert_true(status == OK || status == REFUSED_); /* within the broker's grace, or not */
+	assert_int_equal(relay_repeats(&relay), 1);
+	if (status == REFUSED_)
+		SAYS("run again with a new one");
+	single_use(false);
+}
+
+/* The first broker's kernel accepts connections, and nobody answers on them. */
+static void test_b23_silent_broker_costs_two_seconds(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof a;
+	char urls[256];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	(void)state;
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	relay_mode(&relay, RELAY_PASS);
+	snprintf(urls, sizeof urls, "https://127.0.0.1:%u,%s", ntohs(a.sin_port), relay.url);
+	unsigned long long begin = now_ms();
+	RUN(OK, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout");
+	assert_memory_equal(out, oct, sizeof oct);
+	assert_in_range(now_ms() - begin, 2000, 5000);
+	assert_int_equal(relay_calls(&relay), 1);
+	SAYS(": TLS: no answer yet; ");
+	RUN(UNREACHABLE, "--url", urls, "--key", "disk", BY_FILE, "--out", "stdout", "--timeout",
+	    "1");
+	SAYS(" (127.0.0.1): TLS: no answer until --timeout");
+	close(fd);
+}
+
+/* What a hostile server sends neither commands a terminal nor keeps the program busy. */
+static void test_b25_hostile_answers(void **state)
+{
+	(void)state;
+	relay_mode(&relay, RELAY_CONTROLS);
+	RUN(REFUSED_, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout");
+	SAYS("it says: ");
+	for (const char *p = err; *p != '\0'; p++)
+		if (*p != '\n' && (*p < 0x20 || *p > 0x7e))
+			fail_msg("byte 0x%02x in: %s", (unsigned char)*p, err);
+	assert_null(strstr(err, "\nkeybroker-guest: ?done"));
+	relay_mode(&relay, RELAY_ENDLESS);
+	unsigned long long begin = now_ms();
+	RUN(UNREACHABLE, "--url", relay.url, "--key", "disk", BY_FILE, "--out", "stdout",
+	    "--timeout", "2");
+	assert_true(now_ms() - begin < 5000);
+	SAYS("did not end in time");
+}
+
 static void test_guest_chunked_reply(void **state)
 {
 	(void)state;
@@ -566,6 +706,10 @@ int main(void)
 		cmocka_unit_test(test_guest_refused_once_with_request_id),
 		cmocka_unit_test(test_guest_next_url_and_retry),
 		cmocka_unit_test(test_guest_believes_only_the_answer),
+		cmocka_unit_test(test_b21_gateway_signs_itself),
+		cmocka_unit_test(test_b22_lost_reply_and_single_use),
+		cmocka_unit_test(test_b23_silent_broker_costs_two_seconds),
+		cmocka_unit_test(test_b25_hostile_answers),
 		cmocka_unit_test(test_guest_chunked_reply),
 		cmocka_unit_test(test_guest_version),
 		cmocka_unit_test(test_guest_attests),

@@ -332,7 +332,7 @@ static json_t *get_json(struct link *l, const char *path, int status)
 	return j;
 }
 
-static void test_get_key_reads_as_key_vault_writes_it(void **state)
+static void test_a48_get_key_reads_as_key_vault_writes_it(void **state)
 {
 	(void)state;
 	static const char *const forms[] = {"/keys/rsa2048?api-version=7.4",
@@ -357,6 +357,9 @@ static void test_get_key_reads_as_key_vault_writes_it(void **state)
 		assert_string_equal(json_string_value(json_object_get(
 					    json_object_get(j, "release_policy"), "contentType")),
 				    "application/json; charset=utf-8");
+		/* The listener authenticates nobody: what the operator wrote is not shown. */
+		assert_null(json_object_get(json_object_get(j, "release_policy"), "data"));
+		assert_int_equal(json_object_size(json_object_get(j, "tags")), 0);
 		snprintf(path, sizeof path, "%s?api-version=7.4",
 			 json_string_value(json_object_get(key, "kid")) + strlen(in.base_url));
 		json_t *pinned = get_json(l, path, 200);
@@ -582,6 +585,7 @@ static void test_bearer_credentials(void **state)
 	reply_free(&r);
 	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4", a.headers, NULL, &r));
 	assert_int_equal(r.status, 200);
+	assert_non_null(strstr(r.body, "\"data\":\"")); /* the policy, for who may see it */
 	reply_free(&r);
 	listener_auth("none", NULL);
 	a.headers = NULL;
@@ -632,7 +636,7 @@ int main(void)
 		cmocka_unit_test(test_release_echoes_nonce),
 		cmocka_unit_test(test_release_guest_token_uses_top_level_key),
 		cmocka_unit_test(test_release_by_every_form_of_url),
-		cmocka_unit_test(test_get_key_reads_as_key_vault_writes_it),
+		cmocka_unit_test(test_a48_get_key_reads_as_key_vault_writes_it),
 		cmocka_unit_test(test_first_call_is_challenged),
 		cmocka_unit_test(test_b16_headers_are_exact),
 		cmocka_unit_test(test_bad_calls_are_400),

@@ -112,6 +112,7 @@ static void spoil(const struct fault *t, const char *path, const char *text, siz
 	case LINK:
 		snprintf(aside, sizeof aside, "%s/aside", in.dir);
 		assert_int_equal(rename(path, aside), 0);
+		assert_int_equal(chmod(aside, 0666), 0); /* a link is followed to what is not */
 		assert_int_equal(symlink(aside, path), 0);
 		return;
 	case COPY: {

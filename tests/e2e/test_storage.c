@@ -317,6 +317,14 @@ static const char *record_schema(const json_t *j)
 	if (strcmp(event, "start") == 0 || strcmp(event, "stop") == 0)
 		return has_text(j, "version") && has_number(j, "segment") ? NULL
 									  : "version, segment";
+	if (strcmp(event, "repair") == 0)
+		return has_number(j, "bytes") && has_hex(j, "sha256", 64) ? NULL
+									  : "a repair's members";
+	if (strcmp(event, "refusals") == 0)
+		return has_text(j, "code") && has_text(j, "peer") && has_number(j, "more") &&
+				       has_number(j, "seconds")
+			       ? NULL
+			       : "a sum's members";
 	if (strcmp(event, "release") != 0)
 		return "an event that is not known";
 	const char *outcome = json_string_value(json_object_get(j, "outcome")),

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "tests/fault/fail_script.h"
+#include "tests/fault/keep_env.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -44,4 +45,10 @@ EXPORT void *calloc(size_t n, size_t size)
 EXPORT void *realloc(void *p, size_t n)
 {
 	return fails() ? NULL : __libc_realloc(p, n);
+}
+
+int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	(void)envp;
+	return keep_env_exec(dir, path, argv, flags);
 }

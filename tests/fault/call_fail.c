@@ -8,6 +8,7 @@
 #include <link.h>
 
 #include "tests/fault/fail_script.h"
+#include "tests/fault/keep_env.h"
 
 #if defined(__x86_64__)
 
@@ -57,6 +58,13 @@ static bool is_own(ElfW(Addr) from)
 		if (from >= own[i][0] && from < own[i][1])
 			return true;
 	return false;
+}
+
+static int exec_with_env(int dir, const char *path, char *const argv[], char *const envp[],
+			 int flags)
+{
+	(void)envp;
+	return keep_env_exec(dir, path, argv, flags);
 }
 
 /* Where the stub goes on: in the library, or in one of the outcomes above.  `from`: where the call
@@ -421,6 +429,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv)
 	for (struct call *c = __start_calls; c < __stop_calls; c++)
 		c->real = dlsym(RTLD_NEXT,
 				c->name); /* NULL: of a library that this program does not have */
+	call_execveat.real = (void *)exec_with_env;
 	dl_iterate_phdr(program_code, NULL);
 	script = fail_script_map(argc, argv);
 }

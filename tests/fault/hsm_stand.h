@@ -20,6 +20,22 @@ struct outcome {
 	char why[200]; /* what is wrong with a 200, or with the connection */
 };
 
+/* What a client gets for a code of the HSM: what a retry cannot cure is no 5xx. */
+static inline int status_of(const char *code)
+{
+	static const char *const final[] = {"HSM_KEY_MISSING", "HSM_KEY_AMBIGUOUS", "HSM_KEY_ATTR",
+					    "HSM_MECHANISM", "HSM_URI"};
+	for (size_t i = 0; i < sizeof final / sizeof final[0]; i++)
+		if (strcmp(code, final[i]) == 0)
+			return 403;
+	return 503;
+}
+
+static inline bool is_hsm_refusal(const struct outcome *o)
+{
+	return strncmp(o->code, "HSM", 3) == 0 && o->status == status_of(o->code);
+}
+
 static inline unsigned records_of(const struct reply *r, struct outcome *o)
 {
 	char id[64], part[96];

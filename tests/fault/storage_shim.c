@@ -2,6 +2,7 @@
  * fail, are delayed, or are the process's last, as a test asks, and the wall clock has an offset.
  * Trusts the test.  After its constructor it opens nothing: the processes' sandboxes are on. */
 #include "tests/fault/storage_shim.h"
+#include "tests/fault/keep_env.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -134,7 +135,7 @@ static struct shim_file *account(uint64_t inode)
 
 static struct shim_file *account_of(int fd, struct stat *st)
 {
-	return fstat(fd, st) == 0 ? account(st->st_ino) : NULL;
+	return syscall(SYS_fstat, fd, st) == 0 ? account(st->st_ino) : NULL;
 }
 
 static void was_opened(int fd, bool is_new)
@@ -450,4 +451,10 @@ time_t time(time_t *out)
 	if (out != NULL)
 		*out = now.tv_sec;
 	return now.tv_sec;
+}
+
+int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	(void)envp;
+	return keep_env_exec(dir, path, argv, flags);
 }

@@ -4,6 +4,7 @@
 #include <openssl/sha.h>
 #include <stdlib.h>
 
+#include "base/b64url.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "policy/pubkey.h"
@@ -19,11 +20,22 @@ static void require(bool is_true)
 static bool member(const struct json_t *jwk, const char *before, const char *name, struct buf *out)
 {
 	struct span text;
+	KB_AUTO(buf) struct buf bytes;
 
+	buf_init(&bytes, 4096);
 	buf_add_str(out, before);
 	if (json_get_str(jwk, name, KB_MAX_JWKS, &text) != KB_OK)
 		return false;
-	buf_add_span(out, text);
+	if (name[0] != 'n' && name[0] != 'e') {
+		buf_add_span(out, text);
+		return true;
+	}
+	/* without leading zeros (RFC 7518 section 2) */
+	require(b64url_decode(text, &bytes) == KB_OK);
+	struct span number = buf_span(&bytes);
+	while (number.len > 0 && number.p[0] == 0)
+		number = span_sub(number, 1, number.len);
+	b64url_encode(out, number);
 	return true;
 }
 

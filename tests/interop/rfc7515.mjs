@@ -82,9 +82,10 @@ const CURVES = { ES256: ['P-256', 32], ES384: ['P-384', 48], ES512: ['P-521', 66
 
 // RFC 7517 §4: a key that says what it is for is for nothing else.  RFC 7518 §6: numbers in canonical base64url, minimal or of full width.
 function keyFor(jwks, kid, alg) {
-	const found = jwks.get('keys').filter((k) => k instanceof Map && k.get('kid') === kid);
-	if (found.length !== 1) refuse('kid');
-	const jwk = Object.fromEntries(found[0]);
+	const found = new Map(); // the same entry twice is one key
+	for (const k of jwks.get('keys')) if (k instanceof Map && k.get('kid') === kid) found.set(JSON.stringify([...k]), k);
+	if (found.size !== 1) refuse('kid');
+	const jwk = Object.fromEntries([...found.values()][0]);
 	if (jwk.alg !== undefined && jwk.alg !== alg) refuse('alg of the key');
 	if (jwk.use !== undefined && jwk.use !== 'sig') refuse('use');
 	if (jwk.key_ops !== undefined && !(Array.isArray(jwk.key_ops) && jwk.key_ops.includes('verify'))) refuse('key_ops');
@@ -93,8 +94,13 @@ function keyFor(jwks, kid, alg) {
 		if (jwk.kty !== 'EC' || jwk.crv !== crv || base64url(jwk.x).length !== width || base64url(jwk.y).length !== width) refuse('curve');
 	} else {
 		if (jwk.kty !== 'RSA') refuse('kty');
-		const n = base64url(jwk.n), e = base64url(jwk.e);
-		if (n[0] === 0 || e[0] === 0) refuse('leading zero');
+		// RFC 7518 §6.3.1.1 warns of writers that prepend a zero.
+		const number = (text) => {
+			const bytes = base64url(text), from = bytes.findIndex((b) => b !== 0);
+			return bytes.subarray(from < 0 ? bytes.length : from);
+		};
+		const n = number(jwk.n), e = number(jwk.e);
+		Object.assign(jwk, { n: n.toString('base64url'), e: e.toString('base64url') });
 		const bits = n.length * 8 - Math.clz32(n[0] ?? 0) + 24;
 		if (bits < 2048) refuse('RSA size'); // RFC 7518 §3.3
 	}

@@ -25,7 +25,7 @@ for p in keybrokerd keybrokerctl keybroker-guest; do
 	cmp "$one/build/$p" "$two/build/$p" || bad "$p differs"
 done
 # The control: the comparison sees a difference of one character in a source.
-sed -i 's/"0\.\([0-9]\)/"9.\1/' "$two/broker/version.h"
+sed -i 's/"0\.\([0-9]\)/"9.\1/' "$two/broker/base/version.h" || bad "the version is elsewhere"
 build "$two"
 cmp -s "$one/build/keybrokerd" "$two/build/keybrokerd" && bad "a changed source is not seen"
 echo "[       OK ] $name"

@@ -151,8 +151,7 @@ static void reopening_fails(unsigned call, CK_RV rv)
 		struct outcome o = ask_key("rsa");
 		hits = fake_hits(0);
 		fake_clear();
-		bool is_clean = (o.status == 200 && o.why[0] == '\0') ||
-				(o.status == 503 && strncmp(o.code, "HSM", 3) == 0);
+		bool is_clean = (o.status == 200 && o.why[0] == '\0') || is_hsm_refusal(&o);
 		if (!is_clean || o.records != 1)
 			GOOD(wrong("reopening, call %u, 0x%lx: status %d, code %s, %u records %s",
 				   call, rv, o.status, o.code, o.records, o.why));
@@ -184,15 +183,18 @@ static void test_c01_every_code_from_every_call(void **state)
 				o = ask_key("key");
 			}
 			fake_clear();
-			bool as_expected =
-				all[i].code == NULL
-					? o.status == 200 && o.why[0] == '\0'
-					: o.status == 503 && strcmp(o.code, all[i].code) == 0;
+			const char *code = all[i].code;
+			/* the signer is no key that was asked for: no key at all can be released */
+			if (code != NULL && c > 0 && status_of(code) == 403)
+				code = "HSM_SIGNER";
+			bool as_expected = code == NULL ? o.status == 200 && o.why[0] == '\0'
+							: o.status == status_of(code) &&
+								  strcmp(o.code, code) == 0;
 			if (!as_expected || o.records != 1)
 				GOOD(wrong("call %u, 0x%lx: status %d, code %s, %u records %s; "
 					   "expected %s",
 					   steady[c], all[i].rv, o.status, o.code, o.records, o.why,
-					   all[i].code == NULL ? "a release" : all[i].code));
+					   code == NULL ? "a release" : code));
 			GOOD(ask_within("key", 10000));
 		}
 		for (size_t c = 0; c < sizeof reopening / sizeof reopening[0]; c++, tried++)

@@ -90,7 +90,7 @@ static double replay_us(unsigned which)
 		uint64_t head = pattern(which, i + 1);
 		memcpy(key, &head, sizeof head);
 		memcpy(key + 8, &i, sizeof i);
-		assert_int_equal(replay_use(r, key, 1000), KB_OK);
+		assert_int_equal(replay_use(r, key, 1000, 5000), KB_OK);
 	}
 	double us = cpu_us() - from;
 	replay_free(r);

@@ -11,6 +11,7 @@
 #include <openssl/x509.h>
 
 #include "base/json.h"
+#include "base/secret.h"
 #include "keystore/kwp.h"
 #include "keystore/record.h"
 #include "policy/explain.h"
@@ -291,6 +292,8 @@ static enum kb_err kwp_once(void)
 	KB_AUTO(buf) struct buf wrapped;
 
 	buf_init(&wrapped, 64);
+	if (secret_arena_init() != KB_OK)
+		return KB_E_SYS;
 	enum kb_err err = kwp_wrap(kek, span_of(plain, sizeof plain), &wrapped);
 	if (err != KB_OK) {
 		assert_int_equal(wrapped.len, 0); /* the plaintext was there: it is gone */

@@ -150,6 +150,80 @@ static void test_route_checks_api_version(void **state)
 	assert_int_equal(route(KB_METHOD_GET, "/keys/a", "api-version=7.2", &call), KB_OK);
 }
 
+/* A new SDK asks for a new version: what is newer and well formed is served. */
+static void test_route_takes_newer_api_versions(void **state)
+{
+	static const char *const good[] = {"7.3-preview",
+					   "7.3",
+					   "7.6-preview.2",
+					   "7.7",
+					   "7.10",
+					   "7.99",
+					   "8.0",
+					   "10.1-preview",
+					   "2025-07-01",
+					   "2025-06-01-preview",
+					   "2026-12-31",
+					   "2031-01-01",
+					   "2027-02-28-preview.10",
+					   "7.7-preview"};
+	static const char *const bad[] = {"7",
+					  "7.",
+					  "7.x",
+					  ".7",
+					  "7.4.1",
+					  "7.03",
+					  "07.4",
+					  "7.4-",
+					  "7.4-beta",
+					  "7.4-preview.",
+					  "7.4preview",
+					  "7.4 ",
+					  "7.4-preview.x",
+					  "7.1000",
+					  "100.0",
+					  "-7.4",
+					  "7.-4",
+					  "2026-13-01",
+					  "2026-00-01",
+					  "2026-1-1",
+					  "2026-01-32",
+					  "2026-01-00",
+					  "2026-01",
+					  "20260101",
+					  "2026-01-01-",
+					  "2026-01-01x",
+					  "99999-01-01",
+					  "latest",
+					  "7.4-preview.1.2"};
+	static const char *const old[] = {"7.2",        "7.0",        "7.2-preview", "6.9",
+					  "2016-10-01", "2015-06-01", "2025-05-31",  "1.0"};
+	struct call call;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		char query[64];
+		snprintf(query, sizeof query, "api-version=%s", good[i]);
+		if (route(KB_METHOD_POST, "/keys/a/release", query, &call) != KB_OK)
+			fail_msg("%s is refused", good[i]);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		if (keyvault_version_age(span_str(bad[i])) != API_UNKNOWN)
+			fail_msg("%s is taken", bad[i]);
+	for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+		struct call c = {.verb = VERB_RELEASE, .api_version = span_str(old[i])};
+		KB_AUTO(buf) struct buf b;
+		char query[64];
+		buf_init(&b, 4096);
+		snprintf(query, sizeof query, "api-version=%s", old[i]);
+		if (route(KB_METHOD_POST, "/keys/a/release", query, &call) != KB_E_API_VERSION)
+			fail_msg("%s is taken", old[i]);
+		assert_int_equal(keyvault_refuse(KB_E_API_VERSION, &c, &b), 400);
+		buf_add(&b, "", 1);
+		assert_non_null(strstr((const char *)b.p, "Use '7.3' or later."));
+	}
+}
+
 static void test_route_refuses_versions_that_cannot_be(void **state)
 {
 	struct call call;
@@ -301,6 +375,13 @@ static void test_errors_read_as_key_vaults(void **state)
 	assert_error(KB_E_NO_POLICY, 403, "Forbidden", "AccessDenied");
 	assert_error(KB_E_KID_PENDING, 503, "ServiceUnavailable", NULL);
 	assert_error(KB_E_HSM_DEVICE, 503, "ServiceUnavailable", NULL);
+	/* nothing that a retry could cure */
+	assert_error(KB_E_HSM_KEY_MISSING, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_KEY_AMBIGUOUS, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_KEY_ATTR, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_MECHANISM, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_URI, 403, "Forbidden", "AccessDenied");
+	assert_error(KB_E_HSM_SIGNER, 503, "ServiceUnavailable", NULL);
 	assert_error(KB_E_FRAME, 500, "InternalServerError", NULL);
 	assert_error(KB_E_HTTP_SYNTAX, 400, "BadParameter", NULL);
 }
@@ -515,6 +596,7 @@ static struct key_record *ec_record(struct key_version *version)
 		.enabled = true,
 		.exportable = true,
 		.created = 1662163960,
+		.expires = KEY_NEVER,
 		.policy_immutable = true,
 		.versions = version,
 		.n_versions = 1,
@@ -679,6 +761,7 @@ int main(void)
 		cmocka_unit_test(test_b15_route_refuses_other_paths),
 		cmocka_unit_test(test_route_refuses_methods),
 		cmocka_unit_test(test_route_checks_api_version),
+		cmocka_unit_test(test_route_takes_newer_api_versions),
 		cmocka_unit_test(test_route_refuses_versions_that_cannot_be),
 		cmocka_unit_test(test_body_members),
 		cmocka_unit_test(test_body_nonce_limit),

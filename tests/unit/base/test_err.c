@@ -28,6 +28,20 @@ static void test_err_names_are_unique(void **state)
 	}
 }
 
+/* For each row a sentence of its own, that does not just repeat the name. */
+static void test_err_texts_are_there_for_every_code(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < KB_ERR_COUNT; i++) {
+		const char *text = kb_err_text((enum kb_err)i);
+		if (strlen(text) < 10)
+			fail_msg("%s has no text in err_text.c", kb_err_name((enum kb_err)i));
+		for (unsigned j = 0; j < i; j++)
+			assert_string_not_equal(text, kb_err_text((enum kb_err)j));
+	}
+	assert_string_equal(kb_err_text(KB_ERR_COUNT), "");
+}
+
 static void test_err_zero_is_ok_alone(void **state)
 {
 	(void)state;
@@ -55,6 +69,7 @@ static void test_err_status_of_class(void **state)
 	(void)state;
 	assert_int_equal(kb_err_status(KB_OK), 200);
 	assert_int_equal(kb_err_status(KB_E_POLICY), 403);
+	assert_int_equal(kb_err_status(KB_E_HSM_KEY_MISSING), 403);
 	assert_int_equal(kb_err_status(KB_E_NO_CREDENTIAL), 401);
 	assert_int_equal(kb_err_status(KB_E_ENC), 400);
 	assert_int_equal(kb_err_status(KB_E_KEY_NOT_FOUND), 404);
@@ -93,6 +108,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_err_names_are_unique),
+		cmocka_unit_test(test_err_texts_are_there_for_every_code),
 		cmocka_unit_test(test_err_zero_is_ok_alone),
 		cmocka_unit_test(test_err_outside_is_bug),
 		cmocka_unit_test(test_err_status_of_class),

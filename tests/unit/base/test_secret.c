@@ -161,9 +161,17 @@ static void test_secret_read_fd(void **state)
 {
 	static const struct {
 		const char *in, *out;
-	} cases[] = {{"1234", "1234"},       {"1234\n", "1234"}, {"1234\r\n", "1234"},
-		     {"1234\n\n", "1234\n"}, {" 12 ", " 12 "},   {"12\r34", "12\r34"}};
-	static const char *const empty[] = {"", "\n", "\r\n"};
+	} cases[] = {{"1234", "1234"},
+		     {"1234\n", "1234"},
+		     {"1234\r\n", "1234"},
+		     {"1234\n\n", "1234\n"},
+		     {" 12 ", " 12 "},
+		     {"12\r34", "12\r34"},
+		     {"\xef\xbb\xbf"
+		      "1234\r\n",
+		      "1234"},
+		     {"1\xef\xbb\xbf", "1\xef\xbb\xbf"}};
+	static const char *const empty[] = {"", "\n", "\r\n", "\xef\xbb\xbf\n"};
 	struct secret *s;
 
 	(void)state;
@@ -172,10 +180,16 @@ static void test_secret_read_fd(void **state)
 		assert_true(secret_equal_span(s, span_str(cases[i].out)));
 		secret_free(s);
 	}
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		assert_int_equal(read_text(empty[i], strlen(empty[i]), &s), KB_E_FILE_SIZE);
 		assert_null(s);
 	}
+	/* A PIN in UTF-16 would be refused by the HSM, which counts the attempts. */
+	assert_int_equal(read_text("\xff\xfe"
+				   "1\0002\0",
+				   6, &s),
+			 KB_E_ENCODING);
+	assert_null(s);
 	assert_int_equal(secret_read_fd(-1, &s), KB_E_FILE);
 	assert_null(s);
 }

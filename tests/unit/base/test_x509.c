@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -102,15 +103,108 @@ static void test_x509_chain_verifies(void **state)
 	assert_int_equal(EVP_PKEY_get_bits(X509_get0_pubkey(m->leaf)), 2048);
 }
 
-static void test_x509_leaf_is_no_ca_and_authenticates_both_ways(void **state)
+static void test_x509_leaf_is_a_server_and_nothing_else(void **state)
 {
 	struct made *m = *state;
 
 	assert_int_equal(X509_check_ca(m->leaf), 0);
 	assert_int_equal(X509_check_purpose(m->leaf, X509_PURPOSE_SSL_SERVER, 0), 1);
-	assert_int_equal(X509_check_purpose(m->leaf, X509_PURPOSE_SSL_CLIENT, 0), 1);
+	assert_int_equal(X509_check_purpose(m->leaf, X509_PURPOSE_SSL_CLIENT, 0), 0);
+	assert_int_equal(x509_signer_usage((X509 *[]){m->leaf, m->issuing, m->root}, 3),
+			 X509_USAGE_ABSENT);
 	assert_int_equal(X509_get_pathlen(m->issuing), 0);
 	assert_int_equal(X509_get_pathlen(m->root), 1);
+}
+
+static void add_usage(X509 *cert, const char *value)
+{
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_ext_key_usage, value);
+
+	assert_non_null(e);
+	assert_int_equal(X509_add_ext(cert, e, -1), 1);
+	X509_EXTENSION_free(e);
+}
+
+/* What init makes, and what foreign clients must be able to verify. */
+static void test_b21_x509_signer_usage(void **state)
+{
+	struct made *m = *state;
+	struct x509_template t = {X509_SIGNER, "localhost", names, 4, 9999, NOW};
+	KB_AUTO(x509_cert) X509 *signer = NULL;
+	KB_AUTO(x509_cert) X509 *bare = X509_new();
+
+	assert_int_equal(x509_issue(&t, m->leaf_key, m->issuing, m->issuing_key, &signer), KB_OK);
+	assert_int_equal(x509_signer_usage((X509 *[]){signer, m->issuing, m->root}, 3),
+			 X509_USAGE_GOOD);
+	assert_true(x509_may_sign(signer));
+	assert_false(x509_may_sign(m->issuing));
+	assert_int_equal(X509_check_purpose(signer, X509_PURPOSE_SSL_SERVER, 0), 1);
+	assert_int_equal(X509_check_purpose(signer, X509_PURPOSE_SSL_CLIENT, 0), 0);
+	assert_int_equal(x509_signer_usage(NULL, 0), X509_USAGE_ABSENT);
+	/* Without any usage a leaf has no role, and a CA no limit. */
+	assert_int_equal(x509_signer_usage(&bare, 1), X509_USAGE_ABSENT);
+	assert_int_equal(x509_signer_usage((X509 *[]){signer, bare}, 2), X509_USAGE_GOOD);
+	add_usage(bare, "anyExtendedKeyUsage");
+	assert_int_equal(x509_signer_usage(&bare, 1), X509_USAGE_ABSENT);
+	assert_int_equal(x509_signer_usage((X509 *[]){signer, bare}, 2), X509_USAGE_GOOD);
+	/* Twice the extension: no reading is the right one (RFC 5280 section 4.2). */
+	add_usage(bare, X509_SIGNER_USAGE);
+	assert_int_equal(x509_signer_usage(&bare, 1), X509_USAGE_BROKEN);
+	assert_int_equal(x509_signer_usage((X509 *[]){signer, bare}, 2), X509_USAGE_BROKEN);
+	assert_int_equal(x509_signer_usage((X509 *[]){signer, m->leaf}, 2), X509_USAGE_EXCLUDED);
+}
+
+/* A gateway's key may be named as RSASSA-PSS, the signer's as rsaEncryption. */
+static void test_b21_x509_same_key(void **state)
+{
+	struct made *m = *state;
+	KB_AUTO(x509_key) EVP_PKEY *other = EVP_RSA_gen(2048);
+	KB_AUTO(x509_key) EVP_PKEY *curve = EVP_EC_gen("P-256");
+	KB_AUTO(x509_key) EVP_PKEY *pss = NULL;
+	OSSL_PARAM *numbers = NULL;
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
+
+	assert_int_equal(EVP_PKEY_todata(m->leaf_key, EVP_PKEY_PUBLIC_KEY, &numbers), 1);
+	assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
+	assert_int_equal(EVP_PKEY_fromdata(ctx, &pss, EVP_PKEY_PUBLIC_KEY, numbers), 1);
+	OSSL_PARAM_free(numbers);
+	EVP_PKEY_CTX_free(ctx);
+	assert_int_equal(EVP_PKEY_get_base_id(pss), EVP_PKEY_RSA_PSS);
+	assert_true(x509_same_key(m->leaf_key, m->leaf_key));
+	assert_true(x509_same_key(m->leaf_key, pss));
+	assert_true(x509_same_key(curve, curve));
+	assert_false(x509_same_key(m->leaf_key, other));
+	assert_false(x509_same_key(pss, other));
+	assert_false(x509_same_key(m->leaf_key, curve));
+	assert_false(x509_same_key(curve, m->issuing_key));
+	assert_true(x509_same_key(NULL, curve));
+	assert_true(x509_same_key(curve, NULL));
+}
+
+static void test_x509_pins(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"sha256//",
+		"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==", /* 31 bytes */
+		"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", /* 33 */
+		"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",  /* no padding */
+		"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= ",
+	};
+	struct made *m = *state;
+	uint8_t pin[X509_PIN_BYTES], back[X509_PIN_BYTES];
+	char text[X509_PIN_TEXT];
+
+	assert_int_equal(x509_pin(m->leaf, pin), KB_OK);
+	assert_int_equal(x509_pin_text(m->leaf, text), KB_OK);
+	assert_int_equal(x509_pin_parse(span_str(text), back), KB_OK);
+	assert_memory_equal(pin, back, sizeof pin);
+	assert_int_equal(x509_pin(m->issuing, back), KB_OK);
+	assert_memory_not_equal(pin, back, sizeof pin);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(x509_pin_parse(span_str(bad[i]), back), KB_E_B64);
 }
 
 static void test_x509_leaf_never_outlives_its_issuer(void **state)
@@ -313,7 +407,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_x509_chain_verifies),
-		cmocka_unit_test(test_x509_leaf_is_no_ca_and_authenticates_both_ways),
+		cmocka_unit_test(test_x509_leaf_is_a_server_and_nothing_else),
+		cmocka_unit_test(test_b21_x509_signer_usage),
+		cmocka_unit_test(test_b21_x509_same_key),
+		cmocka_unit_test(test_x509_pins),
 		cmocka_unit_test(test_x509_leaf_never_outlives_its_issuer),
 		cmocka_unit_test(test_x509_serials_differ),
 		cmocka_unit_test(test_x509_refuses_bad_names),

@@ -1,6 +1,7 @@
 /* tests/unit/config/test_config.c — the example instance of conf/ loads, and each mistake in it is
  * a fault with path and line.  Long because it is mostly tables: one row a fault. */
 #include <fcntl.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,8 @@
 #include "config/config.h"
 
 static char dir[40], certificate[4096], key[4096], other_key[4096], chain[8192];
+static char server_signer[4096],
+	shared_chain[8192]; /* of a release signer, with the server's key */
 
 /* ---- a throw-away copy of conf/, made complete ---- */
 
@@ -72,6 +75,9 @@ static int make_certificates(void **state)
 	KB_AUTO(x509_key) EVP_PKEY *b = NULL;
 	KB_AUTO(x509_cert) X509 *root = NULL;
 	KB_AUTO(x509_cert) X509 *leaf = NULL;
+	KB_AUTO(x509_key) EVP_PKEY *c = NULL;
+	KB_AUTO(x509_cert) X509 *signer = NULL;
+	KB_AUTO(x509_cert) X509 *shared = NULL;
 	const char *name = "vault.skr.example";
 	KB_AUTO(buf) struct buf pem;
 	struct x509_template ca = {
@@ -92,6 +98,17 @@ static int make_certificates(void **state)
 	assert_int_equal(x509_issue(&server, b, root, a, &leaf), KB_OK);
 	x509_pem(&pem, leaf);
 	snprintf(certificate, sizeof certificate, "%.*s", (int)pem.len, (const char *)pem.p);
+	buf_reset(&pem);
+	assert_int_equal(x509_p256_new(&c), KB_OK);
+	server.kind = X509_SIGNER;
+	assert_int_equal(x509_issue(&server, c, root, a, &signer), KB_OK);
+	assert_int_equal(x509_issue(&server, b, root, a, &shared), KB_OK);
+	x509_pem(&pem, shared);
+	snprintf(server_signer, sizeof server_signer, "%.*s", (int)pem.len, (const char *)pem.p);
+	x509_pem(&pem, root);
+	snprintf(shared_chain, sizeof shared_chain, "%.*s", (int)pem.len, (const char *)pem.p);
+	buf_reset(&pem);
+	x509_pem(&pem, signer);
 	x509_pem(&pem, root);
 	snprintf(chain, sizeof chain, "%.*s", (int)pem.len, (const char *)pem.p);
 	key_text(b, key, sizeof key);
@@ -114,6 +131,8 @@ static int setup(void **state)
 	put("tls/server.key", key);
 	put("tls/signer-chain.pem", chain);
 	put("hsm/pin", "0123456789abcdef0123456789abcdef\n");
+	snprintf(command, sizeof command, "directories.tokendir = %s/hsm\n", dir);
+	put("hsm/softhsm2.conf", command);
 	return 0;
 }
 
@@ -210,6 +229,11 @@ static void test_config_example_instance(void **state)
 	assert_int_equal(c->workers, 2);
 	assert_int_equal(c->gateways, 1);
 	assert_int_equal(c->max_queue, KB_QUEUE);
+	assert_int_equal(c->ledger_reserve, KB_LEDGER_RESERVE);
+	assert_int_equal(c->refusals_per_source, KB_REFUSAL_WHOLE);
+	assert_int_equal(c->refusals_bytes, KB_REFUSAL_BYTES);
+	assert_false(c->penalties.is_off);
+	assert_int_equal(c->penalties.n_exempt, 2); /* loopback */
 	assert_false(c->hsm_is_network);
 	assert_string_equal(c->ledger_dir, "/var/lib/keybroker/ledger");
 	assert_int_equal(strlen(c->digest), 64);
@@ -523,6 +547,21 @@ static void test_b20_key_of_another_certificate(void **state)
 	assert_fault("keybroker.json:8", "are not a pair");
 }
 
+/* What could sign releases that no vault made: a gateway's certificate that guests take for a
+ * signer's, or the signer's key in a gateway. */
+static void test_b21_gateway_is_no_signer(void **state)
+{
+	(void)state;
+	put("tls/server.pem", server_signer);
+	assert_fault("keybroker.json:8", "has the extended key usage " X509_SIGNER_USAGE);
+	put("tls/server.pem", certificate);
+	assert_good();
+	put("tls/signer-chain.pem", shared_chain);
+	assert_fault("keybroker.json:19", "same key as the TLS certificate of listeners[0]");
+	put("tls/signer-chain.pem", chain);
+	assert_good();
+}
+
 static void test_config_two_listeners_one_address(void **state)
 {
 	(void)state;
@@ -552,7 +591,8 @@ static void test_config_bearers(void **state)
 	edit("keybroker.json", "\"auth\": \"none\"",
 	     "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
 	put("bearers",
-	    "# alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
+	    "\xef\xbb\xbf# "
+	    "alice\r\n\r\n00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff\r\n"
 	    "a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4");
 	struct loaded l = load(CONFIG_ALL);
 	assert_int_equal(l.err, KB_OK);
@@ -614,7 +654,7 @@ static void test_config_other_faults(void **state)
 		 "must not be set for a PKCS#11 module"},
 		{"\"SOFTHSM2_CONF\"", "\"PATH\"", "keybroker.json:16",
 		 "must not be set for a PKCS#11 module"},
-		{"\"SOFTHSM2_CONF\"", "\"softhsm\"", "keybroker.json:16",
+		{"\"SOFTHSM2_CONF\"", "\"soft-hsm\"", "keybroker.json:16",
 		 "must not be set for a PKCS#11 module"},
 		{"\"workers\": 2", "\"workers\": 65", "keybroker.json:17", "from 1 to 64"},
 		{"\"workers\": 2", "\"workers\": 0", "keybroker.json:17", "from 1 to 64"},
@@ -638,6 +678,26 @@ static void test_config_other_faults(void **state)
 		 "keybroker.json:21", "\"queue\" must be"},
 		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"limits\": {\"speed\": 0}",
 		 "keybroker.json:21", "unknown member"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"refusals\": {\"bytes\": 999999}",
+		 "keybroker.json:21", "\"bytes\" must be"},
+		{"\"keys\": \"keys.d\"", "\"keys\": \"keys.d\", \"refusals\": {\"per_source\": 0}",
+		 "keybroker.json:21", "\"per_source\" must be"},
+#define PENALTIES(text) "\"keys\": \"keys.d\", \"penalties\": " text
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": [\"10.0.0.1/8\"]}"),
+		 "keybroker.json:21", "must be an array of networks"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": [7]}"), "keybroker.json:21",
+		 "must be an array of networks"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"exempt\": \"10.0.0.0/8\"}"),
+		 "keybroker.json:21", "at most 64 networks"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"threshold\": \"2m\"}"), "keybroker.json:21",
+		 "must not be less than"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"failure\": \"0s\"}"), "keybroker.json:21",
+		 "from 1s to 3600s"},
+		{"\"keys\": \"keys.d\"", PENALTIES("{\"limit\": \"1s\"}"), "keybroker.json:21",
+		 "unknown member"},
+		{"\"keys\": \"keys.d\"",
+		 "\"keys\": \"keys.d\", \"limits\": {\"ledger_reserve\": -1}", "keybroker.json:21",
+		 "\"ledger_reserve\" must be"},
 		{"\"127.0.0.1:9464\"", "\"9464\"", "keybroker.json:11", "literal address"},
 		{"\"127.0.0.1:9464\"", "\"127.0.0.1:9464\", \"path\": \"/\"", "keybroker.json:11",
 		 "unknown member"},
@@ -657,13 +717,55 @@ static void test_config_other_faults(void **state)
 	assert_good();
 }
 
-static void test_config_limits(void **state)
+static void test_config_penalties_and_grace(void **state)
 {
 	(void)state;
 	edit("keybroker.json", "\"keys\": \"keys.d\"",
-	     "\"keys\": \"keys.d\", \"user\": \"keybroker\", \"limits\": {\"connections\": 10, "
-	     "\"connections_per_source\": 3, \"queue\": 7, "
-	     "\"gateways\": 2, \"ledger_segment_bytes\": 200000}");
+	     "\"keys\": \"keys.d\", \"penalties\": {\"enabled\": false, \"failure\": \"2s\", "
+	     "\"threshold\": \"1m\", \"longest\": \"5m\", \"exempt\": [\"10.0.0.0/8\"]}");
+	edit("issuers.d/sharedweu.json", "\"audience\": null",
+	     "\"audience\": null, \"single_use\": true, \"single_use_grace\": 0");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	assert_true(l.c->penalties.is_off);
+	assert_int_equal(l.c->penalties.failure_s, 2);
+	assert_int_equal(l.c->penalties.threshold_s, 60);
+	assert_int_equal(l.c->penalties.longest_s, 300);
+	assert_int_equal(l.c->penalties.n_exempt, 1);
+	for (size_t i = 0; i < l.c->n_issuers; i++)
+		assert_int_equal(l.c->issuers[i].rules.grace_s,
+				 l.c->issuers[i].rules.is_single_use ? 0 : KB_SINGLE_USE_GRACE_S);
+	unload(&l);
+}
+
+/* Everything for a user that exists: ours, or for root one that is not. */
+static const char *give_to_service(void)
+{
+	static char name[33];
+	char command[300];
+	const struct passwd *pw = getpwuid(geteuid() != 0 ? geteuid() : 65534);
+
+	assert_non_null(pw);
+	snprintf(name, sizeof name, "%s", pw->pw_name);
+	snprintf(command, sizeof command, "chown -R %u %s && chmod 0755 %s", pw->pw_uid, dir, dir);
+	assert_int_equal(system(command), 0);
+	return name;
+}
+
+static void test_config_limits(void **state)
+{
+	char to[300];
+	const char *user = give_to_service();
+
+	(void)state;
+	snprintf(to, sizeof to,
+		 "\"keys\": \"keys.d\", \"user\": \"%s\", \"limits\": {\"connections\": 10, "
+		 "\"connections_per_source\": 3, \"queue\": 7, "
+		 "\"gateways\": 2, \"ledger_segment_bytes\": 200000, "
+		 "\"ledger_reserve\": 1000}, "
+		 "\"refusals\": {\"per_source\": 7, \"bytes\": 2000000}",
+		 user);
+	edit("keybroker.json", "\"keys\": \"keys.d\"", to);
 	edit("keybroker.json", "\"metrics\": {\"address\": \"127.0.0.1:9464\"}",
 	     "\"metrics\": null");
 	struct loaded l = load(CONFIG_ALL);
@@ -673,7 +775,11 @@ static void test_config_limits(void **state)
 	assert_int_equal(l.c->max_queue, 7);
 	assert_int_equal(l.c->gateways, 2);
 	assert_int_equal(l.c->ledger_segment_bytes, 200000);
-	assert_string_equal(l.c->user, "keybroker");
+	assert_int_equal(l.c->ledger_reserve, 1000);
+	assert_int_equal(l.c->refusals_per_source, 7);
+	assert_int_equal(l.c->refusals_bytes, 2000000);
+	assert_string_equal(l.c->user, user);
+	assert_string_equal(l.c->service.name, user);
 	assert_null(l.c->metrics_address);
 	unload(&l);
 }
@@ -745,6 +851,12 @@ static void test_e07_issuer_faults(void **state)
 		 "issuers.d/sharedweu.json:9", "must be a JSON Pointer"},
 		{"\"audience\": null", "\"single_use\": \"yes\"", "issuers.d/sharedweu.json:9",
 		 "must be true or false"},
+		{"\"audience\": null", "\"single_use_grace\": \"10s\"",
+		 "issuers.d/sharedweu.json:9", "has no effect unless"},
+		{"\"audience\": null", "\"single_use\": true, \"single_use_grace\": \"601s\"",
+		 "issuers.d/sharedweu.json:9", "must be from 0s to 600s"},
+		{"\"audience\": null", "\"single_use\": true, \"single_use_grace\": 60",
+		 "issuers.d/sharedweu.json:9", "must be a duration"},
 		{"\"audience\": null", "\"private_addreses\": true", "issuers.d/sharedweu.json:9",
 		 "unknown member"},
 	};
@@ -931,10 +1043,10 @@ static void test_config_unreadable_key_record(void **state)
 	char path[96], link[96];
 
 	(void)state;
-	snprintf(path, sizeof path, "%s/keys.d/cvm-disk-key.json", dir);
+	snprintf(path, sizeof path, "%s/keys.d/none", dir);
 	snprintf(link, sizeof link, "%s/keys.d/link.json", dir);
 	assert_int_equal(symlink(path, link), 0);
-	assert_fault("keys.d/link.json:1", "symbolic link");
+	assert_fault("keys.d/link.json:1", "No such file");
 }
 
 int main(void)
@@ -963,12 +1075,14 @@ int main(void)
 		T(test_e04_policy_writable_by_others),
 		T(test_config_listener_faults),
 		T(test_b20_key_of_another_certificate),
+		T(test_b21_gateway_is_no_signer),
 		T(test_config_two_listeners_one_address),
 		T(test_config_no_listeners),
 		T(test_config_bearers),
 		T(test_config_challenge_defaults),
 		T(test_config_other_faults),
 		T(test_config_limits),
+		T(test_config_penalties_and_grace),
 		T(test_e07_issuer_faults),
 		T(test_config_issuer_file_name),
 		T(test_config_issuer_options),

@@ -63,6 +63,22 @@ static void test_source_reads_a_file(void **state)
 	assert_true(span_eq_cstr(s, "hello"));
 }
 
+/* Whoever edits on Windows: the mark that editors write before UTF-8 is no part of the text, and
+ * UTF-16 is named. */
+static void test_a43_source_passes_over_a_mark(void **state)
+{
+	struct span s;
+	const char *why;
+
+	put("a.json", "\xef\xbb\xbf{}", 0600);
+	assert_int_equal(get(*state, true, 100, &s), KB_OK);
+	assert_true(span_eq_cstr(s, "{}"));
+	put("b.json", "\xff\xfe{", 0600);
+	assert_int_equal(snapshot_read(*state, path, 100, false, CONFIG_VAULT, &s, &why),
+			 KB_E_ENCODING);
+	assert_non_null(strstr(why, "UTF-16"));
+}
+
 static void test_source_reads_once(void **state)
 {
 	struct span s;
@@ -125,7 +141,7 @@ static void test_e04_directory_above_writable(void **state)
 		 "is below %s, which can be written by others (mode 0777): chmod go-w %s", dir,
 		 dir);
 	assert_string_equal(why, want);
-	assert_int_equal(snapshot_check(*state, path, true, &why), KB_E_FILE_MODE);
+	assert_int_equal(snapshot_check(*state, path, FILE_PRIVATE, &why), KB_E_FILE_MODE);
 	assert_string_equal(why, want);
 	assert_int_equal(snapshot_list(*state, inner, ".json", CONFIG_VAULT, &names, &why),
 			 KB_E_FILE_MODE);
@@ -139,6 +155,7 @@ static void test_e04_directory_above_writable(void **state)
 	assert_int_equal(get(*state, false, 100, &s), KB_OK);
 }
 
+/* Links are followed; what they lead to is judged, and what was read has the link's name. */
 static void test_e04_symlink(void **state)
 {
 	struct span s;
@@ -148,7 +165,36 @@ static void test_e04_symlink(void **state)
 	snprintf(link, sizeof link, "%s/link.json", dir);
 	assert_int_equal(symlink(path, link), 0);
 	snprintf(path, sizeof path, "%s", link);
+	assert_int_equal(get(*state, false, 100, &s), KB_OK);
+	put("b.json", "x", 0622);
+	snprintf(link, sizeof link, "%s/other.json", dir);
+	assert_int_equal(symlink(path, link), 0);
+	snprintf(path, sizeof path, "%s", link);
 	assert_int_equal(get(*state, false, 100, &s), KB_E_FILE_MODE);
+}
+
+/* One table of modes: who may read it beside its owner. */
+static void test_e16_a_use_has_its_modes(void **state)
+{
+	static const struct {
+		enum file_use use;
+		mode_t mode;
+		bool is_good;
+	} row[] = {
+		{FILE_PUBLIC, 0644, true},   {FILE_PUBLIC, 0664, false},
+		{FILE_PUBLIC, 0646, false},  {FILE_PRIVATE, 0640, true},
+		{FILE_PRIVATE, 0600, true},  {FILE_PRIVATE, 0644, false},
+		{FILE_PRIVATE, 0660, false}, {FILE_SECRET, 0600, true},
+		{FILE_SECRET, 0400, true},   {FILE_SECRET, 0640, false},
+		{FILE_SECRET, 0604, false},  {FILE_SECRET, 0610, false},
+	};
+	const char *why;
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		put("a", "x", row[i].mode);
+		enum kb_err err = snapshot_check(*state, path, row[i].use, &why);
+		assert_int_equal(err, row[i].is_good ? KB_OK : KB_E_FILE_MODE);
+	}
 }
 
 static void test_e04_foreign_owner(void **state)
@@ -177,10 +223,10 @@ static void test_source_private_file_readable_by_others(void **state)
 	const char *why;
 
 	put("key", "x", 0644);
-	assert_int_equal(snapshot_check(*state, path, true, &why), KB_E_FILE_MODE);
+	assert_int_equal(snapshot_check(*state, path, FILE_PRIVATE, &why), KB_E_FILE_MODE);
 	assert_int_equal(get(*state, true, 100, &s), KB_E_FILE_MODE);
 	put("key", "x", 0640);
-	assert_int_equal(snapshot_check(*state, path, true, &why), KB_OK);
+	assert_int_equal(snapshot_check(*state, path, FILE_PRIVATE, &why), KB_OK);
 	assert_int_equal(get(*state, true, 100, &s), KB_OK);
 }
 
@@ -261,7 +307,7 @@ static void test_archive_gives_the_same_bytes(void **state)
 	assert_null(names[1]);
 	assert_int_equal(snapshot_list(process, dir, ".pem", CONFIG_VAULT, &names, &why),
 			 KB_E_FILE);
-	assert_int_equal(snapshot_check(process, "/nonexistent/pin", true, &why), KB_OK);
+	assert_int_equal(snapshot_check(process, "/nonexistent/pin", FILE_SECRET, &why), KB_OK);
 	/* A file of another process is not in the archive, although it is on disk. */
 	assert_int_equal(snapshot_read(process, secret, 100, true, CONFIG_VAULT, &b, &why),
 			 KB_E_FILE);
@@ -425,6 +471,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_source_reads_a_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a43_source_passes_over_a_mark, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_source_reads_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_missing_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_size_is_bounded, setup, teardown),
@@ -432,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_e04_group_writable_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_directory_above_writable, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_symlink, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_e16_a_use_has_its_modes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_e04_foreign_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_source_refuses_a_fifo_at_once, setup,
 						teardown),

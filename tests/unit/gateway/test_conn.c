@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "config/config.h"
 #include "gateway/tls.h"
 #include "tests/unit/tls_mint.h"
 
@@ -25,6 +27,7 @@ static unsigned window = KB_MAX_WINDOW;
 
 static struct tls_pair *ca, *server_cert, *client_cert;
 static SSL_CTX *server_ctx, *client_ctx;
+static struct penalty_config penalties;
 static struct stats *stats;
 static struct process_stats *self;
 static struct conn_shared shared;
@@ -63,8 +66,10 @@ static int open_shared(void **state)
 	shared.base = event_base_new();
 	shared.sources =
 		sources_new(MAX_CONNECTIONS, MAX_CONNECTIONS, 4 * KB_MAX_BODY, 2 * KB_MAX_BODY);
-	if (shared.base == NULL || shared.sources == NULL || frame_pair(vault) != KB_OK ||
-	    frame_pair(ledger) != KB_OK)
+	penalties = (struct penalty_config){.failure_s = 10, .threshold_s = 30, .longest_s = 60};
+	shared.penalties = penalties_new(&penalties, 64);
+	if (shared.base == NULL || shared.sources == NULL || shared.penalties == NULL ||
+	    frame_pair(vault) != KB_OK || frame_pair(ledger) != KB_OK)
 		return -1;
 	struct exchange_config cfg = {
 		.pool_fd = {[POOL_VAULT] = vault[0]},
@@ -90,6 +95,7 @@ static int close_process(void **state)
 	conn_shared_free(&shared);
 	exchange_free(shared.exchange);
 	sources_free(shared.sources);
+	penalties_free(shared.penalties);
 	event_base_free(shared.base);
 	for (int i = 0; i < 2; i++) {
 		close(vault[i]);
@@ -146,6 +152,8 @@ struct client {
 	struct buf in;
 };
 
+static const struct sockaddr *from; /* of the next connection; NULL: not an IP socket */
+
 static enum kb_err try_dial(struct client *c)
 {
 	int fd[2];
@@ -157,7 +165,8 @@ static enum kb_err try_dial(struct client *c)
 	buf_init(&c->in, 1 << 20);
 	SSL_set_fd(c->ssl, c->fd);
 	SSL_set_connect_state(c->ssl);
-	return conn_open(&shared, server_ctx, 5, fd[0], (const struct sockaddr *)&addr);
+	return conn_open(&shared, server_ctx, 5, fd[0],
+			 from != NULL ? from : (const struct sockaddr *)&addr);
 }
 
 static struct client dial(void)
@@ -292,6 +301,108 @@ static void test_conn_serves_and_keeps_alive(void **state)
 	assert_int_equal(atomic_load(&self->total.n), 2);
 	hang_up(&c);
 	assert_int_equal(count(COUNT_CONNECTIONS_OPEN), 0);
+}
+
+static void ledger_sends(const struct frame_response *r)
+{
+	KB_AUTO(buf) struct buf b;
+
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_response(r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	turn();
+}
+
+static void refused_call(struct client *c, enum kb_err code, uint16_t status)
+{
+	send_text(c, GET("/one"));
+	assert_true(vault_takes());
+	ledger_sends(&(struct frame_response){
+		.id = taken.id, .status = status, .code = (uint16_t)code, .body = span_str("{}")});
+	assert_true(strstr(receive(c), "{}") != NULL);
+}
+
+/* Three failures block this test's sources. */
+static void test_g13_conn_source_that_fails_is_blocked(void **state)
+{
+	struct sockaddr_in bad = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000207)}},
+			   good = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000208)}};
+	struct client late;
+
+	(void)state;
+	from = (const struct sockaddr *)&bad;
+	struct client c = dial();
+	/* The challenge that an SDK asks for, and what is our own trouble, are no failures. */
+	for (unsigned i = 0; i < 5; i++) {
+		refused_call(&c, KB_E_NO_CREDENTIAL, 401);
+		refused_call(&c, KB_E_LEDGER, 503);
+	}
+	refused_call(&c, KB_E_POLICY, 403);
+	refused_call(&c, KB_E_CREDENTIAL, 401);
+	one_request(&c);
+	refused_call(&c, KB_E_KEY_NOT_FOUND, 404);
+	/* It may not begin another call, nor another connection. */
+	send_text(&c, GET("/one"));
+	expect(&c, "HTTP/1.1 503 ", "\r\nRetry-After: 3");
+	assert_true(c.is_closed);
+	assert_false(vault_takes());
+	assert_int_equal(try_dial(&late), KB_E_PENALTY);
+	hang_up(&late);
+	assert_int_equal(refused(KB_E_PENALTY), 2);
+	from = (const struct sockaddr *)&good;
+	struct client other = dial();
+	one_request(&other);
+	hang_up(&other);
+	hang_up(&c);
+	from = NULL;
+}
+
+/* Behind one address: a release takes the penalty away; reading a key does not. */
+static void test_g13_conn_release_takes_the_penalty_away(void **state)
+{
+	struct sockaddr_in nat = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000209)}};
+
+	(void)state;
+	from = (const struct sockaddr *)&nat;
+	struct client c = dial();
+	refused_call(&c, KB_E_POLICY, 403);
+	refused_call(&c, KB_E_POLICY, 403);
+	send_text(&c, GET("/one"));
+	assert_true(vault_takes());
+	ledger_sends(&(struct frame_response){
+		.id = taken.id, .status = 200, .is_release = true, .body = span_str("{}")});
+	assert_non_null(strstr(receive(&c), "{}"));
+	for (unsigned i = 0; i < 10; i++)
+		refused_call(&c, KB_E_POLICY, 403);
+	assert_int_equal(refused(KB_E_PENALTY), 0);
+	hang_up(&c);
+	from = NULL;
+}
+
+/* Handshakes that fail count; a health check that only connects does not. */
+static void test_g13_conn_handshakes(void **state)
+{
+	struct sockaddr_in bad = {.sin_family = AF_INET, .sin_addr = {htonl(0xc000020a)}};
+	struct client c;
+
+	(void)state;
+	from = (const struct sockaddr *)&bad;
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(try_dial(&c), KB_OK);
+		hang_up(&c);
+		turn();
+	}
+	assert_int_equal(refused(KB_E_TLS), 10);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(try_dial(&c), KB_OK);
+		assert_int_equal(send(c.fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+		turn();
+		hang_up(&c);
+	}
+	assert_int_equal(refused(KB_E_TLS), 13);
+	assert_int_equal(try_dial(&c), KB_E_PENALTY);
+	hang_up(&c);
+	from = NULL;
 }
 
 static void test_conn_passes_the_response_on(void **state)
@@ -1017,10 +1128,11 @@ static void test_drain(void **state)
 	struct client busy = dial();
 
 	(void)state;
+	one_request(&idle);
 	send_text(&busy, GET("/busy"));
 	assert_true(vault_takes());
 	shared.is_draining = true;
-	conn_close_idle(&shared);
+	conn_close_idle(&shared, clock_mono_ms(), 0);
 	assert_string_equal(receive(&idle), "");
 	assert_true(idle.is_closed && idle.had_notify);
 	ledger_replies(taken.id, "{}");
@@ -1028,6 +1140,130 @@ static void test_drain(void **state)
 	assert_true(busy.is_closed);
 	hang_up(&idle);
 	hang_up(&busy);
+	assert_int_equal(shared.connections, 0);
+}
+
+/* What the supervisor does to the socket of an old generation, whether or not its gateway obeys. */
+static void test_e10_a_socket_that_is_shut_takes_no_request(void **state)
+{
+	struct client sent = dial(), late = dial();
+
+	(void)state;
+	send_text(&sent, GET("/sent"));
+	assert_true(vault_takes());
+	uint64_t id = taken.id;
+	assert_int_equal(shutdown(vault[0], SHUT_WR), 0);
+	send_text(&late, GET("/late"));
+	expect(&late, "HTTP/1.1 503 ", "Retry-After: 1\r\nConnection: close\r\n");
+	assert_true(late.is_closed);
+	assert_int_equal(refused(KB_E_RELOADED), 1);
+	assert_false(vault_takes());
+	assert_false(is_broken);
+	ledger_replies(id, "{}"); /* what was submitted before is answered */
+	expect(&sent, "HTTP/1.1 200 OK\r\n", "{}");
+	hang_up(&sent);
+	hang_up(&late);
+}
+
+static void test_e10_queued_requests_are_not_submitted(void **state)
+{
+	struct client c[4];
+
+	(void)state; /* the window is 2, the queue, too */
+	for (int i = 0; i < 4; i++) {
+		c[i] = dial();
+		send_text(&c[i], GET("/x"));
+	}
+	exchange_close(shared.exchange);
+	turn();
+	for (int i = 2; i < 4; i++)
+		expect(&c[i], "HTTP/1.1 503 ", "Connection: close\r\n");
+	assert_int_equal(refused(KB_E_RELOADED), 2);
+	for (int i = 0; i < 2; i++) {
+		assert_true(vault_takes());
+		ledger_replies(taken.id, "{}");
+		expect(&c[i], "HTTP/1.1 200 OK\r\n", "{}");
+	}
+	assert_false(vault_takes());
+	for (int i = 0; i < 4; i++)
+		hang_up(&c[i]);
+}
+
+/* "No such key" would be final, and the new configuration may have the key. */
+static void test_e11_a_superseded_no_is_not_final(void **state)
+{
+	KB_AUTO(buf) struct buf b = {0};
+	struct client c = dial();
+
+	(void)state;
+	shared.is_superseded = true;
+	send_text(&c, GET("/x"));
+	assert_true(vault_takes());
+	struct frame_response r = {.id = taken.id, .status = 404, .code = KB_E_KEY_NOT_FOUND};
+	buf_init(&b, KB_MAX_FRAME);
+	assert_int_equal(frame_put_response(&r, &b), KB_OK);
+	assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+	turn();
+	expect(&c, "HTTP/1.1 503 ", "Retry-After: 1\r\nConnection: close\r\n");
+	hang_up(&c);
+}
+
+static void test_e12_first_request_has_its_own_deadline(void **state)
+{
+	struct client c = dial();
+	int64_t now = clock_mono_ms();
+
+	(void)state;
+	shared.is_draining = true;
+	conn_close_idle(&shared, now + KB_HEADER_MS - 100, 0);
+	conn_expire(&shared, now + KB_HEADER_MS - 100);
+	assert_string_equal(receive(&c), "");
+	assert_false(c.is_closed);
+	send_text(&c, GET("/x"));
+	assert_true(vault_takes());
+	ledger_replies(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	hang_up(&c);
+	c = dial();
+	conn_expire(&shared, clock_mono_ms() + KB_HEADER_MS + 1);
+	assert_string_equal(receive(&c), "");
+	assert_true(c.is_closed && c.had_notify);
+	hang_up(&c);
+}
+
+/* Idle counts from when the connection became idle, not from when draining began. */
+static void test_e12_idle_counts_from_the_last_answer(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	one_request(&c);
+	int64_t now = clock_mono_ms();
+	shared.is_draining = true;
+	conn_close_idle(&shared, now + KB_DRAIN_IDLE_MS - 100, KB_DRAIN_IDLE_MS);
+	assert_string_equal(receive(&c), "");
+	assert_false(c.is_closed);
+	conn_close_idle(&shared, now + KB_DRAIN_IDLE_MS + 1, KB_DRAIN_IDLE_MS);
+	assert_string_equal(receive(&c), "");
+	assert_true(c.is_closed && c.had_notify);
+	hang_up(&c);
+}
+
+static void test_e12_who_is_dismissed_is_told(void **state)
+{
+	struct client silent = dial(), head = dial(), body = dial(), wait = dial();
+	struct client *all[] = {&silent, &head, &body, &wait};
+
+	(void)state;
+	send_text(&head, "GET / HT");
+	send_text(&body, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf");
+	send_text(&wait, GET("/x"));
+	conn_dismiss(&shared);
+	for (size_t i = 0; i < 4; i++) {
+		expect(all[i], "HTTP/1.1 503 ", "Retry-After: 1\r\nConnection: close\r\n");
+		hang_up(all[i]);
+	}
+	turn();
 	assert_int_equal(shared.connections, 0);
 }
 
@@ -1077,6 +1313,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PROCESS_TEST(test_conn_serves_and_keeps_alive),
 		PROCESS_TEST(test_conn_passes_the_response_on),
+		PROCESS_TEST(test_g13_conn_source_that_fails_is_blocked),
+		PROCESS_TEST(test_g13_conn_release_takes_the_penalty_away),
+		PROCESS_TEST(test_g13_conn_handshakes),
 		PROCESS_TEST(test_d01_conn_fills_in_the_body_of_a_refusal),
 		PROCESS_TEST(test_conn_has_the_limits_of_its_dialect),
 		PROCESS_TEST(test_request_right_behind_the_handshake),
@@ -1111,6 +1350,13 @@ int main(void)
 		PROCESS_TEST(test_b15_methods_no_vault_sees),
 		PROCESS_TEST(test_connection_close_is_honoured),
 		PROCESS_TEST(test_drain),
+		PROCESS_TEST(test_e10_a_socket_that_is_shut_takes_no_request),
+		cmocka_unit_test_setup_teardown(test_e10_queued_requests_are_not_submitted,
+						open_narrow_process, close_process),
+		PROCESS_TEST(test_e11_a_superseded_no_is_not_final),
+		PROCESS_TEST(test_e12_first_request_has_its_own_deadline),
+		PROCESS_TEST(test_e12_idle_counts_from_the_last_answer),
+		PROCESS_TEST(test_e12_who_is_dismissed_is_told),
 		PROCESS_TEST(test_i06_frames_that_do_not_decode),
 		PROCESS_TEST(test_closed_vault_is_noticed),
 		PROCESS_TEST(test_closed_ledger_is_noticed),

@@ -22,9 +22,11 @@
 #include "keystore/kwp.h"
 
 enum { NOW = 1800000000, DAY = 86400 };
+#define SIGNER X509_SIGNER_USAGE
 
 static EVP_PKEY *root_key, *leaf_key, *ec_leaf_key, *small_leaf_key, *rsa, *ec;
 static X509 *root, *other_root;
+static EVP_PKEY *server_ca_key;
 static struct ephemeral *eph;
 static EVP_PKEY *eph_public;
 
@@ -32,7 +34,11 @@ static EVP_PKEY *eph_public;
 struct made {
 	const char *alg, *host, *request_kid, *key_kid, *nonce, *enc, *hsm_kid, *hsm_enc, *kty;
 	const char *header, *payload,
-		*blob; /* instead of what is made: in clear, for the signature covers them */
+		*blob;        /* instead of what is made: in clear, for the signature covers them */
+	const char *usage;    /* the leaf's extended key usages; "": none */
+	const char *digital;  /* its key usage; NULL: none */
+	const char *ca_usage; /* issued by a CA below the root, with these */
+	bool peer_is_signer, no_peer, right_pin, wrong_pin;
 	bool leaf_is_ec, leaf_is_small, is_expired, no_root, reversed, crit, bad_signature,
 		bad_oaep, bad_kwp, short_aes, wrong_public;
 	EVP_PKEY *key;
@@ -40,15 +46,27 @@ struct made {
 	size_t plain_len;
 };
 
-static X509 *certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key,
-			 long from, long until)
+static void extend(X509 *x, X509V3_CTX *ctx, int nid, const char *value)
+{
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, ctx, nid, value);
+
+	assert_non_null(e);
+	assert_int_equal(X509_add_ext(x, e, -1), 1);
+	X509_EXTENSION_free(e);
+}
+
+/* `is_ca`: without a name for hosts. */
+static X509 *certificate_with(EVP_PKEY *key, const char *name, bool is_ca, const char *usage,
+			      const char *digital, X509 *issuer, EVP_PKEY *issuer_key, long from,
+			      long until)
 {
 	char text[128];
 	X509 *x = X509_new();
 	X509V3_CTX ctx;
+	static long serial;
 
 	X509_set_version(x, X509_VERSION_3);
-	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+	ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
 	ASN1_TIME_set(X509_getm_notBefore(x), NOW + from);
 	ASN1_TIME_set(X509_getm_notAfter(x), NOW + until);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8,
@@ -56,11 +74,13 @@ static X509 *certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY
 	X509_set_issuer_name(x, X509_get_subject_name(issuer == NULL ? x : issuer));
 	X509_set_pubkey(x, key);
 	X509V3_set_ctx(&ctx, issuer == NULL ? x : issuer, x, NULL, NULL, 0);
-	snprintf(text, sizeof text, issuer == NULL ? "critical,CA:TRUE" : "DNS:%s", name);
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(
-		NULL, &ctx, issuer == NULL ? NID_basic_constraints : NID_subject_alt_name, text);
-	X509_add_ext(x, e, -1);
-	X509_EXTENSION_free(e);
+	snprintf(text, sizeof text, "DNS:%s", name);
+	extend(x, &ctx, is_ca ? NID_basic_constraints : NID_subject_alt_name,
+	       is_ca ? "critical,CA:TRUE" : text);
+	if (usage[0] != '\0')
+		extend(x, &ctx, NID_ext_key_usage, usage);
+	if (digital != NULL)
+		extend(x, &ctx, NID_key_usage, digital);
 	assert_true(X509_sign(x, issuer_key, EVP_sha256()) > 0);
 	return x;
 }
@@ -96,8 +116,10 @@ static int setup(void **state)
 	small_leaf_key = EVP_RSA_gen(1024);
 	rsa = EVP_RSA_gen(2048);
 	ec = EVP_EC_gen("P-521");
-	root = certificate(root_key, "root", NULL, root_key, -DAY, DAY);
-	other_root = certificate(leaf_key, "other root", NULL, leaf_key, -DAY, DAY);
+	server_ca_key = EVP_EC_gen("P-256");
+	root = certificate_with(root_key, "root", true, "", NULL, NULL, root_key, -DAY, DAY);
+	other_root =
+		certificate_with(leaf_key, "other root", true, "", NULL, NULL, leaf_key, -DAY, DAY);
 	assert_int_equal(ephemeral_make(&eph), KB_OK);
 	eph_public = public_of(eph);
 	return 0;
@@ -115,6 +137,7 @@ static int teardown(void **state)
 	EVP_PKEY_free(eph_public);
 	X509_free(root);
 	X509_free(other_root);
+	EVP_PKEY_free(server_ca_key);
 	ephemeral_free(eph);
 	return 0;
 }
@@ -224,8 +247,14 @@ static void make_reply(const struct made *m, struct buf *out)
 {
 	KB_AUTO(buf) struct buf header, payload;
 	EVP_PKEY *key = m->leaf_is_ec ? ec_leaf_key : m->leaf_is_small ? small_leaf_key : leaf_key;
-	X509 *leaf = certificate(key, or (m->host, "broker.test"), root, root_key, -DAY,
-				 m->is_expired ? -1 : DAY);
+	X509 *ca = m->ca_usage == NULL
+			   ? NULL
+			   : certificate_with(server_ca_key, "issuing", true, m->ca_usage, NULL,
+					      root, root_key, -DAY, DAY);
+	X509 *leaf = certificate_with(key, or (m->host, "broker.test"), false,
+				      or (m->usage, SIGNER), m->digital, ca == NULL ? root : ca,
+				      ca == NULL ? root_key : server_ca_key, -DAY,
+				      m->is_expired ? -1 : DAY);
 	uint8_t signature[512];
 	size_t len = sizeof signature;
 
@@ -237,6 +266,8 @@ static void make_reply(const struct made *m, struct buf *out)
 	} else {
 		buf_addf(&header, "{\"alg\":\"%s\",\"x5c\":[", or (m->alg, "RS256"));
 		add_der(&header, m->reversed ? root : leaf);
+		if (ca != NULL)
+			add_der(&header, ca);
 		if (!m->no_root)
 			add_der(&header, m->reversed ? leaf : root);
 		buf_add_str(&header, m->crit ? "],\"crit\":[\"x\"],\"x\":1}" : "]}");
@@ -256,15 +287,26 @@ static void make_reply(const struct made *m, struct buf *out)
 	buf_add_str(out, "\"}");
 	assert_int_equal(buf_ok(out), KB_OK);
 	X509_free(leaf);
+	X509_free(ca);
 }
+
+static const char *hint; /* of the last open_with() */
 
 static enum kb_err open_with(const struct made *m, X509 *trusted, const char *version,
 			     struct released *out)
 {
 	KB_AUTO(buf) struct buf reply;
 	X509_STORE *roots = X509_STORE_new();
+	uint8_t pins[2][X509_PIN_BYTES] = {{1}, {2}};
 	const struct asked asked = {
-		.signer = {.roots = roots, .host = "broker.test", .now_s = NOW},
+		.signer = {.roots = roots,
+			   .host = "broker.test",
+			   .now_s = NOW,
+			   .peer = m->no_peer          ? NULL
+				   : m->peer_is_signer ? leaf_key
+						       : ec,
+			   .pins = (const uint8_t(*)[X509_PIN_BYTES])pins,
+			   .n_pins = m->right_pin || m->wrong_pin ? 2 : 0},
 		.name = span_str("Disk"), /* names have no case */
 		.version = span_str(version),
 		.scheme = scheme_find(span_str("RSA_AES_KEY_WRAP_256")),
@@ -275,7 +317,10 @@ static enum kb_err open_with(const struct made *m, X509 *trusted, const char *ve
 
 	X509_STORE_add_cert(roots, trusted);
 	make_reply(m, &reply);
+	if (m->right_pin) /* a certificate's pin is its key's: other_root has the leaf's key */
+		assert_int_equal(x509_pin(other_root, pins[1]), KB_OK);
 	enum kb_err err = reply_open(buf_span(&reply), &asked, out);
+	hint = out->hint;
 	X509_STORE_free(roots);
 	return err;
 }
@@ -328,6 +373,11 @@ static void test_reply_is_not_the_answer(void **state)
 		 KB_E_PATH}, /* a version that was not asked for */
 		{{.key_kid = "https://v/keys/other/0123456789abcdef0123456789abcdef"}, KB_E_PATH},
 		{{.key_kid = "https://v/keys/disk/0123456789abcdef0123456789abcdef0"}, KB_E_PATH},
+		{{.key_kid = "https://v/keys/disk/0123\\u001b[2J"}, KB_E_PATH},
+		{{.key_kid = "https://v/keys/disk/0123\xc2\x9b"
+			     "2J"},
+		 KB_E_PATH},
+		{{.key_kid = "https://v/keys/disk/01 23"}, KB_E_PATH},
 		{{.nonce = "n2"}, KB_E_NONCE},
 		{{.nonce = ""}, KB_E_NONCE},
 		{{.enc = "CKM_RSA_AES_KEY_WRAP"}, KB_E_ENC},
@@ -429,6 +479,60 @@ static void test_reply_is_no_reply(void **state)
 	assert_null(got.plain);
 }
 
+/* Every certificate here is one of the right root and the right host: only its role differs. */
+static void test_b21_reply_signer_has_a_role_of_its_own(void **state)
+{
+	static const struct {
+		struct made made;
+		enum kb_err err;
+		const char *hint; /* part of it */
+	} cases[] = {
+		{{.usage = SIGNER}, KB_OK, NULL},
+		{{.usage = "serverAuth," SIGNER, .digital = "critical,digitalSignature"},
+		 KB_OK,
+		 NULL},
+		{{.usage = ""}, KB_E_KEY_USE, SIGNER},
+		{{.usage = "serverAuth"}, KB_E_KEY_USE, "--signer-pin"},
+		{{.usage = "serverAuth,clientAuth"}, KB_E_KEY_USE, SIGNER},
+		{{.usage = "anyExtendedKeyUsage"}, KB_E_KEY_USE, SIGNER},
+		{{.usage = SIGNER ".1"}, KB_E_KEY_USE, SIGNER},
+		{{.digital = "keyEncipherment"}, KB_E_KEY_USE, "key usage"},
+		/* The TLS server's own key, whatever the certificate says. */
+		{{.peer_is_signer = true}, KB_E_KEY_USE, "own key"},
+		{{.peer_is_signer = true, .right_pin = true}, KB_E_KEY_USE, "own key"},
+		{{.no_peer = true}, KB_E_KEY_USE, "own key"},
+		/* A CA may be limited; what it then certifies beyond that does not count. */
+		{{.ca_usage = ""}, KB_OK, NULL},
+		{{.ca_usage = "serverAuth," SIGNER}, KB_OK, NULL},
+		{{.ca_usage = "anyExtendedKeyUsage"}, KB_OK, NULL},
+		{{.ca_usage = "serverAuth"}, KB_E_KEY_USE, SIGNER},
+		{{.ca_usage = "serverAuth,clientAuth"}, KB_E_KEY_USE, SIGNER},
+		/* A pin stands in place of the usage, and is the only key then. */
+		{{.usage = "serverAuth", .right_pin = true}, KB_OK, NULL},
+		{{.ca_usage = "serverAuth", .right_pin = true}, KB_OK, NULL},
+		{{.wrong_pin = true}, KB_E_KEY_USE, "--signer-pin"},
+		{{.right_pin = true, .host = "other.test"}, KB_E_ISSUER, NULL},
+		{{.right_pin = true, .is_expired = true}, KB_E_EXPIRED, NULL},
+		{{.right_pin = true, .bad_signature = true}, KB_E_TOKEN_SIGNATURE, NULL},
+	};
+	struct released got;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		enum kb_err err = open_with(&cases[i].made, root, NULL, &got);
+		if (err != cases[i].err)
+			fail_msg("case %u: %s, expected %s", i, kb_err_name(err),
+				 kb_err_name(cases[i].err));
+		if (cases[i].hint == NULL ? hint != NULL
+					  : hint == NULL || strstr(hint, cases[i].hint) == NULL)
+			fail_msg("case %u: hint: %s", i, hint == NULL ? "none" : hint);
+		assert_int_equal(got.plain != NULL, err == KB_OK);
+		released_free(&got);
+	}
+	assert_int_equal(open_with(&(struct made){.right_pin = true}, other_root, NULL, &got),
+			 KB_E_KID_UNKNOWN);
+}
+
 static void test_output_forms(void **state)
 {
 	struct released got;
@@ -487,6 +591,7 @@ int main(void)
 		cmocka_unit_test(test_reply_opens_every_type),
 		cmocka_unit_test(test_reply_is_not_the_answer),
 		cmocka_unit_test(test_reply_is_no_reply),
+		cmocka_unit_test(test_b21_reply_signer_has_a_role_of_its_own),
 		cmocka_unit_test(test_output_forms),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -230,6 +230,49 @@ static void test_c10_find_refuses(void **state)
 	assert_int_equal(find("nonsense", KB_KTY_RSA, true, NULL), KB_E_HSM_URI);
 }
 
+/* What is reported is the cause of this failure, not a call that failed before it. */
+static void test_c20_fault_is_the_cause(void **state)
+{
+	static const struct {
+		const char *uri;
+		enum kb_kty kty;
+		enum kb_err err;
+		const char *fault;
+	} cases[] = {
+		{"pkcs11:object=absent", KB_KTY_RSA, KB_E_HSM_KEY_MISSING, "no object matches"},
+		{"pkcs11:object=rsa", KB_KTY_EC, KB_E_HSM_KEY_ATTR, "a key of another type"},
+		{"pkcs11:object=release-signer", KB_KTY_RSA, KB_E_HSM_KEY_ATTR,
+		 "CKA_EXTRACTABLE is false"},
+		{"pkcs11:object=rsa;type=public", KB_KTY_RSA, KB_E_HSM_KEY_ATTR,
+		 "the URI names an object of another class"},
+		{"pkcs11:token=other;object=rsa", KB_KTY_RSA, KB_E_HSM_URI,
+		 "the URI names another token"},
+		{"pkcs11:token=kbtest", KB_KTY_RSA, KB_E_HSM_URI,
+		 "the URI names neither id nor label"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		assert_int_equal(p11_outcome(ks, "C_WrapKey", CKR_DEVICE_ERROR), KB_E_HSM_DEVICE);
+		keys_forget(ks);
+		assert_int_equal(find(cases[i].uri, cases[i].kty, true, NULL), cases[i].err);
+		assert_string_equal(keystore_fault(ks), cases[i].fault);
+		assert_string_equal(keystore_fault_object(ks), cases[i].uri);
+	}
+	assert_int_equal(find(rsa_uri, KB_KTY_RSA, true, NULL), KB_OK);
+	assert_string_equal(keystore_fault(ks), "");
+	fault_install(ks);
+	keys_forget(ks);
+	fault_next(FAULT_C_FindObjectsInit, CKR_DEVICE_ERROR, 1);
+	assert_int_equal(find(oct_uri, KB_KTY_OCT, true, NULL), KB_E_HSM_DEVICE);
+	assert_string_equal(keystore_fault(ks), "C_FindObjectsInit: CKR_DEVICE_ERROR (0x30)");
+	assert_string_equal(keystore_fault_object(ks), oct_uri);
+	fault_remove(ks);
+	assert_int_equal(keystore_alive(ks), KB_OK);
+	assert_string_equal(keystore_fault(ks), "");
+	assert_string_equal(keystore_fault_object(ks), "");
+}
+
 static void test_c10_find_ambiguous_label(void **state)
 {
 	struct keystore_template twin = {.label = "twin", .kty = KB_KTY_OCT, .size = 16};
@@ -962,6 +1005,7 @@ int main(void)
 		WITH_NOTHING(test_keystore_read_only_creates_nothing),
 		cmocka_unit_test(test_keystore_find_describes),
 		cmocka_unit_test(test_c10_find_refuses),
+		cmocka_unit_test(test_c20_fault_is_the_cause),
 		cmocka_unit_test(test_c10_find_ambiguous_label),
 		cmocka_unit_test(test_c10_find_ec_without_public),
 		WITH_FAULTS(test_keystore_find_is_cached),

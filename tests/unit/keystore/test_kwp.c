@@ -8,12 +8,14 @@
 #include <cmocka.h>
 #include <dlfcn.h>
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/secret.h"
 #include "keystore/kwp.h"
 
 static const uint8_t kek[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
@@ -24,6 +26,7 @@ static struct {
 		fail_block; /* fail_block: which block from now on goes wrong; 0: none */
 	int result, n; /* … answering this, and claiming so many bytes, though the block is done */
 	bool no_padding_call;
+	unsigned exposed; /* blocks that were read or written outside of locked memory */
 } crypto;
 
 EVP_CIPHER *EVP_CIPHER_fetch(OSSL_LIB_CTX *ctx, const char *name, const char *properties)
@@ -49,6 +52,7 @@ int EVP_CipherUpdate(EVP_CIPHER_CTX *c, unsigned char *out, int *n, const unsign
 		dlsym(RTLD_NEXT, "EVP_CipherUpdate");
 	int result = real(c, out, n, in, len);
 
+	crypto.exposed += CRYPTO_secure_allocated(in) != 1 || CRYPTO_secure_allocated(out) != 1;
 	if (++crypto.blocks != crypto.fail_block)
 		return result;
 	*n = crypto.n;
@@ -256,7 +260,7 @@ static void test_kwp_cipher_fails(void **state)
 	static const struct {
 		int result, n;
 	} ways[] = {{0, 16}, {1, 8}, {-1, 16}};
-	uint8_t plain[24], zero[24] = {0}, sealed[32], out[40] = {0};
+	uint8_t plain[24], zero[24] = {0}, sealed[32], out[40];
 	size_t len;
 
 	(void)state;
@@ -274,7 +278,7 @@ static void test_kwp_cipher_fails(void **state)
 				assert_int_equal(crypto.blocks,
 						 at); /* nothing is done with what went wrong */
 				assert_int_equal(b.len, 0);
-				assert_memory_equal(b.p, out, n);
+				assert_null(b.p);
 				crypto.blocks = 0;
 				assert_int_equal(kwp_unwrap(kek, span_of(sealed, n), plain,
 							    sizeof plain, &len),
@@ -292,6 +296,57 @@ static void test_kwp_cipher_fails(void **state)
 	assert_int_equal(kwp_unwrap(kek, span_of(sealed, sizeof sealed), plain, sizeof plain, &len),
 			 KB_E_NOMEM);
 	crypto.no_padding_call = false;
+}
+
+/* Key bytes are only in locked memory: also the one block that is worked on, and also before the
+ * output is encrypted. */
+static void test_c21_kwp_plaintext_is_only_in_secrets(void **state)
+{
+	(void)state;
+	for (size_t n = 1; n <= 33; n += 8) {
+		size_t len;
+		KB_AUTO(secret) struct secret *plain = NULL, *back = secret_new(40);
+		KB_AUTO(buf) struct buf b;
+		buf_init(&b, 256);
+		assert_non_null(back);
+		assert_int_equal(secret_random(n, &plain), KB_OK);
+		crypto.exposed = crypto.blocks = 0;
+		assert_int_equal(kwp_wrap(kek, secret_span(plain), &b), KB_OK);
+		assert_int_equal(kwp_unwrap(kek, buf_span(&b), secret_bytes(back), 40, &len),
+				 KB_OK);
+		assert_true(crypto.blocks >= 2);
+		assert_int_equal(crypto.exposed, 0);
+		secret_trim(back, len);
+		assert_true(secret_equal(back, plain));
+	}
+}
+
+/* No locked memory, no blob and no key. */
+static void test_kwp_without_locked_memory(void **state)
+{
+	struct secret *full[64] = {NULL};
+	uint8_t plain[8], sealed[16];
+	size_t n = 0, len;
+	KB_AUTO(buf) struct buf b;
+
+	(void)state;
+	buf_init(&b, 256);
+	openssl_wrap((const uint8_t *)"12345678", 8, sealed);
+	for (size_t size = KB_MAX_SECRET; size >= 8; size /= 2)
+		while (n < 64 && (full[n] = secret_new(size)) != NULL)
+			n++;
+	assert_true(n < 64);
+	assert_int_equal(kwp_wrap(kek, span_of("12345678", 8), &b), KB_E_NOMEM);
+	assert_int_equal(kwp_unwrap(kek, span_of(sealed, 16), plain, 8, &len), KB_E_NOMEM);
+	assert_int_equal(b.len, 0);
+	while (n > 0)
+		secret_free(full[--n]);
+}
+
+static int locked_memory(void **state)
+{
+	(void)state;
+	return secret_arena_init() == KB_OK ? 0 : -1;
 }
 
 /* Fetching costs more than wrapping: not at each call. */
@@ -391,10 +446,12 @@ int main(void)
 		cmocka_unit_test(test_kwp_refuses_flipped_bits),
 		cmocka_unit_test(test_kwp_refuses_forged_headers),
 		cmocka_unit_test(test_kwp_cipher_fails),
+		cmocka_unit_test(test_c21_kwp_plaintext_is_only_in_secrets),
+		cmocka_unit_test(test_kwp_without_locked_memory),
 		cmocka_unit_test(test_kwp_fetches_its_cipher_once),
 		cmocka_unit_test(test_kwp_stays_in_its_bytes),
 		cmocka_unit_test(test_a33_wycheproof_aes_kwp),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, locked_memory, NULL);
 }

@@ -201,10 +201,13 @@ static void test_c01_ckr_table(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
 		assert_int_equal(ckr_err(want[i].rv), want[i].err);
-	/* Every value but CKR_OK is a failure, of a class that a client may see. */
+	/* Every value but CKR_OK is a failure, of a class that a client may see; one that a retry
+	 * cannot cure is no 5xx. */
 	for (CK_RV rv = 1; rv <= 0x300; rv++) {
 		enum kb_err err = ckr_err(rv);
-		assert_int_equal(kb_err_class(err), KB_CLASS_HSM);
+		bool is_final = err == KB_E_HSM_KEY_ATTR || err == KB_E_HSM_MECHANISM;
+		assert_int_equal(kb_err_class(err), is_final ? KB_CLASS_UNFIT : KB_CLASS_HSM);
+		assert_int_equal(kb_err_status(err), is_final ? 403 : 503);
 		named += strcmp(ckr_name(rv), "CKR_?") != 0;
 	}
 	assert_int_equal(

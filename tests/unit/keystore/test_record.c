@@ -216,6 +216,29 @@ static void test_record_attributes(void **state)
 		"attributes.exp");
 }
 
+/* Zero is no date: it means neither "always" nor "never". */
+static void test_a46_dates_of_zero(void **state)
+{
+	struct key_record forgotten = {.enabled = true, .exportable = true};
+	struct record_fault f;
+	KB_AUTO(key_record) struct key_record *r = NULL;
+
+	(void)state;
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exp\":0}"), KB_E_CONFIG,
+		"attributes.exp");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"nbf\":0}"), KB_E_CONFIG,
+		"attributes.nbf");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exp\":-0}"), KB_E_CONFIG,
+		"attributes.exp");
+	refused(WITH_ATTR("{\"enabled\":true,\"created\":1,\"exp\":0.0}"), KB_E_JSON_TYPE,
+		"attributes.exp");
+	assert_int_equal(key_record_usable(&forgotten, 0), KB_E_KEY_EXPIRED);
+	assert_int_equal(parse(MINIMAL, &r, &f), KB_OK);
+	assert_true(r->expires == KEY_NEVER && r->not_before == 0);
+	assert_int_equal(key_record_usable(r, INT64_MAX - 1),
+			 r->exportable ? KB_OK : KB_E_KEY_NOT_EXPORTABLE);
+}
+
 static void test_record_exportable_means_policy(void **state)
 {
 	struct record_fault f;
@@ -469,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_record_names),
 		cmocka_unit_test(test_record_ops),
 		cmocka_unit_test(test_record_attributes),
+		cmocka_unit_test(test_a46_dates_of_zero),
 		cmocka_unit_test(test_record_exportable_means_policy),
 		cmocka_unit_test(test_record_policy),
 		cmocka_unit_test(test_record_policy_limit),

@@ -7,12 +7,14 @@
 
 #include <cmocka.h>
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "keystore/sign.h"
 #include "tests/unit/p11_fault.h"
 #include "tests/unit/rsa_key.h"
@@ -125,6 +127,36 @@ static void test_sign_refuses(void **state)
 	buf_free(&b);
 	buf_init(&b, 255);
 	assert_int_equal(keystore_sign(ks, signer, digest, &b), KB_E_NOMEM);
+}
+
+/* The signature that a key is derived from is a secret: in locked memory only. */
+static bool is_out_locked;
+static CK_RV watched_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR data, CK_ULONG data_len, CK_BYTE_PTR out,
+			  CK_ULONG_PTR n)
+{
+	is_out_locked = CRYPTO_secure_allocated(out) == 1;
+	return p11_fault.real->C_Sign(s, data, data_len, out, n);
+}
+
+static void test_c21_derived_key_is_only_in_secrets(void **state)
+{
+	uint8_t text_digest[32], want[32];
+	KB_AUTO(secret) struct secret *key = NULL, *none = NULL;
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 1024);
+
+	(void)state;
+	digest_sha256(span_str("abc"), text_digest);
+	assert_memory_equal(text_digest, digest, 32);
+	assert_int_equal(keystore_sign(ks, signer, text_digest, &b), KB_OK);
+	digest_sha256(buf_span(&b), want);
+	p11_fault.list.C_Sign = watched_sign;
+	assert_int_equal(keystore_derive(ks, signer, span_str("abc"), &key), KB_OK);
+	assert_true(is_out_locked);
+	assert_true(secret_equal_span(key, span_of(want, sizeof want)));
+	assert_int_equal(keystore_derive(ks, ec, span_str("abc"), &none), KB_E_HSM_KEY_ATTR);
+	assert_int_equal(keystore_derive(ks, release, span_str("abc"), &none), KB_E_HSM_KEY_ATTR);
+	assert_null(none);
 }
 
 static void test_c01_sign_matrix(void **state)
@@ -266,6 +298,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sign_is_rs256),
 		cmocka_unit_test(test_sign_refuses),
+		WITH_FAULTS(test_c21_derived_key_is_only_in_secrets),
 		WITH_FAULTS(test_c01_sign_matrix),
 		WITH_FAULTS(test_c09_sign_length_lie),
 		WITH_FAULTS(test_c09_signature_that_is_wrong),

@@ -679,6 +679,22 @@ static CK_RV constant_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HA
 	return rv;
 }
 
+static CK_RV echo_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE by,
+		       CK_OBJECT_HANDLE key, CK_BYTE_PTR out, CK_ULONG_PTR n)
+{
+	static uint8_t answer[512];
+	static CK_ULONG len;
+
+	if (m->mechanism == CKM_RSA_PKCS_OAEP) {
+		CK_RV rv = p11_fault.real->C_WrapKey(s, m, by, key, out, n);
+		if (rv == CKR_OK)
+			memcpy(answer, out, len = *n);
+		return rv;
+	}
+	memcpy(out, answer, *n = len);
+	return CKR_OK;
+}
+
 static CK_ULONG session_objects(void)
 {
 	CK_BBOOL no = CK_FALSE;
@@ -721,6 +737,74 @@ static void test_c09_wrong_output_module(void **state)
 	}
 	transport_drop(ks);
 	assert_int_equal(session_objects(), 0);
+}
+
+/* The KWP part of one blob comes back in the next, whose wrapping key is larger or smaller. */
+static void test_c19_repeated_part_under_another_wrapping_key(void **state)
+{
+	EVP_PKEY *large = rsa_key(4096), *const to[] = {kek, large, kek};
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 8192);
+
+	(void)state;
+	ks->plan.engine[0][KB_KTY_OCT] = WRAP_MODULE;
+	p11_fault.list.C_WrapKey = constant_wrap;
+	only = CKM_AES_KEY_WRAP_PAD;
+	for (size_t i = 0; i + 1 < sizeof to / sizeof to[0]; i++) {
+		const struct grant first = grant_to(KEK_RSA, to[i]),
+				   then = grant_to(KEK_RSA, to[i + 1]);
+		constant = (uint8_t)(21 + i);
+		assert_int_equal(wrap_with(keys[5].key, &first, &schemes[0], &b), KB_OK);
+		buf_reset(&b);
+		assert_int_equal(wrap_with(keys[5].key, &then, &schemes[0], &b), KB_E_HSM_OUTPUT);
+		assert_int_equal(b.len, 0);
+	}
+	EVP_PKEY_free(large);
+}
+
+/* The module answers the second call of a blob with its answer to the first. */
+static void test_c19_first_part_given_again(void **state)
+{
+	EVP_PKEY *large = rsa_key(4096);
+	const struct grant to_large = grant_to(KEK_RSA, large);
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, 8192);
+
+	(void)state;
+	ks->plan.engine[0][KB_KTY_RSA] = ks->plan.engine[0][KB_KTY_EC] = WRAP_MODULE;
+	p11_fault.list.C_WrapKey = echo_wrap;
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(wrap_with(keys[i].key, &grant, &schemes[0], &b), KB_E_HSM_OUTPUT);
+		assert_int_equal(wrap_with(keys[i].key, &to_large, &schemes[0], &b),
+				 KB_E_HSM_OUTPUT);
+		assert_int_equal(b.len, 0);
+	}
+	EVP_PKEY_free(large);
+}
+
+/* Whatever the key, a blob has the length of that key's plaintext. */
+static void test_c19_bounds_of_the_plaintext(void **state)
+{
+	size_t least, most;
+
+	(void)state;
+	for (size_t i = 0; i < KEYS; i++) {
+		const struct hsm_public *p = &keys[i].key->public;
+		plain_bounds(p, &least, &most);
+		assert_in_range(secret_len(keys[i].plain), least, most);
+		if (p->kty != KB_KTY_RSA)
+			assert_int_equal(least, most);
+	}
+	for (int bits = 2048; bits <= 4096; bits += 1024) {
+		EVP_PKEY *key = rsa_key((unsigned)bits);
+		struct secret *plain = pkcs8(key);
+		struct hsm_public p;
+		assert_int_equal(public_of_evp(key, &p), KB_OK);
+		plain_bounds(&p, &least, &most);
+		assert_in_range(secret_len(plain), least, most);
+		secret_free(plain);
+		EVP_PKEY_free(key);
+	}
 }
 
 static void test_c13_no_session_objects_left(void **state)
@@ -1100,6 +1184,7 @@ static void short_of_memory(enum kb_err (*run)(void), long stride)
 		is_past = allocations < n;
 		ERR_clear_error();
 		if (err != KB_OK && (is_past || (kb_err_class(err) != KB_CLASS_BUSY &&
+						 kb_err_class(err) != KB_CLASS_UNFIT &&
 						 kb_err_class(err) != KB_CLASS_HSM)))
 			fail_msg("allocation %ld: %s", n, kb_err_name(err));
 	}
@@ -1192,6 +1277,9 @@ int main(void)
 		WITH_FAULTS(test_c09_blob_of_another_key),
 		WITH_FAULTS(test_c15_symmetric_key_that_is_another),
 		WITH_FAULTS(test_c09_wrong_output_module),
+		WITH_FAULTS(test_c19_repeated_part_under_another_wrapping_key),
+		WITH_FAULTS(test_c19_first_part_given_again),
+		cmocka_unit_test(test_c19_bounds_of_the_plaintext),
 		WITH_FAULTS(test_c13_no_session_objects_left),
 		WITH_FAULTS(test_self_test_finds_a_right_module),
 		WITH_FAULTS(test_self_test_sees_through_a_wrong_hash),

@@ -206,6 +206,7 @@ static struct frame_reply released(uint64_t id)
 		.id = id,
 		.uuid = {1, 2, 3},
 		.status = 200,
+		.peer = span_str("192.0.2.1"),
 		.body = span_str("{\"value\":\"key\"}"),
 		.record = span_str("{\"event\":\"release\",\"code\":\"OK\"}"),
 		.outcome = {.code = KB_OK,
@@ -419,6 +420,8 @@ static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
 /* ---- single use ---- */
 
 static char token_record[512];
+static uint16_t grace_s;
+static int64_t judged_s;             /* "time" of the records below; 0: none */
 static int64_t issued_s = INT64_MAX; /* of the tokens below; after any ledger began */
 
 static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s)
@@ -428,12 +431,19 @@ static struct frame_reply single_use(uint64_t id, uint8_t token, int64_t until_s
 	memset(r.replay_key, token, sizeof r.replay_key);
 	r.replay_from_s = issued_s;
 	r.replay_until_s = until_s;
+	r.replay_grace_s = grace_s;
 	r.replay_status = 403;
 	r.replay_body = span_str("{\"error\":{\"code\":\"Forbidden\"}}");
 	r.replay_record = span_str("{\"event\":\"release\",\"code\":\"REPLAY\"}");
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, sizeof token_record - 1);
-	buf_add_str(&b, "{\"event\":\"release\",\"code\":\"OK\",\"replay\":\"");
+	buf_add_str(&b, "{");
+	if (judged_s != 0) {
+		char when[KB_TIME_TEXT];
+		clock_text(judged_s * 1000000, when);
+		buf_addf(&b, "\"time\":\"%s\",", when);
+	}
+	buf_add_str(&b, "\"event\":\"release\",\"code\":\"OK\",\"replay\":\"");
 	hex_encode(&b, span_of(r.replay_key, sizeof r.replay_key));
 	buf_addf(&b, "\",\"replay_until\":%lld}", (long long)until_s);
 	memcpy(token_record, b.p, b.len);
@@ -500,6 +510,93 @@ static void test_d09_ledger_that_was_lost_denies_what_it_may_have_held(void **st
 	issued_s = clock_wall_s();
 	assert_int_equal(status_of_use(4, until_s), 200);
 	issued_s = INT64_MAX;
+}
+
+static void restart(void)
+{
+	kill(process, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	run();
+}
+
+/* The ledger itself knows when a token was first used: a restart neither ends the grace nor begins
+ * it anew, and a clock that went back makes it no longer. */
+static void test_g12_ledger_grace_after_kill_9(void **state)
+{
+	const int64_t now_s = clock_wall_s(), until_s = now_s + 1000;
+
+	(void)state;
+	grace_s = 60;
+	run();
+	judged_s = now_s;
+	assert_int_equal(status_of_use(1, until_s), 200);
+	assert_int_equal(status_of_use(1, until_s), 200);
+	judged_s = now_s - 59 - 30; /* what a vault wrote a while ago */
+	assert_int_equal(status_of_use(2, until_s), 200);
+	judged_s = now_s + 100; /* before the clock was set back */
+	assert_int_equal(status_of_use(3, until_s), 200);
+	judged_s = 0;
+	assert_int_equal(status_of_use(4, until_s), 200);
+	judged_s = now_s;
+	restart();
+	assert_int_equal(status_of_use(1, until_s), 200);
+	for (uint8_t token = 2; token <= 4; token++)
+		assert_int_equal(status_of_use(token, until_s), 403);
+	assert_int_equal(count_lines(",\"repeat\":true"), 2);
+	restart();
+	assert_int_equal(status_of_use(1, until_s), 200); /* the repeats say nothing */
+	for (uint8_t token = 2; token <= 4; token++)
+		assert_int_equal(status_of_use(token, until_s), 403);
+	grace_s = 0;
+	assert_int_equal(status_of_use(1, until_s), 403);
+	judged_s = 0;
+}
+
+/* The record of the first use is in a segment that is gone: the repeat does not begin a grace. */
+static void test_g12_ledger_repeat_without_its_first_use(void **state)
+{
+	const int64_t now_s = clock_wall_s(), until_s = now_s + 1000;
+	char name[SEGMENT_NAME];
+
+	(void)state;
+	grace_s = 60;
+	judged_s = now_s;
+	run();
+	assert_int_equal(status_of_use(1, until_s), 200);
+	assert_int_equal(control_send(control, CONTROL_ROTATE, 0, 0), KB_OK);
+	assert_int_equal(status_of_use(1, until_s), 200);
+	kill(process, SIGKILL);
+	assert_int_equal(ended(), -SIGKILL);
+	segment_name(1, name);
+	assert_int_equal(unlinkat(dir_fd, name, 0), 0);
+	run();
+	assert_int_equal(status_of_use(1, until_s), 403);
+	grace_s = 0;
+	judged_s = 0;
+}
+
+/* The sums are recorded when the ledger ends. */
+static void test_g09_ledger_records_sums_at_its_end(void **state)
+{
+	struct frame_reply r = released(1);
+
+	(void)state;
+	r.outcome = (struct frame_outcome){.code = KB_E_POLICY};
+	r.status = 403;
+	r.record = span_str("{\"event\":\"release\",\"code\":\"POLICY\"}");
+	r.peer = span_str("2001:db8::7");
+	run();
+	for (unsigned i = 0; i < 4 * KB_REFUSAL_WHOLE; i++) {
+		submit(&r);
+		assert_int_equal(response_of(0).status, 403);
+	}
+	assert_int_equal(count_lines("\"code\":\"POLICY\""), KB_REFUSAL_WHOLE);
+	shutdown(control, SHUT_RDWR);
+	shutdown(replies[0], SHUT_RDWR);
+	assert_int_equal(ended(), PROCESS_EXIT_OK);
+	assert_int_equal(count_lines("\"code\":\"POLICY\",\"peer\":\"2001:db8::/64\",\"more\":15,"),
+			 1);
+	assert_int_equal(count_lines("\"event\":\"stop\""), 1);
 }
 
 /* The clock was set back: tokens of before the ledger's birth stay used, whatever it says now, and
@@ -796,6 +893,9 @@ int main(void)
 		T(test_d09_ledger_that_was_lost_denies_what_it_may_have_held),
 		T(test_d14_ledger_birth_is_not_lowered),
 		T(test_a17_ledger_first_line_of_a_segment_leads_back),
+		T(test_g12_ledger_grace_after_kill_9),
+		T(test_g12_ledger_repeat_without_its_first_use),
+		T(test_g09_ledger_records_sums_at_its_end),
 		T(test_ledger_token_past_its_time_is_refused),
 		T(test_ledger_single_use_record_must_name_its_token),
 		T(test_d01_ledger_full_disk_refuses_then_recovers),

@@ -305,7 +305,7 @@ static void test_explain_of_nothing_is_a_refusal(void **state)
 	struct explain *ex = explain_new();
 
 	(void)state;
-	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG\n"));
+	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG: "));
 	assert_non_null(
 		strstr(rendered(ex, explain_json), "{\"decision\":\"refuse\",\"code\":\"BUG\""));
 	explain_step(ex, STEP_WRAPPING_KEY, KB_OK, NULL);
@@ -313,7 +313,7 @@ static void test_explain_of_nothing_is_a_refusal(void **state)
 	assert_non_null(
 		strstr(rendered(ex, explain_json), "{\"decision\":\"release\",\"code\":\"OK\""));
 	explain_reset(ex);
-	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG\n"));
+	assert_non_null(strstr(rendered(ex, explain_text), "\nREFUSE BUG: "));
 	explain_free(ex);
 	explain_free(NULL);
 	explain_step(NULL, STEP_TIME, KB_OK, NULL);
@@ -376,7 +376,7 @@ static void test_explain_kinds_of_values(void **state)
 				  "\",\"anyOf\":[{\"claim\":\"o\",\"equals\":1},"
 				  "{\"claim\":\"l\",\"equals\":1.5},{\"claim\":\"z\",\"equals\":"
 				  "\"1\"},{\"claim\":\"r\",\"equals\":true}]}]}",
-				  "{\"o\":{},\"l\":[1],\"z\":null,\"r\":1e300}");
+				  "{\"o\":{},\"l\":[1],\"z\":null,\"r\":1e1000000}");
 
 	(void)state;
 	char *text = rendered(c.ex, explain_text);
@@ -385,6 +385,29 @@ static void test_explain_kinds_of_values(void **state)
 	assert_non_null(strstr(text, "z equals \"1\"   the token says (null)\n"));
 	assert_non_null(
 		strstr(text, "r equals true   the token says (a number too large to compare)\n"));
+	finish(&c);
+}
+
+/* A condition that cannot be read for certain fails, and all three forms say why. */
+static void test_a39_explain_shows_readings_that_differ(void **state)
+{
+	struct case_ c = evaluate(
+		"{\"version\":\"1\",\"anyOf\":[{\"authority\":\"" ISS
+		"\",\"anyOf\":[{\"claim\":\"a.b\",\"exists\":false},{\"claim\":\"l.b\",\"exists\":"
+		"false},{\"claim\":\"n\",\"equals\":0}]}]}",
+		"{\"a\":{\"b\":1},\"a.b\":2,\"l\":[{\"b\":1}],\"n\":18446744073709551615}");
+
+	(void)state;
+	char *text = rendered(c.ex, explain_text);
+	assert_non_null(strstr(text, "✗ a.b exists false   the token says (different values at the "
+				     "places that this path names)\n"));
+	assert_non_null(strstr(text, "✗ l.b exists false   the token says (an array on the way, in "
+				     "which names find nothing)\n"));
+	assert_non_null(strstr(text, "✗ n equals 0   the token says 18446744073709551615\n"));
+	assert_non_null(strstr(rendered(c.ex, explain_failings),
+			       "\"actual\":\"(different values at the places"));
+	assert_non_null(strstr(rendered(c.ex, explain_json),
+			       "\"actual\":\"(different values at the places"));
 	finish(&c);
 }
 
@@ -426,6 +449,7 @@ int main(void)
 		cmocka_unit_test(test_explain_claims_of_the_wrong_level),
 		cmocka_unit_test(test_explain_guesses_no_other_level),
 		cmocka_unit_test(test_explain_kinds_of_values),
+		cmocka_unit_test(test_a39_explain_shows_readings_that_differ),
 		cmocka_unit_test(test_b17_values_cannot_write_to_a_terminal),
 	};
 

@@ -74,7 +74,7 @@ static enum kb_err judge(struct span compact, const json_t *group)
 	const struct jwk *key = keys == NULL ? NULL : jwks_find(keys, jws.kid);
 	if (err == KB_OK)
 		err = key == NULL ? KB_E_KID_UNKNOWN : jws_verify(&jws, jwk_verifier(key));
-	if (err == KB_OK && jwk_alg(key) != KB_ALG_NONE && jwk_alg(key) != jws.alg)
+	if (err == KB_OK && !jwk_allows(key, jws.alg))
 		err = KB_E_TOKEN_ALG;
 	jws_close(&jws);
 	jwks_free(keys);

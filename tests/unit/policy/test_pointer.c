@@ -49,17 +49,29 @@ static void test_pointer_limits(void **state)
 	assert_false(pointer_ok(span_of(text, 20 * KB_MAX_CLAIM_PARTS)));
 }
 
-static void test_pointer_walks_objects(void **state)
+static void test_pointer_walks(void **state)
 {
 	KB_AUTO(json) struct json_t *doc = NULL;
 	static const char text[] = "{\"a\":{\"b/c\":{\"~\":1}},\"l\":[{\"a\":1}],\"0\":2}";
-	static const char *const nothing[] = {"/b",   "/a/c", "/a/b~1c/~0/x", "/l/0",
-					      "/l/a", "",     "/~",           "a"};
+	static const char *const nothing[] = {"/b",
+					      "/a/c",
+					      "/a/b~1c/~0/x",
+					      "/l/1",
+					      "/l/00",
+					      "/l/-",
+					      "/l/0/a/b",
+					      "/l/4294967296",
+					      "/l/99999999999999999999",
+					      "/l/a",
+					      "",
+					      "/~",
+					      "a"};
 
 	(void)state;
 	assert_int_equal(json_load_strict(span_str(text), sizeof text, &doc, NULL), KB_OK);
 	assert_int_equal(json_integer_value(pointer_find(doc, span_str("/a/b~1c/~0"))), 1);
 	assert_int_equal(json_integer_value(pointer_find(doc, span_str("/0"))), 2);
+	assert_int_equal(json_integer_value(pointer_find(doc, span_str("/l/0/a"))), 1);
 	assert_true(json_is_array(pointer_find(doc, span_str("/l"))));
 	for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++)
 		assert_null(pointer_find(doc, span_str(nothing[i])));
@@ -71,7 +83,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pointer_forms),
 		cmocka_unit_test(test_pointer_limits),
-		cmocka_unit_test(test_pointer_walks_objects),
+		cmocka_unit_test(test_pointer_walks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

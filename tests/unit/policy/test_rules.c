@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "policy/reading.h"
 #include "tests/unit/mint.h"
 
 #define ASSERT_ERR(want, call) assert_string_equal(kb_err_name(call), kb_err_name(want))
@@ -127,8 +128,7 @@ static void test_a34_malformed_conditions(void **state)
 		"{\"claim\":\"c\",\"equals\":null}",
 		"{\"claim\":\"c\",\"equals\":[]}",
 		"{\"claim\":\"c\",\"equals\":{}}",
-		"{\"claim\":\"c\",\"equals\":9007199254740992.0}",
-		"{\"claim\":\"c\",\"equals\":1e300}",
+		"{\"claim\":\"c\",\"equals\":1e1000000}",
 		"{\"claim\":\"c\",\"exists\":1}",
 		"{\"claim\":\"c\",\"exists\":\"yes\"}",
 		"{\"claim\":\"c\",\"exists\":\"\"}",
@@ -474,15 +474,196 @@ static void test_rules_claim_paths(void **state)
 	(void)state;
 	assert_true(holds("{\"claim\":\"a.b.c\",\"equals\":1}", claims));
 	assert_true(holds("{\"claim\":\"x-y_z.\xc3\xa9\",\"equals\":3}", claims));
-	assert_true(holds("{\"claim\":\"a.b\",\"exists\":true}", claims));
-	assert_false(holds("{\"claim\":\"a.b\",\"equals\":2}",
-			   claims)); /* the path, not a member that is spelt like it */
 	assert_false(holds("{\"claim\":\"a.b.c.d\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"a.c\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"l.b\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"l.0.b\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"l[0].b\",\"exists\":true}", claims));
 	assert_false(holds("{\"claim\":\"s.a\",\"exists\":true}", claims));
+}
+
+/* Every operator, with what a path with dots may find.  Two values that differ satisfy nothing,
+ * neither that they are there nor that they are absent. */
+static void test_a39_paths_that_can_be_read_in_several_ways(void **state)
+{
+	static const char *const ops[] = {"\"exists\":true",    "\"exists\":false",
+					  "\"equals\":1",       "\"notEquals\":1",
+					  "\"less\":5",         "\"greater\":0",
+					  "\"lessOrEquals\":1", "\"greaterOrEquals\":1"};
+	static const struct {
+		const char *claims, *hold; /* one character an operator */
+	} cases[] = {
+		/* one reading */
+		{"{\"a\":{\"b\":{\"c\":1}}}", "y-y-yyyy"},
+		{"{\"a.b.c\":1}", "y-y-yyyy"},
+		{"{\"a.b\":{\"c\":1}}", "y-y-yyyy"},
+		{"{\"a\":{\"b.c\":1}}", "y-y-yyyy"},
+		{"{\"a\":{\"b\":{\"c\":2}}}", "y--yyy-y"},
+		/* two that agree: 1, 1.0 and "1" are one value */
+		{"{\"a\":{\"b\":{\"c\":1}},\"a.b\":{\"c\":1.0}}", "y-y-yyyy"},
+		{"{\"a\":{\"b\":{\"c\":1},\"b.c\":\"1\"}}", "y-y-yyyy"},
+		{"{\"a\":{\"b\":{\"c\":{}}},\"a.b.c\":{}}", "y-------"},
+		/* two that do not */
+		{"{\"a\":{\"b\":{\"c\":1}},\"a.b.c\":2}", "--------"},
+		{"{\"a\":{\"b.c\":1},\"a.b\":{\"c\":3}}", "--------"},
+		{"{\"a\":{\"b\":{\"c\":1}},\"a.b.c\":null}", "--------"},
+		{"{\"a\":{\"b\":{\"c\":1}},\"a.b.c\":{}}", "--------"},
+		{"{\"a\":{\"b\":{\"c\":1}},\"a.b.c\":\"1.0\"}", "--------"},
+		{"{\"a\":{\"b\":{\"c\":true}},\"a.b.c\":false}", "--------"},
+		/* none */
+		{"{\"a\":{\"b\":1},\"a.b\":{\"d\":1},\"b.c\":1}", "-y------"},
+		{"{\"a\":\"b.c\",\"a.b\":null}", "-y------"},
+		/* an array may hold it, unless it has no object */
+		{"{\"a\":[{\"b\":{\"c\":1}}]}", "--------"},
+		{"{\"a\":{\"b\":[[[{\"c\":1}]]]}}", "--------"},
+		{"{\"a\":[{}],\"a.b.c\":1}", "--------"},
+		{"{\"a\":[1,\"b\",[[null]],[]]}", "-y------"},
+		{"{\"a\":{\"b\":{\"c\":[{}]}}}", "y-------"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (size_t o = 0; o < sizeof ops / sizeof *ops; o++)
+			if (holds(mint_text("{\"claim\":\"a.b.c\",%s}", ops[o]), cases[i].claims) !=
+			    (cases[i].hold[o] == 'y'))
+				fail_msg("%s: %s", cases[i].claims, ops[o]);
+	/* absent as it is written, but there */
+	assert_false(holds("{\"claim\":\"x-ms-policy.debug.enabled\",\"exists\":false}",
+			   "{\"x-ms-policy\":{\"debug.enabled\":true}}"));
+}
+
+/* A hostile guest chooses claims: the search has a bound, beyond which nothing holds. */
+static void test_a39_the_search_for_a_path_is_bounded(void **state)
+{
+	char *path = mint_text("a"), *wide = mint_text("%s", ""), *tree = mint_text("{}");
+	(void)state;
+	for (unsigned i = 1; i < KB_MAX_CLAIM_PARTS; i++)
+		path = mint_text("%s.a", path);
+	/* every way of dividing the path leads somewhere: "a":T,"a.a":T,… */
+	for (unsigned depth = 0; depth < 7; depth++) {
+		wide = mint_text("\"a\":%s", tree);
+		wide = mint_text("%s,\"a.a\":%s", wide, tree);
+		tree = mint_text("{%s}", wide);
+	}
+	int64_t from = mint_cpu_us();
+	assert_false(holds(mint_text("{\"claim\":\"%s\",\"exists\":false}", path), tree));
+	assert_false(holds(mint_text("{\"claim\":\"%s\",\"exists\":true}", path), tree));
+	assert_true(mint_cpu_us() - from < 100000);
+	/* more places than are compared */
+	char *names[] = {"a.b.c.d.e", "b.c.d.e", "c.d.e", "d.e", "e"};
+	char *same = mint_text("{\"e\":1}");
+	for (int i = 3; i >= 0; i--) {
+		char *members = mint_text("\"%s\":1,\"%.1s\":%s", names[i], names[i], same);
+		for (int end = i + 1; end < 4; end++)
+			members = mint_text("%s,\"%.*s\":{\"%s\":1}", members, 2 * (end - i) + 1,
+					    names[i], names[end + 1]);
+		same = mint_text("{%s}", members);
+	}
+	assert_false(holds("{\"claim\":\"a.b.c.d.e\",\"equals\":1}", same));
+	assert_false(holds("{\"claim\":\"a.b.c.d.e\",\"exists\":false}", same));
+}
+
+static void test_a39_json_pointers(void **state)
+{
+	static const char claims[] =
+		"{\"a\":{\"b\":1,\"x/y\":2,\"x~y\":3},\"a.b\":4,\"/a/b\":5,\"l\":[{\"b\":6},7],"
+		"\"0\":8}";
+	struct policy_fault fault;
+
+	(void)state;
+	assert_true(holds("{\"claim\":\"/a/b\",\"equals\":1}", claims));
+	assert_true(holds("{\"claim\":\"/a/x~1y\",\"equals\":2}", claims));
+	assert_true(holds("{\"claim\":\"/a/x~0y\",\"equals\":3}", claims));
+	assert_true(holds("{\"claim\":\"/a.b\",\"equals\":4}", claims)); /* that one name */
+	assert_true(holds("{\"claim\":\"/~1a~1b\",\"equals\":5}", claims));
+	assert_true(holds("{\"claim\":\"/l/0/b\",\"equals\":6}", claims));
+	assert_true(holds("{\"claim\":\"/l/1\",\"equals\":7}", claims));
+	assert_true(holds("{\"claim\":\"/0\",\"equals\":8}", claims));
+	assert_true(holds("{\"claim\":\"/a/c\",\"exists\":false}", claims));
+	assert_true(holds("{\"claim\":\"/l/2\",\"exists\":false}", claims));
+	assert_false(holds("{\"claim\":\"/l/b\",\"exists\":false}", claims));
+	assert_false(holds("{\"claim\":\"/l/b\",\"exists\":true}", claims));
+	assert_false(holds("{\"claim\":\"/l/-\",\"exists\":false}", claims));
+	static const char *const bad[] = {"/", "//a", "/a/", "/a~", "/a~2/b"};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		ASSERT_ERR(KB_E_POLICY_FORMAT,
+			   compile(policy(mint_text("{\"claim\":\"%s\",\"exists\":false}", bad[i])),
+				   &fault));
+	char *deep = mint_text("/p");
+	for (unsigned i = 1; i < KB_MAX_CLAIM_PARTS; i++)
+		deep = mint_text("%s/p", deep);
+	ASSERT_ERR(KB_OK,
+		   compile(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}", deep)), &fault));
+	ASSERT_ERR(KB_E_POLICY_LIMIT,
+		   compile(policy(mint_text("{\"claim\":\"%s/p\",\"equals\":1}", deep)), &fault));
+}
+
+static void count_warning(void *ctx, const char *text)
+{
+	assert_non_null(strstr(text, "matches") != NULL ? text : strstr(text, "never match"));
+	++*(unsigned *)ctx;
+}
+
+static void test_rules_warn_of_paths_that_find_nothing(void **state)
+{
+	static const struct {
+		const char *path;
+		bool is_odd;
+	} cases[] = {{"/exp/x", true},
+		     {"/iss/a/b", true},
+		     {"kid", true},
+		     {"/alg", true},
+		     {"header.alg", true},
+		     {"payload.iss", true},
+		     {"$.iss", true},
+		     {"/claims/x", true},
+		     {"exp", false},
+		     {"exp.x", false},
+		     {"/exp", false},
+		     {"x-ms-ver", false},
+		     {"payload", false},
+		     {"a.kid", false},
+		     {"x-ms-runtime.keys", false},
+		     {"/x-ms-runtime/keys/0/kid", false}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct rules *r = NULL;
+		unsigned n = 0;
+		ASSERT_ERR(
+			KB_OK,
+			rules_compile(span_str(policy(mint_text("{\"claim\":\"%s\",\"equals\":1}",
+								cases[i].path))),
+				      &r, NULL));
+		rules_warn(r, count_warning, &n);
+		if (n != cases[i].is_odd)
+			fail_msg("%s", cases[i].path);
+		rules_free(r);
+	}
+}
+
+/* An unread number spoils nothing, and a condition that reads one compares it exactly. */
+static void test_a41_conditions_on_large_numbers(void **state)
+{
+	static const char claims[] = "{\"n\":18446744073709551615,\"r\":0.1,\"huge\":1e400,"
+				     "\"long\":1000000000000000000000000000000000000000000000000000"
+				     "0000000000000,\"ok\":true}";
+
+	(void)state;
+	assert_true(holds("{\"claim\":\"ok\",\"equals\":true}", claims));
+	assert_true(holds("{\"claim\":\"n\",\"equals\":18446744073709551615}", claims));
+	assert_true(holds("{\"claim\":\"n\",\"equals\":\"18446744073709551615\"}", claims));
+	assert_false(holds("{\"claim\":\"n\",\"equals\":18446744073709551614}", claims));
+	assert_false(holds("{\"claim\":\"n\",\"equals\":18446744073709551616}", claims));
+	assert_true(holds("{\"claim\":\"n\",\"greater\":18446744073709551614}", claims));
+	assert_true(holds("{\"claim\":\"r\",\"equals\":0.10}", claims));
+	assert_true(holds("{\"claim\":\"r\",\"notEquals\":0.1000000000000000055}", claims));
+	assert_true(holds("{\"claim\":\"huge\",\"greater\":1e399}", claims));
+	assert_true(holds("{\"claim\":\"long\",\"exists\":true}", claims));
+	assert_false(holds("{\"claim\":\"long\",\"equals\":1}", claims));
+	assert_false(holds("{\"claim\":\"long\",\"notEquals\":1}", claims));
+	assert_false(holds("{\"claim\":\"long\",\"greater\":1}", claims));
+	assert_false(holds("{\"claim\":\"long\",\"less\":1}", claims));
 }
 
 static void test_a30_confusable_names_and_values(void **state)
@@ -625,7 +806,6 @@ static void test_rules_hold_without_a_claim(void **state)
 {
 	static const char top[] = "{\"claim\":\"x\",\"equals\":true}",
 			  deep[] = "{\"claim\":\"a.x\",\"equals\":true}";
-	static const char *const names[] = {"y", "x"};
 	KB_AUTO(json) struct json_t *claims = NULL;
 	const struct json_t *a = NULL;
 
@@ -634,8 +814,10 @@ static void test_rules_hold_without_a_claim(void **state)
 						    "\"x\":true,\"xx\":true}}"),
 					   4096, &claims, NULL));
 	ASSERT_ERR(KB_OK, json_get_obj(claims, "a", &a));
-	const struct claim_set at_top = {claims, names, 2}, in_a = {a, names, 2},
-			       y = {claims, names, 1}, none = {claims, names, 0};
+	const struct claim_place top_places[] = {{claims, span_str("y")}, {claims, span_str("x")}},
+				 a_places[] = {{a, span_str("y")}, {a, span_str("x")}};
+	const struct claim_set at_top = {top_places, 2}, in_a = {a_places, 2}, y = {top_places, 1},
+			       none = {top_places, 0};
 	assert_false(holds_without(top, claims, &at_top));
 	assert_true(holds_without(top, claims, &in_a));
 	assert_true(holds_without(top, claims, &y));
@@ -702,6 +884,11 @@ int main(void)
 		cmocka_unit_test(test_rules_operators),
 		cmocka_unit_test(test_a35_absence_satisfies_nothing),
 		cmocka_unit_test(test_rules_claim_paths),
+		cmocka_unit_test(test_a39_paths_that_can_be_read_in_several_ways),
+		cmocka_unit_test(test_a39_the_search_for_a_path_is_bounded),
+		cmocka_unit_test(test_a39_json_pointers),
+		cmocka_unit_test(test_rules_warn_of_paths_that_find_nothing),
+		cmocka_unit_test(test_a41_conditions_on_large_numbers),
 		cmocka_unit_test(test_a30_confusable_names_and_values),
 		cmocka_unit_test(test_rules_groups),
 		cmocka_unit_test(test_rules_several_authorities),

@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 
 #include "base/json.h"
+#include "policy/token_note.h"
 #include "tests/unit/mint.h"
 
 #define ASSERT_ERR(want, call) assert_string_equal(kb_err_name(call), kb_err_name(want))
@@ -59,6 +60,100 @@ static enum kb_err judge_header(const char *header)
 static enum kb_err judge_payload(struct span payload)
 {
 	return judge(mint_jws(mint_rsa(0), "RS256", "{\"alg\":\"RS256\",\"kid\":\"k\"}", payload));
+}
+
+/* Profile "maa": a name without a value names nothing. */
+static void test_a47_attestation_types_that_name_nothing(void **state)
+{
+	static const struct {
+		const char *member;
+		enum kb_err want;
+	} cases[] = {{"\"x-ms-attestation-type\":null", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":[]", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":[\"sgx\"]", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":{}", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":\"\"", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":0", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":1.5", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":true", KB_E_TOKEN_TYPE},
+		     {"\"tee\":null", KB_E_TOKEN_TYPE},
+		     {"\"tee\":\"\"", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-sgx-is-debuggable\":null", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-sgx-is-debuggable\":\"true\"", KB_E_TOKEN_TYPE},
+		     {"\"x-ms-attestation-type\":\"sgx\"", KB_OK},
+		     {"\"tee\":\"sgx\"", KB_OK},
+		     {"\"x-ms-sgx-is-debuggable\":false", KB_OK}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		enum kb_err err = judge(
+			mint_token(mint_rsa(0), "RS256", "k",
+				   mint_text("{\"iss\":\"" MINT_ISS "\",%s}", cases[i].member)));
+		if (err != cases[i].want)
+			fail_msg("%s: %s", cases[i].member, kb_err_name(err));
+	}
+}
+
+/* A random 64-bit number as a nonce, as the container sidecar sends: a claim that nobody asks for
+ * does not spoil the token. */
+static void test_a41_numbers_beyond_64_bits_in_claims(void **state)
+{
+	(void)state;
+	ASSERT_ERR(KB_OK,
+		   judge(mint_token(
+			   mint_rsa(0), "RS256", "k",
+			   "{\"iss\":\"" MINT_ISS
+			   "\",\"tee\":\"sgx\",\"nonce\":18446744073709551615,\"x\":1e999}")));
+	ASSERT_ERR(KB_E_JSON_SYNTAX, judge_payload(span_str("\xef\xbb\xbf" CLAIMS)));
+	ASSERT_ERR(KB_E_JSON_SYNTAX, judge_header("\xef\xbb\xbf{\"alg\":\"RS256\",\"kid\":\"k\"}"));
+}
+
+static const char *note_of(const char *compact, enum kb_err want)
+{
+	struct token *t = NULL;
+	struct buf note;
+
+	enum kb_err err = token_open(span_str(compact), &t);
+	ASSERT_ERR(want, err);
+	buf_init(&note, 1024);
+	token_note(span_str(compact), err, &note);
+	buf_add(&note, "", 1);
+	ASSERT_ERR(KB_OK, buf_ok(&note));
+	return mint_keep(note.p);
+}
+
+/* What is shown of a token without the form of one: the value that is wrong. */
+static void test_token_note_shows_what_is_wrong(void **state)
+{
+	static const char good[] = "{\"alg\":\"RS256\",\"kid\":\"k\"}";
+	char *long_one = mint_keep(calloc(1, KB_MAX_TOKEN + 2));
+
+	(void)state;
+	memset(long_one, 'a', KB_MAX_TOKEN + 1);
+	assert_string_equal(note_of(long_one, KB_E_TOKEN_SIZE), "196609 bytes in 1 parts");
+	assert_string_equal(note_of("a.b", KB_E_TOKEN_FORMAT),
+			    "3 bytes in 2 parts; the header: no base64url");
+	assert_string_equal(note_of("", KB_E_TOKEN_FORMAT),
+			    "0 bytes in 1 parts; the header:  (JSON_SYNTAX in line 1 of it)");
+	assert_non_null(strstr(
+		note_of(mint_jws(mint_rsa(0), "RS256", "{\"alg\":\"none\"}", span_str(CLAIMS)),
+			KB_E_TOKEN_ALG),
+		" in 3 parts; the header: {\"alg\":\"none\"}; the claims: {\"iss\":"));
+	assert_non_null(strstr(
+		note_of(mint_jws(mint_rsa(0), "RS256", "{\"alg\":\"RS256\"}", span_str(CLAIMS)),
+			KB_E_KID_MISSING),
+		"; the header: {\"alg\":\"RS256\"}; "));
+	assert_non_null(strstr(
+		note_of(mint_jws(mint_rsa(0), "RS256", good, span_str("{\"a\":1,\n\"a\":2}")),
+			KB_E_JSON_DUPLICATE),
+		"; the claims: {\"a\":1,\n\"a\":2} (JSON_DUPLICATE in line 2 of it)"));
+	memset(long_one, 'x', 3000);
+	long_one[3000] = '\0';
+	const char *cut = note_of(mint_jws(mint_rsa(0), "RS256", good,
+					   span_str(mint_text("{\"iss\":\"%s\"}", long_one))),
+				  KB_E_CLAIM_TYPE);
+	assert_non_null(strstr(cut, "xxx…"));
+	assert_true(strlen(cut) < 400);
 }
 
 static void test_token_accepts_a_good_one(void **state)
@@ -729,6 +824,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_token_accepts_a_good_one),
+		cmocka_unit_test(test_token_note_shows_what_is_wrong),
+		cmocka_unit_test(test_a47_attestation_types_that_name_nothing),
+		cmocka_unit_test(test_a41_numbers_beyond_64_bits_in_claims),
 		cmocka_unit_test(test_a01_alg_none),
 		cmocka_unit_test(test_token_rejects_alg_absent_or_no_string),
 		cmocka_unit_test(test_a02_hs256_by_the_public_key),

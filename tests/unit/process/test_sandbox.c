@@ -31,6 +31,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "process/confine.h"
@@ -93,6 +94,12 @@ static int stat_passwd(void)
 {
 	struct stat st;
 	return outcome(stat("/etc/passwd", &st));
+}
+/* The flag of glibc's fstat(): a filter sees it, and not the path. */
+static int stat_passwd_empty(void)
+{
+	struct stat st;
+	return outcome((int)syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", &st, AT_EMPTY_PATH));
 }
 static int socket_inet(void)
 {
@@ -329,6 +336,7 @@ static const struct {
 	{"openat of a path with dots", openat_passwd, KILLED, NO_FILE, NO_FILE, NO_FILE, 0},
 	{"a file elsewhere", write_elsewhere, KILLED, NO_FILE, NO_FILE, NO_FILE, OUT},
 	{"stat", stat_passwd, KILLED, OUT, KILLED, OUT, 0},
+	{"stat of a path, as if it were empty", stat_passwd_empty, ENOSYS, OUT, ENOSYS, OUT, 0},
 	{"socket", socket_inet, KILLED, KILLED, KILLED, 0, 0},
 	{"local socket", socket_unix, KILLED, KILLED, KILLED, EAFNOSUPPORT, 0},
 	{"syslog", socket_syslog, KILLED, EACCES, KILLED, EAFNOSUPPORT, 0},
@@ -464,7 +472,7 @@ static int write_a_segment(void)
 		return 1;
 	if (renameat(dir_fd, "ledger.new", dir_fd, "ledger-1.jsonl") != 0 || fsync(dir_fd) != 0)
 		return 2;
-	if (fstat(fd, &st) != 0 || st.st_size != 4 || pread(fd, back, 4, 0) != 4 ||
+	if (fd_stat(fd, &st) != 0 || st.st_size != 4 || pread(fd, back, 4, 0) != 4 ||
 	    memcmp(back, "line", 4) != 0)
 		return 3;
 	if (ftruncate(fd, 0) != 0 || unlinkat(dir_fd, "ledger-1.jsonl", 0) != 0)

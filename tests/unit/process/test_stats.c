@@ -105,6 +105,43 @@ static void test_stats_too_many_outcomes_are_counted(void **state)
 	assert_true(atomic_load(&stats.outcomes_lost) >= STATS_OUTCOMES);
 }
 
+static uint64_t outcomes_of(enum kb_err code)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < STATS_OUTCOMES; i++)
+		if (atomic_load(&stats.outcome[i].used) == ENTRY_USED &&
+		    stats.outcome[i].code == (uint16_t)code)
+			n += atomic_load(&stats.outcome[i].n);
+	return n;
+}
+
+/* A stranger has every key refused with many codes.  Each refusal is counted by its code, and
+ * releases have places of their own. */
+static void test_g14_stats_refusals_take_no_place_of_a_release(void **state)
+{
+	char name[32];
+
+	(void)state;
+	for (unsigned i = 0; i < 4 * STATS_OUTCOMES; i++) {
+		snprintf(name, sizeof name, "key-%u", i / 4);
+		stats_outcome(&stats, (enum kb_err)(KB_E_KEY_NOT_FOUND + i % 4), span_str(name),
+			      span_of(NULL, 0));
+	}
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(outcomes_of((enum kb_err)(KB_E_KEY_NOT_FOUND + i)),
+				 STATS_OUTCOMES);
+	assert_true(atomic_load(&stats.outcomes_lost) > 0);
+	const uint64_t lost = atomic_load(&stats.outcomes_lost);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof name, "disk-%u", i);
+		stats_outcome(&stats, KB_OK, span_str(name), span_str("maa"));
+		stats_outcome(&stats, (enum kb_err)i, span_of(NULL, 0), span_of(NULL, 0));
+	}
+	assert_true(atomic_load(&stats.outcomes_lost) == lost);
+	assert_int_equal(outcomes_of(KB_OK), 101);
+}
+
 #define T(f) cmocka_unit_test_setup(f, set_up)
 int main(void)
 {
@@ -115,6 +152,7 @@ int main(void)
 		T(test_stats_issuers_are_bounded),
 		T(test_stats_issuer_half_made_is_passed_over),
 		T(test_stats_too_many_outcomes_are_counted),
+		T(test_g14_stats_refusals_take_no_place_of_a_release),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

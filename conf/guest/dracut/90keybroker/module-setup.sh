@@ -20,17 +20,43 @@ cmdline() {
 	printf ' rd.neednet=1'
 }
 
+# dracut writes with umask 077, but into an image that is there, with the mode that it has.
+private() {
+	if [[ ${uefi-} == yes ]]; then
+		dwarn "keybroker: $1 becomes part of a UEFI image. The EFI system partition has no file modes: mount it with umask=0077."
+	fi
+	if [[ -e ${outfile-} ]] && ! chmod go= "$outfile"; then
+		dfatal "keybroker: the initramfs would hold $1, and $outfile, which is to be replaced, can be read by others"
+		exit 1
+	fi
+}
+
+file() {
+	[[ -n $(find -L "${dracutsysrootdir-}$1" -maxdepth 0 -perm -004 2>/dev/null) ]] || private "$1"
+	inst_simple "$1"
+}
+
 install() {
-	local name='' word unit
-	inst_multiple /usr/local/sbin/keybroker-guest /etc/keybroker/guest.conf
+	local files kind path unit guest=${KEYBROKER_GUEST:-/usr/local/sbin/keybroker-guest}
+	inst_multiple /usr/local/sbin/keybroker-guest
+	file /etc/keybroker/guest.conf
 	# shellcheck source=/dev/null
 	. "${dracutsysrootdir-}/etc/keybroker/guest.conf"
-	for word in $KEYBROKER_GUEST_ARGS; do
-		case "$name" in
-		--ca | --attest-ca | --vcek-chain | --bearer-file | --ephemeral-key | --token-command) inst_simple "$word" ;;
+	# shellcheck disable=SC2086
+	files=$("$guest" files $KEYBROKER_GUEST_ARGS) || {
+		dfatal "keybroker: KEYBROKER_GUEST_ARGS in guest.conf has options that keybroker-guest does not take"
+		exit 1
+	}
+	while read -r kind path; do
+		case "$kind" in
+		public) file "$path" ;;
+		program) file "$(command -v "$path")" ;;
+		secret)
+			private "$path"
+			inst_simple "$path"
+			;;
 		esac
-		name=$word
-	done
+	done <<<"$files"
 	inst_libdir_file 'libtss2-tcti-device.so*'
 	for unit in keybroker-unlock.socket keybroker-unlock@.service; do
 		inst_simple "/etc/systemd/system/$unit" "${systemdsystemunitdir:-/usr/lib/systemd/system}/$unit"

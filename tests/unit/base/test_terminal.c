@@ -1,4 +1,4 @@
-/* tests/unit/base/test_text.c — no character on which a terminal acts comes out of any of the
+/* tests/unit/base/test_terminal.c — no character on which a terminal acts comes out of any of the
  * writers of strangers' text. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "base/terminal.h"
 
 /* First and last of each range, and their neighbours outside. */
 static const struct {
@@ -70,11 +70,11 @@ static void test_d18_text_table(void **state)
 		KB_AUTO(buf) struct buf b;
 		uint32_t c = 0;
 		buf_init(&b, 64);
-		assert_int_equal(text_utf8((const uint8_t *)row[i].utf8, strlen(row[i].utf8), &c),
+		assert_int_equal(utf8_read((const uint8_t *)row[i].utf8, strlen(row[i].utf8), &c),
 				 strlen(row[i].utf8));
 		assert_int_equal(c, row[i].c);
-		assert_int_equal(text_is_active(c), row[i].is_active);
-		text_add(&b, span_str(row[i].utf8), false);
+		assert_int_equal(terminal_is_active(c), row[i].is_active);
+		terminal_add(&b, span_str(row[i].utf8), false);
 		assert_true(
 			span_eq_cstr(buf_span(&b), row[i].is_active ? row[i].escape : row[i].utf8));
 	}
@@ -82,8 +82,8 @@ static void test_d18_text_table(void **state)
 		KB_AUTO(buf) struct buf b;
 		uint32_t c;
 		buf_init(&b, 64);
-		assert_int_equal(text_utf8((const uint8_t *)broken[i], strlen(broken[i]), &c), 0);
-		text_add(&b, span_str(broken[i]), true);
+		assert_int_equal(utf8_read((const uint8_t *)broken[i], strlen(broken[i]), &c), 0);
+		terminal_add(&b, span_str(broken[i]), true);
 		assert_int_equal(b.len, 6 * strlen(broken[i]));
 		assert_memory_equal(b.p, "\\ufffd", 6);
 	}
@@ -95,13 +95,13 @@ static void test_d18_text_keeps_lines_that_are_ours(void **state)
 
 	(void)state;
 	buf_init(&b, 64);
-	text_add(&b, span_str("a\nb\r\tc\x7f"), true);
+	terminal_add(&b, span_str("a\nb\r\tc\x7f"), true);
 	assert_true(span_eq_cstr(buf_span(&b), "a\nb\\u000d\\u0009c\\u007f"));
 	buf_reset(&b);
-	text_add(&b, span_of("a\0b", 3), true);
+	terminal_add(&b, span_of("a\0b", 3), true);
 	assert_true(span_eq_cstr(buf_span(&b), "a\\u0000b"));
 	buf_reset(&b);
-	text_add(&b, span_of(NULL, 0), true);
+	terminal_add(&b, span_of(NULL, 0), true);
 	assert_int_equal(b.len, 0);
 }
 
