@@ -123,7 +123,7 @@ static enum kb_err opt_time(struct record_fault *f, const struct json_t *obj, co
 {
 	enum kb_err err = json_has(obj, name) ? json_get_int(obj, name, out) : KB_OK;
 
-	if (err == KB_OK && !clock_is_time(*out))
+	if (err == KB_OK && json_has(obj, name) && !clock_is_time(*out))
 		return fault(f, KB_E_CONFIG, path, "%s is %s", path,
 			     *out < 0 ? "before 1970" : "after the year 9999");
 	return err == KB_OK ? KB_OK : bad_member(f, err, path);
