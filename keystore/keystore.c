@@ -90,7 +90,8 @@ enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out
 	}
 	ks->call_since_ms = p->call_since_ms;
 	ks->pin_refused = p->pin_refused;
-	ks->generation = p->generation;
+	ks->is_pin_refused = p->is_pin_refused;
+	ks->ctx = p->ctx;
 	buf_init(&ks->last_sealed, KB_MAX_SECRET + 8);
 	buf_init(&ks->last_first, KB_RSA_MAX_BITS / 8);
 	buf_init(&ks->last_second, KB_MAX_SECRET + 8);

@@ -29,14 +29,17 @@ struct keystore_params { /* borrowed during the call */
 	 * others. */
 	/* clock_mono_ms() at which the running call of the module began, 0: none runs. */
 	_Atomic int64_t *call_since_ms;
-	/* The generation whose PIN was refused: no process of it tries again. */
+	/* Set to 1 when the HSM refuses the PIN, before another process can try it … */
 	_Atomic uint32_t *pin_refused;
-	uint32_t generation;
+	/* … and asked before each try: was it refused to this process or another one that has it?
+	 */
+	bool (*is_pin_refused)(const void *ctx);
+	const void *ctx;
 };
 
 /* Load, C_Initialize, find the token, open one session, log in once.  A failed login is
- * KB_E_HSM_PIN and is never repeated, also by no other process that shares `pin_refused`. A token
- * with CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the
+ * KB_E_HSM_PIN and is never repeated, also by no other process that is_pin_refused() knows of. A
+ * token with CKF_USER_PIN_FINAL_TRY or _LOCKED is KB_E_HSM_PIN without a try.  On KB_OK *out is the
  * caller's. */
 KB_MUST_CHECK enum kb_err keystore_open(const struct keystore_params *p, struct keystore **out);
 void keystore_close(struct keystore *ks); /* NULL is fine */

@@ -41,7 +41,8 @@ struct keystore {
 	bool is_probing; /* in the self-test a refused call is an answer, not a fault to report */
 	_Atomic int64_t *call_since_ms; /* as in keystore_params */
 	_Atomic uint32_t *pin_refused;
-	uint32_t generation;
+	bool (*is_pin_refused)(const void *ctx);
+	const void *ctx;
 	pid_t owner; /* a forked child inherits sessions and login: it must not use them */
 	/* AES-256 key under which a key comes out of the module, good for this session. */
 	struct secret *transport;

@@ -61,7 +61,7 @@ static enum kb_err login(struct keystore *ks)
 		return err;
 	if (ks->login_err != KB_OK)
 		return fault_is(ks, ks->login_err, "an earlier login failed: not tried again");
-	if (ks->pin_refused != NULL && atomic_load(ks->pin_refused) == ks->generation) {
+	if (ks->is_pin_refused != NULL && ks->is_pin_refused(ks->ctx)) {
 		snprintf(ks->fault, sizeof ks->fault,
 			 "the PIN was refused to another worker: not tried again");
 		return ks->login_err = KB_E_HSM_PIN;
@@ -73,7 +73,7 @@ static enum kb_err login(struct keystore *ks)
 			 "the token reports that its PIN is locked or has one try left: not tried");
 		log_event(LOG_ERROR, "hsm.login", "why", ks->fault, NULL);
 		if (ks->pin_refused != NULL)
-			atomic_store(ks->pin_refused, ks->generation);
+			atomic_store(ks->pin_refused, 1);
 		return ks->login_err = KB_E_HSM_PIN;
 	}
 	struct span pin = secret_span(ks->pin);
@@ -83,7 +83,7 @@ static enum kb_err login(struct keystore *ks)
 	if ((err = p11_outcome(ks, "C_Login", rv)) != KB_OK)
 		ks->login_err = err;
 	if (err == KB_E_HSM_PIN && ks->pin_refused != NULL)
-		atomic_store(ks->pin_refused, ks->generation);
+		atomic_store(ks->pin_refused, 1);
 	return err;
 }
 

@@ -84,11 +84,14 @@ enum kb_err operation_find(const char *api, unsigned method, struct span path,
 	return out->operation == NULL ? KB_E_PATH : KB_E_METHOD;
 }
 
-enum pool operation_pool(const char *api, unsigned method, struct span path)
+struct operation_way operation_way(const char *api, unsigned method, struct span path)
 {
 	struct url_text text = {.used = 0};
 	struct operation_match m;
 	enum kb_err err = operation_find(api, method, path, &text, &m);
 
-	return err == KB_OK || err == KB_E_METHOD ? m.operation->pool : POOL_VAULT;
+	return (struct operation_way){
+		.pool = err == KB_OK || err == KB_E_METHOD ? m.operation->pool : POOL_VAULT,
+		.record = err == KB_OK ? m.operation->record : RECORD_RELEASE,
+	};
 }

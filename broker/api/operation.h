@@ -35,8 +35,12 @@ struct operation_match {
  * KB_E_METHOD: rows have the path, with other methods; *out then holds the first of them. */
 KB_MUST_CHECK enum kb_err operation_find(const char *api, unsigned method, struct span path,
 					 struct url_text *text, struct operation_match *out);
-/* The pool that serves, or refuses, this request. */
-enum pool operation_pool(const char *api, unsigned method, struct span path);
+struct operation_way {  /* what a gateway must know of a request */
+	enum pool pool; /* that serves it, or refuses it */
+	/* Of a success.  A path that no row has gets no success: it is taken for the strictest. */
+	enum record_kind record;
+};
+struct operation_way operation_way(const char *api, unsigned method, struct span path);
 /* Is this a key version as keys.d has it: 32 lower-case hex digits? */
 bool operation_is_version(struct span text);
 

@@ -379,6 +379,14 @@
 #define KB_LEDGER_MIB 512
 /* MiB: Address space of the fetcher: 256 issuers, each with a thread that resolves a name. */
 #define KB_FETCHER_MIB 4096
+/* descriptors: Open files that the supervisor must be allowed: two numbers for the page of each
+ * possible process, and the sockets of four generations. */
+#define KB_SUPERVISOR_FILES 1024
+/* ms: A process whose loop has not turned for this long is killed. The supervisor counts only time
+ * in which it ran itself. */
+#define KB_HEARTBEAT_MS 15000
+/* ms: The same for a ledger during one write and sync: a slow disk is not cured by a restart. */
+#define KB_HEARTBEAT_SYNC_MS 60000
 /* processes: Processes that the user must be allowed, beside two for each gateway and two for each
  * worker. While generations change there are twice as many. */
 #define KB_MIN_PROCESSES 8

@@ -2,6 +2,8 @@
  * the ledger may not.  Never log a token, a claim's value, key bytes or header dumps. */
 #ifndef KB_BASE_LOG_H
 #define KB_BASE_LOG_H
+#include <stdatomic.h>
+
 #include "base/bytes.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -11,6 +13,13 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* `process` is written to every line; it is not copied. */
 void log_init(const char *process, enum log_level most);
+
+/* For a process that must go on while nobody reads its log: a line that is not taken at once is
+ * dropped, and the next one that is taken is preceded by "log.dropped" with their number.  A pipe
+ * or terminal at stderr is opened once more, so that the others who have it see no O_NONBLOCK. */
+void log_never_wait(void);
+/* Count dropped lines there, too. */
+void log_count_dropped(_Atomic uint64_t *counter);
 
 /* Pairs of name and value, C strings, ended by NULL.  A value that is NULL is written as "null".
  * Values are escaped and cut at KB_MAX_LOG_VALUE:

@@ -35,7 +35,7 @@ enum phase { PHASE_IDLE, PHASE_METADATA, PHASE_KEYS };
 struct feed { /* one issuer */
 	const struct issuer_config *config;
 	struct keyset_origin origin;
-	struct issuer_stats *slot; /* NULL: the shared statistics are full */
+	struct issuer_fetch *slot; /* in our page */
 	enum phase phase;
 	struct fetch *fetch; /* under way, NULL in PHASE_IDLE */
 	char *url;           /* of PHASE_METADATA or PHASE_KEYS */
@@ -53,6 +53,7 @@ struct feed { /* one issuer */
 struct fetcher {
 	const struct config *config;
 	struct process_stats *self;
+	struct process_health *health;
 	struct fetch_set *set;
 	struct feed *feed;
 	bool is_requests_closed; /* all vaults have ended */
@@ -106,8 +107,6 @@ static void plan_refresh(struct feed *f, int64_t left_s)
 
 static void publish(struct feed *f, enum kb_err err, unsigned keys)
 {
-	if (f->slot == NULL)
-		return;
 	atomic_store(&f->slot->fault, err);
 	if (err != KB_OK)
 		return;
@@ -204,8 +203,7 @@ static void attempt(struct fetcher *r, struct feed *f)
 
 	f->attempt_ms = clock_mono_ms();
 	f->has_attempt = true;
-	if (f->slot != NULL)
-		atomic_store(&f->slot->attempt_s, clock_wall_s());
+	atomic_store(&f->slot->attempt_s, clock_wall_s());
 	if (f->config->source == KEYS_DISCOVERY) {
 		snprintf(url, sizeof url, "%.*s/.well-known/openid-configuration", (int)issuer.len,
 			 (const char *)issuer.p);
@@ -340,7 +338,7 @@ static void load_file(struct fetcher *r, struct feed *f)
 }
 
 static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config,
-		       struct stats *stats)
+		       struct issuer_fetch *slot)
 {
 	KB_AUTO(jwks) struct jwks *set = NULL;
 
@@ -348,7 +346,7 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 	f->logged = KB_E_BUG;
 	f->next_ms = clock_mono_ms();
 	config_origin(config, &f->origin);
-	f->slot = stats_issuer(stats, config->rules.name, f->origin.id);
+	f->slot = slot;
 	if (config->source != KEYS_JWKS_FILE) {
 		load_file(r, f);
 		return;
@@ -357,7 +355,7 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 	enum kb_err err = jwks_parse(config->jwks_file, &set, NULL);
 	f->fetched_s = clock_wall_s();
 	publish(f, err, err == KB_OK ? (unsigned)jwks_count(set) : 0);
-	if (f->slot != NULL && err == KB_OK)
+	if (err == KB_OK)
 		atomic_store(&f->slot->stale_at_s, INT64_MAX);
 }
 
@@ -381,6 +379,7 @@ static enum kb_err serve(struct fetcher *r)
 		struct pollfd extra[2] = {{.fd = FD_CONTROL, .events = POLLIN},
 					  {.fd = FD_FETCHER_REQUESTS, .events = POLLIN}};
 		int64_t now_ms = clock_mono_ms(), now_s = clock_wall_s();
+		health_beat(r->health);
 		for (size_t i = 0; i < r->config->n_issuers; i++)
 			if (is_due(&r->feed[i], now_ms, now_s))
 				attempt(r, &r->feed[i]);
@@ -431,7 +430,7 @@ int fetcher_main(const struct process_start *start)
 	KB_AUTO(config) struct config *config = NULL;
 	KB_AUTO(fetch_set) struct fetch_set *set = NULL;
 	struct config_faults faults = {0};
-	struct fetcher r = {.self = start->stats};
+	struct fetcher r = {.self = start->stats, .health = start->health};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
@@ -447,7 +446,7 @@ int fetcher_main(const struct process_start *start)
 	if (r.feed == NULL)
 		return fail(start, KB_E_NOMEM, PROCESS_EXIT_RESTART);
 	for (size_t i = 0; i < config->n_issuers; i++)
-		begin_feed(&r, &r.feed[i], &config->issuers[i], &start->shared->stats);
+		begin_feed(&r, &r.feed[i], &config->issuers[i], &start->page->fetch[i]);
 	if ((err = confine_process(start, config, 0)) != KB_OK) {
 		free_feeds(&r);
 		return fail(start, err, PROCESS_EXIT_RESTART);

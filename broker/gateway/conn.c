@@ -51,7 +51,7 @@ void conn_shared_free(struct conn_shared *shared)
 
 void conn_count_refused(struct conn_shared *shared, enum kb_err err)
 {
-	atomic_fetch_add_explicit(&shared->stats->refused[err], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&shared->refused[err], 1, memory_order_relaxed);
 	stats_count(shared->self, COUNT_REFUSED, 1);
 }
 

@@ -44,7 +44,7 @@ struct conn_shared {
 	struct admission admission;
 	struct event *admit_timer; /* armed while a waiting connection may be admitted */
 	struct deadlines deadlines;
-	struct stats *stats;
+	_Atomic uint64_t *refused; /* by code */
 	struct process_stats *self;
 	struct buf frame, reply; /* scratch: empty between calls */
 	unsigned connections;

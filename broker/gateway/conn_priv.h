@@ -30,6 +30,7 @@ struct conn {
 	size_t head_len, body_len; /* of the request in CONN_BODY */
 	size_t reserved;           /* bytes of body accounted to the source */
 	int64_t complete_us;       /* when the request was complete; 0: it is not */
+	struct operation_way way;  /* of the request under way */
 	uint8_t uuid[16];
 	size_t client_id_len;
 	char client_id[KB_MAX_CLIENT_REQUEST_ID];

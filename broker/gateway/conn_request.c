@@ -208,9 +208,8 @@ static void submit(struct conn *c)
 {
 	struct conn_shared *shared = c->shared;
 	const struct conn_listener *listener = listener_of(c);
-	enum pool pool = POOL_VAULT;
 	struct evbuffer *in = bufferevent_get_input(c->bev);
-	uint64_t id = exchange_next_id(shared->exchange);
+	uint64_t id = exchange_next_id(shared->exchange, c->way.record != RECORD_NONE, c->uuid);
 
 	set_state(c, CONN_WAIT);
 	c->complete_us = clock_mono_us();
@@ -224,15 +223,12 @@ static void submit(struct conn *c)
 	memcpy(f.uuid, c->uuid, sizeof f.uuid);
 	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, listener->api->max_bearer,
 					&shared->frame);
-	if (err == KB_OK) /* before the path is wiped */
-		pool = operation_pool(listener->api->name, f.method,
-				      url_below(f.target, listener->base_url));
 	request_wipe(in, c->head_len + c->body_len);
 	/* What comes now belongs to the next request and waits in the kernel. */
 	set_read_limits(c, 0, KB_READ_IDLE);
 	if (err == KB_OK)
-		err = exchange_send(shared->exchange, pool, &c->pending, id, &c->source->queued,
-				    buf_span(&shared->frame));
+		err = exchange_send(shared->exchange, c->way.pool, &c->pending, id,
+				    &c->source->queued, buf_span(&shared->frame));
 	OPENSSL_cleanse(shared->frame.p, shared->frame.len);
 	buf_reset(&shared->frame);
 	if (err != KB_OK)
@@ -246,6 +242,8 @@ static void accept_head(struct conn *c, const struct http_request *r)
 	size_t total = r->head_len + r->body_len;
 
 	new_uuid(c->uuid);
+	c->way = operation_way(listener_of(c)->api->name, request_method(r->method),
+			       url_below(r->path, listener_of(c)->base_url));
 	c->head_len = r->head_len;
 	c->body_len = r->body_len;
 	c->is_keep_alive = r->is_keep_alive;

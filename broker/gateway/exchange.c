@@ -8,7 +8,6 @@
 #include <event2/event.h>
 #include <linux/sock_diag.h>
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -31,7 +30,7 @@ struct window_place {
 struct exchange {
 	struct pending **bucket;
 	size_t mask;
-	uint64_t first_id, last_id;
+	uint64_t count; /* of ids made */
 	struct queue queue;
 	struct window_place place[KB_MAX_WINDOW];
 	unsigned n_held, window; /* places held, and places that may be held now */
@@ -48,7 +47,7 @@ struct exchange {
 
 static struct pending **bucket_of(const struct exchange *x, uint64_t id)
 {
-	return &x->bucket[id & x->mask]; /* ids are consecutive: no hash spreads better */
+	return &x->bucket[id & x->mask]; /* a count: no hash spreads better */
 }
 
 struct pending *exchange_find(const struct exchange *x, uint64_t id)
@@ -60,9 +59,12 @@ struct pending *exchange_find(const struct exchange *x, uint64_t id)
 	return p;
 }
 
-uint64_t exchange_next_id(struct exchange *x)
+uint64_t exchange_next_id(struct exchange *x, bool needs_record, const uint8_t uuid[static 16])
 {
-	return ++x->last_id;
+	uint64_t random;
+
+	memcpy(&random, uuid + 8, sizeof random);
+	return frame_new_id(needs_record, random, ++x->count);
 }
 
 static void table_add(struct exchange *x, struct pending *p, uint64_t id)
@@ -286,10 +288,8 @@ static void take_response(struct exchange *x, struct span message)
 	}
 	place_free(x, r.id);
 	struct pending *p = exchange_find(x, r.id);
-	if (p == NULL) {
-		/* One of ours whose client has gone or has its 503. */
-		if (r.id > x->first_id && r.id <= x->last_id)
-			stats_count(x->self, COUNT_REPLIES_LOST, 1);
+	if (p == NULL) { /* its client has gone or has its 503, or nobody asked */
+		stats_count(x->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
 	exchange_cancel(x, p);
@@ -353,7 +353,6 @@ enum kb_err exchange_new(struct event_base *base, const struct exchange_config *
 {
 	struct exchange *x = calloc(1, sizeof *x);
 	size_t buckets = 64;
-	uint32_t epoch;
 
 	*out = NULL;
 	if (x == NULL)
@@ -376,13 +375,10 @@ enum kb_err exchange_new(struct event_base *base, const struct exchange_config *
 		is_made = is_made && x->writable[i] != NULL && x->closed[i] != NULL;
 	}
 	x->readable = event_new(base, cfg->ledger_fd, EV_READ | EV_PERSIST, on_readable, x);
-	if (x->bucket == NULL || !is_made || x->readable == NULL ||
-	    RAND_bytes((unsigned char *)&epoch, sizeof epoch) != 1) {
+	if (x->bucket == NULL || !is_made || x->readable == NULL) {
 		exchange_free(x);
 		return KB_E_NOMEM;
 	}
-	x->first_id = x->last_id = (uint64_t)(cfg->gateway & 0xff) << 56 | (uint64_t)(epoch >> 8)
-										   << 32;
 	bool is_added = event_add(x->readable, NULL) == 0;
 	for (unsigned i = 0; i < POOL_COUNT; i++)
 		is_added = is_added && event_add(x->closed[i], NULL) == 0;

@@ -33,7 +33,6 @@ struct exchange_events {
 struct exchange_config {
 	int pool_fd[POOL_COUNT], ledger_fd; /* stay the caller's */
 	struct process_stats *self;
-	unsigned gateway; /* its number in its generation, < 256: the ledger responds by it */
 	/* How many requests workers and ledger may hold, window_least to window ≤ KB_MAX_WINDOW.
 	 * The kernel would take thousands, in one line for all sources.  A small window leaves the
 	 * others in our queue, which is fair between sources. */
@@ -46,9 +45,9 @@ KB_MUST_CHECK enum kb_err exchange_new(struct event_base *base, const struct exc
 				       const struct exchange_events *events, struct exchange **out);
 void exchange_free(struct exchange *x);
 
-/* The id for the next exchange_send(): gateway (top byte), random epoch, count.  Never 0, never
- * returned twice. */
-uint64_t exchange_next_id(struct exchange *x);
+/* The id for the next exchange_send(); `uuid` is the request's: random, and not known to others.
+ * Of no other request under way. */
+uint64_t exchange_next_id(struct exchange *x, bool needs_record, const uint8_t uuid[static 16]);
 /* Send the frame, which has `id` in it, to the pool, or queue it.  On any error (KB_E_QUEUE_FULL,
  * KB_E_NOMEM, KB_E_FRAME, KB_E_RELOADED) nothing is under way.  When the socket is closed the
  * request counts as sent, and on_broken follows. */

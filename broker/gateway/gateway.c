@@ -107,7 +107,7 @@ static void out_of_descriptors(struct gateway *g, int listen_fd)
 			(void)close(fd);
 		g->spare_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	}
-	atomic_fetch_add_explicit(&g->start->shared->stats.refused[KB_E_CONN_LIMIT], 1,
+	atomic_fetch_add_explicit(&g->start->page->refused[KB_E_CONN_LIMIT], 1,
 				  memory_order_relaxed);
 	stats_count(g->start->stats, COUNT_REFUSED, 1);
 	log_event(LOG_WARN, "gateway.descriptors", "open", log_i64(g->shared.connections), NULL);
@@ -225,6 +225,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	health_beat(g->start->health);
 	conn_expire(&g->shared, now_ms);
 	exchange_tick(g->shared.exchange, now_ms);
 	trim_memory(g, now_ms);
@@ -373,7 +374,6 @@ static enum kb_err open_process(struct gateway *g)
 		.pool_fd = {[POOL_VAULT] = FD_GATEWAY_VAULT},
 		.ledger_fd = FD_GATEWAY_LEDGER,
 		.self = shared->self,
-		.gateway = g->start->index,
 		.window = g->window,
 		.window_least = g->window - KB_LEDGER_BATCH,
 		.max_queue = g->max_queue,
@@ -452,7 +452,7 @@ int gateway_main(const struct process_start *start)
 	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = PROCESS_EXIT_RESTART};
 	enum kb_err err = KB_E_NOMEM;
 
-	g.shared.stats = &start->shared->stats;
+	g.shared.refused = start->page->refused;
 	g.shared.self = start->stats;
 	g.shared.on_space = on_space;
 	g.shared.ctx = &g;

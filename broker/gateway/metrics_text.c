@@ -1,5 +1,5 @@
-/* broker/gateway/metrics_text.c — the shared statistics as /metrics.  Any process can write any
- * byte of them, so text is bounded and indices are checked when read. */
+/* broker/gateway/metrics_text.c — the pages of all processes as /metrics.  A process can write any
+ * byte of its own, so text is bounded and indices are checked when read. */
 #include "gateway/metrics_text.h"
 
 #include "base/clock.h"
@@ -40,13 +40,14 @@ static void add_label(struct buf *out, const char *name, struct span value)
 }
 
 /* Sum of a counter over all processes of a kind, the ended ones too. */
-static uint64_t sum_of(const struct stats *stats, enum process_kind kind, enum counter c)
+static uint64_t sum_of(const struct shared *shared, enum process_kind kind, enum counter c)
 {
-	uint64_t sum = counter_is_gauge(c) ? 0 : atomic_load(&stats->retired[kind].counter[c]);
+	const struct process_stats *retired = &shared->board->retired[kind].stats;
+	uint64_t sum = counter_is_gauge(c) ? 0 : atomic_load(&retired->counter[c]);
 
-	for (size_t i = 0; i < PROCESS_SLOTS; i++)
-		if (atomic_load(&stats->process[i].kind) == (unsigned)kind)
-			sum += atomic_load(&stats->process[i].counter[c]);
+	for (unsigned i = 0; i < PROCESS_SLOTS; i++)
+		if (shared_is(shared, i, kind, 0))
+			sum += stats_read(&shared->page[i]->stats.counter[c]);
 	return sum;
 }
 
@@ -55,16 +56,16 @@ static const struct histogram *pick(const struct process_stats *s, unsigned whic
 	return which == 0 ? &s->total : which == 1 ? &s->judge : &s->hsm;
 }
 
-static void add_histogram(const struct stats *stats, struct buf *out, const char *name,
+static void add_histogram(const struct shared *shared, struct buf *out, const char *name,
 			  const char *help, enum process_kind kind, unsigned which)
 {
 	struct histogram sum = {0};
 	uint64_t so_far = 0;
 
-	histogram_sum(&sum, pick(&stats->retired[kind], which));
-	for (size_t i = 0; i < PROCESS_SLOTS; i++)
-		if (atomic_load(&stats->process[i].kind) == (unsigned)kind)
-			histogram_sum(&sum, pick(&stats->process[i], which));
+	histogram_sum(&sum, pick(&shared->board->retired[kind].stats, which));
+	for (unsigned i = 0; i < PROCESS_SLOTS; i++)
+		if (shared_is(shared, i, kind, 0))
+			histogram_sum(&sum, pick(&shared->page[i]->stats, which));
 	add_head(out, name, "histogram", help);
 	for (size_t i = 0; i < HIST_BUCKETS; i++) {
 		so_far += atomic_load(&sum.count[i]);
@@ -78,12 +79,12 @@ static void add_histogram(const struct stats *stats, struct buf *out, const char
 	buf_addf(out, "keybroker_%s_count %llu\n", name, (unsigned long long)so_far);
 }
 
-static void add_outcomes(const struct stats *stats, struct buf *out, bool is_release)
+static void add_outcomes(const struct outcomes *all, struct buf *out, bool is_release)
 {
 	add_head(out, is_release ? "releases_total" : "refusals_total", "counter",
 		 is_release ? "Keys released." : "Calls judged and refused.");
 	for (size_t i = 0; i < STATS_OUTCOMES; i++) {
-		const struct outcome_stats *o = &stats->outcome[i];
+		const struct outcome_stats *o = &all->outcome[i];
 		if (atomic_load(&o->used) != ENTRY_USED || (o->code == KB_OK) != is_release)
 			continue;
 		buf_add_str(out,
@@ -92,41 +93,55 @@ static void add_outcomes(const struct stats *stats, struct buf *out, bool is_rel
 		add_label(out, "issuer", bounded(o->issuer, sizeof o->issuer));
 		if (!is_release)
 			add_label(out, "code", span_str(kb_err_name((enum kb_err)o->code)));
-		buf_addf(out, "} %llu\n", (unsigned long long)atomic_load(&o->n));
+		buf_addf(out, "} %llu\n", (unsigned long long)stats_read(&o->n));
 	}
 }
 
-static void add_refused(const struct stats *stats, struct buf *out)
+static uint64_t refused_of(const struct shared *shared, unsigned code)
+{
+	uint64_t sum = atomic_load(&shared->board->retired[PROCESS_GATEWAY].refused[code]);
+
+	for (unsigned i = SLOT_FIRST; i < PROCESS_SLOTS; i++)
+		if (shared_is(shared, i, PROCESS_GATEWAY, 0))
+			sum += stats_read(&shared->page[i]->refused[code]);
+	return sum;
+}
+
+static void add_refused(const struct shared *shared, struct buf *out)
 {
 	add_head(out, "refused_before_request_total", "counter",
 		 "Connections and requests that the gateway refused; no vault had them.");
-	for (unsigned e = 0; e < KB_ERR_COUNT; e++)
-		if (atomic_load(&stats->refused[e]) != 0)
+	for (unsigned e = 0; e < KB_ERR_COUNT; e++) {
+		uint64_t n = refused_of(shared, e);
+		if (n != 0)
 			buf_addf(out, "keybroker_refused_before_request_total{code=\"%s\"} %llu\n",
-				 kb_err_name((enum kb_err)e),
-				 (unsigned long long)atomic_load(&stats->refused[e]));
+				 kb_err_name((enum kb_err)e), (unsigned long long)n);
+	}
 }
 
-static void add_issuers(const struct stats *stats, struct buf *out, int64_t now_s)
+static void add_issuers(const struct shared *shared, struct buf *out, int64_t now_s)
 {
+	const struct board *board = shared->board;
+	const uint32_t n = atomic_load(&board->n_issuers);
+	const struct issuer_fetch *fetch = shared_fetch(shared, atomic_load(&board->generation));
+
 	add_head(out, "issuer_keys_age_seconds", "gauge",
 		 "Time since the issuer's key set was last fetched and found good.");
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		const struct issuer_stats *s = &stats->issuer[i];
-		if (!issuer_is_shown(s) || atomic_load(&s->fetched_s) == 0)
+	for (uint32_t i = 0; fetch != NULL && i < n && i < KB_MAX_ISSUERS; i++) {
+		int64_t fetched_s = atomic_load(&fetch[i].fetched_s);
+		if (fetched_s <= 0 || fetched_s > now_s + KB_MAX_SKEW_S)
 			continue;
 		buf_add_str(out, "keybroker_issuer_keys_age_seconds{");
-		add_label(out, "issuer", bounded(s->name, sizeof s->name));
-		buf_addf(out, "} %lld\n", (long long)(now_s - atomic_load(&s->fetched_s)));
+		add_label(out, "issuer",
+			  bounded(board->issuer[i].name, sizeof board->issuer[i].name));
+		buf_addf(out, "} %lld\n", (long long)(now_s - fetched_s));
 	}
 	add_head(out, "issuer_keys", "gauge", "Usable keys in the issuer's set.");
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		const struct issuer_stats *s = &stats->issuer[i];
-		if (!issuer_is_shown(s))
-			continue;
+	for (uint32_t i = 0; i < n && i < KB_MAX_ISSUERS; i++) {
 		buf_add_str(out, "keybroker_issuer_keys{");
-		add_label(out, "issuer", bounded(s->name, sizeof s->name));
-		buf_addf(out, "} %u\n", (unsigned)atomic_load(&s->keys));
+		add_label(out, "issuer",
+			  bounded(board->issuer[i].name, sizeof board->issuer[i].name));
+		buf_addf(out, "} %u\n", fetch == NULL ? 0 : (unsigned)atomic_load(&fetch[i].keys));
 	}
 }
 
@@ -134,10 +149,9 @@ static void add_processes(const struct shared *shared, struct buf *out)
 {
 	unsigned up[PROCESS_COUNT] = {0};
 
-	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
-		const struct process_health *h = &shared->health.process[i];
-		unsigned kind = atomic_load(&h->kind);
-		if (kind < PROCESS_COUNT && health_is_serving(h))
+	for (unsigned i = 0; i < PROCESS_SLOTS; i++) {
+		unsigned kind = atomic_load(&shared->board->seat[i].kind);
+		if (kind < PROCESS_COUNT && shared_is_serving(shared, i))
 			up[kind]++;
 	}
 	add_head(out, "process_up", "gauge", "Processes that can serve.");
@@ -149,26 +163,18 @@ static void add_processes(const struct shared *shared, struct buf *out)
 		buf_addf(out, "keybroker_process_restarts_total{process=\"%s\"} %llu\n",
 			 process_name(k),
 			 (unsigned long long)atomic_load(
-				 &shared->stats.retired[k].counter[COUNT_RESTARTS]));
+				 &shared->board->retired[k].stats.counter[COUNT_RESTARTS]));
 }
 
 /* How long the batch that is written and synced now has taken so far. */
-static double ledger_lag_s(const struct health *health)
+static double ledger_lag_s(const struct shared *shared)
 {
-	double lag = 0;
-
-	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
-		const struct process_health *h = &health->process[i];
-		if (atomic_load(&h->kind) == PROCESS_LEDGER &&
-		    atomic_load(&h->state) == HEALTH_BUSY)
-			lag = (double)(clock_mono_ms() - atomic_load(&h->busy_since_ms)) / 1e3;
-	}
-	return lag < 0 ? 0 : lag;
+	return (double)health_hung_ms(&shared->ledger->page.health, clock_mono_ms()) / 1e3;
 }
 
 void metrics_text(const struct shared *shared, struct buf *out)
 {
-	const struct stats *stats = &shared->stats;
+	const struct board *board = shared->board;
 	static const struct {
 		enum process_kind kind;
 		enum counter counter;
@@ -218,49 +224,53 @@ void metrics_text(const struct shared *shared, struct buf *out)
 		{PROCESS_SUPERVISOR, COUNT_RELOADS_FAILED, "reloads_failed_total", "counter",
 		 "Configurations refused by a reload; the old one stayed in force."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_HUNG, "killed_hung_total", "counter",
-		 "Workers killed because a request took too long."},
+		 "Processes killed because they hung."},
 		{PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN, "killed_forbidden_total", "counter",
 		 "Processes killed because of a system call that their sandbox forbids."},
 	};
-	uint64_t bad = 0;
+	uint64_t bad = 0, dropped = 0;
 
 	add_head(out, "build_info", "gauge", "Always 1.");
 	buf_addf(out, "keybroker_build_info{version=\"%s\"} 1\n", KB_VERSION);
 	add_one(out, "start_time_seconds", "gauge", "When the supervisor started.",
-		(uint64_t)atomic_load(&stats->started_s));
+		(uint64_t)atomic_load(&board->started_s));
 	add_one(out, "config_load_time_seconds", "gauge",
 		"When the configuration in force was loaded.",
-		(uint64_t)atomic_load(&stats->loaded_s));
+		(uint64_t)atomic_load(&board->loaded_s));
 	add_one(out, "config_generation", "gauge", "Number of the configuration in force.",
-		atomic_load(&stats->generation));
+		atomic_load(&board->generation));
 	add_one(out, "config_returned", "gauge",
 		"Ledger record in which the configuration in force came into force before; 0: it "
 		"is a new one.",
-		atomic_load(&stats->config_returned));
+		atomic_load(&shared->ledger->config_returned));
 	add_processes(shared, out);
-	add_outcomes(stats, out, true);
-	add_outcomes(stats, out, false);
+	add_outcomes(&shared->ledger->outcomes, out, true);
+	add_outcomes(&shared->ledger->outcomes, out, false);
 	add_one(out, "outcomes_lost_total", "counter",
 		"Releases and refusals that are counted above without key and issuer: too many "
 		"labels.",
-		atomic_load(&stats->outcomes_lost));
-	add_refused(stats, out);
-	add_histogram(stats, out, "gateway_seconds", "Request complete until its reply.",
+		atomic_load(&shared->ledger->outcomes.lost));
+	add_refused(shared, out);
+	add_histogram(shared, out, "gateway_seconds", "Request complete until its reply.",
 		      PROCESS_GATEWAY, 0);
-	add_histogram(stats, out, "vault_seconds", "A request in a worker.", PROCESS_VAULT, 0);
-	add_histogram(stats, out, "judge_seconds", "Verifying and deciding.", PROCESS_VAULT, 1);
-	add_histogram(stats, out, "hsm_seconds", "In the HSM.", PROCESS_VAULT, 2);
-	add_histogram(stats, out, "ledger_commit_seconds",
+	add_histogram(shared, out, "vault_seconds", "A request in a worker.", PROCESS_VAULT, 0);
+	add_histogram(shared, out, "judge_seconds", "Verifying and deciding.", PROCESS_VAULT, 1);
+	add_histogram(shared, out, "hsm_seconds", "In the HSM.", PROCESS_VAULT, 2);
+	add_histogram(shared, out, "ledger_commit_seconds",
 		      "Writing and syncing one batch of records.", PROCESS_LEDGER, 0);
 	add_head(out, "ledger_lag_seconds", "gauge",
 		 "How long the batch now in sync has taken so far; 0 when there is none.");
-	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(&shared->health));
+	buf_addf(out, "keybroker_ledger_lag_seconds %.3f\n", ledger_lag_s(shared));
 	for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
 		add_one(out, plain[i].name, plain[i].type, plain[i].help,
-			sum_of(stats, plain[i].kind, plain[i].counter));
-	for (enum process_kind k = PROCESS_GATEWAY; k < PROCESS_COUNT; k++)
-		bad += sum_of(stats, k, COUNT_FRAMES_BAD);
+			sum_of(shared, plain[i].kind, plain[i].counter));
+	for (enum process_kind k = PROCESS_SUPERVISOR; k < PROCESS_COUNT; k++) {
+		bad += sum_of(shared, k, COUNT_FRAMES_BAD);
+		dropped += sum_of(shared, k, COUNT_LOG_DROPPED);
+	}
 	add_one(out, "frames_bad_total", "counter",
 		"Messages between processes that did not decode.", bad);
-	add_issuers(stats, out, clock_wall_s());
+	add_one(out, "log_lines_dropped_total", "counter",
+		"Lines of the log that were dropped because nobody read it.", dropped);
+	add_issuers(shared, out, clock_wall_s());
 }

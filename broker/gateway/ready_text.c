@@ -1,6 +1,6 @@
-/* broker/gateway/ready_text.c — the shared statistics as /readyz: can this broker release a key
- * now, and if not, which part cannot.  Any process can write any byte of them, so text is bounded
- * and indices are checked when read. */
+/* broker/gateway/ready_text.c — the pages of all processes as /readyz: can this broker release a
+ * key now, and if not, which part cannot.  A process can write any byte of its own, so values are
+ * checked when read. */
 #include "gateway/ready_text.h"
 
 #include "base/clock.h"
@@ -14,37 +14,34 @@ static struct span bounded(const char *text, size_t cap)
 	return span_of(text, strnlen(text, cap));
 }
 
-/* Why a process cannot serve.  NULL: there is none. */
-static const char *fault_of(const struct process_health *h)
-{
-	unsigned fault = h == NULL ? KB_OK : atomic_load(&h->fault);
-
-	if (fault != KB_OK)
-		return kb_err_name((enum kb_err)fault);
-	return h == NULL || atomic_load(&h->pid) == 0 ? "not running" : "starting";
-}
-
 struct process_sum {
 	unsigned serving, all;
-	const struct process_health *down; /* one that cannot serve; one with a fault first */
+	const char *reason; /* why one cannot serve; of one with a fault first */
 };
 
 /* The ledger serves all generations. */
-static struct process_sum sum_process(const struct health *health, enum process_kind kind,
+static struct process_sum sum_process(const struct shared *shared, enum process_kind kind,
 				      uint32_t generation)
 {
-	struct process_sum sum = {0};
+	struct process_sum sum = {.reason = "not running"};
+	bool has_fault = false;
 
-	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
-		const struct process_health *h = &health->process[i];
-		if (atomic_load(&h->kind) != (unsigned)kind ||
-		    (kind != PROCESS_LEDGER && atomic_load(&h->generation) != generation))
+	for (unsigned i = 0; i < PROCESS_SLOTS; i++) {
+		if (!shared_is(shared, i, kind, kind == PROCESS_LEDGER ? 0 : generation))
 			continue;
 		sum.all++;
-		if (health_is_serving(h))
+		if (shared_is_serving(shared, i)) {
 			sum.serving++;
-		else if (sum.down == NULL || atomic_load(&sum.down->fault) == KB_OK)
-			sum.down = h;
+			continue;
+		}
+		enum kb_err fault = shared_fault(shared, i);
+		if (has_fault)
+			continue;
+		has_fault = fault != KB_OK;
+		if (has_fault)
+			sum.reason = kb_err_name(fault);
+		else if (atomic_load(&shared->board->seat[i].pid) != 0)
+			sum.reason = "starting";
 	}
 	return sum;
 }
@@ -57,42 +54,48 @@ static void add_state(struct buf *json, bool is_ready, const char *reason)
 }
 
 /* Whether some issuer's keys can be used; writes the list. */
-static bool add_ready_issuers(const struct stats *stats, int64_t now_s, struct buf *json)
+static bool add_ready_issuers(const struct shared *shared, uint32_t generation, int64_t now_s,
+			      struct buf *json)
 {
-	bool any = false, usable = false;
+	static const struct issuer_fetch nothing;
+	const struct board *board = shared->board;
+	const uint32_t n = atomic_load(&board->n_issuers);
+	const struct issuer_fetch *fetch = shared_fetch(shared, generation);
+	bool usable = false;
 
 	json_add_name(json, "issuers");
 	buf_add_str(json, "[");
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		const struct issuer_stats *s = &stats->issuer[i];
-		if (!issuer_is_shown(s))
-			continue;
-		int64_t fetched_s = atomic_load(&s->fetched_s);
-		unsigned fault = atomic_load(&s->fault);
-		bool is_ready = fetched_s != 0 && now_s <= atomic_load(&s->stale_at_s);
-		buf_add_str(json, any ? ",{" : "{");
-		json_add_member(json, "name", bounded(s->name, sizeof s->name));
+	for (uint32_t i = 0; i < n && i < KB_MAX_ISSUERS; i++) {
+		const struct board_issuer *is = &board->issuer[i];
+		const struct issuer_fetch *f = fetch == NULL ? &nothing : &fetch[i];
+		/* Pinned keys are a part of the configuration, which was checked. */
+		bool is_pinned = atomic_load(&is->is_pinned) != 0;
+		int64_t fetched_s =
+			is_pinned ? atomic_load(&board->loaded_s) : atomic_load(&f->fetched_s);
+		unsigned fault = atomic_load(&f->fault);
+		bool has_time = fetched_s > 0 && fetched_s <= now_s + KB_MAX_SKEW_S;
+		bool is_ready = is_pinned || (has_time && now_s <= atomic_load(&f->stale_at_s));
+		buf_add_str(json, i > 0 ? ",{" : "{");
+		json_add_member(json, "name", bounded(is->name, sizeof is->name));
 		add_state(json, is_ready,
-			  fault != KB_OK   ? kb_err_name((enum kb_err)fault)
-			  : fetched_s == 0 ? "not fetched yet"
-					   : "stale");
-		if (fetched_s != 0)
+			  fault != KB_OK && fault < KB_ERR_COUNT ? kb_err_name((enum kb_err)fault)
+			  : has_time                             ? "stale"
+								 : "not fetched yet");
+		if (has_time)
 			json_add_int(json, "age", now_s - fetched_s);
 		buf_add_str(json, "}");
-		any = true;
 		usable |= is_ready;
 	}
 	buf_add_str(json, "]");
-	return usable || !any;
+	return usable || n == 0;
 }
 
 void ready_text(const struct shared *shared, int64_t now_s, struct buf *json, bool *ready)
 {
-	const struct stats *stats = &shared->stats;
-	uint32_t generation = atomic_load(&stats->generation);
-	int64_t stepped_ms = atomic_load(&stats->clock_stepped_ms);
-	struct process_sum vaults = sum_process(&shared->health, PROCESS_VAULT, generation),
-			   ledger = sum_process(&shared->health, PROCESS_LEDGER, generation);
+	uint32_t generation = atomic_load(&shared->board->generation);
+	int64_t stepped_ms = atomic_load(&shared->board->clock_stepped_ms);
+	struct process_sum vaults = sum_process(shared, PROCESS_VAULT, generation),
+			   ledger = sum_process(shared, PROCESS_LEDGER, 0);
 	bool is_stable = stepped_ms == 0 || clock_mono_ms() - stepped_ms > CLOCK_STABLE_MS;
 	bool is_clock_good = clock_is_set(now_s) && is_stable;
 
@@ -101,13 +104,13 @@ void ready_text(const struct shared *shared, int64_t now_s, struct buf *json, bo
 	buf_add_str(&rest, "{");
 	json_add_name(&rest, "hsm");
 	buf_add_str(&rest, "{");
-	add_state(&rest, vaults.serving > 0, fault_of(vaults.down));
+	add_state(&rest, vaults.serving > 0, vaults.reason);
 	buf_add_str(&rest, "}");
 	json_add_name(&rest, "ledger");
 	buf_add_str(&rest, "{");
-	add_state(&rest, ledger.serving > 0, fault_of(ledger.down));
+	add_state(&rest, ledger.serving > 0, ledger.reason);
 	buf_add_str(&rest, "}");
-	bool has_issuer = add_ready_issuers(stats, now_s, &rest);
+	bool has_issuer = add_ready_issuers(shared, generation, now_s, &rest);
 	json_add_name(&rest, "workers");
 	buf_addf(&rest, "{\"serving\":%u,\"configured\":%u}", vaults.serving, vaults.all);
 	json_add_name(&rest, "clock");

@@ -111,15 +111,30 @@ static void sum_refusal(struct ledger *l, struct batch_item *it)
 	it->is_summed = true;
 }
 
+/* The vault's word counts for a refusal that cannot carry a key. */
+static bool is_short_refusal(const struct frame_reply *r)
+{
+	return r->status >= 400 && r->outcome.code != KB_OK && r->body.len <= KB_MAX_REFUSAL;
+}
+
+/* What may leave without a record.  The id is the gateway's and says whether the operation makes
+ * one: then a refusal alone, and a short one.  The vault's word does not count. */
+static bool may_pass_unrecorded(const struct frame_reply *r)
+{
+	if (!frame_needs_record(r->id) && !r->outcome.is_release)
+		return true;
+	return is_short_refusal(r);
+}
+
 /* The answer and the record, provided that the batch becomes durable. */
 static void judge(struct ledger *l, struct batch_item *it)
 {
 	const struct frame_reply *r = &it->reply;
 
 	it->record = r->record;
-	it->is_refusal = !r->outcome.is_release && r->outcome.code != KB_OK && r->status >= 400;
+	it->is_refusal = !r->outcome.is_release && is_short_refusal(r);
 	answer(it, (enum kb_err)r->outcome.code, r->status, r->body, r->retry_after_s);
-	if (r->outcome.is_release && r->record.len == 0) {
+	if (r->record.len == 0 && !may_pass_unrecorded(r)) {
 		refuse_unrecorded(l, it);
 		return;
 	}
@@ -147,8 +162,8 @@ static void count_outcome(struct ledger *l, const struct batch_item *it)
 	if (it->is_summed)
 		stats_count(l->self, COUNT_REFUSALS_SUMMED, 1);
 	if (it->code != KB_OK || it->reply.outcome.is_release)
-		stats_outcome(&l->start->shared->stats, (enum kb_err)it->code,
-			      it->reply.outcome.key, it->reply.outcome.issuer);
+		stats_outcome(&l->page->outcomes, (enum kb_err)it->code, it->reply.outcome.key,
+			      it->reply.outcome.issuer);
 }
 
 void batch_serve(struct ledger *l)

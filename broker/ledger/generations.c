@@ -1,6 +1,7 @@
 /* broker/ledger/generations.c — the sockets of each generation: replies from its vaults, responses
- * to its gateways.  Decides which gateway a response goes to, by its id.  Trusts the supervisor for
- * the sockets, and nothing of a frame's form.  Must never wait long for one gateway. */
+ * to its gateways.  Sends a response to the gateway whose socket the vault names, which takes it
+ * only when it waits for its id.  Trusts the supervisor for the sockets, and nothing of a frame's
+ * form. Must never wait long for one gateway. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -43,7 +44,7 @@ void ledger_generation_record(struct ledger *l, struct ledger_generation *g)
 		return;
 	}
 	if (g->number == l->newest)
-		atomic_store(&l->start->shared->stats.config_returned, returned);
+		atomic_store(&l->page->config_returned, returned);
 	if (returned != 0)
 		log_event(LOG_WARN, "config.returned", "config", g->digest, "record",
 			  log_i64((int64_t)returned), "what",
@@ -108,10 +109,10 @@ void ledger_generation_receive(struct ledger *l, struct ledger_generation *g)
 		*it = (struct batch_item){.from = g};
 		if (len > KB_MAX_FRAME ||
 		    frame_get_reply(span_of(frame, (size_t)len), &it->reply) != KB_OK ||
-		    it->reply.id >> 56 >= g->n_gateways) {
-			stats_count(l->self, COUNT_FRAMES_BAD, 1);
-			log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number), "bytes",
-				  log_i64(len), NULL);
+		    it->reply.gateway >= g->n_gateways) {
+			if (stats_bad_frame(l->self))
+				log_event(LOG_ERROR, "frame.bad", "generation", log_i64(g->number),
+					  "bytes", log_i64(len), NULL);
 			continue;
 		}
 		l->n++;
@@ -122,7 +123,7 @@ void ledger_generation_receive(struct ledger *l, struct ledger_generation *g)
  * not delay the others. */
 void ledger_generation_respond(struct ledger *l, const struct batch_item *it)
 {
-	size_t gateway = it->reply.id >> 56;
+	size_t gateway = it->reply.gateway;
 	struct ledger_generation *g = it->from;
 	struct frame_response r = {
 		.id = it->reply.id,

@@ -49,7 +49,7 @@ enum kb_err journal_commit(struct ledger *l, const struct chain *after, uint64_t
 {
 	int64_t from_us = clock_mono_us();
 
-	health_busy(l->start->health, 0);
+	health_busy(l->start->health, 0, 0);
 	enum kb_err err = segment_commit(&l->log, buf_span(&l->lines), after);
 	if (err != KB_OK) {
 		set_unwritable(l);

@@ -15,7 +15,10 @@
 #include "base/version.h"
 #include "process/confine.h"
 
-enum { LINGER_MS = 5000 }; /* after the supervisor has ended: for replies under way */
+enum {
+	LINGER_MS = 5000, /* after the supervisor has ended: for replies under way */
+	BEAT_MS = 1000,   /* without a reply: the loop turns, for the supervisor to see */
+};
 
 static void on_control(struct ledger *l)
 {
@@ -67,7 +70,8 @@ static int wait_ms(const struct ledger *l)
 {
 	if (l->is_control_closed || l->log.fd < 0)
 		return LEDGER_REOPEN_MS / 4;
-	return (int)refusals_due_ms(&l->refusals, clock_mono_ms());
+	const int64_t due_ms = refusals_due_ms(&l->refusals, clock_mono_ms());
+	return due_ms >= 0 && due_ms < BEAT_MS ? (int)due_ms : BEAT_MS;
 }
 
 /* How long a batch waits for more records.  A worker that is in a request will send one, and one
@@ -78,11 +82,13 @@ static int64_t wait_us(const struct ledger *l)
 {
 	bool is_any_busy = false, is_any_idle = false;
 
-	for (size_t i = 0; i < PROCESS_SLOTS; i++) {
-		const struct process_health *s = &l->start->shared->health.process[i];
-		if (atomic_load_explicit(&s->kind, memory_order_relaxed) != PROCESS_VAULT)
+	for (unsigned i = SLOT_FIRST; i < PROCESS_SLOTS; i++) {
+		const struct seat *seat = &l->start->shared->board->seat[i];
+		if (atomic_load_explicit(&seat->kind, memory_order_relaxed) != PROCESS_VAULT ||
+		    atomic_load_explicit(&seat->pid, memory_order_relaxed) == 0)
 			continue;
-		const uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+		const uint32_t state = atomic_load_explicit(
+			&l->start->shared->page[i]->health.state, memory_order_relaxed);
 		is_any_busy |= state == HEALTH_BUSY;
 		is_any_idle |= state == HEALTH_READY;
 	}
@@ -125,6 +131,7 @@ static void serve(struct ledger *l)
 	for (;;) {
 		struct pollfd p[LEDGER_GENERATIONS + 1];
 		size_t which[LEDGER_GENERATIONS], n = 0;
+		health_beat(l->start->health);
 		for (size_t i = 0; i < LEDGER_GENERATIONS; i++) {
 			struct ledger_generation *g = &l->generation[i];
 			if (g->number == 0)
@@ -219,7 +226,11 @@ int ledger_main(const struct process_start *start)
 {
 	static struct ledger l;
 
-	l = (struct ledger){.start = start, .self = start->stats, .log = {.dir = -1, .fd = -1}};
+	/* The supervisor gives the ledger the slot whose page is this one. */
+	l = (struct ledger){.start = start,
+			    .self = start->stats,
+			    .page = (struct ledger_page *)start->page,
+			    .log = {.dir = -1, .fd = -1}};
 	for (size_t i = 0; i < LEDGER_GENERATIONS; i++)
 		l.generation[i].replies = -1;
 	buf_init(&l.lines, (size_t)KB_LEDGER_BATCH * (CHAIN_MAX_LINE + 1));

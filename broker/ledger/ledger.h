@@ -38,6 +38,7 @@ struct batch_item { /* one reply of the batch; spans point into its frame */
 struct ledger {
 	const struct process_start *start;
 	struct process_stats *self;
+	struct ledger_page *page;
 	struct segments log;
 	struct replay *replay;
 	struct configs configs;

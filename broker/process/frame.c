@@ -128,11 +128,30 @@ static enum kb_err get_end(const struct frame_reader *c)
 	return !c->is_bad && c->at == c->in.len ? KB_OK : KB_E_FRAME;
 }
 
+/* ---- ids ---- */
+
+enum { COUNT_BITS = 24 };
+static const uint64_t needs_record_bit = UINT64_C(1) << 63;
+
+uint64_t frame_new_id(bool needs_record, uint64_t random, uint64_t count)
+{
+	uint64_t mask = (UINT64_C(1) << COUNT_BITS) - 1;
+	uint64_t id = (random << COUNT_BITS | (count & mask)) & ~needs_record_bit;
+
+	id |= needs_record ? needs_record_bit : 0;
+	return id == 0 ? UINT64_C(1) << COUNT_BITS : id;
+}
+
+bool frame_needs_record(uint64_t id)
+{
+	return (id & needs_record_bit) != 0;
+}
+
 /* ---- gateway → vault ---- */
 
 static bool request_ok(const struct frame_request *r, size_t body_len)
 {
-	return r->method != KB_METHOD_NONE && r->method <= KB_METHOD_DELETE &&
+	return r->id != 0 && r->method != KB_METHOD_NONE && r->method <= KB_METHOD_DELETE &&
 	       (r->has_authorization || !r->has_bearer) && (r->has_bearer || r->bearer.len == 0) &&
 	       r->bearer.len <= KB_MAX_BEARER && r->peer.len <= KB_MAX_PEER &&
 	       r->target.len <= KB_MAX_REQUEST_LINE && r->query.len <= KB_MAX_REQUEST_LINE &&
@@ -218,7 +237,7 @@ static bool reply_ok(const struct frame_reply *r)
 	bool replay_ok =
 		r->replay_until_s == 0 || (status_ok(r->replay_status) && r->replay_status >= 400);
 
-	return status_ok(r->status) && replay_ok && r->outcome.code < KB_ERR_COUNT &&
+	return r->id != 0 && status_ok(r->status) && replay_ok && r->outcome.code < KB_ERR_COUNT &&
 	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->peer.len <= KB_MAX_PEER && r->replay_grace_s <= KB_SINGLE_USE_GRACE_MAX_S &&
@@ -234,6 +253,7 @@ enum kb_err frame_put_reply(const struct frame_reply *r, struct buf *out)
 		return KB_E_FRAME;
 	put_type(out, TYPE_REPLY);
 	put_u64(out, r->id, 8);
+	put_u64(out, r->gateway, 1);
 	buf_add(out, r->uuid, sizeof r->uuid);
 	put_u64(out, r->status, 2);
 	put_u64(out, r->retry_after_s, 2);
@@ -264,6 +284,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 	struct frame_reader c = get_type(message, TYPE_REPLY);
 
 	*r = (struct frame_reply){.id = get_u64(&c, 8)};
+	r->gateway = (uint8_t)get_u64(&c, 1);
 	get_bytes(&c, r->uuid, sizeof r->uuid);
 	r->status = (uint16_t)get_u64(&c, 2);
 	r->retry_after_s = (uint16_t)get_u64(&c, 2);
@@ -293,7 +314,7 @@ enum kb_err frame_get_reply(struct span message, struct frame_reply *r)
 
 static bool response_ok(const struct frame_response *r)
 {
-	return status_ok(r->status) && r->code < KB_ERR_COUNT &&
+	return r->id != 0 && status_ok(r->status) && r->code < KB_ERR_COUNT &&
 	       is_header_text(r->challenge, KB_MAX_CHALLENGE) &&
 	       is_header_text(r->client_request_id, KB_MAX_CLIENT_REQUEST_ID) &&
 	       r->body.len <= KB_MAX_REPLY;

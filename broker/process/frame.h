@@ -6,11 +6,16 @@
 #include "base/bytes.h"
 #include "base/method.h"
 
+/* The id of a request: whether the operation that it asks for makes a record (top bit), 39 random
+ * bits, and a count.  Never 0.  Who has not received the request cannot guess it, so nobody else
+ * can answer it; and a vault cannot change what the gateway says of the operation, because no
+ * request waits for another id. */
+uint64_t frame_new_id(bool needs_record, uint64_t random, uint64_t count);
+bool frame_needs_record(uint64_t id);
+
 /* gateway → vault: one HTTP request. */
 struct frame_request {
-	/* Made by the gateway: its number in its generation (top byte), a random epoch, a count.
-	 * Never used twice. */
-	uint64_t id;
+	uint64_t id;               /* made by the gateway: frame_new_id() */
 	uint8_t uuid[16];          /* x-ms-request-id */
 	uint8_t listener;          /* index in the configuration */
 	uint8_t method;            /* enum kb_method */
@@ -31,12 +36,13 @@ struct frame_request {
 /* vault → ledger: the answer, and what must be durable before it leaves. */
 struct frame_outcome {   /* for /metrics; names are those of the configuration, "" when unknown */
 	uint16_t code;   /* enum kb_err */
-	bool is_release; /* the body carries a key */
+	bool is_release; /* for /metrics: a success counts as a release */
 	struct span key, issuer;
 	uint32_t judge_us, hsm_us, total_us; /* where the time went in the vault */
 };
 struct frame_reply {
 	uint64_t id;
+	uint8_t gateway; /* whose socket the request came from; its number in its generation */
 	uint8_t uuid[16];
 	uint16_t status;
 	uint16_t retry_after_s; /* 0: no header */
@@ -67,7 +73,8 @@ struct frame_response {
 	struct span challenge, client_request_id, body;
 };
 
-/* Encode: `out` is reset and filled.  KB_E_FRAME when a field is out of its bound, KB_E_NOMEM. */
+/* Encode: `out` is reset and filled.  KB_E_FRAME when a field is out of its bound or the id is 0,
+ * KB_E_NOMEM. */
 KB_MUST_CHECK enum kb_err frame_put_request(const struct frame_request *r, struct buf *out);
 /* The same, but the caller writes the body to the `body_len` bytes at *body, which are in `out`.
  * r->body is ignored. */

@@ -138,10 +138,12 @@ static bool is_supervisor_gone(void)
 
 enum kb_err process_begin(struct process_start *start)
 {
+	static struct shared shared;
 	char name[16] = "kb-";
 	enum kb_err err;
 
 	log_init(process_name(start->process), LOG_INFO);
+	log_never_wait();
 	strncat(name, process_name(start->process), sizeof name - sizeof "kb-");
 	if (prctl(PR_SET_NAME, name, 0, 0, 0) != 0)
 		return KB_E_SYS;
@@ -155,13 +157,13 @@ enum kb_err process_begin(struct process_start *start)
 		return err;
 	if (is_supervisor_gone()) /* it may have ended before the line above */
 		return KB_E_SYS;
-	if ((err = shared_attach(FD_SHARED, &start->shared)) != KB_OK)
-		return err;
-	(void)close(FD_SHARED); /* it is mapped */
 	if (start->slot >= PROCESS_SLOTS)
 		return KB_E_CONFIG;
-	start->stats = &start->shared->stats.process[start->slot];
-	start->health = &start->shared->health.process[start->slot];
-	atomic_store(&start->health->pid, getpid());
+	if ((err = shared_attach(start->slot, FD_PAGE, FD_PAGES, &shared, &start->page)) != KB_OK)
+		return err;
+	start->shared = &shared;
+	start->stats = &start->page->stats;
+	log_count_dropped(&start->stats->counter[COUNT_LOG_DROPPED]);
+	start->health = &start->page->health;
 	return KB_OK;
 }

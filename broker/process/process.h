@@ -12,25 +12,30 @@
 enum process_fd {
 	/* SEQPACKET to the supervisor: struct control_message, descriptors as ancillary data */
 	FD_CONTROL = 3,
-	FD_SHARED = 4,
+	FD_PAGE = 4,    /* its own page of the shared memory, to write */
 	FD_ARCHIVE = 5, /* the configuration, see config/snapshot.h */
 	FD_FIRST = 6,   /* then, by process: */
 	/* gateway */
-	FD_GATEWAY_VAULT = 6,   /* requests out, shared by the generation's gateways */
+	FD_GATEWAY_VAULT = 6,   /* requests out, its own */
 	FD_GATEWAY_LEDGER = 7,  /* responses in, its own */
 	FD_GATEWAY_METRICS = 8, /* listening socket, or /dev/null when there is none */
 	FD_GATEWAY_LISTEN = 9,  /* listening sockets, in the configuration's order */
 	/* vault */
-	FD_VAULT_REQUESTS = 6, /* shared by the generation's workers */
-	FD_VAULT_LEDGER = 7,   /* replies out, shared */
-	FD_VAULT_FETCHER = 8,  /* fetch requests out: one uint32_t, the index of an issuer */
+	FD_VAULT_LEDGER = 6,  /* replies out, shared */
+	FD_VAULT_FETCHER = 7, /* fetch requests out: one uint32_t, the index of an issuer */
 	/* The PIN file, open for reading at offset 0.  It stays open: its lock lets one worker at a
 	 * time log in. */
-	FD_VAULT_PIN = 9,
+	FD_VAULT_PIN = 8,
+	/* Requests in, one a gateway, shared by the generation's workers: who sent a request is
+	 * known by its socket. */
+	FD_VAULT_REQUESTS = 9,
 	/* ledger: FD_LEDGER_DIR is a directory; sockets of generations come over control */
 	FD_LEDGER_DIR = 6,
 	/* fetcher */
 	FD_FETCHER_REQUESTS = 6, /* shared read end */
+	/* all: every page of the shared memory, to read; mapped and closed first of all */
+	FD_PAGES = 40,
+	FD_PAGES_END = FD_PAGES + PROCESS_SLOTS,
 };
 
 enum control_type {
@@ -69,26 +74,27 @@ struct control_message {
  * compares):
  *
  *	gateway: null 4, log 2, socket 5, eventpoll 1, pipe 2
- *	vault: null 2, log 2, socket 4, pin 1
+ *	vault: null 2, log 2, socket 4, eventpoll 1, pin 1
  *	ledger: null 2, log 2, socket 3, ledger 2, segment 1
  *	fetcher: null 2, log 2, socket 4
  *
  * null: standard input, the replaced archive, and a gateway's two spare descriptors.  socket: the
  * control socket and, of a gateway, one listener; a gateway has one more for each further listener
- * and for each client, a ledger two for each further gateway or generation.  pipe: libevent's, for
+ * and for each client, a vault for each further gateway, a ledger two for each further gateway or
+ * generation.  pipe: libevent's, for
  * signals.  pin: the PIN file, for its lock.  ledger: the directory, and once more for its lock.
  * The fetcher's sockets are control, fetch requests, and libcurl's pair for wake-ups. */
 
 struct process_start { /* parsed by main() */
 	enum process_kind process;
 	unsigned slot;
-	/* Among its kind in its generation.  A gateway's is the top byte of its request ids. */
-	unsigned index;
+	unsigned index; /* among its kind in its generation */
 	uint32_t generation;
 	const char *config_path;
-	struct shared *shared;
-	struct process_stats *stats;   /* this process's entry in it */
-	struct process_health *health; /* this process's entry in it */
+	const struct shared *shared;
+	struct page *page;           /* this process's, to write … */
+	struct process_stats *stats; /* … and two parts of it */
+	struct process_health *health;
 };
 
 KB_MUST_CHECK enum kb_err control_send(int fd, enum control_type type, uint32_t generation,

@@ -1,8 +1,6 @@
-/* broker/process/stats.c — counters in shared memory.  Decides nothing.  Any process can write any
- * byte of it, so indices and text are bounded when read, and no release is decided by it. */
+/* broker/process/stats.c — counters in shared memory.  Decides nothing.  What another process wrote
+ * may be any bytes: counts and text are bounded when read, and no release is decided by them. */
 #include "process/stats.h"
-
-#include <sched.h>
 
 /* ---- the figures of one process ---- */
 
@@ -14,37 +12,33 @@ bool counter_is_gauge(enum counter c)
 void histogram_sum(struct histogram *to, const struct histogram *from)
 {
 	for (size_t i = 0; i < HIST_BUCKETS; i++)
-		atomic_fetch_add(&to->count[i], atomic_load(&from->count[i]));
-	atomic_fetch_add(&to->sum_us, atomic_load(&from->sum_us));
-	atomic_fetch_add(&to->n, atomic_load(&from->n));
+		atomic_fetch_add(&to->count[i], stats_read(&from->count[i]));
+	atomic_fetch_add(&to->sum_us, stats_read(&from->sum_us));
+	atomic_fetch_add(&to->n, stats_read(&from->n));
 }
 
-void stats_start(struct stats *stats, unsigned index, enum process_kind kind)
+uint64_t stats_read(const _Atomic uint64_t *count)
 {
-	if (index >= PROCESS_SLOTS)
-		KB_BUG();
-	struct process_stats *s = &stats->process[index];
-	memset(s, 0, sizeof *s);
-	atomic_store(&s->kind, kind);
+	uint64_t n = atomic_load(count);
+
+	return n >> 53 == 0 ? n : 0; /* what a reader's floating point holds */
 }
 
-void stats_retire(struct stats *stats, unsigned index)
+bool stats_bad_frame(struct process_stats *s)
 {
-	if (index >= PROCESS_SLOTS)
-		KB_BUG();
-	struct process_stats *s = &stats->process[index];
-	unsigned kind = atomic_load(&s->kind);
+	uint64_t so_far = atomic_fetch_add(&s->counter[COUNT_FRAMES_BAD], 1);
 
-	if (kind != PROCESS_NONE && kind < PROCESS_COUNT) {
-		struct process_stats *sum = &stats->retired[kind];
-		for (enum counter c = 0; c < COUNTER_COUNT; c++)
-			if (!counter_is_gauge(c))
-				atomic_fetch_add(&sum->counter[c], atomic_load(&s->counter[c]));
-		histogram_sum(&sum->total, &s->total);
-		histogram_sum(&sum->judge, &s->judge);
-		histogram_sum(&sum->hsm, &s->hsm);
-	}
-	memset(s, 0, sizeof *s);
+	return (so_far & (so_far + 1)) == 0;
+}
+
+void stats_retire(struct process_stats *to, const struct process_stats *from)
+{
+	for (enum counter c = 0; c < COUNTER_COUNT; c++)
+		if (!counter_is_gauge(c))
+			atomic_fetch_add(&to->counter[c], stats_read(&from->counter[c]));
+	histogram_sum(&to->total, &from->total);
+	histogram_sum(&to->judge, &from->judge);
+	histogram_sum(&to->hsm, &from->hsm);
 }
 
 void stats_count(struct process_stats *s, enum counter c, uint64_t n)
@@ -69,74 +63,11 @@ void histogram_add(struct histogram *h, int64_t us)
 	atomic_fetch_add_explicit(&h->n, 1, memory_order_relaxed);
 }
 
-/* ---- issuers and outcomes ---- */
+/* ---- outcomes ---- */
 
 static struct span bounded(const char *text, size_t cap)
 {
 	return span_of(text, strnlen(text, cap));
-}
-
-/* Another process may be writing the name now.  If it ended there, the entry stays unused. */
-static uint32_t settled(const _Atomic uint32_t *used)
-{
-	uint32_t u = atomic_load(used);
-
-	for (unsigned spin = 0; u == ENTRY_CLAIMED && spin < 1000; spin++) {
-		sched_yield();
-		u = atomic_load(used);
-	}
-	return u;
-}
-
-struct issuer_stats *stats_issuer(struct stats *stats, const char *name, const char *origin)
-{
-	struct span want = bounded(name, sizeof stats->issuer->name - 1),
-		    from = bounded(origin, sizeof stats->issuer->origin - 1);
-
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		struct issuer_stats *s = &stats->issuer[i];
-		if (settled(&s->used) == ENTRY_USED &&
-		    span_eq(bounded(s->name, sizeof s->name), want) &&
-		    span_eq(bounded(s->origin, sizeof s->origin), from))
-			return s;
-	}
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		struct issuer_stats *s = &stats->issuer[i];
-		uint32_t expected = ENTRY_FREE;
-		if (!atomic_compare_exchange_strong(&s->used, &expected, ENTRY_CLAIMED))
-			continue;
-		memset(s->name, 0, sizeof s->name);
-		memcpy(s->name, want.p, want.len);
-		memset(s->origin, 0, sizeof s->origin);
-		memcpy(s->origin, from.p, from.len);
-		atomic_store(&s->in_force, 0);
-		atomic_store(&s->fetched_s, 0);
-		atomic_store(&s->stale_at_s, 0);
-		atomic_store(&s->attempt_s, 0);
-		atomic_store(&s->fault, KB_OK);
-		atomic_store(&s->keys, 0);
-		atomic_store(&s->used, ENTRY_USED);
-		return s;
-	}
-	return NULL;
-}
-
-bool issuer_is_shown(const struct issuer_stats *s)
-{
-	return atomic_load(&s->used) == ENTRY_USED && atomic_load(&s->in_force) != 0;
-}
-
-void stats_keep_issuers(struct stats *stats, struct issuer_stats *const *entries, size_t n)
-{
-	for (size_t i = 0; i < STATS_ISSUERS; i++) {
-		struct issuer_stats *s = &stats->issuer[i];
-		size_t k = 0;
-		while (k < n && entries[k] != s)
-			k++;
-		atomic_store(&s->in_force, k < n);
-		if (k == n)
-			atomic_store(&s->used, ENTRY_FREE);
-	}
 }
 
 static bool is_label(const char *text, size_t cap, struct span s)
@@ -170,7 +101,7 @@ static bool count_in(struct outcome_stats *o, enum kb_err code, struct span key,
 /* The table's first entries are one for each code, without labels; its second half is the
  * releases'.  A stranger can have every key refused with every code, and must not take the places
  * of releases, nor leave anything uncounted. */
-void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struct span issuer)
+void stats_outcome(struct outcomes *all, enum kb_err code, struct span key, struct span issuer)
 {
 	enum { HALF = STATS_OUTCOMES / 2 };
 	const size_t from = code == KB_OK ? HALF : KB_ERR_COUNT, places = HALF - from % HALF;
@@ -182,10 +113,10 @@ void stats_outcome(struct stats *stats, enum kb_err code, struct span key, struc
 	for (size_t i = 0; i < issuer.len; i++)
 		hash = (hash ^ issuer.p[i]) * 16777619u;
 	for (unsigned probe = 0; probe < 64 && key.len + issuer.len > 0; probe++)
-		if (count_in(&stats->outcome[from + (hash + probe) % places], code, key, issuer))
+		if (count_in(&all->outcome[from + (hash + probe) % places], code, key, issuer))
 			return;
-	(void)count_in(&stats->outcome[code < KB_ERR_COUNT ? code : KB_E_BUG], code,
-		       span_of(NULL, 0), span_of(NULL, 0));
+	(void)count_in(&all->outcome[code < KB_ERR_COUNT ? code : KB_E_BUG], code, span_of(NULL, 0),
+		       span_of(NULL, 0));
 	if (key.len + issuer.len > 0)
-		atomic_fetch_add(&stats->outcomes_lost, 1);
+		atomic_fetch_add(&all->lost, 1);
 }

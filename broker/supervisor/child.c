@@ -22,6 +22,8 @@ enum {
 	/* The supervisor checks every 100 ms and a kill takes a moment, but the client must have
 	 * its answer after KB_HSM_CALL_MS. */
 	EARLY_MS = 200,
+	/* The most that one look at a process counts as its silence; looks are 100 ms apart. */
+	WATCH_MS = 500,
 };
 
 void child_init(struct child *c, struct host *host, enum process_kind process, uint32_t generation,
@@ -36,11 +38,25 @@ void child_init(struct child *c, struct host *host, enum process_kind process, u
 			    .backoff_ms = BACKOFF_MS};
 }
 
-static struct process_health *health_of(const struct child *c)
+/* What it says; any bytes, when an attacker runs it. */
+static const struct process_health *health_of(const struct child *c)
 {
 	if (c->slot < 0)
 		KB_BUG();
-	return &c->host->shared->health.process[c->slot];
+	return &c->host->shared.all.page[c->slot]->health;
+}
+
+/* What we know. */
+static struct seat *seat_of(const struct child *c)
+{
+	if (c->slot < 0)
+		KB_BUG();
+	return &c->host->shared.board->seat[c->slot];
+}
+
+static void count_event(const struct child *c, enum process_kind kind, enum counter event)
+{
+	stats_count(&c->host->shared.board->retired[kind].stats, event, 1);
 }
 
 bool child_is_due(const struct child *c, int64_t now_ms)
@@ -88,6 +104,7 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	if (m.type == CONTROL_READY && !c->is_ready) {
 		c->is_ready = true;
 		c->ready_ms = clock_mono_ms();
+		atomic_store(&seat_of(c)->fault, KB_OK);
 		log_event(LOG_INFO, "process.ready", "name", process_name(c->process), "child",
 			  log_i64(c->pid), "generation", log_i64(c->generation), "after_ms",
 			  log_i64(c->ready_ms - c->started_ms), NULL);
@@ -102,21 +119,14 @@ static void on_message(evutil_socket_t fd, short what, void *ctx)
 	}
 }
 
-/* An entry for the new process.  The old one's counters are added to `retired`; its fault is
- * copied, because until READY it is the reason for /readyz. */
+/* An empty page for the new process.  Its predecessor's fault stays on the seat, because until
+ * READY it is the reason for /readyz. */
 static bool take_slot(struct child *c)
 {
-	unsigned fault = KB_OK;
-
-	if (c->slot >= 0) {
-		fault = atomic_load(&health_of(c)->fault);
-		shared_give_back(c->host->shared, (unsigned)c->slot);
-	}
-	c->slot = shared_take(c->host->shared, c->process, c->generation);
-	if (c->slot < 0)
-		return false;
-	atomic_store(&health_of(c)->fault, fault);
-	return true;
+	if (c->slot >= 0)
+		return shared_renew(&c->host->shared, (unsigned)c->slot) == KB_OK;
+	c->slot = shared_take(&c->host->shared, c->process, c->generation);
+	return c->slot >= 0;
 }
 
 void child_start(struct child *c, int archive, const int *fds, size_t n)
@@ -129,15 +139,20 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 		.exe = h->exe,
 		.user = &h->user,
 		.n_fds = FD_FIRST - FD_CONTROL + n,
+		.pages = h->shared.fd,
 	};
-	int pair[2] = {-1, -1};
+	int pair[2] = {-1, -1}, own = -1;
 
 	c->started_ms = clock_mono_ms();
 	c->is_ready = c->is_draining = false;
+	c->is_killed = false;
+	c->quiet_ms = 0;
+	c->watched_ms = c->started_ms;
 	close_control(c);
 	if (s.n_fds > SPAWN_MAX_FDS)
 		KB_BUG();
-	if (!take_slot(c) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+	if (!take_slot(c) || (own = shared_open_own(&h->shared, (unsigned)c->slot)) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
 		goto fail;
 	c->control = pair[0];
 	c->reader = event_new(h->base, c->control, EV_READ | EV_PERSIST, on_message, c);
@@ -146,7 +161,7 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 	s.slot = (unsigned)c->slot;
 	s.index = c->index;
 	s.fds[0] = pair[1];
-	s.fds[1] = h->shared_fd;
+	s.fds[1] = own;
 	s.fds[2] = archive;
 	memcpy(s.fds + 3, fds, n * sizeof *fds);
 	if (spawn_process(&s, &c->pid) != KB_OK) {
@@ -154,23 +169,28 @@ void child_start(struct child *c, int archive, const int *fds, size_t n)
 		goto fail;
 	}
 	close(pair[1]);
+	close(own);
 	if (c->starts++ > 0)
-		stats_count(&h->shared->stats.retired[c->process], COUNT_RESTARTS, 1);
-	atomic_store(&health_of(c)->pid, c->pid);
+		count_event(c, c->process, COUNT_RESTARTS);
+	atomic_store(&seat_of(c)->pid, c->pid);
 	return;
 fail:
 	log_event(LOG_ERROR, "process.start_failed", "name", process_name(c->process), "why",
 		  c->slot < 0 ? "no free slot" : strerror(errno), NULL);
 	if (pair[1] >= 0)
 		close(pair[1]);
+	if (own >= 0)
+		close(own);
 	close_control(c);
 	back_off(c, c->started_ms);
 }
 
-uint64_t child_ended(struct child *c, int status, bool is_expected)
+struct lost_request child_ended(struct child *c, int status, bool is_expected)
 {
-	struct process_health *h = health_of(c);
-	uint64_t request = atomic_load(&h->request_id);
+	const struct process_health *h = health_of(c);
+	struct seat *seat = seat_of(c);
+	struct lost_request lost = {.id = atomic_load(&h->request_id),
+				    .gateway = atomic_load(&h->gateway)};
 	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 
 	log_event(is_expected ? LOG_INFO : LOG_WARN, "process.ended", "name",
@@ -179,8 +199,7 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 		  log_i64(WIFSIGNALED(status) ? WTERMSIG(status) : code), NULL);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
 		/* The sandbox stopped it: an attacker ran code in it, or its list lacks a call. */
-		stats_count(&c->host->shared->stats.retired[PROCESS_SUPERVISOR],
-			    COUNT_KILLED_FORBIDDEN, 1);
+		count_event(c, PROCESS_SUPERVISOR, COUNT_KILLED_FORBIDDEN);
 		log_event(LOG_ERROR, "process.forbidden_call", "name", process_name(c->process),
 			  "child", log_i64(c->pid), "why",
 			  "it made a system call that its sandbox forbids", "fix",
@@ -188,10 +207,12 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 	}
 	c->pid = 0;
 	close_control(c);
-	atomic_store(&h->pid, 0);
-	atomic_store(&h->request_id, 0);
-	health_set(h, HEALTH_FAILED);
-	if (code == PROCESS_EXIT_PIN) {
+	atomic_store(&seat->pid, 0);
+	if (health_fault(h) != KB_OK)
+		atomic_store(&seat->fault, health_fault(h));
+	/* It may have been killed between the refusal and its end. */
+	if (code == PROCESS_EXIT_PIN ||
+	    (c->process == PROCESS_VAULT && atomic_load(&h->pin_refused) != 0)) {
 		c->held = KB_E_HSM_PIN;
 		log_event(LOG_ERROR, "process.held", "name", process_name(c->process), "why",
 			  "the HSM refused the PIN; it is not tried again, because a token may "
@@ -205,46 +226,70 @@ uint64_t child_ended(struct child *c, int status, bool is_expected)
 			  "it cannot work with this configuration", "fix",
 			  "correct what it logged above, then reload", NULL);
 	}
-	if (c->held != KB_OK && atomic_load(&h->fault) == KB_OK)
-		atomic_store(&h->fault, c->held);
+	if (c->held != KB_OK && atomic_load(&seat->fault) == KB_OK)
+		atomic_store(&seat->fault, c->held);
 	back_off(c, clock_mono_ms());
-	return request;
+	return lost;
 }
 
-/* How long a worker has been in one request or in one HSM call.  A call may hang at the start and
- * between requests, too. */
-static int64_t hung_for(const struct process_health *h, int64_t now_ms)
+/* For how long its loop has not turned.  Only time in which the supervisor ran itself: when the
+ * machine had no processor for it, it had none for others either. */
+static int64_t quiet_ms(struct child *c, int64_t now_ms)
 {
-	int64_t call_ms = atomic_load(&h->call_since_ms), hung_ms = 0;
+	const struct process_health *h = health_of(c);
+	const uint32_t beats = atomic_load(&h->beats);
+	const int64_t passed_ms = now_ms - c->watched_ms;
 
-	if (atomic_load(&h->state) == HEALTH_BUSY)
-		hung_ms = now_ms - atomic_load(&h->busy_since_ms);
-	return call_ms != 0 && now_ms - call_ms > hung_ms ? now_ms - call_ms : hung_ms;
+	c->watched_ms = now_ms;
+	/* A vault that hands over waits for the ledger, which is watched itself. */
+	if (beats != c->beats || atomic_load(&h->state) == HEALTH_HANDOVER) {
+		c->beats = beats;
+		c->quiet_ms = 0;
+	} else if (passed_ms > 0) {
+		c->quiet_ms += passed_ms < WATCH_MS ? passed_ms : WATCH_MS;
+	}
+	return c->quiet_ms;
 }
 
-bool child_watch(struct child *c, int64_t now_ms)
+static void kill_hung(struct child *c, const char *event, int64_t since_ms, enum kb_err fault)
 {
-	if (c->pid == 0)
-		return false;
+	log_event(LOG_ERROR, event, "name", process_name(c->process), "child", log_i64(c->pid),
+		  "since_ms", log_i64(since_ms), NULL);
+	child_signal(c, SIGKILL);
+	c->is_killed = true;
+	atomic_store(&seat_of(c)->fault, fault);
+	count_event(c, PROCESS_SUPERVISOR, COUNT_KILLED_HUNG);
+}
+
+void child_watch(struct child *c, int64_t now_ms)
+{
+	if (c->pid == 0 || c->is_killed)
+		return;
 	if (!c->is_ready && now_ms - c->started_ms > READY_MS) {
 		log_event(LOG_ERROR, "process.never_ready", "name", process_name(c->process),
 			  "child", log_i64(c->pid), NULL);
-		c->started_ms = now_ms; /* give the kill time before the next one */
 		child_signal(c, SIGKILL);
-		return false;
+		c->is_killed = true;
+		return;
 	}
-	if (c->process != PROCESS_VAULT)
-		return false;
-	struct process_health *h = health_of(c);
-	int64_t hung_ms = hung_for(h, now_ms);
-	if (hung_ms <= KB_HSM_CALL_MS - EARLY_MS)
-		return false;
-	log_event(LOG_ERROR, "vault.hung", "child", log_i64(c->pid), "since_ms", log_i64(hung_ms),
-		  NULL);
-	child_signal(c, SIGKILL);
-	atomic_store(&h->call_since_ms, 0);
-	health_fail(h, KB_E_HSM_DEVICE);
-	return true;
+	const struct process_health *h = health_of(c);
+	if (c->process == PROCESS_VAULT) {
+		/* A call may hang at the start and between requests, too. */
+		const int64_t hung_ms = health_hung_ms(h, now_ms);
+		if (hung_ms > KB_HSM_CALL_MS - EARLY_MS) {
+			kill_hung(c, "vault.hung", hung_ms, KB_E_HSM_DEVICE);
+			return;
+		}
+	}
+	if (!c->is_ready) {
+		c->watched_ms = now_ms;
+		return;
+	}
+	const bool is_syncing =
+		c->process == PROCESS_LEDGER && atomic_load(&h->state) == HEALTH_BUSY;
+	const int64_t quiet = quiet_ms(c, now_ms);
+	if (quiet > (is_syncing ? KB_HEARTBEAT_SYNC_MS : KB_HEARTBEAT_MS))
+		kill_hung(c, "process.hung", quiet, KB_E_PROCESS_LOST);
 }
 
 void child_signal(const struct child *c, int sig)
@@ -257,7 +302,7 @@ void child_signal(const struct child *c, int sig)
 uint64_t child_gauge(const struct child *c, enum counter which)
 {
 	return c->slot < 0 ? 0
-			   : atomic_load(&c->host->shared->stats.process[c->slot].counter[which]);
+			   : atomic_load(&c->host->shared.all.page[c->slot]->stats.counter[which]);
 }
 
 void child_release(struct child *c)
@@ -266,6 +311,6 @@ void child_release(struct child *c)
 		KB_BUG();
 	close_control(c);
 	if (c->slot >= 0)
-		shared_give_back(c->host->shared, (unsigned)c->slot);
+		shared_give_back(&c->host->shared, (unsigned)c->slot);
 	c->slot = -1;
 }

@@ -9,8 +9,8 @@ struct event_base;
 
 struct host { /* what every process is started with; the supervisor has one */
 	struct event_base *base;
-	struct shared *shared;
-	int shared_fd, exe;
+	struct shared_host shared;
+	int exe;
 	struct sandbox_user user;
 	const char *config_path;
 	void (*on_ready)(void *ctx, struct child *c); /* CONTROL_READY came */
@@ -27,9 +27,12 @@ struct child {
 	int control; /* our end; -1: none */
 	struct event *reader;
 	bool is_ready;
-	bool is_draining; /* CONTROL_DRAINING came */
-	bool is_done;     /* it ended because its work was over: not started again */
-	enum kb_err held; /* why it is never started again; KB_OK: it may be */
+	bool is_draining;             /* CONTROL_DRAINING came */
+	bool is_done;                 /* it ended because its work was over: not started again */
+	bool is_killed;               /* by child_watch(): its end is to come */
+	uint32_t beats;               /* of its health, as last seen */
+	int64_t watched_ms, quiet_ms; /* last look at it; how long its loop has not turned */
+	enum kb_err held;             /* why it is never started again; KB_OK: it may be */
 	unsigned starts;
 	int64_t started_ms, ready_ms, next_ms, backoff_ms;
 };
@@ -41,15 +44,19 @@ bool child_is_due(const struct child *c, int64_t now_ms);
 /* Start it with `archive` and the process's own descriptors from FD_FIRST on.  After a failure it
  * backs off, as after a process that ended at once. */
 void child_start(struct child *c, int archive, const int *fds, size_t n);
-/* Its process ended with `status` (waitpid).  Returns the id of the request that is lost with it;
- * 0: none.  Its entry stays until it is started again or released. */
-uint64_t child_ended(struct child *c, int status, bool is_expected);
-/* Kill a process that does not get ready, and a vault that hangs in a request or an HSM call. True:
- * a vault was killed for that. */
-bool child_watch(struct child *c, int64_t now_ms);
+struct lost_request { /* what a vault says it was at when it ended: at most one gateway's client */
+	uint64_t id;  /* 0: none */
+	unsigned gateway;
+};
+/* Its process ended with `status` (waitpid).  Its slot stays until it is started again or
+ * released. */
+struct lost_request child_ended(struct child *c, int status, bool is_expected);
+/* Kill a process that does not get ready, one whose loop does not turn, and a vault that hangs in a
+ * request or an HSM call. */
+void child_watch(struct child *c, int64_t now_ms);
 void child_signal(const struct child *c, int sig);
 uint64_t child_gauge(const struct child *c, enum counter which); /* as the process reports it */
-/* Give back its entry, close its control socket.  It must not run. */
+/* Give back its slot, close its control socket.  It must not run. */
 void child_release(struct child *c);
 
 #endif

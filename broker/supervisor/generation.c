@@ -59,11 +59,12 @@ static enum kb_err make_pairs(struct generation *g)
 {
 	enum kb_err err;
 
-	if ((err = frame_pair(g->requests)) != KB_OK || (err = frame_pair(g->replies)) != KB_OK ||
+	if ((err = frame_pair(g->replies)) != KB_OK ||
 	    (err = frame_pair(g->fetch_requests)) != KB_OK)
 		return err;
 	for (unsigned i = 0; i < g->config->gateways; i++)
-		if ((err = frame_pair(g->responses[i])) != KB_OK)
+		if ((err = frame_pair(g->requests[i])) != KB_OK ||
+		    (err = frame_pair(g->responses[i])) != KB_OK)
 			return err;
 	return KB_OK;
 }
@@ -119,15 +120,15 @@ static enum kb_err get_listeners(struct generation *g, const struct generation *
 
 static void blank(struct generation *g)
 {
-	int *const single[] = {&g->archive_gateway,   &g->archive_vault,    &g->archive_fetcher,
-			       &g->archive_ledger,    &g->metrics,          &g->requests[0],
-			       &g->requests[1],       &g->replies[0],       &g->replies[1],
-			       &g->fetch_requests[0], &g->fetch_requests[1]};
+	int *const single[] = {&g->archive_gateway, &g->archive_vault,     &g->archive_fetcher,
+			       &g->archive_ledger,  &g->metrics,           &g->replies[0],
+			       &g->replies[1],      &g->fetch_requests[0], &g->fetch_requests[1]};
 
 	for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
 		*single[i] = -1;
 	for (size_t i = 0; i < GENERATION_GATEWAYS; i++)
-		g->responses[i][0] = g->responses[i][1] = -1;
+		g->requests[i][0] = g->requests[i][1] = g->responses[i][0] = g->responses[i][1] =
+			-1;
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		g->listeners[i] = -1;
 }
@@ -188,7 +189,8 @@ static void close_ends(struct generation *g)
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		close_fd(&g->listeners[i]);
 	close_fd(&g->metrics);
-	close_pair(g->requests);
+	for (size_t i = 0; i < GENERATION_GATEWAYS; i++)
+		close_pair(g->requests[i]);
 	close_pair(g->fetch_requests);
 }
 
@@ -239,14 +241,18 @@ static void start_vault(struct generation *g, struct child *c, int64_t now_ms)
 		c->next_ms = now_ms + 1000;
 		return;
 	}
-	const int fds[] = {g->requests[1], g->replies[0], g->fetch_requests[0], pin};
-	child_start(c, g->archive_vault, fds, sizeof fds / sizeof fds[0]);
+	int fds[3 + GENERATION_GATEWAYS] = {g->replies[0], g->fetch_requests[0], pin};
+	size_t n = 3;
+	for (unsigned i = 0; i < g->config->gateways; i++)
+		fds[n++] = g->requests[i][1];
+	child_start(c, g->archive_vault, fds, n);
 	close(pin);
 }
 
 static void start_gateway(struct generation *g, struct child *c)
 {
-	int fds[3 + KB_MAX_LISTENERS] = {g->requests[0], g->responses[c->index][1], g->metrics};
+	int fds[3 + KB_MAX_LISTENERS] = {g->requests[c->index][0], g->responses[c->index][1],
+					 g->metrics};
 	size_t n = 3;
 
 	for (size_t i = 0; i < g->config->n_listeners; i++)
@@ -285,13 +291,11 @@ void generation_tick(struct generation *g, int64_t now_ms)
 	g->has_proof = g->has_proof || any_vault_ready(g);
 	if (g->stage != GENERATION_DYING && g->stage != GENERATION_EMPTYING)
 		start_due(g, now_ms);
-	(void)child_watch(&g->fetcher, now_ms);
+	child_watch(&g->fetcher, now_ms);
 	for (unsigned i = 0; i < g->config->gateways; i++)
-		(void)child_watch(&g->gateway[i], now_ms);
+		child_watch(&g->gateway[i], now_ms);
 	for (unsigned i = 0; i < g->config->workers; i++)
-		if (child_watch(&g->vault[i], now_ms))
-			stats_count(&g->host->shared->stats.retired[PROCESS_SUPERVISOR],
-				    COUNT_KILLED_HUNG, 1);
+		child_watch(&g->vault[i], now_ms);
 }
 
 bool generation_serves(const struct generation *g)
@@ -330,26 +334,26 @@ struct child *generation_child(struct generation *g, pid_t pid)
 	return NULL;
 }
 
-static void notify_gateways(const struct generation *g, enum control_type type, uint64_t value)
+static void notify_gateway(const struct generation *g, unsigned i, enum control_type type,
+			   uint64_t value)
 {
-	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
-		if (g->gateway[i].control >= 0 &&
-		    control_send(g->gateway[i].control, type, g->number, value) != KB_OK)
-			log_event(LOG_WARN, "gateway.unreachable", "child",
-				  log_i64(g->gateway[i].pid), NULL);
+	if (g->gateway[i].control >= 0 &&
+	    control_send(g->gateway[i].control, type, g->number, value) != KB_OK)
+		log_event(LOG_WARN, "gateway.unreachable", "child", log_i64(g->gateway[i].pid),
+			  NULL);
 }
 
 void generation_ended(struct generation *g, struct child *c, int status)
 {
 	bool is_expected = g->stage != GENERATION_STARTING && g->stage != GENERATION_SERVING;
-	uint64_t request = child_ended(c, status, is_expected);
+	struct lost_request lost = child_ended(c, status, is_expected);
 
 	if (c->process != PROCESS_VAULT)
 		return;
-	/* It has read its socket to the end. */
+	/* It has read its sockets to the end. */
 	c->is_done = is_expected && WIFEXITED(status) && WEXITSTATUS(status) == PROCESS_EXIT_OK;
-	if (request != 0)
-		notify_gateways(g, CONTROL_LOST, request);
+	if (lost.id != 0 && lost.gateway < GENERATION_GATEWAYS)
+		notify_gateway(g, lost.gateway, CONTROL_LOST, lost.id);
 	/* The other workers would try the same PIN when they are started again. */
 	if (c->held == KB_E_HSM_PIN)
 		g->is_pin_refused = true;
@@ -370,7 +374,12 @@ static bool any_runs(const struct child *c, size_t n)
  * it the vaults read the end. */
 static void close_requests(struct generation *g)
 {
-	if (g->requests[0] < 0 || shutdown(g->requests[0], SHUT_WR) == 0)
+	bool is_shut = true;
+
+	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
+		is_shut = (g->requests[i][0] < 0 || shutdown(g->requests[i][0], SHUT_WR) == 0) &&
+			  is_shut;
+	if (is_shut)
 		return;
 	log_event(LOG_ERROR, "generation.killed", "generation", log_i64(g->number), "why",
 		  strerror(errno), NULL);
@@ -395,7 +404,8 @@ void generation_drain(struct generation *g, enum drain why, int64_t now_ms)
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		close_fd(&g->listeners[i]);
 	close_fd(&g->metrics);
-	notify_gateways(g, CONTROL_DRAIN, why);
+	for (unsigned i = 0; i < GENERATION_GATEWAYS; i++)
+		notify_gateway(g, i, CONTROL_DRAIN, why);
 	if (why == DRAIN_CLOSED || why == DRAIN_NOW)
 		close_requests(g);
 	/* It replaces files atomically and has nothing to finish. */

@@ -4,7 +4,7 @@
 #define KB_SUPERVISOR_GENERATION_H
 #include "supervisor/child.h"
 
-enum { GENERATION_GATEWAYS = 15 }; /* their sockets fit one control message */
+enum { GENERATION_GATEWAYS = KB_MAX_GATEWAYS };
 
 enum generation_stage {
 	GENERATION_STARTING, /* beside the one that serves */
@@ -24,8 +24,9 @@ struct generation {
 	struct snapshot *source;
 	struct config *config;
 	int archive_gateway, archive_vault, archive_fetcher, archive_ledger;
-	int requests[2], replies[2], fetch_requests[2]; /* [0] the sender's end */
-	int responses[GENERATION_GATEWAYS][2];
+	int replies[2], fetch_requests[2]; /* [0] the sender's end */
+	/* A pair a gateway: the descriptor says who sends. */
+	int requests[GENERATION_GATEWAYS][2], responses[GENERATION_GATEWAYS][2];
 	int listeners[KB_MAX_LISTENERS], metrics;
 	bool is_first;
 	bool has_proof; /* one vault was READY, so the PIN is right and the others may log in */

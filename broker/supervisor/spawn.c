@@ -15,25 +15,31 @@ int spawn_exe(void)
 	return open("/proc/self/exe", O_PATH | O_CLOEXEC);
 }
 
-/* Copy every descriptor above `end` first: its number may be one that we fill. */
+/* Copy every descriptor above first: its number may be one that we fill. */
 static bool place_fds(const struct spawn *s, int *exe)
 {
 	int end = FD_CONTROL + (int)s->n_fds;
+	int above = FD_PAGES_END;
 	int high[SPAWN_MAX_FDS];
 
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
 		return false;
-	*exe = fcntl(s->exe, F_DUPFD_CLOEXEC, end);
+	*exe = fcntl(s->exe, F_DUPFD_CLOEXEC, above);
 	if (*exe < 0)
 		return false;
 	for (size_t i = 0; i < s->n_fds; i++)
-		if ((high[i] = fcntl(s->fds[i], F_DUPFD_CLOEXEC, end)) < 0)
+		if ((high[i] = fcntl(s->fds[i], F_DUPFD_CLOEXEC, above)) < 0)
 			return false;
 	for (size_t i = 0; i < s->n_fds; i++)
 		if (dup2(high[i], FD_CONTROL + (int)i) < 0)
 			return false;
-	return sandbox_close_from(end) == KB_OK;
+	if (sandbox_close_from(end) != KB_OK)
+		return false;
+	for (int i = 0; i < PROCESS_SLOTS; i++)
+		if (dup2(s->pages[i], FD_PAGES + i) < 0)
+			return false;
+	return true;
 }
 
 static bool reset_signals(void)

@@ -8,6 +8,7 @@
 #include "process/sandbox.h"
 
 enum { SPAWN_MAX_FDS = 32 };
+_Static_assert(FD_CONTROL + SPAWN_MAX_FDS <= FD_PAGES, "they do not meet the pages' descriptors");
 
 struct spawn {
 	enum process_kind process;
@@ -20,6 +21,7 @@ struct spawn {
 	const struct sandbox_user *user;
 	int fds[SPAWN_MAX_FDS]; /* become 3, 4, 5 … in this order (process.h) */
 	size_t n_fds;
+	const int *pages; /* PROCESS_SLOTS descriptors ≥ FD_PAGES_END; become FD_PAGES … */
 };
 
 /* KB_E_SYS: fork() failed.  What fails in the new process is its exit code 127. */

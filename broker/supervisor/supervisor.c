@@ -25,7 +25,7 @@
 
 enum {
 	TICK_MS = 100,
-	MAX_GENERATIONS = 7,   /* one that serves, one that starts, five that end */
+	MAX_GENERATIONS = PROCESS_GENERATIONS,
 	RELOAD_MS = 1000,      /* the least time between two reloads */
 	LEDGER_END_MS = 10000, /* for the ledger to end, after all others have ended */
 };
@@ -50,40 +50,25 @@ struct supervisor {
 
 /* ---- reports: statistics, service manager ---- */
 
-static struct issuer_stats *issuer_entry(struct supervisor *s, const struct issuer_config *issuer)
+static void list_issuers(struct board *board, const struct config *c)
 {
-	struct keyset_origin origin;
-
-	config_origin(issuer, &origin);
-	return stats_issuer(&s->host.shared->stats, issuer->rules.name, origin.id);
-}
-
-static void list_issuers(struct supervisor *s, const struct config *c)
-{
-	struct issuer_stats **entries = calloc(c->n_issuers + 1, sizeof(struct issuer_stats *));
-
-	if (entries == NULL)
-		return;
+	atomic_store(&board->n_issuers, 0);
 	for (size_t i = 0; i < c->n_issuers; i++) {
-		struct issuer_stats *is = entries[i] = issuer_entry(s, &c->issuers[i]);
-		/* Keys from a file are part of the configuration and never stale. */
-		if (is != NULL && c->issuers[i].source == KEYS_JWKS_FILE) {
-			atomic_store(&is->fetched_s, clock_wall_s());
-			atomic_store(&is->stale_at_s, INT64_MAX);
-		}
+		struct board_issuer *is = &board->issuer[i];
+		snprintf(is->name, sizeof is->name, "%s", c->issuers[i].rules.name);
+		atomic_store(&is->is_pinned, c->issuers[i].source == KEYS_JWKS_FILE);
 	}
-	stats_keep_issuers(&s->host.shared->stats, entries, c->n_issuers);
-	free(entries);
+	atomic_store(&board->n_issuers, (uint32_t)c->n_issuers);
 }
 
 static void report_generation(struct supervisor *s, const struct generation *g)
 {
-	struct stats *stats = &s->host.shared->stats;
+	struct board *board = s->host.shared.board;
 
-	memcpy(stats->config_digest, g->config->digest, sizeof stats->config_digest);
-	atomic_store(&stats->loaded_s, clock_wall_s());
-	atomic_store(&stats->generation, g->number);
-	list_issuers(s, g->config);
+	memcpy(board->config_digest, g->config->digest, sizeof board->config_digest);
+	atomic_store(&board->loaded_s, clock_wall_s());
+	list_issuers(board, g->config);
+	atomic_store(&board->generation, g->number);
 }
 
 static void report_ready(struct supervisor *s, const char *what)
@@ -277,9 +262,6 @@ static void reload(struct supervisor *s)
 	}
 	s->last_number++;
 	s->next = *place;
-	/* Before its processes start: two that search at once would make two entries. */
-	for (size_t i = 0; i < config->n_issuers; i++)
-		(void)issuer_entry(s, &config->issuers[i]);
 	log_event(LOG_INFO, "reload.started", "config", s->next->config->digest, "generation",
 		  log_i64(s->next->number), NULL);
 	if (s->ledger.is_ready && generation_introduce(s->next, &s->ledger) != KB_OK)
@@ -385,7 +367,6 @@ static void check_next(struct supervisor *s, int64_t now_ms)
 		return;
 	generation_kill(s->next);
 	s->next = NULL;
-	list_issuers(s, s->current->config); /* frees those of the generation that failed */
 	reload_failed(s, why);
 }
 
@@ -454,7 +435,7 @@ static void check_clock(struct supervisor *s, int64_t now_ms)
 	if (moved_ms == 0)
 		return;
 	log_event(LOG_WARN, "clock.step", "by_ms", log_i64(moved_ms), NULL);
-	atomic_store(&s->host.shared->stats.clock_stepped_ms, now_ms);
+	atomic_store(&s->host.shared.board->clock_stepped_ms, now_ms);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
@@ -465,11 +446,12 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	check_clock(s, now_ms);
+	notify_watchdog(now_ms);
 	if (s->ledger_end_ms == 0) {
 		if (child_is_due(&s->ledger, now_ms) && s->current != NULL)
 			child_start(&s->ledger, s->current->archive_ledger, &s->state.ledger_dir,
 				    1);
-		(void)child_watch(&s->ledger, now_ms);
+		child_watch(&s->ledger, now_ms);
 	}
 	sweep_generations(s, now_ms);
 	write_report(s);
@@ -523,18 +505,18 @@ static enum kb_err make_events(struct supervisor *s)
 
 static enum kb_err make_shared(struct supervisor *s)
 {
-	enum kb_err err = shared_create(&s->host.shared_fd, &s->host.shared);
+	enum kb_err err = shared_create(&s->host.shared, FD_PAGES_END);
 
 	if (err != KB_OK)
 		return err;
-	int slot = shared_take(s->host.shared, PROCESS_SUPERVISOR, 0);
-	if (slot < 0)
-		KB_BUG();
-	struct process_health *health = &s->host.shared->health.process[slot];
-	s->own_stats = &s->host.shared->stats.process[slot];
-	atomic_store(&health->pid, getpid());
-	health_set(health, HEALTH_READY);
-	atomic_store(&s->host.shared->stats.started_s, clock_wall_s());
+	struct board *board = s->host.shared.board;
+	struct seat *seat = &board->seat[SLOT_SUPERVISOR];
+	s->own_stats = &board->page.stats;
+	log_count_dropped(&s->own_stats->counter[COUNT_LOG_DROPPED]);
+	atomic_store(&seat->pid, getpid());
+	atomic_store(&seat->kind, PROCESS_SUPERVISOR);
+	health_set(&board->page.health, HEALTH_READY);
+	atomic_store(&board->started_s, clock_wall_s());
 	return KB_OK;
 }
 
@@ -608,9 +590,10 @@ int supervisor_run(const char *config_path)
 		return 1;
 	}
 	log_init(process_name(PROCESS_SUPERVISOR), LOG_INFO);
+	log_never_wait();
 	s = (struct supervisor){.exit_code = 1,
 				.state = {.ledger_dir = -1, .pid_file = -1, .report = -1},
-				.host = {.config_path = path, .exe = -1, .shared_fd = -1}};
+				.host = {.config_path = path, .exe = -1}};
 	s.host.on_ready = on_ready;
 	s.host.ctx = &s;
 	clock_step_init();

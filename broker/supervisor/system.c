@@ -80,6 +80,14 @@ enum kb_err system_limits(const struct config *c, char why[static 512])
 			 (unsigned long long)files.rlim_max, strerror(errno));
 		return KB_E_SYS;
 	}
+	if (files.rlim_max < KB_SUPERVISOR_FILES) {
+		fprintf(stderr,
+			"the limit of open files is %llu, too few for the broker: raise "
+			"LimitNOFILE "
+			"(ulimit -n) to %d\n",
+			(unsigned long long)files.rlim_max, KB_SUPERVISOR_FILES);
+		return KB_E_CONFIG;
+	}
 	if (files.rlim_max < c->max_connections + 128u) {
 		snprintf(why, 512,
 			 "the limit of open files is %llu, too few for %u connections: raise "

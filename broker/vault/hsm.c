@@ -14,6 +14,13 @@
 #include "keystore/wrap.h"
 #include "process/process.h"
 
+static bool is_pin_refused(const void *ctx)
+{
+	const struct process_start *start = ctx;
+
+	return shared_is_pin_refused(start->shared, start->generation);
+}
+
 static enum kb_err open_session(struct vault *v, const struct process_start *start)
 {
 	const struct config *c = v->config;
@@ -41,8 +48,9 @@ static enum kb_err open_session(struct vault *v, const struct process_start *sta
 		.login_lock = FD_VAULT_PIN,
 		.token_dir = softhsm_own_token_dir(c->hsm_module, token_dir) ? token_dir : NULL,
 		.call_since_ms = &v->health->call_since_ms,
-		.pin_refused = &start->shared->health.pin_refused,
-		.generation = start->generation,
+		.pin_refused = &v->health->pin_refused,
+		.is_pin_refused = is_pin_refused,
+		.ctx = start,
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module,

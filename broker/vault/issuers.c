@@ -35,13 +35,24 @@ static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
 	return KB_OK;
 }
 
-enum kb_err vault_issuer_open(struct vault_issuer *issuer, const struct issuer_config *config,
-			      struct stats *stats)
+static void publish(const struct vault_issuer *issuer, bool is_in_use, enum kb_err fault)
 {
-	*issuer = (struct vault_issuer){.config = config};
+	atomic_store_explicit(&issuer->use->fetched_s, issuer->fetched_s, memory_order_relaxed);
+	atomic_store_explicit(&issuer->use->fault, fault, memory_order_relaxed);
+	atomic_store_explicit(&issuer->use->is_in_use, is_in_use, memory_order_relaxed);
+}
+
+enum kb_err vault_issuer_open(struct vault_issuer *issuer, const struct issuer_config *config,
+			      uint32_t index, const struct process_start *start)
+{
+	*issuer = (struct vault_issuer){
+		.config = config, .start = start, .index = index, .use = &start->page->use[index]};
 	config_origin(config, &issuer->origin);
-	issuer->slot = stats_issuer(stats, config->rules.name, issuer->origin.id);
-	return config->source == KEYS_JWKS_FILE ? parse_keys(issuer, config->jwks_file) : KB_OK;
+	if (config->source != KEYS_JWKS_FILE)
+		return KB_OK;
+	enum kb_err err = parse_keys(issuer, config->jwks_file);
+	publish(issuer, err == KB_OK, err);
+	return err;
 }
 
 const struct jwks *vault_issuer_keys(struct vault_issuer *issuer, const char *state_dir,
@@ -63,23 +74,33 @@ const struct jwks *vault_issuer_keys(struct vault_issuer *issuer, const char *st
 			keyset_free(&set);
 		}
 	}
-	if (issuer->keys == NULL || now_s - issuer->fetched_s > issuer->config->max_stale_s)
-		return NULL;
-	return issuer->keys;
+	bool is_usable =
+		issuer->keys != NULL && now_s - issuer->fetched_s <= issuer->config->max_stale_s;
+	publish(issuer, is_usable, is_usable ? KB_OK : KB_E_ISSUER_UNAVAILABLE);
+	return is_usable ? issuer->keys : NULL;
 }
 
-bool vault_issuer_fetch(const struct vault_issuer *issuer, uint32_t index, int64_t now_s)
+/* When the fetcher last tried; 0: never, or it says a time that is to come. */
+static int64_t tried_s(const struct vault_issuer *issuer, int64_t now_s)
 {
-	int64_t tried_s = issuer->slot == NULL ? now_s : atomic_load(&issuer->slot->attempt_s);
+	const struct issuer_fetch *fetch =
+		shared_fetch(issuer->start->shared, issuer->start->generation);
+	int64_t at_s = fetch == NULL ? 0 : atomic_load(&fetch[issuer->index].attempt_s);
 
-	if (now_s - tried_s < issuer->config->min_interval_s && now_s >= tried_s)
+	return at_s > 0 && at_s <= now_s ? at_s : 0;
+}
+
+bool vault_issuer_fetch(const struct vault_issuer *issuer, int64_t now_s)
+{
+	if (now_s - tried_s(issuer, now_s) < issuer->config->min_interval_s)
 		return false;
 	/* When the socket is full the fetcher has requests enough to wake up. */
-	(void)send(FD_VAULT_FETCHER, &index, sizeof index, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)send(FD_VAULT_FETCHER, &issuer->index, sizeof issuer->index,
+		   MSG_DONTWAIT | MSG_NOSIGNAL);
 	return true;
 }
 
-bool vault_issuer_is_fetching(const struct vault_issuer *issuer)
+bool vault_issuer_is_fetching(const struct vault_issuer *issuer, int64_t now_s)
 {
-	return issuer->slot != NULL && atomic_load(&issuer->slot->attempt_s) > issuer->fetched_s;
+	return tried_s(issuer, now_s) > issuer->fetched_s;
 }

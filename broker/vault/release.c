@@ -167,9 +167,8 @@ static enum kb_err judge(struct vault *v, struct job *j)
 		keys = vault_issuer_keys(j->issuer, v->config->state_dir, now_s);
 		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
 		if (!has_kid && issuer->source != KEYS_JWKS_FILE &&
-		    (vault_issuer_fetch(j->issuer, (uint32_t)(issuer - v->config->issuers),
-					now_s) ||
-		     vault_issuer_is_fetching(j->issuer)))
+		    (vault_issuer_fetch(j->issuer, now_s) ||
+		     vault_issuer_is_fetching(j->issuer, now_s)))
 			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
 		/* A nonce that we did not make counts as none: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER &&
@@ -331,8 +330,10 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 	explain_reset(v->explain);
 	buf_reset(&v->body);
 	buf_reset(&v->challenge);
-	*reply = (struct frame_reply){
-		.id = rq->id, .client_request_id = rq->client_request_id, .peer = rq->peer};
+	*reply = (struct frame_reply){.id = rq->id,
+				      .gateway = v->gateway,
+				      .client_request_id = rq->client_request_id,
+				      .peer = rq->peer};
 	memcpy(reply->uuid, rq->uuid, sizeof reply->uuid);
 	/* A gateway that was taken over may name a listener that does not exist. */
 	if (rq->listener >= v->config->n_listeners) {

@@ -1,13 +1,13 @@
 /* broker/vault/vault.c — the vault process: takes one request at a time from the generation's
- * shared socket and sends reply and record together to the ledger.  Blocking, one thread, on
+ * shared sockets and sends reply and record together to the ledger.  Blocking, one thread, on
  * purpose. Decides when the worker must end.  Trusts its configuration, the fetcher's files and the
  * HSM. Must never open a socket to a client, or send a reply to anyone but the ledger. */
 #include "vault/vault.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/b64url.h"
@@ -33,7 +33,7 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 		return KB_E_NOMEM;
 	for (size_t i = 0; i < c->n_issuers; i++) {
 		enum kb_err err =
-			vault_issuer_open(&v->issuers[i], &c->issuers[i], &start->shared->stats);
+			vault_issuer_open(&v->issuers[i], &c->issuers[i], (uint32_t)i, start);
 		if (err != KB_OK)
 			return err;
 	}
@@ -60,6 +60,8 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 	return KB_OK;
 }
 
+enum { IDLE_MS = 1000 }; /* without a request: then the HSM is looked at */
+
 enum step { STEP_SERVED, STEP_IDLE, STEP_END, STEP_BROKEN };
 
 /* Answer one frame and send the answer to the ledger. */
@@ -68,21 +70,16 @@ static enum step serve_frame(struct vault *v, struct span message, struct buf *o
 	struct frame_request rq;
 	struct frame_reply reply;
 
-	/* The ledger could not deliver a reply to a gateway that does not exist. */
-	if (message.len > KB_MAX_FRAME || frame_get_request(message, &rq) != KB_OK ||
-	    rq.id >> 56 >= v->config->gateways) {
-		stats_count(v->self, COUNT_FRAMES_BAD, 1);
-		/* Logged when their number doubles: otherwise the sender could fill the log. */
-		if ((v->bad_frames & (v->bad_frames + 1)) == 0)
-			log_event(LOG_ERROR, "frame.bad", "bytes", log_i64((int64_t)message.len),
-				  "so_far", log_i64((int64_t)v->bad_frames + 1), NULL);
-		v->bad_frames++;
+	if (message.len > KB_MAX_FRAME || frame_get_request(message, &rq) != KB_OK) {
+		if (stats_bad_frame(v->self))
+			log_event(LOG_ERROR, "frame.bad", "gateway", log_i64(v->gateway), "bytes",
+				  log_i64((int64_t)message.len), NULL);
 		return STEP_SERVED;
 	}
 	if (clock_mono_ms() > rq.deadline_ms)
 		return STEP_SERVED; /* the gateway has answered 503; nothing was released */
 	const int64_t from = clock_mono_us();
-	health_busy(v->health, rq.id);
+	health_busy(v->health, v->gateway, rq.id);
 	vault_answer(v, &rq, &reply);
 	const int64_t took = clock_mono_us() - from;
 	reply.outcome.total_us = (uint32_t)took;
@@ -104,14 +101,46 @@ static enum step serve_frame(struct vault *v, struct span message, struct buf *o
 	return STEP_SERVED;
 }
 
+/* ---- the gateways' sockets ---- */
+
+/* Each gateway has a socket of its own, which all workers share.  EPOLLEXCLUSIVE: a request wakes
+ * one idle worker, not all. */
+static enum kb_err watch_gateways(struct vault *v)
+{
+	v->ready = epoll_create1(EPOLL_CLOEXEC);
+	if (v->ready < 0)
+		return KB_E_SYS;
+	for (unsigned i = 0; i < v->config->gateways; i++) {
+		struct epoll_event e = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = i};
+		if (epoll_ctl(v->ready, EPOLL_CTL_ADD, FD_VAULT_REQUESTS + (int)i, &e) != 0)
+			return KB_E_SYS;
+	}
+	v->sockets = v->config->gateways;
+	return KB_OK;
+}
+
+/* This gateway has ended for good; the last one's end is ours. */
+static enum step drop_gateway(struct vault *v)
+{
+	if (epoll_ctl(v->ready, EPOLL_CTL_DEL, FD_VAULT_REQUESTS + v->gateway, NULL) != 0)
+		return STEP_BROKEN;
+	return --v->sockets == 0 ? STEP_END : STEP_SERVED;
+}
+
 static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 {
-	ssize_t n = recv(FD_VAULT_REQUESTS, in, KB_MAX_FRAME, MSG_TRUNC);
+	struct epoll_event e;
+	int n_ready = epoll_wait(v->ready, &e, 1, IDLE_MS); /* in turn, when several are ready */
 
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? STEP_IDLE : STEP_BROKEN;
-	if (n == 0 && frame_at_end(FD_VAULT_REQUESTS))
-		return STEP_END; /* every gateway of this generation has ended */
+	if (n_ready <= 0)
+		return n_ready == 0 || errno == EINTR ? STEP_IDLE : STEP_BROKEN;
+	v->gateway = (uint8_t)e.data.u32;
+	const int fd = FD_VAULT_REQUESTS + v->gateway;
+	ssize_t n = recv(fd, in, KB_MAX_FRAME, MSG_TRUNC | MSG_DONTWAIT);
+	if (n < 0) /* another worker was faster */
+		return errno == EAGAIN || errno == EINTR ? STEP_SERVED : STEP_BROKEN;
+	if (n == 0 && frame_at_end(fd))
+		return drop_gateway(v);
 	enum step step = serve_frame(v, span_of(in, (size_t)n), out);
 	/* The tokens of this request must not be in memory during the next one. */
 	explicit_bzero(in, (size_t)n < KB_MAX_FRAME ? (size_t)n : KB_MAX_FRAME);
@@ -120,19 +149,16 @@ static enum step serve_one(struct vault *v, uint8_t *in, struct buf *out)
 
 static int serve(struct vault *v)
 {
-	struct timeval second = {.tv_sec = 1};
 	KB_AUTO(buf) struct buf out;
 	uint8_t *in = malloc(KB_MAX_FRAME);
 	int exit_code = PROCESS_EXIT_OK;
 
 	buf_init(&out, KB_MAX_FRAME);
-	if (in == NULL ||
-	    setsockopt(FD_VAULT_REQUESTS, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second) != 0) {
-		free(in);
+	if (in == NULL)
 		return PROCESS_EXIT_RESTART;
-	}
 	for (;;) {
 		health_set(v->health, HEALTH_READY);
+		health_beat(v->health);
 		enum step step = serve_one(v, in, &out);
 		if (step == STEP_IDLE)
 			vault_hsm_check(v);
@@ -162,7 +188,7 @@ int vault_main(const struct process_start *start)
 	KB_AUTO(snapshot) struct snapshot *src = NULL;
 	KB_AUTO(config) struct config *config = NULL;
 	struct config_faults faults = {0};
-	struct vault v = {.self = start->stats, .health = start->health};
+	struct vault v = {.self = start->stats, .health = start->health, .ready = -1};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)
@@ -176,12 +202,14 @@ int vault_main(const struct process_start *start)
 	if ((err = prepare(&v, start)) == KB_OK)
 		err = vault_hsm_open(&v, start);
 	if (err == KB_OK)
+		err = watch_gateways(&v);
+	if (err == KB_OK)
 		err = confine_process(start, config, 0);
 	if (err != KB_OK) {
 		report_failure(start, err);
 		/* The PIN counts as refused only when the login recorded it. */
 		bool is_pin = err == KB_E_HSM_PIN &&
-			      atomic_load(&start->shared->health.pin_refused) == start->generation;
+			      shared_is_pin_refused(start->shared, start->generation);
 		bool is_config = kb_err_class(err) == KB_CLASS_LOCAL || err == KB_E_HSM_MECHANISM ||
 				 err == KB_E_HSM_URI;
 		_exit(is_pin      ? PROCESS_EXIT_PIN

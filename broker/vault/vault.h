@@ -28,7 +28,9 @@ struct vault {
 	struct explain *explain;
 	struct vault_issuer *issuers;
 	struct vault_key *keys;
-	uint64_t bad_frames; /* received so far */
+	int ready;           /* epoll of the gateways' sockets */
+	unsigned sockets;    /* of them, not yet at their end */
+	uint8_t gateway;     /* whose request is in work */
 	bool must_restart;   /* the HSM fails: end after this reply */
 	bool is_pin_refused; /* … and do not start again: the HSM refused the PIN */
 	bool wants_proof;    /* test the HSM after this reply */

@@ -1,6 +1,7 @@
-/* tests/e2e/test_captured.c — the gateway is captured: the attacker sends the other processes
- * anything through its sockets. That is enough to ask, as any client can, and to lie about the
- * client's address; it brings no keys or decisions, and no other process stops working. */
+/* tests/e2e/test_captured.c — the gateway is captured, or a vault: the attacker sends the other
+ * processes anything through its sockets, and writes anything to its page of the shared memory.
+ * That is enough to ask, as any client can, and to lie about the client's address; it brings no
+ * keys or decisions, and no other process stops working. */
 #include "tests/e2e/check.h"
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 #include "tests/e2e/invariants.h"
 
 /* broker/process/process.h and broker/process/frame.c, as the attacker knows them. */
-enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_REQUESTS = 6 };
+enum { CONTROL = 3, GATEWAY_VAULT = 6, GATEWAY_LEDGER = 7, VAULT_LEDGER = 6, VAULT_REQUESTS = 9 };
 enum {
 	AT_TYPE = 0,
 	AT_VERSION = 1,
@@ -363,6 +364,217 @@ static void test_h13_other_processes_do_not_listen(void **state)
 	GOOD(broker_wait_ready(&in, READY_MS));
 }
 
+/* ---- pages ---- */
+
+/* The part of a process's memory that is its own page: the only one that it can write. */
+static off_t own_page(pid_t pid, size_t *len)
+{
+	char path[64], line[512], rights[8], name[256];
+	unsigned long from, to;
+	off_t at = 0;
+	unsigned n = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/maps", pid);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %255[^\n]", &from, &to, rights, name) ==
+			    4 &&
+		    strstr(name, "keybroker page") != NULL && rights[1] == 'w') {
+			at = (off_t)from;
+			*len = to - from;
+			n++;
+		}
+	fclose(f);
+	if (n != 1)
+		GOOD(wrong("process %d has %u pages to write", pid, n));
+	return at;
+}
+
+static void fill_page(pid_t pid, bool is_noise)
+{
+	static uint8_t noise[1 << 16];
+	char path[64];
+	size_t len = 0;
+	off_t at = own_page(pid, &len);
+
+	assert_true(len <= sizeof noise);
+	memset(noise, 0xff, sizeof noise);
+	for (size_t i = 0; is_noise && i < len; i++)
+		noise[i] = (uint8_t)random();
+	snprintf(path, sizeof path, "/proc/%d/mem", pid);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(pwrite(fd, noise, len, at) == (ssize_t)len);
+	close(fd);
+}
+
+/* What a reload has replaced is gone. */
+static void wait_one_generation(void)
+{
+	for (unsigned long long end = now_ms() + 40000;
+	     (broker_process(&in, "--process vault", 2) != 0 ||
+	      broker_process(&in, "--process fetcher", 1) != 0) &&
+	     now_ms() < end;)
+		sleep_ms(20);
+	wait_workers();
+	assert_int_equal(broker_process(&in, "--process vault", 2), 0);
+}
+
+static void test_i12_each_process_can_write_one_page(void **state)
+{
+	(void)state;
+	needs_root();
+	static const char *const process[] = {"--process gateway", "--process vault",
+					      "--process ledger", "--process fetcher"};
+	for (size_t i = 0; i < sizeof process / sizeof process[0]; i++) {
+		size_t len;
+		assert_true(own_page(broker_process(&in, process[i], 0), &len) != 0);
+	}
+}
+
+/* No vault stops, the supervisor kills nobody else, /readyz says what is so. */
+static void test_i12_i13_noise_in_the_gateways_page(void **state)
+{
+	(void)state;
+	needs_root();
+	static const char *const others[] = {"--process vault", "--process ledger",
+					     "--process fetcher"};
+	wait_one_generation();
+	pid_t before[4] = {broker_process(&in, others[0], 0), broker_process(&in, others[1], 0),
+			   broker_process(&in, others[2], 0), broker_process(&in, others[0], 1)};
+	for (unsigned round = 0; round < 10; round++) {
+		fill_page(broker_process(&in, "--process gateway", 0), round % 2 != 0);
+		sleep_ms(250); /* the supervisor looks each 100 ms */
+		wait_workers();
+	}
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(broker_process(&in, others[i], 0), before[i]);
+	assert_int_equal(broker_process(&in, others[0], 1), before[3]);
+	assert_int_equal(log_lines("vault.hung"), 0);
+	assert_int_equal(log_lines("process.held"), 0);
+	GOOD(invariants_hold(&in));
+}
+
+/* It is ended for it, perhaps for good; the other worker serves. */
+static void test_i12_i13_noise_in_a_vaults_page(void **state)
+{
+	(void)state;
+	needs_root();
+	pid_t captured = broker_process(&in, "--process vault", 0),
+	      other = broker_process(&in, "--process vault", 1),
+	      ledger = broker_process(&in, "--process ledger", 0);
+	stop(captured); /* it cannot put right what it uses */
+	fill_page(captured, false);
+	for (unsigned long long end = now_ms() + 10000;
+	     broker_process(&in, "--process vault", 0) == captured && now_ms() < end;)
+		sleep_ms(20);
+	assert_int_equal(broker_process(&in, "--process vault", 0), other);
+	sleep_ms(500);
+	GOOD(invariants_hold(&in));
+	assert_int_equal(broker_process(&in, "--process vault", 0), other);
+	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
+	char *out = NULL;
+	if (CTL(&in, &out, "reload") != 0)
+		GOOD(wrong("%s", out));
+	free(out);
+	wait_workers();
+	GOOD(invariants_hold(&in));
+}
+
+/* ---- replies of a captured vault ---- */
+
+static size_t put_reply(uint8_t *to, const uint8_t id[8], uint8_t gateway, const char *body)
+{
+	size_t n = 0;
+
+	memset(to, 0, 512);
+	to[n++] = 'R';
+	to[n++] = 1;
+	memcpy(to + n, id, 8);
+	n += 8;
+	to[n++] = gateway;
+	n += 16;                       /* uuid */
+	to[n++] = 200;                 /* status */
+	n += 1 + 2 + 4 + 4;            /* no Retry-After, challenge, client's id */
+	to[n] = (uint8_t)strlen(body); /* body */
+	memcpy(to + n + 4, body, strlen(body));
+	n += 4 + strlen(body);
+	return n + 4 + 2 + 1 + 4 + 4 + 12 + 16 + 32 + 2 + 4 + 4; /* no record, code OK, no key … */
+}
+
+static void test_i14_replies_that_nobody_asked_for(void **state)
+{
+	(void)state;
+	needs_root();
+	static const uint8_t none[8];
+	uint8_t reply[512], id[8];
+	double bad = metric(&in, "keybroker_frames_bad_total");
+	int line = steal("--process vault", VAULT_LEDGER);
+	pid_t ledger = broker_process(&in, "--process ledger", 0),
+	      gateway = broker_process(&in, "--process gateway", 0);
+
+	for (unsigned i = 0; i < 1000; i++) {
+		give(line, reply, put_reply(reply, none, 0, "{}"));
+		for (unsigned k = 0; k < 8; k++)
+			id[k] = (uint8_t)random();
+		id[7] &= 0x7f; /* of an operation without a record: the ledger passes it on */
+		give(line, reply, put_reply(reply, id, 0, "{}"));
+	}
+	for (unsigned i = 1; i < 256; i++) { /* no such gateway */
+		give(line, reply, put_reply(reply, id, (uint8_t)i, "{}"));
+	}
+	close(line);
+	wait_bad(bad + 1000 + 255);
+	assert_int_equal(broker_process(&in, "--process ledger", 0), ledger);
+	assert_int_equal(broker_process(&in, "--process gateway", 0), gateway);
+	assert_true(log_lines("frame.bad") <= 3 * 12); /* each time that their number doubles */
+	GOOD(invariants_hold(&in));
+}
+
+/* The vault has a release call and sends a key as the answer, without a record. */
+static void test_i15_key_without_a_record(void **state)
+{
+	(void)state;
+	needs_root();
+	uint8_t reply[512], id[8];
+	struct link *l;
+	struct reply r;
+	pid_t vault[2] = {broker_process(&in, "--process vault", 0),
+			  broker_process(&in, "--process vault", 1)};
+	int requests = steal("--process vault", VAULT_REQUESTS),
+	    line = steal("--process vault", VAULT_LEDGER);
+	static const char request[] =
+		"POST /keys/key/release?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: "
+		"Bearer x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+	GOOD(link_open(&in.at, &l));
+	for (unsigned i = 0; i < 2; i++)
+		stop(vault[i]);
+	GOOD(link_send(l, request, sizeof request - 1));
+	ssize_t got = -1;
+	for (unsigned long long end = now_ms() + 5000; got <= 0 && now_ms() < end; sleep_ms(5))
+		got = recv(requests, frame, sizeof frame, MSG_DONTWAIT);
+	assert_true(got > AT_PEER);
+	memcpy(id, frame + 2, sizeof id);
+	assert_true((id[7] & 0x80) != 0); /* the gateway says that a success makes a record */
+	id[7] ^= 0x80; /* the vault says that it makes none: nobody has that id */
+	give(line, reply, put_reply(reply, id, 0, "{\"value\":\"key\"}"));
+	sleep_ms(200);
+	id[7] ^= 0x80;
+	give(line, reply, put_reply(reply, id, 0, "{\"value\":\"key\"}"));
+	GOOD(link_receive(l, &r));
+	for (unsigned i = 0; i < 2; i++)
+		kill(vault[i], SIGCONT);
+	assert_int_equal(r.status, 503);
+	assert_true(r.body == NULL || strstr((const char *)r.body, "\"key\"") == NULL);
+	reply_free(&r);
+	link_close(l);
+	close(requests);
+	close(line);
+	GOOD(invariants_hold(&in));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +583,11 @@ int main(void)
 		cmocka_unit_test(test_h13_i06_malformed_frames),
 		cmocka_unit_test(test_h13_every_bit_of_a_frame),
 		cmocka_unit_test(test_h13_other_processes_do_not_listen),
+		cmocka_unit_test(test_i12_each_process_can_write_one_page),
+		cmocka_unit_test(test_i12_i13_noise_in_the_gateways_page),
+		cmocka_unit_test(test_i14_replies_that_nobody_asked_for),
+		cmocka_unit_test(test_i15_key_without_a_record),
+		cmocka_unit_test(test_i12_i13_noise_in_a_vaults_page),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

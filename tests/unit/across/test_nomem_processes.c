@@ -24,26 +24,25 @@
 #include "keystore/public_evp.h"
 #include "ledger/replay.h"
 #include "ledger/segment_write.h"
+#include "tests/unit/pages.h"
 #include "tests/unit/tls_mint.h"
 #include "vault/nonce.h"
 
 static struct event_base *base;
-static struct shared *shared;
 
 /* libevent never frees the memory of a descriptor that it has seen once. */
 static int make(void **state)
 {
 	(void)state;
 	base = event_base_new();
-	shared = calloc(1, sizeof *shared);
-	return base != NULL && shared != NULL ? 0 : -1;
+	return base != NULL && pages_make() ? 0 : -1;
 }
 
 static int unmake(void **state)
 {
 	(void)state;
 	event_base_free(base);
-	free(shared);
+	pages_free();
 	return 0;
 }
 
@@ -53,6 +52,7 @@ static int vault[2], ledger[2]; /* [0] the gateway's end, [1] ours */
 static struct pending *given_back;
 static enum kb_err given_back_as;
 static unsigned responses;
+static const uint8_t uuid[16] = {1};
 
 static void on_response(void *ctx, struct pending *p, const struct frame_response *r)
 {
@@ -81,7 +81,7 @@ static enum kb_err open_exchange(unsigned window, struct exchange **x)
 		.on_response = on_response, .on_refused = on_refused, .on_broken = on_broken};
 	const struct exchange_config cfg = {.pool_fd = {[POOL_VAULT] = vault[0]},
 					    .ledger_fd = ledger[0],
-					    .self = &shared->stats.process[0],
+					    .self = &page_of(SLOT_FIRST)->stats,
 					    .window = window,
 					    .max_queue = 4,
 					    .max_pending = 16};
@@ -101,10 +101,11 @@ static enum kb_err exchange_once(void)
 	 * under way. */
 	struct queue_source lane = {0};
 	struct pending a = {0}, b = {0};
-	assert_int_equal(
-		exchange_send(x, POOL_VAULT, &a, exchange_next_id(x), &lane, span_str("frame")),
-		KB_OK);
-	err = exchange_send(x, POOL_VAULT, &b, exchange_next_id(x), &lane, span_str("frame"));
+	assert_int_equal(exchange_send(x, POOL_VAULT, &a, exchange_next_id(x, true, uuid), &lane,
+				       span_str("frame")),
+			 KB_OK);
+	err = exchange_send(x, POOL_VAULT, &b, exchange_next_id(x, true, uuid), &lane,
+			    span_str("frame"));
 	assert_true((err == KB_OK) == (b.id != 0));
 	char byte[16];
 	assert_int_equal(recv(vault[1], byte, sizeof byte, MSG_DONTWAIT), 5);
@@ -165,18 +166,18 @@ static void test_exchange_refuses_what_cannot_be_sent(void **state)
 
 	(void)state;
 	assert_int_equal(open_exchange(1, &x), KB_OK);
-	assert_int_equal(exchange_send(x, POOL_VAULT, &large, exchange_next_id(x), &lane,
-				       span_of(bytes, sizeof bytes)),
+	assert_int_equal(exchange_send(x, POOL_VAULT, &large, exchange_next_id(x, true, uuid),
+				       &lane, span_of(bytes, sizeof bytes)),
 			 KB_E_FRAME);
 	assert_int_equal(large.id, 0);
-	uint64_t id = exchange_next_id(x);
+	uint64_t id = exchange_next_id(x, true, uuid);
 	assert_int_equal(exchange_send(x, POOL_VAULT, &first, id, &lane, span_str("first")), KB_OK);
-	assert_int_equal(exchange_send(x, POOL_VAULT, &large, exchange_next_id(x), &lane,
-				       span_of(bytes, sizeof bytes)),
+	assert_int_equal(exchange_send(x, POOL_VAULT, &large, exchange_next_id(x, true, uuid),
+				       &lane, span_of(bytes, sizeof bytes)),
 			 KB_OK);
-	assert_int_equal(
-		exchange_send(x, POOL_VAULT, &last, exchange_next_id(x), &lane, span_str("last")),
-		KB_OK);
+	assert_int_equal(exchange_send(x, POOL_VAULT, &last, exchange_next_id(x, true, uuid), &lane,
+				       span_str("last")),
+			 KB_OK);
 	given_back = NULL;
 	exchange_lost(x, id); /* its place is free: the next two are sent */
 	assert_ptr_equal(given_back, &large);
@@ -197,7 +198,7 @@ static int listener = -1;
 static enum kb_err metrics_once(void)
 {
 	struct metrics_http *m = NULL;
-	enum kb_err err = metrics_http_new(base, listener, shared, &m);
+	enum kb_err err = metrics_http_new(base, listener, &pages.all, &m);
 
 	assert_true((err == KB_OK) == (m != NULL));
 	metrics_http_free(m);

@@ -124,15 +124,33 @@ static void test_operations_of_another_dialect_are_not_found(void **state)
 	assert_null(m.operation);
 }
 
-static void test_every_path_has_a_pool(void **state)
+/* What makes a record says the table; what no row has, or not with this method, is taken for it. */
+static void test_every_path_has_a_pool_and_a_record(void **state)
 {
+	static const struct {
+		enum kb_method method;
+		const char *path;
+		enum record_kind record;
+	} row[] = {
+		{KB_METHOD_POST, "/keys/a/release", RECORD_RELEASE},
+		{KB_METHOD_POST, "/keys/a/%72elease", RECORD_RELEASE},
+		{KB_METHOD_POST, "/keys/a/b/release", RECORD_RELEASE},
+		{KB_METHOD_GET, "/keys/a", RECORD_NONE},
+		{KB_METHOD_POST, "/keys/a/nonce", RECORD_NONE},
+		{KB_METHOD_PUT, "/keys/a", RECORD_RELEASE},
+		{KB_METHOD_GET, "/%", RECORD_RELEASE},
+		{KB_METHOD_GET, "", RECORD_RELEASE},
+	};
+
 	(void)state;
-	assert_int_equal(operation_pool("keyvault", KB_METHOD_POST, span_str("/keys/a/release")),
-			 POOL_VAULT);
-	assert_int_equal(operation_pool("keyvault", KB_METHOD_PUT, span_str("/keys/a")),
-			 POOL_VAULT);
-	assert_int_equal(operation_pool("keyvault", KB_METHOD_GET, span_str("/%")), POOL_VAULT);
-	assert_int_equal(operation_pool("other", KB_METHOD_GET, span_of(NULL, 0)), POOL_VAULT);
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		struct operation_way way =
+			operation_way("keyvault", row[i].method, span_str(row[i].path));
+		assert_int_equal(way.pool, POOL_VAULT);
+		assert_int_equal(way.record, row[i].record);
+	}
+	assert_int_equal(operation_way("other", KB_METHOD_GET, span_str("/keys/a")).record,
+			 RECORD_RELEASE);
 }
 
 static void test_url_text_is_bounded(void **state)
@@ -156,7 +174,7 @@ int main(void)
 		cmocka_unit_test(test_record_that_cannot_be_written),
 		cmocka_unit_test(test_operations_by_method_and_path),
 		cmocka_unit_test(test_operations_of_another_dialect_are_not_found),
-		cmocka_unit_test(test_every_path_has_a_pool),
+		cmocka_unit_test(test_every_path_has_a_pool_and_a_record),
 		cmocka_unit_test(test_url_text_is_bounded),
 	};
 

@@ -18,12 +18,12 @@
 #include "base/log.h"
 #include "process/keyset.h"
 #include "process/process.h"
+#include "tests/unit/pages.h"
 #include "tests/unit/tls_stub.h"
 
 enum { MODE_GOOD, MODE_DOWN };
 
 static struct stub stub;
-static struct shared *memory;
 static char dir[40], good_keys[2048], other_keys[2048];
 static int control, fetch_requests;
 static pid_t process;
@@ -142,9 +142,10 @@ static void run_process(int archive, int control_end, int requests_end)
 {
 	struct process_start start = {.process = PROCESS_FETCHER,
 				      .generation = 7,
-				      .shared = memory,
-				      .stats = &memory->stats.process[0],
-				      .health = &memory->health.process[0]};
+				      .shared = &pages.all,
+				      .page = page_of(SLOT_FIRST),
+				      .stats = &page_of(SLOT_FIRST)->stats,
+				      .health = &page_of(SLOT_FIRST)->health};
 	static char path[64];
 	int fds[] = {control_end, archive, requests_end},
 	    to[] = {FD_CONTROL, FD_ARCHIVE, FD_FETCHER_REQUESTS};
@@ -155,12 +156,18 @@ static void run_process(int archive, int control_end, int requests_end)
 		fds[i] = fcntl(fds[i], F_DUPFD, 100);
 	for (size_t i = 0; i < 3; i++)
 		dup2(fds[i], to[i]);
-	close(FD_SHARED); /* it is mapped; its number may be reused for a pair */
+	close(FD_PAGE); /* it is mapped; its number may be reused for a pair */
 	for (int fd = FD_FETCHER_REQUESTS + 1; fd < 200; fd++)
 		close(fd);
 	log_init("fetcher", LOG_ERROR);
 	_exit(fetcher_main(&start));
 }
+
+/* The issuers of the process's configuration, in its order. */
+enum { MOST = 16 };
+static char issuer_name[MOST][64];
+static size_t n_issuers;
+static bool is_made; /* the pages are there */
 
 /* The archive of the present configuration; `is_torn`: without keybroker.json. */
 static void start_process(bool is_torn)
@@ -169,21 +176,18 @@ static void start_process(bool is_torn)
 	struct config *c = NULL;
 	struct config_faults faults = {0};
 	char path[64];
-	int archive, control_pair[2], poke_pair[2], shared_fd;
+	int archive, control_pair[2], poke_pair[2];
 
 	snprintf(path, sizeof path, "%s/keybroker.json", dir);
 	assert_int_equal(snapshot_files(&src), KB_OK);
-	assert_int_equal(shared_create(&shared_fd, &memory), KB_OK);
-	close(shared_fd);
+	assert_true(pages_make());
+	is_made = true;
+	n_issuers = 0;
 	if (!is_torn) {
 		assert_int_equal(config_load(src, path, CONFIG_FETCHER, &c, &faults), KB_OK);
-		for (size_t i = 0; i < c->n_issuers;
-		     i++) { /* as the supervisor does, before any process */
-			struct keyset_origin o;
-			config_origin(&c->issuers[i], &o);
-			assert_non_null(
-				stats_issuer(&memory->stats, c->issuers[i].rules.name, o.id));
-		}
+		for (n_issuers = 0; n_issuers < c->n_issuers && n_issuers < MOST; n_issuers++)
+			snprintf(issuer_name[n_issuers], sizeof issuer_name[0], "%s",
+				 c->issuers[n_issuers].rules.name);
 		config_free(c);
 	}
 	assert_int_equal(snapshot_pack(src, CONFIG_FETCHER, &archive), KB_OK);
@@ -257,18 +261,20 @@ static enum kb_err get_set(const char *name, struct keyset *k)
 	return keyset_read(state_dir, name, &o, k);
 }
 
-static struct issuer_stats *slot_of(const char *name)
+static struct issuer_fetch *slot_of(const char *name)
 {
-	struct issuer_stats *s = stats_issuer(&memory->stats, name, origin_of(name).id);
+	size_t i = 0;
 
-	assert_non_null(s);
-	return s;
+	while (i < n_issuers && strcmp(issuer_name[i], name) != 0)
+		i++;
+	assert_true(i < n_issuers);
+	return &page_of(SLOT_FIRST)->fetch[i];
 }
 
 /* Wait until the slot shows it, at most `ms`; returns the time it took. */
 static int64_t wait_fault(const char *name, enum kb_err err, bool is_fetched, int64_t ms)
 {
-	struct issuer_stats *s = slot_of(name);
+	struct issuer_fetch *s = slot_of(name);
 	int64_t from_ms = clock_mono_ms();
 
 	while (clock_mono_ms() - from_ms < ms &&
@@ -322,11 +328,11 @@ static void end_process(void)
 		waitpid(process, NULL, 0);
 		process = 0;
 	}
-	if (memory != NULL) {
+	if (is_made) {
 		close(control);
 		close(fetch_requests);
-		munmap(memory, sizeof *memory);
-		memory = NULL;
+		pages_free();
+		is_made = false;
 	}
 }
 
@@ -362,8 +368,8 @@ static void test_fetcher_ready_and_fetched(void **state)
 	assert_true(span_eq_cstr(k.document, good_keys));
 	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* max-age=10 is clamped */
 	keyset_free(&k);
-	assert_int_equal(atomic_load(&memory->stats.process[0].counter[COUNT_FETCHES]), 1);
-	assert_int_equal(atomic_load(&memory->stats.process[0].counter[COUNT_FETCH_ERRORS]), 0);
+	assert_int_equal(atomic_load(&page_of(SLOT_FIRST)->stats.counter[COUNT_FETCHES]), 1);
+	assert_int_equal(atomic_load(&page_of(SLOT_FIRST)->stats.counter[COUNT_FETCH_ERRORS]), 0);
 }
 
 /* Nine faulty issuers, one of which does not answer: each has its own fault, and the good one is
@@ -590,7 +596,7 @@ static void test_h05_many_requests_one_fetch(void **state)
 	unsigned requests = stub.shared->requests;
 	if (clock_mono_ms() - from_ms < 4000)
 		assert_int_equal(requests, 2);
-	assert_true(atomic_load(&memory->stats.process[0].counter[COUNT_FRAMES_BAD]) > 0);
+	assert_true(atomic_load(&page_of(SLOT_FIRST)->stats.counter[COUNT_FRAMES_BAD]) > 0);
 	/* The requests that came too early cause one more fetch when the interval is over. */
 	for (unsigned i = 0; i < 1500 && stub.shared->requests < 4; i++)
 		usleep(10000);
@@ -680,7 +686,7 @@ static void test_fetcher_without_configuration(void **state)
 	assert_int_equal(m.type, CONTROL_FAILED);
 	assert_int_equal(m.value, KB_E_CONFIG);
 	assert_int_equal(wait_process(), PROCESS_EXIT_CONFIG);
-	assert_int_equal(memory->health.process[0].state, HEALTH_FAILED);
+	assert_int_equal(page_of(SLOT_FIRST)->health.state, HEALTH_FAILED);
 }
 
 int main(void)

@@ -19,6 +19,7 @@
 #include "base/limits.h"
 #include "config/config.h"
 #include "gateway/tls.h"
+#include "process/shared.h"
 #include "tests/unit/tls_mint.h"
 
 enum { MAX_CONNECTIONS = 24, MAX_QUEUE = 2 };
@@ -28,7 +29,7 @@ static unsigned window = KB_MAX_WINDOW;
 static struct tls_pair *ca, *server_cert, *client_cert;
 static SSL_CTX *server_ctx, *client_ctx;
 static struct penalty_config penalties;
-static struct stats *stats;
+static struct page *page;
 static struct process_stats *self;
 static struct conn_shared shared;
 static char base_url[] = "https://keys.example";
@@ -56,9 +57,9 @@ static int open_shared(void **state)
 				     .on_broken = on_broken};
 
 	(void)state;
-	memset(stats, 0, sizeof *stats);
-	self = &stats->process[0];
-	shared = (struct conn_shared){.stats = stats, .self = self};
+	memset(page, 0, sizeof *page);
+	self = &page->stats;
+	shared = (struct conn_shared){.refused = page->refused, .self = self};
 	for (size_t i = 0; i < KB_MAX_LISTENERS; i++)
 		shared.listener[i] = (struct conn_listener){&keyvault_api, base_url};
 	conn_shared_init(&shared);
@@ -117,8 +118,8 @@ static int make(void **state)
 	struct tls_server t = {.certificate = buf_span(&server_cert->cert_pem),
 			       .key = buf_span(&server_cert->key_pem),
 			       .client_ca = buf_span(&ca->cert_pem)};
-	stats = calloc(1, sizeof *stats);
-	return stats != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
+	page = calloc(1, sizeof *page);
+	return page != NULL && tls_server_new(&t, &server_ctx, &why) == KB_OK ? 0 : -1;
 }
 
 static int unmake(void **state)
@@ -129,7 +130,7 @@ static int unmake(void **state)
 	tls_mint_free(ca);
 	tls_mint_free(server_cert);
 	tls_mint_free(client_cert);
-	free(stats);
+	free(page);
 	return 0;
 }
 
@@ -140,7 +141,7 @@ static uint64_t count(enum counter c)
 
 static uint64_t refused(enum kb_err e)
 {
-	return atomic_load(&stats->refused[e]);
+	return atomic_load(&page->refused[e]);
 }
 
 /* ---- the client ---- */
@@ -281,6 +282,12 @@ static void one_request(struct client *c)
 
 /* ---- tests ---- */
 
+/* Requests are counted in the lower part of their ids. */
+static uint64_t count_of(uint64_t id)
+{
+	return id & 0xffffff;
+}
+
 static void test_conn_serves_and_keeps_alive(void **state)
 {
 	struct client c = dial();
@@ -294,7 +301,8 @@ static void test_conn_serves_and_keeps_alive(void **state)
 		    taken.deadline_ms <= clock_mono_ms() + KB_REQUEST_MS);
 	uint64_t first = taken.id;
 	one_request(&c);
-	assert_int_equal(taken.id, first + 1);
+	assert_int_equal(count_of(taken.id), count_of(first) + 1);
+	assert_true(taken.id != first + 1); /* and nobody can guess it */
 	assert_int_equal(count(COUNT_REQUESTS), 2);
 	assert_int_equal(count(COUNT_REPLIES), 2);
 	assert_int_equal(count(COUNT_CONNECTIONS_OPEN), 1);
@@ -553,8 +561,8 @@ static void test_b05_pipelined_requests_are_served_in_order(void **state)
 	for (int i = 0; i < 3; i++) {
 		const char path[] = {'/', (char)('0' + i), '\0'};
 		assert_true(vault_takes());
-		assert_true(span_eq_cstr(taken.target, path) && taken.id > last);
-		last = taken.id;
+		assert_true(span_eq_cstr(taken.target, path) && count_of(taken.id) > last);
+		last = count_of(taken.id);
 		assert_false(vault_takes()); /* the next waits for this one's reply */
 		ledger_replies(taken.id, path);
 		expect(&c, "HTTP/1.1 200 OK\r\n", path);
@@ -914,8 +922,8 @@ static void test_g06_queue_is_bounded_and_fifo(void **state)
 	uint64_t last = 0;
 	for (int i = 0; i < n - 1; i++) {
 		assert_true(vault_takes());
-		assert_true(taken.id > last);
-		last = taken.id;
+		assert_true(count_of(taken.id) > last);
+		last = count_of(taken.id);
 		ledger_replies(taken.id, "{}");
 		expect(&c[i], "HTTP/1.1 200 OK\r\n", "{}");
 	}
@@ -1267,6 +1275,37 @@ static void test_e12_who_is_dismissed_is_told(void **state)
 	assert_int_equal(shared.connections, 0);
 }
 
+/* An attacker behind the ledger answers what nobody asked, and what others asked: no place of the
+ * window is lost or made by it, and no client gets it. */
+static void test_i14_forged_answers_change_nothing(void **state)
+{
+	static const uint8_t none[8];
+	struct frame_response r = {.id = 1, .status = 200, .body = span_str("{\"forged\":1}")};
+	struct client c = dial();
+
+	(void)state;
+	send_text(&c, GET("/x"));
+	assert_true(vault_takes());
+	const uint64_t open = taken.id;
+	KB_AUTO(buf) struct buf b;
+	buf_init(&b, KB_MAX_FRAME);
+	for (unsigned i = 0; i < 10 * KB_MAX_WINDOW; i++) {
+		/* id 0, the next ones, the same one with another bit */
+		r.id = i % 3 == 0 ? 1 : i % 3 == 1 ? open + 1 + i : open ^ UINT64_C(1) << i % 64;
+		assert_int_equal(frame_put_response(&r, &b), KB_OK);
+		if (i % 3 == 0)
+			memcpy(b.p + 2, none, sizeof none);
+		assert_int_equal(frame_send(ledger[1], buf_span(&b)), KB_OK);
+		turn();
+	}
+	assert_false(c.is_closed);
+	ledger_replies(open, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
+	for (unsigned i = 0; i < 3; i++) /* not deaf */
+		one_request(&c);
+	hang_up(&c);
+}
+
 static void test_i06_frames_that_do_not_decode(void **state)
 {
 	struct client c = dial();
@@ -1277,8 +1316,8 @@ static void test_i06_frames_that_do_not_decode(void **state)
 	assert_int_equal(frame_send(ledger[1], span_str("rubbish")), KB_OK);
 	turn();
 	assert_int_equal(count(COUNT_FRAMES_BAD), 1);
-	ledger_replies(UINT64_C(0x7700000000000001), "{}"); /* another gateway's */
-	assert_int_equal(count(COUNT_REPLIES_LOST), 0);
+	ledger_replies(UINT64_C(0x7700000000000001), "{}"); /* nobody asked */
+	assert_int_equal(count(COUNT_REPLIES_LOST), 1);
 	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "{}");
 	hang_up(&c);
@@ -1357,6 +1396,7 @@ int main(void)
 		PROCESS_TEST(test_e12_first_request_has_its_own_deadline),
 		PROCESS_TEST(test_e12_idle_counts_from_the_last_answer),
 		PROCESS_TEST(test_e12_who_is_dismissed_is_told),
+		PROCESS_TEST(test_i14_forged_answers_change_nothing),
 		PROCESS_TEST(test_i06_frames_that_do_not_decode),
 		PROCESS_TEST(test_closed_vault_is_noticed),
 		PROCESS_TEST(test_closed_ledger_is_noticed),

@@ -13,8 +13,9 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/pages.h"
+
 static struct event_base *base;
-static struct shared *shared;
 static struct metrics_http *metrics;
 static int listener = -1;
 static struct sockaddr_un where;
@@ -25,17 +26,17 @@ static int make(void **state)
 
 	(void)state;
 	base = event_base_new();
-	shared = calloc(1, sizeof *shared);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	where = (struct sockaddr_un){.sun_family = AF_UNIX};
 	/* A bind without a name: the kernel chooses one in its abstract space. */
-	if (base == NULL || shared == NULL ||
+	if (base == NULL || !pages_make() ||
 	    bind(listener, (struct sockaddr *)&where, sizeof(sa_family_t)) != 0 ||
 	    listen(listener, 128) != 0 ||
 	    getsockname(listener, (struct sockaddr *)&where, &len) != 0)
 		return -1;
-	return metrics_http_new(base, listener, shared, &metrics) == KB_OK && metrics != NULL ? 0
-											      : -1;
+	return metrics_http_new(base, listener, &pages.all, &metrics) == KB_OK && metrics != NULL
+		       ? 0
+		       : -1;
 }
 
 static int unmake(void **state)
@@ -43,7 +44,7 @@ static int unmake(void **state)
 	(void)state;
 	metrics_http_free(metrics);
 	event_base_free(base);
-	free(shared);
+	pages_free();
 	close(listener);
 	return 0;
 }
@@ -161,7 +162,7 @@ static void test_no_listener_configured(void **state)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	(void)state;
-	assert_int_equal(metrics_http_new(base, fd, shared, &none), KB_OK);
+	assert_int_equal(metrics_http_new(base, fd, &pages.all, &none), KB_OK);
 	assert_null(none);
 	metrics_http_free(none);
 	close(fd);
@@ -173,7 +174,7 @@ static void test_broken_listener_is_an_error(void **state)
 	struct metrics_http *none = metrics;
 
 	(void)state;
-	assert_int_equal(metrics_http_new(base, -1, shared, &none), KB_E_SYS);
+	assert_int_equal(metrics_http_new(base, -1, &pages.all, &none), KB_E_SYS);
 	assert_null(none);
 }
 

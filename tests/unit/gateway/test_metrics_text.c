@@ -6,50 +6,44 @@
 
 #include <cmocka.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "gateway/metrics_text.h"
 #include "gateway/ready_text.h"
+#include "tests/unit/pages.h"
 
 #define NOW (KB_EPOCH_MIN_S + 1000000)
-
-static struct shared *shared;
-static int fd = -1;
 
 static int set_up(void **state)
 {
 	(void)state;
-	return shared_create(&fd, &shared) == KB_OK ? 0 : -1;
+	return pages_make() ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	close(fd);
-	return munmap(shared, sizeof *shared);
+	pages_free();
+	return 0;
 }
 
-static struct process_health *health(int i)
+static struct process_stats *stats(unsigned i)
 {
-	return &shared->health.process[i];
+	return &page_of(i)->stats;
 }
 
-static struct process_stats *stats(int i)
+/* The slot of a process of `kind` in `state`. */
+static unsigned take(enum process_kind kind, enum health_state state)
 {
-	return &shared->stats.process[i];
+	return page_take(kind, 1, state);
 }
 
-/* The index of a process of `kind` in `state`. */
-static int take(enum process_kind kind, enum health_state state)
+static struct issuer_fetch *list_issuer(const char *name)
 {
-	int i = shared_take(shared, kind, 1);
-
-	assert_true(i >= 0);
-	atomic_store(&health(i)->pid, 1);
-	health_set(health(i), state);
-	return i;
+	snprintf(pages.board->issuer[0].name, sizeof pages.board->issuer[0].name, "%s", name);
+	atomic_store(&pages.board->n_issuers, 1);
+	atomic_store(&pages.board->generation, 1);
+	return page_of(take(PROCESS_FETCHER, HEALTH_READY))->fetch;
 }
 
 static bool has(const struct buf *b, const char *text)
@@ -60,7 +54,7 @@ static bool has(const struct buf *b, const char *text)
 static void metrics(struct buf *out)
 {
 	buf_init(out, 4 << 20);
-	metrics_text(shared, out);
+	metrics_text(&pages.all, out);
 	assert_int_equal(buf_ok(out), KB_OK);
 	buf_add(out, "", 1);
 }
@@ -69,9 +63,11 @@ static void test_metrics_outcomes(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 3; i++)
-		stats_outcome(&shared->stats, KB_OK, span_str("disk"), span_str("maa"));
-	stats_outcome(&shared->stats, KB_E_POLICY, span_str("disk"), span_str("maa"));
-	stats_outcome(&shared->stats, KB_E_KEY_NOT_FOUND, span_of(NULL, 0), span_of(NULL, 0));
+		stats_outcome(&page_of_ledger()->outcomes, KB_OK, span_str("disk"),
+			      span_str("maa"));
+	stats_outcome(&page_of_ledger()->outcomes, KB_E_POLICY, span_str("disk"), span_str("maa"));
+	stats_outcome(&page_of_ledger()->outcomes, KB_E_KEY_NOT_FOUND, span_of(NULL, 0),
+		      span_of(NULL, 0));
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
 	assert_true(has(&m, "keybroker_releases_total{key=\"disk\",issuer=\"maa\"} 3\n"));
@@ -84,7 +80,9 @@ static void test_metrics_outcomes(void **state)
 static void test_metrics_sum_over_processes(void **state)
 {
 	struct process_stats *a = stats(take(PROCESS_VAULT, HEALTH_READY));
-	struct process_stats *b = stats(take(PROCESS_VAULT, HEALTH_FAILED));
+	unsigned ending = take(PROCESS_VAULT, HEALTH_FAILED);
+	struct process_stats *b = stats(ending);
+	unsigned gateway = take(PROCESS_GATEWAY, HEALTH_READY);
 	struct process_stats *l = stats(take(PROCESS_LEDGER, HEALTH_READY));
 
 	(void)state;
@@ -97,9 +95,11 @@ static void test_metrics_sum_over_processes(void **state)
 	histogram_add(&a->hsm, 20);
 	histogram_add(&b->hsm, 100);
 	histogram_add(&b->hsm, 100000000);
-	shared_give_back(shared, 1); /* b ends */
-	atomic_fetch_add(&shared->stats.refused[KB_E_HTTP_SYNTAX], 4);
-	stats_count(&shared->stats.retired[PROCESS_VAULT], COUNT_RESTARTS, 1);
+	shared_give_back(&pages, ending);
+	atomic_fetch_add(&page_of(gateway)->refused[KB_E_HTTP_SYNTAX], 3);
+	assert_int_equal(shared_renew(&pages, gateway), KB_OK); /* it is started again */
+	atomic_fetch_add(&page_of(gateway)->refused[KB_E_HTTP_SYNTAX], 1);
+	stats_count(&pages.board->retired[PROCESS_VAULT].stats, COUNT_RESTARTS, 1);
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
 	assert_true(has(&m, "keybroker_hsm_errors_total 5\n"));
@@ -125,9 +125,7 @@ static void test_metrics_are_well_formed(void **state)
 	size_t n = 0;
 
 	(void)state;
-	struct issuer_stats *is = stats_issuer(&shared->stats, "we\"ird\\\n", "o");
-	stats_keep_issuers(&shared->stats, &is, 1);
-	atomic_store(&is->fetched_s, NOW);
+	atomic_store(&list_issuer("we\"ird\\\n")->fetched_s, NOW);
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
 	assert_true(has(&m, "keybroker_issuer_keys{issuer=\"we\\\"ird\\\\?\"} 0\n"));
@@ -149,21 +147,18 @@ static void test_metrics_are_well_formed(void **state)
 	assert_true(n > 30);
 }
 
-/* While a new configuration is tried, both origins are there: only the one in force is shown. */
-static void test_metrics_issuer_of_another_origin(void **state)
+/* While a new configuration is tried, only the fetcher of the one in force is shown. */
+static void test_metrics_issuers_of_another_generation(void **state)
 {
-	struct issuer_stats *a = stats_issuer(&shared->stats, "maa", "a"), *b;
 	KB_AUTO(buf) struct buf before, after;
 
 	(void)state;
-	atomic_store(&a->keys, 7);
-	stats_keep_issuers(&shared->stats, &a, 1);
-	b = stats_issuer(&shared->stats, "maa", "b");
-	atomic_store(&b->keys, 9);
+	atomic_store(&list_issuer("maa")->keys, 7);
+	atomic_store(&page_of(page_take(PROCESS_FETCHER, 2, HEALTH_READY))->fetch[0].keys, 9);
 	metrics(&before);
 	assert_true(has(&before, "issuer_keys{issuer=\"maa\"} 7\n") &&
 		    !has(&before, "issuer_keys{issuer=\"maa\"} 9\n"));
-	stats_keep_issuers(&shared->stats, &b, 1);
+	atomic_store(&pages.board->generation, 2);
 	metrics(&after);
 	assert_true(has(&after, "issuer_keys{issuer=\"maa\"} 9\n") &&
 		    !has(&after, "issuer_keys{issuer=\"maa\"} 7\n"));
@@ -171,10 +166,10 @@ static void test_metrics_issuer_of_another_origin(void **state)
 
 static void test_metrics_ledger_lag(void **state)
 {
-	struct process_health *l = health(take(PROCESS_LEDGER, HEALTH_READY));
+	struct process_health *l = &page_of(take(PROCESS_LEDGER, HEALTH_READY))->health;
 
 	(void)state;
-	health_busy(l, 0);
+	health_busy(l, 0, 0);
 	atomic_store(&l->busy_since_ms, clock_mono_ms() - 3000);
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
@@ -186,22 +181,29 @@ static void test_metrics_forged_values_are_bounded(void **state)
 	bool is_ready = true;
 
 	(void)state;
-	memset(&shared->health, 0xff, sizeof shared->health);
-	memset(shared->stats.process, 0xff, sizeof shared->stats.process);
-	memset(shared->stats.issuer, 0x41, sizeof shared->stats.issuer);
-	memset(shared->stats.outcome, 0x41, sizeof shared->stats.outcome);
-	for (size_t i = 0; i < STATS_ISSUERS; i++)
-		atomic_store(&shared->stats.issuer[i].used, ENTRY_USED);
+	for (enum process_kind kind = PROCESS_GATEWAY; kind < PROCESS_COUNT; kind++) {
+		unsigned i = take(kind, HEALTH_READY);
+		memset(page_of(i), 0xff,
+		       i == SLOT_LEDGER ? sizeof(struct ledger_page) : sizeof(struct page));
+	}
+	struct outcomes *all = &page_of_ledger()->outcomes;
+	memset(all, 0x41, sizeof *all);
 	for (size_t i = 0; i < STATS_OUTCOMES; i++)
-		atomic_store(&shared->stats.outcome[i].used, ENTRY_USED);
+		atomic_store(&all->outcome[i].used, ENTRY_USED);
+	atomic_store(&pages.board->generation, 1);
+	atomic_store(&pages.board->n_issuers, KB_MAX_ISSUERS);
 	KB_AUTO(buf) struct buf m;
 	metrics(&m);
 	KB_AUTO(buf) struct buf r;
 	buf_init(&r, 1 << 20);
-	ready_text(shared, NOW, &r, &is_ready);
+	ready_text(&pages.all, NOW, &r, &is_ready);
 	assert_int_equal(buf_ok(&r), KB_OK);
 	assert_false(is_ready);
-	shared_give_back(shared, 0);
+	/* What is left of them in the sums is nothing. */
+	shared_give_back(&pages, SLOT_FIRST);
+	assert_int_equal(
+		atomic_load(&pages.board->retired[PROCESS_GATEWAY].stats.counter[COUNT_REQUESTS]),
+		0);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -209,7 +211,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_metrics_outcomes),        T(test_metrics_sum_over_processes),
-		T(test_metrics_are_well_formed), T(test_metrics_issuer_of_another_origin),
+		T(test_metrics_are_well_formed), T(test_metrics_issuers_of_another_generation),
 		T(test_metrics_ledger_lag),      T(test_metrics_forged_values_are_bounded),
 	};
 

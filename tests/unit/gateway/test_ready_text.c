@@ -5,45 +5,47 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "gateway/ready_text.h"
+#include "tests/unit/pages.h"
 
 #define NOW (KB_EPOCH_MIN_S + 1000000)
-
-static struct shared *shared;
-static int fd = -1;
 
 static int set_up(void **state)
 {
 	(void)state;
-	return shared_create(&fd, &shared) == KB_OK ? 0 : -1;
+	return pages_make() ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	close(fd);
-	return munmap(shared, sizeof *shared);
+	pages_free();
+	return 0;
 }
 
-static struct process_health *health(int i)
+static struct process_health *health(unsigned i)
 {
-	return &shared->health.process[i];
+	return &page_of(i)->health;
 }
 
-/* The index of a process of `kind` in `state`. */
-static int take(enum process_kind kind, enum health_state state)
+/* The slot of a process of `kind` in `state`. */
+static unsigned take(enum process_kind kind, enum health_state state)
 {
-	int i = shared_take(shared, kind, 1);
+	return page_take(kind, 1, state);
+}
 
-	assert_true(i >= 0);
-	atomic_store(&health(i)->pid, 1);
-	health_set(health(i), state);
-	return i;
+/* The configuration's issuers, and what the fetcher of the generation says of them. */
+static struct issuer_fetch *list_issuers(uint32_t generation, unsigned n, const char *const *names)
+{
+	for (unsigned i = 0; i < n; i++)
+		snprintf(pages.board->issuer[i].name, sizeof pages.board->issuer[i].name, "%s",
+			 names[i]);
+	atomic_store(&pages.board->n_issuers, n);
+	return page_of(page_take(PROCESS_FETCHER, generation, HEALTH_READY))->fetch;
 }
 
 static bool has(const struct buf *b, const char *text)
@@ -59,7 +61,7 @@ static bool ready(int64_t now_s, const char *expected_part)
 
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 1 << 20);
-	ready_text(shared, now_s, &b, &is_ready);
+	ready_text(&pages.all, now_s, &b, &is_ready);
 	assert_int_equal(json_load_strict(buf_span(&b), 1 << 20, &doc, NULL), KB_OK);
 	assert_int_equal(json_get_str(doc, "status", 32, &status), KB_OK);
 	assert_true(span_eq_cstr(status, is_ready ? "ready" : "not ready"));
@@ -71,7 +73,7 @@ static bool ready(int64_t now_s, const char *expected_part)
 
 static void serve_all(void)
 {
-	atomic_store(&shared->stats.generation, 1);
+	atomic_store(&pages.board->generation, 1);
 	(void)take(PROCESS_VAULT, HEALTH_READY);
 	(void)take(PROCESS_LEDGER, HEALTH_BUSY);
 }
@@ -81,9 +83,8 @@ static void test_ready_when_all_is_well(void **state)
 	(void)state;
 	serve_all();
 	assert_true(ready(NOW, "\"workers\":{\"serving\":1,\"configured\":1}"));
-	struct issuer_stats *is = stats_issuer(&shared->stats, "maa", "o"),
-			    *other = stats_issuer(&shared->stats, "other", "o");
-	stats_keep_issuers(&shared->stats, (struct issuer_stats *[]){is, NULL, other}, 3);
+	struct issuer_fetch *is = list_issuers(1, 2, (const char *const[]){"maa", "other"}),
+			    *other = &is[1];
 	assert_false(
 		ready(NOW, "{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}"));
 	atomic_store(&is->fetched_s, NOW - 10);
@@ -97,18 +98,18 @@ static void test_ready_when_all_is_well(void **state)
 	assert_true(ready(NOW + 1, NULL)); /* one usable issuer is enough */
 }
 
-static void test_not_ready_with_an_issuer_of_another_origin(void **state)
+/* What was fetched for the configuration before is not shown for this one. */
+static void test_not_ready_with_issuers_of_another_generation(void **state)
 {
-	struct issuer_stats *a = stats_issuer(&shared->stats, "maa", "a"), *b;
+	struct issuer_fetch *is = list_issuers(1, 1, (const char *const[]){"maa"});
 
 	(void)state;
 	serve_all();
-	atomic_store(&a->fetched_s, NOW);
-	atomic_store(&a->stale_at_s, NOW + 100);
-	stats_keep_issuers(&shared->stats, &a, 1);
+	atomic_store(&is->fetched_s, NOW);
+	atomic_store(&is->stale_at_s, NOW + 100);
 	assert_true(ready(NOW, NULL));
-	b = stats_issuer(&shared->stats, "maa", "b");
-	stats_keep_issuers(&shared->stats, &b, 1);
+	(void)page_take(PROCESS_VAULT, 2, HEALTH_READY);
+	atomic_store(&pages.board->generation, 2);
 	assert_false(
 		ready(NOW, "[{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}]"));
 }
@@ -116,7 +117,7 @@ static void test_not_ready_with_an_issuer_of_another_origin(void **state)
 static void test_not_ready_without_vault(void **state)
 {
 	(void)state;
-	atomic_store(&shared->stats.generation, 1);
+	atomic_store(&pages.board->generation, 1);
 	(void)take(PROCESS_LEDGER, HEALTH_READY);
 	assert_false(ready(NOW, "\"hsm\":{\"ready\":false,\"reason\":\"not running\"}"));
 	struct process_health *v = health(take(PROCESS_VAULT, HEALTH_STARTING));
@@ -125,7 +126,7 @@ static void test_not_ready_without_vault(void **state)
 	assert_false(ready(NOW, "\"hsm\":{\"ready\":false,\"reason\":\"HSM_PIN\"}"));
 	health_set(v, HEALTH_HANDOVER);
 	assert_true(ready(NOW, NULL));
-	atomic_store(&shared->stats.generation,
+	atomic_store(&pages.board->generation,
 		     2); /* an older configuration's worker does not count */
 	assert_false(ready(NOW, NULL));
 }
@@ -133,7 +134,7 @@ static void test_not_ready_without_vault(void **state)
 static void test_not_ready_without_ledger(void **state)
 {
 	(void)state;
-	atomic_store(&shared->stats.generation, 1);
+	atomic_store(&pages.board->generation, 1);
 	(void)take(PROCESS_VAULT, HEALTH_READY);
 	assert_false(ready(NOW, "\"ledger\":{\"ready\":false"));
 	struct process_health *l = health(take(PROCESS_LEDGER, HEALTH_FAILED));
@@ -141,7 +142,7 @@ static void test_not_ready_without_ledger(void **state)
 	assert_false(ready(NOW, "\"ledger\":{\"ready\":false,\"reason\":\"LEDGER\"}"));
 	health_set(l, HEALTH_READY);
 	assert_true(ready(NOW, NULL));
-	atomic_store(&l->pid, 0);
+	atomic_store(&pages.board->seat[SLOT_LEDGER].pid, 0);
 	assert_false(ready(NOW, NULL));
 }
 
@@ -151,9 +152,9 @@ static void test_f01_f04_not_ready_while_the_clock_is_wrong(void **state)
 	serve_all();
 	assert_false(ready(KB_EPOCH_MIN_S - 1,
 			   "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_UNSET\"}"));
-	atomic_store(&shared->stats.clock_stepped_ms, clock_mono_ms());
+	atomic_store(&pages.board->clock_stepped_ms, clock_mono_ms());
 	assert_false(ready(NOW, "\"clock\":{\"ready\":false,\"reason\":\"CLOCK_STEP\"}"));
-	atomic_store(&shared->stats.clock_stepped_ms, clock_mono_ms() - 11000);
+	atomic_store(&pages.board->clock_stepped_ms, clock_mono_ms() - 11000);
 	assert_true(ready(NOW, NULL));
 }
 
@@ -165,7 +166,7 @@ static void test_ready_needs_space_for_its_text(void **state)
 	serve_all();
 	KB_AUTO(buf) struct buf b;
 	buf_init(&b, 20);
-	ready_text(shared, NOW, &b, &is_ready);
+	ready_text(&pages.all, NOW, &b, &is_ready);
 	assert_false(is_ready);
 	assert_int_equal(buf_ok(&b), KB_E_NOMEM);
 }
@@ -175,7 +176,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_ready_when_all_is_well),
-		T(test_not_ready_with_an_issuer_of_another_origin),
+		T(test_not_ready_with_issuers_of_another_generation),
 		T(test_not_ready_without_vault),
 		T(test_not_ready_without_ledger),
 		T(test_f01_f04_not_ready_while_the_clock_is_wrong),

@@ -97,7 +97,7 @@ static void test_b05_next_request_stays(void **state)
 	assert_int_equal(
 		evbuffer_add_printf(pair, "%s%s", POST("Content-Length: 2\r\n", "{}"), next) > 0,
 		1);
-	struct frame_request r = {.peer = span_str("p")};
+	struct frame_request r = {.id = 1, .peer = span_str("p")};
 	size_t head_len = sizeof POST("Content-Length: 2\r\n", "") - 1;
 	assert_int_equal(request_frame(&r, pair, head_len, 2, 0, &frame), KB_OK);
 	request_wipe(pair, head_len + 2);

@@ -532,33 +532,41 @@ static void test_c04_pin_refused_once_is_final(void **state)
 	}
 }
 
+static bool is_refused(const void *ctx)
+{
+	return *(const bool *)ctx;
+}
+
 /* A PIN refused to one worker counts for all: the others, whose sessions are lost later, do not
  * spend the token's tries. */
 static void test_c04_pin_refused_to_another_is_not_tried(void **state)
 {
 	_Atomic uint32_t refused = 0;
 	_Atomic int64_t since = 0;
+	bool is_refused_to_another = false;
 
 	(void)state;
 	ks->pin_refused = &refused;
-	ks->generation = 3;
+	ks->is_pin_refused = is_refused;
+	ks->ctx = &is_refused_to_another;
 	ks->call_since_ms = &since;
-	atomic_store(&refused, 2); /* that was another configuration's PIN */
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
 	assert_int_equal(keystore_alive(ks), KB_OK);
 	assert_int_equal(atomic_load(&since), 0); /* no call runs */
-	atomic_store(&refused, 3);
+	is_refused_to_another = true;
 	unsigned before = p11_fault.calls[FAULT_C_Login];
 	assert_int_equal(p11_fault.real->C_CloseAllSessions(ks->slot), CKR_OK);
 	assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
 	assert_int_equal(p11_fault.calls[FAULT_C_Login], before);
 	/* and the refused worker records it */
 	ks->login_err = KB_OK;
-	atomic_store(&refused, 0);
+	is_refused_to_another = false;
+	assert_int_equal(atomic_load(&refused), 0);
 	fault_next(FAULT_C_Login, CKR_PIN_INCORRECT, 1);
 	assert_int_equal(keystore_alive(ks), KB_E_HSM_PIN);
-	assert_int_equal(atomic_load(&refused), 3);
+	assert_int_equal(atomic_load(&refused), 1);
 	ks->pin_refused = NULL;
+	ks->is_pin_refused = NULL;
 	ks->call_since_ms = NULL;
 }
 

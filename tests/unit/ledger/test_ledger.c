@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,12 +22,12 @@
 #include "ledger/segment_write.h"
 #include "process/frame.h"
 #include "process/process.h"
+#include "tests/unit/pages.h"
 
 enum { WAIT_MS = 5000, GATEWAYS = 2 };
 
 static char root[64], config_path[96], ledger_path[96];
-static struct shared *shared;
-static int shared_fd = -1, archive_fd = -1, dir_fd = -1, control = -1;
+static int archive_fd = -1, dir_fd = -1, control = -1;
 static int replies[2], responses[GATEWAYS][2];
 static pid_t process;
 static struct process_start start;
@@ -75,14 +74,13 @@ static void begin(rlim_t file_limit)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	start = (struct process_start){.process = PROCESS_LEDGER,
-				       .slot = 0,
+				       .slot = SLOT_LEDGER,
 				       .config_path = config_path,
-				       .shared = shared,
-				       .stats = &shared->stats.process[0],
-				       .health = &shared->health.process[0]};
-	stats_start(&shared->stats, 0, PROCESS_LEDGER);
-	memset(&shared->health.process[0], 0, sizeof shared->health.process[0]);
-	atomic_store(&shared->health.process[0].kind, PROCESS_LEDGER);
+				       .shared = &pages.all,
+				       .page = page_of(SLOT_LEDGER),
+				       .stats = &page_of(SLOT_LEDGER)->stats,
+				       .health = &page_of(SLOT_LEDGER)->health};
+	memset(start.page, 0, sizeof *start.page);
 	process = fork();
 	assert_true(process >= 0);
 	if (process == 0) {
@@ -153,8 +151,7 @@ static int set_up(void **state)
 		return -1;
 	snprintf(config_path, sizeof config_path, "%s/keybroker.json", root);
 	snprintf(ledger_path, sizeof ledger_path, "%s/ledger", root);
-	if (mkdir(ledger_path, 0750) != 0 || shared_create(&shared_fd, &shared) != KB_OK ||
-	    frame_pair(replies) != KB_OK)
+	if (mkdir(ledger_path, 0750) != 0 || !pages_make() || frame_pair(replies) != KB_OK)
 		return -1;
 	for (size_t i = 0; i < GATEWAYS; i++)
 		if (frame_pair(responses[i]) != KB_OK)
@@ -181,8 +178,7 @@ static int tear_down(void **state)
 	close(dir_fd);
 	close(archive_fd);
 	archive_fd = -1;
-	close(shared_fd);
-	munmap(shared, sizeof *shared);
+	pages_free();
 	for (size_t i = 0; i < 2; i++) {
 		close(replies[i]);
 		close(responses[0][i]);
@@ -195,15 +191,17 @@ static int tear_down(void **state)
 
 /* ---- what a vault sends, what a gateway receives ---- */
 
+/* In the tests the number of the gateway is in its ids. */
 static uint64_t id_of(unsigned gateway, uint32_t n)
 {
-	return (uint64_t)gateway << 56 | n;
+	return (uint64_t)gateway << 32 | (n + 1);
 }
 
 static struct frame_reply released(uint64_t id)
 {
 	return (struct frame_reply){
 		.id = id,
+		.gateway = (uint8_t)(id >> 32),
 		.uuid = {1, 2, 3},
 		.status = 200,
 		.peer = span_str("192.0.2.1"),
@@ -299,7 +297,7 @@ static void test_ledger_record_is_there_when_the_answer_comes(void **state)
 	assert_int_equal(count_lines("\"event\":\"start\""), 1);
 	assert_int_equal(
 		count_lines("\"event\":\"generation\",\"generation\":1,\"config\":\"c0ffee\""), 1);
-	assert_int_equal(atomic_load(&shared->stats.process[0].counter[COUNT_RECORDS]), 3);
+	assert_int_equal(atomic_load(&page_of(SLOT_LEDGER)->stats.counter[COUNT_RECORDS]), 3);
 }
 
 static void test_ledger_preserves_order_and_passes_unrecorded_answers(void **state)
@@ -319,7 +317,7 @@ static void test_ledger_preserves_order_and_passes_unrecorded_answers(void **sta
 	}
 	assert_int_equal(count_lines("\"event\":\"release\""), 26);
 	/* Perhaps fewer syncs than records, never more. */
-	assert_true(atomic_load(&shared->stats.process[0].counter[COUNT_SYNCS]) <= 28);
+	assert_true(atomic_load(&page_of(SLOT_LEDGER)->stats.counter[COUNT_SYNCS]) <= 28);
 }
 
 enum { FEW = 20, MANY = 1000 };
@@ -330,17 +328,17 @@ enum { FEW = 20, MANY = 1000 };
 static int64_t quickest_us(int64_t enough_us, enum health_state then)
 {
 	static uint32_t id;
-	const enum health_state before = atomic_load(&shared->health.process[1].state);
+	const enum health_state before = atomic_load(&page_of(SLOT_FIRST)->health.state);
 	int64_t least = INT64_MAX;
 
 	for (unsigned i = 0; i < FEW || (i < MANY && least >= enough_us); i++) {
 		struct frame_reply r = released(id_of(0, ++id));
-		health_set(&shared->health.process[1], before);
+		health_set(&page_of(SLOT_FIRST)->health, before);
 		const int64_t from = clock_mono_us();
 		submit(&r);
 		if (then != before) {
 			usleep(300);
-			health_set(&shared->health.process[1], then);
+			health_set(&page_of(SLOT_FIRST)->health, then);
 		}
 		assert_true(response_of(0).id == id_of(0, id));
 		const int64_t took = clock_mono_us() - from;
@@ -355,19 +353,19 @@ static void test_ledger_waits_only_for_a_busy_worker(void **state)
 
 	(void)state;
 	run();
-	const int64_t alone = quickest_us(at_once, atomic_load(&shared->health.process[1].state));
-	atomic_store(&shared->health.process[1].kind, PROCESS_VAULT);
-	health_set(&shared->health.process[1], HEALTH_BUSY);
+	const int64_t alone = quickest_us(at_once, atomic_load(&page_of(SLOT_FIRST)->health.state));
+	assert_int_equal(page_take(PROCESS_VAULT, 1, HEALTH_READY), SLOT_FIRST);
+	health_set(&page_of(SLOT_FIRST)->health, HEALTH_BUSY);
 	assert_true(quickest_us(INT64_MAX, HEALTH_BUSY) >= KB_COMMIT_WAIT_BUSY_US);
 	/* It checks before that is over whether the worker is still busy. */
 	const int64_t soon = KB_COMMIT_WAIT_BUSY_US - KB_COMMIT_LOOK_US;
 	assert_true(quickest_us(soon, HEALTH_HANDOVER) < soon);
-	health_set(&shared->health.process[1], HEALTH_BUSY);
-	atomic_store(&shared->health.process[2].kind, PROCESS_VAULT);
-	health_set(&shared->health.process[2], HEALTH_READY);
+	health_set(&page_of(SLOT_FIRST)->health, HEALTH_BUSY);
+	(void)page_take(PROCESS_VAULT, 1, HEALTH_READY);
 	const int64_t beside = quickest_us(KB_COMMIT_WAIT_BUSY_US, HEALTH_BUSY);
 	assert_true(beside >= KB_COMMIT_WAIT_US && beside < KB_COMMIT_WAIT_BUSY_US);
-	health_set(&shared->health.process[1], HEALTH_HANDOVER); /* its record has been received */
+	health_set(&page_of(SLOT_FIRST)->health,
+		   HEALTH_HANDOVER); /* its record has been received */
 	const int64_t after = quickest_us(at_once, HEALTH_HANDOVER);
 	assert_true(alone + at_once < beside && after + at_once < beside);
 }
@@ -383,6 +381,46 @@ static void test_d01_ledger_key_without_record_does_not_leave(void **state)
 	submit(&r);
 	got = response_of(0);
 	is_unavailable(&got);
+}
+
+/* A captured vault says what it likes; the id, which the gateway made, says which operation it was.
+ * Of one that makes a record, only a short refusal leaves without it. */
+static void test_i15_ledger_believes_no_vault_that_an_answer_needs_no_record(void **state)
+{
+	static const char key[] = "{\"value\":\"key\"}";
+	static uint8_t large[KB_MAX_REFUSAL + 1];
+	const struct {
+		struct span body;
+		uint16_t status, code;
+		bool needs_record, is_passed;
+	} row[] = {
+		{span_str(key), 200, KB_OK, true, false},
+		{span_str(key), 201, KB_E_POLICY, true, false},
+		{span_str(key), 302, KB_E_POLICY, true, false},
+		{span_str(key), 403, KB_OK, true, false},
+		{span_of(large, sizeof large), 403, KB_E_POLICY, true, false},
+		{span_of(large, KB_MAX_REFUSAL), 403, KB_E_POLICY, true, true},
+		{span_of(NULL, 0), 200, KB_OK, true, false},
+		{span_str(key), 200, KB_OK, false, true}, /* GET of a key, a nonce */
+		{span_of(large, sizeof large), 200, KB_OK, false, true},
+	};
+
+	(void)state;
+	run();
+	memset(large, 'x', sizeof large);
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		struct frame_reply r = {.id = frame_new_id(row[i].needs_record, i, 9),
+					.status = row[i].status,
+					.body = row[i].body,
+					.outcome = {.code = row[i].code}};
+		submit(&r);
+		struct frame_response got = response_of(0);
+		assert_true(got.id == r.id);
+		if (row[i].is_passed)
+			assert_true(got.status == row[i].status && span_eq(got.body, row[i].body));
+		else
+			is_unavailable(&got);
+	}
 }
 
 static void test_ledger_bad_record_refuses_its_answer_alone(void **state)
@@ -413,7 +451,7 @@ static void test_i06_ledger_bad_frames_are_dropped_and_counted(void **state)
 	r = released(5);
 	submit(&r);
 	assert_true(response_of(0).id == 5);
-	assert_int_equal(atomic_load(&shared->stats.process[0].counter[COUNT_FRAMES_BAD]), 2);
+	assert_int_equal(atomic_load(&page_of(SLOT_LEDGER)->stats.counter[COUNT_FRAMES_BAD]), 2);
 	assert_int_equal(count_lines("\"event\":\"release\""), 1);
 }
 
@@ -699,8 +737,8 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	submit(&r);
 	got = response_of(0);
 	is_unavailable(&got);
-	assert_int_equal(atomic_load(&shared->health.process[0].state), HEALTH_FAILED);
-	assert_int_equal(atomic_load(&shared->health.process[0].fault), KB_E_LEDGER);
+	assert_int_equal(atomic_load(&page_of(SLOT_LEDGER)->health.state), HEALTH_FAILED);
+	assert_int_equal(atomic_load(&page_of(SLOT_LEDGER)->health.fault), KB_E_LEDGER);
 	/* an answer without a record passes */
 	struct frame_reply plain = released(id_of(0, 3));
 	plain.outcome.is_release = false;
@@ -709,10 +747,10 @@ static void test_d01_ledger_full_disk_refuses_then_recovers(void **state)
 	assert_int_equal(response_of(0).status, 200);
 	/* space returns */
 	assert_int_equal(prlimit(process, RLIMIT_FSIZE, &none, NULL), 0);
-	for (int i = 0; i < 50 && atomic_load(&shared->health.process[0].state) != HEALTH_READY;
+	for (int i = 0; i < 50 && atomic_load(&page_of(SLOT_LEDGER)->health.state) != HEALTH_READY;
 	     i++)
 		usleep(100000);
-	assert_int_equal(atomic_load(&shared->health.process[0].state), HEALTH_READY);
+	assert_int_equal(atomic_load(&page_of(SLOT_LEDGER)->health.state), HEALTH_READY);
 	assert_int_equal(count_lines("\"why\":\"write failed\""), 1);
 	assert_int_equal(status_of_use(9, until_s),
 			 200); /* the refused attempt did not use the token */
@@ -801,7 +839,7 @@ static void test_ledger_gateway_that_does_not_read_delays_no_other(void **state)
 	submit(&r);
 	assert_true(response_of(0).id == id_of(0, 1));
 	assert_true(clock_mono_ms() - from_ms < 3000);
-	assert_true(atomic_load(&shared->stats.process[0].counter[COUNT_REPLIES_LOST]) > 0);
+	assert_true(atomic_load(&page_of(SLOT_LEDGER)->stats.counter[COUNT_REPLIES_LOST]) > 0);
 	assert_int_equal(count_lines("\"event\":\"release\""), sent + 1);
 }
 
@@ -887,6 +925,7 @@ int main(void)
 		T(test_ledger_preserves_order_and_passes_unrecorded_answers),
 		T(test_ledger_waits_only_for_a_busy_worker),
 		T(test_d01_ledger_key_without_record_does_not_leave),
+		T(test_i15_ledger_believes_no_vault_that_an_answer_needs_no_record),
 		T(test_ledger_bad_record_refuses_its_answer_alone),
 		T(test_i06_ledger_bad_frames_are_dropped_and_counted),
 		T(test_a17_ledger_second_use_is_refused_also_after_kill_9),

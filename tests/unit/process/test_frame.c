@@ -45,6 +45,7 @@ static struct frame_request sample_request(void)
 static struct frame_reply sample_reply(void)
 {
 	struct frame_reply r = {.id = 7,
+				.gateway = 14,
 				.status = 200,
 				.retry_after_s = 2,
 				.challenge = span_str("Bearer x"),
@@ -110,8 +111,9 @@ static void test_frame_reply_round_trip(void **state)
 	buf_init(&b, KB_MAX_FRAME);
 	assert_int_equal(frame_put_reply(&in, &b), KB_OK);
 	assert_int_equal(frame_get_reply(buf_span(&b), &out), KB_OK);
-	assert_true(out.id == 7 && out.status == 200 && out.retry_after_s == 2 &&
-		    out.replay_from_s == 1700000000 && out.replay_until_s == 1800000000);
+	assert_true(out.id == 7 && out.gateway == 14 && out.status == 200 &&
+		    out.retry_after_s == 2 && out.replay_from_s == 1700000000 &&
+		    out.replay_until_s == 1800000000);
 	assert_true(span_eq(out.challenge, in.challenge) &&
 		    span_eq(out.client_request_id, in.client_request_id));
 	assert_true(span_eq(out.body, in.body) && span_eq(out.record, in.record));
@@ -282,6 +284,48 @@ static void test_frame_bounds(void **state)
 	REFUSES_RESPONSE(r.body = bytes(KB_MAX_REPLY + 1));
 }
 
+/* 0 is no request: a free place of a gateway's window has it. */
+static void test_i14_frame_of_no_request(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+	const struct frame_request q = sample_request();
+	const struct frame_reply p = sample_reply();
+	const struct frame_response s = sample_response();
+	static decoder *const decode[] = {as_request, as_reply, as_response};
+
+	(void)state;
+	buf_init(&b, KB_MAX_FRAME);
+	REFUSES_REQUEST(r.id = 0);
+	REFUSES_REPLY(r.id = 0);
+	REFUSES_RESPONSE(r.id = 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(i == 0   ? frame_put_request(&q, &b)
+				 : i == 1 ? frame_put_reply(&p, &b)
+					  : frame_put_response(&s, &b),
+				 KB_OK);
+		assert_int_equal(decode[i](buf_span(&b)), KB_OK);
+		memset(b.p + 2, 0, 8);
+		assert_int_equal(decode[i](buf_span(&b)), KB_E_FRAME);
+	}
+}
+
+static void test_i15_frame_ids(void **state)
+{
+	(void)state;
+	for (uint64_t i = 0; i < 3; i++) {
+		const uint64_t all = UINT64_MAX;
+		assert_true(frame_needs_record(frame_new_id(true, i * all, i * all)));
+		assert_false(frame_needs_record(frame_new_id(false, i * all, i * all)));
+		assert_true(frame_new_id(true, i * all, i) != 0);
+		assert_true(frame_new_id(false, i * all, i) != 0);
+	}
+	/* The count is there, and what else is random. */
+	assert_true((frame_new_id(true, 0, 77) ^ frame_new_id(true, 0, 78)) == (77 ^ 78));
+	assert_true((frame_new_id(true, 0, 5) ^ frame_new_id(true, 1, 5)) == 1 << 24);
+	assert_true((frame_new_id(true, 0, 5) ^ frame_new_id(true, UINT64_C(1) << 38, 5)) ==
+		    UINT64_C(1) << 62);
+}
+
 /* All fields at their greatest fit a frame. */
 static void test_frame_greatest(void **state)
 {
@@ -389,6 +433,8 @@ int main(void)
 		cmocka_unit_test(test_frame_refuses_malformed),
 		cmocka_unit_test(test_frame_survives_any_changed_byte),
 		cmocka_unit_test(test_frame_bounds),
+		cmocka_unit_test(test_i14_frame_of_no_request),
+		cmocka_unit_test(test_i15_frame_ids),
 		cmocka_unit_test(test_frame_greatest),
 		cmocka_unit_test(test_frame_open_request_leaves_room_for_the_body),
 		cmocka_unit_test(test_frame_uuid_text),

@@ -11,11 +11,12 @@
 
 static void test_health_states(void **state)
 {
-	struct process_health h = {.pid = 1, .state = HEALTH_STARTING};
+	struct process_health h = {.state = HEALTH_STARTING};
 
 	(void)state;
 	assert_false(health_is_serving(&h));
-	health_busy(&h, 42);
+	health_busy(&h, 3, 42);
+	assert_int_equal(atomic_load(&h.gateway), 3);
 	assert_int_equal(atomic_load(&h.state), HEALTH_BUSY);
 	assert_int_equal(atomic_load(&h.request_id), 42);
 	assert_true(clock_mono_ms() - atomic_load(&h.busy_since_ms) < 1000);
@@ -33,8 +34,30 @@ static void test_health_states(void **state)
 	assert_int_equal(atomic_load(&h.request_id), 0);
 	assert_int_equal(atomic_load(&h.fault), KB_OK);
 	assert_true(health_is_serving(&h));
-	atomic_store(&h.pid, 0);
+}
+
+/* What a captured process may have written. */
+static void test_i13_health_values_that_cannot_be(void **state)
+{
+	static const int64_t begun[] = {-1, INT64_MIN, INT64_MAX, 1000 + 1001};
+	struct process_health h;
+
+	(void)state;
+	memset(&h, 0xff, sizeof h);
 	assert_false(health_is_serving(&h));
+	assert_int_equal(health_fault(&h), KB_E_BUG);
+	for (size_t i = 0; i < sizeof begun / sizeof begun[0]; i++) {
+		h = (struct process_health){.state = HEALTH_BUSY, .busy_since_ms = begun[i]};
+		assert_true(health_hung_ms(&h, 1000) == INT64_MAX);
+		h = (struct process_health){.state = HEALTH_READY, .call_since_ms = begun[i]};
+		assert_true(health_hung_ms(&h, 1000) == INT64_MAX);
+	}
+	/* Its clock was read after ours. */
+	h = (struct process_health){.state = HEALTH_BUSY, .busy_since_ms = 2000};
+	assert_int_equal(health_hung_ms(&h, 1000), 0);
+	assert_int_equal(health_hung_ms(&h, 2700), 700);
+	h = (struct process_health){.state = HEALTH_STATES, .busy_since_ms = 1};
+	assert_int_equal(health_hung_ms(&h, 1000), 0);
 }
 
 static void test_process_names(void **state)
@@ -49,6 +72,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_health_states),
+		cmocka_unit_test(test_i13_health_values_that_cannot_be),
 		cmocka_unit_test(test_process_names),
 	};
 

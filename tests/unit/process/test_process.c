@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "process/process.h"
+#include "tests/unit/pages.h"
 
 static int pair[2];
 
@@ -154,7 +155,7 @@ static void test_control_never_waits_for_a_deaf_process(void **state)
 
 /* In a child: descriptors as the supervisor places them, then process_begin(), then `look`. Returns
  * its exit code. */
-static int begin(enum process_kind process, unsigned slot, int shared_fd,
+static int begin(enum process_kind process, unsigned slot, int own,
 		 int (*look)(const struct process_start *))
 {
 	int status;
@@ -163,12 +164,13 @@ static int begin(enum process_kind process, unsigned slot, int shared_fd,
 	if (pid == 0) {
 		struct process_start start = {
 			.process = process, .slot = slot, .generation = 3, .config_path = "/x"};
-		int control = fcntl(pair[1], F_DUPFD, 50), stats = fcntl(shared_fd, F_DUPFD, 60);
+		int control = fcntl(pair[1], F_DUPFD, 800), page = fcntl(own, F_DUPFD, 800);
 		close(pair[0] == FD_CONTROL ? -1 : pair[0]);
-		if (dup2(control, FD_CONTROL) < 0 || (stats >= 0 && dup2(stats, FD_SHARED) < 0))
+		if (dup2(control, FD_CONTROL) < 0 || dup2(page, FD_PAGE) < 0)
 			_exit(99);
-		if (stats < 0)
-			close(FD_SHARED);
+		for (int i = 0; i < PROCESS_SLOTS; i++)
+			if (dup2(pages.fd[i], FD_PAGES + i) < 0)
+				_exit(98);
 		enum kb_err err = process_begin(&start);
 		_exit(err != KB_OK ? 100 + (err == KB_E_SYS ? 1 : 2) : look(&start));
 	}
@@ -199,54 +201,57 @@ static int look_at_all(const struct process_start *start)
 	if (!is_ignored(SIGPIPE) || !is_ignored(SIGINT) || !is_ignored(SIGHUP) ||
 	    is_ignored(SIGTERM) != (start->process != PROCESS_FETCHER))
 		return 4;
-	if (atomic_load(&start->health->pid) != getpid() ||
-	    start->health != &start->shared->health.process[5] ||
-	    start->stats != &start->shared->stats.process[5])
+	health_beat(start->health);
+	stats_count(start->stats, COUNT_FETCHES, 1);
+	if (atomic_load(&start->shared->page[5]->health.beats) != 1 ||
+	    atomic_load(&start->shared->page[5]->stats.counter[COUNT_FETCHES]) != 1)
 		return 5;
-	if (fstat(FD_SHARED, &st) == 0 || (umask(0) & 027) != 027) /* it is mapped and closed */
+	if ((umask(0) & 027) != 027)
 		return 6;
-	return 0;
+	/* Mapped and closed. */
+	for (int fd = FD_PAGES; fd < FD_PAGES_END; fd++)
+		if (fstat(fd, &st) == 0)
+			return 7;
+	return fstat(FD_PAGE, &st) == 0 ? 8 : 0;
 }
 
-static int shared_memfd(void)
+static void make_pages(void)
 {
-	struct shared *shared;
-	int fd = -1;
-
-	assert_int_equal(shared_create(&fd, &shared), KB_OK);
-	return fd;
+	assert_int_equal(shared_create(&pages, FD_PAGES_END), KB_OK);
 }
 
 static void test_i04_process_begins_with_its_rights_taken(void **state)
 {
-	int fd = shared_memfd();
-
 	(void)state;
-	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++)
-		assert_int_equal(begin(r, 5, fd, look_at_all), 0);
-	close(fd);
+	for (enum process_kind r = PROCESS_GATEWAY; r < PROCESS_COUNT; r++) {
+		make_pages();
+		assert_int_equal(begin(r, 5, shared_open_own(&pages, 5), look_at_all), 0);
+		pages_free();
+	}
 }
 
-static void test_process_needs_its_shared_memory(void **state)
+static void test_process_needs_its_page(void **state)
 {
-	int fd = shared_memfd(), not_one = memfd_create("x", 0);
+	int not_one = memfd_create("x", 0);
 
 	(void)state;
+	make_pages();
 	assert_int_equal(begin(PROCESS_VAULT, 5, not_one, look_at_all), 101);
-	assert_int_equal(begin(PROCESS_VAULT, PROCESS_SLOTS, fd, look_at_all), 102);
-	close(fd);
+	assert_int_equal(begin(PROCESS_VAULT, 5, pages.fd[5], look_at_all), 101); /* to read */
+	assert_int_equal(
+		begin(PROCESS_VAULT, PROCESS_SLOTS, shared_open_own(&pages, 5), look_at_all), 102);
+	pages_free();
 	close(not_one);
 }
 
 static void test_process_ends_when_its_supervisor_is_gone(void **state)
 {
-	int fd = shared_memfd();
-
 	(void)state;
+	make_pages();
 	close(pair[0]);
 	pair[0] = -1;
-	assert_int_equal(begin(PROCESS_VAULT, 5, fd, look_at_all), 101);
-	close(fd);
+	assert_int_equal(begin(PROCESS_VAULT, 5, shared_open_own(&pages, 5), look_at_all), 101);
+	pages_free();
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -261,7 +266,7 @@ int main(void)
 		T(test_control_end_of_file),
 		T(test_control_never_waits_for_a_deaf_process),
 		T(test_i04_process_begins_with_its_rights_taken),
-		T(test_process_needs_its_shared_memory),
+		T(test_process_needs_its_page),
 		T(test_process_ends_when_its_supervisor_is_gone),
 	};
 

@@ -335,8 +335,47 @@ static void test_notify_speaks_to_the_manager(void **state)
 	expect_text(fd, "RELOADING=1\nMONOTONIC_USEC=");
 	notify_stopping();
 	expect_text(fd, "STOPPING=1\n");
+	notify_watchdog(1000); /* the manager does not ask for it */
+	assert_int_equal(recv(fd, &a, sizeof a, MSG_DONTWAIT), -1);
 	close(fd);
 	notify_stopping(); /* no listener: nothing happens */
+}
+
+static void test_i17_notify_watchdog(void **state)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	char pid[24], byte;
+	static const struct {
+		const char *usec, *pid;
+		bool is_ours;
+	} row[] = {{"3000000", NULL, true}, {"3000000", "", true}, {"3000000", "1", false},
+		   {"x", NULL, false},      {"", NULL, false},     {"0", NULL, false},
+		   {"-1", NULL, false},     {"30s", NULL, false}};
+
+	(void)state;
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/watchdog", root);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	snprintf(pid, sizeof pid, "%d", getpid());
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		setenv("NOTIFY_SOCKET", a.sun_path, 1);
+		setenv("WATCHDOG_USEC", row[i].usec, 1);
+		if (row[i].pid != NULL)
+			setenv("WATCHDOG_PID", row[i].pid[0] == '\0' ? pid : row[i].pid, 1);
+		notify_init();
+		assert_true(getenv("WATCHDOG_USEC") == NULL && getenv("WATCHDOG_PID") == NULL);
+		notify_watchdog(5000);
+		if (!row[i].is_ours) {
+			assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+			continue;
+		}
+		expect_text(fd, "WATCHDOG=1\n");
+		notify_watchdog(5999); /* a third has not passed */
+		assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+		notify_watchdog(6000);
+		expect_text(fd, "WATCHDOG=1\n");
+	}
+	close(fd);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -356,6 +395,7 @@ int main(void)
 		T(test_sandbox_users),
 		T(test_i01_sandbox_hardens),
 		T(test_notify_speaks_to_the_manager),
+		T(test_i17_notify_watchdog),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
