@@ -375,6 +375,7 @@ test_ctl_ledger_follow() {
 # A segment that is gone, or that is no file any more, is reported, and the command ends.
 test_ctl_ledger_follow_loses_its_segment() {
 	for instead in nothing directory; do
+		rm -f "$tmp/followed"
 		ledger_make
 		"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>"$tmp/told" &
 		pid=$!
