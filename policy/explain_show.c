@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "base/terminal.h"
 #include "policy/explain_priv.h"
 
 enum { VALUE_BYTES = 128 }; /* of a value shown; the rest is cut */
@@ -172,24 +173,10 @@ void explain_json(const struct explain *ex, struct buf *out)
 
 /* ---- for people ---- */
 
-/* Text that is shown bare: what could write to the terminal is escaped as the JSON writer does it.
- * Quotes and backslashes stay, because conditions are shown to be copied. */
+/* Text that is shown bare. */
 static void add_plain(struct buf *out, struct span s)
 {
-	KB_AUTO(buf) struct buf quoted;
-
-	buf_init(&quoted, 6 * s.len + 2);
-	json_add_str(&quoted, s);
-	if (quoted.failed) {
-		out->failed = true;
-		return;
-	}
-	for (size_t i = 1; i + 1 < quoted.len; i++) {
-		bool is_doubled =
-			quoted.p[i] == '\\' && (quoted.p[i + 1] == '"' || quoted.p[i + 1] == '\\');
-		i += is_doubled;
-		buf_add(out, &quoted.p[i], 1);
-	}
+	terminal_add(out, s, false);
 }
 
 static const char *mark(uint8_t outcome)

@@ -271,6 +271,9 @@
 #define KB_MAX_RECORD 8192
 /* records: Records that one sync commits. */
 #define KB_LEDGER_BATCH 64
+/* bytes: Responses that wait for one gateway. A gateway that does not read for longer loses
+ * responses, and its clients get 503. */
+#define KB_LEDGER_OUTBOX (2 * 1024 * 1024)
 /* us: A batch waits this long for the record of a worker that is in a request, so that one sync
  * serves more requests. */
 #define KB_COMMIT_WAIT_US 2000
