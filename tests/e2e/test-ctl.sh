@@ -70,6 +70,8 @@ test_ctl_init_refuses_bad_arguments() {
 		# shellcheck disable=SC2086
 		run 2 "$ctl" init "$tmp/bad" $args && says "$err" "${args%% *}" && [ ! -e "$tmp/bad" ] || return 1
 	done
+	# shellcheck disable=SC2046
+	run 2 "$ctl" init "$tmp/bad" $(seq -f '--name h%g' 30) && says "$err" 'at most 29' && [ ! -e "$tmp/bad" ] || return 1
 	run 2 "$ctl" init "$tmp/bad" --module relative.so && says "$err" absolute && rm -rf "$tmp/bad" &&
 		run 2 "$ctl" init "$tmp/bad" --name 'a b' && says "$err" 'host name' && [ ! -e "$tmp/bad/keybroker.json" ]
 }
