@@ -317,6 +317,7 @@ test_ctl_ledger_follow() {
 test_ctl_ledger_follow_loses_its_segment() {
 	for instead in nothing directory; do
 		ledger_make
+		rm -f "$tmp/followed" # of the round before: it must not be taken for this one's
 		"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>"$tmp/told" &
 		pid=$!
 		for _ in 1 2 3 4 5 6 7 8 9 10; do
