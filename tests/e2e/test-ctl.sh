@@ -70,6 +70,8 @@ test_ctl_init_refuses_bad_arguments() {
 		# shellcheck disable=SC2086
 		run 2 "$ctl" init "$tmp/bad" $args && says "$err" "${args%% *}" && [ ! -e "$tmp/bad" ] || return 1
 	done
+	# shellcheck disable=SC2046
+	run 2 "$ctl" init "$tmp/bad" $(seq -f '--name h%g' 30) && says "$err" 'at most 29' && [ ! -e "$tmp/bad" ] || return 1
 	run 2 "$ctl" init "$tmp/bad" --module relative.so && says "$err" absolute && rm -rf "$tmp/bad" &&
 		run 2 "$ctl" init "$tmp/bad" --name 'a b' && says "$err" 'host name' && [ ! -e "$tmp/bad/keybroker.json" ]
 }
@@ -377,6 +379,7 @@ test_ctl_ledger_follow_loses_its_segment() {
 	for instead in nothing directory; do
 		rm -f "$tmp/followed"
 		ledger_make
+		rm -f "$tmp/followed" # of the round before: it must not be taken for this one's
 		"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>"$tmp/told" &
 		pid=$!
 		for _ in 1 2 3 4 5 6 7 8 9 10; do
