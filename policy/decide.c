@@ -246,7 +246,7 @@ enum kb_err decide(const struct release_case *c, struct explain *ex, struct gran
 		return KB_E_BUG;
 	explain_step(ex, STEP_FORMAT, KB_OK, NULL);
 	if (!c->is_rehearsal && !clock_is_set(c->now_s)) {
-		time_text(c->now_s, now);
+		clock_text_s(c->now_s, now);
 		return note(ex, STEP_TIME, KB_E_CLOCK_UNSET, now);
 	}
 	if ((err = check_origin(c, ex)) != KB_OK)
