@@ -211,12 +211,18 @@ static void submit(struct conn *c)
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	uint64_t id = exchange_next_id(shared->exchange, c->way.record != RECORD_NONE, c->uuid);
 
+	SSL *ssl = bufferevent_openssl_get_ssl(c->bev);
+	bool has_client_cert = tls_client_verified(ssl, clock_wall_s());
+
+	/* The client may have a newer certificate: it shows it on a new connection. */
+	if (!has_client_cert && SSL_get0_peer_certificate(ssl) != NULL)
+		c->is_keep_alive = false;
 	set_state(c, CONN_WAIT);
 	c->complete_us = clock_mono_us();
 	struct frame_request f = {
 		.id = id,
 		.listener = c->listener,
-		.has_client_cert = tls_client_verified(bufferevent_openssl_get_ssl(c->bev)),
+		.has_client_cert = has_client_cert,
 		.deadline_ms = c->complete_us / 1000 + KB_REQUEST_MS,
 		.peer = span_str(c->peer_text),
 	};

@@ -1,12 +1,19 @@
-/* broker/gateway/tls.c — decides which TLS versions and ciphers are offered and which client
- * certificates are valid.  Trusts OpenSSL.  Must never ask for a passphrase, write to a file, or
- * offer anything weaker than AEAD with forward secrecy. */
+/* broker/gateway/tls.c — decides which TLS versions and ciphers are offered, which client
+ * certificates are valid, and which sessions may be resumed.  Trusts OpenSSL.  Must never ask for a
+ * passphrase, write to a file, offer anything weaker than AEAD with forward secrecy, or take an
+ * earlier check of a client certificate for one that is made now. */
 #include "gateway/tls.h"
 
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 
 #define CIPHERS_1_2                                                                                \
@@ -107,6 +114,116 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/* ---- session tickets ---- */
+
+/* The keys that tickets of one listener are encrypted with: random, and never of two processes or
+ * two generations, so a ticket ends with the configuration that gave it. */
+struct ticket_key {
+	uint8_t name[16], cipher[32], mac[32];
+	int64_t made_ms;
+	bool is_made;
+};
+struct ticket_keys {
+	struct ticket_key now, before;
+};
+
+static void free_tickets(void *parent, void *keys, CRYPTO_EX_DATA *ad, int index, long argl,
+			 void *argp)
+{
+	(void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+	OPENSSL_clear_free(keys, sizeof(struct ticket_keys));
+}
+
+static int tickets_index(void)
+{
+	static int index = -1;
+
+	if (index < 0)
+		index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_tickets);
+	return index;
+}
+
+/* A key makes tickets for KB_TLS_SESSION_S and reads them for as long again. */
+static bool rotate_tickets(struct ticket_keys *k, int64_t now_ms)
+{
+	const int64_t life_ms = (int64_t)KB_TLS_SESSION_S * 1000;
+	struct ticket_key *n = &k->now;
+
+	if (n->is_made && now_ms - n->made_ms < life_ms)
+		return true;
+	OPENSSL_cleanse(&k->before, sizeof k->before);
+	if (n->is_made && now_ms - n->made_ms < 2 * life_ms)
+		k->before = *n;
+	OPENSSL_cleanse(n, sizeof *n);
+	n->made_ms = now_ms;
+	n->is_made = RAND_bytes(n->name, sizeof n->name) == 1 &&
+		     RAND_priv_bytes(n->cipher, sizeof n->cipher) == 1 &&
+		     RAND_priv_bytes(n->mac, sizeof n->mac) == 1;
+	return n->is_made;
+}
+
+static int use_ticket_key(struct ticket_key *k, const uint8_t *iv, EVP_CIPHER_CTX *cipher,
+			  EVP_MAC_CTX *mac, int is_new)
+{
+	static char sha256[] = "SHA256";
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->mac, sizeof k->mac),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0),
+		OSSL_PARAM_construct_end()};
+
+	return EVP_MAC_CTX_set_params(mac, params) == 1 &&
+			       EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, k->cipher, iv,
+						 is_new) == 1
+		       ? 1
+		       : -1;
+}
+
+/* SSL_CTX_set_tlsext_ticket_key_evp_cb(3).  0: no ticket, or a full handshake.  TLS 1.2 gets none:
+ * there a resumed session has no new key exchange, and whoever learns a ticket's key later reads
+ * what was recorded.  In TLS 1.3 each resumption has one (psk_dhe_ke). */
+static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+		      EVP_MAC_CTX *mac, int is_new)
+{
+	struct ticket_keys *k = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), tickets_index());
+
+	if (SSL_version(ssl) < TLS1_3_VERSION)
+		return 0;
+	if (k == NULL || !rotate_tickets(k, clock_mono_ms()))
+		return -1;
+	if (is_new) {
+		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1)
+			return -1;
+		memcpy(name, k->now.name, sizeof k->now.name);
+		return use_ticket_key(&k->now, iv, cipher, mac, is_new);
+	}
+	if (memcmp(name, k->now.name, sizeof k->now.name) == 0)
+		return use_ticket_key(&k->now, iv, cipher, mac, is_new);
+	if (k->before.is_made && memcmp(name, k->before.name, sizeof k->before.name) == 0)
+		return use_ticket_key(&k->before, iv, cipher, mac, is_new);
+	return 0;
+}
+
+static bool offer_tickets(SSL_CTX *ctx)
+{
+	struct ticket_keys *k = OPENSSL_zalloc(sizeof *k);
+
+	if (k == NULL || SSL_CTX_set_ex_data(ctx, tickets_index(), k) != 1) {
+		OPENSSL_free(k);
+		return false;
+	}
+	return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key) == 1 &&
+	       SSL_CTX_set_num_tickets(ctx, 1) == 1;
+}
+
+/* No session is resumed where client certificates are asked for.  A ticket has the client's
+ * certificate of an earlier handshake, without the chain: it would go on when one of them has ended
+ * or was revoked.  So every connection shows its certificate, and all checks are made. */
+static bool refuse_tickets(SSL_CTX *ctx)
+{
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	return SSL_CTX_set_num_tickets(ctx, 0) == 1;
+}
+
 static bool set_protocol(SSL_CTX *ctx)
 {
 	static const unsigned char session_context[] = "keybroker";
@@ -119,7 +236,7 @@ static bool set_protocol(SSL_CTX *ctx)
 	 * partial write from a moved buffer. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
-	/* Tickets store the session, encrypted, at the client: no cache here. */
+	/* A session is kept, encrypted, by the client, or not at all: no cache here. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_timeout(ctx, KB_TLS_SESSION_S);
 	SSL_CTX_set_max_cert_list(ctx, KB_MAX_CLIENT_CHAIN);
@@ -130,7 +247,6 @@ static bool set_protocol(SSL_CTX *ctx)
 	       SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 &&
 	       SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
 	       SSL_CTX_set_recv_max_early_data(ctx, 0) == 1 &&
-	       SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
 	       SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) ==
 		       1;
 }
@@ -144,6 +260,10 @@ enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out, const char
 	*why = "out of memory";
 	ERR_clear_error();
 	if (ctx == NULL || !set_protocol(ctx)) {
+		err = KB_E_NOMEM;
+		goto out;
+	}
+	if (!(t->client_ca.len > 0 ? refuse_tickets(ctx) : offer_tickets(ctx))) {
 		err = KB_E_NOMEM;
 		goto out;
 	}
@@ -169,8 +289,24 @@ out:
 	return err;
 }
 
-bool tls_client_verified(SSL *ssl)
+static bool is_valid_at(const X509 *cert, time_t now)
 {
-	/* The verify result is X509_V_OK without a certificate, too: check both. */
-	return SSL_get0_peer_certificate(ssl) != NULL && SSL_get_verify_result(ssl) == X509_V_OK;
+	/* 0 is an error.  As in OpenSSL's own check, notAfter itself is too late. */
+	return X509_cmp_time(X509_get0_notBefore(cert), &now) < 0 &&
+	       X509_cmp_time(X509_get0_notAfter(cert), &now) > 0;
+}
+
+bool tls_client_verified(SSL *ssl, int64_t now_s)
+{
+	/* The verify result is X509_V_OK without a certificate, too: check both.  A resumed session
+	 * has no chain. */
+	const STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+
+	if (SSL_get0_peer_certificate(ssl) == NULL || SSL_get_verify_result(ssl) != X509_V_OK ||
+	    sk_X509_num(chain) <= 0)
+		return false;
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		if (!is_valid_at(sk_X509_value(chain, i), (time_t)now_s))
+			return false;
+	return true;
 }

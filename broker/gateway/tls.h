@@ -1,5 +1,6 @@
-/* broker/gateway/tls.h — the server's TLS: 1.2 and 1.3, AEAD and ECDHE only, tickets, no
- * renegotiation, no compression, no early data. */
+/* broker/gateway/tls.h — the server's TLS: 1.2 and 1.3, AEAD and ECDHE only, no
+ * renegotiation, no compression, no early data.  Sessions are resumed in TLS 1.3 alone, and never
+ * on a listener that asks for client certificates. */
 #ifndef KB_GATEWAY_TLS_H
 #define KB_GATEWAY_TLS_H
 #include <openssl/ssl.h>
@@ -18,7 +19,9 @@ struct tls_server {              /* PEM; borrowed */
  * caller frees with SSL_CTX_free(). */
 KB_MUST_CHECK enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out,
 					 const char **why);
-/* There is a client certificate, and it was verified against client_ca. */
-bool tls_client_verified(SSL *ssl);
+/* There is a client certificate, this connection's handshake verified it against client_ca, and
+ * every certificate of its chain is valid at now_s (wall clock): a connection can live longer than
+ * its certificate. */
+bool tls_client_verified(SSL *ssl, int64_t now_s);
 
 #endif
