@@ -29,8 +29,9 @@ struct listener_config {
 	char *base_url;        /* without trailing slash; what key ids begin with */
 	const struct api *api; /* the dialect that "apis" names */
 	enum listener_auth auth;
-	struct span certificate, key, client_ca; /* PEM; gateway only; client_ca empty when null */
-	uint8_t (*bearers)[32];                  /* SHA-256 of accepted tokens; vault only */
+	/* PEM; gateway only; the last two are empty when null */
+	struct span certificate, key, client_ca, client_crl;
+	uint8_t (*bearers)[32]; /* SHA-256 of accepted tokens; vault only */
 	size_t n_bearers;
 	char *challenge_authorization,
 		*challenge_resource; /* of the 401 challenge; defaults from base_url */

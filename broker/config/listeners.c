@@ -129,9 +129,23 @@ static const char *pair_fault(struct span certificate, struct span key)
 	return fault;
 }
 
+/* An empty file is a fault as well: without lists there would be no check at all. */
+static void crl_check(const struct section *tls, struct span pem)
+{
+	KB_AUTO(x509_crls) struct x509_crls crls = {.n = 0};
+
+	if (x509_crls_load(pem, &crls) != KB_OK)
+		section_wrong(
+			tls, "client_crl",
+			"the file must have 1 to %d revocation lists in PEM (\"-----BEGIN X509 "
+			"CRL-----\"), each with a nextUpdate; one in DER: openssl crl -inform "
+			"DER -in FILE",
+			KB_MAX_CRLS);
+}
+
 static void tls_load(const struct section *n, struct listener_config *out)
 {
-	static const char *const known[] = {"certificate", "key", "client_ca", NULL};
+	static const char *const known[] = {"certificate", "key", "client_ca", "client_crl", NULL};
 	struct section tls;
 
 	if (!section_object(n, "tls", &tls) || !section_known(&tls, known))
@@ -143,6 +157,15 @@ static void tls_load(const struct section *n, struct listener_config *out)
 		ok = section_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY,
 				  &out->client_ca) &&
 		     ok;
+	if (json_has(tls.obj, "client_crl") && !json_has_null(tls.obj, "client_crl")) {
+		if (!json_has(tls.obj, "client_ca") || json_has_null(tls.obj, "client_ca"))
+			section_fault(&tls, "client_crl", "has no effect without client_ca");
+		ok = section_file(&tls, "client_crl", KB_MAX_CONFIG, false, CONFIG_GATEWAY,
+				  &out->client_crl) &&
+		     ok;
+		if (ok && (n->doc->l->parts & CONFIG_GATEWAY) != 0)
+			crl_check(&tls, out->client_crl);
+	}
 	if (!ok || (n->doc->l->parts & CONFIG_GATEWAY) == 0)
 		return;
 	const char *fault = pair_fault(out->certificate, out->key);

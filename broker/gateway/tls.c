@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/x509.h"
 
 #define CIPHERS_1_2                                                                                \
 	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:" \
@@ -22,6 +23,59 @@
 	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 #define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define GROUPS      "X25519:P-256:P-384"
+
+/* ---- what is ours of an SSL_CTX ---- */
+
+struct ticket_key {
+	uint8_t name[16], cipher[32], mac[32];
+	int64_t made_ms;
+	bool is_made;
+};
+/* The keys that tickets of one listener are encrypted with: random, and never of two processes or
+ * two generations, so a ticket ends with the configuration that gave it. */
+struct ticket_keys {
+	struct ticket_key now, before;
+};
+struct own {
+	struct ticket_keys tickets;
+	struct x509_crls crls;
+};
+
+static void free_own(void *parent, void *arg, CRYPTO_EX_DATA *ad, int index, long argl, void *argp)
+{
+	struct own *own = arg;
+
+	(void)parent, (void)ad, (void)index, (void)argl, (void)argp;
+	if (own != NULL)
+		x509_crls_cleanup(&own->crls);
+	OPENSSL_clear_free(own, sizeof *own);
+}
+
+static int own_index(void)
+{
+	static int index = -1;
+
+	if (index < 0)
+		index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_own);
+	return index;
+}
+
+static struct own *own_of(const SSL_CTX *ctx)
+{
+	return SSL_CTX_get_ex_data(ctx, own_index());
+}
+
+static bool add_own(SSL_CTX *ctx)
+{
+	struct own *own = OPENSSL_zalloc(sizeof *own);
+
+	if (own != NULL && SSL_CTX_set_ex_data(ctx, own_index(), own) == 1)
+		return true;
+	OPENSSL_free(own);
+	return false;
+}
+
+/* ---- files ---- */
 
 static BIO *bio_of(struct span pem)
 {
@@ -98,6 +152,22 @@ static bool use_client_ca(SSL_CTX *ctx, struct span pem, bool is_required)
 	return true;
 }
 
+/* RFC 5280 section 6.3.  CRL_CHECK_ALL: a CA that was revoked must not go on through what it
+ * issued.  A list that is missing, has ended or is not signed by its CA fails the handshake. */
+static bool use_client_crl(SSL_CTX *ctx, struct span pem)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	struct x509_crls *crls = &own_of(ctx)->crls;
+
+	if (x509_crls_load(pem, crls) != KB_OK)
+		return false;
+	for (size_t i = 0; i < crls->n; i++)
+		if (X509_STORE_add_crl(store, crls->crl[i]) != 1)
+			return false;
+	return X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx),
+					   X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1;
+}
+
 /* RFC 7301 §3.2: a client that offers protocols, but not http/1.1, gets an alert. */
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		       const unsigned char *in, unsigned in_len, void *arg)
@@ -115,33 +185,6 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 }
 
 /* ---- session tickets ---- */
-
-/* The keys that tickets of one listener are encrypted with: random, and never of two processes or
- * two generations, so a ticket ends with the configuration that gave it. */
-struct ticket_key {
-	uint8_t name[16], cipher[32], mac[32];
-	int64_t made_ms;
-	bool is_made;
-};
-struct ticket_keys {
-	struct ticket_key now, before;
-};
-
-static void free_tickets(void *parent, void *keys, CRYPTO_EX_DATA *ad, int index, long argl,
-			 void *argp)
-{
-	(void)parent, (void)ad, (void)index, (void)argl, (void)argp;
-	OPENSSL_clear_free(keys, sizeof(struct ticket_keys));
-}
-
-static int tickets_index(void)
-{
-	static int index = -1;
-
-	if (index < 0)
-		index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_tickets);
-	return index;
-}
 
 /* A key makes tickets for KB_TLS_SESSION_S and reads them for as long again. */
 static bool rotate_tickets(struct ticket_keys *k, int64_t now_ms)
@@ -184,11 +227,11 @@ static int use_ticket_key(struct ticket_key *k, const uint8_t *iv, EVP_CIPHER_CT
 static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
 		      EVP_MAC_CTX *mac, int is_new)
 {
-	struct ticket_keys *k = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), tickets_index());
+	struct ticket_keys *k = &own_of(SSL_get_SSL_CTX(ssl))->tickets;
 
 	if (SSL_version(ssl) < TLS1_3_VERSION)
 		return 0;
-	if (k == NULL || !rotate_tickets(k, clock_mono_ms()))
+	if (!rotate_tickets(k, clock_mono_ms()))
 		return -1;
 	if (is_new) {
 		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1)
@@ -205,12 +248,6 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 
 static bool offer_tickets(SSL_CTX *ctx)
 {
-	struct ticket_keys *k = OPENSSL_zalloc(sizeof *k);
-
-	if (k == NULL || SSL_CTX_set_ex_data(ctx, tickets_index(), k) != 1) {
-		OPENSSL_free(k);
-		return false;
-	}
 	return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key) == 1 &&
 	       SSL_CTX_set_num_tickets(ctx, 1) == 1;
 }
@@ -259,11 +296,8 @@ enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out, const char
 	*out = NULL;
 	*why = "out of memory";
 	ERR_clear_error();
-	if (ctx == NULL || !set_protocol(ctx)) {
-		err = KB_E_NOMEM;
-		goto out;
-	}
-	if (!(t->client_ca.len > 0 ? refuse_tickets(ctx) : offer_tickets(ctx))) {
+	if (ctx == NULL || !set_protocol(ctx) || !add_own(ctx) ||
+	    !(t->client_ca.len > 0 ? refuse_tickets(ctx) : offer_tickets(ctx))) {
 		err = KB_E_NOMEM;
 		goto out;
 	}
@@ -275,6 +309,12 @@ enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out, const char
 		goto out;
 	*why = "client_ca is not a list of PEM certificates";
 	if (t->client_ca.len > 0 && !use_client_ca(ctx, t->client_ca, t->is_client_required))
+		goto out;
+	*why = "client_crl is not a list of PEM revocation lists";
+	if (t->client_crl.len > 0 && !use_client_crl(ctx, t->client_crl))
+		goto out;
+	*why = "client_crl is there, but there is no client_ca";
+	if (t->client_crl.len > 0 && t->client_ca.len == 0)
 		goto out;
 	*why = "client certificates are required, but there is no client_ca";
 	if (t->is_client_required && t->client_ca.len == 0)
@@ -305,8 +345,20 @@ bool tls_client_verified(SSL *ssl, int64_t now_s)
 	if (SSL_get0_peer_certificate(ssl) == NULL || SSL_get_verify_result(ssl) != X509_V_OK ||
 	    sk_X509_num(chain) <= 0)
 		return false;
-	for (int i = 0; i < sk_X509_num(chain); i++)
-		if (!is_valid_at(sk_X509_value(chain, i), (time_t)now_s))
+	const struct x509_crls *crls = &own_of(SSL_get_SSL_CTX(ssl))->crls;
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		const X509 *cert = sk_X509_value(chain, i);
+		if (!is_valid_at(cert, (time_t)now_s) ||
+		    (crls->n > 0 && x509_crls_until(crls, X509_get_issuer_name(cert)) <= now_s))
 			return false;
+	}
 	return true;
+}
+
+int64_t tls_crls_until(const SSL_CTX *ctx)
+{
+	struct x509_times t;
+
+	x509_crls_times(&own_of(ctx)->crls, &t);
+	return t.first_end_s;
 }

@@ -11,6 +11,9 @@ struct tls_server {              /* PEM; borrowed */
 	struct span certificate; /* leaf first, then its chain */
 	struct span key;
 	struct span client_ca; /* empty: no client certificate is asked for */
+	/* Empty: no certificate is looked up.  Else every CA of a client's chain needs a list that
+	 * holds now, and none of them may name a certificate of the chain. */
+	struct span client_crl;
 	/* The handshake fails without a valid client certificate; needs client_ca. */
 	bool is_client_required;
 };
@@ -20,8 +23,11 @@ struct tls_server {              /* PEM; borrowed */
 KB_MUST_CHECK enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **out,
 					 const char **why);
 /* There is a client certificate, this connection's handshake verified it against client_ca, and
- * every certificate of its chain is valid at now_s (wall clock): a connection can live longer than
- * its certificate. */
+ * every certificate of its chain, and a list of each of their CAs, is valid at now_s (wall clock):
+ * a connection can live longer than its certificate. */
 bool tls_client_verified(SSL *ssl, int64_t now_s);
+
+/* When the first CA has no revocation list any more that holds; 0: there are no lists. */
+int64_t tls_crls_until(const SSL_CTX *ctx);
 
 #endif

@@ -106,6 +106,42 @@ static inline void tls_mint_free(struct tls_pair *p)
 	free(p);
 }
 
+/* A revocation list of `issuer` that names `revoked` (or nothing), from an hour ago for `seconds`
+ * from now (0: without an end), appended to `out`. */
+static inline void tls_mint_crl(struct buf *out, const struct tls_pair *issuer,
+				const struct tls_pair *revoked, long seconds)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *from = X509_gmtime_adj(NULL, -3600), *to = X509_gmtime_adj(NULL, seconds);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text;
+
+	tls_mint_check(crl != NULL && from != NULL && to != NULL && bio != NULL, "memory");
+	tls_mint_check(X509_CRL_set_version(crl, 1) &&
+			       X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->cert)) &&
+			       X509_CRL_set1_lastUpdate(crl, from) &&
+			       (seconds == 0 || X509_CRL_set1_nextUpdate(crl, to)),
+		       "list");
+	if (revoked != NULL) {
+		X509_REVOKED *r = X509_REVOKED_new();
+		tls_mint_check(r != NULL &&
+				       X509_REVOKED_set_serialNumber(
+					       r, X509_get_serialNumber(revoked->cert)) &&
+				       X509_REVOKED_set_revocationDate(r, from) &&
+				       X509_CRL_add0_revoked(crl, r),
+			       "entry");
+	}
+	tls_mint_check(X509_CRL_sort(crl) && X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0 &&
+			       PEM_write_bio_X509_CRL(bio, crl),
+		       "list");
+	long n = BIO_get_mem_data(bio, &text);
+	buf_add(out, text, (size_t)n);
+	BIO_free(bio);
+	X509_CRL_free(crl);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
+}
+
 /* A client that trusts `ca` and shows `own` (may be NULL); no limits of its own, so that it is the
  * server that refuses. */
 static inline SSL_CTX *tls_mint_client(const struct tls_pair *ca, const struct tls_pair *own)

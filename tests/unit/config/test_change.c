@@ -181,6 +181,43 @@ static void test_e10_a_file_of_two_uses(void **state)
 	    "\"tls/ca.pem\"|' keybroker.json");
 }
 
+/* A list of revoked certificates says who may ask: any change of it ends the old judgement. */
+static void test_b28_a_new_list_judges(void **state)
+{
+	KB_AUTO(buf) struct buf list;
+
+	(void)state;
+	buf_init(&list, 65536);
+	tls_mint_crl(&list, ca, NULL, 3600);
+	put("tls/crl.pem", buf_span(&list));
+	struct loaded without = load();
+	run("sed -i 's|\"client_ca\": \"tls/ca.pem\"|&, \"client_crl\": \"tls/crl.pem\"|' "
+	    "keybroker.json");
+	struct loaded old = load();
+	assert_true(old.c->listeners[0].client_crl.len > 0);
+	assert_int_equal(config_change(without.c, without.src, old.c, old.src), CHANGE_JUDGES);
+	assert_int_equal(config_change(old.c, old.src, without.c, without.src), CHANGE_JUDGES);
+	buf_reset(&list);
+	tls_mint_crl(&list, ca, server, 3600);
+	put("tls/crl.pem", buf_span(&list));
+	struct loaded now = load();
+	assert_int_equal(config_change(old.c, old.src, now.c, now.src), CHANGE_JUDGES);
+	unload(&without);
+	unload(&old);
+	unload(&now);
+	/* One file with two uses: as a certificate it may change, as a list not. */
+	run("cp tls/server.pem was && cat tls/crl.pem >> tls/server.pem && "
+	    "sed -i 's|tls/crl.pem|tls/server.pem|' keybroker.json");
+	old = load();
+	run("cat was tls/crl.pem tls/crl.pem > tls/server.pem");
+	now = load();
+	assert_int_equal(config_change(old.c, old.src, now.c, now.src), CHANGE_JUDGES);
+	unload(&old);
+	unload(&now);
+	run("cp was tls/server.pem && sed -i 's|, \"client_crl\": \"tls/server.pem\"||' "
+	    "keybroker.json");
+}
+
 static void test_e14_what_needs_a_restart_is_named(void **state)
 {
 	char names[64];
@@ -254,6 +291,7 @@ int main(void)
 		cmocka_unit_test(test_e10_what_ends_the_judging_of_the_old),
 		cmocka_unit_test(test_e10_a_file_of_two_uses),
 		cmocka_unit_test(test_e15_weak_certificate),
+		cmocka_unit_test(test_b28_a_new_list_judges),
 		cmocka_unit_test(test_e14_what_needs_a_restart_is_named),
 		cmocka_unit_test(test_e14_the_manual_has_the_table),
 	};

@@ -393,6 +393,116 @@ static void test_b14_client_certificates(void **state)
 	tls_mint_free(wrong_use);
 }
 
+static void refused(struct tls_server t)
+{
+	SSL_CTX *ctx;
+	const char *why = NULL;
+
+	assert_int_equal(tls_server_new(&t, &ctx, &why), KB_E_CONFIG);
+	assert_null(ctx);
+	assert_non_null(why);
+	assert_int_equal(ERR_peek_error(), 0);
+}
+
+/* Is `shown` accepted where these lists are configured, and at now_s + later_s still? */
+static bool passes_crl(const struct buf *lists, const struct tls_pair *shown, int version,
+		       int64_t later_s)
+{
+	SSL_CTX *server =
+		server_of((struct tls_server){.certificate = buf_span(&server_cert->cert_pem),
+					      .key = buf_span(&server_cert->key_pem),
+					      .client_ca = buf_span(&ca->cert_pem),
+					      .client_crl = buf_span(lists),
+					      .is_client_required = true});
+	SSL_CTX *client = tls_mint_client(ca, shown);
+
+	SSL_CTX_set_max_proto_version(client, version);
+	struct talk t = talk_new(server, client);
+	(void)shake(&t);
+	bool is_good = t.server_up && tls_client_verified(t.server, clock_wall_s() + later_s);
+	talk_free(&t);
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+	return is_good;
+}
+
+static void test_b28_revoked_client_certificates(void **state)
+{
+	struct tls_pair *revoked = tls_mint("revoked", ca, "clientAuth", 3600);
+	struct tls_pair *namesake = tls_mint("test CA", NULL, NULL, 3600);
+	KB_AUTO(buf) struct buf good, ended, foreign, forged, both;
+
+	(void)state;
+	buf_init(&good, 65536);
+	buf_init(&ended, 65536);
+	buf_init(&foreign, 65536);
+	buf_init(&forged, 65536);
+	buf_init(&both, 65536);
+	tls_mint_crl(&good, ca, revoked, 600);
+	tls_mint_crl(&ended, ca, NULL, -60);
+	tls_mint_crl(&foreign, other_ca, NULL, 600);
+	tls_mint_crl(&forged, namesake, NULL, 600); /* the CA's name, another key */
+	tls_mint_crl(&both, other_ca, NULL, 600);
+	buf_add_span(&both, buf_span(&ended));
+	buf_add_span(&both, buf_span(&good));
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		assert_true(passes_crl(&good, client_cert, version, 0));
+		assert_true(passes_crl(&both, client_cert, version, 0));
+		assert_false(passes_crl(&good, revoked, version, 0));
+		assert_false(passes_crl(&both, revoked, version, 0));
+		/* stale is absent, and absent is no */
+		assert_false(passes_crl(&ended, client_cert, version, 0));
+		assert_false(passes_crl(&foreign, client_cert, version, 0));
+		assert_false(passes_crl(&forged, client_cert, version, 0));
+		/* a list that ends while the connection lives */
+		assert_true(passes_crl(&good, client_cert, version, 500));
+		assert_false(passes_crl(&good, client_cert, version, 700));
+	}
+	tls_mint_free(revoked);
+	tls_mint_free(namesake);
+}
+
+static void test_b28_lists_that_are_none(void **state)
+{
+	struct tls_server t = {.certificate = buf_span(&server_cert->cert_pem),
+			       .key = buf_span(&server_cert->key_pem),
+			       .client_ca = buf_span(&ca->cert_pem)};
+	KB_AUTO(buf) struct buf b;
+
+	(void)state;
+	t.client_crl = span_str("\n");
+	refused(t);
+	t.client_crl = buf_span(&ca->cert_pem);
+	refused(t);
+	buf_init(&b, 65536);
+	tls_mint_crl(&b, ca, NULL, 0); /* without an end */
+	t.client_crl = buf_span(&b);
+	refused(t);
+	buf_reset(&b);
+	tls_mint_crl(&b, ca, NULL, 600);
+	t.client_crl = buf_span(&b);
+	SSL_CTX *ctx = server_of(t);
+	assert_in_range((uint64_t)(tls_crls_until(ctx) - clock_wall_s()), 590, 601);
+	SSL_CTX_free(ctx);
+	t.client_ca = span_of(NULL, 0);
+	refused(t);
+	t.client_ca = buf_span(&ca->cert_pem);
+	buf_add_str(&b, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+	t.client_crl = buf_span(&b);
+	refused(t); /* the second is damaged */
+	for (unsigned n = KB_MAX_CRLS - 1; n <= KB_MAX_CRLS + 1; n++) {
+		KB_AUTO(buf) struct buf many;
+		buf_init(&many, 262144);
+		for (unsigned i = 0; i < n; i++)
+			tls_mint_crl(&many, ca, NULL, 600);
+		t.client_crl = buf_span(&many);
+		if (n <= KB_MAX_CRLS)
+			SSL_CTX_free(server_of(t));
+		else
+			refused(t);
+	}
+}
+
 static void test_alpn_http_1_1_only(void **state)
 {
 	static const unsigned char both[] = "\x02h2\x08http/1.1";
@@ -413,17 +523,6 @@ static void test_alpn_http_1_1_only(void **state)
 	assert_false(connects(server, client));
 	SSL_CTX_free(client);
 	SSL_CTX_free(server);
-}
-
-static void refused(struct tls_server t)
-{
-	SSL_CTX *ctx;
-	const char *why = NULL;
-
-	assert_int_equal(tls_server_new(&t, &ctx, &why), KB_E_CONFIG);
-	assert_null(ctx);
-	assert_non_null(why);
-	assert_int_equal(ERR_peek_error(), 0);
 }
 
 static void test_b20_bad_files(void **state)
@@ -476,6 +575,8 @@ int main(void)
 		cmocka_unit_test(test_b27_ticket_keys_rotate),
 		cmocka_unit_test(test_b26_connection_outlives_certificate),
 		cmocka_unit_test(test_b14_client_certificates),
+		cmocka_unit_test(test_b28_revoked_client_certificates),
+		cmocka_unit_test(test_b28_lists_that_are_none),
 		cmocka_unit_test(test_alpn_http_1_1_only),
 		cmocka_unit_test(test_b20_bad_files),
 	};
