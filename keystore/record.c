@@ -125,7 +125,7 @@ static enum kb_err opt_time(struct record_fault *f, const struct json_t *obj, co
 		return KB_OK;
 	enum kb_err err = json_get_int(obj, name, out);
 
-	if (err == KB_OK && !clock_is_time(*out))
+	if (err == KB_OK && json_has(obj, name) && !clock_is_time(*out))
 		return fault(f, KB_E_CONFIG, path, "%s is %s", path,
 			     *out < 0 ? "before 1970" : "after the year 9999");
 	return err == KB_OK ? KB_OK : bad_member(f, err, path);

@@ -3,6 +3,7 @@
  * never replace a whole token file by an older one. */
 #include "keystore/softhsm.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +28,15 @@ bool softhsm_token_dir(const char *conf, char dir[static SOFTHSM_TOKEN_DIR])
 {
 	char line[512];
 	bool found = false;
+	int end = 0;
 	FILE *f = fopen(conf, "re");
 
 	if (f == NULL)
 		return false;
 	while (!found && fgets(line, sizeof line, f) != NULL)
-		found = sscanf(line, " directories.tokendir = %255s", dir) == 1;
+		found = sscanf(line, " directories.tokendir = %255s%n", dir, &end) == 1;
+	/* A longer path, cut, would be another directory. */
+	found = found && (line[end] == '\0' || isspace((unsigned char)line[end]));
 	fclose(f);
 	return found;
 }

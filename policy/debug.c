@@ -158,13 +158,14 @@ static bool is_harmless(const struct json_t *value, enum harmless harmless)
 
 struct part { /* the token, or one of its submodules; borrowed */
 	const struct json_t *claims;
-	const char *submodule; /* NULL: the token */
-	bool is_entry;         /* of an array: only its number is known */
+	const char *submodule;    /* NULL: the token */
+	bool is_entry;            /* of an array: only its number is known */
+	struct claim_place place; /* of the submodule, when it is a member */
 };
 
 /* ---- the note of the explanation ---- */
 
-#define NAME_BYTES 32 /* of a submodule's name, which is the issuer's or the guest's */
+#define NAME_BYTES 96 /* of a submodule's name, which is the issuer's or the guest's */
 #define PATH_BYTES (KB_MAX_CLAIM_PATH + NAME_BYTES + 16)
 
 /* The claim's path from the top of the token.  False: no path with dots names it. */
@@ -187,7 +188,7 @@ static bool write_path(char out[static PATH_BYTES], const struct part *part, con
 	}
 	is_nameable &= part->submodule[n] == '\0';
 	name[n] = '\0';
-	(void)snprintf(out, PATH_BYTES, "submods.%s.%s", name, path);
+	(void)snprintf(out, PATH_BYTES, "submods.%s%s%s", name, path[0] != '\0' ? "." : "", path);
 	return is_nameable && claim_path_fault(span_str(out), &err) == NULL;
 }
 
@@ -285,39 +286,86 @@ static enum kb_err refuse(const struct judged *j, const struct part *part,
 	return KB_E_DEBUG_EVIDENCE;
 }
 
+struct suspects { /* the places of one row that mean "debuggable" */
+	struct claim_place place[2 * TWINS * KB_MAX_CLAIM_PLACES];
+	size_t n;
+	struct suspect first;
+};
+
+/* False: there are more than are compared. */
+static bool add_suspect(struct suspects *all, const struct suspect *one, struct claim_place place)
+{
+	if (all->n == 0)
+		all->first = *one;
+	if (all->n == sizeof all->place / sizeof *all->place)
+		return false;
+	all->place[all->n++] = place;
+	return true;
+}
+
+/* False, and *suspect filled: the path cannot be read for certain. */
+static bool add_reading(struct suspects *all, const struct json_t *claims, const char *path,
+			enum harmless harmless, struct suspect *suspect)
+{
+	struct reading reading;
+
+	claims_read(claims, span_str(path), &reading);
+	*suspect = (struct suspect){.path = path, .kind = reading.kind};
+	for (size_t i = 0; i < reading.n; i++) {
+		suspect->value = reading.at[i];
+		if (!is_harmless(reading.at[i], harmless) &&
+		    !add_suspect(all, suspect, reading.place[i]))
+			suspect->kind = READ_MANY;
+	}
+	return suspect->kind != READ_ARRAY && suspect->kind != READ_MANY;
+}
+
+/* A submodule's name may have the beginning of the path in it: "cpu0.ear.veraison". */
+static bool add_joined(struct suspects *all, const struct part *part, const char *path,
+		       enum harmless harmless, struct suspect *suspect)
+{
+	const char *dot = part->submodule == NULL ? NULL : strchr(part->submodule, '.');
+
+	for (; dot != NULL; dot = strchr(dot + 1, '.')) {
+		const char *rest = dot + 1;
+		size_t len = strlen(rest);
+		if (strncmp(path, rest, len) != 0)
+			continue;
+		*suspect = (struct suspect){path + len, part->claims, READ_FOUND};
+		if (path[len] == '.' &&
+		    !add_reading(all, part->claims, path + len + 1, harmless, suspect))
+			return false;
+		if (path[len] == '\0' && !is_harmless(part->claims, harmless) &&
+		    !add_suspect(all, suspect, part->place))
+			return false;
+	}
+	return true;
+}
+
 /* One row at one level of one part.  Only the twins that mean "debuggable" count: a condition that
  * one is false does not allow the other. */
 static enum kb_err check_row(struct judged *j, const struct debug_claim *row,
 			     const char *const level, const struct part *part)
 {
-	struct claim_place hot[TWINS * KB_MAX_CLAIM_PLACES];
-	struct claim_set set = {.place = hot};
+	struct suspects all = {.n = 0};
 	char path[TWINS][KB_MAX_CLAIM_PATH];
-	struct suspect first = {0};
-	struct reading reading;
+	struct suspect suspect;
 
 	for (size_t t = 0; t < TWINS && row->twins[t].name != NULL; t++) {
+		enum harmless harmless = row->twins[t].harmless;
 		(void)snprintf(path[t], sizeof path[t], "%s%s%s", level != NULL ? level : "",
 			       level != NULL ? "." : "", row->twins[t].name);
-		claims_read(part->claims, span_str(path[t]), &reading);
-		struct suspect suspect = {.path = path[t], .kind = reading.kind};
-		if (reading.kind == READ_ARRAY || reading.kind == READ_MANY)
+		if (!add_reading(&all, part->claims, path[t], harmless, &suspect) ||
+		    !add_joined(&all, part, path[t], harmless, &suspect))
 			return refuse(j, part, &suspect);
-		for (size_t i = 0; i < reading.n; i++) {
-			if (is_harmless(reading.at[i], row->twins[t].harmless))
-				continue;
-			suspect.value = reading.at[i];
-			if (set.n == 0)
-				first = suspect;
-			hot[set.n++] = reading.place[i];
-		}
 	}
-	if (set.n == 0)
+	if (all.n == 0)
 		return KB_OK;
+	const struct claim_set set = {all.place, all.n};
 	/* Each submodule costs an evaluation of the policy. */
 	if (j->n_allowed++ == KB_MAX_DEBUG_PARTS ||
 	    rules_hold_without(j->policy, j->iss, j->claims, &set))
-		return refuse(j, part, &first);
+		return refuse(j, part, &all.first);
 	return KB_OK;
 }
 
@@ -335,22 +383,18 @@ static enum kb_err check_part(struct judged *j, const struct part *part)
 	return KB_OK;
 }
 
-static enum kb_err check_submodules(struct judged *j)
+/* The members of `object` whose names begin with `prefix`. */
+static enum kb_err check_members(struct judged *j, const struct json_t *object, const char *prefix)
 {
-	const struct json_t *submods = json_object_get(j->claims, "submods"), *member;
 	struct part part = {0};
-	char number[24];
+	const char *name;
 	void *it = NULL;
 
-	while (json_next(submods, &it, &part.submodule, &member)) {
-		part.claims = member;
-		enum kb_err err = check_part(j, &part);
-		if (err != KB_OK)
-			return err;
-	}
-	for (size_t i = 0; json_is_array(submods) && i < json_len(submods); i++) {
-		(void)snprintf(number, sizeof number, "%zu", i);
-		part = (struct part){json_at(submods, i), number, true};
+	while (json_next(object, &it, &name, &part.claims)) {
+		if (strncmp(name, prefix, strlen(prefix)) != 0)
+			continue;
+		part.submodule = name + strlen(prefix);
+		part.place = (struct claim_place){object, span_str(name)};
 		enum kb_err err = check_part(j, &part);
 		if (err != KB_OK)
 			return err;
@@ -358,11 +402,27 @@ static enum kb_err check_submodules(struct judged *j)
 	return KB_OK;
 }
 
+static enum kb_err check_submodules(struct judged *j)
+{
+	const struct json_t *submods = json_object_get(j->claims, "submods");
+	char number[24];
+
+	for (size_t i = 0; json_is_array(submods) && i < json_len(submods); i++) {
+		(void)snprintf(number, sizeof number, "%zu", i);
+		const struct part part = {json_at(submods, i), number, true, {0}};
+		enum kb_err err = check_part(j, &part);
+		if (err != KB_OK)
+			return err;
+	}
+	enum kb_err err = check_members(j, submods, "");
+	return err != KB_OK ? err : check_members(j, j->claims, "submods.");
+}
+
 enum kb_err debug_check(const struct rules *policy, struct span iss, const struct json_t *claims,
 			char note[static KB_DEBUG_NOTE])
 {
 	struct judged j = {policy, iss, claims, note, 0};
-	const struct part token = {claims, NULL, false};
+	const struct part token = {claims, NULL, false, {0}};
 
 	enum kb_err err = check_part(&j, &token);
 	return err != KB_OK ? err : check_submodules(&j);

@@ -7,7 +7,7 @@
 struct json_t;
 struct rules;
 
-#define KB_DEBUG_NOTE 832 /* bytes of the text below: the longest path and value, twice each */
+#define KB_DEBUG_NOTE 1024 /* bytes of the text below: the longest path and value, twice each */
 
 /* For a policy that holds for verified claims of `iss`.  KB_OK: no claim of the table in debug.c
  * means "debuggable", or the policy does not hold without the conditions that read the claims that

@@ -121,13 +121,18 @@ static void value_text(const struct json_t *j, char out[static VALUE_TEXT])
 static enum kb_err check_origin(const struct release_case *c, struct explain *ex)
 {
 	struct span iss = token_unverified_iss(c->token), kid = token_kid(c->token);
-	char text[KB_MAX_KID + KB_MAX_ISS];
+	char text[KB_MAX_KID + KB_MAX_ISS], value[VALUE_TEXT];
 
 	enum kb_err err = token_verify(c->token, c->issuer, c->keys);
 	(void)snprintf(text, sizeof text, "%.*s", (int)iss.len, (const char *)iss.p);
 	if (err == KB_E_ISSUER || err == KB_E_ISSUER_UNAVAILABLE)
 		return note(ex, STEP_ISSUER, err, text);
 	explain_step(ex, STEP_ISSUER, KB_OK, text);
+	if (err == KB_E_TOKEN_TYPE) {
+		value_text(token_unverified_claim(c->token, "x-ms-attestation-type"), value);
+		(void)snprintf(text, sizeof text, "x-ms-attestation-type is %s", value);
+		return note(ex, STEP_SIGNATURE, err, text);
+	}
 	(void)snprintf(text, sizeof text, "%s, kid %.*s", alg_name(token_alg(c->token)),
 		       (int)kid.len, (const char *)kid.p);
 	return note(ex, STEP_SIGNATURE, err, text);
@@ -234,13 +239,16 @@ enum kb_err decide(const struct release_case *c, struct explain *ex, struct gran
 {
 	enum kb_err err = KB_E_BUG;
 	KB_AUTO(pubkey) struct pubkey *kek = NULL;
+	char now[KB_TIME_TEXT];
 
 	*out = NULL;
 	if (c->token == NULL || c->key_name.len == 0 || c->key_version.len == 0)
 		return KB_E_BUG;
 	explain_step(ex, STEP_FORMAT, KB_OK, NULL);
-	if (!c->is_rehearsal && !clock_is_set(c->now_s))
-		return note(ex, STEP_TIME, KB_E_CLOCK_UNSET, NULL);
+	if (!c->is_rehearsal && !clock_is_set(c->now_s)) {
+		clock_text_s(c->now_s, now);
+		return note(ex, STEP_TIME, KB_E_CLOCK_UNSET, now);
+	}
 	if ((err = check_origin(c, ex)) != KB_OK)
 		return err;
 	if ((err = check_time(c, ex)) != KB_OK)

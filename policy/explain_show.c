@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "base/terminal.h"
 #include "policy/explain_priv.h"
 
 enum { VALUE_BYTES = 128 }; /* of a value shown; the rest is cut */
@@ -138,6 +139,8 @@ void explain_json(const struct explain *ex, struct buf *out)
 	buf_add_str(out, "{");
 	json_add_member(out, "decision", span_str(code == KB_OK ? "release" : "refuse"));
 	json_add_member(out, "code", span_str(kb_err_name(code)));
+	if (code != KB_OK)
+		json_add_member(out, "text", span_str(kb_err_text(code)));
 	json_add_name(out, "steps");
 	buf_add_str(out, "[");
 	for (unsigned i = 0; i < STEP_COUNT; i++) {
@@ -170,24 +173,10 @@ void explain_json(const struct explain *ex, struct buf *out)
 
 /* ---- for people ---- */
 
-/* Text that is shown bare: what could write to the terminal is escaped as the JSON writer does it.
- * Quotes and backslashes stay, because conditions are shown to be copied. */
+/* Text that is shown bare. */
 static void add_plain(struct buf *out, struct span s)
 {
-	KB_AUTO(buf) struct buf quoted;
-
-	buf_init(&quoted, 6 * s.len + 2);
-	json_add_str(&quoted, s);
-	if (quoted.failed) {
-		out->failed = true;
-		return;
-	}
-	for (size_t i = 1; i + 1 < quoted.len; i++) {
-		bool is_doubled =
-			quoted.p[i] == '\\' && (quoted.p[i + 1] == '"' || quoted.p[i + 1] == '\\');
-		i += is_doubled;
-		buf_add(out, &quoted.p[i], 1);
-	}
+	terminal_add(out, s, false);
 }
 
 static const char *mark(uint8_t outcome)

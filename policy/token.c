@@ -64,6 +64,11 @@ struct span token_unverified_iss(const struct token *t)
 	return t->iss;
 }
 
+const struct json_t *token_unverified_claim(const struct token *t, const char *name)
+{
+	return json_member(t->claims, name);
+}
+
 struct span token_kid(const struct token *t)
 {
 	return t->jws.kid;

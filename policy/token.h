@@ -22,6 +22,8 @@ static inline void token_cleanup(struct token **t)
 }
 
 struct span token_unverified_iss(const struct token *t); /* only to choose the issuer */
+/* Only to show it: a claim's value, NULL when it is absent. */
+const struct json_t *token_unverified_claim(const struct token *t, const char *name);
 struct span token_kid(const struct token *t);
 enum kb_alg token_alg(const struct token *t);
 void token_digest(const struct token *t, uint8_t out[static 32]); /* SHA-256 of the compact form */

@@ -71,7 +71,7 @@ struct file_trust file_trust_self(void); /* root and our own user */
  * if sticky: anybody could add files to it.  The mode of a file at its end is not looked at. */
 KB_MUST_CHECK enum kb_err file_check_way(const char *path, const struct file_trust *trust,
 					 char why[static FILE_WHY]);
-/* The same for a directory, and a descriptor (O_PATH) of it. */
+/* The same for a directory, and a descriptor to list it. */
 KB_MUST_CHECK enum kb_err file_dir_trusted(const char *path, const struct file_trust *trust,
 					   int *dir, char why[static FILE_WHY]);
 /* The same for the directory above `path`: nobody lists it, so it may be sticky and writable.

@@ -328,9 +328,18 @@ enum kb_err file_dir_trusted(const char *path, const struct file_trust *trust, i
 	enum kb_err err = walk_from_root(&w, path);
 
 	*dir = -1;
-	if (err == KB_OK && w.file < 0)
+	if (err == KB_OK && w.file >= 0) {
+		errno = ENOTDIR;
+		err = explain_errno(why);
+	}
+	if (err == KB_OK)
 		err = check_list(&w);
-	return err == KB_OK ? take_dir(&w, dir) : err;
+	if (err != KB_OK)
+		return err;
+	*dir = openat(w.dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *dir >= 0 ? KB_OK
+			 : explain_denied(where(&w), "let this user, or its group, list it (g+rx)",
+					  why);
 }
 
 enum kb_err file_above_trusted(const char *path, const struct file_trust *trust, int *dir,

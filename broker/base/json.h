@@ -79,8 +79,8 @@ unsigned json_line(struct span text, const char *path);
 
 /* ---- the writer (json_write.c) ---- */
 
-/* A quoted, escaped JSON string.  Invalid UTF-8 and NUL become U+FFFD, so that the text always
- * parses. */
+/* A quoted, escaped JSON string, safe for terminals (terminal.h).  Invalid UTF-8 and NUL become
+ * U+FFFD, so that the text always parses. */
 void json_add_str(struct buf *b, struct span s);
 /* ,"name":"value" — without the comma when the buffer is empty or ends in '{', '[' or ':'. */
 void json_add_member(struct buf *b, const char *name, struct span value);

@@ -2,28 +2,7 @@
  * replaced: what is written always parses. */
 #include "base/b64url.h"
 #include "base/json.h"
-
-/* Length of the valid UTF-8 sequence at p, 0 when there is none.  RFC 3629: no overlong form, no
- * surrogate, at most U+10FFFF. */
-static size_t utf8_len(const uint8_t *p, size_t left)
-{
-	uint8_t c = p[0];
-	size_t n = c < 0x80                 ? 1
-		   : c >= 0xc2 && c <= 0xdf ? 2
-		   : (c & 0xf0) == 0xe0     ? 3
-		   : c >= 0xf0 && c <= 0xf4 ? 4
-					    : 0;
-
-	if (n == 0 || n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) ||
-	    (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
-}
+#include "base/terminal.h"
 
 void json_add_str(struct buf *b, struct span s)
 {
@@ -36,8 +15,9 @@ void json_add_str(struct buf *b, struct span s)
 			i++;
 			continue;
 		}
-		size_t n = c >= 0x80 ? utf8_len(s.p + i, s.len - i) : 0;
-		if (n > 0) {
+		uint32_t whole = 0;
+		size_t n = utf8_read(s.p + i, s.len - i, &whole);
+		if (c >= 0x80 && n > 0 && !terminal_is_active(whole)) {
 			i += n;
 			continue;
 		}
@@ -45,11 +25,9 @@ void json_add_str(struct buf *b, struct span s)
 			buf_add(b, s.p + plain, i - plain);
 		if (c == '"' || c == '\\')
 			buf_addf(b, "\\%c", c);
-		else if (c >= 0x80 || c == 0) /* strict readers, ours too, refuse \u0000 */
-			buf_add_str(b, "\\ufffd");
-		else
-			buf_addf(b, "\\u%04x", c);
-		plain = ++i;
+		else /* strict readers, ours too, refuse \u0000 */
+			terminal_add_escape(b, n == 0 || c == 0 ? 0xfffd : whole);
+		plain = i += n == 0 ? 1 : n;
 	}
 	if (s.len > plain)
 		buf_add(b, s.p + plain, s.len - plain);

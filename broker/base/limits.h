@@ -155,9 +155,9 @@
 /* ms: After its gateways have ended, the vaults of an old generation may take this long to read
  * what is left in their sockets: the deadline of the last request, and one call that hangs. */
 #define KB_EMPTY_MS 15000
-/* ms: When the broker stops, connections are served for this long. A service manager waits little
- * longer (TimeoutStopSec=40). */
-#define KB_STOP_MS 30000
+/* ms: When the broker stops, connections are served for this long. Together with KB_EMPTY_MS it is
+ * less than a service manager waits (TimeoutStopSec=40). */
+#define KB_STOP_MS 20000
 /* ms: An old gateway that has not given up its listening sockets after this hangs and is killed.
  * The reload is reported when all have given them up. */
 #define KB_HANDOVER_MS 3000
@@ -271,6 +271,9 @@
 #define KB_MAX_RECORD 8192
 /* records: Records that one sync commits. */
 #define KB_LEDGER_BATCH 64
+/* bytes: Responses that wait for one gateway. A gateway that does not read for longer loses
+ * responses, and its clients get 503. */
+#define KB_LEDGER_OUTBOX (2 * 1024 * 1024)
 /* us: A batch waits this long for the record of a worker that is in a request, so that one sync
  * serves more requests. */
 #define KB_COMMIT_WAIT_US 2000

@@ -27,7 +27,8 @@ void secret_trim(struct secret *s, size_t len); /* shorter only; the cut tail is
 bool secret_equal(const struct secret *a, const struct secret *b);
 bool secret_equal_span(const struct secret *a, struct span b);
 /* The whole of a file (from its start, whatever the offset) or pipe, at most KB_MAX_SECRET, one
- * trailing LF or CRLF removed, and a byte order mark at its start.  KB_E_ENCODING: UTF-16.  The descriptor stays open. */
+ * trailing LF or CRLF removed, and a byte order mark at its start.  KB_E_ENCODING: UTF-16.  The
+ * descriptor stays open. */
 KB_MUST_CHECK enum kb_err secret_read_fd(int fd, struct secret **out);
 /* `len` random bytes from the operating system's generator. */
 KB_MUST_CHECK enum kb_err secret_random(size_t len, struct secret **out);

@@ -74,7 +74,9 @@ static void softhsm_check(const struct section *n, const char *name, const char 
 	if (snapshot_check(n->doc->l->src, conf, FILE_PUBLIC, &why) != KB_OK)
 		section_fault(n, name, "%s %s", conf, why);
 	else if (!softhsm_token_dir(conf, dir))
-		section_fault(n, name, "%s names no directories.tokendir", conf);
+		section_fault(n, name,
+			      "%s names no directories.tokendir, or one of more than 255 bytes",
+			      conf);
 	else
 		way_check(n, name, dir, false, true);
 }

@@ -360,7 +360,7 @@ enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffi
 	static const char *const none[] = {NULL};
 	enum kb_err err;
 	size_t index;
-	KB_AUTO(fd) int dir_fd = -1;
+	int dir_fd;
 	KB_AUTO(buf) struct buf key, block;
 
 	*names = none;
@@ -387,10 +387,7 @@ enum kb_err snapshot_list(struct snapshot *s, const char *dir, const char *suffi
 	*why = s->why;
 	if ((err = file_dir_trusted(dir, &s->trust, &dir_fd, s->why)) != KB_OK)
 		return err;
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return explain(s, KB_E_FILE, why, strerror(errno));
-	if ((err = list_dir(fd, suffix, &block)) != KB_OK)
+	if ((err = list_dir(dir_fd, suffix, &block)) != KB_OK)
 		return explain(s, err, why, err == KB_E_FILE ? strerror(errno) : "no memory");
 	e->owned = block.p;
 	e->data = buf_span(&block);

@@ -163,6 +163,8 @@ static void report_text(const struct config *cfg, const struct notes *faults,
 		ctl_say("… and %zu more", faults->lost);
 	for (size_t i = 0; i < warnings->n; i++)
 		ctl_say("warning: %s", warnings->text[i]);
+	if (warnings->lost > 0)
+		ctl_say("… and %zu more warnings", warnings->lost);
 	if (cfg != NULL && faults->n == 0)
 		buf_addf(out,
 			 "good: %zu listener%s, %zu issuer%s, %zu key%s, configuration %.16s\n",
@@ -178,6 +180,8 @@ static void report_json(const struct config *cfg, const struct notes *faults,
 	json_add_bool(out, "good", faults->n == 0);
 	notes_json(out, "faults", faults);
 	notes_json(out, "warnings", warnings);
+	if (faults->lost + warnings->lost > 0)
+		json_add_int(out, "more", (int64_t)(faults->lost + warnings->lost));
 	if (cfg != NULL) {
 		json_add_int(out, "listeners", (int64_t)cfg->n_listeners);
 		json_add_int(out, "issuers", (int64_t)cfg->n_issuers);

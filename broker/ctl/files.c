@@ -29,6 +29,22 @@ enum kb_err ctl_write(const char *path, mode_t mode, gid_t group, bool is_new, s
 	return err;
 }
 
+enum kb_err ctl_remove(const char *path)
+{
+	KB_AUTO(cstr) char *dir = strdup(path);
+	char *slash = dir == NULL ? NULL : strrchr(dir, '/');
+
+	if (dir == NULL)
+		return KB_E_NOMEM;
+	if (slash != NULL)
+		slash[slash == dir] = '\0';
+	KB_AUTO(fd) int fd = open(slash == NULL ? "." : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && unlink(path) == 0 && fsync(fd) == 0)
+		return KB_OK;
+	ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+	return KB_E_FILE;
+}
+
 enum kb_err ctl_read(const char *path, size_t max_bytes, struct buf *out)
 {
 	bool is_stdin = strcmp(path, "-") == 0;

@@ -128,7 +128,9 @@ static bool arguments_read(const struct ctl *c, struct instance *in)
 	in->is_softhsm = strstr(basename(module_copy), "softhsm") != NULL;
 	for (size_t i = 0; i < 3; i++)
 		in->names[in->n_names++] = always[i];
-	for (unsigned i = 0; i < c->n_values[OPT_NAME] && in->n_names < X509_MAX_NAMES; i++)
+	if (c->n_values[OPT_NAME] > X509_MAX_NAMES - in->n_names)
+		return ctl_fail(false, "--name: at most %zu", X509_MAX_NAMES - in->n_names);
+	for (unsigned i = 0; i < c->n_values[OPT_NAME]; i++)
 		in->names[in->n_names++] = c->value[OPT_NAME][i];
 	in->host = ctl_has(c, OPT_NAME) ? c->value[OPT_NAME][0] : "localhost";
 	if (in->user == NULL)

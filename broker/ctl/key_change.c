@@ -1,11 +1,10 @@
 /* broker/ctl/key_change.c — `keybrokerctl key rotate`, `disable`, `enable` and `delete`.  An object
  * is destroyed after its record, so that a record never names what does not exist. */
-#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "ctl/confirm.h"
+#include "ctl/files.h"
 #include "ctl/key.h"
 #include "ctl/open.h"
 #include "ctl/output.h"
@@ -75,13 +74,14 @@ static int enable_run(const struct ctl *c, bool is_enabled)
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
 	KB_AUTO(key_record) struct key_record *r = NULL;
 	KB_AUTO(buf) struct buf before = {0};
+	bool is_left;
 
 	if (ctl_config_open(c, CONFIG_VAULT, true, &cc) != KB_OK ||
 	    ctl_record_find(c, cc.config, &r, &before) != KB_OK)
 		return CTL_FAILED;
 	r->enabled = is_enabled;
 	r->updated = clock_wall_s();
-	if (ctl_record_put(c, cc.config, r, &before) != KB_OK)
+	if (ctl_record_put(c, cc.config, r, &before, &is_left) != KB_OK)
 		return CTL_FAILED;
 	return ctl_record_done(c, cc.config, is_enabled ? "enabled" : "disabled", r->name,
 			       ctl_has(c, OPT_RELOAD), ctl_has(c, OPT_WAIT));
@@ -126,9 +126,10 @@ int key_delete_run(struct ctl *c)
 		return CTL_FAILED;
 	user_leave();
 	KB_AUTO(cstr) char *path = ctl_record_path(cc.config, r->name);
-	if (path == NULL || unlink(path) != 0)
-		code = ctl_fail(CTL_FAILED, "%s: %s", path == NULL ? r->name : path,
-				strerror(errno));
+	/* Durable before the first object is destroyed: a power cut must not bring back a record
+	 * that names what is gone. */
+	if (path == NULL || ctl_remove(path) != KB_OK)
+		code = ctl_fail(CTL_FAILED, "%s: its keys stay in the HSM", r->name);
 	if (code == CTL_OK && ctl_user_enter(&cc.config->service) != KB_OK)
 		code = CTL_FAILED;
 	for (size_t i = 0; code == CTL_OK && i < r->n_versions; i++) {

@@ -408,7 +408,7 @@ static int archive(struct archive *a)
 
 int ledger_archive_run(struct ctl *c)
 {
-	struct archive a = {.c = c, .from_dir = -1, .to_dir = -1};
+	struct archive a = {.c = c, .from_dir = -1, .to_dir = -1, .said_ms = clock_mono_ms()};
 	int code = archive(&a);
 
 	segment_listing_cleanup(&a.here);

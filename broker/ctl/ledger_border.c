@@ -81,8 +81,9 @@ enum kb_err border_give(int dir, const char *name)
 		return KB_OK;
 	KB_AUTO(fd) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	/* One name: not a link to another file of root's, put there by the directory's owner. */
-	return fd >= 0 && fd_stat(dir, &owner) == 0 && fd_stat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-			       st.st_nlink == 1 && fchown(fd, owner.st_uid, owner.st_gid) == 0
+	return fd >= 0 && fd_stat(dir, &owner) == 0 && fd_stat(fd, &st) == 0 &&
+			       S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+			       fchown(fd, owner.st_uid, owner.st_gid) == 0
 		       ? KB_OK
 		       : KB_E_FILE;
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/terminal.h"
 #include "ctl/broker.h"
 #include "ctl/ledger.h"
 #include "ctl/open.h"
@@ -43,7 +44,7 @@ struct viewer {
 static void add_plain(struct buf *out, struct span s)
 {
 	for (size_t i = 0; i < s.len; i++)
-		if (s.p[i] <= ' ' || s.p[i] >= 0x7f) {
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7f) { /* as JSON, without active characters */
 			json_add_str(out, s);
 			return;
 		}
@@ -153,7 +154,12 @@ static enum kb_err view_line(struct viewer *v, struct span text)
 	struct buf one;
 	buf_init(&one, 4 * CHAIN_MAX_LINE);
 	if (v->c->is_json) {
-		buf_add_span(&one, text);
+		/* The bytes of the file, unless a person looks: versions before this one wrote
+		 * active characters as they are.  In JSON it is the same value. */
+		if (isatty(STDOUT_FILENO))
+			terminal_add(&one, text, false);
+		else
+			buf_add_span(&one, text);
 		buf_add_str(&one, "\n");
 	} else {
 		line_text(&one, doc);

@@ -4,18 +4,37 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "base/terminal.h"
 
 static bool is_reported;
+
+/* What a stranger may have written is in these lines: names, claims, parts of files. */
+static void say(const char *before, const char *fmt, va_list ap)
+{
+	KB_AUTO(buf) struct buf line;
+	KB_AUTO(cstr) char *text = NULL;
+
+	is_reported = true;
+	buf_init(&line, CTL_MAX_OUTPUT);
+	buf_add_str(&line, before);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
+	else
+		terminal_add(&line, span_str(text), true);
+	buf_add_str(&line, "\n");
+	if (buf_ok(&line) == KB_OK)
+		(void)(fwrite(line.p, 1, line.len, stderr) == line.len);
+}
 
 void ctl_say(const char *fmt, ...)
 {
 	va_list ap;
 
-	is_reported = true;
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	say("", fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
 }
 
 int ctl_end(int code)
@@ -28,21 +47,23 @@ int ctl_fail(int code, const char *fmt, ...)
 {
 	va_list ap;
 
-	is_reported = true;
-	fputs("keybrokerctl: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	say("keybrokerctl: ", fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
 	return code;
 }
 
 int ctl_put(struct buf *out, int code)
 {
-	bool is_written = buf_ok(out) == KB_OK &&
-			  (out->len == 0 || fwrite(out->p, 1, out->len, stdout) == out->len) &&
+	struct buf safe;
+
+	buf_init(&safe, 2 * (size_t)CTL_MAX_OUTPUT);
+	terminal_add(&safe, buf_span(out), true); /* in JSON it is the same value */
+	bool is_written = buf_ok(out) == KB_OK && buf_ok(&safe) == KB_OK &&
+			  (safe.len == 0 || fwrite(safe.p, 1, safe.len, stdout) == safe.len) &&
 			  fflush(stdout) == 0;
 
+	buf_free(&safe);
 	buf_free(out);
 	return is_written ? code : ctl_fail(CTL_FAILED, "cannot write to standard output");
 }

@@ -2,6 +2,7 @@
  * is undone at once. */
 #include "ctl/record.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -37,27 +38,35 @@ static gid_t ctl_group(const struct config *cfg)
 }
 
 enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
-			   const struct key_record *r, const struct buf *before)
+			   const struct key_record *r, const struct buf *before, bool *is_left)
 {
 	enum kb_err err = KB_E_BUG;
 	KB_AUTO(cstr) char *path = ctl_record_path(cfg, r->name);
 	KB_AUTO(buf) struct buf text = {0};
 
+	*is_left = false;
 	buf_init(&text, KB_MAX_CONFIG);
 	key_record_write(r, &text);
 	if (path == NULL || buf_ok(&text) != KB_OK)
 		return KB_E_NOMEM;
-	if ((err = ctl_write(path, RECORD_MODE, ctl_group(cfg), before == NULL, buf_span(&text))) !=
-	    KB_OK)
-		return err;
-	if (config_still_good(c))
+	const bool was_there = access(path, F_OK) == 0;
+	err = ctl_write(path, RECORD_MODE, ctl_group(cfg), before == NULL, buf_span(&text));
+	if (err == KB_OK && config_still_good(c))
 		return KB_OK;
-	if (before == NULL ? unlink(path) != 0
-			   : ctl_write(path, RECORD_MODE, ctl_group(cfg), false,
-				       buf_span(before)) != KB_OK)
-		ctl_fail(CTL_FAILED, "%s cannot be undone: remove it by hand", path);
+	/* A write that failed at its last step is there until the power goes, or after. */
+	bool is_undone = before != NULL
+				 ? ctl_write(path, RECORD_MODE, ctl_group(cfg), false,
+					     buf_span(before)) == KB_OK
+				 : was_there || (access(path, F_OK) != 0 && errno == ENOENT) ||
+					   ctl_remove(path) == KB_OK;
+	if (!is_undone) {
+		ctl_fail(CTL_FAILED, "%s may be in force: it cannot be undone. %s", path,
+			 before == NULL ? "Remove it by hand" : "Write it again");
+		*is_left = true;
+		return KB_E_FILE;
+	}
 	ctl_fail(CTL_FAILED, "%s: nothing was changed", r->name);
-	return KB_E_CONFIG;
+	return err == KB_OK ? KB_E_CONFIG : err;
 }
 
 int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,

@@ -11,9 +11,11 @@ char *ctl_record_path(const struct config *cfg, const char *name); /* caller fre
 KB_MUST_CHECK enum kb_err ctl_record_find(const struct ctl *c, const struct config *cfg,
 					  struct key_record **out, struct buf *before);
 /* Write the record, and undo that when the configuration is refused with it.  `before`: its text
- * until now; NULL: it is new. */
+ * until now; NULL: it is new.  *is_left: it failed, and the
+ * record may yet be on the disk, with the objects that it names: they must not be destroyed. */
 KB_MUST_CHECK enum kb_err ctl_record_put(const struct ctl *c, const struct config *cfg,
-					 const struct key_record *r, const struct buf *before);
+					 const struct key_record *r, const struct buf *before,
+					 bool *is_left);
 /* Report `what` was done, and reload (`with_wait`: until older generations are over), or print how
  * to reload. */
 int ctl_record_done(const struct ctl *c, const struct config *cfg, const char *what,

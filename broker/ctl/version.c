@@ -56,13 +56,14 @@ enum kb_err ctl_version_commit(const struct ctl *c, const struct config *cfg, st
 		return err;
 	}
 	KB_AUTO(cstr) char *object = strdup(made);
+	bool is_left = false;
 	if ((err = version_add(ks, r, made)) != KB_OK)
 		ctl_fail(CTL_FAILED, "the new object cannot be used: %s (%s)", kb_err_name(err),
 			 keystore_fault(ks));
 	user_leave(); /* the record belongs to its owner, the object to the processes' user */
 	if (err == KB_OK)
-		err = ctl_record_put(c, cfg, r, before);
-	if (err != KB_OK && ctl_user_enter(&cfg->service) == KB_OK)
+		err = ctl_record_put(c, cfg, r, before, &is_left);
+	if (err != KB_OK && !is_left && ctl_user_enter(&cfg->service) == KB_OK)
 		object_undo(ks, object);
 	return err;
 }

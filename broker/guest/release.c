@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -79,6 +80,25 @@ static bool take_pins(struct run *r, struct span text)
 	return true;
 }
 
+/* Who can change the file chooses whom we trust, or which key is ours.  A descriptor that the
+ * caller passed is the caller's; a file that is not there is reported by who reads it. */
+static bool is_trusted(const char *option, const char *path)
+{
+	static const char *const passed[] = {"/dev/fd/", "/dev/stdin", "/proc/self/fd/"};
+	const struct file_trust trust = file_trust_self();
+	char why[FILE_WHY];
+	KB_AUTO(fd) int fd = -1;
+
+	for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++)
+		if (path == NULL || strncmp(path, passed[i], strlen(passed[i])) == 0)
+			return true;
+	enum kb_err err = file_open_trusted(path, &trust, 022, &fd, why);
+	if (err == KB_OK || (err == KB_E_FILE && access(path, F_OK) != 0))
+		return true;
+	message("%s %s: %s", option, path, why);
+	return false;
+}
+
 static enum guest_exit prepare(struct run *r)
 {
 	const struct release_options *o = r->o;
@@ -100,6 +120,10 @@ static enum guest_exit prepare(struct run *r)
 			KB_GUEST_PINS);
 		return GUEST_USAGE;
 	}
+	if (!is_trusted("--ca", o->ca) || !is_trusted("--bearer-file", o->bearer_file) ||
+	    !is_trusted("--attest-ca", o->attest_ca) ||
+	    !is_trusted("--ephemeral-key", o->ephemeral_key))
+		return GUEST_USAGE;
 	if (http_trust(o->ca, &r->broker.tls) != KB_OK) {
 		message("--ca %s: no certificate (PEM) could be read from it", o->ca);
 		return GUEST_USAGE;

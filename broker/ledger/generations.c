@@ -1,9 +1,8 @@
 /* broker/ledger/generations.c — the sockets of each generation: replies from its vaults, responses
  * to its gateways.  Sends a response to the gateway whose socket the vault names, which takes it
  * only when it waits for its id.  Trusts the supervisor for the sockets, and nothing of a frame's
- * form. Must never wait long for one gateway. */
+ * form. Must never wait for one gateway. */
 #include <errno.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,14 +10,16 @@
 #include "base/log.h"
 #include "ledger/ledger.h"
 
-enum { TAKE_MS = 1000 }; /* a gateway that does not read for so long loses responses */
+enum { TAKE_MS = 1000 }; /* after the last vault has ended, for responses that still wait */
 
 void ledger_generation_close(struct ledger_generation *g)
 {
 	if (g->replies >= 0)
 		close(g->replies);
-	for (size_t i = 0; i < g->n_gateways; i++)
+	for (size_t i = 0; i < g->n_gateways; i++) {
 		close(g->responses[i]);
+		outbox_free(&g->waiting[i]);
+	}
 	*g = (struct ledger_generation){.replies = -1};
 }
 
@@ -119,8 +120,6 @@ void ledger_generation_receive(struct ledger *l, struct ledger_generation *g)
 	}
 }
 
-/* Wait a little for a slow gateway, but not a second time before it has read: one that hangs must
- * not delay the others. */
 void ledger_generation_respond(struct ledger *l, const struct batch_item *it)
 {
 	size_t gateway = it->reply.gateway;
@@ -142,19 +141,27 @@ void ledger_generation_respond(struct ledger *l, const struct batch_item *it)
 		stats_count(l->self, COUNT_REPLIES_LOST, 1);
 		return;
 	}
-	for (;;) {
-		ssize_t n = send(g->responses[gateway], l->response.p, l->response.len,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n >= 0) {
-			g->is_stuck[gateway] = false;
-			return;
-		}
-		if (errno == EINTR)
-			continue;
-		struct pollfd p = {.fd = g->responses[gateway], .events = POLLOUT};
-		if (errno != EAGAIN || g->is_stuck[gateway] || poll(&p, 1, TAKE_MS) == 0)
-			break;
-	}
-	g->is_stuck[gateway] = true;
-	stats_count(l->self, COUNT_REPLIES_LOST, 1);
+	if (!outbox_put(&g->waiting[gateway], g->responses[gateway], buf_span(&l->response)))
+		stats_count(l->self, COUNT_REPLIES_LOST, 1);
+}
+
+void ledger_generation_flush(struct ledger *l, struct ledger_generation *g)
+{
+	for (size_t i = 0; i < g->n_gateways; i++)
+		if (!outbox_is_empty(&g->waiting[i]))
+			stats_count(l->self, COUNT_REPLIES_LOST,
+				    outbox_flush(&g->waiting[i], g->responses[i]));
+}
+
+bool ledger_generation_is_over(struct ledger_generation *g)
+{
+	bool is_waiting = false;
+
+	if (g->replies >= 0)
+		return false;
+	for (size_t i = 0; i < g->n_gateways; i++)
+		is_waiting |= !outbox_is_empty(&g->waiting[i]);
+	if (g->close_by_ms == 0)
+		g->close_by_ms = clock_mono_ms() + TAKE_MS;
+	return !is_waiting || clock_mono_ms() >= g->close_by_ms;
 }

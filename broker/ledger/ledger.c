@@ -16,9 +16,29 @@
 #include "process/confine.h"
 
 enum {
-	LINGER_MS = 5000, /* after the supervisor has ended: for replies under way */
-	BEAT_MS = 1000,   /* without a reply: the loop turns, for the supervisor to see */
+	CLOSE_LOOK_MS = 50, /* while responses of an ended generation wait */
+	LINGER_MS = 5000,   /* after the supervisor has ended: for replies under way */
+	BEAT_MS = 1000,     /* without a reply: the loop turns, for the supervisor to see */
 };
+
+/* A limit of a configuration that a reload brought into force; other messages are none. */
+static void set_limit(struct ledger *l, const struct control_message *m)
+{
+	const struct {
+		enum control_type type;
+		int64_t *limit;
+	} limits[] = {
+		{CONTROL_SEGMENT_BYTES, &l->segment_bytes},
+		{CONTROL_RESERVE_BYTES, &l->reserve_bytes},
+		{CONTROL_REFUSALS_PER_SOURCE, &l->refusals.most_whole},
+		{CONTROL_REFUSALS_BYTES, &l->refusals.most_bytes},
+	};
+
+	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+		if (m->type == limits[i].type && m->value <= INT64_MAX)
+			*limits[i].limit = (int64_t)m->value;
+	l->space_at_ms = 0; /* look at the free space again */
+}
 
 static void on_control(struct ledger *l)
 {
@@ -43,8 +63,7 @@ static void on_control(struct ledger *l)
 	}
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
-	if (m.type == CONTROL_SEGMENT_BYTES && m.value <= INT64_MAX)
-		l->segment_bytes = (int64_t)m.value;
+	set_limit(l, &m);
 	if (m.type == CONTROL_ROTATE) {
 		journal_see_time(l);
 		journal_rotate(l, "asked to");
@@ -126,31 +145,49 @@ static void record_generations(struct ledger *l)
 			ledger_generation_record(l, &l->generation[i]);
 }
 
+/* Woken when a gateway takes what waits for it. */
+static size_t poll_waiting(const struct ledger *l, struct pollfd *p, size_t n)
+{
+	for (size_t i = 0; i < LEDGER_GENERATIONS; i++)
+		for (size_t k = 0; k < l->generation[i].n_gateways; k++)
+			if (!outbox_is_empty(&l->generation[i].waiting[k]))
+				p[n++] = (struct pollfd){.fd = l->generation[i].responses[k],
+							 .events = POLLOUT};
+	return n;
+}
+
 static void serve(struct ledger *l)
 {
 	for (;;) {
-		struct pollfd p[LEDGER_GENERATIONS + 1];
-		size_t which[LEDGER_GENERATIONS], n = 0;
+		struct pollfd p[LEDGER_GENERATIONS * (KB_MAX_GATEWAYS + 1) + 1];
+		size_t which[LEDGER_GENERATIONS], n = 0, left = 0, all;
+		int wait = wait_ms(l);
 		health_beat(l->start->health);
 		for (size_t i = 0; i < LEDGER_GENERATIONS; i++) {
 			struct ledger_generation *g = &l->generation[i];
 			if (g->number == 0)
 				continue;
-			if (g->replies < 0) {
+			if (ledger_generation_is_over(g))
 				ledger_generation_close(g);
+			left += g->number != 0;
+			if (g->replies < 0) {
+				wait = g->number == 0 ? wait : CLOSE_LOOK_MS;
 				continue;
 			}
 			which[n] = i;
 			p[n++] = (struct pollfd){.fd = g->replies, .events = POLLIN};
 		}
-		if (l->is_control_closed && (n == 0 || clock_mono_ms() > l->linger_until_ms))
+		if (l->is_control_closed && (left == 0 || clock_mono_ms() > l->linger_until_ms))
 			return;
 		p[n] = (struct pollfd){.fd = l->is_control_closed ? -1 : FD_CONTROL,
 				       .events = POLLIN};
-		if (poll(p, n + 1, wait_ms(l)) < 0 && errno != EINTR) {
+		all = poll_waiting(l, p, n + 1);
+		if (poll(p, all, wait) < 0 && errno != EINTR) {
 			ledger_set_broken(l);
 			return;
 		}
+		for (size_t i = 0; i < LEDGER_GENERATIONS; i++)
+			ledger_generation_flush(l, &l->generation[i]);
 		if (journal_reopen(l))
 			record_generations(l);
 		if (p[n].revents != 0)

@@ -3,6 +3,7 @@
 #ifndef KB_LEDGER_LEDGER_H
 #define KB_LEDGER_LEDGER_H
 #include "ledger/configs.h"
+#include "ledger/outbox.h"
 #include "ledger/refusals.h"
 #include "ledger/replay.h"
 #include "ledger/segment_write.h"
@@ -20,8 +21,9 @@ struct ledger_generation { /* the sockets of one generation of vaults and gatewa
 	bool is_recorded;  /* in the ledger */
 	int replies;       /* from its vaults; −1: they have all ended */
 	int responses[KB_MAX_GATEWAYS];
-	bool is_stuck[KB_MAX_GATEWAYS]; /* this gateway does not read */
+	struct outbox waiting[KB_MAX_GATEWAYS]; /* responses, one box a gateway */
 	size_t n_gateways;
+	int64_t close_by_ms; /* all vaults have ended: so long may responses still wait */
 };
 
 struct batch_item { /* one reply of the batch; spans point into its frame */
@@ -91,6 +93,10 @@ void ledger_generation_record(struct ledger *l, struct ledger_generation *g);
 void ledger_generation_receive(struct ledger *l, struct ledger_generation *g);
 /* Send an answer to the gateway that waits for it. */
 void ledger_generation_respond(struct ledger *l, const struct batch_item *it);
+/* Send what waits, as far as the gateways take it. */
+void ledger_generation_flush(struct ledger *l, struct ledger_generation *g);
+/* All vaults have ended, and no response waits any more, or has for too long. */
+bool ledger_generation_is_over(struct ledger_generation *g);
 void ledger_generation_close(struct ledger_generation *g);
 /* A socket failed, with errno. */
 void ledger_set_broken(struct ledger *l);

@@ -272,11 +272,16 @@ static void start_due(struct generation *g, int64_t now_ms)
 {
 	bool has_gateways = g->stage == GENERATION_STARTING || g->stage == GENERATION_SERVING;
 
+	/* What is left in its socket needs no more workers than there are. */
+	bool is_closed = g->stage == GENERATION_DRAINING &&
+			 (g->drain == DRAIN_CLOSED || g->drain == DRAIN_NOW);
+
 	if (has_gateways && child_is_due(&g->fetcher, now_ms))
 		child_start(&g->fetcher, g->archive_fetcher, &g->fetch_requests[1], 1);
 	/* One worker first: a wrong PIN then costs one of the token's tries, not one a worker. */
 	for (unsigned i = 0; i < (g->has_proof ? g->config->workers : 1); i++)
-		if (!g->is_pin_refused && child_is_due(&g->vault[i], now_ms))
+		if (!g->is_pin_refused && !(is_closed && g->vault[i].starts == 0) &&
+		    child_is_due(&g->vault[i], now_ms))
 			start_vault(g, &g->vault[i], now_ms);
 	/* A new generation accepts no connection before it can answer.  The first one does: with
 	 * the HSM down, /readyz must be there to report it. */

@@ -34,7 +34,7 @@ static inline void file_write_key(const char *path, EVP_PKEY *key)
 {
 	FILE *f = fopen(path, "we");
 
-	assert_true(f != NULL &&
+	assert_true(f != NULL && fchmod(fileno(f), 0600) == 0 &&
 		    PEM_write_PKCS8PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 &&
 		    fclose(f) == 0);
 }

@@ -83,6 +83,7 @@ static inline void load_ask(struct load *c, unsigned n_links)
 			"Content-Length: %zu\r\n\r\n{\"target\":\"%s\"}",
 			strlen(good.ask.token) + 13, good.ask.token);
 	while (!c->stop) {
+		bool has_waited = false;
 		for (unsigned i = 0; i < n_links; i++)
 			was_sent[i] = (links[i] != NULL || link_open(&in.at, &links[i]) == NULL) &&
 				      link_send(links[i], request, (size_t)n) == NULL;
@@ -93,6 +94,10 @@ static inline void load_ask(struct load *c, unsigned n_links)
 			if (why == NULL && r.status == 503 && r.will_close &&
 			    strcmp(reply_header(&r, "Retry-After", after, sizeof after), "1") == 0)
 				why = "asked to try again";
+			if (why != NULL && r.status == 503 && !has_waited) {
+				sleep_ms(1000); /* Retry-After, once for all of this round */
+				has_waited = true;
+			}
 			if (why != NULL) {
 				reply_free(&r);
 				link_close(links[i]);

@@ -70,6 +70,8 @@ test_ctl_init_refuses_bad_arguments() {
 		# shellcheck disable=SC2086
 		run 2 "$ctl" init "$tmp/bad" $args && says "$err" "${args%% *}" && [ ! -e "$tmp/bad" ] || return 1
 	done
+	# shellcheck disable=SC2046
+	run 2 "$ctl" init "$tmp/bad" $(seq -f '--name h%g' 30) && says "$err" 'at most 29' && [ ! -e "$tmp/bad" ] || return 1
 	run 2 "$ctl" init "$tmp/bad" --module relative.so && says "$err" absolute && rm -rf "$tmp/bad" &&
 		run 2 "$ctl" init "$tmp/bad" --name 'a b' && says "$err" 'host name' && [ ! -e "$tmp/bad/keybroker.json" ]
 }
@@ -345,6 +347,18 @@ test_ctl_ledger_show() {
 		run 2 "$ctl" ledger tail --dir "$tmp/ledger" -n 0 && says "$err" '--lines'
 }
 
+# A ledger of an earlier version: a record's key with U+009B, U+202E, U+2066, U+061C, U+200F and DEL's neighbours as they are.
+test_d18_ctl_ledger_show_is_safe_for_a_terminal() {
+	ledger_make
+	record "$(printf '"time":"2026-11-21T10:00:04.000000Z","event":"release","outcome":"refused","code":"POLICY","key":"\302\2332J\342\200\256\342\201\246\330\234\342\200\217"')"
+	run 0 "$ctl" ledger show --dir "$tmp/ledger" && says "$out" '\\u009b2J\\u202e\\u2066\\u061c\\u200f' &&
+		run 0 "$ctl" ledger tail --dir "$tmp/ledger" && says "$out" '\\u009b2J\\u202e' &&
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --json && is "$out" "$(cat "$ledger")" &&
+		run 2 "$ctl" ledger show --dir "$(printf '/no\302\233where')" && says "$err" '/no\\u009bwhere' || return 1
+	command -v script >/dev/null || return 0
+	out=$(script -qc "$ctl ledger show --json --dir $tmp/ledger" /dev/null </dev/null)
+	says "$out" '\\u009b2J\\u202e'
+}
 test_ctl_ledger_follow() {
 	ledger_make
 	"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>/dev/null &
@@ -363,7 +377,9 @@ test_ctl_ledger_follow() {
 # A segment that is gone, or that is no file any more, is reported, and the command ends.
 test_ctl_ledger_follow_loses_its_segment() {
 	for instead in nothing directory; do
+		rm -f "$tmp/followed"
 		ledger_make
+		rm -f "$tmp/followed" # of the round before: it must not be taken for this one's
 		"$ctl" ledger tail --dir "$tmp/ledger" -n 1 -f --json >"$tmp/followed" 2>"$tmp/told" &
 		pid=$!
 		for _ in 1 2 3 4 5 6 7 8 9 10; do

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "process/kind.h"
 #include "tests/e2e/vtpm.h"
 #include "tests/fault/fail_walk.h"
 
@@ -15,6 +16,9 @@
 #include "tests/e2e/files.h"
 #include "tests/e2e/tsm.h"
 
+/* A process's first calls map the pages of all processes, three calls each: one of them is like
+ * another. */
+enum { AFTER_PAGES = 3 * (PROCESS_SLOTS + 1) };
 enum { RUN_S = 30, MOST_ARGS = 40, STOPPED = 255, LONG_RUN = 1000, LAST_CALLS = 150 };
 
 static char said[16384];

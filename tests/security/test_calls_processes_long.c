@@ -25,7 +25,7 @@ static void test_g02_calls_at_the_start(void **state)
 	/* What comes before these is reading the configuration, which test_calls_long.c tries in
 	 * keybrokerctl; what is between them is an event for each place in the gateway's queue. */
 	walk_start("keybrokerd", -450, 450, 2);
-	walk_start("keybrokerd: gateway", 140, 100, 1);
+	walk_start("keybrokerd: gateway", AFTER_PAGES + 140, 100, 1);
 	walk_start("keybrokerd: gateway", -400, 400, 5);
 }
 

@@ -7,9 +7,9 @@
 static void test_g02_calls_at_the_start_of_other_processes(void **state)
 {
 	(void)state;
-	walk_start("keybrokerd: ledger", 130, 120, 1);
-	walk_start("keybrokerd: fetcher", 140, 320, 2);
-	walk_start("keybrokerd: vault", 140, 120, 1);
+	walk_start("keybrokerd: ledger", AFTER_PAGES + 130, 120, 1);
+	walk_start("keybrokerd: fetcher", AFTER_PAGES + 140, 320, 2);
+	walk_start("keybrokerd: vault", AFTER_PAGES + 140, 120, 1);
 	walk_start("keybrokerd: vault", -300, 300, 5);
 }
 

@@ -15,9 +15,10 @@
 #include <unistd.h>
 
 static struct {
-	unsigned n, fail_at; /* fail_at: which call from now on, 0: none */
-	const char *failed;  /* the one that was made to fail, NULL: it never came */
-	int dies;            /* not 0: the process ends instead, with this exit code */
+	unsigned n, fail_at;              /* fail_at: which call from now on, 0: none */
+	const char *failed;               /* the one that was made to fail, NULL: it never came */
+	int dies;                         /* not 0: the process ends instead, with this exit code */
+	void (*before)(const char *name); /* what another process does before each call */
 } calls;
 
 static void calls_fail(unsigned at)
@@ -36,6 +37,8 @@ static bool calls_end(void)
 
 static bool call_fails(const char *name)
 {
+	if (calls.before != NULL)
+		calls.before(name);
 	if (calls.fail_at == 0 || ++calls.n != calls.fail_at)
 		return false;
 	if (calls.dies != 0)

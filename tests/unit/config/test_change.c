@@ -54,6 +54,8 @@ static int setup(void **state)
 	put("tls/ca.pem", buf_span(&ca->cert_pem));
 	put("tls/signer-chain.pem", buf_span(&ca->cert_pem));
 	put("hsm/pin", span_str("0123456789abcdef0123456789abcdef\n"));
+	snprintf(command, sizeof command, "directories.tokendir = %s/hsm\n", dir);
+	put("hsm/softhsm2.conf", span_str(command));
 	run("sed -i 's|\"client_ca\": null|\"client_ca\": \"tls/ca.pem\"|' keybroker.json");
 	return 0;
 }

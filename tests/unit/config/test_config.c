@@ -585,6 +585,35 @@ static void test_config_no_listeners(void **state)
 	assert_fault("keybroker.json:1", "must be an object");
 }
 
+/* 4,096 tokens are the most; none is dropped in silence. */
+static void test_e20_bearers_at_the_limit(void **state)
+{
+	enum { ROW = 65, MOST = 4096 };
+	char *text = malloc((MOST * 10 + 1) * ROW + 1), *at = text;
+
+	(void)state;
+	assert_non_null(text);
+	edit("keybroker.json", "\"auth\": \"none\"",
+	     "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
+	for (unsigned i = 0; i < MOST * 10; i++, at += ROW) {
+		snprintf(at, ROW + 1, "%064x\n", i);
+		if (i + 1 == MOST) {
+			put("bearers", text);
+			struct loaded l = load(CONFIG_ALL);
+			assert_int_equal(l.err, KB_OK);
+			assert_int_equal(l.c->listeners[0].n_bearers, MOST);
+			unload(&l);
+		}
+		if (i == MOST) {
+			put("bearers", text);
+			assert_fault("bearers:4097", "more than 4096 tokens");
+		}
+	}
+	put("bearers", text);
+	assert_fault("keybroker.json:7", "bearers is too large");
+	free(text);
+}
+
 static void test_config_bearers(void **state)
 {
 	(void)state;
@@ -750,6 +779,71 @@ static const char *give_to_service(void)
 	snprintf(command, sizeof command, "chown -R %u %s && chmod 0755 %s", pw->pw_uid, dir, dir);
 	assert_int_equal(system(command), 0);
 	return name;
+}
+
+/* Every fault of a value names the member, says what must be there, and what was. */
+static void test_e19_faults_say_what_was_there(void **state)
+{
+	static const struct {
+		const char *file, *from, *to, *where, *member, *was;
+	} row[] = {
+		{"keybroker.json", "\"0.0.0.0:443\"", "\"localhost:1\"", "keybroker.json:4",
+		 "listeners[0]: \"address\" must be", "it is \"localhost:1\""},
+		{"keybroker.json", "\"auth\": \"none\"", "\"auth\": 7", "keybroker.json:7",
+		 "listeners[0]: \"auth\" must be a string", "it is 7"},
+		{"keybroker.json", "\"workers\": 2", "\"workers\": \"two\"", "keybroker.json:17",
+		 "hsm: \"workers\" must be a whole number from 1 to 64", "it is \"two\""},
+		{"keybroker.json", "\"hsm/pin\"", "123456", "keybroker.json:15",
+		 "hsm: \"pin_file\" must be a string", "what is there is not shown"},
+		{"keybroker.json", "\"pkcs11:token=keybroker\"", "\"x?pin-value=1234\"",
+		 "keybroker.json:14", "hsm: \"token\" must be a PKCS#11 URI",
+		 "what is there is not shown"},
+		{"keybroker.json", "\"keys\": \"keys.d\"", "\"user\": null", "keybroker.json:1",
+		 "\"keys\" must be a string", "it is missing"},
+		{"keybroker.json", "tls/server.pem", "tls/server.key", "keybroker.json:8",
+		 "has no PEM certificate", "it is \"tls/server.key\""},
+		{"issuers.d/sharedweu.json", "\"60s\"", "\"60\\u001b[1ms\"",
+		 "issuers.d/sharedweu.json:8", "\"clock_skew\" must be a duration",
+		 "it is \"60\\u001B[1ms\""},
+		{"issuers.d/sharedweu.json", "[\"RS256\"]", "[\"HS256\"]",
+		 "issuers.d/sharedweu.json:5", "not a signature algorithm", "it is [\"HS256\"]"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		static char before[65536];
+		snprintf(before, sizeof before, "%s", get(row[i].file));
+		edit(row[i].file, row[i].from, row[i].to);
+		assert_fault(row[i].where, row[i].member);
+		assert_fault(row[i].where, row[i].was);
+		put(row[i].file, before);
+	}
+	assert_good();
+}
+
+/* A path, or a text as it is; names of modules in the field. */
+static void test_e21_environment_of_a_module(void **state)
+{
+	char want[160];
+
+	(void)state;
+	edit("keybroker.json", "\"environment\": {",
+	     "\"environment\": {\"ChrystokiConfigurationPath\": \"hsm\", "
+	     "\"CKNFAST_LOADSHARING\": {\"value\": \"1\"}, ");
+	struct loaded l = load(CONFIG_ALL);
+	assert_int_equal(l.err, KB_OK);
+	snprintf(want, sizeof want, "ChrystokiConfigurationPath=%s/hsm", dir);
+	bool has_path = false, has_text = false;
+	for (char **e = l.c->hsm_environment; *e != NULL; e++) {
+		has_path = has_path || strcmp(*e, want) == 0;
+		has_text = has_text || strcmp(*e, "CKNFAST_LOADSHARING=1") == 0;
+	}
+	assert_true(has_path && has_text);
+	unload(&l);
+	edit("keybroker.json", "{\"value\": \"1\"}", "{\"text\": \"1\"}");
+	assert_fault("keybroker.json:16", "unknown member \"text\"");
+	edit("keybroker.json", "{\"text\": \"1\"}", "1");
+	assert_fault("keybroker.json:16", "must be a string");
 }
 
 static void test_config_limits(void **state)
@@ -1079,10 +1173,13 @@ int main(void)
 		T(test_config_two_listeners_one_address),
 		T(test_config_no_listeners),
 		T(test_config_bearers),
+		T(test_e20_bearers_at_the_limit),
 		T(test_config_challenge_defaults),
 		T(test_config_other_faults),
 		T(test_config_limits),
 		T(test_config_penalties_and_grace),
+		T(test_e19_faults_say_what_was_there),
+		T(test_e21_environment_of_a_module),
 		T(test_e07_issuer_faults),
 		T(test_config_issuer_file_name),
 		T(test_config_issuer_options),

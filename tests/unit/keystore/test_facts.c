@@ -13,6 +13,7 @@
 #include <p11-kit/pkcs11.h>
 #include <p11-kit/pkcs11x.h>
 
+#include "base/secret.h"
 #include "keystore/kwp.h"
 #include "tests/unit/mint.h"
 #include "tests/unit/softhsm.h"
@@ -197,6 +198,7 @@ static void test_j08_openssl_wraps_as_we_do(void **state)
 	assert_int_equal(EVP_EncryptUpdate(c, theirs, &n, plain, sizeof plain), 1);
 	assert_int_equal(EVP_EncryptFinal_ex(c, theirs + n, &last), 1);
 	EVP_CIPHER_CTX_free(c);
+	assert_int_equal(secret_arena_init(), KB_OK);
 	assert_int_equal(kwp_wrap(kek, span_of(plain, sizeof plain), &ours), KB_OK);
 	assert_true(span_eq(buf_span(&ours), span_of(theirs, (size_t)(n + last))));
 }

@@ -58,6 +58,12 @@ static void test_softhsm_token_dir_is_bounded(void **state)
 	(void)state;
 	memset(text + 23, 'd', 400);
 	write_conf(text);
+	assert_false(softhsm_token_dir(conf, dir)); /* cut, it would be another directory */
+	text[23 + SOFTHSM_TOKEN_DIR] = '\n';
+	write_conf(text);
+	assert_false(softhsm_token_dir(conf, dir));
+	text[23 + SOFTHSM_TOKEN_DIR - 1] = '\n';
+	write_conf(text);
 	assert_true(softhsm_token_dir(conf, dir));
 	assert_int_equal(strlen(dir), SOFTHSM_TOKEN_DIR - 1);
 }

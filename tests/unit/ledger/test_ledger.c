@@ -843,6 +843,28 @@ static void test_ledger_gateway_that_does_not_read_delays_no_other(void **state)
 	assert_int_equal(count_lines("\"event\":\"release\""), sent + 1);
 }
 
+/* One that reads late gets all of it, in order, and nobody has waited meanwhile. */
+static void test_ledger_gateway_that_reads_late_loses_nothing(void **state)
+{
+	static char body[100000];
+	enum { SENT = 30 }; /* more than the socket takes, by less than KB_LEDGER_OUTBOX */
+
+	(void)state;
+	memset(body, 'x', sizeof body);
+	run();
+	for (unsigned i = 0; i < SENT; i++) {
+		struct frame_reply r = released(id_of(1, i));
+		r.body = span_of(body, sizeof body);
+		submit(&r);
+		struct frame_reply other = released(id_of(0, i));
+		submit(&other);
+		assert_true(response_of(0).id == id_of(0, i));
+	}
+	for (unsigned i = 0; i < SENT; i++)
+		assert_true(response_of(1).id == id_of(1, i));
+	assert_int_equal(atomic_load(&page_of(SLOT_LEDGER)->stats.counter[COUNT_REPLIES_LOST]), 0);
+}
+
 static void test_ledger_rotates_by_size(void **state)
 {
 	(void)state;
@@ -942,6 +964,7 @@ int main(void)
 		T(test_ledger_serves_two_generations),
 		T(test_ledger_useless_control_messages_change_nothing),
 		T(test_ledger_gateway_that_does_not_read_delays_no_other),
+		T(test_ledger_gateway_that_reads_late_loses_nothing),
 		T(test_ledger_rotates_by_size),
 		T(test_d07_ledger_locked_by_another),
 		T(test_d05_ledger_does_not_start_on_a_broken_chain),

@@ -204,8 +204,13 @@ static void test_d12_segment_bytes_added_to_a_closed_one_are_found(void **state)
 static void test_d12_segment_unfinished_repair_of_an_earlier_version_opens(void **state)
 {
 	struct chain c, after;
+	char long_record[400];
 
 	(void)state;
+	/* longer than the record of the repair: the second line of the batch is left whole */
+	memset(long_record, 'x', sizeof long_record);
+	memcpy(long_record, "{\"a\":\"", 6);
+	memcpy(long_record + sizeof long_record - 3, "\"}", 3);
 	for (unsigned is_cut = 0; is_cut <= 1; is_cut++) {
 		struct segments s = start();
 		c = after = s.chain;
@@ -214,10 +219,9 @@ static void test_d12_segment_unfinished_repair_of_an_earlier_version_opens(void 
 		slurp(1, &whole);
 		buf_init(&batch, 1 << 16);
 		for (unsigned i = 0; i < 3; i++)
-			assert_int_equal(chain_add_batch(&after, c.seq,
-							 span_str("{\"event\":\"release\"}"),
-							 &batch),
-					 KB_OK);
+			assert_int_equal(
+				chain_add_batch(&after, c.seq, span_str(long_record), &batch),
+				KB_OK);
 		buf_init(&record, 1024);
 		buf_addf(&record,
 			 "{\"event\":\"repair\",\"bytes\":%zu,\"sha256\":\"0123456789abcdef\"}",
@@ -382,6 +386,30 @@ static void test_d02_segment_tail_is_written_again_at_the_start(void **state)
 	KB_AUTO(buf) struct buf after;
 	slurp(1, &after);
 	assert_true(span_eq(buf_span(&before), buf_span(&after)));
+}
+
+static void cut_before_sync(const char *name)
+{
+	if (strcmp(name, "fdatasync") != 0)
+		return;
+	calls.before = NULL;
+	spill(1, span_of(NULL, 0));
+}
+
+/* Cut between the write and the sync: the reply may not leave. */
+static void test_d13_segment_cut_during_a_commit(void **state)
+{
+	struct segments s = start();
+	struct stat st;
+
+	(void)state;
+	calls.before = cut_before_sync;
+	assert_int_equal(append(&s, "{\"a\":1}"), KB_E_LEDGER);
+	calls.before = NULL;
+	assert_int_equal(s.fd, -1);
+	assert_int_equal(fstatat(dir, "ledger-00000001.jsonl", &st, 0), 0);
+	assert_int_equal(st.st_size, 0); /* not made longer */
+	segment_close(&s);
 }
 
 /* copytruncate, and another process that writes to our file. */
@@ -589,6 +617,7 @@ int main(void)
 		T(test_d12_segment_bytes_added_to_a_closed_one_are_found),
 		T(test_d12_segment_unfinished_repair_of_an_earlier_version_opens),
 		T(test_d13_segment_of_another_length_is_not_ours),
+		T(test_d13_segment_cut_during_a_commit),
 		T(test_d04_segment_garbled_batch_does_not_count_and_durable_lines_do),
 		T(test_segment_tail_of_more_than_a_batch_is_damage),
 		T(test_d01_segment_failed_write_is_cut_back_and_never_trusted),

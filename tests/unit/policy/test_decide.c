@@ -134,12 +134,33 @@ static void test_decide_grants(void **state)
 	grant_free(g);
 }
 
+/* Single use remembers a token until the second in which it has surely expired. */
+static void test_a42_grant_of_a_token_with_fractions(void **state)
+{
+	struct world *w = *state;
+	struct grant *g = NULL;
+
+	set_claims(
+		w,
+		mint_text("{\"exp\":%d.25,\"iat\":%d.75,\"iss\":\"" MINT_ISS
+			  "\",\"x-ms-attestation-type\":\"sevsnpvm\",\"x-ms-runtime\":{\"keys\":["
+			  "%s]}}",
+			  MINT_NOW + 100, MINT_NOW,
+			  mint_jwk(mint_rsa(1), "k", ",\"key_ops\":[\"encrypt\"]")));
+	ASSERT_ERR(KB_OK, run(w));
+	ASSERT_ERR(KB_OK, decide(&w->c, NULL, &g));
+	assert_int_equal(grant_issued(g), MINT_NOW);
+	assert_int_equal(grant_expires(g), MINT_NOW + 101);
+	grant_free(g);
+}
+
 static void test_f04_clock_never_set(void **state)
 {
 	struct world *w = *state;
 
 	w->c.now_s = KB_EPOCH_MIN_S - 1;
 	ASSERT_ERR(KB_E_CLOCK_UNSET, run(w));
+	assert_non_null(strstr(w->text, "✗ time          20"));
 	w->c.now_s = 0;
 	ASSERT_ERR(KB_E_CLOCK_UNSET, run(w));
 	w->c.now_s = KB_EPOCH_MIN_S;
@@ -174,6 +195,10 @@ static void test_decide_signature(void **state)
 	ASSERT_ERR(KB_E_KID_UNKNOWN, run(w));
 	set_token(w, mint_token(mint_rsa(0), "PS256", "k", mint_claims(mint_rsa(1), "")));
 	ASSERT_ERR(KB_E_TOKEN_ALG, run(w));
+	set_claims(w, "{\"iss\":\"" MINT_ISS "\",\"x-ms-attestation-type\":[]}");
+	ASSERT_ERR(KB_E_TOKEN_TYPE, run(w));
+	assert_non_null(strstr(w->text, "✗ signature     x-ms-attestation-type is []\n"));
+	assert_null(strstr(w->text, "signed by"));
 }
 
 static void test_decide_time(void **state)
@@ -377,7 +402,8 @@ static void test_a38_debug_evidence(void **state)
 		{EAR("\"0123456789012345678901234567890123456789\"") "\"az-tdx-vtpm\":{\"td_"
 								     "attributes\":{\"debug\":",
 		 "}}}}}",
-		 "submods.01234567890123456789012345678901.ear.veraison.annotated-evidence.az-tdx-"
+		 "submods.0123456789012345678901234567890123456789.ear.veraison.annotated-evidence."
+		 "az-tdx-"
 		 "vtpm.td_attributes.debug",
 		 SAYS_FALSE},
 		{EAR("\"*\"") "\"snp\":{\"policy_debug_allowed\":", "}}}}",
@@ -628,6 +654,19 @@ static void test_a38_a40_debug_claims_in_every_spelling(void **state)
 		 "\"submods\":{\"cpu0\":{\"ear.veraison.annotated-evidence.snp.policy_debug_"
 		 "allowed\":"
 		 "true}}"},
+		{"submods.cpu0.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
+		 "\"submods\":{\"cpu0.ear\":{\"veraison.annotated-evidence\":{\"snp\":{\"policy_"
+		 "debug_allowed\":true}}}}"},
+		{"submods.a.b.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
+		 "\"submods\":{\"a.b.ear.veraison.annotated-evidence\":{\"snp.policy_debug_"
+		 "allowed\":"
+		 "true}}"},
+		{"submods.c.ear.veraison.annotated-evidence.snp.policy_debug_allowed",
+		 "\"submods.c\":{\"ear.veraison.annotated-evidence\":{\"snp\":{\"policy_debug_"
+		 "allowed\":true}}}"},
+		{"submods.c.ear.veraison.annotated-evidence.tdx.td_attributes.debug",
+		 "\"submods.c.ear.veraison\":{\"annotated-evidence.tdx\":{\"td_attributes\":{"
+		 "\"debug\":true}}}"},
 		{"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable",
 		 "\"x-ms-isolation-tee.x-ms-sevsnpvm-is-debuggable\":true"},
 		{"tdx.tdx_is_debuggable", "\"tdx.tdx_is_debuggable\":true"},
@@ -651,6 +690,13 @@ static void test_a38_a40_debug_claims_in_every_spelling(void **state)
 		if (run(w) != KB_OK)
 			fail_msg("%s cannot be allowed: %s", cases[i].path, w->text);
 	}
+	/* all in one name */
+	set_debug(w, "\"submods.c.ear.veraison.annotated-evidence.snp.policy_debug_allowed\":true");
+	set_policy(w, SECUREBOOT);
+	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
+	set_policy(w, "{\"claim\":\"submods.c.ear.veraison.annotated-evidence.snp.policy_debug_"
+		      "allowed\",\"equals\":true}");
+	ASSERT_ERR(KB_OK, run(w));
 	/* a pointer names one place */
 	set_policy(w, "{\"claim\":\"/submods/cpu0/ear.veraison.annotated-evidence/snp/"
 		      "policy_debug_allowed\",\"equals\":true}");
@@ -805,6 +851,14 @@ static void test_decide_debug_note_is_printable(void **state)
 	buf_add(&json, "", 1);
 	ASSERT_ERR(KB_OK, buf_ok(&json));
 	assert_non_null(strstr((const char *)json.p, "holds, but submods.a???.ear.veraison."));
+	/* a name of 97 characters is cut, and then it is no path */
+	char *name = mint_text("%097d", 0);
+	set_debug(w, mint_text("\"submods\":{\"%s\":{\"ear.veraison.annotated-evidence\":{\"snp\":{"
+			       "\"policy_debug_allowed\":true}}}}",
+			       name));
+	ASSERT_ERR(KB_E_DEBUG_EVIDENCE, run(w));
+	assert_null(strstr(w->text, name));
+	assert_non_null(strstr(w->text, "no path with dots names this claim"));
 }
 
 /* Real guests of Azure pass a policy without a condition on debugging, and no longer once one of
@@ -983,6 +1037,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_decide_grants),
+		T(test_a42_grant_of_a_token_with_fractions),
 		T(test_f04_clock_never_set),
 		T(test_decide_issuer),
 		T(test_decide_signature),
