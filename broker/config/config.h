@@ -24,6 +24,11 @@ struct api;
 
 enum listener_auth { AUTH_NONE, AUTH_MTLS, AUTH_BEARER }; /* "none", "mtls", "bearer_file" */
 
+struct bearer {
+	uint8_t sha256[32];
+	struct span name; /* whose token it is, for the ledger; may be empty */
+};
+
 struct listener_config {
 	char *address;         /* "127.0.0.1:8443", "[::1]:8443" */
 	char *base_url;        /* without trailing slash; what key ids begin with */
@@ -31,7 +36,7 @@ struct listener_config {
 	enum listener_auth auth;
 	/* PEM; gateway only; the last two are empty when null */
 	struct span certificate, key, client_ca, client_crl;
-	uint8_t (*bearers)[32]; /* SHA-256 of accepted tokens; vault only */
+	struct bearer *bearers; /* accepted tokens; vault only */
 	size_t n_bearers;
 	char *challenge_authorization,
 		*challenge_resource; /* of the 401 challenge; defaults from base_url */

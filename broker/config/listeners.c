@@ -177,7 +177,30 @@ static void tls_load(const struct section *n, struct listener_config *out)
 		section_wrong(&tls, "client_ca", "the file has no PEM certificate");
 }
 
-/* One SHA-256 in lower-case hex a line.  Empty lines and lines that begin with '#' are ignored. */
+/* What follows the digest.  "-" is what sha256sum writes for its standard input: no name. */
+static bool bearer_name(struct span rest, struct span *name)
+{
+	static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    ".-_@:/+";
+	size_t from = 0, to = rest.len;
+
+	while (from < to && (rest.p[from] == ' ' || rest.p[from] == '\t'))
+		from++;
+	while (to > from && (rest.p[to - 1] == ' ' || rest.p[to - 1] == '\t'))
+		to--;
+	if (from == 0 && rest.len > 0)
+		return false; /* a digest that is too long */
+	*name = span_sub(rest, from, to - from);
+	if (span_eq_cstr(*name, "-"))
+		*name = span_of(NULL, 0);
+	for (size_t i = 0; i < name->len; i++)
+		if (name->p[i] == '\0' || strchr(chars, name->p[i]) == NULL)
+			return false;
+	return name->len <= KB_MAX_CALLER_NAME;
+}
+
+/* One SHA-256 in lower-case hex a line, and a name or none.  Empty lines and lines that begin with
+ * '#' are ignored. */
 static void bearers_load(const struct section *n, struct listener_config *out)
 {
 	struct span text = span_of(NULL, 0);
@@ -207,9 +230,15 @@ static void bearers_load(const struct section *n, struct listener_config *out)
 				  MAX_BEARERS);
 			return;
 		}
-		if (!hex_decode(row, out->bearers[out->n_bearers++], 32))
+		struct bearer *b = &out->bearers[out->n_bearers++];
+		if (!hex_decode(span_sub(row, 0, 64), b->sha256, 32))
 			fault_add(n->doc->l, path, line,
 				  "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
+		else if (!bearer_name(span_sub(row, 64, row.len), &b->name))
+			fault_add(n->doc->l, path, line,
+				  "after the SHA-256 may come a space and a name: at most %d "
+				  "letters, digits and . - _ @ : / +",
+				  KB_MAX_CALLER_NAME);
 	}
 	if (out->n_bearers == 0)
 		fault_add(n->doc->l, path, 1, "the file has no token: every call would be refused");

@@ -355,6 +355,59 @@ bool tls_client_verified(SSL *ssl, int64_t now_s)
 	return true;
 }
 
+/* A name is for people: a part of a character at its end is replaced when it is written. */
+static size_t copy_name(const ASN1_STRING *s, char *name)
+{
+	unsigned char *utf8 = NULL;
+	int len = s == NULL ? 0 : ASN1_STRING_to_UTF8(&utf8, s);
+	size_t n = len <= 0 ? 0 : (size_t)len;
+
+	if (n > KB_MAX_CALLER_NAME)
+		n = KB_MAX_CALLER_NAME;
+	if (n > 0)
+		memcpy(name, utf8, n);
+	OPENSSL_free(utf8);
+	return n;
+}
+
+static size_t common_name(X509 *cert, char *name)
+{
+	X509_NAME *subject = X509_get_subject_name(cert);
+	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+
+	return at < 0 ? 0
+		      : copy_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), name);
+}
+
+static size_t alternative_name(X509 *cert, char *name)
+{
+	GENERAL_NAMES *all = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	size_t len = 0;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(all) && len == 0; i++) {
+		const GENERAL_NAME *n = sk_GENERAL_NAME_value(all, i);
+		if (n->type == GEN_DNS || n->type == GEN_EMAIL || n->type == GEN_URI)
+			len = copy_name(n->d.ia5, name);
+	}
+	GENERAL_NAMES_free(all);
+	return len;
+}
+
+bool tls_client_identity(SSL *ssl, uint8_t sha256[static 32], char name[static KB_MAX_CALLER_NAME],
+			 size_t *name_len)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+
+	*name_len = 0;
+	if (cert == NULL || SSL_get_verify_result(ssl) != X509_V_OK ||
+	    X509_digest(cert, EVP_sha256(), sha256, NULL) != 1)
+		return false;
+	if ((*name_len = common_name(cert, name)) == 0)
+		*name_len = alternative_name(cert, name);
+	ERR_clear_error();
+	return true;
+}
+
 int64_t tls_crls_until(const SSL_CTX *ctx)
 {
 	struct x509_times t;

@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 
 struct tls_server {              /* PEM; borrowed */
 	struct span certificate; /* leaf first, then its chain */
@@ -27,6 +28,10 @@ KB_MUST_CHECK enum kb_err tls_server_new(const struct tls_server *t, SSL_CTX **o
  * a connection can live longer than its certificate. */
 bool tls_client_verified(SSL *ssl, int64_t now_s);
 
+/* Whose certificate the handshake verified, valid now or not: its SHA-256, and its common name or
+ * else the first alternative name that is text, cut to KB_MAX_CALLER_NAME bytes.  False: none. */
+bool tls_client_identity(SSL *ssl, uint8_t sha256[static 32], char name[static KB_MAX_CALLER_NAME],
+			 size_t *name_len);
 /* When the first CA has no revocation list any more that holds; 0: there are no lists. */
 int64_t tls_crls_until(const SSL_CTX *ctx);
 

@@ -43,8 +43,8 @@ static inline void tls_mint_add(X509 *cert, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
-/* Signed by `issuer`, or by itself; `usage`: extended key usage or NULL; valid from an hour ago for
- * `seconds` from now. */
+/* Signed by `issuer`, or by itself; `name`: the common name, or "@" and an alternative name;
+ * `usage`: extended key usage or NULL; valid from an hour ago for `seconds` from now. */
 static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
 					     const struct tls_pair *issuer, const char *usage,
 					     long seconds)
@@ -57,8 +57,9 @@ static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
 	p->key = key; /* owned now */
 	p->cert = X509_new();
 	tls_mint_check(p->key != NULL && p->cert != NULL, "key");
-	tls_mint_check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-						  (const unsigned char *)name, -1, -1, 0),
+	tls_mint_check(name[0] == '@' ||
+			       X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
+							  (const unsigned char *)name, -1, -1, 0),
 		       "name");
 	tls_mint_check(X509_set_version(p->cert, 2) &&
 			       ASN1_INTEGER_set(X509_get_serialNumber(p->cert), ++serial) &&
@@ -74,6 +75,11 @@ static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
 	X509_NAME_free(subject);
 	tls_mint_add(p->cert, NID_basic_constraints,
 		     issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
+	if (name[0] == '@') {
+		char san[256];
+		snprintf(san, sizeof san, "IP:192.0.2.1,DNS:%s", name + 1);
+		tls_mint_add(p->cert, NID_subject_alt_name, san);
+	}
 	if (usage != NULL)
 		tls_mint_add(p->cert, NID_ext_key_usage, usage);
 	tls_mint_check(X509_sign(p->cert, issuer == NULL ? p->key : issuer->key, EVP_sha256()) > 0,

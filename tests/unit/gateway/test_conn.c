@@ -358,6 +358,8 @@ static void test_b26_certificate_ends_on_a_connection(void **state)
 	assert_true(vault_takes());
 	wall_ahead_s = 0;
 	assert_false(taken.has_client_cert);
+	assert_true(taken.has_certificate); /* whose it was is recorded */
+	assert_true(span_eq_cstr(taken.client_name, "client"));
 	ledger_replies(taken.id, "{}");
 	expect(&c, "HTTP/1.1 200 OK\r\n", "\r\nConnection: close\r\n");
 	assert_true(c.is_closed);

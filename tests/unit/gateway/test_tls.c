@@ -503,6 +503,42 @@ static void test_b28_lists_that_are_none(void **state)
 	}
 }
 
+/* Whose certificate it is, for the record: of the common name KB_MAX_CALLER_NAME bytes at most (64
+ * in a certificate that follows RFC 5280); an alternative name where there is none. */
+static void test_b29_identity_of_a_client(void **state)
+{
+	struct tls_pair *san = tls_mint("@guest.example", ca, "clientAuth", 3600);
+	const struct {
+		const struct tls_pair *shown;
+		const char *name;
+	} want[] = {{client_cert, "client"}, {san, "guest.example"}, {NULL, NULL}};
+	SSL_CTX *server = mtls_server(false);
+	uint8_t sha256[32], expected[32];
+	char name[KB_MAX_CALLER_NAME];
+	size_t len = 99;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		SSL_CTX *client = tls_mint_client(ca, want[i].shown);
+		struct talk t = talk_new(server, client);
+		assert_true(shake(&t));
+		assert_int_equal(tls_client_identity(t.server, sha256, name, &len),
+				 want[i].shown != NULL);
+		if (want[i].shown != NULL) {
+			assert_int_equal(
+				X509_digest(want[i].shown->cert, EVP_sha256(), expected, NULL), 1);
+			assert_memory_equal(sha256, expected, 32);
+			assert_true(span_eq_cstr(span_of(name, len), want[i].name));
+		} else {
+			assert_int_equal(len, 0);
+		}
+		talk_free(&t);
+		SSL_CTX_free(client);
+	}
+	SSL_CTX_free(server);
+	tls_mint_free(san);
+}
+
 static void test_alpn_http_1_1_only(void **state)
 {
 	static const unsigned char both[] = "\x02h2\x08http/1.1";
@@ -577,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_b14_client_certificates),
 		cmocka_unit_test(test_b28_revoked_client_certificates),
 		cmocka_unit_test(test_b28_lists_that_are_none),
+		cmocka_unit_test(test_b29_identity_of_a_client),
 		cmocka_unit_test(test_alpn_http_1_1_only),
 		cmocka_unit_test(test_b20_bad_files),
 	};
