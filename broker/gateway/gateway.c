@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/conn.h"
+#include "gateway/memory.h"
 #include "gateway/metrics.h"
 #include "gateway/tls.h"
 #include "process/confine.h"
@@ -473,6 +474,7 @@ int gateway_main(const struct process_start *start)
 	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = PROCESS_EXIT_RESTART};
 	enum kb_err err = KB_E_NOMEM;
 
+	memory_wipe_events();
 	g.shared.refused = start->page->refused;
 	g.shared.self = start->stats;
 	g.shared.on_space = on_space;
