@@ -426,6 +426,40 @@ static void test_b20_certificate_replaced_under_load(void **state)
 	GOOD(invariants_begin(&in, &good)); /* other processes now */
 }
 
+/* ---- what stays of a credential ---- */
+
+/* A token that came in pieces, whole and half: it is in no memory of the gateway afterwards. */
+static void test_b30_no_token_in_memory(void **state)
+{
+	static const char canary[] = "b30-4f1d2c9a7e5b-canary";
+	char text[512];
+	struct reply r;
+
+	(void)state;
+	invariants_secret(canary, sizeof canary - 1);
+	int len = snprintf(text, sizeof text,
+			   "GET /keys/none?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: "
+			   "Bearer %s\r\nX-Other: 0123456789\r\n\r\n",
+			   canary);
+	for (int half = 0; half <= 1; half++)
+		for (size_t piece = 1; piece <= 256; piece *= 4) {
+			struct link *l;
+			size_t all = (size_t)len - (half ? 4 : 0);
+			GOOD(link_open(&in.at, &l));
+			for (size_t at = 0; at < all; at += piece) {
+				GOOD(link_send(l, text + at, all - at < piece ? all - at : piece));
+				if (piece >= 16)
+					sleep_ms(20); /* so that it is read alone */
+			}
+			if (!half) {
+				GOOD(link_receive(l, &r));
+				assert_int_equal(r.status, 404);
+				reply_free(&r);
+			}
+			link_close(l);
+		}
+}
+
 /* ---- client certificates ---- */
 
 /* The handshake may seem done to a TLS 1.3 client that is about to be refused: what it writes must
@@ -505,6 +539,13 @@ static void test_b14_client_certificates(void **state)
 	client_is_refused(foreign, key, "one of another CA");
 	client_is_refused(own, key, "a self-signed one");
 	client_is_refused(server, key, "a server's");
+	/* Who was given a key is recorded. */
+	uint8_t digest[32];
+	char caller[64] = "\"caller\":\"certificate:";
+	assert_int_equal(X509_digest(fine, EVP_sha256(), digest, NULL), 1);
+	for (size_t i = 0; i < 8; i++)
+		snprintf(caller + strlen(caller), 3, "%02x", digest[i]);
+	assert_true(ledger_count(&in, caller) > 0);
 	X509_free(fine);
 	X509_free(expired);
 	X509_free(server);
@@ -537,6 +578,7 @@ int main(void)
 		attack(test_b12_cost_of_a_refused_handshake),
 		attack(test_b13_early_data),
 		attack(test_b20_certificate_replaced_under_load),
+		attack(test_b30_no_token_in_memory),
 		attack(test_b14_client_certificates),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
