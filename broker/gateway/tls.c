@@ -239,11 +239,15 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 		memcpy(name, k->now.name, sizeof k->now.name);
 		return use_ticket_key(&k->now, iv, cipher, mac, is_new);
 	}
-	if (memcmp(name, k->now.name, sizeof k->now.name) == 0)
-		return use_ticket_key(&k->now, iv, cipher, mac, is_new);
-	if (k->before.is_made && memcmp(name, k->before.name, sizeof k->before.name) == 0)
-		return use_ticket_key(&k->before, iv, cipher, mac, is_new);
-	return 0;
+	struct ticket_key *used =
+		memcmp(name, k->now.name, sizeof k->now.name) == 0 ? &k->now
+		: k->before.is_made && memcmp(name, k->before.name, sizeof k->before.name) == 0
+			? &k->before
+			: NULL;
+	if (used == NULL)
+		return 0;
+	/* 2: good, and the client gets another.  RFC 8446 appendix C.4: it uses a ticket once. */
+	return use_ticket_key(used, iv, cipher, mac, is_new) == 1 ? 2 : -1;
 }
 
 static bool offer_tickets(SSL_CTX *ctx)
