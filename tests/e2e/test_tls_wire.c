@@ -556,6 +556,108 @@ static void test_b14_client_certificates(void **state)
 	EVP_PKEY_free(foreign_key);
 }
 
+static void put_public(const char *name, BIO *bio)
+{
+	char path[160], *text;
+	long n = BIO_get_mem_data(bio, &text);
+
+	GOOD(instance_write(&in, name, text, (size_t)n));
+	snprintf(path, sizeof path, "%s/%s", in.dir, name);
+	assert_int_equal(chmod(path, 0644), 0);
+	BIO_free(bio);
+}
+
+/* The CA's list, for a day: it names that certificate, or (NULL) nothing. */
+static void put_list(X509 *issuer, EVP_PKEY *key, X509 *revoked)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *from = X509_gmtime_adj(NULL, -3600), *to = X509_gmtime_adj(NULL, 86400);
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	assert_true(X509_CRL_set_version(crl, 1) == 1 &&
+		    X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer)) == 1 &&
+		    X509_CRL_set1_lastUpdate(crl, from) == 1 &&
+		    X509_CRL_set1_nextUpdate(crl, to) == 1);
+	if (revoked != NULL) {
+		X509_REVOKED *r = X509_REVOKED_new();
+		assert_true(X509_REVOKED_set_serialNumber(r, X509_get_serialNumber(revoked)) == 1 &&
+			    X509_REVOKED_set_revocationDate(r, from) == 1 &&
+			    X509_CRL_add0_revoked(crl, r) == 1);
+	}
+	assert_true(X509_CRL_sign(crl, key, EVP_sha256()) > 0 &&
+		    PEM_write_bio_X509_CRL(bio, crl) == 1);
+	put_public("tls/crl.pem", bio);
+	X509_CRL_free(crl);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
+}
+
+/* The status that a connection, or a new one (NULL), gets for a GET; 0: none. */
+static int status_on(struct link *l)
+{
+	struct link *own = NULL;
+	struct reply r;
+	int status = 0;
+
+	if (l == NULL && link_open(&in.at, &own) != NULL)
+		return 0;
+	if (link_call(l == NULL ? own : l, "GET", "/keys/none?api-version=7.4",
+		      "Authorization: Bearer x\r\n", NULL, &r) == NULL) {
+		status = r.status;
+		reply_free(&r);
+	}
+	link_close(own);
+	return status;
+}
+
+/* A certificate is revoked: a connection from before the reload has no more to say, either. */
+static void test_b28_revoked_by_a_reload(void **state)
+{
+	EVP_PKEY *root_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
+	X509 *root = certificate(root_key, NULL, NULL, NULL, 30);
+	X509_NAME *name = X509_NAME_new(); /* another than the leaf's: or it is its own issuer */
+	assert_true(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+					       (const unsigned char *)"clients", -1, -1, 0) == 1 &&
+		    X509_set_subject_name(root, name) == 1 &&
+		    X509_set_issuer_name(root, name) == 1 &&
+		    X509_sign(root, root_key, EVP_sha256()) > 0);
+	X509_NAME_free(name);
+	X509 *one = certificate(key, root, root_key, "clientAuth", 30);
+	BIO *pem = BIO_new(BIO_s_mem());
+	struct link *l;
+
+	(void)state;
+	assert_int_equal(PEM_write_bio_X509(pem, root), 1);
+	put_public("tls/own.pem", pem);
+	put_list(root, root_key, NULL);
+	json_t *config = instance_json(&in, "keybroker.json"),
+	       *listener = json_array_get(json_object_get(config, "listeners"), 0),
+	       *tls = json_object_get(listener, "tls");
+	json_object_set_new(tls, "client_ca", json_string("tls/own.pem"));
+	json_object_set_new(tls, "client_crl", json_string("tls/crl.pem"));
+	json_object_set_new(listener, "auth", json_string("mtls"));
+	GOOD(instance_json_write(&in, "keybroker.json", config));
+	assert_true(SSL_CTX_use_certificate(in.at.tls, one) == 1 &&
+		    SSL_CTX_use_PrivateKey(in.at.tls, key) == 1);
+	assert_int_equal(reload(), 0);
+	GOOD(link_open(&in.at, &l));
+	assert_int_equal(status_on(l), 404);
+	put_list(root, root_key, one);
+	assert_int_equal(reload(), 0);
+	int status = status_on(l);
+	assert_true(status == 0 || status == 503);
+	link_close(l);
+	assert_int_equal(status_on(NULL), 0);
+	put_list(root, root_key, NULL);
+	assert_int_equal(reload(), 0);
+	assert_int_equal(status_on(NULL), 404);
+	X509_free(root);
+	X509_free(one);
+	EVP_PKEY_free(root_key);
+	EVP_PKEY_free(key);
+	GOOD(invariants_begin(&in, &good)); /* other processes now */
+}
+
 static int setup(void **state)
 {
 	flood_setup_and_begin(state);
@@ -580,6 +682,7 @@ int main(void)
 		attack(test_b20_certificate_replaced_under_load),
 		attack(test_b30_no_token_in_memory),
 		attack(test_b14_client_certificates),
+		attack(test_b28_revoked_by_a_reload),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
