@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "policy/jwks.h"
@@ -17,7 +18,13 @@ static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
 {
 	struct jwks *keys;
 	struct jwks_report report;
+	uint8_t digest[32];
 	KB_AUTO(buf) struct buf why;
+
+	/* Fetched again without a change, as tokens of strangers can have it. */
+	digest_sha256(document, digest);
+	if (issuer->keys != NULL && memcmp(digest, issuer->digest, sizeof digest) == 0)
+		return KB_OK;
 	enum kb_err err = jwks_parse(document, &keys, &report);
 
 	buf_init(&why, JWKS_REPORT_BYTES);
@@ -31,6 +38,7 @@ static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
 	}
 	jwks_free(issuer->keys);
 	issuer->keys = keys;
+	memcpy(issuer->digest, digest, sizeof digest);
 	log_event(LOG_INFO, "jwks.loaded", "issuer", issuer->config->rules.name, "keys",
 		  log_i64(report.kept), "dropped", log_i64(report.dropped), "first_drop",
 		  kb_err_name(report.first_drop), "why", text, NULL);

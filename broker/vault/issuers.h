@@ -11,8 +11,9 @@ struct process_start;
 struct vault_issuer {
 	const struct issuer_config *config;
 	struct keyset_origin origin;
-	struct jwks *keys; /* NULL: none yet, or none that parses */
-	uint64_t stamp;    /* of the file that was read last */
+	struct jwks *keys;  /* NULL: none yet, or none that parses */
+	uint8_t digest[32]; /* of their document */
+	uint64_t stamp;     /* of the file that was read last */
 	int64_t fetched_s;
 	int64_t before_s; /* fetched_s of the set before it; 0: none since this process began */
 	int64_t asked_s; /* fetched_s of the set that the fetcher was asked to replace; −1: none */
