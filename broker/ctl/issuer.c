@@ -72,7 +72,7 @@ static const struct ctl_opt refresh_opts[] = {
 	{NULL, 0, NULL, NULL},
 };
 
-struct question {
+struct refresh {
 	const struct issuer_config *issuer;
 	struct keyset_origin origin;
 	uint64_t asked;
@@ -80,7 +80,7 @@ struct question {
 	struct attempt answer;
 };
 
-static int ask(const struct config *cfg, struct question *q)
+static int ask(const struct config *cfg, struct refresh *q)
 {
 	config_origin(q->issuer, &q->origin);
 	if (attempt_ask(cfg->state_dir, q->issuer->rules.name, &q->origin, &q->asked) == KB_OK)
@@ -90,7 +90,7 @@ static int ask(const struct config *cfg, struct question *q)
 }
 
 /* Until all are answered; false: some are not. */
-static bool await(const struct config *cfg, struct question *q, size_t n, int64_t until_ms)
+static bool await(const struct config *cfg, struct refresh *q, size_t n, int64_t until_ms)
 {
 	for (;; ctl_pause(POLL_MS)) {
 		size_t open = 0;
@@ -109,7 +109,7 @@ static bool await(const struct config *cfg, struct question *q, size_t n, int64_
 	}
 }
 
-static int report(const struct ctl *c, const struct config *cfg, const struct question *q, size_t n)
+static int report(const struct ctl *c, const struct config *cfg, const struct refresh *q, size_t n)
 {
 	struct buf out;
 	char text[CTL_ATTEMPT_TEXT];
@@ -155,7 +155,7 @@ static int report(const struct ctl *c, const struct config *cfg, const struct qu
 static int refresh_run(struct ctl *c)
 {
 	KB_AUTO(ctl_config) struct ctl_config cc = {.lock_fd = -1};
-	static struct question question[KB_MAX_ISSUERS];
+	static struct refresh question[KB_MAX_ISSUERS];
 	long long wait_s = WAIT_S;
 	bool is_named = false;
 	size_t n = 0;

@@ -25,9 +25,9 @@ enum kb_err attempt_write(const char *state_dir, const char *name,
 	KB_AUTO(buf) struct buf b;
 	enum kb_err err = keyset_path(path, state_dir, name, origin, kind);
 
+	buf_init(&b, MAX_BYTES);
 	if (err != KB_OK)
 		return err;
-	buf_init(&b, MAX_BYTES);
 	buf_add_str(&b, "{");
 	json_add_int(&b, "at", a->at_s);
 	json_add_member(&b, "outcome", span_str(kb_err_name(a->outcome)));

@@ -21,13 +21,13 @@ static enum kb_err parse_keys(struct vault_issuer *issuer, struct span document)
 	uint8_t digest[32];
 	KB_AUTO(buf) struct buf why;
 
+	buf_init(&why, JWKS_REPORT_BYTES);
 	/* Fetched again without a change, as tokens of strangers can have it. */
 	digest_sha256(document, digest);
 	if (issuer->keys != NULL && memcmp(digest, issuer->digest, sizeof digest) == 0)
 		return KB_OK;
 	enum kb_err err = jwks_parse(document, &keys, &report);
 
-	buf_init(&why, JWKS_REPORT_BYTES);
 	jwks_report_text(&report, &why);
 	buf_add(&why, "", 1);
 	const char *text = buf_ok(&why) == KB_OK ? (const char *)why.p : "";
