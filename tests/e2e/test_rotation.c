@@ -572,14 +572,16 @@ static void test_h16_health_is_what_the_workers_have(void **state)
 {
 	(void)state;
 	char path[256], reason[64], *out = NULL;
-	pid_t vault;
+	pid_t vault[8] = {0};
 	wait_issuer("turn");
 	char *token = token_of("turn", NULL);
 	GOOD(release(token));
 	issuer_do("/admin/fault?mode=500");
 	assert_int_equal(unlink(keys_path("turn", path)), 0);
-	for (unsigned n = 0; (vault = broker_process(&in, "--process vault", n)) > 0; n++)
-		kill(vault, SIGKILL);
+	for (unsigned n = 0; n < 8; n++)
+		vault[n] = broker_process(&in, "--process vault", n);
+	for (unsigned n = 0; n < 8 && vault[n] > 0; n++)
+		kill(vault[n], SIGKILL);
 	unsigned long long end = now_ms() + PATIENCE_MS;
 	while ((issuer_state("turn", reason) || strcmp(reason, "FETCH_STATUS") != 0) &&
 	       now_ms() < end)
