@@ -30,6 +30,9 @@ const struct config_member config_members[] = {
 	{"limits.queue", EFFECT_RELOAD, 0},
 	{"limits.gateways", EFFECT_RELOAD, 0},
 	{"limits.ledger_segment_bytes", EFFECT_RELOAD, 0}, /* for the next segment */
+	{"limits.ledger_reserve", EFFECT_RELOAD, 0},
+	{"refusals", EFFECT_RELOAD, 0},
+	{"penalties", EFFECT_RELOAD, 0}, /* each generation of gateways begins without any */
 	{NULL, EFFECT_JUDGES, 0},
 };
 

@@ -135,15 +135,14 @@ bool journal_is_low(struct ledger *l)
 	const int64_t now_ms = clock_mono_ms();
 	struct statvfs fs;
 
-	if (l->reserve_bytes == 0)
-		return false;
 	if (now_ms < l->space_at_ms)
 		return l->is_low;
 	l->space_at_ms = now_ms + SPACE_MS;
 	/* Unknown is low: releases need no look. */
 	const uint64_t free_blocks = fstatvfs(l->log.dir, &fs) == 0 ? fs.f_bavail : 0;
 	const bool is_low =
-		free_blocks == 0 || free_blocks < (uint64_t)l->reserve_bytes / fs.f_frsize;
+		l->reserve_bytes != 0 &&
+		(free_blocks == 0 || free_blocks < (uint64_t)l->reserve_bytes / fs.f_frsize);
 	if (is_low != l->is_low)
 		log_event(is_low ? LOG_ERROR : LOG_INFO, is_low ? "ledger.low" : "ledger.space",
 			  "reserve", log_i64(l->reserve_bytes), "what",

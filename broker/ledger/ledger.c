@@ -21,6 +21,25 @@ enum {
 	BEAT_MS = 1000,     /* without a reply: the loop turns, for the supervisor to see */
 };
 
+/* A limit of a configuration that a reload brought into force; other messages are none. */
+static void set_limit(struct ledger *l, const struct control_message *m)
+{
+	const struct {
+		enum control_type type;
+		int64_t *limit;
+	} limits[] = {
+		{CONTROL_SEGMENT_BYTES, &l->segment_bytes},
+		{CONTROL_RESERVE_BYTES, &l->reserve_bytes},
+		{CONTROL_REFUSALS_PER_SOURCE, &l->refusals.most_whole},
+		{CONTROL_REFUSALS_BYTES, &l->refusals.most_bytes},
+	};
+
+	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+		if (m->type == limits[i].type && m->value <= INT64_MAX)
+			*limits[i].limit = (int64_t)m->value;
+	l->space_at_ms = 0; /* look at the free space again */
+}
+
 static void on_control(struct ledger *l)
 {
 	struct control_message m;
@@ -44,8 +63,7 @@ static void on_control(struct ledger *l)
 	}
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
-	if (m.type == CONTROL_SEGMENT_BYTES && m.value <= INT64_MAX)
-		l->segment_bytes = (int64_t)m.value;
+	set_limit(l, &m);
 	if (m.type == CONTROL_ROTATE) {
 		journal_see_time(l);
 		journal_rotate(l, "asked to");

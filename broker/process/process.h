@@ -50,8 +50,13 @@ enum control_type {
 	 * one a gateway */
 	CONTROL_GENERATION,
 	CONTROL_ROTATE, /* supervisor → ledger: begin a new segment */
-	/* supervisor → ledger: value = bytes after which a new segment begins */
+	/* supervisor → ledger: value = a limit of the configuration in force: bytes after which a
+	 * new segment begins, of free space that is kept for releases; refusals that are recorded
+	 * whole of one source, and bytes of them in all */
 	CONTROL_SEGMENT_BYTES,
+	CONTROL_RESERVE_BYTES,
+	CONTROL_REFUSALS_PER_SOURCE,
+	CONTROL_REFUSALS_BYTES,
 	CONTROL_DRAINING, /* gateway → supervisor: it accepts no connection any more */
 };
 /* What has become of the configuration that a gateway serves. */

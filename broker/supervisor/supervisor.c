@@ -112,12 +112,26 @@ static void check_ready(struct supervisor *s)
 
 /* ---- processes ---- */
 
-static void set_segment_bytes(struct supervisor *s)
+/* The ledger stays when the configuration changes. */
+static void set_ledger_limits(struct supervisor *s)
 {
-	if (s->ledger.is_ready &&
-	    control_send(s->ledger.control, CONTROL_SEGMENT_BYTES, s->current->number,
-			 (uint64_t)s->current->config->ledger_segment_bytes) != KB_OK)
-		child_signal(&s->ledger, SIGKILL); /* it reads the value when it is started again */
+	const struct config *c = s->current->config;
+	const struct {
+		enum control_type type;
+		int64_t value;
+	} limits[] = {
+		{CONTROL_SEGMENT_BYTES, c->ledger_segment_bytes},
+		{CONTROL_RESERVE_BYTES, c->ledger_reserve},
+		{CONTROL_REFUSALS_PER_SOURCE, c->refusals_per_source},
+		{CONTROL_REFUSALS_BYTES, c->refusals_bytes},
+	};
+
+	for (size_t i = 0; s->ledger.is_ready && i < sizeof limits / sizeof limits[0]; i++)
+		if (control_send(s->ledger.control, limits[i].type, s->current->number,
+				 (uint64_t)limits[i].value) != KB_OK) {
+			child_signal(&s->ledger, SIGKILL); /* started again, it reads them */
+			return;
+		}
 }
 
 static void on_ready(void *ctx, struct child *c)
@@ -127,7 +141,7 @@ static void on_ready(void *ctx, struct child *c)
 	if (c != &s->ledger)
 		return;
 	s->was_ledger_ready = true;
-	set_segment_bytes(s); /* a reload may have been done since it was started */
+	set_ledger_limits(s); /* a reload may have been done since it was started */
 	/* The newest first: else the ledger would record an older one as a configuration that came
 	 * back. */
 	for (uint32_t number = s->last_number; number > 0; number--)
@@ -304,7 +318,7 @@ static void take_over(struct supervisor *s, int64_t now_ms)
 			  "and_now", texts[why], NULL);
 		generation_drain(g, why, now_ms);
 	}
-	set_segment_bytes(s);
+	set_ledger_limits(s);
 }
 
 /* The reload is done when no old gateway accepts connections any more. */

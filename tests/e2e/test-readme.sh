@@ -44,7 +44,7 @@ test_readme_links_exist() {
 
 test_readme_commands_exist() {
 	# shellcheck disable=SC2086
-	grep -hoE '^ +(build/)?keybrokerctl [-a-z/. ]*' $documents | sed 's/.*keybrokerctl *//; s/-c [^ ]* *//' | grep -oE '^[a-z]+( (create|import|list|show|rotate|disable|enable|delete|verify|tail))?' |
+	grep -hoE '^ +(build/)?keybrokerctl [-a-z/. ]*' $documents | sed 's/.*keybrokerctl *//; s/-c [^ ]* *//' | grep -oE '^[a-z]+( (create|import|list|show|rotate|disable|enable|delete|verify|tail|archive|refresh))?' |
 		sort -u >"$tmp/commands"
 	[ -s "$tmp/commands" ] || return 1
 	while read -r command; do

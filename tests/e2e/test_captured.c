@@ -496,11 +496,12 @@ static size_t put_reply(uint8_t *to, const uint8_t id[8], uint8_t gateway, const
 	to[n++] = gateway;
 	n += 16;                       /* uuid */
 	to[n++] = 200;                 /* status */
-	n += 1 + 2 + 4 + 4;            /* no Retry-After, challenge, client's id */
+	n += 1 + 2 + 4 + 4 + 4;        /* no Retry-After, challenge, client's id, peer */
 	to[n] = (uint8_t)strlen(body); /* body */
 	memcpy(to + n + 4, body, strlen(body));
 	n += 4 + strlen(body);
-	return n + 4 + 2 + 1 + 4 + 4 + 12 + 16 + 32 + 2 + 4 + 4; /* no record, code OK, no key … */
+	return n + 4 + 2 + 1 + 4 + 4 + 12 + 16 + 2 + 32 + 2 + 4 +
+	       4; /* no record, code OK, no key … */
 }
 
 static void test_i14_replies_that_nobody_asked_for(void **state)

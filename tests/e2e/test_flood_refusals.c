@@ -17,7 +17,7 @@ static int setup(void **state)
 }
 
 /* Another configuration, and a new start. */
-static void restart_with(const char *member, json_t *value)
+static void configure(const char *member, json_t *value)
 {
 	json_t *config = instance_json(&in, "keybroker.json");
 	json_object_del(config, "refusals"); /* the usual ones */
@@ -26,9 +26,25 @@ static void restart_with(const char *member, json_t *value)
 	if (member != NULL)
 		json_object_set_new(config, member, value);
 	GOOD(instance_json_write(&in, "keybroker.json", config));
+}
+
+static void restart_with(const char *member, json_t *value)
+{
+	configure(member, value);
 	if (in.broker > 0)
 		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	flood_begin();
+}
+
+/* The ledger's process stays, and takes up what is new. */
+static void reload_with(const char *member, json_t *value)
+{
+	char *out = NULL;
+
+	configure(member, value);
+	if (CTL(&in, &out, "reload") != 0)
+		GOOD(wrong("reload: %s", out));
+	free(out);
 }
 
 static void single_use(bool is_on, const char *grace)
@@ -138,18 +154,20 @@ static void test_g10_reserve_is_kept_for_releases(void **state)
 {
 	(void)state;
 	unsigned whole = denied_whole(), sums = summed("POLICY");
-	restart_with("limits", json_pack("{s:I}", "ledger_reserve", (json_int_t)1 << 40));
+	reload_with("limits", json_pack("{s:I}", "ledger_reserve", (json_int_t)1 << 40));
 	unsigned released = ledger_count(&in, "\"outcome\":\"released\"");
 	assert_int_equal(ask_denied(7, EACH), 403);
 	served_within(7, 10000);
 	assert_true(ledger_count(&in, "\"outcome\":\"released\"") > released);
 	assert_int_equal(denied_whole(), whole);
 	wait_metric("keybroker_ledger_low", 1, 1000);
-	wait_summed("POLICY", sums + EACH);
-	restart_with(NULL, NULL);
-	assert_int_equal(ask_denied(7, 1), 403);
+	/* The usual reserve again, and more for refusals than the flood of before has used up. */
+	reload_with("refusals", json_pack("{s:i,s:i}", "per_source", 1000, "bytes", 1 << 30));
+	assert_int_equal(ask_denied(8, 1), 403);
 	assert_int_equal(denied_whole(), whole + 1);
 	assert_int_equal((int)metric(&in, "keybroker_ledger_low"), 0);
+	wait_summed("POLICY", sums + EACH);
+	restart_with(NULL, NULL);
 }
 
 /* The answer of a single-use release is lost; the guest asks again with the same token. */

@@ -47,7 +47,7 @@ EXPORT void *realloc(void *p, size_t n)
 	return fails() ? NULL : __libc_realloc(p, n);
 }
 
-int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	(void)envp;
 	return keep_env_exec(dir, path, argv, flags);
