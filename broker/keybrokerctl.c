@@ -8,8 +8,8 @@
 #include "ctl/output.h"
 
 static const struct ctl_command *const tables[] = {
-	ctl_init_commands,  ctl_key_commands,    ctl_explain_commands,
-	ctl_check_commands, ctl_ledger_commands, ctl_status_commands,
+	ctl_init_commands,   ctl_key_commands,    ctl_explain_commands, ctl_check_commands,
+	ctl_issuer_commands, ctl_ledger_commands, ctl_status_commands,
 };
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
 static const char default_config[] = "/etc/keybroker/keybroker.json";

@@ -66,6 +66,17 @@ bool clock_is_time(int64_t wall_s)
 	return wall_s >= 0 && wall_s <= KB_TIME_MAX_S;
 }
 
+bool clock_age(int64_t then_s, int64_t now_s, int64_t *age_s)
+{
+	*age_s = 0;
+	if (!clock_is_time(then_s) || !clock_is_time(now_s) || then_s == 0 ||
+	    then_s > now_s + KB_MAX_SKEW_S)
+		return false;
+	if (now_s > then_s)
+		*age_s = now_s - then_s;
+	return true;
+}
+
 void clock_text_s(int64_t wall_s, char out[static KB_TIME_TEXT])
 {
 	clock_text(clock_is_time(wall_s) ? wall_s * 1000000 : -1, out);

@@ -20,6 +20,10 @@ void clock_text_s(int64_t wall_s, char out[static KB_TIME_TEXT]);
 /* From 1970 to KB_TIME_MAX_S.  Ask this of every time that a file, an option or a message gives,
  * before it is computed with. */
 bool clock_is_time(int64_t wall_s);
+/* How long ago a stored time was.  False when it is none that may be used: not after 1970, or ahead
+ * of the clock by more than KB_MAX_SKEW_S.  Such a time would never grow old.  Ask this of every
+ * age that is computed from a stored time. */
+KB_MUST_CHECK bool clock_age(int64_t then_s, int64_t now_s, int64_t *age_s);
 /* Seconds since 1970 or RFC 3339 in UTC ("2026-11-21T17:10:11Z"); clock_is_time() holds. */
 KB_MUST_CHECK enum kb_err clock_parse(const char *text, int64_t *wall_s);
 /* A duration as the configuration writes it: "60s", "5m", "8h", "1d"; seconds. */

@@ -278,7 +278,11 @@ enum kb_class {
 	/* The document is not what was asked for, or was damaged. */                              \
 	X(KB_E_FETCH_CONTENT, KB_CLASS_LOCAL, "FETCH_CONTENT")                                     \
 	/* A stored key set of another issuer, URL or CA than the configuration names. */          \
-	X(KB_E_KEYSET_ORIGIN, KB_CLASS_LOCAL, "KEYSET_ORIGIN")
+	X(KB_E_KEYSET_ORIGIN, KB_CLASS_LOCAL, "KEYSET_ORIGIN")                                     \
+	/* A key set that is older than max_stale. */                                              \
+	X(KB_E_KEYSET_STALE, KB_CLASS_LOCAL, "KEYSET_STALE")                                       \
+	/* A key set that says it was fetched at a time that is to come. */                        \
+	X(KB_E_KEYSET_AHEAD, KB_CLASS_LOCAL, "KEYSET_AHEAD")
 
 enum kb_err {
 #define X(code, class, name) code,

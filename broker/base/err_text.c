@@ -43,7 +43,9 @@ static const char *const texts[KB_ERR_COUNT] = {
 	[KB_E_KID_LENGTH] = "the `kid` is empty or longer than keybroker-limits(7) allows",
 	[KB_E_KID_UNKNOWN] = "the issuer's key set has no usable key of this kid: it may have been "
 			     "rotated since, or stands among the entries that are not used",
-	[KB_E_KID_PENDING] = "the key set has no key of this kid, and is being fetched: try again",
+	[KB_E_KID_PENDING] =
+		"the key set has no key of this kid that fits the token, and is fetched "
+		"again: try again",
 	[KB_E_ISSUER] = "no file in issuers.d has this token's `iss` as its \"issuer\", letter by "
 			"letter",
 	[KB_E_ISSUER_UNAVAILABLE] = "no current key set of the issuer: see `keybrokerctl "
@@ -186,6 +188,9 @@ static const char *const texts[KB_ERR_COUNT] = {
 	[KB_E_FETCH_CONTENT] = "The document is not what was asked for, or was damaged.",
 	[KB_E_KEYSET_ORIGIN] = "It was fetched for another issuer, from another URL or by another "
 			       "CA than the configuration names now.",
+	[KB_E_KEYSET_STALE] = "The key set was fetched longer ago than max_stale allows.",
+	[KB_E_KEYSET_AHEAD] = "The key set says that it was fetched at a time that is to come: the "
+			      "clock went back, or the file was changed. It is fetched again.",
 };
 
 const char *kb_err_text(enum kb_err e)

@@ -177,7 +177,8 @@
 #define KB_TLS_SESSION_S 3600
 /* seconds: Value of the Retry-After header. */
 #define KB_RETRY_AFTER_S 1
-/* seconds: Largest clock skew that a configuration may allow. */
+/* seconds: Largest clock skew that a configuration may allow; a stored time that is further ahead
+ * of the clock counts as none. */
 #define KB_MAX_SKEW_S 300
 /* seconds since 1970: 2026-08-01. A wall clock before this was never set. */
 #define KB_EPOCH_MIN_S 1785542400
@@ -264,6 +265,15 @@
 #define KB_FRESH_DEFAULT_S 3600
 /* seconds: Age at which a key set counts as absent; default of max_stale. */
 #define KB_STALE_MAX_S 86400
+
+/* tokens: Unknown kids that a worker remembers for each issuer, to say a final no after the next
+ * fetch. */
+#define KB_KID_MISSES 8
+/* seconds: How often a worker looks for a new key set without being asked. */
+#define KB_KEYSET_LOOK_S 1
+/* seconds: Files of key sets that the configuration does not name are removed when they are as old
+ * as this: longer than an older generation may live. */
+#define KB_KEYSET_SWEEP_S 600
 
 /* ---- Ledger ---- */
 

@@ -50,6 +50,7 @@ struct issuer_config {
 	struct span jwks_file;        /* KEYS_JWKS_FILE: the document's bytes */
 	struct span ca;               /* PEM of a private CA; empty: the system's CAs */
 	bool allow_private_addresses; /* fetch from loopback, link-local and private ranges, too */
+	char *proxy;                  /* URL of an http proxy; NULL: none */
 	int64_t max_stale_s;          /* a set older than this is absent */
 	int64_t min_interval_s;       /* at least so long between two fetches */
 };

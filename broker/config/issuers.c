@@ -191,6 +191,47 @@ static void single_use_grace_load(const struct section *n, struct issuer_rules *
 		section_fault(n, "single_use_grace", "has no effect unless \"single_use\" is true");
 }
 
+/* "http://HOST" or "http://HOST:PORT", no more: a password would stand in a file that many may
+ * read. */
+static bool proxy_ok(const char *url)
+{
+	if (!is_plain_http(url))
+		return false;
+	const char *host = url + 7, *end = host;
+	if (host[0] == '[') {
+		end += strspn(host + 1, "0123456789abcdefABCDEF:.") + 1;
+		if (end == host + 1 || *end++ != ']')
+			return false;
+	} else {
+		end += strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789.-");
+	}
+	if (end == host)
+		return false;
+	if (*end == ':') {
+		char *rest;
+		if (end[1] < '1' || end[1] > '9')
+			return false;
+		unsigned long port = strtoul(end + 1, &rest, 10);
+		if (port > 65535)
+			return false;
+		end = rest;
+	}
+	return end[0] == '\0' || (end[0] == '/' && end[1] == '\0');
+}
+
+static void proxy_load(const struct section *n, struct issuer_config *out)
+{
+	if (!section_str_opt(n, "proxy", MAX_URL, &out->proxy) || out->proxy == NULL)
+		return;
+	if (!proxy_ok(out->proxy))
+		section_wrong(n, "proxy",
+			      "\"proxy\" must be the URL of an http proxy without user, password "
+			      "and path: \"http://proxy.example:3128\"");
+	if (out->source == KEYS_JWKS_FILE)
+		section_fault(n, "proxy", "has no effect with \"jwks_file\": nothing is fetched");
+}
+
 static void issuer_load(const struct section *n, struct issuer_config *out)
 {
 	static const char *const known[] = {"issuer",
@@ -203,6 +244,7 @@ static void issuer_load(const struct section *n, struct issuer_config *out)
 					    "audience",
 					    "max_stale",
 					    "private_addresses",
+					    "proxy",
 					    "single_use",
 					    "single_use_grace",
 					    "nonce",
@@ -235,6 +277,7 @@ static void issuer_load(const struct section *n, struct issuer_config *out)
 	nonce_load(n, r);
 	wrapping_key_load(n, r);
 	keys_source_load(n, out);
+	proxy_load(n, out);
 }
 
 static void issuer_file_load(struct loader *l, const char *file, struct issuer_config *out)
@@ -303,6 +346,7 @@ void issuers_free(struct config *c)
 		free(one->rules.audience);
 		free(one->rules.wrapping_key);
 		free(one->jwks_uri);
+		free(one->proxy);
 	}
 	free(c->issuers);
 }
@@ -310,16 +354,21 @@ void issuers_free(struct config *c)
 void config_origin(const struct issuer_config *issuer, struct keyset_origin *out)
 {
 	const char *iss = issuer->rules.issuer;
+	/* Which network may have given the keys is a part of whose keys they are: a set from a
+	 * private address must not outlive the permission to fetch from one. */
+	const char *addresses = issuer->allow_private_addresses ? "private" : "public",
+		   *proxy = issuer->proxy == NULL ? "none" : issuer->proxy;
 
 	switch (issuer->source) {
 	case KEYS_DISCOVERY:
-		keyset_origin_make(out, iss, "discovery", iss, issuer->ca);
+		keyset_origin_make(out, iss, "discovery", iss, addresses, proxy, issuer->ca);
 		return;
 	case KEYS_JWKS_URI:
-		keyset_origin_make(out, iss, "jwks_uri", issuer->jwks_uri, issuer->ca);
+		keyset_origin_make(out, iss, "jwks_uri", issuer->jwks_uri, addresses, proxy,
+				   issuer->ca);
 		return;
 	case KEYS_JWKS_FILE:
-		keyset_origin_make(out, iss, "jwks_file", "", issuer->jwks_file);
+		keyset_origin_make(out, iss, "jwks_file", "", "", "", issuer->jwks_file);
 		return;
 	}
 	KB_BUG();

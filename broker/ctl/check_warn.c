@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "ctl/issuer.h"
 #include "policy/jwks.h"
 #include "policy/rules.h"
 #include "process/keyset.h"
@@ -65,6 +67,27 @@ void check_policies(const struct config *cfg, check_say *say, void *ctx)
 
 /* ---- key sets ---- */
 
+static void say_of_issuer(const struct config *cfg, const struct issuer_config *issuer,
+			  const char *text, check_say *say, void *ctx)
+{
+	KB_AUTO(cstr) char *line = NULL;
+
+	if (asprintf(&line, "%s/%s.json: %s", cfg->issuers_dir, issuer->rules.name, text) >= 0)
+		say(ctx, line);
+	else
+		line = NULL;
+}
+
+static void check_attempt(const struct config *cfg, const struct issuer_config *issuer,
+			  check_say *say, void *ctx)
+{
+	struct attempt last;
+	char text[CTL_ATTEMPT_TEXT];
+
+	if (ctl_attempt(cfg, issuer, &last) && ctl_attempt_text(&last, text))
+		say_of_issuer(cfg, issuer, text, say, ctx);
+}
+
 static void check_key_set(const struct config *cfg, const struct issuer_config *issuer,
 			  struct span document, check_say *say, void *ctx)
 {
@@ -93,13 +116,19 @@ void check_key_sets(const struct config *cfg, check_say *say, void *ctx)
 		const struct issuer_config *issuer = &cfg->issuers[i];
 		struct keyset_origin origin;
 		struct keyset fetched;
+		int64_t age_s;
 		if (issuer->source == KEYS_JWKS_FILE) {
 			check_key_set(cfg, issuer, issuer->jwks_file, say, ctx);
 			continue;
 		}
+		check_attempt(cfg, issuer, say, ctx);
 		config_origin(issuer, &origin);
 		if (keyset_read(cfg->state_dir, issuer->rules.name, &origin, &fetched) != KB_OK)
 			continue; /* not fetched yet, or not readable: `status` says why */
+		enum kb_err err =
+			keyset_age(fetched.fetched_s, clock_wall_s(), issuer->max_stale_s, &age_s);
+		if (err != KB_OK)
+			say_of_issuer(cfg, issuer, kb_err_text(err), say, ctx);
 		check_key_set(cfg, issuer, fetched.document, say, ctx);
 		keyset_free(&fetched);
 	}

@@ -31,7 +31,7 @@ struct ctl_command {         /* a table of these ends with name NULL */
 	const char *more;          /* examples and exit codes, after the options */
 };
 extern const struct ctl_command ctl_init_commands[], ctl_key_commands[], ctl_explain_commands[],
-	ctl_check_commands[], ctl_ledger_commands[], ctl_status_commands[];
+	ctl_check_commands[], ctl_issuer_commands[], ctl_ledger_commands[], ctl_status_commands[];
 
 struct ctl { /* one command line; everything points into argv */
 	const struct ctl_command *command;

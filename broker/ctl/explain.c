@@ -88,10 +88,11 @@ static enum kb_err keys_find(struct question *q, const char *file)
 				q->issuer->rules.name, q->config->state_dir, kb_err_name(err));
 			return KB_OK;
 		}
-		if (q->now_s - q->keyset.fetched_s > q->issuer->max_stale_s) {
-			ctl_say("The fetched key set of %s is older than its max_stale: as good as "
-				"none.",
-				q->issuer->rules.name);
+		int64_t age_s;
+		err = keyset_age(q->keyset.fetched_s, q->now_s, q->issuer->max_stale_s, &age_s);
+		if (err != KB_OK) {
+			ctl_say("The fetched key set of %s is as good as none (%s): %s",
+				q->issuer->rules.name, kb_err_name(err), kb_err_text(err));
 			return KB_OK;
 		}
 		q->keys_from = "fetched";

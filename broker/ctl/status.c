@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "ctl/broker.h"
+#include "ctl/issuer.h"
 #include "ctl/open.h"
 #include "ctl/output.h"
 
@@ -17,9 +18,9 @@ static void row(struct ctl_table *t, const char *what, const char *state, const 
 /* A member {"ready":…,"reason":…} as a row. */
 static void row_part(struct ctl_table *t, const struct json_t *part, const char *what)
 {
-	struct span reason = span_of(NULL, 0);
+	struct span reason = span_of(NULL, 0), fetch = span_of(NULL, 0);
 	bool is_ready = false;
-	char text[80];
+	char text[160];
 	int64_t age;
 
 	if (json_get_bool(part, "ready", &is_ready) != KB_OK)
@@ -31,6 +32,11 @@ static void row_part(struct ctl_table *t, const struct json_t *part, const char 
 		snprintf(text, sizeof text, "%.*s%skeys fetched %lld s ago", (int)reason.len,
 			 reason.len > 0 ? (const char *)reason.p : "", reason.len > 0 ? ", " : "",
 			 (long long)age);
+	if (json_get_str(part, "fetch", 64, &fetch) == KB_OK && is_ready) {
+		size_t len = strlen(text);
+		snprintf(text + len, sizeof text - len, "%sthe last fetch failed: %.*s",
+			 len > 0 ? ", " : "", (int)fetch.len, (const char *)fetch.p);
+	}
 	row(t, what, is_ready ? "ready" : "NOT READY", text);
 }
 
@@ -65,13 +71,43 @@ static void ready_rows(struct ctl_table *t, const struct json_t *ready)
 	}
 }
 
+/* What the fetcher told of its last attempts, for issuers as they are configured now.  Nothing
+ * where its files may not be read. */
+static void add_attempts(const char *config_path, struct buf *out, bool is_json)
+{
+	struct config_faults faults = {0};
+	KB_AUTO(snapshot) struct snapshot *source = NULL;
+	KB_AUTO(config) struct config *cfg = NULL;
+	struct attempt last;
+	char text[CTL_ATTEMPT_TEXT];
+	bool is_first = true;
+
+	if (snapshot_files(&source) != KB_OK)
+		return;
+	snapshot_as_service(source);
+	enum kb_err err = config_load(source, config_path, CONFIG_FETCHER, &cfg, &faults);
+	config_faults_free(&faults); /* those of what it needs were reported by the caller */
+	for (size_t i = 0; err == KB_OK && i < cfg->n_issuers; i++) {
+		const struct issuer_config *issuer = &cfg->issuers[i];
+		if (!ctl_attempt(cfg, issuer, &last))
+			continue;
+		if (is_json) {
+			buf_add_str(out, is_first ? "" : ",");
+			ctl_attempt_json(out, issuer->rules.name, &last);
+			is_first = false;
+		} else if (ctl_attempt_text(&last, text)) {
+			buf_addf(out, "issuer %s: %s\n", issuer->rules.name, text);
+		}
+	}
+}
+
 /* 0 ready, 1 not, 2 unknown: no answer came, and no broker was seen to have ended. */
 static int status_code(enum broker_look look, int status)
 {
 	return status == 200 ? CTL_OK : status == 0 && look != BROKER_ENDED ? CTL_FAILED : CTL_NO;
 }
 
-static int status_text(const struct config *cfg, enum broker_look look,
+static int status_text(const struct ctl *c, const struct config *cfg, enum broker_look look,
 		       const struct broker_state *state, int status, const struct buf *body)
 {
 	struct ctl_table t;
@@ -111,6 +147,7 @@ static int status_text(const struct config *cfg, enum broker_look look,
 		ready_rows(&t, ready);
 	}
 	ctl_table_write(&t, &out);
+	add_attempts(c->config_path, &out, false);
 	return ctl_put(&out, code);
 }
 
@@ -132,7 +169,7 @@ static int status_run(struct ctl *c)
 	else if (ctl_http_get(cc.config->metrics_address, "/readyz", &status, &body) != KB_OK)
 		status = 0;
 	if (!c->is_json)
-		return status_text(cc.config, look, &state, status, &body);
+		return status_text(c, cc.config, look, &state, status, &body);
 	buf_init(&out, CTL_MAX_OUTPUT);
 	buf_add_str(&out, "{");
 	json_add_name(&out, "pid"); /* null: unknown */
@@ -149,6 +186,10 @@ static int status_run(struct ctl *c)
 		json_add_name(&out, "readyz");
 		json_write(&out, ready);
 	}
+	json_add_name(&out, "fetches");
+	buf_add_str(&out, "[");
+	add_attempts(c->config_path, &out, true);
+	buf_add_str(&out, "]");
 	buf_add_str(&out, "}\n");
 	return ctl_put(&out, status_code(look, status));
 }

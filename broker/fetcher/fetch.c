@@ -1,9 +1,10 @@
 /* broker/fetcher/fetch.c — one document over https, by libcurl.  Decides which addresses may be
  * connected to and how long and large a transfer may be.  Trusts a server only by its certificate.
- * Must never follow a redirect, speak anything but https, or use a proxy, a cookie, a cached
- * connection or a compressed body. */
+ * Must never follow a redirect, speak anything but https, or use a proxy that the caller did not
+ * name, a cookie, a cached connection or a compressed body. */
 #include "fetcher/fetch.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -112,14 +113,38 @@ bool fetch_address_ok(const struct sockaddr *address, socklen_t len)
 	return false;
 }
 
+/* A proxy resolves names itself, but an address in the URL is known before. */
+static bool literal_ok(const char *url)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	CURLU *u = curl_url();
+	char *host = NULL;
+	bool ok = true;
+
+	if (u == NULL || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
+	    curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
+		ok = false;
+	} else if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) { /* curl has normalised it */
+		ok = ipv4_ok((const uint8_t *)&v4.sin_addr);
+	} else if (host[0] == '[') {
+		host[strcspn(host, "]%")] = '\0';
+		ok = inet_pton(AF_INET6, host + 1, &v6.sin6_addr) == 1 &&
+		     ipv6_ok(v6.sin6_addr.s6_addr);
+	}
+	curl_free(host);
+	curl_url_cleanup(u);
+	return ok;
+}
+
 /* Check the address that is connected to, after name resolution: a name cannot be rebound between
- * check and connection. */
+ * check and connection.  That of a proxy is the operator's choice. */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct fetch *f = ctx;
 
-	if (purpose != CURLSOCKTYPE_IPCXN ||
-	    (!f->p.allow_private_addresses && !fetch_address_ok(&a->addr, a->addrlen))) {
+	if (purpose != CURLSOCKTYPE_IPCXN || (f->p.proxy == NULL && !f->p.allow_private_addresses &&
+					      !fetch_address_ok(&a->addr, a->addrlen))) {
 		f->is_refused = true;
 		return CURL_SOCKET_BAD;
 	}
@@ -205,7 +230,10 @@ static bool configure(struct fetch *f)
 	SET(CURLOPT_ERRORBUFFER, f->detail);
 	SET(CURLOPT_PROTOCOLS_STR, "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROXY, "");
+	/* Both are said, so that the environment's proxy variables have no effect. */
+	SET(CURLOPT_PROXY, f->p.proxy == NULL ? "" : f->p.proxy);
+	SET(CURLOPT_NOPROXY, "");
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* the proxy has no say in Cache-Control */
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -254,6 +282,11 @@ enum kb_err fetch_start(struct fetch_set *s, const struct fetch_params *p, struc
 	buf_init(&f->body, p->max_bytes);
 	f->headers = curl_slist_append(NULL, "Accept: application/json");
 	f->easy = curl_easy_init();
+	f->is_refused = p->proxy != NULL && !p->allow_private_addresses && !literal_ok(p->url);
+	if (f->is_refused) {
+		fetch_free(f);
+		return KB_E_FETCH_ADDRESS;
+	}
 	if (f->headers == NULL || f->easy == NULL || !configure(f) ||
 	    curl_multi_add_handle(s->multi, f->easy) != CURLM_OK) {
 		fetch_free(f);

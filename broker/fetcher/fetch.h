@@ -14,6 +14,7 @@ struct fetch_params {                 /* borrowed until fetch_free() */
 	const char *url;              /* https only */
 	struct span ca;               /* PEM: these CAs and no other; empty: the system's */
 	bool allow_private_addresses; /* else fetch_address_ok() must hold */
+	const char *proxy;            /* http URL; NULL: none, whatever the environment says */
 	size_t max_bytes;
 	void *owner;
 };

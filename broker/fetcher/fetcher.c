@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fetcher/fetch.h"
 #include "policy/jwks.h"
+#include "process/attempt.h"
 #include "process/confine.h"
 #include "process/frame.h"
 #include "process/keyset.h"
@@ -42,9 +43,13 @@ struct feed { /* one issuer */
 	int64_t next_ms;     /* when to fetch next; monotonic */
 	int64_t attempt_ms;  /* when the last attempt began */
 	bool has_attempt;
-	int64_t fetched_s;  /* wall clock, of the set in the file; 0: none */
-	unsigned failures;  /* since the last success */
-	enum kb_err logged; /* last outcome in the log; KB_E_BUG: none yet */
+	int64_t fetched_s;   /* wall clock, of the set in the file; 0: none */
+	struct attempt told; /* what its .attempt file has */
+	int64_t told_ms;
+	uint64_t asked;          /* the question that the attempt under way answers; 0: none */
+	char note[ATTEMPT_TEXT]; /* of that attempt */
+	unsigned failures;       /* since the last success */
+	enum kb_err logged;      /* last outcome in the log; KB_E_BUG: none yet */
 	int64_t logged_ms;
 	uint8_t *document; /* the set in the file, to distinguish a change from a refresh */
 	size_t document_len;
@@ -57,6 +62,9 @@ struct fetcher {
 	struct fetch_set *set;
 	struct feed *feed;
 	bool is_requests_closed; /* all vaults have ended */
+	const struct shared *shared;
+	uint32_t generation;
+	int64_t looked_ms, swept_ms; /* at the files of state/issuers */
 };
 
 /* ---- scheduling ---- */
@@ -73,7 +81,9 @@ static int64_t jittered(int64_t ms)
 
 static bool is_usable(const struct feed *f, int64_t now_s)
 {
-	return f->fetched_s > 0 && now_s - f->fetched_s <= f->config->max_stale_s;
+	int64_t age_s;
+
+	return keyset_age(f->fetched_s, now_s, f->config->max_stale_s, &age_s) == KB_OK;
 }
 
 static int64_t retry_ms(const struct feed *f, int64_t now_s)
@@ -112,7 +122,31 @@ static void publish(struct feed *f, enum kb_err err, unsigned keys)
 		return;
 	atomic_store(&f->slot->keys, keys);
 	atomic_store(&f->slot->fetched_s, f->fetched_s);
-	atomic_store(&f->slot->stale_at_s, f->fetched_s + f->config->max_stale_s);
+}
+
+/* Tell the operator's tools.  The same failure again is written once a minute. */
+static void tell(const struct fetcher *r, struct feed *f, enum kb_err err, const char *detail)
+{
+	struct attempt now = {.at_s = clock_wall_s(), .outcome = err, .asked = f->asked};
+	int64_t now_ms = clock_mono_ms();
+
+	f->asked = 0;
+	snprintf(now.detail, sizeof now.detail, "%s", detail);
+	if (err == KB_OK) {
+		snprintf(now.note, sizeof now.note, "%s", f->note);
+		now.keys = atomic_load(&f->slot->keys);
+		if (f->note[0] != '\0' && strcmp(f->note, f->told.note) != 0)
+			log_event(LOG_WARN, "issuer.note", "issuer", f->config->rules.name, "note",
+				  f->note, NULL);
+	}
+	if (err != KB_OK && err == f->told.outcome && now.asked == 0 && f->told_ms != 0 &&
+	    now_ms - f->told_ms < LOG_AGAIN_MS)
+		return;
+	f->told = now;
+	f->told_ms = now_ms;
+	if (attempt_write(r->config->state_dir, f->config->rules.name, &f->origin, &now) != KB_OK)
+		log_event(LOG_WARN, "issuer.attempt_unwritten", "issuer", f->config->rules.name,
+			  NULL);
 }
 
 /* One line for each change of state.  The cause of a failure may differ each time: log it once a
@@ -170,6 +204,7 @@ static enum kb_err start_fetch(struct fetcher *r, struct feed *f, enum phase pha
 	struct fetch_params p = {.url = f->url,
 				 .ca = f->config->ca,
 				 .allow_private_addresses = f->config->allow_private_addresses,
+				 .proxy = f->config->proxy,
 				 .max_bytes = max_bytes,
 				 .owner = f};
 	return fetch_start(r->set, &p, &f->fetch);
@@ -180,6 +215,7 @@ static void finish(struct fetcher *r, struct feed *f, enum kb_err err, const cha
 	f->phase = PHASE_IDLE;
 	stats_count(r->self, COUNT_FETCHES, 1);
 	log_outcome(f, err, detail);
+	tell(r, f, err, detail);
 	if (err == KB_OK) {
 		f->failures = 0;
 		return; /* next_ms is set by the freshness */
@@ -203,6 +239,7 @@ static void attempt(struct fetcher *r, struct feed *f)
 
 	f->attempt_ms = clock_mono_ms();
 	f->has_attempt = true;
+	f->note[0] = '\0';
 	atomic_store(&f->slot->attempt_s, clock_wall_s());
 	if (f->config->source == KEYS_DISCOVERY) {
 		snprintf(url, sizeof url, "%.*s/.well-known/openid-configuration", (int)issuer.len,
@@ -215,28 +252,60 @@ static void attempt(struct fetcher *r, struct feed *f)
 		finish(r, f, err, "");
 }
 
+/* A part of a text that someone else wrote; escaped by whoever shows it. */
+enum { QUOTE = 72 };
+#define QUOTED(s) (int)((s).len < QUOTE ? (s).len : QUOTE), (s).len > 0 ? (const char *)(s).p : ""
+
+/* What a member of the metadata is, and what was expected. */
+static enum kb_err metadata_fault(const struct json_t *doc, const char *member,
+				  const char *expected, char why[static ATTEMPT_TEXT])
+{
+	struct span is = span_of(NULL, 0);
+
+	if (json_get_str(doc, member, MAX_METADATA, &is) == KB_OK)
+		snprintf(why, ATTEMPT_TEXT, "\"%s\" of the metadata is \"%.*s\"%s, expected %s",
+			 member, QUOTED(is), is.len > QUOTE ? " (cut)" : "", expected);
+	else
+		snprintf(why, ATTEMPT_TEXT, "\"%s\" of the metadata is %s, expected %s", member,
+			 json_has(doc, member) ? "no string" : "absent", expected);
+	return KB_E_FETCH_CONTENT;
+}
+
 /* OpenID Connect Discovery 1.0 section 4.3: the metadata must name this issuer.  Its keys are
  * fetched over https only. */
-static enum kb_err read_metadata(const struct feed *f, struct span body,
-				 char url[static MAX_URL + 1])
+static enum kb_err read_metadata(struct feed *f, struct span body, char url[static MAX_URL + 1],
+				 char why[static ATTEMPT_TEXT])
 {
 	enum kb_err err;
-	struct span issuer, uri;
+	struct span issuer, uri, ours = span_str(f->config->rules.issuer);
+	char expected[QUOTE + 8];
 	KB_AUTO(json) struct json_t *doc = NULL;
 
 	if ((err = json_load_strict(body, MAX_METADATA, &doc, NULL)) != KB_OK)
 		return err;
-	if (json_get_str(doc, "issuer", KB_MAX_ISS, &issuer) != KB_OK ||
-	    json_get_str(doc, "jwks_uri", MAX_URL, &uri) != KB_OK ||
-	    !span_eq(without_slash(issuer), without_slash(span_str(f->config->rules.issuer))) ||
-	    uri.len < 9 || memcmp(uri.p, "https://", 8) != 0 || span_find(uri, 0, 0) < uri.len)
+	if (!json_isa_obj(doc)) {
+		snprintf(why, ATTEMPT_TEXT, "the metadata are no JSON object");
 		return KB_E_FETCH_CONTENT;
+	}
+	snprintf(expected, sizeof expected, "\"%.*s\"", QUOTED(ours));
+	if (json_get_str(doc, "issuer", KB_MAX_ISS, &issuer) != KB_OK ||
+	    !span_eq(without_slash(issuer), without_slash(ours)))
+		return metadata_fault(doc, "issuer", expected, why);
+	if (json_get_str(doc, "jwks_uri", MAX_URL, &uri) != KB_OK || uri.len < 9 ||
+	    memcmp(uri.p, "https://", 8) != 0 || span_find(uri, 0, 0) < uri.len)
+		return metadata_fault(doc, "jwks_uri", "an https URL", why);
+	if (!span_eq(issuer, ours))
+		snprintf(f->note, sizeof f->note,
+			 "the issuer's metadata spell it \"%.*s\", its file in issuers.d %s: the "
+			 "file must have what the tokens' \"iss\" has, letter by letter",
+			 QUOTED(issuer), expected);
 	memcpy(url, uri.p, uri.len);
 	url[uri.len] = '\0';
 	return KB_OK;
 }
 
-static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fetch *done)
+static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fetch *done,
+			     char why[static ATTEMPT_TEXT])
 {
 	enum kb_err err;
 	struct jwks_report report = {0};
@@ -246,8 +315,15 @@ static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fet
 
 	if (!clock_is_set(now_s))
 		return KB_E_CLOCK_UNSET; /* the age of the set would be unknown */
-	if ((err = jwks_parse(document, &set, &report)) != KB_OK)
+	if ((err = jwks_parse(document, &set, &report)) != KB_OK) {
+		KB_AUTO(buf) struct buf text;
+		buf_init(&text, JWKS_REPORT_BYTES);
+		jwks_report_text(&report, &text);
+		if (buf_ok(&text) == KB_OK)
+			snprintf(why, ATTEMPT_TEXT, "%.*s", (int)text.len,
+				 text.len > 0 ? (const char *)text.p : "");
 		return err;
+	}
 	if ((err = keyset_write(r->config->state_dir, f->config->rules.name, &f->origin, now_s,
 				now_s + fresh_s, document)) != KB_OK)
 		return err;
@@ -261,19 +337,21 @@ static enum kb_err take_keys(struct fetcher *r, struct feed *f, const struct fet
 static void take_fetch(struct fetcher *r, struct fetch *done)
 {
 	struct feed *f = fetch_owner(done);
-	char url[MAX_URL + 1];
+	char url[MAX_URL + 1], detail[ATTEMPT_TEXT] = "";
 	enum kb_err err = fetch_outcome(done);
-	const char *detail = err == KB_OK ? "" : fetch_detail(done);
+
+	if (err != KB_OK)
+		snprintf(detail, sizeof detail, "%s", fetch_detail(done));
 
 	f->fetch = NULL;
 	if (err == KB_OK && f->phase == PHASE_METADATA) {
-		if ((err = read_metadata(f, fetch_body(done), url)) == KB_OK &&
+		if ((err = read_metadata(f, fetch_body(done), url, detail)) == KB_OK &&
 		    (err = start_fetch(r, f, PHASE_KEYS, url, KB_MAX_JWKS)) == KB_OK) {
 			fetch_free(done);
 			return;
 		}
 	} else if (err == KB_OK) {
-		err = take_keys(r, f, done);
+		err = take_keys(r, f, done, detail);
 	}
 	finish(r, f, err, detail);
 	fetch_free(done);
@@ -313,28 +391,25 @@ static void load_file(struct fetcher *r, struct feed *f)
 	struct keyset k;
 	struct jwks_report report = {0};
 	KB_AUTO(jwks) struct jwks *set = NULL;
-	int64_t now_s = clock_wall_s();
+	int64_t now_s = clock_wall_s(), age_s;
 
-	if (keyset_drop_old(r->config->state_dir, f->config->rules.name))
-		log_event(LOG_INFO, "issuer.keys_dropped", "issuer", f->config->rules.name, "why",
-			  "the file is of an older version and does not name issuer, URL and CA of "
-			  "its keys: they are fetched again",
-			  NULL);
 	enum kb_err err = keyset_read(r->config->state_dir, f->config->rules.name, &f->origin, &k);
-	if (err != KB_OK) {
-		if (err != KB_E_FILE)
-			log_event(LOG_INFO, "issuer.keys_ignored", "issuer", f->config->rules.name,
-				  "err", kb_err_name(err), NULL);
-		return;
-	}
-	if (k.fetched_s <= now_s && jwks_parse(k.document, &set, &report) == KB_OK) {
+	bool is_read = err == KB_OK;
+	if (is_read &&
+	    (err = keyset_age(k.fetched_s, now_s, f->config->max_stale_s, &age_s)) == KB_OK)
+		err = jwks_parse(k.document, &set, &report);
+	if (err != KB_OK && err != KB_E_FILE)
+		log_event(LOG_WARN, "issuer.keys_ignored", "issuer", f->config->rules.name, "err",
+			  kb_err_name(err), "why", kb_err_text(err), NULL);
+	if (err == KB_OK) {
 		f->fetched_s = k.fetched_s;
 		save_document(f, k.document, &report);
 		publish(f, KB_OK, (unsigned)jwks_count(set));
 		plan_refresh(f, k.fresh_until_s - now_s < KB_FRESH_MAX_S ? k.fresh_until_s - now_s
 									 : 0);
 	}
-	keyset_free(&k);
+	if (is_read)
+		keyset_free(&k);
 }
 
 static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_config *config,
@@ -355,8 +430,56 @@ static void begin_feed(struct fetcher *r, struct feed *f, const struct issuer_co
 	enum kb_err err = jwks_parse(config->jwks_file, &set, NULL);
 	f->fetched_s = clock_wall_s();
 	publish(f, err, err == KB_OK ? (unsigned)jwks_count(set) : 0);
-	if (err == KB_OK)
-		atomic_store(&f->slot->stale_at_s, INT64_MAX);
+}
+
+/* ---- the files of state/issuers ---- */
+
+/* Someone removed the set: workers that start from now on have none. */
+static void notice_loss(struct fetcher *r, struct feed *f)
+{
+	if (f->fetched_s == 0 ||
+	    keyset_stamp(r->config->state_dir, f->config->rules.name, &f->origin) != 0)
+		return;
+	log_event(LOG_WARN, "issuer.keys_gone", "issuer", f->config->rules.name, NULL);
+	f->fetched_s = 0;
+	atomic_store(&f->slot->fetched_s, 0);
+	atomic_store(&f->slot->keys, 0);
+}
+
+/* Only the accepting generation's fetcher, when no older one can live any more. */
+static void sweep(struct fetcher *r, int64_t now_ms)
+{
+	struct keyset_file used[KB_MAX_ISSUERS];
+
+	if (now_ms - r->swept_ms < KB_KEYSET_SWEEP_S * 1000)
+		return;
+	r->swept_ms = now_ms;
+	if (atomic_load(&r->shared->board->generation) != r->generation)
+		return;
+	for (size_t i = 0; i < r->config->n_issuers; i++)
+		used[i] = (struct keyset_file){.name = r->feed[i].config->rules.name,
+					       .origin = &r->feed[i].origin};
+	unsigned n = keyset_sweep(r->config->state_dir, used, r->config->n_issuers, clock_wall_s());
+	if (n > 0)
+		log_event(LOG_INFO, "issuer.swept", "files", log_i64(n), NULL);
+}
+
+static void look_at_files(struct fetcher *r, int64_t now_ms)
+{
+	if (now_ms - r->looked_ms < TICK_MS)
+		return;
+	r->looked_ms = now_ms;
+	for (size_t i = 0; i < r->config->n_issuers; i++) {
+		struct feed *f = &r->feed[i];
+		if (f->config->source == KEYS_JWKS_FILE || f->phase != PHASE_IDLE)
+			continue;
+		notice_loss(r, f);
+		/* An operator's question does not wait for min_interval. */
+		f->asked = attempt_take(r->config->state_dir, f->config->rules.name, &f->origin);
+		if (f->asked != 0)
+			attempt(r, f);
+	}
+	sweep(r, now_ms);
 }
 
 static bool is_due(const struct feed *f, int64_t now_ms, int64_t now_s)
@@ -380,6 +503,7 @@ static enum kb_err serve(struct fetcher *r)
 					  {.fd = FD_FETCHER_REQUESTS, .events = POLLIN}};
 		int64_t now_ms = clock_mono_ms(), now_s = clock_wall_s();
 		health_beat(r->health);
+		look_at_files(r, now_ms);
 		for (size_t i = 0; i < r->config->n_issuers; i++)
 			if (is_due(&r->feed[i], now_ms, now_s))
 				attempt(r, &r->feed[i]);
@@ -430,7 +554,12 @@ int fetcher_main(const struct process_start *start)
 	KB_AUTO(config) struct config *config = NULL;
 	KB_AUTO(fetch_set) struct fetch_set *set = NULL;
 	struct config_faults faults = {0};
-	struct fetcher r = {.self = start->stats, .health = start->health};
+	struct fetcher r = {.self = start->stats,
+			    .health = start->health,
+			    .shared = start->shared,
+			    .generation = start->generation,
+			    .looked_ms = clock_mono_ms() - TICK_MS,
+			    .swept_ms = clock_mono_ms()};
 
 	enum kb_err err = snapshot_archive(FD_ARCHIVE, &src);
 	if (err == KB_OK)

@@ -119,30 +119,44 @@ static void add_refused(const struct shared *shared, struct buf *out)
 	}
 }
 
+static void add_issuer_value(struct buf *out, const struct board *board, uint32_t i,
+			     const char *name, int64_t value)
+{
+	buf_addf(out, "keybroker_%s{", name);
+	add_label(out, "issuer", bounded(board->issuer[i].name, sizeof board->issuer[i].name));
+	buf_addf(out, "} %lld\n", (long long)value);
+}
+
+/* By what the workers have now, except what only the fetcher knows. */
 static void add_issuers(const struct shared *shared, struct buf *out, int64_t now_s)
 {
 	const struct board *board = shared->board;
-	const uint32_t n = atomic_load(&board->n_issuers);
-	const struct issuer_fetch *fetch = shared_fetch(shared, atomic_load(&board->generation));
+	const uint32_t generation = atomic_load(&board->generation);
+	const uint32_t all = atomic_load(&board->n_issuers),
+		       n = all < KB_MAX_ISSUERS ? all : KB_MAX_ISSUERS;
+	const struct issuer_fetch *fetch = shared_fetch(shared, generation);
 
 	add_head(out, "issuer_keys_age_seconds", "gauge",
-		 "Time since the issuer's key set was last fetched and found good.");
-	for (uint32_t i = 0; fetch != NULL && i < n && i < KB_MAX_ISSUERS; i++) {
-		int64_t fetched_s = atomic_load(&fetch[i].fetched_s);
-		if (fetched_s <= 0 || fetched_s > now_s + KB_MAX_SKEW_S)
-			continue;
-		buf_add_str(out, "keybroker_issuer_keys_age_seconds{");
-		add_label(out, "issuer",
-			  bounded(board->issuer[i].name, sizeof board->issuer[i].name));
-		buf_addf(out, "} %lld\n", (long long)(now_s - fetched_s));
+		 "Time since the key set that the workers have was fetched and found good.");
+	for (uint32_t i = 0; i < n; i++) {
+		int64_t age_s;
+		if (clock_age(shared_issuer(shared, generation, i).fetched_s, now_s, &age_s))
+			add_issuer_value(out, board, i, "issuer_keys_age_seconds", age_s);
 	}
-	add_head(out, "issuer_keys", "gauge", "Usable keys in the issuer's set.");
-	for (uint32_t i = 0; i < n && i < KB_MAX_ISSUERS; i++) {
-		buf_add_str(out, "keybroker_issuer_keys{");
-		add_label(out, "issuer",
-			  bounded(board->issuer[i].name, sizeof board->issuer[i].name));
-		buf_addf(out, "} %u\n", fetch == NULL ? 0 : (unsigned)atomic_load(&fetch[i].keys));
+	add_head(out, "issuer_keys", "gauge", "Usable keys in the set that the workers have.");
+	for (uint32_t i = 0; i < n; i++) {
+		const struct issuer_state state = shared_issuer(shared, generation, i);
+		add_issuer_value(out, board, i, "issuer_keys", state.keys);
 	}
+	add_head(out, "issuer_ready", "gauge", "1 while every worker can use the issuer's keys.");
+	for (uint32_t i = 0; i < n; i++)
+		add_issuer_value(out, board, i, "issuer_ready",
+				 shared_issuer(shared, generation, i).fault == KB_OK);
+	add_head(out, "issuer_fetch_failed", "gauge",
+		 "1 when the last fetch of the issuer's keys failed.");
+	for (uint32_t i = 0; i < n; i++)
+		add_issuer_value(out, board, i, "issuer_fetch_failed",
+				 fetch != NULL && atomic_load(&fetch[i].fault) != KB_OK);
 }
 
 static void add_processes(const struct shared *shared, struct buf *out)

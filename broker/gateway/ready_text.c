@@ -53,11 +53,18 @@ static void add_state(struct buf *json, bool is_ready, const char *reason)
 		json_add_member(json, "reason", span_str(reason));
 }
 
-/* Whether some issuer's keys can be used; writes the list. */
+/* Why the last fetch failed; KB_OK: it did not, or there was none. */
+static enum kb_err fetch_fault(const struct issuer_fetch *fetch, uint32_t issuer)
+{
+	const unsigned fault = fetch == NULL ? KB_OK : atomic_load(&fetch[issuer].fault);
+
+	return fault < KB_ERR_COUNT ? (enum kb_err)fault : KB_E_BUG;
+}
+
+/* Whether some issuer's keys can be used, by what the workers have now; writes the list. */
 static bool add_ready_issuers(const struct shared *shared, uint32_t generation, int64_t now_s,
 			      struct buf *json)
 {
-	static const struct issuer_fetch nothing;
 	const struct board *board = shared->board;
 	const uint32_t n = atomic_load(&board->n_issuers);
 	const struct issuer_fetch *fetch = shared_fetch(shared, generation);
@@ -67,24 +74,27 @@ static bool add_ready_issuers(const struct shared *shared, uint32_t generation, 
 	buf_add_str(json, "[");
 	for (uint32_t i = 0; i < n && i < KB_MAX_ISSUERS; i++) {
 		const struct board_issuer *is = &board->issuer[i];
-		const struct issuer_fetch *f = fetch == NULL ? &nothing : &fetch[i];
-		/* Pinned keys are a part of the configuration, which was checked. */
-		bool is_pinned = atomic_load(&is->is_pinned) != 0;
-		int64_t fetched_s =
-			is_pinned ? atomic_load(&board->loaded_s) : atomic_load(&f->fetched_s);
-		unsigned fault = atomic_load(&f->fault);
-		bool has_time = fetched_s > 0 && fetched_s <= now_s + KB_MAX_SKEW_S;
-		bool is_ready = is_pinned || (has_time && now_s <= atomic_load(&f->stale_at_s));
+		const struct issuer_state state = shared_issuer(shared, generation, i);
+		const enum kb_err fault = fetch_fault(fetch, i);
+		/* The age of pinned keys is the configuration's. */
+		int64_t age_s;
+		const bool has_age =
+			clock_age(atomic_load(&is->is_pinned) != 0 ? atomic_load(&board->loaded_s)
+								   : state.fetched_s,
+				  now_s, &age_s);
 		buf_add_str(json, i > 0 ? ",{" : "{");
 		json_add_member(json, "name", bounded(is->name, sizeof is->name));
-		add_state(json, is_ready,
-			  fault != KB_OK && fault < KB_ERR_COUNT ? kb_err_name((enum kb_err)fault)
-			  : has_time                             ? "stale"
-								 : "not fetched yet");
-		if (has_time)
-			json_add_int(json, "age", now_s - fetched_s);
+		add_state(json, state.fault == KB_OK,
+			  fault != KB_OK                           ? kb_err_name(fault)
+			  : state.fault != KB_E_ISSUER_UNAVAILABLE ? kb_err_name(state.fault)
+								   : "not fetched yet");
+		if (has_age)
+			json_add_int(json, "age", age_s);
+		/* Known while the keys are fresh, not only when they are gone. */
+		if (fault != KB_OK)
+			json_add_member(json, "fetch", span_str(kb_err_name(fault)));
 		buf_add_str(json, "}");
-		usable |= is_ready;
+		usable |= state.fault == KB_OK;
 	}
 	buf_add_str(json, "]");
 	return usable || n == 0;

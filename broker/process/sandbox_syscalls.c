@@ -152,7 +152,7 @@ static const struct rule rules[] = {
 	{V | N | F, CALL(mkdirat)},
 	{V | N | L | F, CALL(pread64)},
 	{V | N | L, CALL(pwrite64)},
-	{V | N, CALL(getdents64)},
+	{V | N | F, CALL(getdents64)},
 	{V | N, CALL(rmdir)},
 	{V | N, CALL1(fcntl, IS(1, F_GETLK))},
 	{V | N, CALL1(fcntl, IS(1, F_SETLK))},

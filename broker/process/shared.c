@@ -50,6 +50,33 @@ const struct issuer_fetch *shared_fetch(const struct shared *s, uint32_t generat
 	return NULL;
 }
 
+struct issuer_state shared_issuer(const struct shared *s, uint32_t generation, unsigned issuer)
+{
+	struct issuer_state sum = {.fault = KB_E_ISSUER_UNAVAILABLE};
+	bool is_first = true;
+
+	if (issuer >= KB_MAX_ISSUERS)
+		return sum;
+	for (unsigned i = SLOT_FIRST; i < PROCESS_SLOTS; i++) {
+		if (!shared_is(s, i, PROCESS_VAULT, generation) || !shared_is_serving(s, i))
+			continue;
+		const struct issuer_use *use = &s->page[i]->use[issuer];
+		const unsigned fault = atomic_load(&use->fault);
+		struct issuer_state one = {.fault = atomic_load(&use->is_in_use) != 0 ? KB_OK
+						    : fault > KB_OK && fault < KB_ERR_COUNT
+							    ? (enum kb_err)fault
+							    : KB_E_ISSUER_UNAVAILABLE,
+					   .fetched_s = atomic_load(&use->fetched_s),
+					   .keys = atomic_load(&use->keys)};
+		/* One without keys says more than one with old keys. */
+		if (is_first || (sum.fault == KB_OK && one.fault != KB_OK) ||
+		    ((sum.fault == KB_OK) == (one.fault == KB_OK) && one.fetched_s < sum.fetched_s))
+			sum = one;
+		is_first = false;
+	}
+	return sum;
+}
+
 bool shared_is_pin_refused(const struct shared *s, uint32_t generation)
 {
 	for (unsigned i = SLOT_FIRST; i < PROCESS_SLOTS; i++)

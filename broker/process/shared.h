@@ -77,6 +77,14 @@ bool shared_is_serving(const struct shared *s, unsigned slot);
 enum kb_err shared_fault(const struct shared *s, unsigned slot);
 /* What the generation's fetcher says of its issuers; NULL: it has none. */
 const struct issuer_fetch *shared_fetch(const struct shared *s, uint32_t generation);
+/* What the generation's serving vaults have of an issuer: in use only when it is in all of them.
+ * The oldest set; KB_E_ISSUER_UNAVAILABLE when there is no such vault, or one has no set. */
+struct issuer_state {
+	enum kb_err fault; /* KB_OK: in use */
+	int64_t fetched_s; /* 0: none, or keys from a file */
+	uint32_t keys;
+};
+struct issuer_state shared_issuer(const struct shared *s, uint32_t generation, unsigned issuer);
 /* A vault of the generation says that the HSM refused the PIN. */
 bool shared_is_pin_refused(const struct shared *s, uint32_t generation);
 

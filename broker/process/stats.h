@@ -76,16 +76,20 @@ void stats_retire(struct process_stats *to, const struct process_stats *from);
 
 /* ---- issuers, by their index in the configuration of the process's generation ---- */
 
-struct issuer_fetch {                                     /* of the fetcher */
-	_Atomic int64_t fetched_s, stale_at_s, attempt_s; /* wall clock; 0: never */
-	_Atomic uint32_t fault;                           /* enum kb_err of the last attempt */
+struct issuer_fetch {                         /* of the fetcher */
+	_Atomic int64_t fetched_s, attempt_s; /* wall clock; 0: never */
+	_Atomic uint32_t fault;               /* enum kb_err of the last attempt */
 	_Atomic uint32_t keys;
 };
 
 struct issuer_use {                 /* of a vault: the set that it judges with */
 	_Atomic int64_t fetched_s;  /* wall clock; 0: none, or keys from a file */
 	_Atomic uint32_t is_in_use; /* there is one, and it is not too old */
-	_Atomic uint32_t fault;     /* enum kb_err: why the newest one is not in use */
+	_Atomic uint32_t fault;     /* enum kb_err: why none is in use */
+	_Atomic uint32_t keys;
+	/* Kids that it had no fitting key for: half of a hash, and the low half of the fetched_s of
+	 * the set.  All workers read them: a guest's next try may reach another one. */
+	_Atomic uint64_t missed[KB_KID_MISSES];
 };
 
 /* ---- of the ledger ---- */

@@ -13,7 +13,6 @@
 #include "keystore/wrap.h"
 #include "policy/decide.h"
 #include "policy/explain.h"
-#include "policy/jwks.h"
 #include "policy/token.h"
 #include "vault/audit.h"
 #include "vault/caller.h"
@@ -37,6 +36,7 @@ struct job { /* one request */
 	uint8_t token_digest[32], blob_digest[32];
 	int64_t now_us;
 	struct caller caller;
+	uint16_t retry_s; /* of a 503; 0: the usual */
 	struct audit audit;
 };
 
@@ -113,6 +113,19 @@ static enum kb_err answer_nonce(struct vault *v, struct job *j, struct frame_rep
 	return buf_ok(&v->body);
 }
 
+/* The refusal may be due to the set: another one may have the key, or another key of this kid.  Not
+ * so where the issuer's file does not have the algorithm. */
+static bool is_fault_of_key(const struct job *j, enum kb_err err)
+{
+	if (j->issuer == NULL)
+		return false;
+	return err == KB_E_ISSUER_UNAVAILABLE || err == KB_E_KID_UNKNOWN ||
+	       err == KB_E_TOKEN_SIGNATURE || err == KB_E_TOKEN_SIG_LENGTH ||
+	       err == KB_E_TOKEN_CURVE ||
+	       (err == KB_E_TOKEN_ALG &&
+		(j->issuer->config->rules.algorithms & 1U << token_alg(j->token)) != 0);
+}
+
 /* Find the key, verify the token, evaluate the policy.  On KB_OK the job holds a grant. */
 static enum kb_err judge(struct vault *v, struct job *j)
 {
@@ -144,11 +157,6 @@ static enum kb_err judge(struct vault *v, struct job *j)
 		j->issuer = &v->issuers[issuer - v->config->issuers];
 		j->audit.issuer = issuer->rules.name;
 		keys = vault_issuer_keys(j->issuer, v->config->state_dir, now_s);
-		bool has_kid = keys != NULL && jwks_find(keys, token_kid(j->token)) != NULL;
-		if (!has_kid && issuer->source != KEYS_JWKS_FILE &&
-		    (vault_issuer_fetch(j->issuer, now_s) ||
-		     vault_issuer_is_fetching(j->issuer, now_s)))
-			return keys == NULL ? KB_E_ISSUER_UNAVAILABLE : KB_E_KID_PENDING;
 		/* A nonce that we did not make counts as none: decide() refuses an empty one. */
 		if (issuer->rules.nonce == NONCE_BROKER &&
 		    nonce_check(v->nonce_key, span_str(record->name), j->now_us, nonce) != KB_OK)
@@ -165,6 +173,10 @@ static enum kb_err judge(struct vault *v, struct job *j)
 		.now_s = now_s,
 	};
 	err = decide(&c, v->explain, &j->grant);
+	if (is_fault_of_key(j, err) &&
+	    vault_issuer_may_change(j->issuer, token_kid(j->token), now_s, &j->retry_s) &&
+	    err != KB_E_ISSUER_UNAVAILABLE)
+		err = KB_E_KID_PENDING;
 	j->audit.claims = token_claims(j->token);
 	return err;
 }
@@ -291,7 +303,7 @@ static void refuse(struct vault *v, struct job *j, enum kb_err err, struct frame
 	reply->status = (uint16_t)j->api->refuse(err, &j->call, &v->body);
 	reply->replay_until_s = 0;
 	if (reply->status == 503)
-		reply->retry_after_s = KB_RETRY_AFTER_S;
+		reply->retry_after_s = j->retry_s > 0 ? j->retry_s : KB_RETRY_AFTER_S;
 	if (reply->status == 401) {
 		j->api->challenge(&j->place, &v->challenge);
 		reply->challenge = buf_span(&v->challenge);

@@ -32,8 +32,8 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 	if (v->issuers == NULL || v->headers == NULL || v->keys == NULL || v->explain == NULL)
 		return KB_E_NOMEM;
 	for (size_t i = 0; i < c->n_issuers; i++) {
-		enum kb_err err =
-			vault_issuer_open(&v->issuers[i], &c->issuers[i], (uint32_t)i, start);
+		enum kb_err err = vault_issuer_open(&v->issuers[i], &c->issuers[i], (uint32_t)i,
+						    start, c->state_dir);
 		if (err != KB_OK)
 			return err;
 	}
@@ -61,6 +61,18 @@ static enum kb_err prepare(struct vault *v, const struct process_start *start)
 }
 
 enum { IDLE_MS = 1000 }; /* without a request: then the HSM is looked at */
+
+/* New key sets are read before a request needs them, and health shows what is there now. */
+static void look_at_issuers(struct vault *v)
+{
+	const int64_t now_ms = clock_mono_ms();
+
+	if (now_ms - v->looked_ms < KB_KEYSET_LOOK_S * 1000)
+		return;
+	v->looked_ms = now_ms;
+	for (size_t i = 0; i < v->config->n_issuers; i++)
+		(void)vault_issuer_keys(&v->issuers[i], v->config->state_dir, clock_wall_s());
+}
 
 enum step { STEP_SERVED, STEP_IDLE, STEP_END, STEP_BROKEN };
 
@@ -159,6 +171,7 @@ static int serve(struct vault *v)
 	for (;;) {
 		health_set(v->health, HEALTH_READY);
 		health_beat(v->health);
+		look_at_issuers(v);
 		enum step step = serve_one(v, in, &out);
 		if (step == STEP_IDLE)
 			vault_hsm_check(v);

@@ -34,6 +34,7 @@ struct vault {
 	bool must_restart;   /* the HSM fails: end after this reply */
 	bool is_pin_refused; /* … and do not start again: the HSM refused the PIN */
 	bool wants_proof;    /* test the HSM after this reply */
+	int64_t looked_ms;   /* at the issuers' key sets */
 	unsigned hsm_faults; /* device errors since the last release */
 	/* Of one request; kept so that they need not be allocated again. */
 	struct buf wrapped, payload, input, signature, body, record, challenge, replay_body,

@@ -407,9 +407,18 @@ const char *machine_rob(struct machine *m, const char *token, int *status)
 	const char *why = token == NULL ? "no token" : link_open(&m->in->at, &l);
 	if (why != NULL)
 		return why;
-	why = guest_ask(l, &a, &r);
+	/* A signature that does not fit is not final until the key set was fetched once more. */
+	for (unsigned long long end = now_ms() + 15000;;) {
+		char wait[16];
+		why = guest_ask(l, &a, &r);
+		*status = why == NULL ? r.status : 0;
+		if (*status != 503 || now_ms() > end)
+			break;
+		int wait_s = atoi(reply_header(&r, "Retry-After", wait, sizeof wait));
+		reply_free(&r);
+		sleep_ms((unsigned)(wait_s > 0 ? wait_s : 1) * 1000);
+	}
 	link_close(l);
-	*status = r.status;
 	reply_free(&r);
 	return why;
 }

@@ -47,7 +47,7 @@ bool machine_state_opens(struct machine *m, const uint8_t *key);
  * the machine's. */
 char *machine_token(struct machine *m);
 char *machine_token_forged(struct machine *m);
-/* A stolen token or evidence, used by another client: the status that it gets. */
+/* A stolen token or evidence, used by another client: the status that it gets in the end. */
 const char *machine_rob(struct machine *m, const char *token, int *status);
 
 /* The ledger's last record of a key, by `keybrokerctl ledger show`: its code, and the claim that

@@ -13,6 +13,7 @@
  *   {"report":…,"runtimeData":{"data":…,"dataType":"JSON"},"nonce"?} → {"token":"…"}; the report
  *   must be made over the runtime data, and its claims are in the token
  * - POST /admin/rotate[?drop=1]: a new signing key; the old one leaves the set
+ * - POST /admin/replace: a new signing key under the same kid
  * - POST /admin/fault?mode=M[&on=certs|metadata]: a mode of issuer_answer.h
  * - POST /admin/cache?control=TEXT: the Cache-Control of what follows ("" for none)
  * - POST /admin/later: from now on /later/M is as bad as /fault/M
@@ -232,6 +233,10 @@ static void administer(SSL *s, const char *what, const char *query)
 		(void)parameter(query, "drop", value, sizeof value);
 		pthread_mutex_lock(&state.lock);
 		why = issuer_keys_rotate(strcmp(value, "1") == 0);
+		pthread_mutex_unlock(&state.lock);
+	} else if (strcmp(what, "replace") == 0) {
+		pthread_mutex_lock(&state.lock);
+		why = issuer_keys_replace();
 		pthread_mutex_unlock(&state.lock);
 	} else if (strcmp(what, "cache") == 0 && parameter(query, "control", value, sizeof value)) {
 		pthread_mutex_lock(&state.lock);

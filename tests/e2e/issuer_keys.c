@@ -162,6 +162,21 @@ const char *issuer_keys_rotate(bool drop)
 	return add(EVP_RSA_gen(2048)) ? save() : "cannot make another key";
 }
 
+const char *issuer_keys_replace(void)
+{
+	struct key *old = current(0);
+
+	if (old == NULL || !add(EVP_RSA_gen(2048)))
+		return "cannot make another key";
+	struct key *new = &keys[n_keys - 1];
+	memcpy(new->kid, old->kid, sizeof new->kid);
+	EVP_PKEY_free(old->pkey);
+	free(old->x5c);
+	*old = *new;
+	n_keys--;
+	return NULL;
+}
+
 json_t *issuer_keys_set(void)
 {
 	json_t *array = json_array();

@@ -10,6 +10,8 @@
 const char *issuer_keys_load(const char *url, const char *dir);
 /* A new RSA signing key; the old one stays in the set unless `drop`. */
 const char *issuer_keys_rotate(bool drop);
+/* A new RSA signing key under the kid of the present one, which is gone; not kept in `dir`. */
+const char *issuer_keys_replace(void);
 /* {"keys":[{"x5c":[…],"kid":…,"kty":…}, …]} */
 json_t *issuer_keys_set(void);
 

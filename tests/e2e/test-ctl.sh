@@ -276,17 +276,17 @@ test_ctl_explain_uses_fetched_keys() {
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'no fetched key set' || return 1
 	# Whose keys, from where, by which CA: another issuer's set is none.
 	fetched() { # issuer
-		printf '{"issuer":"%s","source":"discovery","url":"%s","ca_sha256":"%s","fetched":1795000000,"fresh_until":1795003600,"sha256":"%s"}\n' \
+		printf '{"issuer":"%s","source":"discovery","url":"%s","addresses":"public","proxy":"none","ca_sha256":"%s","fetched":1795000000,"fresh_until":1795003600,"sha256":"%s"}\n' \
 			"$1" "$1" "$ca" "$(sha256sum <"$tmp/set.jwks" | cut -c1-64)" | cat - "$tmp/set.jwks" >"$keys"
 	}
 	ca=$(printf '' | sha256sum | cut -c1-64)
-	keys=$in/state/issuers/issuer.$(printf '%s\0' https://issuer.example discovery https://issuer.example "$ca" | sha256sum | cut -c1-16).keys
+	keys=$in/state/issuers/issuer.$(printf '%s\0' https://issuer.example discovery https://issuer.example public none "$ca" | sha256sum | cut -c1-16).keys
 	fetched https://other.example
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" 'ISSUER_UNAVAILABLE' && says "$err" 'KEYSET_ORIGIN' || return 1
 	fetched https://issuer.example
 	c 1 explain --key rsa --token "$tmp/token" --at 1795000001 && says "$out" '✓ signature' && says "$out" 'REFUSE POLICY' &&
 		says "$out" 'of 2 keys, not used: KEY_TYPE of "old"' && c 0 check && says "$err" 'of 2 keys, 1 are not used: KEY_TYPE of "old"' &&
-		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 && says "$err" 'older than its max_stale' && says "$out" 'ISSUER_UNAVAILABLE' &&
+		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 && says "$err" 'KEYSET_STALE' && says "$out" 'ISSUER_UNAVAILABLE' &&
 		c 1 explain --key rsa --token "$tmp/token" --at 1795086401 --keys "$tmp/set.jwks" && says "$out" 'REFUSE EXPIRED' &&
 		c 2 explain --key rsa --token "$tmp/token" --keys "$tmp/oct.bin" && says "$err" 'is refused' && rm "$keys"
 }

@@ -325,7 +325,7 @@ static void no_set(const char *token)
 	struct ask a = {.name = "any", .token = token};
 	REFUSED(&a, 503, "ServiceUnavailable", "ISSUER_UNAVAILABLE");
 	assert_false(issuer_state("turn", reason));
-	assert_string_not_equal(reason, "stale"); /* there never was one */
+	assert_string_not_equal(reason, "KEYSET_STALE"); /* there never was one */
 	assert_true(metric(&in, "keybroker_issuer_keys_age_seconds{issuer=\"turn\"}") < 0);
 	assert_true(metric(&in, "keybroker_issuer_keys{issuer=\"turn\"}") == 0);
 }
@@ -420,6 +420,193 @@ static void test_h14_another_jwks_uri(void **state)
 	GOOD(invariants_hold(&in));
 }
 
+/* ---- when the set must be fetched, and who sees what is there ---- */
+
+/* The answer to a token: its status; *wait_s: Retry-After, 0 when there is none. */
+static int status_of(const char *token, int *wait_s)
+{
+	char text[16] = "";
+	struct reply r = {0};
+	struct link *l;
+	struct ask a = {.name = "any", .token = token};
+	GOOD(link_open(&in.at, &l));
+	GOOD(guest_ask(l, &a, &r));
+	link_close(l);
+	*wait_s = atoi(reply_header(&r, "Retry-After", text, sizeof text));
+	int status = r.status;
+	reply_free(&r);
+	return status;
+}
+
+/* Ask as a guest does: again after Retry-After, until the answer is final.  How often it was told
+ * to wait, and how long in all. */
+static int ask_until_final(const char *token, unsigned *times, int *seconds)
+{
+	int wait_s, status;
+	*times = 0, *seconds = 0;
+	for (;;) {
+		status = status_of(token, &wait_s);
+		if (status != 503 || *times > 20)
+			return status;
+		assert_in_range(wait_s, 1, 5); /* min_interval */
+		++*times, *seconds += wait_s;
+		sleep_ms((unsigned)wait_s * 1000);
+	}
+}
+
+/* A new key under the same kid: its tokens wait for one fetch, and the old key's are refused after
+ * it.  Neither waits for the end of the set's freshness. */
+static void test_h17_new_key_of_the_same_kid(void **state)
+{
+	(void)state;
+	unsigned times;
+	int seconds;
+	char code[64];
+	wait_issuer("cache-long");
+	char *old = token_of("cache-long", NULL);
+	GOOD(release(old));
+	issuer_do("/admin/replace");
+	char *fresh = token_of("cache-long", NULL);
+	assert_int_equal(ask_until_final(fresh, &times, &seconds), 200);
+	assert_true(times >= 1 && seconds <= 12);
+	assert_int_equal(ask_until_final(old, &times, &seconds), 403);
+	assert_string_equal(code_of(old, code), "TOKEN_SIGNATURE");
+	free(old);
+	free(fresh);
+	free((char *)(uintptr_t)good.ask.token);
+	good.ask.token = token_of(NULL, NULL);
+	assert_int_equal(ask_until_final(good.ask.token, &times, &seconds), 200);
+	GOOD(invariants_begin(&in, &good));
+}
+
+/* A kid that no set has, soon after a fetch: told to wait for what is left, then refused for good.
+ */
+static void test_h18_no_is_final_after_the_next_fetch(void **state)
+{
+	(void)state;
+	unsigned times;
+	int seconds;
+	char code[64];
+	char *out = NULL, *unknown = token_of("cache-most", "h18-nosuch");
+	if (CTL(&in, &out, "issuer", "refresh", "cache-most") != 0)
+		GOOD(wrong("%s", out));
+	free(out);
+	int fetched = issuer_count("certs");
+	assert_int_equal(ask_until_final(unknown, &times, &seconds), 403);
+	assert_true(times >= 1 && seconds <= 8);
+	assert_string_equal(code_of(unknown, code), "KID_UNKNOWN");
+	assert_true(issuer_count("certs") >= fetched);
+	free(unknown);
+}
+
+/* Whatever a stranger's tokens are signed with, the issuer is asked no more often than min_interval
+ * allows. */
+static void test_h17_bad_signatures_do_not_hammer(void **state)
+{
+	(void)state;
+	char code[64];
+	wait_issuer("flap");
+	char *token = token_of("flap", NULL);
+	const size_t at = strlen(token) - 100;
+	token[at] = token[at] == 'A' ? 'B' : 'A';
+	int before = issuer_count("flap");
+	unsigned long long from = now_ms();
+	while (now_ms() - from < 11000) {
+		code_of(token, code);
+		if (strcmp(code, "KID_PENDING") != 0 && strcmp(code, "TOKEN_SIGNATURE") != 0)
+			GOOD(wrong("%s", code));
+		sleep_ms(50);
+	}
+	int fetched = issuer_count("flap") - before, most = (int)((now_ms() - from) / 5000) + 1;
+	if (fetched > most || fetched == 0)
+		GOOD(wrong("%d fetches in %llu ms", fetched, now_ms() - from));
+	free(token);
+}
+
+/* An operator's question does not wait for min_interval, and is told what came. */
+static void test_h19_issuer_refresh(void **state)
+{
+	(void)state;
+	char *out = NULL;
+	wait_issuer("turn");
+	assert_int_equal(CTL(&in, &out, "issuer", "refresh", "turn"), 0);
+	if (strstr(out, "turn: fetched, ") == NULL)
+		GOOD(wrong("%s", out));
+	free(out);
+	assert_int_equal(CTL(&in, &out, "issuer", "refresh", "turn", "--json"), 0);
+	json_t *j = json_loads(out, 0, NULL), *one = json_array_get(j, 0);
+	assert_int_equal(json_array_size(j), 1);
+	assert_true(json_is_true(json_object_get(one, "fetched")));
+	assert_string_equal(json_string_value(json_object_get(one, "issuer")), "turn");
+	json_decref(j);
+	free(out);
+	issuer_do("/admin/fault?mode=500");
+	assert_int_equal(CTL(&in, &out, "issuer", "refresh", "turn"), 1);
+	if (strstr(out, "FETCH_STATUS") == NULL || strstr(out, "HTTP status 500") == NULL)
+		GOOD(wrong("%s", out));
+	free(out);
+	/* Known while the keys are fresh. */
+	char *body = NULL, reason[64];
+	assert_true(issuer_state("turn", reason));
+	metrics_get(&in, "/readyz", &body);
+	assert_non_null(strstr(body, "\"fetch\":\"FETCH_STATUS\""));
+	free(body);
+	assert_true(metric(&in, "keybroker_issuer_fetch_failed{issuer=\"turn\"}") == 1);
+	assert_true(metric(&in, "keybroker_issuer_ready{issuer=\"turn\"}") == 1);
+	assert_int_equal(CTL(&in, &out, "status"), 0);
+	if (strstr(out, "the last fetch failed: FETCH_STATUS") == NULL ||
+	    strstr(out, "HTTP status 500") == NULL)
+		GOOD(wrong("%s", out));
+	free(out);
+	issuer_do("/admin/fault?mode=ok");
+	assert_int_equal(CTL(&in, &out, "issuer", "refresh", "turn"), 0);
+	free(out);
+	assert_int_equal(CTL(&in, &out, "issuer", "refresh", "nosuch"), 2);
+	assert_non_null(strstr(out, "has no issuer nosuch.json"));
+	free(out);
+}
+
+/* The cached set is gone, the issuer is down and the workers are new: nobody can release, and
+ * nothing says ready. */
+static void test_h16_health_is_what_the_workers_have(void **state)
+{
+	(void)state;
+	char path[256], reason[64], *out = NULL;
+	pid_t vault[8] = {0};
+	wait_issuer("turn");
+	char *token = token_of("turn", NULL);
+	GOOD(release(token));
+	issuer_do("/admin/fault?mode=500");
+	assert_int_equal(unlink(keys_path("turn", path)), 0);
+	for (unsigned n = 0; n < 8; n++)
+		vault[n] = broker_process(&in, "--process vault", n);
+	for (unsigned n = 0; n < 8 && vault[n] > 0; n++)
+		kill(vault[n], SIGKILL);
+	unsigned long long end = now_ms() + PATIENCE_MS;
+	while ((issuer_state("turn", reason) || strcmp(reason, "FETCH_STATUS") != 0) &&
+	       now_ms() < end)
+		sleep_ms(20);
+	assert_string_equal(reason, "FETCH_STATUS");
+	for (end = now_ms() + PATIENCE_MS; now_ms() < end;) {
+		int wait_s;
+		if (status_of(token, &wait_s) == 503 && !issuer_state("turn", reason))
+			break;
+		sleep_ms(100);
+	}
+	struct ask a = {.name = "any", .token = token};
+	REFUSED(&a, 503, "ServiceUnavailable", "ISSUER_UNAVAILABLE");
+	assert_false(issuer_state("turn", reason));
+	(void)CTL(&in, &out, "status");
+	assert_non_null(strstr(out, "issuer turn"));
+	assert_non_null(strstr(out, "HTTP status 500"));
+	free(out);
+	issuer_do("/admin/fault?mode=ok");
+	wait_issuer("turn");
+	GOOD(release(token));
+	free(token);
+	GOOD(invariants_begin(&in, &good));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -431,6 +618,11 @@ int main(void)
 		cmocka_unit_test(test_h11_flapping_issuer),
 		cmocka_unit_test(test_h06_withdrawn_key),
 		cmocka_unit_test(test_h12_start_while_the_issuer_is_down),
+		cmocka_unit_test(test_h17_new_key_of_the_same_kid),
+		cmocka_unit_test(test_h18_no_is_final_after_the_next_fetch),
+		cmocka_unit_test(test_h17_bad_signatures_do_not_hammer),
+		cmocka_unit_test(test_h19_issuer_refresh),
+		cmocka_unit_test(test_h16_health_is_what_the_workers_have),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -910,6 +910,65 @@ static void test_e21_environment_of_a_module(void **state)
 	assert_fault("keybroker.json:16", "must be a string");
 }
 
+static void test_h20_proxy_is_named_by_the_issuer(void **state)
+{
+	static const char *const bad[] = {
+		"https://proxy.test:3128",
+		"http://u:p@proxy.test:3128",
+		"http://proxy.test/path",
+		"http://proxy.test:0",
+		"http://proxy.test:65536",
+		"http://proxy.test:99x",
+		"http://",
+		"socks5://proxy.test",
+		"proxy.test:3128",
+		"http://[::1",
+		"http://proxy.test?x",
+		"http://[]:1",
+	};
+	static const char *const good[] = {"http://proxy.test", "http://proxy.test:3128",
+					   "http://[::1]:3128", "http://127.0.0.1:1/"};
+	struct keyset_origin none, with;
+	char member[128];
+
+	(void)state;
+	setenv("https_proxy", "http://proxy.test:1", 1);
+	struct loaded l = load(CONFIG_FETCHER);
+	unsetenv("https_proxy");
+	assert_int_equal(l.err, KB_OK);
+	assert_null(l.c->issuers[0].proxy);
+	config_origin(&l.c->issuers[0], &none);
+	assert_string_equal(none.proxy, "none");
+	const char *file = l.c->issuers[0].rules.name;
+	char path[128];
+	snprintf(path, sizeof path, "issuers.d/%s.json", file);
+	char id[65];
+	snprintf(id, sizeof id, "%s", none.id);
+	unload(&l);
+	const char *before = "{";
+	char text[160] = "{";
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		snprintf(member, sizeof member, "{ \"proxy\": \"%s\",", bad[i]);
+		edit(path, text, member);
+		snprintf(text, sizeof text, "%s", member);
+		char where[140];
+		snprintf(where, sizeof where, "%s:1", path);
+		assert_fault(where, "\"proxy\" must be the URL of an http proxy");
+	}
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		snprintf(member, sizeof member, "{ \"proxy\": \"%s\",", good[i]);
+		edit(path, text, member);
+		snprintf(text, sizeof text, "%s", member);
+		l = load(CONFIG_FETCHER);
+		assert_int_equal(l.err, KB_OK);
+		assert_string_equal(l.c->issuers[0].proxy, good[i]);
+		config_origin(&l.c->issuers[0], &with);
+		assert_string_not_equal(with.id, id); /* other keys */
+		unload(&l);
+	}
+	edit(path, text, before);
+}
+
 static void test_config_limits(void **state)
 {
 	char to[300];
@@ -1242,6 +1301,7 @@ int main(void)
 		T(test_e20_bearers_at_the_limit),
 		T(test_config_challenge_defaults),
 		T(test_config_other_faults),
+		T(test_h20_proxy_is_named_by_the_issuer),
 		T(test_config_limits),
 		T(test_config_penalties_and_grace),
 		T(test_e19_faults_say_what_was_there),

@@ -317,6 +317,123 @@ static void test_fetch_ignores_the_environment(void **state)
 	unsetenv("ALL_PROXY");
 }
 
+/* ---- a proxy ---- */
+
+/* Answers CONNECT with `reply`; when that begins with 200, it connects to where it was told and
+ * passes bytes on.  Counts in *calls. */
+static pid_t proxy_start(const char *reply, char url[static 64], _Atomic unsigned *calls)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(listen(listener, 8), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	snprintf(url, 64, "http://127.0.0.1:%u", ntohs(a.sin_port));
+	pid_t pid = fork();
+	if (pid != 0) {
+		close(listener);
+		return pid;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	for (;;) {
+		char in[2048] = "", bytes[4096];
+		unsigned port = 0;
+		int client = accept(listener, NULL, NULL);
+		if (client < 0 || recv(client, in, sizeof in - 1, 0) <= 0 ||
+		    sscanf(in, "CONNECT 127.0.0.1:%u HTTP/1.1", &port) != 1)
+			_exit(1);
+		(*calls)++;
+		(void)send(client, reply, strlen(reply), MSG_NOSIGNAL);
+		int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		a.sin_port = htons((uint16_t)port);
+		struct pollfd p[2] = {{.fd = client, .events = POLLIN},
+				      {.fd = server, .events = POLLIN}};
+		bool is_open = strstr(reply, " 200 ") != NULL &&
+			       connect(server, (struct sockaddr *)&a, sizeof a) == 0;
+		while (is_open && poll(p, 2, -1) > 0)
+			for (unsigned i = 0; i < 2 && is_open; i++) {
+				if (p[i].revents == 0)
+					continue;
+				ssize_t n = recv(p[i].fd, bytes, sizeof bytes, 0);
+				is_open = n > 0 &&
+					  send(p[!i].fd, bytes, (size_t)n, MSG_NOSIGNAL) == n;
+			}
+		close(server);
+		close(client);
+	}
+}
+
+static enum kb_err get_by_proxy(const char *proxy, const char *base, const char *path,
+				bool is_private, int64_t *max_age)
+{
+	struct fetch *f = NULL, *done = NULL;
+	char url[256];
+	struct fetch_params p = {.url = url,
+				 .ca = buf_span(&stub.ca_pem),
+				 .allow_private_addresses = is_private,
+				 .proxy = proxy,
+				 .max_bytes = 1000};
+
+	snprintf(url, sizeof url, "%s%s", base, path);
+	enum kb_err err = fetch_start(set, &p, &f);
+	while (err == KB_OK && done == NULL)
+		err = fetch_wait(set, NULL, 0, 1000, &done);
+	if (err == KB_OK) {
+		err = fetch_outcome(f);
+		*max_age = fetch_max_age(f);
+	}
+	fetch_free(f);
+	return err;
+}
+
+/* Used when it is named, and then always: TLS is with the issuer, through the proxy, which has no
+ * say in what is fetched. */
+static void test_h20_proxy(void **state)
+{
+	static const char tunnel[] = "HTTP/1.1 200 Established\r\nCache-Control: max-age=1\r\n\r\n";
+	_Atomic unsigned *calls = mmap(NULL, sizeof *calls, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char url[64], refusing[64];
+	int64_t max_age = 0;
+	pid_t proxy = proxy_start(tunnel, url, calls);
+
+	(void)state;
+	assert_int_equal(get_by_proxy(url, stub.url, "/ok", true, &max_age), KB_OK);
+	assert_int_equal(*calls, 1);
+	assert_int_equal(max_age, 900); /* the issuer's */
+	/* no_proxy of the environment does not lead around it */
+	setenv("no_proxy", "*", 1);
+	setenv("NO_PROXY", "127.0.0.1", 1);
+	assert_int_equal(get_by_proxy(url, stub.url, "/ok", true, &max_age), KB_OK);
+	assert_int_equal(*calls, 2);
+	unsetenv("no_proxy");
+	unsetenv("NO_PROXY");
+	/* An address in the URL is checked here: the proxy may reach what strangers must not. */
+	static const char *const inside[] = {
+		"https://127.0.0.1", "https://2130706433",        "https://0x7f.1",
+		"https://[::1]",     "https://[::ffff:10.0.0.1]", "https://169.254.169.254"};
+	for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++)
+		assert_int_equal(get_by_proxy(url, inside[i], "/ok", false, &max_age),
+				 KB_E_FETCH_ADDRESS);
+	assert_int_equal(*calls, 2);
+	kill(proxy, SIGKILL);
+	waitpid(proxy, NULL, 0);
+	/* Gone: nothing else is tried. */
+	unsigned before = stub.shared->requests;
+	assert_int_equal(get_by_proxy(url, stub.url, "/ok", true, &max_age), KB_E_FETCH_CONNECT);
+	proxy = proxy_start("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", refusing, calls);
+	assert_int_equal(get_by_proxy(refusing, stub.url, "/ok", true, &max_age),
+			 KB_E_FETCH_CONNECT);
+	assert_int_equal(*calls, 3);
+	assert_int_equal(stub.shared->requests, before);
+	kill(proxy, SIGKILL);
+	waitpid(proxy, NULL, 0);
+	munmap((void *)(uintptr_t)calls, sizeof *calls);
+}
+
 static void test_fetch_may_be_given_up(void **state)
 {
 	char url[128];
@@ -448,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_fetch_multi_fails),
 		cmocka_unit_test(test_fetch_https_only),
 		cmocka_unit_test(test_fetch_ignores_the_environment),
+		cmocka_unit_test(test_h20_proxy),
 		cmocka_unit_test(test_fetch_may_be_given_up),
 		cmocka_unit_test(test_fetch_wait_refuses_too_many_descriptors),
 		cmocka_unit_test(test_h09_address_filter),

@@ -16,7 +16,7 @@
 #include "base/digest.h"
 #include "base/hex.h"
 #include "base/log.h"
-#include "process/keyset.h"
+#include "process/attempt.h"
 #include "process/process.h"
 #include "tests/unit/pages.h"
 #include "tests/unit/tls_stub.h"
@@ -217,7 +217,7 @@ static int wait_process(void)
 /* The origin of the issuer's keys, by its present file in issuers.d. */
 static struct keyset_origin origin_of(const char *name)
 {
-	static char text[3][1200];
+	static char text[5][1200];
 	struct keyset_origin o = {0};
 	struct snapshot *src;
 	struct config *c;
@@ -234,6 +234,10 @@ static struct keyset_origin origin_of(const char *name)
 	snprintf(text[0], sizeof text[0], "%s", o.issuer);
 	snprintf(text[1], sizeof text[1], "%s", o.url);
 	snprintf(text[2], sizeof text[2], "%s", o.source);
+	snprintf(text[3], sizeof text[3], "%s", o.addresses);
+	snprintf(text[4], sizeof text[4], "%s", o.proxy);
+	o.addresses = text[3];
+	o.proxy = text[4];
 	o.issuer = text[0];
 	o.url = text[1];
 	o.source = text[2];
@@ -363,7 +367,6 @@ static void test_fetcher_ready_and_fetched(void **state)
 	assert_int_equal(m.generation, 7);
 	wait_fault("good", KB_OK, true, 15000);
 	assert_int_equal(slot_of("good")->keys, 1);
-	assert_int_equal(slot_of("good")->stale_at_s - slot_of("good")->fetched_s, KB_STALE_MAX_S);
 	assert_int_equal(get_set("good", &k), KB_OK);
 	assert_true(span_eq_cstr(k.document, good_keys));
 	assert_int_equal(k.fresh_until_s - k.fetched_s, KB_FRESH_MIN_S); /* max-age=10 is clamped */
@@ -511,8 +514,7 @@ static void test_h14_set_of_another_origin(void **state)
 	}
 }
 
-/* A set that an older version wrote does not name its origin: a new one is fetched at once, and the
- * file is removed. */
+/* A set that an older version wrote does not name its origin: a new one is fetched at once. */
 static void test_h14_set_of_an_older_version(void **state)
 {
 	char path[128], head[256], text[4096], hex[65];
@@ -531,10 +533,117 @@ static void test_h14_set_of_an_older_version(void **state)
 	stub.shared->mode = MODE_DOWN;
 	start_process(false);
 	wait_fault("good", KB_E_FETCH_STATUS, false, 5000);
-	snprintf(path, sizeof path, "%s/state/issuers/good.keys", dir);
-	assert_int_not_equal(access(path, F_OK), 0);
 	stub.shared->mode = MODE_GOOD;
 	wait_fault("good", KB_OK, true, 6000);
+}
+
+/* What the fetcher told of its last attempt. */
+static struct attempt attempt_of(const char *name)
+{
+	struct keyset_origin o = origin_of(name);
+	struct attempt a = {0};
+	char state_dir[64];
+
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	for (unsigned i = 0; i < 500 && attempt_read(state_dir, name, &o, &a) != KB_OK; i++)
+		usleep(10000);
+	return a;
+}
+
+static void assert_text(const char *is, const char *part)
+{
+	if (strstr(is, part) == NULL)
+		fail_msg("%s is not in: %s", part, is);
+}
+
+/* Which member of the metadata, what it is, and what was expected; and a spelling that will
+ * surprise is told although the fetch is good. */
+static void test_h21_metadata_are_named(void **state)
+{
+	struct attempt a;
+	char text[256];
+
+	(void)state;
+	put_issuer("good", here);
+	put_issuer("other", here);
+	put_issuer("plain", here);
+	put_issuer("nometa", here);
+	start_process(false);
+	wait_fault("other", KB_E_FETCH_CONTENT, false, 15000);
+	a = attempt_of("other");
+	assert_int_equal(a.outcome, KB_E_FETCH_CONTENT);
+	snprintf(text, sizeof text,
+		 "\"issuer\" of the metadata is \"%s/good\", expected \"%s/other\"", stub.url,
+		 stub.url);
+	assert_text(a.detail, text);
+	wait_fault("plain", KB_E_FETCH_CONTENT, false, 15000);
+	snprintf(text, sizeof text,
+		 "\"jwks_uri\" of the metadata is \"http%s/plain/certs\", expected an https URL",
+		 stub.url + 5);
+	a = attempt_of("plain");
+	assert_text(a.detail, text);
+	wait_fault("nometa", KB_E_FETCH_CONTENT, false, 15000);
+	a = attempt_of("nometa");
+	assert_text(a.detail, "the metadata are no JSON object");
+	wait_fault("good", KB_OK, true, 15000);
+	a = attempt_of("good");
+	assert_int_equal(a.outcome, KB_OK);
+	assert_int_equal(a.keys, 1);
+	snprintf(text, sizeof text, "spell it \"%s/good/\", its file in issuers.d \"%s/good\"",
+		 stub.url, stub.url);
+	assert_text(a.note, text);
+}
+
+/* A question is answered at once, and once; the answer says which question it is to. */
+static void test_h19_question_is_answered(void **state)
+{
+	struct keyset_origin o;
+	char state_dir[64];
+	uint64_t asked, again;
+
+	(void)state;
+	put_issuer("good", here);
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	start_process(false);
+	wait_fault("good", KB_OK, true, 15000);
+	o = origin_of("good");
+	for (unsigned round = 0; round < 2; round++) {
+		stub.shared->mode = round == 0 ? MODE_GOOD : MODE_DOWN;
+		unsigned before = stub.shared->requests;
+		assert_int_equal(attempt_ask(state_dir, "good", &o, &asked), KB_OK);
+		/* A second one meanwhile gets the same answer, or one of its own. */
+		assert_int_equal(attempt_ask(state_dir, "good", &o, &again), KB_OK);
+		assert_true(asked != 0);
+		struct attempt a = {0};
+		for (unsigned i = 0; i < 500 && a.asked != asked && a.asked != again; i++) {
+			usleep(10000);
+			a = attempt_of("good");
+		}
+		assert_true(a.asked == asked || a.asked == again);
+		assert_int_equal(a.outcome, round == 0 ? KB_OK : KB_E_FETCH_STATUS);
+		assert_true(stub.shared->requests > before);
+		assert_true(slot_of("good")->fetched_s != 0); /* a failure takes nothing away */
+	}
+}
+
+/* The file of the set is removed by hand: it is fetched again at once. */
+static void test_h16_removed_set_is_fetched_again(void **state)
+{
+	struct keyset_origin o;
+	struct keyset k;
+	char path[160];
+
+	(void)state;
+	put_issuer("good", here);
+	start_process(false);
+	wait_fault("good", KB_OK, true, 15000);
+	o = origin_of("good");
+	snprintf(path, sizeof path, "%s/state/issuers/good.%.16s.keys", dir, o.id);
+	assert_int_equal(unlink(path), 0);
+	for (unsigned i = 0; i < 1000 && access(path, F_OK) != 0; i++)
+		usleep(10000);
+	assert_int_equal(get_set("good", &k), KB_OK);
+	keyset_free(&k);
 }
 
 static void test_h04_bad_answer_leaves_the_old_set(void **state)
@@ -614,7 +723,6 @@ static void test_fetcher_pinned_keys_are_ready(void **state)
 	start_process(false);
 	for (unsigned i = 0; i < 1500 && slot_of("pinned")->fetched_s == 0; i++)
 		usleep(10000);
-	assert_true(slot_of("pinned")->stale_at_s == INT64_MAX);
 	assert_int_equal(slot_of("pinned")->keys, 1);
 	request_fetch(0);
 	usleep(300000);
@@ -697,6 +805,9 @@ int main(void)
 		T(test_h04_each_issuer_has_its_own_fault),
 		T(test_h12_issuer_down_at_start),
 		T(test_fetcher_uses_sets_across_restart),
+		T(test_h21_metadata_are_named),
+		T(test_h19_question_is_answered),
+		T(test_h16_removed_set_is_fetched_again),
 		T(test_h04_bad_answer_leaves_the_old_set),
 		T(test_f01_set_from_the_future),
 		T(test_h14_set_of_another_origin),

@@ -147,21 +147,34 @@ static void test_metrics_are_well_formed(void **state)
 	assert_true(n > 30);
 }
 
-/* While a new configuration is tried, only the fetcher of the one in force is shown. */
+/* While a new configuration is tried, only the processes of the one in force are shown. */
 static void test_metrics_issuers_of_another_generation(void **state)
 {
 	KB_AUTO(buf) struct buf before, after;
 
 	(void)state;
-	atomic_store(&list_issuer("maa")->keys, 7);
-	atomic_store(&page_of(page_take(PROCESS_FETCHER, 2, HEALTH_READY))->fetch[0].keys, 9);
+	struct issuer_fetch *fetch = list_issuer("maa");
+	atomic_store(&fetch->keys, 8); /* of the fetcher: no matter */
+	atomic_store(&fetch->fault, KB_E_FETCH_TLS);
+	for (uint32_t generation = 1; generation <= 2; generation++) {
+		struct issuer_use *use =
+			page_of(page_take(PROCESS_VAULT, generation, HEALTH_READY))->use;
+		atomic_store(&use->keys, generation == 1 ? 7 : 9);
+		atomic_store(&use->is_in_use, generation == 1);
+		atomic_store(&use->fetched_s, clock_wall_s() + 60);
+	}
 	metrics(&before);
+	assert_true(has(&before, "issuer_keys_age_seconds{issuer=\"maa\"} 0\n"));
+	assert_true(has(&before, "issuer_ready{issuer=\"maa\"} 1\n"));
+	assert_true(has(&before, "issuer_fetch_failed{issuer=\"maa\"} 1\n"));
 	assert_true(has(&before, "issuer_keys{issuer=\"maa\"} 7\n") &&
 		    !has(&before, "issuer_keys{issuer=\"maa\"} 9\n"));
 	atomic_store(&pages.board->generation, 2);
 	metrics(&after);
 	assert_true(has(&after, "issuer_keys{issuer=\"maa\"} 9\n") &&
 		    !has(&after, "issuer_keys{issuer=\"maa\"} 7\n"));
+	assert_true(has(&after, "issuer_ready{issuer=\"maa\"} 0\n"));
+	assert_true(has(&after, "issuer_fetch_failed{issuer=\"maa\"} 0\n"));
 }
 
 static void test_metrics_ledger_lag(void **state)

@@ -48,6 +48,16 @@ static struct issuer_fetch *list_issuers(uint32_t generation, unsigned n, const 
 	return page_of(page_take(PROCESS_FETCHER, generation, HEALTH_READY))->fetch;
 }
 
+/* The vault in this slot has the issuer's set of that time, or not, because of `fault`. */
+static void has_set(unsigned slot, unsigned issuer, int64_t fetched_s, enum kb_err fault)
+{
+	struct issuer_use *use = &page_of(slot)->use[issuer];
+
+	atomic_store(&use->fetched_s, fetched_s);
+	atomic_store(&use->fault, fault);
+	atomic_store(&use->is_in_use, fault == KB_OK);
+}
+
 static bool has(const struct buf *b, const char *text)
 {
 	return strstr((const char *)b->p, text) != NULL;
@@ -71,42 +81,67 @@ static bool ready(int64_t now_s, const char *expected_part)
 	return is_ready;
 }
 
-static void serve_all(void)
+static unsigned serve_all(void)
 {
 	atomic_store(&pages.board->generation, 1);
-	(void)take(PROCESS_VAULT, HEALTH_READY);
+	unsigned vault = take(PROCESS_VAULT, HEALTH_READY);
 	(void)take(PROCESS_LEDGER, HEALTH_BUSY);
+	return vault;
 }
 
 static void test_ready_when_all_is_well(void **state)
 {
 	(void)state;
-	serve_all();
+	unsigned vault = serve_all();
 	assert_true(ready(NOW, "\"workers\":{\"serving\":1,\"configured\":1}"));
-	struct issuer_fetch *is = list_issuers(1, 2, (const char *const[]){"maa", "other"}),
-			    *other = &is[1];
+	struct issuer_fetch *is = list_issuers(1, 2, (const char *const[]){"maa", "other"});
 	assert_false(
 		ready(NOW, "{\"name\":\"maa\",\"ready\":false,\"reason\":\"not fetched yet\"}"));
-	atomic_store(&is->fetched_s, NOW - 10);
-	atomic_store(&is->stale_at_s, NOW);
+	has_set(vault, 0, NOW - 10, KB_OK);
 	assert_true(ready(NOW, "{\"name\":\"maa\",\"ready\":true,\"age\":10}"));
-	assert_false(ready(NOW + 1, "\"reason\":\"stale\""));
+	has_set(vault, 0, NOW - 10, KB_E_KEYSET_STALE);
+	assert_false(ready(NOW, "\"reason\":\"KEYSET_STALE\",\"age\":10}"));
+	has_set(vault, 0, NOW + 9999, KB_E_KEYSET_AHEAD);
+	assert_false(ready(NOW, "\"reason\":\"KEYSET_AHEAD\"}"));
 	atomic_store(&is->fault, KB_E_FETCH_TLS);
-	assert_false(ready(NOW + 1, "\"reason\":\"FETCH_TLS\""));
-	atomic_store(&other->stale_at_s, NOW + 9);
-	atomic_store(&other->fetched_s, NOW);
+	assert_false(ready(NOW, "\"reason\":\"FETCH_TLS\",\"fetch\":\"FETCH_TLS\"}"));
+	has_set(vault, 1, NOW, KB_OK);
 	assert_true(ready(NOW + 1, NULL)); /* one usable issuer is enough */
+}
+
+/* Health is what the workers have, not what the fetcher once had; a failed fetch is seen while the
+ * keys are fresh. */
+static void test_h16_ready_is_what_the_workers_have(void **state)
+{
+	(void)state;
+	unsigned vault = serve_all(), second = take(PROCESS_VAULT, HEALTH_READY);
+	struct issuer_fetch *is = list_issuers(1, 1, (const char *const[]){"maa"});
+	atomic_store(&is->fetched_s, NOW - 40); /* a leftover */
+	assert_false(ready(NOW, "\"reason\":\"not fetched yet\"}"));
+	has_set(vault, 0, NOW - 40, KB_OK);
+	assert_false(ready(NOW, "\"ready\":false,\"reason\":\"not fetched yet\"}"));
+	has_set(second, 0, NOW - 30, KB_OK);
+	assert_true(ready(NOW, "\"ready\":true,\"age\":40}"));
+	atomic_store(&is->fault, KB_E_FETCH_STATUS);
+	assert_true(ready(NOW, "\"ready\":true,\"age\":40,\"fetch\":\"FETCH_STATUS\"}"));
+	/* A worker that does not serve is no matter of the issuer. */
+	has_set(second, 0, 0, KB_E_ISSUER_UNAVAILABLE);
+	assert_false(ready(NOW, "\"reason\":\"FETCH_STATUS\""));
+	health_fail(health(second), KB_E_HSM_PIN);
+	assert_true(ready(NOW, "\"ready\":true,\"age\":40"));
+	/* noise */
+	atomic_store(&is->fault, 0xffffffff);
+	atomic_store(&page_of(vault)->use[0].fetched_s, INT64_MIN);
+	assert_true(ready(NOW, "\"ready\":true,\"fetch\":\"BUG\"}"));
 }
 
 /* What was fetched for the configuration before is not shown for this one. */
 static void test_not_ready_with_issuers_of_another_generation(void **state)
 {
-	struct issuer_fetch *is = list_issuers(1, 1, (const char *const[]){"maa"});
+	(void)list_issuers(1, 1, (const char *const[]){"maa"});
 
 	(void)state;
-	serve_all();
-	atomic_store(&is->fetched_s, NOW);
-	atomic_store(&is->stale_at_s, NOW + 100);
+	has_set(serve_all(), 0, NOW, KB_OK);
 	assert_true(ready(NOW, NULL));
 	(void)page_take(PROCESS_VAULT, 2, HEALTH_READY);
 	atomic_store(&pages.board->generation, 2);
@@ -176,6 +211,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_ready_when_all_is_well),
+		T(test_h16_ready_is_what_the_workers_have),
 		T(test_not_ready_with_issuers_of_another_generation),
 		T(test_not_ready_without_vault),
 		T(test_not_ready_without_ledger),

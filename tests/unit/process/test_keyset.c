@@ -14,7 +14,7 @@
 #include "process/keyset.h"
 #include "tests/unit/short_system.h"
 
-static char dir[64], file[128];
+static char dir[64], file[256];
 static struct keyset_origin from;
 
 static void path_of(char out[static 128], const char *name, const struct keyset_origin *o)
@@ -27,9 +27,11 @@ static int setup(void **state)
 	(void)state;
 	snprintf(dir, sizeof dir, "/tmp/kb-keyset-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	keyset_origin_make(&from, "https://a.test", "jwks_uri", "https://a.test/keys",
+	keyset_origin_make(&from, "https://a.test", "jwks_uri", "https://a.test/keys", "public", "none",
 			   span_str("a CA"));
-	path_of(file, "a", &from);
+	char path[128];
+	path_of(path, "a", &from);
+	snprintf(file, sizeof file, "%s", path);
 	return 0;
 }
 
@@ -150,7 +152,7 @@ static void test_keyset_file_too_big(void **state)
 {
 	(void)state;
 	put("{}\n");
-	assert_int_equal(truncate(file, KB_MAX_JWKS + 9000), 0);
+	assert_int_equal(truncate(file, KB_MAX_JWKS + 40000), 0);
 	assert_int_equal(get(), KB_E_FILE_SIZE);
 }
 
@@ -227,7 +229,8 @@ static void test_keyset_bad_heads(void **state)
 			size_t n = strlen(text);
 			if (at[0] == '@') {
 				snprintf(text + n, sizeof text - n,
-					 "\"issuer\":\"%s\",\"source\":\"%s\",\"url\":\"%s\",\"ca_"
+					 "\"issuer\":\"%s\",\"source\":\"%s\",\"url\":\"%s\","
+					 "\"addresses\":\"public\",\"proxy\":\"none\",\"ca_"
 					 "sha256\":\"%s\"",
 					 from.issuer, from.source, from.url, from.ca);
 			} else if (at[0] == '%') {
@@ -258,17 +261,20 @@ static void move(const struct keyset_origin *a, const struct keyset_origin *b)
 static void test_keyset_of_another_origin(void **state)
 {
 	static const struct {
-		const char *issuer, *source, *url, *ca;
+		const char *issuer, *source, *url, *ca, *addresses, *proxy;
 	} other[] = {
-		{"https://b.test", "jwks_uri", "https://a.test/keys", "a CA"},
-		{"https://a.tesT", "jwks_uri", "https://a.test/keys", "a CA"},
-		{"https://a.test/", "jwks_uri", "https://a.test/keys", "a CA"},
-		{"https://a.tes", "jwks_uri", "https://a.test/keys", "a CA"},
-		{"https://a.test", "discovery", "https://a.test/keys", "a CA"},
-		{"https://a.test", "jwks_uri", "https://a.test/keys2", "a CA"},
-		{"https://a.test", "jwks_uri", "https://a.test/key", "a CA"},
-		{"https://a.test", "jwks_uri", "https://a.test/keys", "another CA"},
-		{"https://a.test", "jwks_uri", "https://a.test/keys", ""},
+		{"https://b.test", "jwks_uri", "https://a.test/keys", "a CA", "public", "none"},
+		{"https://a.tesT", "jwks_uri", "https://a.test/keys", "a CA", "public", "none"},
+		{"https://a.test/", "jwks_uri", "https://a.test/keys", "a CA", "public", "none"},
+		{"https://a.tes", "jwks_uri", "https://a.test/keys", "a CA", "public", "none"},
+		{"https://a.test", "discovery", "https://a.test/keys", "a CA", "public", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys2", "a CA", "public", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/key", "a CA", "public", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys", "another CA", "public", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys", "", "public", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys", "a CA", "private", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys", "a CA", "public",
+		 "http://proxy.test"},
 	};
 	struct keyset k;
 
@@ -276,7 +282,7 @@ static void test_keyset_of_another_origin(void **state)
 	for (size_t i = 0; i < sizeof other / sizeof other[0]; i++) {
 		struct keyset_origin o;
 		keyset_origin_make(&o, other[i].issuer, other[i].source, other[i].url,
-				   span_str(other[i].ca));
+				   other[i].addresses, other[i].proxy, span_str(other[i].ca));
 		assert_string_not_equal(o.id, from.id);
 		assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
 		assert_int_equal(keyset_read(dir, "a", &o, &k),
@@ -298,7 +304,8 @@ static void test_keyset_two_origins_side_by_side(void **state)
 	struct keyset k;
 
 	(void)state;
-	keyset_origin_make(&o, "https://b.test", "discovery", "https://b.test", span_of(NULL, 0));
+	keyset_origin_make(&o, "https://b.test", "discovery", "https://b.test", "public", "none",
+			   span_of(NULL, 0));
 	assert_int_equal(keyset_write(dir, "a", &o, 3, 4, span_str("{\"b\":1}")), KB_OK);
 	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
 	assert_int_equal(keyset_read(dir, "a", &o, &k), KB_OK);
@@ -313,8 +320,8 @@ static void test_keyset_origin_members_do_not_run_together(void **state)
 	struct keyset_origin a, b;
 
 	(void)state;
-	keyset_origin_make(&a, "ab", "c", "d", span_of(NULL, 0));
-	keyset_origin_make(&b, "a", "bc", "d", span_of(NULL, 0));
+	keyset_origin_make(&a, "ab", "c", "d", "public", "none", span_of(NULL, 0));
+	keyset_origin_make(&b, "a", "bc", "d", "public", "none", span_of(NULL, 0));
 	assert_string_not_equal(a.id, b.id);
 	assert_string_equal(a.ca,
 			    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
@@ -330,27 +337,145 @@ static void test_keyset_longest_origin(void **state)
 	memset(issuer, 1, sizeof issuer - 1);
 	memset(url, 1, sizeof url - 1);
 	issuer[KB_MAX_ISS] = url[1024] = '\0';
-	keyset_origin_make(&from, issuer, "jwks_uri", url, span_of(NULL, 0));
+	keyset_origin_make(&from, issuer, "jwks_uri", url, "public", "none", span_of(NULL, 0));
 	uint8_t *big = calloc(1, KB_MAX_JWKS);
-	assert_int_equal(
-		keyset_write(dir, "a", &from, KB_TIME_MAX_S, KB_TIME_MAX_S, span_of(big, KB_MAX_JWKS)),
-		KB_OK);
+	assert_int_equal(keyset_write(dir, "a", &from, KB_TIME_MAX_S, KB_TIME_MAX_S,
+				      span_of(big, KB_MAX_JWKS)),
+			 KB_OK);
 	assert_int_equal(get(), KB_OK);
 	free(big);
 }
 
-/* NAME.keys of an older version is not read, and is removed. */
+/* NAME.keys of an older version is not read. */
 static void test_keyset_old_file(void **state)
 {
 	(void)state;
-	assert_false(keyset_drop_old(dir, "a"));
 	snprintf(file, sizeof file, "%s/issuers/a.keys", dir);
 	put("{\"fetched\":1,\"fresh_until\":2,\"sha256\":"
 	    "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}\n");
 	assert_int_equal(get(), KB_E_FILE);
-	assert_true(keyset_drop_old(dir, "a"));
-	assert_int_not_equal(access(file, F_OK), 0);
-	assert_false(keyset_drop_old(dir, "a"));
+}
+
+#define NOW (KB_EPOCH_MIN_S + 10000000)
+
+/* A time that is to come never grows old: it counts as none, at any later time before it. */
+static void test_h15_keyset_age(void **state)
+{
+	static const struct {
+		int64_t fetched_s, age_s;
+		enum kb_err err;
+	} cases[] = {
+		{NOW, 0, KB_OK},
+		{NOW - 100, 100, KB_OK},
+		{NOW - 101, 101, KB_E_KEYSET_STALE},
+		{NOW + 1, 0, KB_OK},
+		{NOW + KB_MAX_SKEW_S, 0, KB_OK},
+		{NOW + KB_MAX_SKEW_S + 1, 0, KB_E_KEYSET_AHEAD},
+		{NOW + 10 * KB_MAX_SKEW_S, 0, KB_E_KEYSET_AHEAD},
+		{NOW + 366 * 86400, 0, KB_E_KEYSET_AHEAD},
+		{KB_TIME_MAX_S, 0, KB_E_KEYSET_AHEAD},
+		{0, 0, KB_E_KEYSET_AHEAD}, /* none at all */
+		{INT64_MIN, 0, KB_E_KEYSET_AHEAD},
+		{INT64_MAX, 0, KB_E_KEYSET_AHEAD},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		int64_t age_s = -1;
+		assert_int_equal(keyset_age(cases[i].fetched_s, NOW, 100, &age_s), cases[i].err);
+		assert_int_equal(age_s, cases[i].age_s);
+	}
+}
+
+/* ---- what is left over ---- */
+
+static void put_file(const char *name, int64_t time_s)
+{
+	char sub[80];
+	const struct timespec times[2] = {{.tv_sec = time_s}, {.tv_sec = time_s}};
+
+	snprintf(sub, sizeof sub, "%s/issuers", dir);
+	(void)mkdir(sub, 0700);
+	snprintf(file, sizeof file, "%s/issuers/%s", dir, name);
+	int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0640);
+	assert_true(fd >= 0);
+	assert_int_equal(futimens(fd, times), 0);
+	close(fd);
+}
+
+static void test_h22_sweep(void **state)
+{
+	/* %s: the first 16 digits of the origin of issuer "a" */
+	static const struct {
+		const char *name;
+		int64_t age_s;
+		bool is_kept;
+	} files[] = {
+		{"a.%s.keys", 99999, true},
+		{"a.%s.attempt", 99999, true},
+		{"a.%s.refresh", 99999, true},
+		{"b.%s.keys", 99999, false},
+		{"a.0123456789abcdef.keys", KB_KEYSET_SWEEP_S, false},
+		{"a.0123456789abcdef.attempt", KB_KEYSET_SWEEP_S, false},
+		{"a.0123456789abcdee.keys", KB_KEYSET_SWEEP_S - 1, true}, /* another generation's */
+		{"a.0123456789abcdea.keys", -99999, false},               /* would never be old */
+		{"a.keys", 99999, false},
+		/* An issuer with the name of another one's file. */
+		{"a.%s.0123456789abcdef.keys", 99999, false},
+		{".a.%s.keys.0123456789abcdef.tmp", 99999, false},
+		{".a.%s.attempt.fedcba9876543210.tmp", 99999, false},
+		{".a.%s.keys.0123456789abcdee.tmp", KB_KEYSET_SWEEP_S - 1, true},
+		{".a.%s.keys.0123456789abcdeg.tmp", 99999, true},
+		{".tmp", 99999, true},
+		{".keys", 99999, true}, /* of no issuer */
+		{"notes.txt", 99999, true},
+		{"keys", 99999, true},
+	};
+	struct keyset_file used = {.name = "a", .origin = &from};
+	const int64_t now_s = 1900000000;
+	unsigned swept = 0;
+	char name[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		const char *at = strchr(files[i].name, '%');
+		snprintf(name, sizeof name, "%.*s%.*s%s",
+			 at == NULL ? 0 : (int)(at - files[i].name), files[i].name,
+			 at == NULL ? 0 : 16, from.id, at == NULL ? files[i].name : at + 2);
+		put_file(name, now_s - files[i].age_s);
+		swept += !files[i].is_kept;
+	}
+	snprintf(file, sizeof file, "%s/issuers/c.keys", dir);
+	assert_int_equal(mkdir(file, 0700), 0); /* nothing of ours */
+	assert_int_equal(keyset_sweep(dir, &used, 1, now_s), swept);
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		const char *at = strchr(files[i].name, '%');
+		snprintf(name, sizeof name, "%.*s%.*s%s",
+			 at == NULL ? 0 : (int)(at - files[i].name), files[i].name,
+			 at == NULL ? 0 : 16, from.id, at == NULL ? files[i].name : at + 2);
+		snprintf(file, sizeof file, "%s/issuers/%s", dir, name);
+		if ((access(file, F_OK) == 0) != files[i].is_kept)
+			fail_msg("%s is %s", name, files[i].is_kept ? "gone" : "there");
+	}
+	assert_int_equal(keyset_sweep(dir, &used, 1, now_s), 0);
+	assert_int_equal(keyset_sweep("/nonexistent", &used, 1, now_s), 0);
+}
+
+/* An issuer "a.<origin of a>" has a file of its own, and an old one that has the name of a's. */
+static void test_h22_issuer_named_like_a_file(void **state)
+{
+	char name[64];
+	struct keyset_file used[2] = {{.name = "a", .origin = &from},
+				      {.name = name, .origin = &from}};
+
+	(void)state;
+	snprintf(name, sizeof name, "a.%.16s", from.id);
+	assert_int_equal(keyset_write(dir, "a", &from, 1, 2, span_str("{}")), KB_OK);
+	assert_int_equal(keyset_write(dir, name, &from, 3, 4, span_str("{}")), KB_OK);
+	assert_int_equal(keyset_sweep(dir, used, 2, KB_TIME_MAX_S), 0);
+	assert_int_equal(get(), KB_OK);
+	assert_int_equal(keyset_sweep(dir, &used[1], 1, KB_TIME_MAX_S), 1);
+	assert_int_equal(get(), KB_E_FILE);
 }
 
 /* Whatever call fails, afterwards the old set or the new one is read, whole. */
@@ -417,6 +542,9 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_longest_origin, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_old_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_h15_keyset_age, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_h22_sweep, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_h22_issuer_named_like_a_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keyset_each_call_fails_once, setup, teardown),
 	};
 
