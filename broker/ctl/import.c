@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "base/x509.h"
+#include "ctl/import_fault.h"
 #include "ctl/output.h"
 
 /* Unchanged: secret_read_fd() drops a trailing newline, which may be part of a raw key. */
@@ -45,13 +46,25 @@ static enum kb_err raw_read(const char *path, struct secret **out)
 	return KB_OK;
 }
 
+static int no_password(char *buf, int size, int is_new, void *ctx)
+{
+	(void)buf;
+	(void)size;
+	(void)is_new;
+	(void)ctx;
+	return -1;
+}
+
 static EVP_PKEY *key_decode(const struct secret *file)
 {
 	struct span bytes = secret_span(file);
 	const uint8_t *der = bytes.p;
 	BIO *bio = BIO_new_mem_buf(bytes.p, (int)bytes.len);
-	/* For a PEM with a password OpenSSL asks on the terminal. */
-	EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+	/* For a PEM with a password OpenSSL asks on the terminal, when there is one. */
+	EVP_PKEY *key =
+		bio == NULL ? NULL
+			    : PEM_read_bio_PrivateKey(
+				      bio, NULL, isatty(STDIN_FILENO) ? NULL : no_password, NULL);
 
 	BIO_free(bio);
 	if (key == NULL)
@@ -88,17 +101,10 @@ out:
 	return err;
 }
 
-static enum kb_err kty_of(EVP_PKEY *key, enum kb_kty *out)
-{
-	int id = EVP_PKEY_get_base_id(key);
-
-	*out = id == EVP_PKEY_RSA ? KB_KTY_RSA : KB_KTY_EC;
-	return id == EVP_PKEY_RSA || id == EVP_PKEY_EC ? KB_OK : KB_E_KEY_TYPE;
-}
-
 enum kb_err import_read(const char *path, enum kb_kty *kty, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *file = NULL;
+	char why[IMPORT_WHY];
 	enum kb_kty found;
 	enum kb_err err = raw_read(path, &file);
 
@@ -106,28 +112,31 @@ enum kb_err import_read(const char *path, enum kb_kty *kty, struct secret **out)
 	if (err != KB_OK)
 		return err;
 	if (*kty == KB_KTY_OCT) {
-		if (secret_len(file) < KB_MIN_OCT || secret_len(file) > KB_MAX_OCT) {
-			ctl_fail(CTL_FAILED,
-				 "%s: an oct key has %d to %d raw bytes, this file has %zu", path,
-				 KB_MIN_OCT, KB_MAX_OCT, secret_len(file));
+		const bool is_good = import_raw_ok(secret_span(file), why);
+		if (!is_good)
+			ctl_fail(CTL_FAILED, "%s: %s", path, why);
+		else if (why[0] != '\0')
+			ctl_say("%s: %s.", path, why);
+		if (!is_good)
 			return KB_E_KEY_SIZE;
-		}
 		*out = file;
 		file = NULL;
 		return KB_OK;
 	}
 	KB_AUTO(x509_key) EVP_PKEY *key = key_decode(file);
 	if (key == NULL) {
-		ctl_fail(CTL_FAILED,
-			 "%s: neither a PEM nor a DER private key; for a file of raw bytes say "
-			 "--kty oct-HSM",
-			 path);
+		import_file_fault(secret_span(file), why);
+		ctl_fail(CTL_FAILED, "%s: %s", path, why);
 		return KB_E_KEY_FORMAT;
 	}
-	if ((err = kty_of(key, &found)) != KB_OK || (*kty != 0 && *kty != found)) {
-		ctl_fail(CTL_FAILED, "%s: an %s key, %s is wanted", path,
-			 err == KB_OK ? kty_name(found) : EVP_PKEY_get0_type_name(key),
-			 *kty != 0 ? kty_name(*kty) : "RSA or EC");
+	if (!import_key_ok(key, why)) {
+		ctl_fail(CTL_FAILED, "%s: %s", path, why);
+		return KB_E_KEY_TYPE;
+	}
+	found = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ? KB_KTY_RSA : KB_KTY_EC;
+	if (*kty != 0 && *kty != found) {
+		ctl_fail(CTL_FAILED, "%s: an %s key, %s is wanted", path, kty_name(found),
+			 kty_name(*kty));
 		return KB_E_KEY_TYPE;
 	}
 	if ((err = pkcs8_encode(key, out)) != KB_OK) {

@@ -172,7 +172,7 @@ test_ctl_key_import() {
 	head -c 65 /dev/zero >"$tmp/long.bin"
 	c 0 key import ec-in --file "$tmp/ec.pem" --policy "$p" && says "$err" 'destroy it' && grep -q '"kty": "EC-HSM"' "$in/keys.d/ec-in.json" &&
 		c 0 key import rsa-in --kty RSA-HSM --file "$tmp/rsa.der" --policy "$p" &&
-		c 0 key import oct-in --kty oct-HSM --file "$tmp/oct.bin" --policy "$p" &&
+		c 0 key import oct-in --kty oct-HSM --file "$tmp/oct.bin" --policy "$p" && says "$err" 'ends with a newline' &&
 		c 2 key import x --policy "$p" && says "$err" '--file FILE is missing' &&
 		c 2 key import x --file "$tmp/ed.pem" --policy "$p" && says "$err" 'ED25519' &&
 		c 2 key import x --kty EC-HSM --file "$tmp/rsa.der" --policy "$p" && says "$err" 'EC is wanted' &&
@@ -181,6 +181,64 @@ test_ctl_key_import() {
 		c 2 key import x --file "$tmp/none" --policy "$p" && says "$err" 'No such file' &&
 		c 2 key import x --file /dev/null --policy "$p" && says "$err" '1 to' &&
 		c 0 check --hsm
+}
+
+# What operators give by mistake: each file is called what it is.
+test_c22_ctl_import_says_what_the_file_is() {
+	p=$in/policies/cvm.json
+	k=$tmp/k
+	mkdir -p "$k"
+	gen() { openssl genpkey "$@" 2>/dev/null; }
+	gen -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out "$k/small.pem"
+	gen -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:1099511627777 -out "$k/exponent.pem"
+	gen -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out "$k/k256.pem"
+	gen -algorithm EC -pkeyopt ec_paramgen_curve:brainpoolP256r1 -out "$k/brainpool.pem"
+	gen -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -out "$k/explicit.pem"
+	gen -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$k/ec.pem"
+	gen -algorithm X25519 -out "$k/x.pem"
+	openssl pkey -in "$k/ec.pem" -aes256 -passout pass:secret -out "$k/locked.pem"
+	openssl pkcs8 -topk8 -in "$k/ec.pem" -passout pass:secret -outform DER -out "$k/locked.der"
+	openssl ec -in "$k/ec.pem" -aes128 -passout pass:secret -out "$k/old.pem" 2>/dev/null
+	openssl pkey -in "$k/ec.pem" -pubout -out "$k/public.pem"
+	openssl pkey -in "$k/ec.pem" -pubout -outform DER -out "$k/public.der"
+	openssl req -x509 -new -key "$k/ec.pem" -subj /CN=k -out "$k/cert.pem"
+	openssl x509 -in "$k/cert.pem" -outform DER -out "$k/cert.der"
+	openssl req -new -key "$k/ec.pem" -subj /CN=k -out "$k/csr.pem"
+	openssl pkcs12 -export -inkey "$k/ec.pem" -in "$k/cert.pem" -passout pass:secret -out "$k/store.p12"
+	head -c 150 "$k/ec.pem" >"$k/cut.pem"
+	printf '{"kty":"EC","d":"AA"}' >"$k/key.jwk"
+	while read -r name text; do
+		c 2 key import x --file "$k/$name" --policy "$p" </dev/null && says "$err" "$text" || { echo "$name: no '$text'" && return 1; }
+	done <<-'EOF'
+		small.pem RSA of 1024 bits is not supported: 2048 to 4096 bits are
+		exponent.pem public exponent is not supported
+		k256.pem curve P-256K (secp256k1) is not supported: P-256, P-384 or P-521 are
+		brainpool.pem curve brainpoolP256r1 is not supported
+		explicit.pem is not supported
+		x.pem keys of type X25519 are not supported: RSA and EC are
+		locked.pem an encrypted private key that was not decrypted
+		locked.der an encrypted private key that was not decrypted
+		old.pem an encrypted private key that was not decrypted
+		public.pem a public key: what is imported is the private one
+		public.der a public key: what is imported is the private one
+		cert.pem a certificate, which has the public key alone
+		cert.der a certificate, which has the public key alone
+		csr.pem a certificate request
+		store.p12 a PKCS#12 file
+		cut.pem a damaged PEM private key
+		key.jwk a JWK, which is not supported
+	EOF
+	# Symmetric keys are raw bytes.
+	printf '\1%s' '0123456789abcdefghijklmnopqrstu' >"$k/good.bin"
+	{ cat "$k/good.bin" && echo; } >"$k/line.bin"
+	{ cat "$k/good.bin" && printf '\r\n'; } >"$k/dos.bin"
+	head -c 33 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$k/hex.txt"
+	printf 00112233445566778899aabbccddeeff >"$k/short.txt"
+	c 2 key import x --kty oct-HSM --file "$k/line.bin" --policy "$p" && says "$err" '33 bytes, the last of which ends a line' &&
+		c 2 key import x --kty oct-HSM --file "$k/dos.bin" --policy "$p" && says "$err" '34 bytes, the last of which end a line' &&
+		c 2 key import x --kty oct-HSM --file "$k/hex.txt" --policy "$p" && says "$err" 'this file has 66; it is hexadecimal text: decode it first' &&
+		c 0 key import text-in --kty oct-HSM --file "$k/short.txt" --policy "$p" && says "$err" 'the file is hexadecimal text' &&
+		c 0 key import raw-in --kty oct-HSM --file "$k/good.bin" --policy "$p" && ! says "$err" 'text' && ! says "$err" 'newline'
 }
 
 test_ctl_key_rotate_disable_enable() {

@@ -217,6 +217,9 @@ static void test_c15_one_damaged_byte_is_no_other_key(void **state)
 		for (unsigned i = 0; i < 3; i++)
 			refused += right_or_refused(names[i]) ? 0 : 1;
 		shell("cd \"$0/hsm\"; rm -rf tokens; cp -a away tokens");
+		/* A module that has read a damaged file may go on missing the object. */
+		(void)CTL(&in, &out, "reload");
+		free(out);
 		GOOD(ask_within("key", 10000));
 	}
 	print_message("%u refused\n", refused);
