@@ -410,6 +410,13 @@
 
 /* bytes: Size of one configuration file. */
 #define KB_MAX_CONFIG (1024 * 1024)
+/* lists: Certificate revocation lists in one file. */
+#define KB_MAX_CRLS 64
+/* bytes: A caller's name in the ledger: of a line of a bearer_file, or of a client certificate. */
+#define KB_MAX_CALLER_NAME 128
+/* bytes: What the ledger keeps of the SHA-256 of a caller's credential: two of them are alike by
+ * chance once in a billion instances with the greatest bearer_file. */
+#define KB_CALLER_SHA256 8
 /* listeners: Entries of "listeners". */
 #define KB_MAX_LISTENERS 16
 /* processes: Gateways of one generation. A control message carries 16 descriptors, and one of them

@@ -5,6 +5,7 @@
 #include <openssl/types.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 
 struct secret;
 
@@ -81,6 +82,23 @@ KB_MUST_CHECK enum kb_err x509_chain_times(struct span pem, struct x509_times *o
  * caller's. */
 X509 *x509_first(struct span pem);
 KB_MUST_CHECK enum kb_err x509_der(struct buf *out, X509 *cert); /* appended */
+
+/* ---- revocation lists (x509_crl.c) ---- */
+
+struct x509_crls {
+	X509_CRL *crl[KB_MAX_CRLS];
+	size_t n;
+};
+/* Every list of a PEM text.  KB_E_KEY_FORMAT when there is none, more than KB_MAX_CRLS, one that
+ * does not decode, or one without an end.  On KB_OK the caller owns them: x509_crls_cleanup(). */
+KB_MUST_CHECK enum kb_err x509_crls_load(struct span pem, struct x509_crls *out);
+void x509_crls_cleanup(struct x509_crls *c); /* KB_AUTO(x509_crls) */
+/* The latest end of an issuer's lists; 0: it has none. */
+int64_t x509_crls_until(const struct x509_crls *c, const X509_NAME *issuer);
+/* When the last begins, and when the first and the last issuer have none that holds. */
+void x509_crls_times(const struct x509_crls *c, struct x509_times *out);
+/* One of them is signed by `ca`. */
+bool x509_crls_cover(const struct x509_crls *c, X509 *ca);
 
 /* ---- what a certificate may be used for (x509_usage.c) ---- */
 

@@ -3,6 +3,7 @@
  * it. */
 #include "config/certificates.h"
 
+#include <openssl/x509.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -64,6 +65,52 @@ static void look_at_roots(const struct look *l, const char *what, struct span pe
 		     t.first_end_s);
 }
 
+/* Lists to refuse by.  Where they are configured a CA without one that holds is no CA. */
+static void look_at_crls(const struct look *l, const char *what, const struct listener_config *c)
+{
+	KB_AUTO(x509_crls) struct x509_crls crls = {.n = 0};
+	KB_AUTO(x509_chain) struct x509_chain roots = {.n = 0};
+	struct x509_times t;
+	char name[128], text[512];
+
+	if (c->client_crl.len == 0)
+		return;
+	if (x509_crls_load(c->client_crl, &crls) != KB_OK) {
+		tell(l, CERTIFICATE_BAD, c->client_crl, what,
+		     "no revocation lists in PEM, too many, or one does not parse", 0);
+		return;
+	}
+	x509_crls_times(&crls, &t);
+	int64_t left_s = t.first_end_s - l->now_s;
+	if (left_s <= 0)
+		tell(l, CERTIFICATE_ENDED, c->client_crl, what,
+		     "put the current list in its place and reload: no client certificate of its "
+		     "CA "
+		     "is accepted any more, because the list ended on ",
+		     t.first_end_s);
+	else if (t.last_begin_s > l->now_s)
+		tell(l, CERTIFICATE_ENDED, c->client_crl, what,
+		     "is the clock right?  A revocation list is not valid before ", t.last_begin_s);
+	/* Lists live for days or weeks: warn when a quarter of that is left. */
+	else if (left_s < SOON_S && left_s < (t.first_end_s - t.last_begin_s) / 4)
+		tell(l, CERTIFICATE_WARNING, c->client_crl, what,
+		     "put the next list in its place and reload: without it no client certificate "
+		     "of its CA is accepted after ",
+		     t.first_end_s);
+	if (x509_chain_load(c->client_ca, &roots) != KB_OK)
+		return; /* told by look_at_roots() */
+	for (size_t i = 0; i < roots.n; i++) {
+		if (x509_crls_cover(&crls, roots.cert[i]))
+			continue;
+		X509_NAME_oneline(X509_get_subject_name(roots.cert[i]), name, sizeof name);
+		snprintf(text, sizeof text,
+			 "no list is signed by the CA %s of client_ca: no certificate that it "
+			 "issued is accepted",
+			 name);
+		tell(l, CERTIFICATE_WARNING, c->client_crl, what, text, 0);
+	}
+}
+
 /* Foreign clients do not look at the usage, and a guest may name the key: no fault. */
 static void look_at_signer(const struct look *l, struct span pem)
 {
@@ -107,6 +154,8 @@ void config_certificates(const struct config *c, int64_t now_s, certificate_note
 		look_at_chain(&l, what, c->listeners[i].certificate);
 		snprintf(what, sizeof what, "listeners[%zu].tls.client_ca", i);
 		look_at_roots(&l, what, c->listeners[i].client_ca);
+		snprintf(what, sizeof what, "listeners[%zu].tls.client_crl", i);
+		look_at_crls(&l, what, &c->listeners[i]);
 	}
 	look_at_chain(&l, "signer.certificates", c->signer_chain);
 	look_at_signer(&l, c->signer_chain);

@@ -124,7 +124,7 @@ static bool is_identity(const struct config *c, const struct snapshot_entry *e)
 
 	for (size_t i = 0; i < c->n_listeners; i++) {
 		const struct listener_config *l = &c->listeners[i];
-		if (l->client_ca.p == e->data.p)
+		if (l->client_ca.p == e->data.p || l->client_crl.p == e->data.p)
 			return false;
 		is_ours |= l->certificate.p == e->data.p || l->key.p == e->data.p;
 	}

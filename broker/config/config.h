@@ -24,13 +24,19 @@ struct api;
 
 enum listener_auth { AUTH_NONE, AUTH_MTLS, AUTH_BEARER }; /* "none", "mtls", "bearer_file" */
 
+struct bearer {
+	uint8_t sha256[32];
+	struct span name; /* whose token it is, for the ledger; may be empty */
+};
+
 struct listener_config {
 	char *address;         /* "127.0.0.1:8443", "[::1]:8443" */
 	char *base_url;        /* without trailing slash; what key ids begin with */
 	const struct api *api; /* the dialect that "apis" names */
 	enum listener_auth auth;
-	struct span certificate, key, client_ca; /* PEM; gateway only; client_ca empty when null */
-	uint8_t (*bearers)[32];                  /* SHA-256 of accepted tokens; vault only */
+	/* PEM; gateway only; the last two are empty when null */
+	struct span certificate, key, client_ca, client_crl;
+	struct bearer *bearers; /* accepted tokens; vault only */
 	size_t n_bearers;
 	char *challenge_authorization,
 		*challenge_resource; /* of the 401 challenge; defaults from base_url */

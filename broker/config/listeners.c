@@ -129,9 +129,23 @@ static const char *pair_fault(struct span certificate, struct span key)
 	return fault;
 }
 
+/* An empty file is a fault as well: without lists there would be no check at all. */
+static void crl_check(const struct section *tls, struct span pem)
+{
+	KB_AUTO(x509_crls) struct x509_crls crls = {.n = 0};
+
+	if (x509_crls_load(pem, &crls) != KB_OK)
+		section_wrong(
+			tls, "client_crl",
+			"the file must have 1 to %d revocation lists in PEM (\"-----BEGIN X509 "
+			"CRL-----\"), each with a nextUpdate; one in DER: openssl crl -inform "
+			"DER -in FILE",
+			KB_MAX_CRLS);
+}
+
 static void tls_load(const struct section *n, struct listener_config *out)
 {
-	static const char *const known[] = {"certificate", "key", "client_ca", NULL};
+	static const char *const known[] = {"certificate", "key", "client_ca", "client_crl", NULL};
 	struct section tls;
 
 	if (!section_object(n, "tls", &tls) || !section_known(&tls, known))
@@ -143,6 +157,15 @@ static void tls_load(const struct section *n, struct listener_config *out)
 		ok = section_file(&tls, "client_ca", MAX_PEM, false, CONFIG_GATEWAY,
 				  &out->client_ca) &&
 		     ok;
+	if (json_has(tls.obj, "client_crl") && !json_has_null(tls.obj, "client_crl")) {
+		if (!json_has(tls.obj, "client_ca") || json_has_null(tls.obj, "client_ca"))
+			section_fault(&tls, "client_crl", "has no effect without client_ca");
+		ok = section_file(&tls, "client_crl", KB_MAX_CONFIG, false, CONFIG_GATEWAY,
+				  &out->client_crl) &&
+		     ok;
+		if (ok && (n->doc->l->parts & CONFIG_GATEWAY) != 0)
+			crl_check(&tls, out->client_crl);
+	}
 	if (!ok || (n->doc->l->parts & CONFIG_GATEWAY) == 0)
 		return;
 	const char *fault = pair_fault(out->certificate, out->key);
@@ -154,7 +177,30 @@ static void tls_load(const struct section *n, struct listener_config *out)
 		section_wrong(&tls, "client_ca", "the file has no PEM certificate");
 }
 
-/* One SHA-256 in lower-case hex a line.  Empty lines and lines that begin with '#' are ignored. */
+/* What follows the digest.  "-" is what sha256sum writes for its standard input: no name. */
+static bool bearer_name(struct span rest, struct span *name)
+{
+	static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    ".-_@:/+";
+	size_t from = 0, to = rest.len;
+
+	while (from < to && (rest.p[from] == ' ' || rest.p[from] == '\t'))
+		from++;
+	while (to > from && (rest.p[to - 1] == ' ' || rest.p[to - 1] == '\t'))
+		to--;
+	if (from == 0 && rest.len > 0)
+		return false; /* a digest that is too long */
+	*name = span_sub(rest, from, to - from);
+	if (span_eq_cstr(*name, "-"))
+		*name = span_of(NULL, 0);
+	for (size_t i = 0; i < name->len; i++)
+		if (name->p[i] == '\0' || strchr(chars, name->p[i]) == NULL)
+			return false;
+	return name->len <= KB_MAX_CALLER_NAME;
+}
+
+/* One SHA-256 in lower-case hex a line, and a name or none.  Empty lines and lines that begin with
+ * '#' are ignored. */
 static void bearers_load(const struct section *n, struct listener_config *out)
 {
 	struct span text = span_of(NULL, 0);
@@ -184,9 +230,15 @@ static void bearers_load(const struct section *n, struct listener_config *out)
 				  MAX_BEARERS);
 			return;
 		}
-		if (!hex_decode(row, out->bearers[out->n_bearers++], 32))
+		struct bearer *b = &out->bearers[out->n_bearers++];
+		if (!hex_decode(span_sub(row, 0, 64), b->sha256, 32))
 			fault_add(n->doc->l, path, line,
 				  "not a SHA-256 in lower-case hex: printf %%s TOKEN | sha256sum");
+		else if (!bearer_name(span_sub(row, 64, row.len), &b->name))
+			fault_add(n->doc->l, path, line,
+				  "after the SHA-256 may come a space and a name: at most %d "
+				  "letters, digits and . - _ @ : / +",
+				  KB_MAX_CALLER_NAME);
 	}
 	if (out->n_bearers == 0)
 		fault_add(n->doc->l, path, 1, "the file has no token: every call would be refused");

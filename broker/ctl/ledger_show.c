@@ -14,10 +14,11 @@
 #include "ctl/output.h"
 #include "process/segment.h"
 
-enum { OPT_KEY = LEDGER_OPT_OWN, OPT_CODE, OPT_SINCE, OPT_LAST, OPT_FOLLOW };
+enum { OPT_KEY = LEDGER_OPT_OWN, OPT_CODE, OPT_CALLER, OPT_SINCE, OPT_LAST, OPT_FOLLOW };
 #define OPTS_SELECT                                                                                \
 	LEDGER_OPT_DIR_ROW, [OPT_KEY] = {"key", 'k', "NAME", "records of this key"},               \
 			    [OPT_CODE] = {"code", 0, "CODE", "records of this outcome"},           \
+			    [OPT_CALLER] = {"caller", 0, "CALLER", "records of this credential"},  \
 			    [OPT_SINCE] = {"since", 's', "TIME", "records since then"},            \
 			    [OPT_LAST] = {"lines", 'n', "N", "the last N of them"}
 const struct ctl_opt ledger_show_opts[] = {OPTS_SELECT, {NULL, 0, NULL, NULL}};
@@ -30,7 +31,7 @@ enum { TAIL_LINES = 10, MAX_LINES = 1000000, FOLLOW_MS = 300 };
 
 struct viewer {
 	const struct ctl *c;
-	const char *key, *code;
+	const char *key, *code, *caller;
 	int64_t since_s;
 	char **ring; /* the last `most` lines, with --lines */
 	size_t most, n;
@@ -95,6 +96,15 @@ static bool add_sum(struct buf *out, const struct json_t *doc)
 	return true;
 }
 
+static void add_caller(struct buf *out, const struct json_t *doc)
+{
+	struct span s;
+
+	if (json_get_str(doc, "caller", KB_MAX_RECORD, &s) != KB_OK || span_eq_cstr(s, "none"))
+		return;
+	add_field(out, doc, json_has(doc, "caller_name") ? "caller_name" : "caller", "as ");
+}
+
 static void line_text(struct buf *out, const struct json_t *doc)
 {
 	int64_t seq = 0;
@@ -110,6 +120,7 @@ static void line_text(struct buf *out, const struct json_t *doc)
 	add_field(out, doc, "key", "");
 	add_field(out, doc, "issuer", "by ");
 	add_field(out, doc, "vm", "to ");
+	add_caller(out, doc);
 	if (!add_sum(out, doc))
 		add_field(out, doc, "peer", "from ");
 	bool is_repeat = false;
@@ -120,6 +131,24 @@ static void line_text(struct buf *out, const struct json_t *doc)
 		buf_addf(out, "  the configuration of record %lld again", (long long)seq);
 	add_failings(out, doc);
 	buf_add_str(out, "\n");
+}
+
+/* By its name, as the record has it ("bearer:0123456789abcdef", "none"), or by a SHA-256, whole or
+ * its start as the record has it. */
+static bool is_caller(const char *want, const struct json_t *doc)
+{
+	const size_t digits = (size_t)2 * KB_CALLER_SHA256, len = strlen(want);
+	struct span s;
+
+	if (json_get_str(doc, "caller_name", KB_MAX_RECORD, &s) == KB_OK && span_eq_cstr(s, want))
+		return true;
+	if (json_get_str(doc, "caller", KB_MAX_RECORD, &s) != KB_OK)
+		return false;
+	if (span_eq_cstr(s, want))
+		return true;
+	struct span digest = span_sub(s, span_find(s, 0, ':') + 1, s.len);
+	return digest.len == digits && (len == digits || len == 64) &&
+	       span_eq(digest, span_of((const uint8_t *)want, digits));
 }
 
 static bool is_wanted(const struct viewer *v, const struct json_t *doc)
@@ -133,6 +162,8 @@ static bool is_wanted(const struct viewer *v, const struct json_t *doc)
 		return false;
 	if (v->code != NULL &&
 	    (json_get_str(doc, "code", KB_MAX_RECORD, &s) != KB_OK || !span_eq_cstr(s, v->code)))
+		return false;
+	if (v->caller != NULL && !is_caller(v->caller, doc))
 		return false;
 	if (v->since_s == 0)
 		return true;
@@ -269,7 +300,10 @@ static int follow(struct viewer *v, int dir)
 
 static int view(struct ctl *c, bool is_tail)
 {
-	struct viewer v = {.c = c, .key = ctl_value(c, OPT_KEY), .code = ctl_value(c, OPT_CODE)};
+	struct viewer v = {.c = c,
+			   .key = ctl_value(c, OPT_KEY),
+			   .code = ctl_value(c, OPT_CODE),
+			   .caller = ctl_value(c, OPT_CALLER)};
 	struct segment_fault fault = {.line = 0};
 	const char *since = ctl_value(c, OPT_SINCE), *lines = ctl_value(c, OPT_LAST);
 	long long most = is_tail ? TAIL_LINES : 0;

@@ -211,16 +211,27 @@ static void submit(struct conn *c)
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	uint64_t id = exchange_next_id(shared->exchange, c->way.record != RECORD_NONE, c->uuid);
 
+	SSL *ssl = bufferevent_openssl_get_ssl(c->bev);
+
+	char client_name[KB_MAX_CALLER_NAME];
+	size_t client_name_len;
+
 	set_state(c, CONN_WAIT);
 	c->complete_us = clock_mono_us();
 	struct frame_request f = {
 		.id = id,
 		.listener = c->listener,
-		.has_client_cert = tls_client_verified(bufferevent_openssl_get_ssl(c->bev)),
 		.deadline_ms = c->complete_us / 1000 + KB_REQUEST_MS,
 		.peer = span_str(c->peer_text),
 	};
 	memcpy(f.uuid, c->uuid, sizeof f.uuid);
+	f.has_certificate =
+		tls_client_identity(ssl, f.client_sha256, client_name, &client_name_len);
+	f.client_name = span_of(client_name, client_name_len);
+	f.has_client_cert = f.has_certificate && tls_client_verified(ssl, clock_wall_s());
+	/* The client may have a newer certificate: it shows it on a new connection. */
+	if (f.has_certificate && !f.has_client_cert)
+		c->is_keep_alive = false;
 	enum kb_err err = request_frame(&f, in, c->head_len, c->body_len, listener->api->max_bearer,
 					&shared->frame);
 	request_wipe(in, c->head_len + c->body_len);

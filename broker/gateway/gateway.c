@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/conn.h"
+#include "gateway/memory.h"
 #include "gateway/metrics.h"
 #include "gateway/tls.h"
 #include "process/confine.h"
@@ -25,6 +26,7 @@ struct listener {
 	struct event *accepting;
 	int fd;
 	uint8_t index;
+	int64_t crls_until_s; /* 0: no revocation lists, or their end was reported */
 };
 
 struct gateway {
@@ -218,6 +220,23 @@ static void trim_memory(struct gateway *g, int64_t now_ms)
 	g->is_trim_due = true;
 }
 
+/* Each handshake fails from then on, and what a stranger can repeat is not logged: so say it once.
+ */
+static void watch_crls(struct gateway *g)
+{
+	for (size_t i = 0; i < g->n_listeners; i++) {
+		struct listener *l = &g->listener[i];
+		if (l->crls_until_s == 0 || clock_wall_s() < l->crls_until_s)
+			continue;
+		l->crls_until_s = 0;
+		log_event(LOG_ERROR, "gateway.client_crl", "listener",
+			  g->shared.listener[i].base_url, "what",
+			  "a revocation list of tls.client_crl has ended: no client certificate of "
+			  "its CA is accepted",
+			  "fix", "put the current list in its place and reload", NULL);
+	}
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct gateway *g = arg;
@@ -229,6 +248,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	conn_expire(&g->shared, now_ms);
 	exchange_tick(g->shared.exchange, now_ms);
 	trim_memory(g, now_ms);
+	watch_crls(g);
 	if (g->drain_ms != 0)
 		drain_tick(g, now_ms);
 	else if (g->paused_until_ms != 0 ? now_ms >= g->paused_until_ms
@@ -278,6 +298,7 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 	struct tls_server tls = {.certificate = cfg->certificate,
 				 .key = cfg->key,
 				 .client_ca = cfg->client_ca,
+				 .client_crl = cfg->client_crl,
 				 .is_client_required = cfg->auth == AUTH_MTLS};
 	struct listener *l = &g->listener[index];
 	const char *why;
@@ -294,6 +315,7 @@ static enum kb_err open_listener(struct gateway *g, const struct listener_config
 		log_event(LOG_ERROR, "gateway.tls", "listener", cfg->address, "why", why, NULL);
 		return err;
 	}
+	l->crls_until_s = tls_crls_until(l->tls);
 	l->accepting = event_new(g->shared.base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
 	if (l->accepting == NULL)
 		return KB_E_NOMEM;
@@ -452,6 +474,7 @@ int gateway_main(const struct process_start *start)
 	struct gateway g = {.start = start, .spare_fd = -1, .exit_code = PROCESS_EXIT_RESTART};
 	enum kb_err err = KB_E_NOMEM;
 
+	memory_wipe_events();
 	g.shared.refused = start->page->refused;
 	g.shared.self = start->stats;
 	g.shared.on_space = on_space;

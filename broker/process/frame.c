@@ -14,7 +14,7 @@
 
 enum {
 	FRAME_VERSION = 1,
-	FIXED_BYTES = 128, /* at least what a request has beside its spans' bytes */
+	FIXED_BYTES = 192, /* at least what a request has beside its spans' bytes */
 };
 
 _Static_assert(KB_MAX_REPLY + 2 * KB_MAX_RECORD + KB_MAX_REFUSAL + 4096 <= KB_MAX_FRAME,
@@ -152,6 +152,8 @@ bool frame_needs_record(uint64_t id)
 static bool request_ok(const struct frame_request *r, size_t body_len)
 {
 	return r->id != 0 && r->method != KB_METHOD_NONE && r->method <= KB_METHOD_DELETE &&
+	       (r->has_certificate || (!r->has_client_cert && r->client_name.len == 0)) &&
+	       r->client_name.len <= KB_MAX_CALLER_NAME &&
 	       (r->has_authorization || !r->has_bearer) && (r->has_bearer || r->bearer.len == 0) &&
 	       r->bearer.len <= KB_MAX_BEARER && r->peer.len <= KB_MAX_PEER &&
 	       r->target.len <= KB_MAX_REQUEST_LINE && r->query.len <= KB_MAX_REQUEST_LINE &&
@@ -167,8 +169,9 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 		return KB_E_FRAME;
 	/* All of the memory at once: a block that realloc() gave up would keep the bearer token. */
 	buf_reset(out);
-	if (buf_reserve(out, FIXED_BYTES + r->peer.len + r->target.len + r->query.len +
-				     r->client_request_id.len + r->bearer.len + body_len) == NULL)
+	if (buf_reserve(out, FIXED_BYTES + r->peer.len + r->client_name.len + r->target.len +
+				     r->query.len + r->client_request_id.len + r->bearer.len +
+				     body_len) == NULL)
 		return KB_E_NOMEM;
 	put_type(out, TYPE_REQUEST);
 	put_u64(out, r->id, 8);
@@ -179,6 +182,9 @@ enum kb_err frame_open_request(const struct frame_request *r, size_t body_len, s
 	put_u64(out, r->has_bearer, 1);
 	buf_add(out, r->bearer_sha256, sizeof r->bearer_sha256);
 	put_u64(out, r->has_client_cert, 1);
+	put_u64(out, r->has_certificate, 1);
+	buf_add(out, r->client_sha256, sizeof r->client_sha256);
+	put_span(out, r->client_name);
 	put_u64(out, r->is_json, 1);
 	put_u64(out, (uint64_t)r->deadline_ms, 8);
 	put_span(out, r->peer);
@@ -213,6 +219,9 @@ enum kb_err frame_get_request(struct span message, struct frame_request *r)
 	r->has_bearer = get_bool(&c);
 	get_bytes(&c, r->bearer_sha256, sizeof r->bearer_sha256);
 	r->has_client_cert = get_bool(&c);
+	r->has_certificate = get_bool(&c);
+	get_bytes(&c, r->client_sha256, sizeof r->client_sha256);
+	r->client_name = get_span(&c, KB_MAX_CALLER_NAME);
 	r->is_json = get_bool(&c);
 	r->deadline_ms = (int64_t)get_u64(&c, 8);
 	r->peer = get_span(&c, KB_MAX_PEER);

@@ -22,7 +22,12 @@ struct frame_request {
 	bool has_authorization;    /* an Authorization header was there */
 	bool has_bearer;           /* … of scheme Bearer: bearer_sha256 holds */
 	uint8_t bearer_sha256[32]; /* SHA-256 of the bearer token */
-	bool has_client_cert;      /* TLS client certificate, verified against client_ca */
+	bool has_client_cert; /* TLS client certificate, verified against client_ca and valid now */
+	/* There is one that was verified by the handshake, whether or not it still is valid: its
+	 * SHA-256 and name hold.  For the record. */
+	bool has_certificate;
+	uint8_t client_sha256[32];
+	struct span client_name; /* common name or first alternative name; may be empty */
 	bool is_json; /* Content-Type is application/json (any parameters), or there is no body */
 	int64_t deadline_ms;           /* clock_mono_ms(): later nobody waits for the answer */
 	struct span peer;              /* address as text, without port */

@@ -45,7 +45,8 @@ static bool is_in_force(const struct config *c, struct span pem)
 
 	for (size_t i = 0; i < c->n_listeners && !is_used; i++)
 		is_used = span_eq(c->listeners[i].certificate, pem) ||
-			  span_eq(c->listeners[i].client_ca, pem);
+			  span_eq(c->listeners[i].client_ca, pem) ||
+			  span_eq(c->listeners[i].client_crl, pem);
 	for (size_t i = 0; i < c->n_issuers && !is_used; i++)
 		is_used = span_eq(c->issuers[i].ca, pem);
 	return is_used;

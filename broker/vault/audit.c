@@ -59,6 +59,9 @@ static void write_line(const struct audit *a, bool has_failings, struct buf *b)
 	json_add_member(b, "request", span_str(uuid));
 	add_cut(b, "client_request", a->client_request_id);
 	add_cut(b, "peer", a->peer);
+	if (a->caller != NULL)
+		json_add_member(b, "caller", span_str(a->caller));
+	add_cut(b, "caller_name", a->caller_name);
 	add_cut(b, "listener", span_str(a->base_url));
 	json_add_member(b, "config", span_sub(span_str(a->config_digest), 0, 16));
 	add_cut(b, "key", a->key);

@@ -11,6 +11,8 @@ struct audit { /* all borrowed; empty spans and NULL are left out of the record 
 	enum kb_err code;
 	const uint8_t *uuid; /* 16 bytes */
 	struct span client_request_id, peer;
+	const char *caller; /* the kind of credential and the start of its SHA-256, or "none" */
+	struct span caller_name;
 	const char *base_url;      /* of the listener */
 	const char *config_digest; /* hex; of the configuration in force */
 	struct span key, version;

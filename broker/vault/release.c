@@ -2,7 +2,6 @@
  * asked, decide() whether it is permitted, and keystore_wrap(), which demands decide()'s grant,
  * wraps the key.  Trusts the gateway for what TLS and HTTP said.  Must never release a key without
  * a record of it. */
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "api/api.h"
@@ -16,6 +15,7 @@
 #include "policy/explain.h"
 #include "policy/token.h"
 #include "vault/audit.h"
+#include "vault/caller.h"
 #include "vault/hsm.h"
 #include "vault/issuers.h"
 #include "vault/nonce.h"
@@ -35,6 +35,7 @@ struct job { /* one request */
 	struct grant *grant;
 	uint8_t token_digest[32], blob_digest[32];
 	int64_t now_us;
+	struct caller caller;
 	uint16_t retry_s; /* of a 503; 0: the usual */
 	struct audit audit;
 };
@@ -44,31 +45,6 @@ static void job_free(struct job *j)
 	token_free(j->token);
 	grant_free(j->grant);
 	call_free(&j->call);
-}
-
-static enum kb_err authenticate(const struct frame_request *rq,
-				const struct listener_config *listener)
-{
-	bool is_known = false;
-
-	/* The first request of an SDK has neither credential nor body: it wants the challenge, and
-	 * sends the body only afterwards. */
-	if (!rq->has_authorization && rq->body.len == 0)
-		return KB_E_NO_CREDENTIAL;
-	switch (listener->auth) {
-	case AUTH_NONE:
-		return KB_OK;
-	case AUTH_MTLS:
-		return rq->has_client_cert ? KB_OK : KB_E_CREDENTIAL;
-	case AUTH_BEARER:
-		if (!rq->has_bearer)
-			return rq->has_authorization ? KB_E_CREDENTIAL : KB_E_NO_CREDENTIAL;
-		/* Compare with all, in constant time: the time must not show which one is near. */
-		for (size_t i = 0; i < listener->n_bearers; i++)
-			is_known |= CRYPTO_memcmp(listener->bearers[i], rq->bearer_sha256, 32) == 0;
-		return is_known ? KB_OK : KB_E_CREDENTIAL;
-	}
-	KB_BUG();
 }
 
 /* The record and version that the call names. */
@@ -379,7 +355,10 @@ void vault_answer(struct vault *v, const struct frame_request *rq, struct frame_
 		.config_digest = v->config->digest,
 		.explain = v->explain,
 	};
-	if ((err = authenticate(rq, j.listener)) != KB_OK)
+	err = caller_authenticate(rq, j.listener, &j.caller);
+	j.audit.caller = j.caller.text;
+	j.audit.caller_name = j.caller.name;
+	if (err != KB_OK)
 		goto refuse;
 	err = j.api->route(&j.request, &j.place, &j.call);
 	j.audit.key = j.call.key;

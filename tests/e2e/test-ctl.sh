@@ -347,6 +347,22 @@ test_ctl_ledger_show() {
 		run 2 "$ctl" ledger tail --dir "$tmp/ledger" -n 0 && says "$err" '--lines'
 }
 
+test_b29_ctl_ledger_show_caller() {
+	ledger_make
+	record '"time":"2026-11-21T10:00:05.000000Z","event":"release","outcome":"refused","code":"POLICY","key":"rsa","caller":"bearer:0123456789abcdef","caller_name":"agent-7"'
+	record '"time":"2026-11-21T10:00:06.000000Z","event":"release","outcome":"refused","code":"POLICY","key":"rsa","caller":"certificate:fedcba9876543210"'
+	record '"time":"2026-11-21T10:00:07.000000Z","event":"release","outcome":"refused","code":"POLICY","key":"rsa","caller":"none"'
+	run 0 "$ctl" ledger tail --dir "$tmp/ledger" -n 3 && says "$out" 'as agent-7' && says "$out" 'as certificate:fedcba9876543210' &&
+		is "$(echo "$out" | grep -c ' as ')" 2 || return 1
+	for who in agent-7 bearer:0123456789abcdef 0123456789abcdef 0123456789abcdef000000000000000000000000000000000000000000000000; do
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --caller $who --json && is "$out" "$(sed -n 5p "$ledger")" || return 1
+	done
+	run 0 "$ctl" ledger show --dir "$tmp/ledger" --caller none --json && is "$out" "$(sed -n 7p "$ledger")" || return 1
+	for who in agent bearer: 0123456789abcde certificate:0123456789abcdef; do
+		run 0 "$ctl" ledger show --dir "$tmp/ledger" --caller $who && is "$out" "" || return 1
+	done
+}
+
 # A ledger of an earlier version: a record's key with U+009B, U+202E, U+2066, U+061C, U+200F and DEL's neighbours as they are.
 test_d18_ctl_ledger_show_is_safe_for_a_terminal() {
 	ledger_make

@@ -553,7 +553,7 @@ static void test_bearer_credentials(void **state)
 	static const char digests[] =
 		"# printf let-me-in | sha256sum\n"
 		"0000000000000000000000000000000000000000000000000000000000000000\n"
-		"%s\n";
+		"%s agent-7\n";
 	static const char *const refused[] = {"Authorization: Bearer let-me-i\r\n",
 					      "Authorization: Bearer let-me-in2\r\n",
 					      "Authorization: Basic bGV0LW1lLWlu\r\n"};
@@ -579,6 +579,11 @@ static void test_bearer_credentials(void **state)
 	/* RFC 9110 §11.1: the scheme's case does not matter */
 	a.headers = "Authorization: bearer   let-me-in\r\n";
 	released_once(&a);
+	/* Whose token it was: the start of its digest, and the name that its line has. */
+	char caller[64];
+	snprintf(caller, sizeof caller, "\"caller\":\"bearer:%.16s\"", hex);
+	assert_int_equal(ledger_count(&in, caller), 1);
+	assert_int_equal(ledger_count(&in, "\"caller_name\":\"agent-7\""), 1);
 	GOOD(place_call(&in.at, "GET", "/keys/p256?api-version=7.4",
 			"Authorization: Bearer guest\r\n", NULL, &r));
 	assert_int_equal(r.status, 401);

@@ -426,6 +426,45 @@ static void test_b20_certificate_replaced_under_load(void **state)
 	GOOD(invariants_begin(&in, &good)); /* other processes now */
 }
 
+/* ---- what stays of a credential ---- */
+
+/* A token that came in pieces, whole and half: it is in no memory of the gateway afterwards. */
+static void test_b30_no_token_in_memory(void **state)
+{
+	enum { LINKS = 64, PIECE = 24 };
+	static const char canary[] = "b30-4f1d2c9a7e5b-canary";
+	char text[512];
+	struct reply r;
+
+	(void)state;
+	invariants_secret(canary, sizeof canary - 1);
+	int len = snprintf(text, sizeof text,
+			   "GET /keys/none?api-version=7.4 HTTP/1.1\r\nHost: x\r\nAuthorization: "
+			   "Bearer %s\r\nX-Other: 0123456789\r\n\r\n",
+			   canary);
+	/* Many at once: memory that the next connection uses again is overwritten anyway. */
+	struct link *l[LINKS];
+	for (int half = 0; half <= 1; half++) {
+		size_t all = (size_t)len - (half ? 4 : 0);
+		for (unsigned i = 0; i < LINKS; i++)
+			GOOD(link_open(&in.at, &l[i]));
+		for (size_t at = 0; at < all; at += PIECE) {
+			for (unsigned i = 0; i < LINKS; i++)
+				GOOD(link_send(l[i], text + at,
+					       all - at < PIECE ? all - at : PIECE));
+			sleep_ms(20); /* so that it is read alone */
+		}
+		for (unsigned i = 0; i < LINKS; i++) {
+			if (!half) {
+				GOOD(link_receive(l[i], &r));
+				assert_int_equal(r.status, 404);
+				reply_free(&r);
+			}
+			link_close(l[i]);
+		}
+	}
+}
+
 /* ---- client certificates ---- */
 
 /* The handshake may seem done to a TLS 1.3 client that is about to be refused: what it writes must
@@ -505,6 +544,13 @@ static void test_b14_client_certificates(void **state)
 	client_is_refused(foreign, key, "one of another CA");
 	client_is_refused(own, key, "a self-signed one");
 	client_is_refused(server, key, "a server's");
+	/* Who was given a key is recorded. */
+	uint8_t digest[32];
+	char caller[64] = "\"caller\":\"certificate:";
+	assert_int_equal(X509_digest(fine, EVP_sha256(), digest, NULL), 1);
+	for (size_t i = 0; i < 8; i++)
+		snprintf(caller + strlen(caller), 3, "%02x", digest[i]);
+	assert_true(ledger_count(&in, caller) > 0);
 	X509_free(fine);
 	X509_free(expired);
 	X509_free(server);
@@ -513,6 +559,108 @@ static void test_b14_client_certificates(void **state)
 	X509_free(own);
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(foreign_key);
+}
+
+static void put_public(const char *name, BIO *bio)
+{
+	char path[160], *text;
+	long n = BIO_get_mem_data(bio, &text);
+
+	GOOD(instance_write(&in, name, text, (size_t)n));
+	snprintf(path, sizeof path, "%s/%s", in.dir, name);
+	assert_int_equal(chmod(path, 0644), 0);
+	BIO_free(bio);
+}
+
+/* The CA's list, for a day: it names that certificate, or (NULL) nothing. */
+static void put_list(X509 *issuer, EVP_PKEY *key, X509 *revoked)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *from = X509_gmtime_adj(NULL, -3600), *to = X509_gmtime_adj(NULL, 86400);
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	assert_true(X509_CRL_set_version(crl, 1) == 1 &&
+		    X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer)) == 1 &&
+		    X509_CRL_set1_lastUpdate(crl, from) == 1 &&
+		    X509_CRL_set1_nextUpdate(crl, to) == 1);
+	if (revoked != NULL) {
+		X509_REVOKED *r = X509_REVOKED_new();
+		assert_true(X509_REVOKED_set_serialNumber(r, X509_get_serialNumber(revoked)) == 1 &&
+			    X509_REVOKED_set_revocationDate(r, from) == 1 &&
+			    X509_CRL_add0_revoked(crl, r) == 1);
+	}
+	assert_true(X509_CRL_sign(crl, key, EVP_sha256()) > 0 &&
+		    PEM_write_bio_X509_CRL(bio, crl) == 1);
+	put_public("tls/crl.pem", bio);
+	X509_CRL_free(crl);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
+}
+
+/* The status that a connection, or a new one (NULL), gets for a GET; 0: none. */
+static int status_on(struct link *l)
+{
+	struct link *own = NULL;
+	struct reply r;
+	int status = 0;
+
+	if (l == NULL && link_open(&in.at, &own) != NULL)
+		return 0;
+	if (link_call(l == NULL ? own : l, "GET", "/keys/none?api-version=7.4",
+		      "Authorization: Bearer x\r\n", NULL, &r) == NULL) {
+		status = r.status;
+		reply_free(&r);
+	}
+	link_close(own);
+	return status;
+}
+
+/* A certificate is revoked: a connection from before the reload has no more to say, either. */
+static void test_b28_revoked_by_a_reload(void **state)
+{
+	EVP_PKEY *root_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
+	X509 *root = certificate(root_key, NULL, NULL, NULL, 30);
+	X509_NAME *name = X509_NAME_new(); /* another than the leaf's: or it is its own issuer */
+	assert_true(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+					       (const unsigned char *)"clients", -1, -1, 0) == 1 &&
+		    X509_set_subject_name(root, name) == 1 &&
+		    X509_set_issuer_name(root, name) == 1 &&
+		    X509_sign(root, root_key, EVP_sha256()) > 0);
+	X509_NAME_free(name);
+	X509 *one = certificate(key, root, root_key, "clientAuth", 30);
+	BIO *pem = BIO_new(BIO_s_mem());
+	struct link *l;
+
+	(void)state;
+	assert_int_equal(PEM_write_bio_X509(pem, root), 1);
+	put_public("tls/own.pem", pem);
+	put_list(root, root_key, NULL);
+	json_t *config = instance_json(&in, "keybroker.json"),
+	       *listener = json_array_get(json_object_get(config, "listeners"), 0),
+	       *tls = json_object_get(listener, "tls");
+	json_object_set_new(tls, "client_ca", json_string("tls/own.pem"));
+	json_object_set_new(tls, "client_crl", json_string("tls/crl.pem"));
+	json_object_set_new(listener, "auth", json_string("mtls"));
+	GOOD(instance_json_write(&in, "keybroker.json", config));
+	assert_true(SSL_CTX_use_certificate(in.at.tls, one) == 1 &&
+		    SSL_CTX_use_PrivateKey(in.at.tls, key) == 1);
+	assert_int_equal(reload(), 0);
+	GOOD(link_open(&in.at, &l));
+	assert_int_equal(status_on(l), 404);
+	put_list(root, root_key, one);
+	assert_int_equal(reload(), 0);
+	int status = status_on(l);
+	assert_true(status == 0 || status == 503);
+	link_close(l);
+	assert_int_equal(status_on(NULL), 0);
+	put_list(root, root_key, NULL);
+	assert_int_equal(reload(), 0);
+	assert_int_equal(status_on(NULL), 404);
+	X509_free(root);
+	X509_free(one);
+	EVP_PKEY_free(root_key);
+	EVP_PKEY_free(key);
+	GOOD(invariants_begin(&in, &good)); /* other processes now */
 }
 
 static int setup(void **state)
@@ -537,7 +685,9 @@ int main(void)
 		attack(test_b12_cost_of_a_refused_handshake),
 		attack(test_b13_early_data),
 		attack(test_b20_certificate_replaced_under_load),
+		attack(test_b30_no_token_in_memory),
 		attack(test_b14_client_certificates),
+		attack(test_b28_revoked_by_a_reload),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -43,8 +43,8 @@ static inline void tls_mint_add(X509 *cert, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
-/* Signed by `issuer`, or by itself; `usage`: extended key usage or NULL; valid from an hour ago for
- * `seconds` from now. */
+/* Signed by `issuer`, or by itself; `name`: the common name, or "@" and an alternative name;
+ * `usage`: extended key usage or NULL; valid from an hour ago for `seconds` from now. */
 static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
 					     const struct tls_pair *issuer, const char *usage,
 					     long seconds)
@@ -57,8 +57,9 @@ static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
 	p->key = key; /* owned now */
 	p->cert = X509_new();
 	tls_mint_check(p->key != NULL && p->cert != NULL, "key");
-	tls_mint_check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-						  (const unsigned char *)name, -1, -1, 0),
+	tls_mint_check(name[0] == '@' ||
+			       X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
+							  (const unsigned char *)name, -1, -1, 0),
 		       "name");
 	tls_mint_check(X509_set_version(p->cert, 2) &&
 			       ASN1_INTEGER_set(X509_get_serialNumber(p->cert), ++serial) &&
@@ -74,6 +75,11 @@ static inline struct tls_pair *tls_mint_with(EVP_PKEY *key, const char *name,
 	X509_NAME_free(subject);
 	tls_mint_add(p->cert, NID_basic_constraints,
 		     issuer == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
+	if (name[0] == '@') {
+		char san[256];
+		snprintf(san, sizeof san, "IP:192.0.2.1,DNS:%s", name + 1);
+		tls_mint_add(p->cert, NID_subject_alt_name, san);
+	}
 	if (usage != NULL)
 		tls_mint_add(p->cert, NID_ext_key_usage, usage);
 	tls_mint_check(X509_sign(p->cert, issuer == NULL ? p->key : issuer->key, EVP_sha256()) > 0,
@@ -104,6 +110,42 @@ static inline void tls_mint_free(struct tls_pair *p)
 	buf_free(&p->cert_pem);
 	buf_free(&p->key_pem);
 	free(p);
+}
+
+/* A revocation list of `issuer` that names `revoked` (or nothing), from an hour ago for `seconds`
+ * from now (0: without an end), appended to `out`. */
+static inline void tls_mint_crl(struct buf *out, const struct tls_pair *issuer,
+				const struct tls_pair *revoked, long seconds)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *from = X509_gmtime_adj(NULL, -3600), *to = X509_gmtime_adj(NULL, seconds);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text;
+
+	tls_mint_check(crl != NULL && from != NULL && to != NULL && bio != NULL, "memory");
+	tls_mint_check(X509_CRL_set_version(crl, 1) &&
+			       X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->cert)) &&
+			       X509_CRL_set1_lastUpdate(crl, from) &&
+			       (seconds == 0 || X509_CRL_set1_nextUpdate(crl, to)),
+		       "list");
+	if (revoked != NULL) {
+		X509_REVOKED *r = X509_REVOKED_new();
+		tls_mint_check(r != NULL &&
+				       X509_REVOKED_set_serialNumber(
+					       r, X509_get_serialNumber(revoked->cert)) &&
+				       X509_REVOKED_set_revocationDate(r, from) &&
+				       X509_CRL_add0_revoked(crl, r),
+			       "entry");
+	}
+	tls_mint_check(X509_CRL_sort(crl) && X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0 &&
+			       PEM_write_bio_X509_CRL(bio, crl),
+		       "list");
+	long n = BIO_get_mem_data(bio, &text);
+	buf_add(out, text, (size_t)n);
+	BIO_free(bio);
+	X509_CRL_free(crl);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
 }
 
 /* A client that trusts `ca` and shows `own` (may be NULL); no limits of its own, so that it is the

@@ -10,7 +10,9 @@
 /* cmocka needs the above first */
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/secret.h"
+#include "config/certificates.h"
 #include "config/change.h"
 #include "tests/unit/tls_mint.h"
 
@@ -183,6 +185,110 @@ static void test_e10_a_file_of_two_uses(void **state)
 	    "\"tls/ca.pem\"|' keybroker.json");
 }
 
+/* A list of revoked certificates says who may ask: any change of it ends the old judgement. */
+static void test_b28_a_new_list_judges(void **state)
+{
+	KB_AUTO(buf) struct buf list;
+
+	(void)state;
+	buf_init(&list, 65536);
+	tls_mint_crl(&list, ca, NULL, 3600);
+	put("tls/crl.pem", buf_span(&list));
+	struct loaded without = load();
+	run("sed -i 's|\"client_ca\": \"tls/ca.pem\"|&, \"client_crl\": \"tls/crl.pem\"|' "
+	    "keybroker.json");
+	struct loaded old = load();
+	assert_true(old.c->listeners[0].client_crl.len > 0);
+	assert_int_equal(config_change(without.c, without.src, old.c, old.src), CHANGE_JUDGES);
+	assert_int_equal(config_change(old.c, old.src, without.c, without.src), CHANGE_JUDGES);
+	buf_reset(&list);
+	tls_mint_crl(&list, ca, server, 3600);
+	put("tls/crl.pem", buf_span(&list));
+	struct loaded now = load();
+	assert_int_equal(config_change(old.c, old.src, now.c, now.src), CHANGE_JUDGES);
+	unload(&without);
+	unload(&old);
+	unload(&now);
+	/* One file with two uses: as a certificate it may change, as a list not. */
+	run("cp tls/server.pem was && cat tls/crl.pem >> tls/server.pem && "
+	    "sed -i 's|tls/crl.pem|tls/server.pem|' keybroker.json");
+	old = load();
+	run("cat was tls/crl.pem tls/crl.pem > tls/server.pem");
+	now = load();
+	assert_int_equal(config_change(old.c, old.src, now.c, now.src), CHANGE_JUDGES);
+	unload(&old);
+	unload(&now);
+	run("cp was tls/server.pem && sed -i 's|, \"client_crl\": \"tls/server.pem\"||' "
+	    "keybroker.json");
+}
+
+struct noted {
+	enum certificate_state state;
+	char text[1024];
+};
+
+static void note_last(void *ctx, enum certificate_state state, struct span pem, const char *text)
+{
+	struct noted *n = ctx;
+
+	(void)pem;
+	if (strstr(text, "client_crl") == NULL)
+		return;
+	assert_int_equal(n->text[0], '\0'); /* one finding each */
+	n->state = state;
+	snprintf(n->text, sizeof n->text, "%s", text);
+}
+
+/* What check, start and reload say of a list, as time goes by. */
+static void test_b28_lists_that_end(void **state)
+{
+	static const struct {
+		int64_t later_s;
+		enum certificate_state state;
+		const char *says; /* NULL: nothing */
+	} want[] = {
+		{0, CERTIFICATE_BAD, NULL},
+		{15000, CERTIFICATE_WARNING, "put the next list in its place"},
+		{20001, CERTIFICATE_ENDED, "put the current list in its place"},
+		{-7200, CERTIFICATE_ENDED, "is the clock right?"},
+	};
+	KB_AUTO(buf) struct buf list;
+	struct tls_pair *other = tls_mint("other CA", NULL, NULL, 3600);
+	int64_t now_s = clock_wall_s();
+
+	(void)state;
+	buf_init(&list, 65536);
+	tls_mint_crl(&list, ca, NULL, 20000);
+	put("tls/crl.pem", buf_span(&list));
+	run("sed -i 's|\"client_ca\": \"tls/ca.pem\"|&, \"client_crl\": \"tls/crl.pem\"|' "
+	    "keybroker.json");
+	struct loaded l = load();
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		struct noted n = {.text = ""};
+		config_certificates(l.c, now_s + want[i].later_s, note_last, &n);
+		if (want[i].says == NULL) {
+			assert_string_equal(n.text, "");
+			continue;
+		}
+		assert_int_equal(n.state, want[i].state);
+		assert_non_null(strstr(n.text, want[i].says));
+	}
+	unload(&l);
+	/* the list of another CA alone */
+	buf_reset(&list);
+	tls_mint_crl(&list, other, NULL, 20000);
+	put("tls/crl.pem", buf_span(&list));
+	l = load();
+	struct noted n = {.text = ""};
+	config_certificates(l.c, now_s, note_last, &n);
+	assert_int_equal(n.state, CERTIFICATE_WARNING);
+	assert_non_null(strstr(n.text, "no list is signed by the CA"));
+	assert_non_null(strstr(n.text, "test CA"));
+	unload(&l);
+	tls_mint_free(other);
+	run("sed -i 's|, \"client_crl\": \"tls/crl.pem\"||' keybroker.json");
+}
+
 static void test_e14_what_needs_a_restart_is_named(void **state)
 {
 	char names[64];
@@ -256,6 +362,8 @@ int main(void)
 		cmocka_unit_test(test_e10_what_ends_the_judging_of_the_old),
 		cmocka_unit_test(test_e10_a_file_of_two_uses),
 		cmocka_unit_test(test_e15_weak_certificate),
+		cmocka_unit_test(test_b28_a_new_list_judges),
+		cmocka_unit_test(test_b28_lists_that_end),
 		cmocka_unit_test(test_e14_what_needs_a_restart_is_named),
 		cmocka_unit_test(test_e14_the_manual_has_the_table),
 	};

@@ -586,6 +586,70 @@ static void test_config_no_listeners(void **state)
 }
 
 /* 4,096 tokens are the most; none is dropped in silence. */
+/* "DIGEST NAME": the digest alone, and what sha256sum writes, are as good as before. */
+static void test_b29_config_bearer_names(void **state)
+{
+	static const struct {
+		const char *after, *name; /* NULL: a fault */
+	} want[] = {
+		{"", ""},
+		{" ", ""},
+		{"  -", ""},
+		{" agent-7", "agent-7"},
+		{"\tspiffe://x.org/ns/a_b+c@d \r", "spiffe://x.org/ns/a_b+c@d"},
+		{"0", NULL},
+		{"name", NULL},
+		{" two words", NULL},
+		{" \"", NULL},
+		{" \x1b[31m", NULL},
+	};
+	char text[512];
+
+	(void)state;
+	edit("keybroker.json", "\"auth\": \"none\"",
+	     "\"auth\": \"bearer_file\", \"bearer_file\": \"bearers\"");
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		snprintf(text, sizeof text, "%064x%s\n%064x\n", 1, want[i].after, 2);
+		put("bearers", text);
+		if (want[i].name == NULL) {
+			assert_fault("bearers:1", "after the SHA-256 may come");
+			continue;
+		}
+		struct loaded l = load(CONFIG_ALL);
+		assert_int_equal(l.err, KB_OK);
+		assert_int_equal(l.c->listeners[0].n_bearers, 2);
+		assert_true(span_eq_cstr(l.c->listeners[0].bearers[0].name, want[i].name));
+		assert_int_equal(l.c->listeners[0].bearers[1].name.len, 0);
+		unload(&l);
+	}
+	for (int len = KB_MAX_CALLER_NAME; len <= KB_MAX_CALLER_NAME * 10;
+	     len = len == KB_MAX_CALLER_NAME ? len + 1 : len * 10) {
+		char longer[KB_MAX_CALLER_NAME * 11 + 70];
+		snprintf(longer, sizeof longer, "%064x %0*d\n", 1, len, 0);
+		put("bearers", longer);
+		if (len > KB_MAX_CALLER_NAME) {
+			assert_fault("bearers:1", "after the SHA-256 may come");
+			continue;
+		}
+		struct loaded l = load(CONFIG_ALL);
+		assert_int_equal(l.err, KB_OK);
+		unload(&l);
+	}
+}
+
+/* Lists of revoked certificates are read with the configuration. */
+static void test_b28_config_client_crl(void **state)
+{
+	(void)state;
+	put("tls/crl.pem", "\n");
+	edit("keybroker.json", "\"client_ca\": null",
+	     "\"client_ca\": null, \"client_crl\": \"tls/crl.pem\"");
+	assert_fault("keybroker.json:8", "has no effect without client_ca");
+	assert_fault("keybroker.json:8", "the file must have 1 to 64 revocation lists in PEM");
+	edit("keybroker.json", "tls/crl.pem", "tls/none.pem");
+	assert_fault("keybroker.json:8", "No such file");
+}
+
 static void test_e20_bearers_at_the_limit(void **state)
 {
 	enum { ROW = 65, MOST = 4096 };
@@ -627,8 +691,8 @@ static void test_config_bearers(void **state)
 	assert_int_equal(l.err, KB_OK);
 	assert_int_equal(l.c->listeners[0].auth, AUTH_BEARER);
 	assert_int_equal(l.c->listeners[0].n_bearers, 2);
-	assert_int_equal(l.c->listeners[0].bearers[0][1], 0xff);
-	assert_int_equal(l.c->listeners[0].bearers[1][0], 0xa1);
+	assert_int_equal(l.c->listeners[0].bearers[0].sha256[1], 0xff);
+	assert_int_equal(l.c->listeners[0].bearers[1].sha256[0], 0xa1);
 	unload(&l);
 	put("bearers", "# nobody\n");
 	assert_fault("bearers:1", "every call would be refused");
@@ -1232,6 +1296,8 @@ int main(void)
 		T(test_config_two_listeners_one_address),
 		T(test_config_no_listeners),
 		T(test_config_bearers),
+		T(test_b29_config_bearer_names),
+		T(test_b28_config_client_crl),
 		T(test_e20_bearers_at_the_limit),
 		T(test_config_challenge_defaults),
 		T(test_config_other_faults),

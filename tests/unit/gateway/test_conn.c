@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -21,6 +22,18 @@
 #include "gateway/tls.h"
 #include "process/shared.h"
 #include "tests/unit/tls_mint.h"
+
+/* The wall clock, ahead of the system's. */
+static int64_t wall_ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+	long r = syscall(SYS_clock_gettime, id, t);
+
+	if (r == 0 && id == CLOCK_REALTIME)
+		t->tv_sec += wall_ahead_s;
+	return (int)r;
+}
 
 enum { MAX_CONNECTIONS = 24, MAX_QUEUE = 2 };
 
@@ -328,6 +341,28 @@ static void refused_call(struct client *c, enum kb_err code, uint16_t status)
 	ledger_sends(&(struct frame_response){
 		.id = taken.id, .status = status, .code = (uint16_t)code, .body = span_str("{}")});
 	assert_true(strstr(receive(c), "{}") != NULL);
+}
+
+/* The certificate ends between two requests of one connection: the second has none, and the client
+ * may show another on a new connection. */
+static void test_b26_certificate_ends_on_a_connection(void **state)
+{
+	struct client c = dial();
+
+	(void)state;
+	one_request(&c);
+	assert_true(taken.has_client_cert);
+	wall_ahead_s = 2 * 3600;
+	send_text(&c, GET("/two"));
+	assert_true(vault_takes());
+	wall_ahead_s = 0;
+	assert_false(taken.has_client_cert);
+	assert_true(taken.has_certificate); /* whose it was is recorded */
+	assert_true(span_eq_cstr(taken.client_name, "client"));
+	ledger_replies(taken.id, "{}");
+	expect(&c, "HTTP/1.1 200 OK\r\n", "\r\nConnection: close\r\n");
+	assert_true(c.is_closed);
+	hang_up(&c);
 }
 
 /* Three failures block this test's sources: 33 s less what passes meanwhile, of 30. */
@@ -1352,6 +1387,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PROCESS_TEST(test_conn_serves_and_keeps_alive),
 		PROCESS_TEST(test_conn_passes_the_response_on),
+		PROCESS_TEST(test_b26_certificate_ends_on_a_connection),
 		PROCESS_TEST(test_g13_conn_source_that_fails_is_blocked),
 		PROCESS_TEST(test_g13_conn_release_takes_the_penalty_away),
 		PROCESS_TEST(test_g13_conn_handshakes),

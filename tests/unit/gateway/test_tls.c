@@ -5,10 +5,27 @@
 #include <openssl/err.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "base/limits.h"
 #include "tests/unit/tls_mint.h"
+
+/* The monotonic clock, ahead of the system's. */
+static int64_t mono_ahead_ms, move_ms;
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+	long r = syscall(SYS_clock_gettime, id, t);
+
+	if (r == 0 && id == CLOCK_MONOTONIC)
+		t->tv_sec += mono_ahead_ms / 1000;
+	return (int)r;
+}
 
 static struct tls_pair *ca, *other_ca, *server_cert, *client_cert;
 
@@ -114,7 +131,7 @@ static void test_tls_1_3_and_1_2(void **state)
 	struct talk t = talk_new(server, client);
 	assert_true(shake(&t));
 	assert_int_equal(SSL_version(t.server), TLS1_3_VERSION);
-	assert_false(tls_client_verified(t.server));
+	assert_false(tls_client_verified(t.server, clock_wall_s()));
 	talk_free(&t);
 	SSL_CTX_set_max_proto_version(client, TLS1_2_VERSION);
 	t = talk_new(server, client);
@@ -199,48 +216,137 @@ static int keep_session(SSL *ssl, SSL_SESSION *s)
 	return 1;
 }
 
-/* A session is resumed, without early data and with the client's certificate still known. */
-static void check_resumption(int version)
+/* A second connection with the first one's ticket: does the server resume the session?  `second`
+ * may be another server than the one that gave the ticket. */
+static bool resumes(SSL_CTX *first, SSL_CTX *second, const struct tls_pair *own, int version)
 {
-	SSL_CTX *server = mtls_server(true);
-	SSL_CTX *client = tls_mint_client(ca, client_cert);
+	SSL_CTX *client = tls_mint_client(ca, own);
 	char byte;
 
 	SSL_CTX_set_max_proto_version(client, version);
 	SSL_CTX_set_session_cache_mode(client,
 				       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
 	SSL_CTX_sess_set_new_cb(client, keep_session);
-	struct talk t = talk_new(server, client);
+	struct talk t = talk_new(first, client);
 	assert_true(shake(&t));
 	(void)SSL_read(t.client, &byte, 1); /* takes the ticket */
-	assert_non_null(ticket);
-	assert_int_equal(SSL_SESSION_get_max_early_data(ticket), 0);
+	if (ticket != NULL)
+		assert_int_equal(SSL_SESSION_get_max_early_data(ticket), 0);
 	(void)SSL_shutdown(t.server); /* without close_notify a client may not resume */
 	(void)SSL_read(t.client, &byte, 1);
 	(void)SSL_shutdown(t.client);
 	talk_free(&t);
-	t = talk_new(server, client);
-	assert_int_equal(SSL_set_session(t.client, ticket), 1);
+	mono_ahead_ms = move_ms;
+	t = talk_new(second, client);
+	if (ticket != NULL)
+		assert_int_equal(SSL_set_session(t.client, ticket), 1);
 	assert_true(shake(&t));
-	assert_true(SSL_session_reused(t.server));
-	assert_true(tls_client_verified(t.server));
+	bool is_resumed = SSL_session_reused(t.server) == 1;
+	assert_int_equal(tls_client_verified(t.server, clock_wall_s()), own != NULL);
 	assert_int_equal(SSL_get_early_data_status(t.server), SSL_EARLY_DATA_NOT_SENT);
+	SSL_SESSION_free(ticket);
+	ticket = NULL;
+	(void)SSL_read(t.client, &byte, 1);
+	if (is_resumed) /* a client uses a ticket once: it gets another */
+		assert_non_null(ticket);
 	talk_free(&t);
 	SSL_SESSION_free(ticket);
 	ticket = NULL;
 	SSL_CTX_free(client);
-	SSL_CTX_free(server);
+	return is_resumed;
 }
 
 static void test_b13_resumption_without_early_data(void **state)
 {
-	(void)state;
-	check_resumption(TLS1_3_VERSION);
-	check_resumption(TLS1_2_VERSION);
 	SSL_CTX *server = plain_server();
+
+	(void)state;
+	assert_true(resumes(server, server, NULL, TLS1_3_VERSION));
 	assert_int_equal(SSL_CTX_get_max_early_data(server), 0);
 	assert_int_equal(SSL_CTX_get_recv_max_early_data(server), 0);
 	SSL_CTX_free(server);
+}
+
+static void test_b26_no_resumption_with_a_certificate(void **state)
+{
+	(void)state;
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
+		for (int is_required = 0; is_required <= 1; is_required++) {
+			SSL_CTX *server = mtls_server(is_required == 1);
+			assert_false(resumes(server, server, client_cert, version));
+			if (!is_required)
+				assert_false(resumes(server, server, NULL, version));
+			SSL_CTX_free(server);
+		}
+}
+
+static void test_b27_no_tickets_in_tls_1_2(void **state)
+{
+	SSL_CTX *server = plain_server();
+
+	(void)state;
+	assert_false(resumes(server, server, NULL, TLS1_2_VERSION));
+	SSL_CTX_free(server);
+}
+
+static void test_b27_tickets_end_with_their_generation(void **state)
+{
+	SSL_CTX *old = plain_server(), *now = plain_server();
+
+	(void)state;
+	assert_false(resumes(old, now, NULL, TLS1_3_VERSION));
+	SSL_CTX_free(now);
+	SSL_CTX_free(old);
+}
+
+/* The keys of tickets are exchanged: a ticket is good for two lives of a key at most. */
+static void test_b27_ticket_keys_rotate(void **state)
+{
+	(void)state;
+	for (int lives = 0; lives <= 2; lives++) {
+		SSL_CTX *server = plain_server();
+		mono_ahead_ms = 0;
+		move_ms = (int64_t)lives * KB_TLS_SESSION_S * 1000;
+		assert_int_equal(resumes(server, server, NULL, TLS1_3_VERSION), lives < 2);
+		move_ms = mono_ahead_ms = 0;
+		SSL_CTX_free(server);
+	}
+}
+
+/* A connection that lives longer than a certificate of its client's chain. */
+static void test_b26_connection_outlives_certificate(void **state)
+{
+	struct tls_pair *brief = tls_mint("brief", ca, "clientAuth", 600);
+	SSL_CTX *server = mtls_server(true);
+	int64_t now_s = clock_wall_s();
+
+	(void)state;
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		SSL_CTX *client = tls_mint_client(ca, brief);
+		SSL_CTX_set_max_proto_version(client, version);
+		struct talk t = talk_new(server, client);
+		assert_true(shake(&t));
+		assert_true(tls_client_verified(t.server, now_s));
+		assert_true(tls_client_verified(t.server, now_s + 500));
+		assert_false(tls_client_verified(t.server, now_s + 700));
+		assert_false(tls_client_verified(t.server, now_s - 7200)); /* not valid yet */
+		talk_free(&t);
+		SSL_CTX_free(client);
+	}
+	SSL_CTX_free(server);
+	tls_mint_free(brief);
+	/* the CA ends before the leaf */
+	SSL_CTX *long_server = mtls_server(true);
+	struct tls_pair *lasting = tls_mint("lasting", ca, "clientAuth", 86400);
+	SSL_CTX *client = tls_mint_client(ca, lasting);
+	struct talk t = talk_new(long_server, client);
+	assert_true(shake(&t));
+	assert_true(tls_client_verified(t.server, now_s));
+	assert_false(tls_client_verified(t.server, now_s + 7200));
+	talk_free(&t);
+	SSL_CTX_free(client);
+	SSL_CTX_free(long_server);
+	tls_mint_free(lasting);
 }
 
 static bool client_passes(bool is_required, const struct tls_pair *shown, int version,
@@ -253,7 +359,7 @@ static bool client_passes(bool is_required, const struct tls_pair *shown, int ve
 	struct talk t = talk_new(server, client);
 	(void)shake(&t);
 	bool is_up = t.server_up;
-	*is_verified = tls_client_verified(t.server);
+	*is_verified = tls_client_verified(t.server, clock_wall_s());
 	talk_free(&t);
 	SSL_CTX_free(client);
 	SSL_CTX_free(server);
@@ -292,6 +398,152 @@ static void test_b14_client_certificates(void **state)
 	tls_mint_free(wrong_use);
 }
 
+static void refused(struct tls_server t)
+{
+	SSL_CTX *ctx;
+	const char *why = NULL;
+
+	assert_int_equal(tls_server_new(&t, &ctx, &why), KB_E_CONFIG);
+	assert_null(ctx);
+	assert_non_null(why);
+	assert_int_equal(ERR_peek_error(), 0);
+}
+
+/* Is `shown` accepted where these lists are configured, and at now_s + later_s still? */
+static bool passes_crl(const struct buf *lists, const struct tls_pair *shown, int version,
+		       int64_t later_s)
+{
+	SSL_CTX *server =
+		server_of((struct tls_server){.certificate = buf_span(&server_cert->cert_pem),
+					      .key = buf_span(&server_cert->key_pem),
+					      .client_ca = buf_span(&ca->cert_pem),
+					      .client_crl = buf_span(lists),
+					      .is_client_required = true});
+	SSL_CTX *client = tls_mint_client(ca, shown);
+
+	SSL_CTX_set_max_proto_version(client, version);
+	struct talk t = talk_new(server, client);
+	(void)shake(&t);
+	bool is_good = t.server_up && tls_client_verified(t.server, clock_wall_s() + later_s);
+	talk_free(&t);
+	SSL_CTX_free(client);
+	SSL_CTX_free(server);
+	return is_good;
+}
+
+static void test_b28_revoked_client_certificates(void **state)
+{
+	struct tls_pair *revoked = tls_mint("revoked", ca, "clientAuth", 3600);
+	struct tls_pair *namesake = tls_mint("test CA", NULL, NULL, 3600);
+	KB_AUTO(buf) struct buf good, ended, foreign, forged, both;
+
+	(void)state;
+	buf_init(&good, 65536);
+	buf_init(&ended, 65536);
+	buf_init(&foreign, 65536);
+	buf_init(&forged, 65536);
+	buf_init(&both, 65536);
+	tls_mint_crl(&good, ca, revoked, 600);
+	tls_mint_crl(&ended, ca, NULL, -60);
+	tls_mint_crl(&foreign, other_ca, NULL, 600);
+	tls_mint_crl(&forged, namesake, NULL, 600); /* the CA's name, another key */
+	tls_mint_crl(&both, other_ca, NULL, 600);
+	buf_add_span(&both, buf_span(&ended));
+	buf_add_span(&both, buf_span(&good));
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		assert_true(passes_crl(&good, client_cert, version, 0));
+		assert_true(passes_crl(&both, client_cert, version, 0));
+		assert_false(passes_crl(&good, revoked, version, 0));
+		assert_false(passes_crl(&both, revoked, version, 0));
+		/* stale is absent, and absent is no */
+		assert_false(passes_crl(&ended, client_cert, version, 0));
+		assert_false(passes_crl(&foreign, client_cert, version, 0));
+		assert_false(passes_crl(&forged, client_cert, version, 0));
+		/* a list that ends while the connection lives */
+		assert_true(passes_crl(&good, client_cert, version, 500));
+		assert_false(passes_crl(&good, client_cert, version, 700));
+	}
+	tls_mint_free(revoked);
+	tls_mint_free(namesake);
+}
+
+static void test_b28_lists_that_are_none(void **state)
+{
+	struct tls_server t = {.certificate = buf_span(&server_cert->cert_pem),
+			       .key = buf_span(&server_cert->key_pem),
+			       .client_ca = buf_span(&ca->cert_pem)};
+	KB_AUTO(buf) struct buf b;
+
+	(void)state;
+	t.client_crl = span_str("\n");
+	refused(t);
+	t.client_crl = buf_span(&ca->cert_pem);
+	refused(t);
+	buf_init(&b, 65536);
+	tls_mint_crl(&b, ca, NULL, 0); /* without an end */
+	t.client_crl = buf_span(&b);
+	refused(t);
+	buf_reset(&b);
+	tls_mint_crl(&b, ca, NULL, 600);
+	t.client_crl = buf_span(&b);
+	SSL_CTX *ctx = server_of(t);
+	assert_in_range((uint64_t)(tls_crls_until(ctx) - clock_wall_s()), 590, 601);
+	SSL_CTX_free(ctx);
+	t.client_ca = span_of(NULL, 0);
+	refused(t);
+	t.client_ca = buf_span(&ca->cert_pem);
+	buf_add_str(&b, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+	t.client_crl = buf_span(&b);
+	refused(t); /* the second is damaged */
+	for (unsigned n = KB_MAX_CRLS - 1; n <= KB_MAX_CRLS + 1; n++) {
+		KB_AUTO(buf) struct buf many;
+		buf_init(&many, 262144);
+		for (unsigned i = 0; i < n; i++)
+			tls_mint_crl(&many, ca, NULL, 600);
+		t.client_crl = buf_span(&many);
+		if (n <= KB_MAX_CRLS)
+			SSL_CTX_free(server_of(t));
+		else
+			refused(t);
+	}
+}
+
+/* Whose certificate it is, for the record: of the common name KB_MAX_CALLER_NAME bytes at most (64
+ * in a certificate that follows RFC 5280); an alternative name where there is none. */
+static void test_b29_identity_of_a_client(void **state)
+{
+	struct tls_pair *san = tls_mint("@guest.example", ca, "clientAuth", 3600);
+	const struct {
+		const struct tls_pair *shown;
+		const char *name;
+	} want[] = {{client_cert, "client"}, {san, "guest.example"}, {NULL, NULL}};
+	SSL_CTX *server = mtls_server(false);
+	uint8_t sha256[32], expected[32];
+	char name[KB_MAX_CALLER_NAME];
+	size_t len = 99;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		SSL_CTX *client = tls_mint_client(ca, want[i].shown);
+		struct talk t = talk_new(server, client);
+		assert_true(shake(&t));
+		assert_int_equal(tls_client_identity(t.server, sha256, name, &len),
+				 want[i].shown != NULL);
+		if (want[i].shown != NULL) {
+			assert_int_equal(
+				X509_digest(want[i].shown->cert, EVP_sha256(), expected, NULL), 1);
+			assert_memory_equal(sha256, expected, 32);
+			assert_true(span_eq_cstr(span_of(name, len), want[i].name));
+		} else {
+			assert_int_equal(len, 0);
+		}
+		talk_free(&t);
+		SSL_CTX_free(client);
+	}
+	SSL_CTX_free(server);
+	tls_mint_free(san);
+}
+
 static void test_alpn_http_1_1_only(void **state)
 {
 	static const unsigned char both[] = "\x02h2\x08http/1.1";
@@ -312,17 +564,6 @@ static void test_alpn_http_1_1_only(void **state)
 	assert_false(connects(server, client));
 	SSL_CTX_free(client);
 	SSL_CTX_free(server);
-}
-
-static void refused(struct tls_server t)
-{
-	SSL_CTX *ctx;
-	const char *why = NULL;
-
-	assert_int_equal(tls_server_new(&t, &ctx, &why), KB_E_CONFIG);
-	assert_null(ctx);
-	assert_non_null(why);
-	assert_int_equal(ERR_peek_error(), 0);
 }
 
 static void test_b20_bad_files(void **state)
@@ -369,7 +610,15 @@ int main(void)
 		cmocka_unit_test(test_b12_ciphers),
 		cmocka_unit_test(test_b12_renegotiation),
 		cmocka_unit_test(test_b13_resumption_without_early_data),
+		cmocka_unit_test(test_b26_no_resumption_with_a_certificate),
+		cmocka_unit_test(test_b27_no_tickets_in_tls_1_2),
+		cmocka_unit_test(test_b27_tickets_end_with_their_generation),
+		cmocka_unit_test(test_b27_ticket_keys_rotate),
+		cmocka_unit_test(test_b26_connection_outlives_certificate),
 		cmocka_unit_test(test_b14_client_certificates),
+		cmocka_unit_test(test_b28_revoked_client_certificates),
+		cmocka_unit_test(test_b28_lists_that_are_none),
+		cmocka_unit_test(test_b29_identity_of_a_client),
 		cmocka_unit_test(test_alpn_http_1_1_only),
 		cmocka_unit_test(test_b20_bad_files),
 	};

@@ -30,6 +30,8 @@ static struct frame_request sample_request(void)
 				  .has_bearer = true,
 				  .bearer = span_str("t.o.k"),
 				  .has_client_cert = true,
+				  .has_certificate = true,
+				  .client_name = span_str("guest"),
 				  .is_json = true,
 				  .deadline_ms = 1234567890123,
 				  .peer = span_str("2001:db8::1"),
@@ -39,6 +41,7 @@ static struct frame_request sample_request(void)
 				  .body = span_str("{}")};
 	memset(r.uuid, 0xa5, sizeof r.uuid);
 	memset(r.bearer_sha256, 0x5a, sizeof r.bearer_sha256);
+	memset(r.client_sha256, 0x77, sizeof r.client_sha256);
 	return r;
 }
 
@@ -94,11 +97,33 @@ static void test_frame_request_round_trip(void **state)
 	assert_true(out.has_authorization && out.has_bearer && out.has_client_cert && out.is_json);
 	assert_memory_equal(out.uuid, in.uuid, sizeof in.uuid);
 	assert_memory_equal(out.bearer_sha256, in.bearer_sha256, 32);
+	assert_true(out.has_certificate && span_eq(out.client_name, in.client_name));
+	assert_memory_equal(out.client_sha256, in.client_sha256, 32);
 	assert_true(span_eq(out.bearer, in.bearer));
 	assert_true(span_eq(out.peer, in.peer) && span_eq(out.target, in.target) &&
 		    span_eq(out.query, in.query));
 	assert_true(span_eq(out.client_request_id, in.client_request_id) &&
 		    span_eq(out.body, in.body));
+}
+
+static void test_frame_request_without_certificate(void **state)
+{
+	KB_AUTO(buf) struct buf b;
+	struct frame_request r = sample_request();
+
+	(void)state;
+	buf_init(&b, KB_MAX_FRAME);
+	r.client_name = bytes(KB_MAX_CALLER_NAME);
+	assert_int_equal(frame_put_request(&r, &b), KB_OK);
+	r.client_name = bytes(KB_MAX_CALLER_NAME + 1);
+	assert_int_equal(frame_put_request(&r, &b), KB_E_FRAME);
+	r.client_name = span_of(NULL, 0);
+	r.has_certificate = false; /* but accepted */
+	assert_int_equal(frame_put_request(&r, &b), KB_E_FRAME);
+	r.has_client_cert = false;
+	assert_int_equal(frame_put_request(&r, &b), KB_OK);
+	r.client_name = span_str("guest"); /* but a name */
+	assert_int_equal(frame_put_request(&r, &b), KB_E_FRAME);
 }
 
 static void test_frame_reply_round_trip(void **state)
@@ -428,6 +453,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frame_request_round_trip),
+		cmocka_unit_test(test_frame_request_without_certificate),
 		cmocka_unit_test(test_frame_reply_round_trip),
 		cmocka_unit_test(test_frame_response_round_trip),
 		cmocka_unit_test(test_frame_refuses_malformed),

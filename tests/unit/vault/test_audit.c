@@ -62,6 +62,8 @@ static void test_d10_release_has_everything_an_audit_needs(void **state)
 	a.replay_until_s = 77;
 	a.kek_kid = span_str("HCLTransferKey");
 	a.peer = span_str("127.0.0.1");
+	a.caller = "bearer:0123456789abcdef";
+	a.caller_name = span_str("agent-7");
 	a.client_request_id = span_str("c");
 	json_t *j = line_of(&a, &b);
 	assert_string_equal(text(j, "time"), "2026-09-21T14:13:20.000000Z");
@@ -73,21 +75,12 @@ static void test_d10_release_has_everything_an_audit_needs(void **state)
 	assert_string_equal(text(j, "vm"), "A80B7FE7");
 	assert_string_equal(text(j, "jti"), "abc");
 	assert_int_equal(json_integer_value(json_object_get(j, "replay_until")), 77);
-	static const char *const all[] = {"client_request",
-					  "peer",
-					  "listener",
-					  "key",
-					  "version",
-					  "enc",
-					  "issuer",
-					  "iss",
-					  "kid",
-					  "token_sha256",
-					  "wrapping_kid",
-					  "wrapping_key",
-					  "policy_sha256",
-					  "blob_sha256",
-					  "replay"};
+	static const char *const all[] = {
+		"client_request", "peer",         "caller",        "caller_name",
+		"listener",       "key",          "version",       "enc",
+		"issuer",         "iss",          "kid",           "token_sha256",
+		"wrapping_kid",   "wrapping_key", "policy_sha256", "blob_sha256",
+		"replay"};
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		if (text(j, all[i]) == NULL)
 			fail_msg("%s is missing", all[i]);
@@ -121,8 +114,8 @@ static void test_b17_text_of_clients_is_escaped_and_cut(void **state)
 	memset(evil, '\n', sizeof evil);
 	memcpy(evil, "\"\x1b[31m\x00", 7);
 	a.code = KB_E_TOKEN_SIGNATURE;
-	a.key = a.version = a.iss = a.kid = a.kek_kid = a.peer = a.client_request_id =
-		span_of(evil, sizeof evil);
+	a.key = a.version = a.iss = a.kid = a.kek_kid = a.peer = a.caller_name =
+		a.client_request_id = span_of(evil, sizeof evil);
 	json_t *j = line_of(&a, &b);
 	assert_string_equal(text(j, "outcome"), "refused");
 	assert_string_equal(text(j, "code"), "TOKEN_SIGNATURE");
