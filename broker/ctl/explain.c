@@ -90,6 +90,11 @@ static enum kb_err keys_find(struct question *q, const char *file)
 		}
 		int64_t age_s;
 		err = keyset_age(q->keyset.fetched_s, q->now_s, q->issuer->max_stale_s, &age_s);
+		if (err == KB_E_KEYSET_AHEAD && q->now_s < clock_wall_s() &&
+		    (err = keyset_age(q->keyset.fetched_s, clock_wall_s(), q->issuer->max_stale_s,
+				      &age_s)) == KB_OK)
+			ctl_say("The key set of %s was fetched after the time of --at.",
+				q->issuer->rules.name);
 		if (err != KB_OK) {
 			ctl_say("The fetched key set of %s is as good as none (%s): %s",
 				q->issuer->rules.name, kb_err_name(err), kb_err_text(err));

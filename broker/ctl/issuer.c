@@ -86,7 +86,8 @@ static int ask(const struct config *cfg, struct refresh *q)
 	if (attempt_ask(cfg->state_dir, q->issuer->rules.name, &q->origin, &q->asked) == KB_OK)
 		return CTL_OK;
 	return ctl_fail(CTL_FAILED, "%s/issuers: the fetcher cannot be asked: %s", cfg->state_dir,
-			strerror(errno));
+			errno == ENOENT ? "no broker has run with this state directory yet"
+					: strerror(errno));
 }
 
 /* Until all are answered; false: some are not. */

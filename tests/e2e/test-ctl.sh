@@ -468,6 +468,14 @@ test_ctl_ledger_follow_loses_its_segment() {
 	done
 }
 
+# Nobody takes the question: unknown, and nothing is left that a later broker would take for one.
+test_h19_issuer_refresh_without_a_broker() {
+	c 2 issuer refresh --timeout 1 && says "$err" 'no broker has taken the question' &&
+		c 2 issuer refresh issuer --timeout 1 --json && says "$out" '[]' && ! ls "$in"/state/issuers/*.refresh 2>/dev/null &&
+		c 2 issuer refresh nosuch && says "$err" 'has no issuer nosuch.json' &&
+		c 2 issuer refresh --timeout 0 && c 2 issuer && c 0 issuer refresh --help && says "$out" 'min_interval'
+}
+
 test_ctl_status_and_reload_without_a_broker() {
 	c 1 status && says "$out" 'NOT RUNNING' && c 1 status --json && says "$out" '"pid":0' &&
 		c 2 reload && says "$err" 'no broker is running' &&
