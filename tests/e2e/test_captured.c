@@ -18,8 +18,8 @@ enum {
 	AT_VERSION = 1,
 	AT_LISTENER = 26,
 	AT_METHOD = 27,
-	AT_DEADLINE = 64,
-	AT_PEER = 72,
+	AT_DEADLINE = 101, /* without a client certificate */
+	AT_PEER = 109,
 	MAX_FRAME = 256 * 1024
 };
 enum { MESSAGE = 88 }; /* struct control_message */
