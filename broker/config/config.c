@@ -77,6 +77,11 @@ static void softhsm_check(const struct section *n, const char *name, const char 
 		section_fault(n, name,
 			      "%s names no directories.tokendir, or one of more than 255 bytes",
 			      conf);
+	else if (access(dir, F_OK) != 0 && errno == ENOENT)
+		section_fault(n, name,
+			      "%s names the token directory %s, which does not exist: when the "
+			      "instance was moved, write its new place to directories.tokendir",
+			      conf, dir);
 	else
 		way_check(n, name, dir, false, true);
 }

@@ -11,6 +11,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -24,6 +25,7 @@
 static enum kb_err raw_read(const char *path, struct secret **out)
 {
 	KB_AUTO(secret) struct secret *s = secret_new(KB_MAX_SECRET);
+	struct stat st;
 	size_t n = 0;
 
 	if (s == NULL)
@@ -35,6 +37,10 @@ static enum kb_err raw_read(const char *path, struct secret **out)
 			close(fd);
 		return KB_E_FILE;
 	}
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		ctl_say("%s: other users may have read this key (mode %03o): keep key files at "
+			"mode 0600.",
+			path, (unsigned)st.st_mode & 0777);
 	close(fd);
 	if (n == 0 || n == KB_MAX_SECRET) {
 		ctl_fail(CTL_FAILED, "%s: a key has 1 to %d bytes", path, KB_MAX_SECRET - 1);

@@ -153,8 +153,10 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 	if ((err = keystore_open(&params, out)) != KB_OK) {
 		pin_close();
 		user_leave();
-		ctl_fail(CTL_FAILED, "the HSM (%s, %s) does not open: %s. %s", cfg->hsm_module,
-			 cfg->hsm_token, kb_err_name(err), ctl_hint(err));
+		ctl_fail(CTL_FAILED, "the HSM (%s, %s%s%s) does not open: %s. %s", cfg->hsm_module,
+			 cfg->hsm_token, params.token_dir == NULL ? "" : ", token directory ",
+			 params.token_dir == NULL ? "" : params.token_dir, kb_err_name(err),
+			 ctl_hint(err));
 	}
 	return err;
 }

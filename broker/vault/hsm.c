@@ -54,7 +54,8 @@ static enum kb_err open_session(struct vault *v, const struct process_start *sta
 	};
 	if ((err = keystore_open(&p, &v->hsm)) != KB_OK) {
 		log_event(LOG_ERROR, "hsm.open", "err", kb_err_name(err), "module", c->hsm_module,
-			  "token", c->hsm_token, NULL);
+			  "token", c->hsm_token, "token_dir",
+			  p.token_dir == NULL ? "" : p.token_dir, NULL);
 		return err;
 	}
 	return KB_OK;

@@ -241,6 +241,27 @@ test_c22_ctl_import_says_what_the_file_is() {
 		c 0 key import raw-in --kty oct-HSM --file "$k/good.bin" --policy "$p" && ! says "$err" 'text' && ! says "$err" 'newline'
 }
 
+# The file is a secret: a mode that shows it to others is told, and the key is taken.
+test_c22_ctl_import_warns_of_a_readable_file() {
+	p=$in/policies/cvm.json
+	printf '\1%s' '0123456789abcdefghijklmnopqrstu' >"$tmp/mode.bin"
+	chmod 0640 "$tmp/mode.bin"
+	c 0 key import mode-in --kty oct-HSM --file "$tmp/mode.bin" --policy "$p" && says "$err" 'mode 640' && chmod 0600 "$tmp/mode.bin" &&
+		c 0 key import mode-ok --kty oct-HSM --file "$tmp/mode.bin" --policy "$p" && ! says "$err" 'other users'
+}
+
+# softhsm2.conf has an absolute path: the error says which, and where it is written.
+test_c23_ctl_moved_instance_names_the_token_directory() {
+	run 0 "$ctl" init "$tmp/before" --issuer https://issuer.example && mv "$tmp/before" "$tmp/moved" || return 1
+	m=$tmp/moved/keybroker.json
+	for command in check 'check --hsm' 'key list' "key create x --kty oct-HSM --policy $tmp/moved/policies/cvm.json"; do
+		# shellcheck disable=SC2086 # several words
+		"$ctl" -c "$m" $command >"$tmp/told" 2>&1 && echo "$command: accepted" && return 1
+		says "$(cat "$tmp/told")" "$tmp/moved/hsm/softhsm2.conf names the token directory $tmp/before/hsm/tokens" || return 1
+	done
+	sed -i "s|$tmp/before|$tmp/moved|" "$tmp/moved/hsm/softhsm2.conf" && run 0 "$ctl" -c "$m" check --hsm
+}
+
 test_ctl_key_rotate_disable_enable() {
 	c 0 key rotate oct && c 0 key rotate oct --json && is "$(grep -c '"object"' "$in/keys.d/oct.json")" 3 &&
 		grep -q '"updated"' "$in/keys.d/oct.json" &&
