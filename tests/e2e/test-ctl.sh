@@ -193,7 +193,6 @@ test_c22_ctl_import_says_what_the_file_is() {
 	gen -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:1099511627777 -out "$k/exponent.pem"
 	gen -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out "$k/k256.pem"
 	gen -algorithm EC -pkeyopt ec_paramgen_curve:brainpoolP256r1 -out "$k/brainpool.pem"
-	gen -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit -out "$k/explicit.pem"
 	gen -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$k/ec.pem"
 	gen -algorithm X25519 -out "$k/x.pem"
 	openssl pkey -in "$k/ec.pem" -aes256 -passout pass:secret -out "$k/locked.pem"
@@ -214,7 +213,6 @@ test_c22_ctl_import_says_what_the_file_is() {
 		exponent.pem public exponent is not supported
 		k256.pem curve P-256K (secp256k1) is not supported: P-256, P-384 or P-521 are
 		brainpool.pem curve brainpoolP256r1 is not supported
-		explicit.pem is not supported
 		x.pem keys of type X25519 are not supported: RSA and EC are
 		locked.pem an encrypted private key that was not decrypted
 		locked.der an encrypted private key that was not decrypted
