@@ -236,7 +236,7 @@ test_c22_ctl_import_says_what_the_file_is() {
 		c 2 key import x --kty oct-HSM --file "$k/dos.bin" --policy "$p" && says "$err" '34 bytes, the last of which end a line' &&
 		c 2 key import x --kty oct-HSM --file "$k/hex.txt" --policy "$p" && says "$err" 'this file has 66; it is hexadecimal text: decode it first' &&
 		c 0 key import text-in --kty oct-HSM --file "$k/short.txt" --policy "$p" && says "$err" 'the file is hexadecimal text' &&
-		c 0 key import raw-in --kty oct-HSM --file "$k/good.bin" --policy "$p" && ! says "$err" 'text' && ! says "$err" 'newline'
+		c 0 key import raw-in --kty oct-HSM --file "$k/good.bin" --policy "$p" && ! says "$err" 'the key now'
 }
 
 # The file is a secret: a mode that shows it to others is told, and the key is taken.
