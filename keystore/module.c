@@ -190,11 +190,12 @@ enum kb_err fault_is(struct keystore *ks, enum kb_err err, const char *why)
 static enum kb_err module_check(const char *path, char **real)
 {
 	/* A module that root loads while it acts as another user can be root again. */
-	const struct file_trust trust =
-		getuid() == 0 ? (struct file_trust){.n = 0} : file_trust_self();
+	struct file_trust trust = {.n = 0};
 	char why[FILE_WHY];
 	KB_AUTO(fd) int fd = -1;
 
+	if (getuid() != 0)
+		trust = file_trust_self();
 	*real = NULL;
 	if (path[0] != '/') {
 		log_event(LOG_ERROR, "hsm.module", "path", path, "why",

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "config/snapshot_priv.h"
 
 /* The archive: this head, then entries in order of key.  Native byte order: it is memory of this

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/hex.h"
 #include "base/json.h"
 

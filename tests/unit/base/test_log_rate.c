@@ -1,5 +1,5 @@
-/* tests/unit/base/test_log_rate.c — an event that comes too often is logged a bounded number of times,
- * others beside it, and the next line says how many were dropped. */
+/* tests/unit/base/test_log_rate.c — an event that comes too often is logged a bounded number of
+ * times, others beside it, and the next line says how many were dropped. */
 #include "base/log.h"
 
 #include <setjmp.h>

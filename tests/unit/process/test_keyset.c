@@ -27,8 +27,8 @@ static int setup(void **state)
 	(void)state;
 	snprintf(dir, sizeof dir, "/tmp/kb-keyset-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	keyset_origin_make(&from, "https://a.test", "jwks_uri", "https://a.test/keys", "public", "none",
-			   span_str("a CA"));
+	keyset_origin_make(&from, "https://a.test", "jwks_uri", "https://a.test/keys", "public",
+			   "none", span_str("a CA"));
 	char path[128];
 	path_of(path, "a", &from);
 	snprintf(file, sizeof file, "%s", path);
@@ -270,7 +270,8 @@ static void test_keyset_of_another_origin(void **state)
 		{"https://a.test", "discovery", "https://a.test/keys", "a CA", "public", "none"},
 		{"https://a.test", "jwks_uri", "https://a.test/keys2", "a CA", "public", "none"},
 		{"https://a.test", "jwks_uri", "https://a.test/key", "a CA", "public", "none"},
-		{"https://a.test", "jwks_uri", "https://a.test/keys", "another CA", "public", "none"},
+		{"https://a.test", "jwks_uri", "https://a.test/keys", "another CA", "public",
+		 "none"},
 		{"https://a.test", "jwks_uri", "https://a.test/keys", "", "public", "none"},
 		{"https://a.test", "jwks_uri", "https://a.test/keys", "a CA", "private", "none"},
 		{"https://a.test", "jwks_uri", "https://a.test/keys", "a CA", "public",
