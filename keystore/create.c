@@ -1,8 +1,10 @@
-/* keystore/create.c — generates, imports and destroys keys for keybrokerctl; the self-test uses
- * key_put() for session keys. Decides their attributes: a key for release is sensitive, extractable
- * and has no other use than to be wrapped; a signing key is not extractable. */
+/* keystore/create.c — generates, imports and destroys keys for keybrokerctl; the self-test makes
+ * its samples by the same functions.  Decides what is an object's own: type, size, name.  What it
+ * may be used for is decided by the table of attributes.c. */
 #include "keystore/create.h"
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
@@ -10,81 +12,36 @@
 
 #include "base/secret.h"
 #include "keystore/kwp.h"
+#include "keystore/pkcs8.h"
 #include "keystore/public.h"
 
-enum { MAX_TEMPLATE = 24, MAX_DESTROY = 16 };
+enum { MAX_DESTROY = 16 };
 
-static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+static CK_BBOOL yes = CK_TRUE;
 static CK_OBJECT_CLASS class_private = CKO_PRIVATE_KEY, class_public = CKO_PUBLIC_KEY,
 		       class_secret = CKO_SECRET_KEY;
 static CK_KEY_TYPE type_rsa = CKK_RSA, type_ec = CKK_EC, type_oct = CKK_GENERIC_SECRET;
 
-struct template
-{
-	CK_ATTRIBUTE a[MAX_TEMPLATE];
-	CK_ULONG n;
-};
-
-static void add(struct template *t, CK_ATTRIBUTE_TYPE type, const void *value, size_t len)
-{
-	if (t->n == MAX_TEMPLATE)
-		KB_BUG();
-	t->a[t->n++] = (CK_ATTRIBUTE){type, (void *)value, len};
-}
-
-static void add_bool(struct template *t, CK_ATTRIBUTE_TYPE type, bool value)
-{
-	add(t, type, value ? &yes : &no, sizeof yes);
-}
-
 static void add_kind(struct template *t, CK_OBJECT_CLASS *class, enum kb_kty kty)
 {
-	add(t, CKA_CLASS, class, sizeof *class);
-	add(t, CKA_KEY_TYPE,
-	    kty == KB_KTY_RSA  ? &type_rsa
-	    : kty == KB_KTY_EC ? &type_ec
-			       : &type_oct,
-	    sizeof type_oct);
+	template_add(t, CKA_CLASS, class, sizeof *class);
+	template_add(t, CKA_KEY_TYPE,
+		     kty == KB_KTY_RSA  ? &type_rsa
+		     : kty == KB_KTY_EC ? &type_ec
+					: &type_oct,
+		     sizeof type_oct);
 }
 
-static void add_place(struct template *t, const struct key_place *w)
+static void add_name(struct template *t, const struct key_place *w)
 {
-	add_bool(t, CKA_TOKEN, w->is_token);
-	add(t, CKA_LABEL, w->label, strlen(w->label));
-	add(t, CKA_ID, w->id, sizeof w->id);
-}
-
-/* Defaults differ between modules, so every use is stated. */
-static void add_private(struct template *t, const struct key_place *w, enum kb_kty kty)
-{
-	add_place(t, w);
-	add_bool(t, CKA_PRIVATE, true);
-	add_bool(t, CKA_SENSITIVE, true);
-	add_bool(t, CKA_EXTRACTABLE, !w->is_signer);
-	add_bool(t, CKA_SIGN, w->is_signer);
-	add_bool(t, CKA_DECRYPT, false);
-	add_bool(t, CKA_UNWRAP, false);
-	if (kty == KB_KTY_OCT) {
-		add_bool(t, CKA_VERIFY, false);
-		add_bool(t, CKA_ENCRYPT, false);
-		add_bool(t, CKA_WRAP, false);
-	}
-}
-
-static void add_public(struct template *t, const struct key_place *w)
-{
-	add_place(t, w);
-	add_bool(t, CKA_PRIVATE, false);
-	add_bool(t, CKA_VERIFY, true);
-	add_bool(t, CKA_ENCRYPT, false);
-	add_bool(t, CKA_WRAP, false);
+	template_add(t, CKA_LABEL, w->label, strlen(w->label));
+	template_add(t, CKA_ID, w->id, sizeof w->id);
 }
 
 static enum kb_err place_new(const struct keystore_template *t, struct key_place *w)
 {
 	*w = (struct key_place){.label = t->label == NULL ? "" : t->label,
-				.is_token = true,
-				.is_signer = t->is_signer};
+				.kind = t->is_signer ? KIND_SIGNER : KIND_RELEASE};
 	if (t->is_signer && t->kty != KB_KTY_RSA)
 		return KB_E_HSM_KEY_ATTR;
 	return RAND_bytes(w->id, sizeof w->id) == 1 ? KB_OK : KB_E_SYS;
@@ -107,52 +64,65 @@ static enum kb_err uri_of(const struct key_place *w, enum kb_kty kty, char **out
 
 /* ---- generate ---- */
 
-static enum kb_err generate_pair(struct keystore *ks, const struct keystore_template *t,
-				 const struct key_place *w)
+static enum kb_err make_pair(struct keystore *ks, const struct keystore_template *t,
+			     const struct key_place *w, CK_OBJECT_HANDLE *out,
+			     CK_OBJECT_HANDLE *public)
 {
-	uint8_t e[] = {1, 0, 1};
+	static const uint8_t e[] = {1, 0, 1};
 	CK_ULONG bits = t->size;
-	CK_MECHANISM mech = {t->kty == KB_KTY_RSA ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN,
-			     NULL, 0};
-	CK_OBJECT_HANDLE public, private;
-	struct template pub = {0}, priv = {0};
+	bool is_rsa = t->kty == KB_KTY_RSA;
+	struct object_plan p = {
+		.way = BY_PAIR,
+		.kind = w->kind,
+		.half = HALF_PRIVATE,
+		.mech = {is_rsa ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, NULL, 0},
+	};
 
-	if (t->kty == KB_KTY_RSA) {
+	if (is_rsa) {
 		if (t->size < KB_RSA_MIN_BITS || t->size > KB_RSA_MAX_BITS || t->size % 8 != 0)
 			return KB_E_HSM_KEY_ATTR;
-		add(&pub, CKA_MODULUS_BITS, &bits, sizeof bits);
-		add(&pub, CKA_PUBLIC_EXPONENT, e, sizeof e);
+		template_add(&p.own_public, CKA_MODULUS_BITS, &bits, sizeof bits);
+		template_add(&p.own_public, CKA_PUBLIC_EXPONENT, e, sizeof e);
 	} else {
 		const struct curve *c = curve_of(t->crv);
 		if (c == NULL)
 			return KB_E_HSM_KEY_ATTR;
-		add(&pub, CKA_EC_PARAMS, c->oid, c->oid_len);
+		template_add(&p.own_public, CKA_EC_PARAMS, c->oid, c->oid_len);
 	}
-	add_public(&pub, w);
-	add_private(&priv, w, t->kty);
-	return P11(ks, C_GenerateKeyPair, ks->session, &mech, pub.a, pub.n, priv.a, priv.n, &public,
-		   &private);
+	add_name(&p.own_public, w);
+	add_name(&p.own, w);
+	return object_make(ks, &p, out, public);
 }
 
-static enum kb_err generate_secret(struct keystore *ks, const struct keystore_template *t,
-				   const struct key_place *w)
+static enum kb_err make_secret(struct keystore *ks, const struct keystore_template *t,
+			       const struct key_place *w, CK_OBJECT_HANDLE *out)
 {
-	CK_MECHANISM mech = {CKM_GENERIC_SECRET_KEY_GEN, NULL, 0};
 	CK_ULONG len = t->size;
-	CK_OBJECT_HANDLE key;
-	struct template secret = {0};
+	struct object_plan p = {.way = BY_KEY,
+				.kind = w->kind,
+				.half = HALF_SECRET,
+				.mech = {CKM_GENERIC_SECRET_KEY_GEN, NULL, 0}};
 
 	if (t->size < KB_MIN_OCT || t->size > KB_MAX_OCT)
 		return KB_E_HSM_KEY_ATTR;
-	add_kind(&secret, &class_secret, KB_KTY_OCT);
-	add(&secret, CKA_VALUE_LEN, &len, sizeof len);
-	add_private(&secret, w, KB_KTY_OCT);
-	return P11(ks, C_GenerateKey, ks->session, &mech, secret.a, secret.n, &key);
+	add_kind(&p.own, &class_secret, KB_KTY_OCT);
+	template_add(&p.own, CKA_VALUE_LEN, &len, sizeof len);
+	add_name(&p.own, w);
+	return object_make(ks, &p, out, NULL);
+}
+
+enum kb_err key_make(struct keystore *ks, const struct key_place *w,
+		     const struct keystore_template *t, CK_OBJECT_HANDLE *out,
+		     CK_OBJECT_HANDLE *public)
+{
+	*out = *public = CK_INVALID_HANDLE;
+	return t->kty == KB_KTY_OCT ? make_secret(ks, t, w, out) : make_pair(ks, t, w, out, public);
 }
 
 enum kb_err keystore_generate(struct keystore *ks, const struct keystore_template *t, char **object)
 {
 	struct key_place w;
+	CK_OBJECT_HANDLE key, public;
 	enum kb_err err;
 	KB_AUTO(cstr) char *uri = NULL;
 
@@ -161,8 +131,7 @@ enum kb_err keystore_generate(struct keystore *ks, const struct keystore_templat
 	    (err = uri_of(&w, t->kty, &uri)) != KB_OK)
 		return err;
 	fault_begin(ks, uri);
-	if ((err = t->kty == KB_KTY_OCT ? generate_secret(ks, t, &w) : generate_pair(ks, t, &w)) !=
-	    KB_OK)
+	if ((err = key_make(ks, &w, t, &key, &public)) != KB_OK)
 		return err;
 	*object = uri;
 	uri = NULL;
@@ -171,61 +140,130 @@ enum kb_err keystore_generate(struct keystore *ks, const struct keystore_templat
 
 /* ---- import ---- */
 
-/* A private key goes in under the transport key (C_UnwrapKey), so that its numbers need no second
- * form in this process. */
-enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty kty,
-		    const struct secret *plain, CK_OBJECT_HANDLE *out)
+static enum kb_err put_wrapped(struct keystore *ks, struct object_plan *p, struct span value,
+			       CK_OBJECT_HANDLE *out)
 {
-	CK_MECHANISM mech = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
-	struct template t = {0};
 	enum kb_err err;
 	KB_AUTO(buf) struct buf wrapped;
 	buf_init(&wrapped, KB_MAX_SECRET + 8);
 
-	*out = CK_INVALID_HANDLE;
-	add_kind(&t, kty == KB_KTY_OCT ? &class_secret : &class_private, kty);
-	add_private(&t, w, kty);
-	struct span value = secret_span(plain);
-	if (kty == KB_KTY_OCT) {
-		add(&t, CKA_VALUE, value.p, value.len);
-		return P11(ks, C_CreateObject, ks->session, t.a, t.n, out);
-	}
 	if ((err = transport_ready(ks)) != KB_OK)
 		return err;
 	if ((err = kwp_wrap(secret_bytes(ks->transport), value, &wrapped)) != KB_OK)
 		return err;
-	return P11(ks, C_UnwrapKey, ks->session, &mech, ks->transport_key, wrapped.p, wrapped.len,
-		   t.a, t.n, out);
+	p->way = BY_UNWRAP;
+	p->mech = (CK_MECHANISM){CKM_AES_KEY_WRAP_PAD, NULL, 0};
+	p->by = ks->transport_key;
+	p->wrapped = buf_span(&wrapped);
+	/* On the session first: it learns which attributes this way takes (object.c). */
+	struct object_plan trial = *p;
+	trial.kind = KIND_SAMPLE;
+	if ((err = object_make(ks, &trial, out, NULL)) != KB_OK || p->kind == KIND_SAMPLE)
+		return err;
+	object_destroy(ks, *out);
+	return object_make(ks, p, out, NULL);
+}
+
+/* The key's numbers, as spans of its encoding: no second copy in this process. */
+static enum kb_err add_numbers(struct keystore *ks, struct template *t, enum kb_kty kty,
+			       struct span plain)
+{
+	static const CK_ATTRIBUTE_TYPE types[RSA_NUMBERS] = {
+		CKA_MODULUS, CKA_PUBLIC_EXPONENT, CKA_PRIVATE_EXPONENT, CKA_PRIME_1,
+		CKA_PRIME_2, CKA_EXPONENT_1,      CKA_EXPONENT_2,       CKA_COEFFICIENT};
+	struct span n[RSA_NUMBERS] = {{NULL, 0}}, d;
+	const struct curve *c;
+
+	switch (kty) {
+	case KB_KTY_RSA:
+		if (!pkcs8_rsa_numbers(plain, n))
+			break;
+		for (size_t i = 0; i < RSA_NUMBERS; i++)
+			template_add(t, types[i], n[i].p, n[i].len);
+		return KB_OK;
+	case KB_KTY_EC:
+		if (!pkcs8_ec_number(plain, &c, &d))
+			break;
+		template_add(t, CKA_EC_PARAMS, c->oid, c->oid_len);
+		template_add(t, CKA_VALUE, d.p, d.len);
+		return KB_OK;
+	case KB_KTY_OCT:
+		template_add(t, CKA_VALUE, plain.p, plain.len);
+		return KB_OK;
+	}
+	return fault_is(ks, KB_E_HSM_KEY_ATTR, "not a PKCS#8 private key of the plain form");
+}
+
+/* As it is where the module allows that, else (FIPS mode) under the transport key. */
+enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty kty,
+		    const struct secret *plain, CK_OBJECT_HANDLE *out)
+{
+	struct object_plan wrapped = {.kind = w->kind,
+				      .half = kty == KB_KTY_OCT ? HALF_SECRET : HALF_PRIVATE};
+	struct span value = secret_span(plain);
+	enum kb_err err;
+
+	*out = CK_INVALID_HANDLE;
+	add_kind(&wrapped.own, kty == KB_KTY_OCT ? &class_secret : &class_private, kty);
+	add_name(&wrapped.own, w);
+	struct object_plan bare = wrapped;
+	bare.way = BY_VALUE;
+	if ((err = add_numbers(ks, &bare.own, kty, value)) != KB_OK)
+		return err;
+	err = object_make(ks, &bare, out, NULL);
+	return is_plain_forbidden(err) ? put_wrapped(ks, &wrapped, value, out) : err;
+}
+
+enum kb_err wrapping_put(struct keystore *ks, const EVP_PKEY *key, CK_OBJECT_HANDLE *out)
+{
+	uint8_t n[KB_RSA_MAX_BITS / 8], e[KB_RSA_MAX_E_BITS / 8];
+	BIGNUM *bn_n = NULL, *bn_e = NULL;
+	struct object_plan p = {.way = BY_VALUE, .kind = KIND_WRAPPING, .half = HALF_PUBLIC};
+	enum kb_err err = KB_E_WRAP;
+
+	*out = CK_INVALID_HANDLE;
+	if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 ||
+	    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
+	    BN_num_bytes(bn_n) > (int)sizeof n || BN_num_bytes(bn_e) > (int)sizeof e)
+		goto out;
+	add_kind(&p.own, &class_public, KB_KTY_RSA);
+	template_add(&p.own, CKA_MODULUS, n, (size_t)BN_bn2bin(bn_n, n));
+	template_add(&p.own, CKA_PUBLIC_EXPONENT, e, (size_t)BN_bn2bin(bn_e, e));
+	err = object_make(ks, &p, out, NULL);
+out:
+	BN_free(bn_n);
+	BN_free(bn_e);
+	return err == KB_E_WRAP ? fault_is(ks, err, "the wrapping key has no numbers of RSA") : err;
 }
 
 static enum kb_err public_put(struct keystore *ks, const struct key_place *w,
-			      const struct hsm_public *p)
+			      const struct hsm_public *k)
 {
-	uint8_t point[3 + 1 + 2 * 66];
+	uint8_t point[3 + 1 + 2 * CURVE_MAX_BYTES];
 	CK_OBJECT_HANDLE public;
-	struct template t = {0};
+	struct object_plan p = {.way = BY_VALUE, .kind = w->kind, .half = HALF_PUBLIC};
 
-	add_kind(&t, &class_public, p->kty);
-	add_public(&t, w);
-	if (p->kty == KB_KTY_RSA) {
-		add(&t, CKA_MODULUS, p->n, p->n_len);
-		add(&t, CKA_PUBLIC_EXPONENT, p->e, p->e_len);
+	add_kind(&p.own, &class_public, k->kty);
+	add_name(&p.own, w);
+	if (k->kty == KB_KTY_RSA) {
+		template_add(&p.own, CKA_MODULUS, k->n, k->n_len);
+		template_add(&p.own, CKA_PUBLIC_EXPONENT, k->e, k->e_len);
 	} else {
-		const struct curve *c = curve_of(p->crv);
+		const struct curve *c = curve_of(k->crv);
 		if (c == NULL)
 			return KB_E_BUG;
-		size_t len = 1 + 2 * p->xy_len, at = 0;
+		size_t len = 1 + 2 * k->xy_len, at = 0;
 		point[at++] = 0x04; /* OCTET STRING */
 		if (len >= 0x80)
 			point[at++] = 0x81;
 		point[at++] = (uint8_t)len;
 		point[at++] = 0x04; /* uncompressed */
-		memcpy(point + at, p->x, p->xy_len);
-		memcpy(point + at + p->xy_len, p->y, p->xy_len);
-		add(&t, CKA_EC_PARAMS, c->oid, c->oid_len);
-		add(&t, CKA_EC_POINT, point, at + 2 * p->xy_len);
+		memcpy(point + at, k->x, k->xy_len);
+		memcpy(point + at + k->xy_len, k->y, k->xy_len);
+		template_add(&p.own, CKA_EC_PARAMS, c->oid, c->oid_len);
+		template_add(&p.own, CKA_EC_POINT, point, at + 2 * k->xy_len);
 	}
-	return P11(ks, C_CreateObject, ks->session, t.a, t.n, &public);
+	return object_make(ks, &p, &public, NULL);
 }
 
 /* The DER is whole, of the type asked for, and its two halves belong together.  OpenSSL wipes its
@@ -276,7 +314,7 @@ enum kb_err keystore_import(struct keystore *ks, const struct keystore_template 
 		return err;
 	if (t->kty != KB_KTY_OCT && (err = public_put(ks, &w, &p)) != KB_OK) {
 		/* A private key without its public object is unusable. */
-		(void)P11_RAW(ks, C_DestroyObject, ks->session, key);
+		object_destroy(ks, key);
 		return err;
 	}
 	*object = uri;

@@ -1,17 +1,24 @@
-/* keystore/create.h — private to keystore/: putting plaintext keys into the module. */
+/* keystore/create.h — private to keystore/: keys made in the module, and plaintext keys put into
+ * it. */
 #ifndef KB_KEYSTORE_CREATE_H
 #define KB_KEYSTORE_CREATE_H
-#include "keystore/module.h"
+#include "keystore/object.h"
 
 struct key_place { /* where a key is put, and its use */
 	const char *label;
 	uint8_t id[16];
-	bool is_token;  /* a token object; else it ends with the session */
-	bool is_signer; /* may sign, never leaves */
+	enum key_kind kind;
 };
+/* A new key of the template's type and size.  `public`: of its public object; not for oct. */
+KB_MUST_CHECK enum kb_err key_make(struct keystore *ks, const struct key_place *where,
+				   const struct keystore_template *t, CK_OBJECT_HANDLE *out,
+				   CK_OBJECT_HANDLE *public);
 /* A private key from PKCS#8 DER, or a secret key from its bytes. */
 KB_MUST_CHECK enum kb_err key_put(struct keystore *ks, const struct key_place *where,
 				  enum kb_kty kty, const struct secret *plain,
 				  CK_OBJECT_HANDLE *out);
+/* A public RSA key that keys are wrapped for; of the session. */
+KB_MUST_CHECK enum kb_err wrapping_put(struct keystore *ks, const EVP_PKEY *key,
+				       CK_OBJECT_HANDLE *out);
 
 #endif

@@ -5,11 +5,10 @@
  * call. */
 #include "keystore/engine.h"
 
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
 
 #include "base/secret.h"
+#include "keystore/create.h"
 #include "keystore/kwp.h"
 #include "keystore/pkcs8.h"
 #include "keystore/scheme_rsa_aes.h"
@@ -116,47 +115,14 @@ static enum kb_err run_worker(struct keystore *ks, const struct wrap_job *job, s
 
 static enum kb_err aes_generate(struct keystore *ks, CK_OBJECT_HANDLE *out)
 {
-	CK_MECHANISM mech = {CKM_AES_KEY_GEN, NULL, 0};
-	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	CK_ULONG len = RSA_AES_KEY_BYTES;
-	CK_ATTRIBUTE t[] = {
-		{CKA_TOKEN, &no, sizeof no},       {CKA_PRIVATE, &yes, sizeof yes},
-		{CKA_SENSITIVE, &yes, sizeof yes}, {CKA_EXTRACTABLE, &yes, sizeof yes},
-		{CKA_WRAP, &yes, sizeof yes},      {CKA_VALUE_LEN, &len, sizeof len},
-	};
+	struct object_plan p = {.way = BY_KEY,
+				.kind = KIND_CONTENT,
+				.half = HALF_SECRET,
+				.mech = {CKM_AES_KEY_GEN, NULL, 0}};
 
-	return P11(ks, C_GenerateKey, ks->session, &mech, t, sizeof t / sizeof t[0], out);
-}
-
-static enum kb_err kek_import(struct keystore *ks, EVP_PKEY *kek, CK_OBJECT_HANDLE *out)
-{
-	CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
-	CK_KEY_TYPE type = CKK_RSA;
-	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-	uint8_t n[KB_RSA_MAX_BITS / 8], e[KB_RSA_MAX_E_BITS / 8];
-	BIGNUM *bn_n = NULL, *bn_e = NULL;
-	enum kb_err err = KB_E_WRAP;
-
-	if (EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 ||
-	    EVP_PKEY_get_bn_param(kek, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
-	    BN_num_bytes(bn_n) > (int)sizeof n || BN_num_bytes(bn_e) > (int)sizeof e)
-		goto out;
-	CK_ATTRIBUTE t[] = {
-		{CKA_CLASS, &class, sizeof class},
-		{CKA_KEY_TYPE, &type, sizeof type},
-		{CKA_TOKEN, &no, sizeof no},
-		{CKA_PRIVATE, &no, sizeof no},
-		{CKA_WRAP, &yes, sizeof yes},
-		{CKA_ENCRYPT, &no, sizeof no},
-		{CKA_VERIFY, &no, sizeof no},
-		{CKA_MODULUS, n, (CK_ULONG)BN_bn2bin(bn_n, n)},
-		{CKA_PUBLIC_EXPONENT, e, (CK_ULONG)BN_bn2bin(bn_e, e)},
-	};
-	err = P11(ks, C_CreateObject, ks->session, t, sizeof t / sizeof t[0], out);
-out:
-	BN_free(bn_n);
-	BN_free(bn_e);
-	return err;
+	template_add(&p.own, CKA_VALUE_LEN, &len, sizeof len);
+	return object_make(ks, &p, out, NULL);
 }
 
 /* One C_WrapKey, whose length must be in [least, most]. */
@@ -219,10 +185,8 @@ static enum kb_err run_module(struct keystore *ks, const struct wrap_job *job, s
 	if (!oaep_params(job->scheme->oaep, &params))
 		return KB_E_HSM_MECHANISM;
 	plain_bounds(job->public, &least, &most);
-	if ((err = aes_generate(ks, &aes)) != KB_OK)
-		aes = CK_INVALID_HANDLE;
-	else if ((err = kek_import(ks, job->kek->evp, &kek)) != KB_OK)
-		kek = CK_INVALID_HANDLE;
+	if ((err = aes_generate(ks, &aes)) == KB_OK)
+		err = wrapping_put(ks, job->kek->evp, &kek);
 	if (err == KB_OK)
 		err = wrap_into(ks, &mech_oaep, kek, aes, modulus, modulus, wrapped);
 	if (err == KB_OK)

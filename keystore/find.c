@@ -95,7 +95,7 @@ static enum kb_err find_object(struct keystore *ks, const char *text, enum kb_kt
 
 /* ---- description ---- */
 
-static enum kb_err read_rsa(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p)
+enum kb_err public_read_rsa(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p)
 {
 	uint8_t n[MAX_ATTR], e[MAX_ATTR];
 	size_t n_len, e_len;
@@ -108,11 +108,24 @@ static enum kb_err read_rsa(struct keystore *ks, CK_OBJECT_HANDLE object, struct
 			"its RSA modulus or exponent is outside of the broker's limits");
 }
 
+enum kb_err public_read_ec(struct keystore *ks, CK_OBJECT_HANDLE public, const struct curve *c,
+			   struct hsm_public *p)
+{
+	uint8_t point[MAX_ATTR];
+	size_t len;
+	enum kb_err err = attr_get(ks, public, CKA_EC_POINT, point, sizeof point, &len);
+
+	if (err != KB_OK)
+		return err;
+	return fault_is(ks, public_ec(c, span_of(point, len), p),
+			"its CKA_EC_POINT is no point of its curve");
+}
+
 /* CKA_EC_POINT is an attribute of the public object alone, which has the same CKA_ID. */
 static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct hsm_public *p)
 {
-	uint8_t params[MAX_ATTR], id[MAX_ID], point[MAX_ATTR];
-	size_t params_len, id_len, point_len;
+	uint8_t params[MAX_ATTR], id[MAX_ID];
+	size_t params_len, id_len;
 	CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
 	CK_KEY_TYPE type = CKK_EC;
 	CK_OBJECT_HANDLE public;
@@ -137,10 +150,7 @@ static enum kb_err read_ec(struct keystore *ks, CK_OBJECT_HANDLE object, struct 
 				"its public object, of the same CKA_ID, is not there");
 	if (err != KB_OK)
 		return err;
-	if ((err = attr_get(ks, public, CKA_EC_POINT, point, sizeof point, &point_len)) != KB_OK)
-		return err;
-	return fault_is(ks, public_ec(c, span_of(point, point_len), p),
-			"its CKA_EC_POINT is no point of its curve");
+	return public_read_ec(ks, public, c, p);
 }
 
 static enum kb_err read_oct(struct keystore *ks, CK_OBJECT_HANDLE object, bool is_generic,
@@ -176,7 +186,7 @@ static enum kb_err describe(struct keystore *ks, CK_OBJECT_HANDLE object, enum k
 	switch (kty) {
 	case KB_KTY_RSA:
 		if (type == CKK_RSA)
-			return read_rsa(ks, object, p);
+			return public_read_rsa(ks, object, p);
 		break;
 	case KB_KTY_EC:
 		if (type == CKK_EC)

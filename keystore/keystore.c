@@ -137,7 +137,7 @@ void keystore_close(struct keystore *ks)
 	keys_forget(ks);
 	secret_free(ks->transport);
 	secret_free(ks->pin);
-	EVP_PKEY_free(ks->sample);
+	EVP_PKEY_free(ks->own);
 	buf_free(&ks->last_sealed);
 	buf_free(&ks->last_first);
 	buf_free(&ks->last_second);

@@ -24,6 +24,8 @@ struct module_hooks {
 };
 extern const struct module_hooks softhsm_hooks;
 
+enum { OBJECT_WAYS = 4 }; /* enum object_way of object.h */
+
 struct keystore {
 	const struct module_hooks *hooks; /* NULL: the module needs none */
 	CK_FUNCTION_LIST *p11;
@@ -49,7 +51,11 @@ struct keystore {
 	CK_OBJECT_HANDLE transport_key; /* the same inside the module; CK_INVALID_HANDLE: none */
 	void *keys;                     /* tsearch() tree of struct hsm_key, by URI */
 	struct wrap_plan plan;
-	EVP_PKEY *sample; /* the self-test's RSA key, kept for the next run: slow to generate */
+	/* object.c, by way of making: rows of attributes.c that this module does not take. */
+	uint32_t skip_rows[OBJECT_WAYS];
+	EVP_PKEY *own; /* own_key() */
+	/* The module takes no plaintext keys: its transport key is made inside. */
+	bool no_plain_import;
 	/* The previous key as it came out under the transport key, and whose it was. */
 	struct buf last_sealed;
 	CK_OBJECT_HANDLE last_sealed_key;
@@ -74,8 +80,11 @@ void fault_begin(struct keystore *ks, const char *object);
 KB_MUST_CHECK enum kb_err fault_is(struct keystore *ks, enum kb_err err, const char *why);
 /* Every call of the module is between these two, so that the supervisor sees one that hangs. */
 void p11_begin(struct keystore *ks);
+void p11_begin_slow(struct keystore *ks); /* a call that may take KB_HSM_GENERATE_MS */
 CK_RV p11_end(struct keystore *ks, CK_RV rv); /* gives rv back */
 #define P11_RAW(ks, call, ...) (p11_begin(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
+#define P11_SLOW(ks, call, ...)                                                                    \
+	(p11_begin_slow(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
 #define P11(ks, call, ...)     p11_outcome(ks, #call, P11_RAW(ks, call, __VA_ARGS__))
 /* One attribute into `out`; KB_E_HSM_OUTPUT when the module claims more bytes than there is room
  * for. */
@@ -109,9 +118,15 @@ void login_end(const struct keystore *ks, bool is_logged_in);
 KB_MUST_CHECK enum kb_err session_recover(struct keystore *ks, enum kb_err err);
 /* The token is not the one that was opened: report it, KB_E_HSM_TOKEN. */
 KB_MUST_CHECK enum kb_err token_fault(struct keystore *ks, const char *why);
+
+/* transport.c */
 /* The session's transport key is there. */
 KB_MUST_CHECK enum kb_err transport_ready(struct keystore *ks);
 void transport_drop(struct keystore *ks);
+/* The failure of a C_CreateObject may mean that the module takes no plaintext keys (FIPS mode). */
+bool is_plain_forbidden(enum kb_err err);
+/* An RSA key of this process, made once; borrowed. */
+KB_MUST_CHECK enum kb_err own_key(struct keystore *ks, EVP_PKEY **out);
 
 /* find.c */
 struct hsm_key {
@@ -128,5 +143,10 @@ KB_MUST_CHECK enum kb_err key_refind(struct keystore *ks, const struct hsm_key *
 KB_MUST_CHECK enum kb_err key_recover(struct keystore *ks, const struct hsm_key *key,
 				      enum kb_err err);
 void keys_forget(struct keystore *ks); /* every cached key */
+/* The public part by the attributes of an object, EC by those of the public one. */
+KB_MUST_CHECK enum kb_err public_read_rsa(struct keystore *ks, CK_OBJECT_HANDLE object,
+					  struct hsm_public *p);
+KB_MUST_CHECK enum kb_err public_read_ec(struct keystore *ks, CK_OBJECT_HANDLE public,
+					 const struct curve *c, struct hsm_public *p);
 
 #endif

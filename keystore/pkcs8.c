@@ -229,6 +229,38 @@ enum kb_err plain_exact(struct secret **plain, const struct hsm_public *p)
 	KB_BUG();
 }
 
+bool pkcs8_rsa_numbers(struct span der, struct span out[static RSA_NUMBERS])
+{
+	struct span alg, key, rsa;
+	size_t len;
+
+	if (!pkcs8_open(der, &len, &alg, &key) || len != der.len ||
+	    !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)) || !der_next(&key, TAG_SEQUENCE, &rsa) ||
+	    key.len != 0 || !der_small(&rsa, 0))
+		return false;
+	for (size_t i = 0; i < RSA_NUMBERS; i++) {
+		if (!der_next(&rsa, TAG_INTEGER, &out[i]))
+			return false;
+		out[i] = without_zeros(out[i]);
+		if (out[i].len == 0)
+			return false;
+	}
+	return rsa.len == 0;
+}
+
+bool pkcs8_ec_number(struct span der, const struct curve **curve, struct span *out)
+{
+	struct span alg, key, ec;
+	size_t len;
+
+	if (!pkcs8_open(der, &len, &alg, &key) || len != der.len ||
+	    !span_eq(span_sub(alg, 0, sizeof alg_ec), span_of(alg_ec, sizeof alg_ec)) ||
+	    (*curve = curve_by_oid(span_sub(alg, sizeof alg_ec, alg.len))) == NULL)
+		return false;
+	return der_next(&key, TAG_SEQUENCE, &ec) && der_small(&ec, 1) &&
+	       der_next(&ec, TAG_OCTETS, out) && out->len == (*curve)->bytes;
+}
+
 void plain_bounds(const struct hsm_public *p, size_t *least, size_t *most)
 {
 	const struct curve *c = p->kty == KB_KTY_EC ? curve_of(p->crv) : NULL;

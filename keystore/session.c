@@ -1,4 +1,4 @@
-/* keystore/session.c — the one session, its one login and its transport key.  Decides whether a
+/* keystore/session.c — the one session and its one login.  Decides whether a
  * lost session may be reopened.  Trusts the module's answers about state, never that they stay
  * true. Must never send a PIN a second time after it was refused. */
 #include <stdio.h>
@@ -7,8 +7,6 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "keystore/module.h"
-
-enum { TRANSPORT_BYTES = 32 };
 
 enum kb_err keystore_guard(const struct keystore *ks)
 {
@@ -145,50 +143,4 @@ enum kb_err session_recover(struct keystore *ks, enum kb_err err)
 	log_event(LOG_WARN, "hsm.recover", "err", kb_err_name(err), "fault", ks->fault, NULL);
 	transport_drop(ks); /* the handle that is no longer valid may be this one */
 	return err == KB_E_HSM_HANDLE ? KB_OK : session_reopen(ks);
-}
-
-/* ---- transport key ---- */
-
-void transport_drop(struct keystore *ks)
-{
-	if (ks->transport_key != CK_INVALID_HANDLE)
-		(void)P11_RAW(ks, C_DestroyObject, ks->session, ks->transport_key);
-	ks->transport_key = CK_INVALID_HANDLE;
-	secret_free(ks->transport);
-	ks->transport = NULL;
-	buf_reset(&ks->last_sealed); /* under another key nothing can be the same */
-}
-
-/* This process must know the key: what a module wraps may need repair outside (pkcs8.c).  So the
- * module gets our random bytes, and no key of the module has to leave it. */
-enum kb_err transport_ready(struct keystore *ks)
-{
-	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-	CK_KEY_TYPE type = CKK_AES;
-	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-	enum kb_err err;
-
-	if (ks->transport_key != CK_INVALID_HANDLE)
-		return KB_OK;
-	if ((err = secret_random(TRANSPORT_BYTES, &ks->transport)) != KB_OK)
-		return err;
-	CK_ATTRIBUTE t[] = {
-		{CKA_CLASS, &class, sizeof class},
-		{CKA_KEY_TYPE, &type, sizeof type},
-		{CKA_TOKEN, &no, sizeof no},
-		{CKA_PRIVATE, &yes, sizeof yes},
-		{CKA_SENSITIVE, &yes, sizeof yes},
-		{CKA_EXTRACTABLE, &no, sizeof no},
-		{CKA_WRAP, &yes, sizeof yes},
-		{CKA_UNWRAP, &yes, sizeof yes},
-		{CKA_ENCRYPT, &no, sizeof no},
-		{CKA_DECRYPT, &no, sizeof no},
-		{CKA_VALUE, secret_bytes(ks->transport), TRANSPORT_BYTES},
-	};
-	if ((err = P11(ks, C_CreateObject, ks->session, t, sizeof t / sizeof t[0],
-		       &ks->transport_key)) != KB_OK) {
-		ks->transport_key = CK_INVALID_HANDLE;
-		transport_drop(ks);
-	}
-	return err;
 }

@@ -50,9 +50,10 @@ enum kb_err health_fault(const struct process_health *h)
 	return fault < KB_ERR_COUNT ? (enum kb_err)fault : KB_E_BUG;
 }
 
-static int64_t elapsed_ms(int64_t since_ms, int64_t now_ms)
+/* More than `ahead_ms` in the future is a lie. */
+static int64_t elapsed_ms(int64_t since_ms, int64_t now_ms, int64_t ahead_ms)
 {
-	if (since_ms < 0 || since_ms > now_ms + CLOCK_AHEAD_MS)
+	if (since_ms < 0 || since_ms > now_ms + ahead_ms)
 		return INT64_MAX;
 	return since_ms > now_ms ? 0 : now_ms - since_ms;
 }
@@ -62,8 +63,9 @@ int64_t health_hung_ms(const struct process_health *h, int64_t now_ms)
 	int64_t call_ms = atomic_load(&h->call_since_ms), hung_ms = 0, in_call_ms = 0;
 
 	if (atomic_load(&h->state) == HEALTH_BUSY)
-		hung_ms = elapsed_ms(atomic_load(&h->busy_since_ms), now_ms);
+		hung_ms = elapsed_ms(atomic_load(&h->busy_since_ms), now_ms, CLOCK_AHEAD_MS);
 	if (call_ms != 0)
-		in_call_ms = elapsed_ms(call_ms, now_ms);
+		in_call_ms = elapsed_ms(call_ms, now_ms,
+					CLOCK_AHEAD_MS + KB_HSM_GENERATE_MS - KB_HSM_CALL_MS);
 	return in_call_ms > hung_ms ? in_call_ms : hung_ms;
 }

@@ -469,7 +469,11 @@ static void test_c01_wrap_matrix(void **state)
 			enum kb_err want = ckr_err(rv);
 			if (want == KB_E_HSM_SESSION || want == KB_E_HSM_HANDLE)
 				want = KB_OK;
+			/* no plaintext goes in: the transport key is made inside */
+			if (calls[c] == FAULT_C_CreateObject && is_plain_forbidden(want))
+				want = KB_OK;
 			assert_int_equal(wrap_with(keys[1].key, &grant, &schemes[1], &b), want);
+			ks->no_plain_import = false;
 			if (want == KB_OK)
 				assert_unwraps(buf_span(&b), kek, &schemes[1], keys[1].plain);
 			else
@@ -854,20 +858,21 @@ static bool right_hash; /* OAEP obeys the hash it is asked for */
 static CK_RV right_generate(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR t, CK_ULONG n,
 			    CK_OBJECT_HANDLE_PTR out)
 {
+	if (m->mechanism != CKM_AES_KEY_GEN)
+		return p11_fault.real->C_GenerateKey(s, m, t, n, out);
 	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
 	CK_KEY_TYPE type = CKK_AES;
-	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-	CK_ATTRIBUTE own[] = {
-		{CKA_CLASS, &class, sizeof class},   {CKA_KEY_TYPE, &type, sizeof type},
-		{CKA_TOKEN, &no, sizeof no},         {CKA_WRAP, &yes, sizeof yes},
-		{CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, known_aes, sizeof known_aes},
-	};
+	CK_ATTRIBUTE own[64] = {{CKA_CLASS, &class, sizeof class},
+				{CKA_KEY_TYPE, &type, sizeof type},
+				{CKA_VALUE, known_aes, sizeof known_aes}};
+	CK_ULONG count = 3;
 
-	(void)m;
-	(void)t;
-	(void)n;
+	assert_true(n + count <= sizeof own / sizeof own[0]);
+	for (CK_ULONG i = 0; i < n; i++)
+		if (t[i].type != CKA_VALUE_LEN)
+			own[count++] = t[i];
 	known_aes[0]++;
-	return p11_fault.real->C_CreateObject(s, own, sizeof own / sizeof own[0], out);
+	return p11_fault.real->C_CreateObject(s, own, count, out);
 }
 
 static CK_RV right_create(CK_SESSION_HANDLE s, CK_ATTRIBUTE_PTR t, CK_ULONG n,
@@ -1015,17 +1020,23 @@ static void test_c11_mechanism_absent(void **state)
 			assert_int_equal(ks->plan.engine[row][t], WRAP_NONE);
 	assert_int_equal(session_objects(), 1); /* the transport key */
 	p11_fault.left[FAULT_C_WrapKey] = 0;
-	/* no C_UnwrapKey: RSA and EC cannot be proved, oct can */
-	fault_next(FAULT_C_UnwrapKey, CKR_FUNCTION_NOT_SUPPORTED, 1000);
+	/* no key can be put in, and no pair made */
+	transport_drop(ks);
+	fault_next(FAULT_C_CreateObject, CKR_FUNCTION_NOT_SUPPORTED, 1000);
+	fault_next(FAULT_C_GenerateKeyPair, CKR_MECHANISM_INVALID, 1000);
 	assert_int_equal(keystore_self_test(ks), KB_E_HSM_MECHANISM);
 	assert_int_equal(ks->plan.engine[1][KB_KTY_RSA], WRAP_NONE);
-	assert_int_equal(ks->plan.engine[1][KB_KTY_OCT], WRAP_WORKER);
+	assert_int_equal(ks->plan.engine[1][KB_KTY_OCT], WRAP_NONE);
+	assert_int_equal(session_objects(), 0);
+	p11_fault.left[FAULT_C_CreateObject] = p11_fault.left[FAULT_C_GenerateKeyPair] = 0;
+	ks->no_plain_import = false;
+	assert_int_equal(keystore_self_test(ks), KB_OK);
 }
 
 static void test_self_test_outage_is_no_verdict(void **state)
 {
 	(void)state;
-	fault_next(FAULT_C_UnwrapKey, CKR_TOKEN_NOT_PRESENT, 1);
+	fault_next(FAULT_C_CreateObject, CKR_TOKEN_NOT_PRESENT, 1);
 	assert_int_equal(keystore_self_test(ks), KB_E_HSM_TOKEN);
 	fault_next(FAULT_C_WrapKey, CKR_SESSION_CLOSED, 1);
 	assert_int_equal(keystore_self_test(ks), KB_E_HSM_SESSION);
@@ -1034,6 +1045,150 @@ static void test_self_test_outage_is_no_verdict(void **state)
 	transport_drop(ks);
 	assert_int_equal(session_objects(), 0);
 	assert_int_equal(keystore_self_test(ks), KB_OK);
+}
+
+static CK_ULONG all_objects(void)
+{
+	CK_OBJECT_HANDLE hit[256];
+	CK_ULONG n = 0;
+
+	assert_int_equal(ks->p11->C_FindObjectsInit(ks->session, NULL, 0), CKR_OK);
+	assert_int_equal(ks->p11->C_FindObjects(ks->session, hit, 256, &n), CKR_OK);
+	assert_int_equal(ks->p11->C_FindObjectsFinal(ks->session), CKR_OK);
+	return n;
+}
+
+/* ---- a module that takes no plaintext keys ---- */
+
+static CK_RV plain_refusal;
+static unsigned plain_refused;
+
+static CK_RV fips_create(CK_SESSION_HANDLE s, CK_ATTRIBUTE_PTR t, CK_ULONG n,
+			 CK_OBJECT_HANDLE_PTR out)
+{
+	for (CK_ULONG i = 0; i < n; i++)
+		if (t[i].type == CKA_CLASS && *(CK_OBJECT_CLASS *)t[i].pValue != CKO_PUBLIC_KEY) {
+			plain_refused++;
+			return plain_refusal;
+		}
+	return p11_fault.real->C_CreateObject(s, t, n, out);
+}
+
+static void become_fips(CK_RV refusal)
+{
+	transport_drop(ks);
+	plain_refusal = refusal;
+	p11_fault.list.C_CreateObject = fips_create;
+}
+
+static void end_fips(void)
+{
+	transport_drop(ks);
+	ks->no_plain_import = false;
+	p11_fault.list.C_CreateObject = fault_C_CreateObject;
+}
+
+static void test_c17_self_test_without_plain_keys(void **state)
+{
+	static const CK_RV refusals[] = {CKR_TEMPLATE_INCONSISTENT, CKR_ACTION_PROHIBITED,
+					 CKR_FUNCTION_NOT_SUPPORTED, CKR_ATTRIBUTE_VALUE_INVALID,
+					 CKR_VENDOR_DEFINED | 7};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+		become_fips(refusals[i]);
+		const CK_ULONG before = session_objects();
+		/* in both orders: put in under the transport key, and made */
+		if (i % 2 == 0)
+			fault_next(FAULT_C_UnwrapKey, CKR_FUNCTION_NOT_SUPPORTED, 1000);
+		assert_int_equal(keystore_self_test(ks), KB_OK);
+		assert_memory_equal(&ks->plan, &softhsm_plan, sizeof ks->plan);
+		assert_int_equal(session_objects(), before + 1); /* the transport key */
+		for (size_t k = 0; k < KEYS; k++)
+			for (size_t row = 0; row < WRAP_SCHEMES; row++) {
+				KB_AUTO(buf) struct buf b;
+				buf_init(&b, 8192);
+				assert_int_equal(wrap_with(keys[k].key, &grant, &schemes[row], &b),
+						 KB_OK);
+				assert_unwraps(buf_span(&b), kek, &schemes[row], keys[k].plain);
+			}
+		/* what it has refused once it is not asked again */
+		assert_true(plain_refused > 0);
+		plain_refused = 0;
+		assert_int_equal(keystore_self_test(ks), KB_OK);
+		p11_fault.left[FAULT_C_UnwrapKey] = 0;
+		transport_drop(ks);
+		assert_int_equal(transport_ready(ks), KB_OK);
+		assert_int_equal(plain_refused, 0);
+		end_fips();
+	}
+}
+
+/* The sample's plaintext comes from the module: a wrong key must not prove itself. */
+static enum kb_kty wrapped_instead;
+static CK_RV other_key_wrap(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE by,
+			    CK_OBJECT_HANDLE key, CK_BYTE_PTR out, CK_ULONG_PTR n)
+{
+	size_t other = wrapped_instead == KB_KTY_RSA ? 0 : wrapped_instead == KB_KTY_EC ? 1 : 4;
+
+	return p11_fault.real->C_WrapKey(
+		s, m, by, m->mechanism == CKM_AES_KEY_WRAP_PAD ? keys[other].key->handle : key, out,
+		n);
+}
+
+static void test_c17_made_sample_is_proved_from_outside(void **state)
+{
+	(void)state;
+	p11_fault.list.C_WrapKey = other_key_wrap;
+	for (wrapped_instead = KB_KTY_RSA; wrapped_instead <= KB_KTY_OCT; wrapped_instead++) {
+		become_fips(CKR_TEMPLATE_INCONSISTENT);
+		fault_next(FAULT_C_UnwrapKey, CKR_FUNCTION_NOT_SUPPORTED, 1000);
+		assert_int_not_equal(keystore_self_test(ks), KB_OK);
+		for (size_t row = 0; row < WRAP_SCHEMES; row++)
+			assert_int_equal(ks->plan.engine[row][wrapped_instead], WRAP_NONE);
+		end_fips();
+	}
+	p11_fault.list.C_WrapKey = fault_C_WrapKey;
+	/* nothing of the module says what the symmetric sample is: no HMAC, and a check value of
+	 * three bytes is not asked for */
+	become_fips(CKR_TEMPLATE_INCONSISTENT);
+	fault_next(FAULT_C_UnwrapKey, CKR_FUNCTION_NOT_SUPPORTED, 1000);
+	fault_next(FAULT_C_Sign, CKR_DEVICE_ERROR, 1000);
+	assert_int_not_equal(keystore_self_test(ks), KB_OK);
+	assert_int_equal(ks->plan.engine[1][KB_KTY_OCT], WRAP_NONE);
+	p11_fault.left[FAULT_C_Sign] = p11_fault.left[FAULT_C_UnwrapKey] = 0;
+	end_fips();
+	assert_int_equal(keystore_self_test(ks), KB_OK);
+}
+
+static void test_c17_keys_are_made_and_imports_say_why_not(void **state)
+{
+	struct keystore_template t = {.label = "fips", .size = 2048, .crv = KB_CRV_P256};
+	char *uri;
+
+	(void)state;
+	become_fips(CKR_TEMPLATE_INCONSISTENT);
+	assert_int_equal(transport_ready(ks), KB_OK);
+	for (t.kty = KB_KTY_RSA; t.kty <= KB_KTY_OCT; t.kty++) {
+		t.size = t.kty == KB_KTY_OCT ? 32 : 2048;
+		assert_int_equal(keystore_generate(ks, &t, &uri), KB_OK);
+		assert_int_equal(keystore_destroy(ks, uri), KB_OK);
+		free(uri);
+		/* under the transport key; SoftHSM then leaves it modifiable */
+		const struct secret *plain = keys[t.kty == KB_KTY_RSA  ? 0
+						  : t.kty == KB_KTY_EC ? 1
+								       : 4]
+						     .plain;
+		unsigned before = p11_fault.calls[FAULT_C_UnwrapKey];
+		CK_ULONG objects = all_objects();
+		memset(ks->skip_rows, 0, sizeof ks->skip_rows); /* nothing is known yet */
+		assert_int_equal(keystore_import(ks, &t, plain, &uri), KB_E_HSM_KEY_ATTR);
+		assert_true(p11_fault.calls[FAULT_C_UnwrapKey] > before);
+		assert_null(uri);
+		assert_non_null(strstr(keystore_fault(ks), "CKA_MODIFIABLE"));
+		assert_int_equal(all_objects(), objects);
+	}
+	end_fips();
 }
 
 /* ---- exact plaintext ---- */
@@ -1285,6 +1440,9 @@ int main(void)
 		WITH_FAULTS(test_self_test_sees_through_a_wrong_hash),
 		WITH_FAULTS(test_c11_mechanism_absent),
 		WITH_FAULTS(test_self_test_outage_is_no_verdict),
+		WITH_FAULTS(test_c17_self_test_without_plain_keys),
+		WITH_FAULTS(test_c17_made_sample_is_proved_from_outside),
+		WITH_FAULTS(test_c17_keys_are_made_and_imports_say_why_not),
 		WITH_FAULTS(test_g02_wrap_without_memory),
 		WITH_FAULTS(test_g02_self_test_without_memory),
 		WITH_FAULTS(test_g02_wrap_without_locked_memory),

@@ -40,6 +40,8 @@ static void test_health_states(void **state)
 static void test_i13_health_values_that_cannot_be(void **state)
 {
 	static const int64_t begun[] = {-1, INT64_MIN, INT64_MAX, 1000 + 1001};
+	/* a slow call counts as begun later */
+	const int64_t slow_ms = KB_HSM_GENERATE_MS - KB_HSM_CALL_MS;
 	struct process_health h;
 
 	(void)state;
@@ -50,8 +52,12 @@ static void test_i13_health_values_that_cannot_be(void **state)
 		h = (struct process_health){.state = HEALTH_BUSY, .busy_since_ms = begun[i]};
 		assert_true(health_hung_ms(&h, 1000) == INT64_MAX);
 		h = (struct process_health){.state = HEALTH_READY, .call_since_ms = begun[i]};
+		if (begun[i] == 1000 + 1001)
+			h.call_since_ms += slow_ms;
 		assert_true(health_hung_ms(&h, 1000) == INT64_MAX);
 	}
+	h = (struct process_health){.state = HEALTH_READY, .call_since_ms = 1000 + 1000 + slow_ms};
+	assert_int_equal(health_hung_ms(&h, 1000), 0);
 	/* Its clock was read after ours. */
 	h = (struct process_health){.state = HEALTH_BUSY, .busy_since_ms = 2000};
 	assert_int_equal(health_hung_ms(&h, 1000), 0);
