@@ -382,7 +382,8 @@ static void test_b21_gateway_signs_itself(void **state)
 	for (unsigned i = 0; i < 3; i++) {
 		char *pins = calloc(160, sizeof pin);
 		for (unsigned n = 0; n < counts[i]; n++)
-			snprintf(pins + strlen(pins), sizeof pin, "%s%s", n == 0 ? "" : ",", pin);
+			snprintf(pins + strlen(pins), 160 * sizeof pin - strlen(pins), "%s%s",
+				 n == 0 ? "" : ",", pin);
 		RUN(i == 0 ? OK : USAGE, "--url", relay.url, "--key", "disk", BY_FILE, "--out",
 		    "stdout", "--signer-pin", pins);
 		free(pins);
