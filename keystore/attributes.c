@@ -164,13 +164,13 @@ attr_rows attributes_may_skip(void)
 
 enum { UNREAD = 0xa5 }; /* no value of a CK_BBOOL */
 
-struct reading {
+struct readback {
 	CK_MECHANISM_TYPE list[MAX_MECHANISMS];
 	CK_BBOOL value[ROWS];
 	size_t len[ROWS]; /* 0: the module does not have it */
 };
 
-static CK_ATTRIBUTE place(struct reading *r, size_t i)
+static CK_ATTRIBUTE place(struct readback *r, size_t i)
 {
 	bool is_list = rows[i].type == CKA_ALLOWED_MECHANISMS;
 
@@ -178,7 +178,7 @@ static CK_ATTRIBUTE place(struct reading *r, size_t i)
 			      is_list ? sizeof r->list : sizeof r->value[i]};
 }
 
-static enum kb_err read_one(struct keystore *ks, CK_OBJECT_HANDLE object, struct reading *r,
+static enum kb_err read_one(struct keystore *ks, CK_OBJECT_HANDLE object, struct readback *r,
 			    size_t i)
 {
 	CK_ATTRIBUTE a = place(r, i);
@@ -204,7 +204,7 @@ static enum kb_err read_one(struct keystore *ks, CK_OBJECT_HANDLE object, struct
  * give (PKCS#11 v2.40 section 5.7: one unknown attribute does not stop the others, but in some
  * modules it does). */
 static enum kb_err read_all(struct keystore *ks, CK_OBJECT_HANDLE object, enum key_kind kind,
-			    enum key_half half, struct reading *r)
+			    enum key_half half, struct readback *r)
 {
 	CK_ATTRIBUTE a[ROWS];
 	size_t row[ROWS];
@@ -263,7 +263,7 @@ static bool is_weaker(size_t i, bool want, bool got, enum key_half half)
 enum kb_err attributes_read(struct keystore *ks, CK_OBJECT_HANDLE object, enum key_kind kind,
 			    enum key_half half, attr_rows *weak)
 {
-	struct reading r;
+	struct readback r;
 	enum kb_err err;
 
 	*weak = 0;

@@ -3,8 +3,6 @@
  * may be used for is decided by the table of attributes.c. */
 #include "keystore/create.h"
 
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
@@ -212,28 +210,6 @@ enum kb_err key_put(struct keystore *ks, const struct key_place *w, enum kb_kty 
 		return err;
 	err = object_make(ks, &bare, out, NULL);
 	return is_plain_forbidden(err) ? put_wrapped(ks, &wrapped, value, out) : err;
-}
-
-enum kb_err wrapping_put(struct keystore *ks, const EVP_PKEY *key, CK_OBJECT_HANDLE *out)
-{
-	uint8_t n[KB_RSA_MAX_BITS / 8], e[KB_RSA_MAX_E_BITS / 8];
-	BIGNUM *bn_n = NULL, *bn_e = NULL;
-	struct object_plan p = {.way = BY_VALUE, .kind = KIND_WRAPPING, .half = HALF_PUBLIC};
-	enum kb_err err = KB_E_WRAP;
-
-	*out = CK_INVALID_HANDLE;
-	if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 ||
-	    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
-	    BN_num_bytes(bn_n) > (int)sizeof n || BN_num_bytes(bn_e) > (int)sizeof e)
-		goto out;
-	add_kind(&p.own, &class_public, KB_KTY_RSA);
-	template_add(&p.own, CKA_MODULUS, n, (size_t)BN_bn2bin(bn_n, n));
-	template_add(&p.own, CKA_PUBLIC_EXPONENT, e, (size_t)BN_bn2bin(bn_e, e));
-	err = object_make(ks, &p, out, NULL);
-out:
-	BN_free(bn_n);
-	BN_free(bn_e);
-	return err == KB_E_WRAP ? fault_is(ks, err, "the wrapping key has no numbers of RSA") : err;
 }
 
 static enum kb_err public_put(struct keystore *ks, const struct key_place *w,

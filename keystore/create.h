@@ -17,8 +17,5 @@ KB_MUST_CHECK enum kb_err key_make(struct keystore *ks, const struct key_place *
 KB_MUST_CHECK enum kb_err key_put(struct keystore *ks, const struct key_place *where,
 				  enum kb_kty kty, const struct secret *plain,
 				  CK_OBJECT_HANDLE *out);
-/* A public RSA key that keys are wrapped for; of the session. */
-KB_MUST_CHECK enum kb_err wrapping_put(struct keystore *ks, const EVP_PKEY *key,
-				       CK_OBJECT_HANDLE *out);
 
 #endif

@@ -8,8 +8,8 @@
 #include <openssl/evp.h>
 
 #include "base/secret.h"
-#include "keystore/create.h"
 #include "keystore/kwp.h"
+#include "keystore/object.h"
 #include "keystore/pkcs8.h"
 #include "keystore/scheme_rsa_aes.h"
 

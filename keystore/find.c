@@ -5,6 +5,7 @@
 #include <search.h>
 #include <stdlib.h>
 
+#include "keystore/attributes.h"
 #include "keystore/keystore.h"
 #include "keystore/module.h"
 #include "keystore/public.h"
@@ -311,4 +312,21 @@ enum kb_err key_recover(struct keystore *ks, const struct hsm_key *key, enum kb_
 const struct hsm_public *keystore_public(const struct hsm_key *key)
 {
 	return &key->public;
+}
+
+enum kb_err keystore_weakness(struct keystore *ks, const struct hsm_key *key, bool is_signer,
+			      struct buf *out)
+{
+	const enum key_kind kind = is_signer ? KIND_SIGNER : KIND_RELEASE;
+	const enum key_half half = key->public.kty == KB_KTY_OCT ? HALF_SECRET : HALF_PRIVATE;
+	attr_rows weak;
+	enum kb_err err;
+
+	if ((err = keystore_guard(ks)) != KB_OK)
+		return err;
+	fault_begin(ks, key->uri);
+	if ((err = attributes_read(ks, key->handle, kind, half, &weak)) != KB_OK)
+		return err;
+	attributes_describe(kind, half, weak, out);
+	return buf_ok(out);
 }

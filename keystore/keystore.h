@@ -7,6 +7,7 @@
 
 #include "base/curve.h"
 
+struct buf;
 struct secret;
 struct keystore;
 struct hsm_key; /* a found key; owned by the keystore, valid until keystore_close() */
@@ -60,6 +61,10 @@ KB_MUST_CHECK enum kb_err keystore_find(struct keystore *ks, const char *object,
 					bool is_release, const uint8_t *fingerprint,
 					const struct hsm_key **out);
 
+/* Append what a found key may do beyond what the broker gives new ones
+ * ("CKA_MODIFIABLE is not false, …"), nothing when it is as they are. */
+KB_MUST_CHECK enum kb_err keystore_weakness(struct keystore *ks, const struct hsm_key *key,
+					    bool is_signer, struct buf *out);
 /* Search again: is the object of this key still there, and the same?  keystore_fault() stays. */
 bool keystore_still_has(struct keystore *ks, const struct hsm_key *key);
 

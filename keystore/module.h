@@ -80,12 +80,11 @@ void fault_begin(struct keystore *ks, const char *object);
 KB_MUST_CHECK enum kb_err fault_is(struct keystore *ks, enum kb_err err, const char *why);
 /* Every call of the module is between these two, so that the supervisor sees one that hangs. */
 void p11_begin(struct keystore *ks);
-void p11_begin_slow(struct keystore *ks); /* a call that may take KB_HSM_GENERATE_MS */
+void p11_begin_slow(struct keystore *ks);     /* a call that may take KB_HSM_GENERATE_MS */
 CK_RV p11_end(struct keystore *ks, CK_RV rv); /* gives rv back */
-#define P11_RAW(ks, call, ...) (p11_begin(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
-#define P11_SLOW(ks, call, ...)                                                                    \
-	(p11_begin_slow(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
-#define P11(ks, call, ...)     p11_outcome(ks, #call, P11_RAW(ks, call, __VA_ARGS__))
+#define P11_RAW(ks, call, ...)  (p11_begin(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
+#define P11_SLOW(ks, call, ...) (p11_begin_slow(ks), p11_end(ks, (ks)->p11->call(__VA_ARGS__)))
+#define P11(ks, call, ...)      p11_outcome(ks, #call, P11_RAW(ks, call, __VA_ARGS__))
 /* One attribute into `out`; KB_E_HSM_OUTPUT when the module claims more bytes than there is room
  * for. */
 KB_MUST_CHECK enum kb_err attr_get(struct keystore *ks, CK_OBJECT_HANDLE object,
@@ -125,6 +124,9 @@ KB_MUST_CHECK enum kb_err transport_ready(struct keystore *ks);
 void transport_drop(struct keystore *ks);
 /* The failure of a C_CreateObject may mean that the module takes no plaintext keys (FIPS mode). */
 bool is_plain_forbidden(enum kb_err err);
+/* A public RSA key that keys are wrapped for; of the session. */
+KB_MUST_CHECK enum kb_err wrapping_put(struct keystore *ks, const EVP_PKEY *key,
+				       CK_OBJECT_HANDLE *out);
 /* An RSA key of this process, made once; borrowed. */
 KB_MUST_CHECK enum kb_err own_key(struct keystore *ks, EVP_PKEY **out);
 

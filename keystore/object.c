@@ -124,7 +124,7 @@ static enum kb_err refuse(struct keystore *ks, const struct object_plan *p, attr
 	const char *why = buf_ok(&text) == KB_OK ? (const char *)text.p : "weaker attributes";
 	log_event(ks->is_probing ? LOG_DEBUG : LOG_ERROR, "hsm.attributes", "call", calls[p->way],
 		  "why", why, NULL);
-	return fault_is(ks, KB_E_HSM_KEY_ATTR, why);
+	return fault_is(ks, KB_E_HSM_OUTPUT, why);
 }
 
 /* Make and judge.  The handles are the caller's to destroy when something is weak. */

@@ -19,7 +19,7 @@ struct object_plan {
 };
 /* Make it with the attributes of its kind, and read them back.  A module that does not know one
  * that may be left out is asked again without it.  What is weaker than the table is destroyed:
- * KB_E_HSM_KEY_ATTR.  `public`: BY_PAIR only, else NULL. */
+ * KB_E_HSM_OUTPUT.  `public`: BY_PAIR only, else NULL. */
 KB_MUST_CHECK enum kb_err object_make(struct keystore *ks, const struct object_plan *p,
 				      CK_OBJECT_HANDLE *out, CK_OBJECT_HANDLE *public);
 void object_destroy(struct keystore *ks, CK_OBJECT_HANDLE object);

@@ -235,8 +235,8 @@ bool pkcs8_rsa_numbers(struct span der, struct span out[static RSA_NUMBERS])
 	size_t len;
 
 	if (!pkcs8_open(der, &len, &alg, &key) || len != der.len ||
-	    !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)) || !der_next(&key, TAG_SEQUENCE, &rsa) ||
-	    key.len != 0 || !der_small(&rsa, 0))
+	    !span_eq(alg, span_of(alg_rsa, sizeof alg_rsa)) ||
+	    !der_next(&key, TAG_SEQUENCE, &rsa) || key.len != 0 || !der_small(&rsa, 0))
 		return false;
 	for (size_t i = 0; i < RSA_NUMBERS; i++) {
 		if (!der_next(&rsa, TAG_INTEGER, &out[i]))

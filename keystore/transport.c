@@ -2,16 +2,18 @@
  * both know, under which keys come out of the module and go into it.  This process must know it,
  * because what a module wraps may need repair outside (pkcs8.c).  Decides how both get to know it.
  * Trusts the module to keep a session key to its session. */
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 
 #include "base/secret.h"
-#include "keystore/create.h"
+#include "keystore/object.h"
 #include "keystore/scheme_rsa_aes.h"
 
 enum { TRANSPORT_BYTES = RSA_AES_KEY_BYTES };
 
-static CK_OBJECT_CLASS class_secret = CKO_SECRET_KEY;
-static CK_KEY_TYPE type_aes = CKK_AES;
+static CK_OBJECT_CLASS class_secret = CKO_SECRET_KEY, class_public = CKO_PUBLIC_KEY;
+static CK_KEY_TYPE type_aes = CKK_AES, type_rsa = CKK_RSA;
 
 bool is_plain_forbidden(enum kb_err err)
 {
@@ -48,6 +50,29 @@ enum kb_err own_key(struct keystore *ks, EVP_PKEY **out)
 		ks->own = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)KB_RSA_MIN_BITS);
 	*out = ks->own;
 	return ks->own == NULL ? KB_E_NOMEM : KB_OK;
+}
+
+enum kb_err wrapping_put(struct keystore *ks, const EVP_PKEY *key, CK_OBJECT_HANDLE *out)
+{
+	uint8_t n[KB_RSA_MAX_BITS / 8], e[KB_RSA_MAX_E_BITS / 8];
+	BIGNUM *bn_n = NULL, *bn_e = NULL;
+	struct object_plan p = {.way = BY_VALUE, .kind = KIND_WRAPPING, .half = HALF_PUBLIC};
+	enum kb_err err = KB_E_WRAP;
+
+	*out = CK_INVALID_HANDLE;
+	if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &bn_n) != 1 ||
+	    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &bn_e) != 1 ||
+	    BN_num_bytes(bn_n) > (int)sizeof n || BN_num_bytes(bn_e) > (int)sizeof e)
+		goto out;
+	template_add(&p.own, CKA_CLASS, &class_public, sizeof class_public);
+	template_add(&p.own, CKA_KEY_TYPE, &type_rsa, sizeof type_rsa);
+	template_add(&p.own, CKA_MODULUS, n, (size_t)BN_bn2bin(bn_n, n));
+	template_add(&p.own, CKA_PUBLIC_EXPONENT, e, (size_t)BN_bn2bin(bn_e, e));
+	err = object_make(ks, &p, out, NULL);
+out:
+	BN_free(bn_n);
+	BN_free(bn_e);
+	return err == KB_E_WRAP ? fault_is(ks, err, "the wrapping key has no numbers of RSA") : err;
 }
 
 /* The module wraps its AES key for an RSA key of this process. */

@@ -73,7 +73,39 @@ static void on_certificate(void *ctx, enum certificate_state state, struct span 
 
 /* ---- the HSM ---- */
 
-static void signer_check(const struct config *cfg, struct keystore *ks, struct notes *faults)
+/* A key of an older version, or made by others: it works, and may do more than it needs. */
+static void weakness_check(struct keystore *ks, const struct hsm_key *key, bool is_signer,
+			   const char *whose, struct notes *warnings)
+{
+	KB_AUTO(buf) struct buf text = {0};
+
+	buf_init(&text, 1024);
+	enum kb_err err = keystore_weakness(ks, key, is_signer, &text);
+	if (err != KB_OK)
+		note(warnings, "%s: its attributes cannot be read (%s: %s)", whose,
+		     kb_err_name(err), keystore_fault(ks));
+	else if (text.len > 0)
+		note(warnings,
+		     "%s: the HSM lets the key be used for more than it needs: %.*s. It keeps "
+		     "working; %s",
+		     whose, (int)text.len, (const char *)text.p,
+		     is_signer ? "make a new signing key when its certificate is renewed"
+			       : "\"keybrokerctl key rotate\" makes a version without these uses");
+}
+
+static void release_check(struct keystore *ks, const struct config *cfg, const struct key_record *r,
+			  const struct key_version *v, const struct hsm_key *key,
+			  struct notes *warnings)
+{
+	KB_AUTO(cstr) char *whose = NULL;
+
+	if (asprintf(&whose, "%s/%s.json: version %s", cfg->keys_dir, r->name, v->version) < 0)
+		whose = NULL;
+	weakness_check(ks, key, false, whose == NULL ? r->name : whose, warnings);
+}
+
+static void signer_check(const struct config *cfg, struct keystore *ks, struct notes *faults,
+			 struct notes *warnings)
 {
 	const struct hsm_key *signer = NULL;
 	KB_AUTO(buf) struct buf leaf = {0};
@@ -86,6 +118,10 @@ static void signer_check(const struct config *cfg, struct keystore *ks, struct n
 		     cfg->signer_object, keystore_fault(ks), ctl_hint(err));
 		return;
 	}
+	KB_AUTO(cstr) char *whose = NULL;
+	if (asprintf(&whose, "%s: signer.object", cfg->path) < 0)
+		whose = NULL;
+	weakness_check(ks, signer, true, whose == NULL ? "signer.object" : whose, warnings);
 	if (x509_chain_read(cfg->signer_chain, &leaf, &expires_s) != KB_OK)
 		return; /* reported by config_certificates() */
 	if ((err = keystore_prove_signer(ks, signer, buf_span(&leaf))) != KB_OK)
@@ -134,9 +170,11 @@ static void hsm_check(const struct config *cfg, struct notes *faults, struct not
 				note(faults, "%s/%s.json: version %s: %s (%s: %s). %s",
 				     cfg->keys_dir, r->name, one->version, kb_err_name(err),
 				     one->object, keystore_fault(ks), ctl_hint(err));
+			else
+				release_check(ks, cfg, r, one, key, warnings);
 		}
 	}
-	signer_check(cfg, ks, faults);
+	signer_check(cfg, ks, faults, warnings);
 	wrap_check(cfg, ks, faults, warnings);
 	ctl_hsm_close(ks);
 }

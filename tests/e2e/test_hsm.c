@@ -417,13 +417,37 @@ static void test_c11_mechanism_absent(void **state)
 	assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
 	fake_next(FAKE_C_WrapKey, FOR_EVER, FAKE_RETURN, CKR_MECHANISM_INVALID);
 	does_not_start("CKM_AES_KEY_WRAP_PAD");
-	/* RSA and EC can be neither imported nor proved: there is an RSA key */
+	/* RSA and EC can be neither put in nor made: there is an RSA key */
+	atomic_store(&fake->no_plain_keys, CKR_TEMPLATE_INCONSISTENT);
 	fake_next(FAKE_C_UnwrapKey, FOR_EVER, FAKE_RETURN, CKR_FUNCTION_NOT_SUPPORTED);
+	fake_rule(1, FAKE_C_GenerateKeyPair, 0, FOR_EVER, FAKE_RETURN, CKR_MECHANISM_INVALID);
 	does_not_start("\"key\":\"rsa\"");
+	atomic_store(&fake->no_plain_keys, 0);
+	fake_clear();
 	/* an error of the device says nothing about mechanisms: it is tried again */
 	fake_next(FAKE_C_WrapKey, 40, FAKE_RETURN, CKR_DEVICE_ERROR);
 	GOOD(broker_start_unready(&in));
 	GOOD(broker_wait_ready(&in, READY_MS));
+}
+
+/* A module in FIPS mode takes no plaintext keys, and perhaps no wrapped ones. */
+static void test_c17_no_plaintext_keys(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i <= 1; i++) {
+		assert_int_equal(broker_stop(&in, SIGTERM, 40000), 0);
+		atomic_store(&fake->no_plain_keys,
+			     i == 0 ? CKR_TEMPLATE_INCONSISTENT : CKR_ACTION_PROHIBITED);
+		if (i == 1)
+			fake_next(FAKE_C_UnwrapKey, FOR_EVER, FAKE_RETURN,
+				  CKR_FUNCTION_NOT_SUPPORTED);
+		GOOD(broker_start_unready(&in));
+		GOOD(broker_wait_ready(&in, READY_MS));
+		GOOD(ask_within("key", 10000));
+		GOOD(ask_within("rsa", 10000));
+	}
+	fake_clear();
+	atomic_store(&fake->no_plain_keys, 0);
 }
 
 static void with_module(const char *path)
@@ -527,6 +551,7 @@ int main(int argc, char **argv)
 		T(test_c12_module_already_initialised),
 		T(test_c13_sessions_and_session_objects),
 		T(test_c14_module_that_others_can_change),
+		T(test_c17_no_plaintext_keys),
 	};
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

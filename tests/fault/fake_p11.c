@@ -224,6 +224,17 @@ static CK_RV special_sign(CK_SESSION_HANDLE s, CK_BYTE_PTR data, CK_ULONG data_l
 	return after(r, rv);
 }
 
+static CK_RV special_create(CK_SESSION_HANDLE s, CK_ATTRIBUTE_PTR t, CK_ULONG n,
+			    CK_OBJECT_HANDLE_PTR out)
+{
+	const uint64_t refusal = atomic_load(&control->no_plain_keys);
+
+	for (CK_ULONG i = 0; refusal != 0 && i < n; i++)
+		if (t[i].type == CKA_CLASS && *(CK_OBJECT_CLASS *)t[i].pValue != CKO_PUBLIC_KEY)
+			return (CK_RV)refusal;
+	return plain_C_CreateObject(s, t, n, out);
+}
+
 static CK_RV special_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
 {
 	CK_RV rv;
@@ -310,6 +321,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 #undef X
 		list.C_WrapKey = special_wrap;
 		list.C_Sign = special_sign;
+		list.C_CreateObject = special_create;
 		list.C_OpenSession = special_open;
 		list.C_CloseSession = special_close;
 		list.C_GetTokenInfo = special_token_info;

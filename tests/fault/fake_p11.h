@@ -55,6 +55,8 @@ struct fake_control {
 	/* after each C_Sign, the last call of a release, when `census` is set */
 	_Atomic uint32_t census;
 	_Atomic uint64_t censuses, max_sessions, max_session_objects;
+	/* FIPS mode: C_CreateObject of a private or secret key returns this; 0: it is allowed */
+	_Atomic uint64_t no_plain_keys;
 	/* of the test's own processes, nothing to the module */
 	uint8_t note[64];
 	uint64_t note_len;
