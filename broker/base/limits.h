@@ -149,8 +149,8 @@
 #define KB_REQUEST_MS 10000
 /* ms: A worker that stays in one request for this long is killed. */
 #define KB_HSM_CALL_MS 5000
-/* ms: The same for the generation of a key pair, which takes a small HSM many seconds. The self-test
- * at the start needs one. */
+/* ms: The same for the generation of a key pair, which takes a small HSM many seconds. The
+ * self-test at the start needs one. */
 #define KB_HSM_GENERATE_MS 15000
 /* ms: After a reload, the old gateways may serve the connections that they have for this long: all
  * deadlines of one connection after another, from accept to the last byte of its reply. */
