@@ -71,7 +71,8 @@ static inline void load_teardown(void)
 
 /* One request a connection, all of them at once, again and again.  A connection that the old
  * processes close between two requests is opened anew, and the request that no process took, or
- * that a reload left unjudged (503, Retry-After), is asked again, once. */
+ * that a reload left unjudged (503, Retry-After), is asked again.  On a slow machine the next
+ * reload may meet that one, too: three times at most. */
 static inline void load_ask(struct load *c, unsigned n_links)
 {
 	struct link **links = calloc(n_links, sizeof *links);
@@ -91,20 +92,27 @@ static inline void load_ask(struct load *c, unsigned n_links)
 			struct reply r = {0};
 			const char *why = was_sent[i] ? link_receive(links[i], &r) : "not sent";
 			char after[16];
-			if (why == NULL && r.status == 503 && r.will_close &&
-			    strcmp(reply_header(&r, "Retry-After", after, sizeof after), "1") == 0)
-				why = "asked to try again";
-			if (why != NULL && r.status == 503 && !has_waited) {
-				sleep_ms(1000); /* Retry-After, once for all of this round */
-				has_waited = true;
-			}
-			if (why != NULL) {
+			for (unsigned again = 0; again <= 3; again++) {
+				if (why == NULL && r.status == 503 && r.will_close &&
+				    strcmp(reply_header(&r, "Retry-After", after, sizeof after),
+					   "1") == 0)
+					why = "asked to try again";
+				if (why == NULL || again == 3)
+					break;
+				/* Once for all of this round, and once for each further try. */
+				if (r.status == 503 && (!has_waited || again > 0)) {
+					sleep_ms(1000);
+					has_waited = true;
+				}
 				reply_free(&r);
+				r = (struct reply){0};
 				link_close(links[i]);
 				links[i] = NULL;
 				why = link_open(&in.at, &links[i]);
 				why = why == NULL ? link_send(links[i], request, (size_t)n) : why;
 				why = why == NULL ? link_receive(links[i], &r) : why;
+				if (why != NULL) /* only an answer may ask for one more */
+					break;
 			}
 			__atomic_add_fetch(&c->asked, 1, __ATOMIC_RELAXED);
 			if (why == NULL && (r.status == 200 || r.status == 403)) {
