@@ -115,7 +115,7 @@ static void signer_check(const struct config *cfg, struct keystore *ks, struct n
 	buf_init(&leaf, KB_MAX_CONFIG);
 	if (err != KB_OK) {
 		note(faults, "%s: signer.object: %s (%s: %s). %s", cfg->path, kb_err_name(err),
-		     cfg->signer_object, keystore_fault(ks), ctl_hint(err));
+		     cfg->signer_object, keystore_fault(ks), kb_err_text(err));
 		return;
 	}
 	KB_AUTO(cstr) char *whose = NULL;
@@ -147,7 +147,7 @@ static void wrap_check(const struct config *cfg, struct keystore *ks, struct not
 				     cfg->path, schemes[s].name, kty_name(kty));
 	if (faults->n + warnings->n == before)
 		note(faults, "%s: hsm.module: its self-test failed (%s). %s", cfg->path,
-		     kb_err_name(err), ctl_hint(err));
+		     kb_err_name(err), kb_err_text(err));
 }
 
 static void hsm_check(const struct config *cfg, struct notes *faults, struct notes *warnings)
@@ -169,7 +169,7 @@ static void hsm_check(const struct config *cfg, struct notes *faults, struct not
 			if (err != KB_OK)
 				note(faults, "%s/%s.json: version %s: %s (%s: %s). %s",
 				     cfg->keys_dir, r->name, one->version, kb_err_name(err),
-				     one->object, keystore_fault(ks), ctl_hint(err));
+				     one->object, keystore_fault(ks), kb_err_text(err));
 			else
 				release_check(ks, cfg, r, one, key, warnings);
 		}

@@ -107,7 +107,7 @@ static enum kb_err keys_find(struct question *q, const char *file)
 		return KB_OK;
 	if ((err = jwks_parse(document, &q->keys, &q->report)) != KB_OK)
 		ctl_fail(CTL_FAILED, "the key set (%s) is refused: %s. %s", q->keys_from,
-			 kb_err_name(err), ctl_hint(err));
+			 kb_err_name(err), kb_err_text(err));
 	return err;
 }
 
@@ -199,7 +199,7 @@ static void answer_text(const struct question *q, enum kb_err outcome, struct bu
 	if (q->version.len > 0)
 		explain_text(q->ex, out);
 	else /* refused because of the key: the token was not checked */
-		buf_addf(out, "REFUSE %s: %s\n", kb_err_name(outcome), ctl_hint(outcome));
+		buf_addf(out, "REFUSE %s: %s\n", kb_err_name(outcome), kb_err_text(outcome));
 	if (outcome == KB_OK && q->issuer != NULL && q->issuer->rules.is_single_use)
 		buf_add_str(out, "The issuer is configured for single use: the ledger lets it "
 				 "happen once, and again only within single_use_grace.\n");

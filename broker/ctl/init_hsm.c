@@ -67,13 +67,13 @@ static enum kb_err token_make(struct instance *in, const struct secret *so_pin,
 	enum kb_err err = keystore_init_token(in->module, in->label, so_pin, pin, why);
 
 	if (err != KB_OK) {
-		ctl_fail(CTL_FAILED, "the token cannot be made: %s. %s", why, ctl_hint(err));
+		ctl_fail(CTL_FAILED, "the token cannot be made: %s. %s", why, kb_err_text(err));
 		return err;
 	}
 	snprintf(token, sizeof token, "pkcs11:token=%s", in->label);
 	if ((err = keystore_open(&params, &ks)) != KB_OK) {
 		ctl_fail(CTL_FAILED, "the new token does not open: %s. %s", kb_err_name(err),
-			 ctl_hint(err));
+			 kb_err_text(err));
 		return err;
 	}
 	err = keystore_generate(ks, &t, &in->signer);

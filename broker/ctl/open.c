@@ -156,7 +156,7 @@ enum kb_err ctl_hsm_open(const struct config *cfg, bool is_writable, struct keys
 		ctl_fail(CTL_FAILED, "the HSM (%s, %s%s%s) does not open: %s. %s", cfg->hsm_module,
 			 cfg->hsm_token, params.token_dir == NULL ? "" : ", token directory ",
 			 params.token_dir == NULL ? "" : params.token_dir, kb_err_name(err),
-			 ctl_hint(err));
+			 kb_err_text(err));
 	}
 	return err;
 }

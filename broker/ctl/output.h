@@ -17,8 +17,6 @@ int ctl_end(int code);
 /* `out` to standard output, and free it.  Returns `code`, or CTL_FAILED when it cannot be
  * written. */
 int ctl_put(struct buf *out, int code);
-/* One sentence: what the code means and what to do; "" when there is nothing to add (hint.c). */
-const char *ctl_hint(enum kb_err err);
 
 struct ctl_table { /* rows of cells; a column is as wide as its widest cell */
 	unsigned columns;

@@ -52,7 +52,7 @@ enum kb_err ctl_version_commit(const struct ctl *c, const struct config *cfg, st
 {
 	if (err != KB_OK) {
 		ctl_fail(CTL_FAILED, "the HSM did not make the key: %s (%s). %s", kb_err_name(err),
-			 keystore_fault(ks), ctl_hint(err));
+			 keystore_fault(ks), kb_err_text(err));
 		return err;
 	}
 	KB_AUTO(cstr) char *object = strdup(made);
